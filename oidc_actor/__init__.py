@@ -1,0 +1,1 @@
+"""A valid OIDC access token, always ready."""
