@@ -1,0 +1,157 @@
+"""The OAuth half, which is Authlib's: the token endpoint, its grants and its signed access tokens."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import flask
+from authlib.integrations.flask_oauth2 import AuthorizationServer
+from authlib.oauth2.rfc6749 import grants
+from authlib.oauth2.rfc6749.errors import InvalidGrantError
+from authlib.oauth2.rfc9068 import JWTBearerTokenGenerator
+from joserfc.jwk import KeySet
+
+from oidc_actor.testing.signing import ALGORITHM
+from oidc_actor.testing.state import Client, Grant, Store, User
+
+AUTH_METHODS = ("client_secret_basic", "client_secret_post", "none")
+
+
+@dataclass(slots=True)
+class Policy:
+    """How tokens are given out; a test may change it between two requests.
+
+    Attributes:
+        token_lifetime_s: Life of an access token in seconds.
+        rotation: Each refresh brings a new refresh token and spends the old one.
+        reuse_detection: A spent refresh token that comes back ends its whole family.
+        clock_skew_s: How many seconds the provider's clock is ahead of this machine's.
+    """
+
+    token_lifetime_s: float = 10.0
+    rotation: bool = True
+    reuse_detection: bool = True
+    clock_skew_s: float = 0.0
+
+
+class _IssuedToken(dict[str, Any]):
+    """A token response that Authlib's debug log cannot print."""
+
+    def __repr__(self) -> str:
+        return "<token response>"
+
+
+class _Generator(JWTBearerTokenGenerator):  # type: ignore[misc] # Authlib has no types
+    """RFC 9068 access tokens whose times are exact, so that lives of less than a second can be tested."""
+
+    def __init__(self, issuer: str, keys: KeySet, policy: Policy, clock: Callable[[], float]) -> None:
+        super().__init__(issuer, ALGORITHM, expires_generator=self._lifetime)
+        self._keys = keys
+        self._policy = policy
+        self._clock = clock
+
+    def get_jwks(self) -> KeySet:
+        return self._keys
+
+    def get_audiences(self, client: Client, user: User | None, scope: str) -> str | list[str]:
+        asked = flask.request.form
+        return asked.getlist("audience") or asked.getlist("resource") or client.client_id
+
+    def get_extra_claims(self, client: Client, grant_type: str, user: User | None, scope: str) -> dict[str, Any]:
+        now = self._clock()
+        return {"iat": now, "exp": now + self._policy.token_lifetime_s}
+
+    def _lifetime(self, client: Client, grant_type: str) -> float:
+        lifetime_s = self._policy.token_lifetime_s
+        return int(lifetime_s) if lifetime_s == int(lifetime_s) else lifetime_s
+
+
+class _ClientCredentials(grants.ClientCredentialsGrant):  # type: ignore[misc] # Authlib has no types
+    TOKEN_ENDPOINT_AUTH_METHODS = AUTH_METHODS
+
+
+class _Password(grants.ResourceOwnerPasswordCredentialsGrant):  # type: ignore[misc] # Authlib has no types
+    TOKEN_ENDPOINT_AUTH_METHODS = AUTH_METHODS
+
+    def authenticate_user(self, username: str, password: str) -> User:
+        user: User | None = self.server.store.login(username, password)
+        if user is None:  # Authlib's own answer is invalid_request; RFC 6749 section 5.2 asks for this one
+            raise InvalidGrantError("The user name or the password is wrong.")
+        return user
+
+    def generate_token(self, user: User, scope: str | None, **_: Any) -> dict[str, Any]:
+        token: dict[str, Any] = super().generate_token(user=user, scope=scope)
+        client: Client = self.request.client
+        token["refresh_token"] = self.server.store.issue(client.client_id, user, token.get("scope", ""), None)
+        return token
+
+
+class _RefreshToken(grants.RefreshTokenGrant):  # type: ignore[misc] # Authlib has no types
+    TOKEN_ENDPOINT_AUTH_METHODS = AUTH_METHODS
+
+    def authenticate_refresh_token(self, refresh_token: str) -> Grant | None:
+        store: Store = self.server.store
+        return store.find(refresh_token, reuse_detection=self.server.policy.reuse_detection)
+
+    def authenticate_user(self, refresh_token: Grant) -> User:
+        return refresh_token.user
+
+    def issue_token(self, user: User, refresh_token: Grant) -> dict[str, Any]:
+        # Two requests with one token can both have found it; only the one that spends it gets an answer.
+        policy: Policy = self.server.policy
+        store: Store = self.server.store
+        if policy.rotation and not store.spend(refresh_token, reuse_detection=policy.reuse_detection):
+            raise InvalidGrantError("The refresh token was used before.")
+        token: dict[str, Any] = super().issue_token(user, refresh_token)
+        if policy.rotation:
+            scope, family = refresh_token.scope, refresh_token.family
+            token["refresh_token"] = store.issue(refresh_token.client_id, user, scope, family)
+        return token
+
+    def revoke_old_credential(self, refresh_token: Grant) -> None:
+        """Nothing is left to do: `issue_token` has spent it."""
+
+
+class TokenServer(AuthorizationServer):  # type: ignore[misc] # Authlib has no types
+    """Authlib's authorization server on our store.
+
+    Args:
+        app: The Flask application it belongs to.
+        store: Clients, users and refresh tokens.
+        policy: Read at each request.
+        keys: The signing key.
+        issuer: Goes into `iss`.
+        clock: Seconds since the epoch.
+        scopes: All the scopes there are; `None` accepts any.
+        on_issue: Called after each access token, on the thread of its request.
+    """
+
+    def __init__(
+        self,
+        app: Any,
+        store: Store,
+        policy: Policy,
+        *,
+        keys: KeySet,
+        issuer: str,
+        clock: Callable[[], float],
+        scopes: Sequence[str] | None,
+        on_issue: Callable[[], None],
+    ) -> None:
+        self.store = store
+        self.policy = policy
+        self._on_issue = on_issue
+        super().__init__(app, query_client=store.client, save_token=self._note)
+        self.scopes_supported = list(scopes) if scopes is not None else None
+        self.register_token_generator("default", _Generator(issuer, keys, policy, clock))
+        for grant in (_ClientCredentials, _Password, _RefreshToken):
+            self.register_grant(grant)
+
+    def generate_token(self, *args: Any, **kwargs: Any) -> dict[str, Any]:
+        """Authlib's token response, made unprintable."""
+        return _IssuedToken(super().generate_token(*args, **kwargs))
+
+    def _note(self, token: dict[str, Any], request: Any) -> None:
+        self._on_issue()

@@ -1,0 +1,144 @@
+"""A WSGI server on a loopback port of its own that can go away and come back on the same port."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import socket
+import threading
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+from werkzeug.serving import ThreadedWSGIServer, WSGIRequestHandler
+
+if TYPE_CHECKING:
+    from _typeshed.wsgi import WSGIApplication
+
+HOST = "127.0.0.1"
+BACKLOG = 512
+POLL_S = 0.02
+CUT_WAIT_S = 5.0
+
+_log = logging.getLogger(__name__)
+
+
+class _Handler(WSGIRequestHandler):
+    """Werkzeug's handler without its request log, and with the provider's own clock in `Date`."""
+
+    server: _Server
+
+    def log(self, type: str, message: str, *args: Any) -> None:  # noqa: A002 - Werkzeug's name for it
+        if type == "error":
+            _log.error(message, *args)
+
+    def date_time_string(self, timestamp: float | None = None) -> str:
+        return super().date_time_string(self.server.clock() if timestamp is None else timestamp)
+
+
+class _Server(ThreadedWSGIServer):
+    """Werkzeug's threaded server that knows its open connections, so that it can cut them."""
+
+    def __init__(self, app: WSGIApplication, listening: socket.socket, clock: Callable[[], float]) -> None:
+        self.clock = clock
+        # Guards `_open`; waited on until the last request thread is gone.
+        self._gone = threading.Condition()
+        self._open: set[socket.socket] = set()
+        host, port = listening.getsockname()
+        super().__init__(host, port, app, _Handler, fd=listening.fileno())
+
+    def process_request(self, request: Any, client_address: Any) -> None:
+        # On the accept thread, so that nothing is missed once the accept loop has ended.
+        with self._gone:
+            self._open.add(request)
+        super().process_request(request, client_address)
+
+    def process_request_thread(self, request: Any, client_address: Any) -> None:
+        try:
+            super().process_request_thread(request, client_address)
+        finally:
+            with self._gone:
+                self._open.discard(request)
+                self._gone.notify_all()
+
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        _log.exception("a request to the embedded provider failed")
+
+    def cut(self) -> None:
+        """Break every open connection and wait for its thread."""
+        with self._gone:
+            for connection in self._open:
+                with contextlib.suppress(OSError):
+                    connection.shutdown(socket.SHUT_RDWR)
+            self._gone.wait_for(lambda: not self._open, CUT_WAIT_S)
+
+
+class Listener:
+    """A place on 127.0.0.1 where an application can be served; its port stays its own from construction to `close`.
+
+    A second socket, bound with `SO_REUSEPORT` and never listening, holds the port: while the server is down the kernel
+    refuses connections to it, and nobody else is given it. Where that option is missing (Windows) the port is only
+    remembered.
+
+    Args:
+        clock: Seconds since the epoch, for the `Date` header.
+        port: The port to use; 0 takes a free one.
+    """
+
+    def __init__(self, clock: Callable[[], float], port: int = 0) -> None:
+        self._clock = clock
+        # Guards `_server` and its thread: `up` and `down` may be called from any thread.
+        self._lock = threading.Lock()
+        self._server: _Server | None = None
+        self._thread: threading.Thread | None = None
+        self._held = _bind(port)
+        self.port: int = self._held.getsockname()[1]
+        if not hasattr(socket, "SO_REUSEPORT"):
+            self._held.close()
+
+    @property
+    def is_up(self) -> bool:
+        """Whether connections are accepted."""
+        with self._lock:
+            return self._server is not None
+
+    def up(self, app: WSGIApplication) -> None:
+        """Accept connections, one thread for each; nothing happens if it already does."""
+        with self._lock:
+            if self._server is not None:
+                return
+            with contextlib.closing(_bind(self.port)) as listening:
+                listening.listen(BACKLOG)
+                self._server = _Server(app, listening, self._clock)
+            self._thread = threading.Thread(
+                target=self._server.serve_forever, args=(POLL_S,), name=f"oidc-provider-{self.port}", daemon=True
+            )
+            self._thread.start()
+
+    def down(self) -> None:
+        """Refuse connections and break the open ones; nothing happens if it is down already."""
+        with self._lock:
+            server, thread = self._server, self._thread
+            if server is None or thread is None:
+                return
+            self._server = self._thread = None
+            server.shutdown()
+            thread.join(CUT_WAIT_S)
+            server.cut()
+
+    def close(self) -> None:
+        """Go down and give the port back."""
+        self.down()
+        self._held.close()
+
+
+def _bind(port: int) -> socket.socket:
+    bound = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
+    try:
+        bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if hasattr(socket, "SO_REUSEPORT"):
+            bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+        bound.bind((HOST, port))
+    except OSError:
+        bound.close()
+        raise
+    return bound

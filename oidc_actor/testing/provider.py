@@ -1,0 +1,192 @@
+"""`Provider`: a real OAuth 2.0 authorization server on loopback, for tests and for the demo."""
+
+from __future__ import annotations
+
+import secrets
+import threading
+import time
+from collections.abc import Sequence
+from types import TracebackType
+from typing import Self
+
+from oidc_actor.testing.controls import Controls
+from oidc_actor.testing.endpoints import Endpoints
+from oidc_actor.testing.grants import Policy
+from oidc_actor.testing.listener import HOST, Listener
+from oidc_actor.testing.state import Client
+
+CONFIDENTIAL_METHODS = ("client_secret_basic", "client_secret_post")
+
+
+class Provider(Controls):
+    """An authorization server that runs in this process, on 127.0.0.1, and goes wrong when told to.
+
+    The OAuth in it is Authlib's, on Flask and Werkzeug, so a client that passes here has met somebody else's reading of
+    the RFCs, not ours. Authlib because it is kept, implements the server's side of exactly these grants and of RFC 9068
+    tokens, and mounts on Flask in a few dozen lines (oauthlib's own Flask integration sends its users to Authlib).
+    Access tokens are JWTs signed with ES256 by joserfc. One connection serves one request: Werkzeug has no keep-alive.
+
+    It has one confidential client and one user to begin with; grants `client_credentials`, `password` and
+    `refresh_token` with rotation and reuse detection; discovery, JWKS, and `/resource`, an API that accepts its tokens.
+    All methods may be called from any thread.
+
+    Args:
+        client_id: Id of the first client.
+        client_secret: Its secret; `None` makes one up.
+        username: Name of the first user.
+        password: The user's password; `None` makes one up.
+        token_lifetime_s: Life of an access token in seconds; fractions are allowed.
+        rotation: Each refresh brings a new refresh token and spends the old one. Without it no refresh answer has one.
+        reuse_detection: A spent refresh token that comes back ends its family (RFC 9700 section 4.14.2).
+        delay_s: Seconds that every answer takes.
+        clock_skew_s: How many seconds its clock (`Date`, `iat`, `exp`) is ahead of this machine's.
+        client_auth_methods: The ways the first client may authenticate, by RFC 8414's names; also its metadata.
+        scopes: All the scopes there are, others are `invalid_scope`; `None` accepts any.
+        port: The port to use; 0 takes a free one.
+
+    Example:
+        >>> from oidc_actor.testing import Provider
+        >>> with Provider(token_lifetime_s=5) as provider:
+        ...     provider.issuer_url.startswith("http://127.0.0.1:")
+        True
+    """
+
+    def __init__(
+        self,
+        *,
+        client_id: str = "test-client",
+        client_secret: str | None = None,
+        username: str = "test-user",
+        password: str | None = None,
+        token_lifetime_s: float = 10.0,
+        rotation: bool = True,
+        reuse_detection: bool = True,
+        delay_s: float = 0.0,
+        clock_skew_s: float = 0.0,
+        client_auth_methods: Sequence[str] = CONFIDENTIAL_METHODS,
+        scopes: Sequence[str] | None = None,
+        port: int = 0,
+    ) -> None:
+        if token_lifetime_s <= 0:
+            raise ValueError(f"token_lifetime_s must be more than 0 seconds, got {token_lifetime_s!r}")
+        super().__init__(Policy(token_lifetime_s, rotation, reuse_detection, clock_skew_s), delay_s)
+        self.client_id = client_id
+        self.username = username
+        self._auth_methods = tuple(client_auth_methods)
+        self._scopes = tuple(scopes) if scopes is not None else None
+        self._port = port
+        self._listener: Listener | None = None
+        self._leaving = threading.Event()  # set while it is down: ends the delays of requests under way
+        self.client_secret = client_secret or secrets.token_urlsafe(16)
+        self.password = password or secrets.token_urlsafe(16)
+
+    def __repr__(self) -> str:
+        return f"<Provider {self.issuer_url if self._listener else 'not started'}>"
+
+    # --- life ---
+
+    def start(self) -> Self:
+        """Take a port and answer on it; nothing happens if it runs already.
+
+        Raises:
+            OSError: The given `port` is taken.
+        """
+        if self._listener is None:
+            self._listener = Listener(self._clock, self._port)
+            self._endpoints = Endpoints(
+                self.issuer_url,
+                self._store,
+                self._policy,
+                self._script,
+                pause=self._pause,
+                clock=self._clock,
+                auth_methods=self._auth_methods,
+                scopes=self._scopes,
+            )
+            self.up()
+        return self
+
+    def stop(self) -> None:
+        """Go down for good and give the port back; open connections are broken."""
+        if self._listener is not None:
+            self._leaving.set()
+            self._listener.close()
+            self._listener = None
+
+    def __enter__(self) -> Self:
+        return self.start()
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.stop()
+
+    def down(self) -> None:
+        """Refuse connections, as a stopped server does; requests under way are cut off unanswered. The port is kept."""
+        self._leaving.set()
+        self._running().down()
+
+    def up(self) -> None:
+        """Answer again, on the same port, with everything it knew."""
+        self._leaving.clear()
+        self._running().up(self._endpoints.app)
+
+    # --- where it is, and who may ask ---
+
+    @property
+    def issuer_url(self) -> str:
+        """The issuer identifier; append nothing to it, it has no trailing slash."""
+        return f"http://{HOST}:{self._running().port}"
+
+    @property
+    def token_endpoint(self) -> str:
+        """URL of the token endpoint, as the metadata give it."""
+        return f"{self.issuer_url}/token"
+
+    @property
+    def resource_url(self) -> str:
+        """URL of an API that answers 200 to this provider's live tokens and 401 to anything else."""
+        return f"{self.issuer_url}/resource"
+
+    @property
+    def client_secret(self) -> str:
+        """The first client's secret; assign to rotate it."""
+        return self._client_secret
+
+    @client_secret.setter
+    def client_secret(self, value: str) -> None:
+        self._client_secret = value
+        self._store.put_client(Client(self.client_id, value, self._auth_methods))
+
+    @property
+    def password(self) -> str:
+        """The first user's password; assign to change it."""
+        return self._password
+
+    @password.setter
+    def password(self, value: str) -> None:
+        self._password = value
+        self._store.put_user(self.username, value)
+
+    def add_client(
+        self, client_id: str, client_secret: str | None, auth_methods: Sequence[str] = CONFIDENTIAL_METHODS
+    ) -> None:
+        """Register one more client; a `client_secret` of `None` makes it public (`client_auth` "none")."""
+        self._store.put_client(Client(client_id, client_secret, tuple(auth_methods) if client_secret else ("none",)))
+
+    def add_user(self, username: str, password: str) -> None:
+        """Register one more user."""
+        self._store.put_user(username, password)
+
+    # --- inside ---
+
+    def _running(self) -> Listener:
+        if self._listener is None:
+            raise RuntimeError("the provider is not started: use it in a with statement, or call start() first")
+        return self._listener
+
+    def _clock(self) -> float:
+        return time.time() + self._policy.clock_skew_s
+
+    def _pause(self) -> bool:
+        return not self._leaving.wait(self.delay_s)

@@ -1,0 +1,162 @@
+"""What the provider knows: its clients, its users and the families of its refresh tokens.
+
+A *family* is the chain of refresh tokens that began with one login. With rotation on, each one may be redeemed
+once; a second redemption means that two parties hold it, so the whole family dies (RFC 9700 section 4.14.2).
+"""
+
+from __future__ import annotations
+
+import hmac
+import secrets
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+GRANTS = ("client_credentials", "password", "refresh_token")
+
+
+@dataclass(frozen=True, slots=True)
+class Client:
+    """A registered client, with the methods Authlib asks of one.
+
+    Attributes:
+        client_id: Its public name.
+        client_secret: Its secret; `None` makes it a public client (`client_auth` "none").
+        auth_methods: The ways it may authenticate, by RFC 8414's names.
+    """
+
+    client_id: str
+    client_secret: str | None = field(repr=False)
+    auth_methods: tuple[str, ...]
+
+    def get_client_id(self) -> str:
+        """The id that goes into a token's `client_id` and `aud`."""
+        return self.client_id
+
+    def get_allowed_scope(self, scope: str | None) -> str:
+        """The scopes granted of those asked for; unknown ones were refused before this."""
+        return scope or ""
+
+    def check_client_secret(self, client_secret: str) -> bool:
+        """Whether the secret is right."""
+        mine = self.client_secret
+        return mine is not None and hmac.compare_digest(mine.encode(), client_secret.encode())
+
+    def check_endpoint_auth_method(self, method: str, endpoint: str) -> bool:
+        """Whether it may authenticate this way; the same at every endpoint."""
+        return method in self.auth_methods
+
+    def check_grant_type(self, grant_type: str) -> bool:
+        """Whether it may use this grant; a public client has no client_credentials (RFC 6749 section 4.4)."""
+        return grant_type in GRANTS and not (grant_type == "client_credentials" and self.client_secret is None)
+
+
+@dataclass(frozen=True, slots=True)
+class User:
+    """A resource owner, by name."""
+
+    username: str
+
+    def get_user_id(self) -> str:
+        """What goes into a token's `sub`."""
+        return self.username
+
+
+@dataclass(frozen=True, slots=True)
+class Grant:
+    """What one refresh token stands for."""
+
+    token: str = field(repr=False)
+    client_id: str
+    user: User
+    scope: str
+    family: str
+
+    def check_client(self, client: Client) -> bool:
+        """Whether this client is the one it was issued to."""
+        return client.client_id == self.client_id
+
+    def get_scope(self) -> str:
+        """The scopes of the login, which a refresh may narrow but not widen."""
+        return self.scope
+
+
+class Store:
+    """Clients, users and refresh tokens, in memory."""
+
+    def __init__(self) -> None:
+        # Guards everything below. Held for dictionary work only, never while signing or waiting.
+        self._lock = threading.Lock()
+        self._clients: dict[str, Client] = {}
+        self._passwords: dict[str, str] = {}
+        self._live: dict[str, Grant] = {}
+        self._spent: dict[str, Grant] = {}
+        self._reuses = 0
+
+    @property
+    def reuses(self) -> int:
+        """How many times a spent refresh token came back."""
+        with self._lock:
+            return self._reuses
+
+    def put_client(self, client: Client) -> None:
+        """Register a client, or replace the one of that id (which is how a secret is rotated)."""
+        with self._lock:
+            self._clients[client.client_id] = client
+
+    def client(self, client_id: str) -> Client | None:
+        """The client of that id."""
+        with self._lock:
+            return self._clients.get(client_id)
+
+    def put_user(self, username: str, password: str) -> None:
+        """Register a user, or change a user's password."""
+        with self._lock:
+            self._passwords[username] = password
+
+    def login(self, username: str, password: str) -> User | None:
+        """The user, if the password is right."""
+        with self._lock:
+            known = self._passwords.get(username)
+        if known is None or not hmac.compare_digest(known.encode(), password.encode()):
+            return None
+        return User(username)
+
+    def issue(self, client_id: str, user: User, scope: str, family: str | None) -> str:
+        """A new refresh token; `family=None` begins a family."""
+        grant = Grant(secrets.token_urlsafe(24), client_id, user, scope, family or secrets.token_hex(8))
+        with self._lock:
+            self._live[grant.token] = grant
+        return grant.token
+
+    def find(self, token: str, *, reuse_detection: bool) -> Grant | None:
+        """What a presented refresh token stands for; a spent one takes its family with it."""
+        with self._lock:
+            if token in self._spent:
+                self._note_reuse(self._spent[token], reuse_detection)
+            return self._live.get(token)
+
+    def spend(self, grant: Grant, *, reuse_detection: bool) -> bool:
+        """Redeem a refresh token; `False` if another request did so after this one had found it."""
+        with self._lock:
+            if self._live.pop(grant.token, None) is None:
+                self._note_reuse(grant, reuse_detection)
+                return False
+            self._spent[grant.token] = grant
+            return True
+
+    def revoke_refresh_tokens(self) -> None:
+        """Forget every refresh token."""
+        self._revoke(lambda _grant: True)
+
+    def _note_reuse(self, grant: Grant, reuse_detection: bool) -> None:
+        self._reuses += 1
+        if reuse_detection:
+            self._drop(lambda other: other.family == grant.family)
+
+    def _revoke(self, doomed: Callable[[Grant], bool]) -> None:
+        with self._lock:
+            self._drop(doomed)
+
+    def _drop(self, doomed: Callable[[Grant], bool]) -> None:
+        self._live = {token: grant for token, grant in self._live.items() if not doomed(grant)}
