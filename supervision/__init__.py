@@ -1,1 +1,24 @@
-"""OTP-style supervision for Pykka."""
+"""OTP-style supervision for Pykka: servers with a safe life cycle, names, monitors, timers and supervisors."""
+
+from supervision.calls import call, cast, kill, stop
+from supervision.child_spec import Backoff, ChildSpec
+from supervision.children import ChildCounts, ChildInfo
+from supervision.errors import (
+    AlreadyPresent,
+    AlreadyStarted,
+    CallTimeout,
+    ChildNotFound,
+    ChildRestarting,
+    ChildRunning,
+    MaxChildren,
+    NoProcess,
+    ServerDied,
+    StartError,
+    SupervisionError,
+)
+from supervision.exits import KILLED, NOPROC, NORMAL, SHUTDOWN, Crash, Exit, Ignore, Shutdown
+from supervision.messages import Down
+from supervision.monitors import Monitor, demonitor, monitor
+from supervision.registry import register, unregister, whereis
+from supervision.server import Server
+from supervision.timers import Timer, send_after

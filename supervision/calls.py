@@ -1,0 +1,109 @@
+"""Talking to an actor by ref or by name (``GenServer.call``, ``cast``, ``stop``; ``Process.exit(pid, :kill)``)."""
+
+from __future__ import annotations
+
+import threading
+from typing import Any
+
+from pykka._envelope import Envelope
+
+from supervision import dispatch
+from supervision.errors import CallTimeout, NoProcess, SupervisionError
+from supervision.exits import NORMAL, Reason
+from supervision.lifecycle import Life, NoAnswer, Reply, current, is_callers_life, would_deadlock
+from supervision.messages import ExitSignal
+from supervision.monitors import demonitor, monitor
+from supervision.registry import ServerName, find
+
+__all__ = ["call", "cast", "kill", "stop", "stop_with"]
+
+
+def call(server: ServerName, message: Any, timeout: float | None = 5.0) -> Any:
+    """Send a message and wait for the answer.
+
+    Args:
+        server: a ref or a name.
+        message: what ``on_receive`` gets; its return value is the answer.
+        timeout: seconds to wait, ``None`` for as long as the server lives.
+
+    Raises:
+        NoProcess: nothing alive behind ``server``.
+        CallTimeout: no answer in time; the server is not told and stays alive.
+        ServerDied: it ended before it answered; ``.reason`` says why.
+        SupervisionError: the call could only deadlock: it is to the caller itself, or to the supervisor that waits for it.
+        Exception: what the handler raised, unchanged.
+    """
+    life = _alive(server)
+    if is_callers_life(life):
+        raise SupervisionError(f"{life.ref} calls itself: the answer could never come; do the work in place, or cast")
+    if would_deadlock(life):
+        raise SupervisionError(
+            f"{life.ref} waits for this actor to start or end: a call to it could never be answered; use on_continue"
+        )
+    reply = Reply()
+    if not life.mailbox.offer(Envelope(message, reply)):  # type: ignore[arg-type]
+        raise NoProcess(server)
+    try:
+        return reply.wait(timeout)
+    except NoAnswer:
+        raise CallTimeout(life.ref, timeout or 0.0) from None
+
+
+def cast(server: ServerName, message: Any) -> None:
+    """Send a message and forget it; to a dead or unknown server it is dropped."""
+    life = find(server)
+    if life is not None:
+        life.mailbox.offer(Envelope(message))
+
+
+def stop(server: ServerName, *, timeout: float | None = 5.0) -> None:
+    """End an actor in an orderly way: it handles what is in its mailbox, runs its end hook, and is down on return.
+
+    Args:
+        server: a ref or a name.
+        timeout: seconds to wait, ``None`` for no limit.
+
+    Raises:
+        NoProcess: nothing alive behind ``server``.
+        CallTimeout: not down in time; the stop goes on.
+        SupervisionError: an actor stops itself by this; raise ``Exit()`` instead.
+    """
+    stop_with(server, NORMAL, timeout)
+
+
+def stop_with(server: ServerName, reason: Reason, timeout: float | None) -> None:
+    """``stop`` with a reason."""
+    life = _alive(server)
+    if is_callers_life(life):
+        raise SupervisionError(f"{life.ref} waits for its own end: raise Exit() instead")
+    if would_deadlock(life):
+        raise SupervisionError(f"{life.ref} waits for this actor to start or end: it cannot end before")
+    down = threading.Event()
+    watch = monitor(life.ref, lambda _: down.set())
+    if not life.mailbox.offer(Envelope(ExitSignal(reason, current()))):
+        demonitor(watch)
+        raise NoProcess(server)
+    with dispatch.blocking():
+        ended = down.wait(timeout)
+    if not ended:
+        demonitor(watch)
+        raise CallTimeout(life.ref, timeout or 0.0)
+
+
+def kill(server: ServerName) -> None:
+    """End an actor now, with reason ``KILLED`` and without its hooks.
+
+    Python cannot end a thread: a handler that is running is abandoned. Its actor is dead to everybody, and nothing that the
+    handler still does with it has an effect. Silent where nothing is alive.
+    """
+    life = find(server)
+    if life is not None:
+        life.kill()
+
+
+def _alive(server: ServerName) -> Life:
+    life = find(server)
+    if life is None:
+        raise NoProcess(server)
+    return life
+

@@ -1,0 +1,133 @@
+"""What a child is: how to start it, when to restart it, how to stop it. Pure values, checked when made."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Hashable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal, TypeAlias, get_args
+
+from supervision.exits import Restart
+
+__all__ = ["Backoff", "ChildSpec", "ChildType", "ShutdownSetting", "check_seconds"]
+
+ChildType: TypeAlias = Literal["worker", "supervisor"]
+ShutdownSetting: TypeAlias = float | Literal["infinity", "brutal_kill"]
+
+
+def check_seconds(what: str, value: object, *, above_zero: bool = False) -> None:
+    """Raise unless ``value`` is finite seconds of at least (or above) zero; ``what`` names it in the text."""
+    wanted = f"finite seconds {'above' if above_zero else 'of at least'} 0"
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        raise TypeError(f"{what}: expected {wanted}, got {value!r}")
+    if not math.isfinite(value) or value < 0 or (above_zero and value == 0):
+        raise ValueError(f"{what}: expected {wanted}, got {value!r}")
+
+
+@dataclass(frozen=True, slots=True)
+class Backoff:
+    """A delay before each restart of one child; not OTP's, off unless given.
+
+    The n-th restart in a row waits ``min(initial * 2**n, maximum)`` seconds, shifted by up to ``jitter`` of itself.
+    Every attempt still counts in the supervisor's window.
+
+    Attributes:
+        initial: seconds before the first restart.
+        maximum: the most seconds between two attempts.
+        jitter: share of the delay, 0 to 1, by which it is spread to either side; 0 is exact.
+        reset_after: seconds of a stable run after which the delay starts over; ``None`` means ``maximum``.
+    """
+
+    initial: float = 0.1
+    maximum: float = 30.0
+    jitter: float = 0.5
+    reset_after: float | None = None
+
+    def __post_init__(self) -> None:
+        check_seconds("Backoff.initial", self.initial)
+        check_seconds("Backoff.maximum", self.maximum)
+        check_seconds("Backoff.jitter", self.jitter)
+        if self.maximum < self.initial:
+            raise ValueError(f"Backoff.maximum: expected at least initial={self.initial!r}, got {self.maximum!r}")
+        if self.jitter > 1:
+            raise ValueError(f"Backoff.jitter: expected a share from 0 to 1, got {self.jitter!r}")
+        if self.reset_after is not None:
+            check_seconds("Backoff.reset_after", self.reset_after)
+
+    def delay(self, attempts: int, uniform: Callable[[float, float], float]) -> float:
+        """Seconds before the next attempt after ``attempts`` in a row; ``uniform(a, b)`` is the random source."""
+        exact = min(self.initial * 2.0 ** min(attempts, 1000), self.maximum)
+        return min(exact * uniform(1 - self.jitter, 1 + self.jitter), self.maximum)
+
+    def starts_over(self, ran_s: float) -> bool:
+        """Whether a run of ``ran_s`` seconds was stable enough to begin again with ``initial``."""
+        return ran_s >= (self.maximum if self.reset_after is None else self.reset_after)
+
+
+@dataclass(frozen=True, slots=True)
+class ChildSpec:
+    """One child of a supervisor (OTP, ``supervisor:child_spec()``).
+
+    Attributes:
+        id: any hashable; unique under a ``Supervisor``, free under a ``DynamicSupervisor``.
+        start: an actor class (``Server`` or ``pykka.ThreadingActor``), or a callable that returns a ``pykka.ActorRef``.
+        args: positional arguments for ``start``.
+        kwargs: keyword arguments for ``start``.
+        restart: ``"permanent"`` always, ``"transient"`` after an abnormal end, ``"temporary"`` never.
+        shutdown: seconds from the request to stop until the child is abandoned, ``"infinity"``, or ``"brutal_kill"`` for
+            no request at all; ``None`` chooses 5.0 for a worker and ``"infinity"`` for a supervisor.
+        type: ``"worker"`` or ``"supervisor"``.
+        significant: whether its end counts for the supervisor's ``auto_shutdown``.
+        name: the name that every incarnation is registered under, or ``None``.
+        backoff: a delay before each restart, or ``None`` for OTP's immediate one.
+
+    Raises:
+        TypeError: a value of the wrong type; the text names the field.
+        ValueError: a value out of range; the text names the field.
+    """
+
+    id: Hashable
+    start: Callable[..., Any]
+    args: tuple[Any, ...] = field(default=(), repr=False)
+    kwargs: Mapping[str, Any] = field(default_factory=dict, repr=False)
+    restart: Restart = "permanent"
+    shutdown: ShutdownSetting | None = None
+    type: ChildType = "worker"
+    significant: bool = False
+    name: str | None = None
+    backoff: Backoff | None = None
+
+    def __post_init__(self) -> None:
+        self._check_identity()
+        for name, allowed in (("restart", get_args(Restart)), ("type", get_args(ChildType))):
+            if getattr(self, name) not in allowed:
+                raise ValueError(f"ChildSpec.{name}: expected one of {', '.join(allowed)}, got {getattr(self, name)!r}")
+        if self.shutdown is None:
+            object.__setattr__(self, "shutdown", "infinity" if self.type == "supervisor" else 5.0)
+        elif isinstance(self.shutdown, str):
+            if self.shutdown not in ("infinity", "brutal_kill"):
+                raise ValueError(
+                    f'ChildSpec.shutdown: expected seconds, "infinity" or "brutal_kill", got {self.shutdown!r}'
+                )
+        else:
+            check_seconds("ChildSpec.shutdown", self.shutdown)
+        if not isinstance(self.significant, bool):
+            raise TypeError(f"ChildSpec.significant: expected a bool, got {self.significant!r}")
+        if self.significant and self.restart == "permanent":
+            raise ValueError("ChildSpec.significant: a permanent child cannot be significant, it never ends for good")
+        if self.backoff is not None and not isinstance(self.backoff, Backoff):
+            raise TypeError(f"ChildSpec.backoff: expected a Backoff or None, got {self.backoff!r}")
+
+    def _check_identity(self) -> None:
+        if not isinstance(self.id, Hashable):
+            raise TypeError(f"ChildSpec.id: expected a hashable value, got {type(self.id).__name__}")
+        if not callable(self.start):
+            raise TypeError(f"ChildSpec.start: expected an actor class or a callable, got {self.start!r}")
+        if isinstance(self.args, str | bytes) or not isinstance(self.args, tuple | list):
+            raise TypeError(f"ChildSpec.args: expected a tuple, got {type(self.args).__name__}")
+        if not isinstance(self.kwargs, Mapping) or not all(isinstance(key, str) for key in self.kwargs):
+            raise TypeError(f"ChildSpec.kwargs: expected a mapping with str keys, got {type(self.kwargs).__name__}")
+        if self.name is not None and (not isinstance(self.name, str) or not self.name):
+            raise TypeError(f"ChildSpec.name: expected a non-empty str or None, got {self.name!r}")
+        object.__setattr__(self, "args", tuple(self.args))
+        object.__setattr__(self, "kwargs", dict(self.kwargs))

@@ -1,0 +1,105 @@
+"""Why an actor ended, and what that means for its restart. Pure.
+
+=====================================  =========  =========  =========
+reason                                 permanent  transient  temporary
+=====================================  =========  =========  =========
+``NORMAL``                             restart    no         no
+``SHUTDOWN``, ``Shutdown(detail)``     restart    no         no
+anything else (``KILLED``, ``Crash``)  restart    restart    no
+=====================================  =========  =========  =========
+
+(OTP, ``supervisor.erl``, ``do_restart/3``.)
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal, TypeAlias
+
+__all__ = [
+    "KILLED",
+    "NOPROC",
+    "NORMAL",
+    "SHUTDOWN",
+    "Crash",
+    "Exit",
+    "Ignore",
+    "Reason",
+    "Restart",
+    "Shutdown",
+    "is_orderly",
+    "must_restart",
+    "reason_of",
+]
+
+Restart: TypeAlias = Literal["permanent", "transient", "temporary"]
+
+
+@dataclass(frozen=True, slots=True)
+class _Atom:
+    """A reason that is only a word; compare it with ``==``."""
+
+    name: str
+
+    def __repr__(self) -> str:
+        return self.name.upper()
+
+
+NORMAL = _Atom("normal")
+SHUTDOWN = _Atom("shutdown")
+KILLED = _Atom("killed")
+NOPROC = _Atom("noproc")
+
+
+@dataclass(frozen=True, slots=True)
+class Shutdown:
+    """An orderly end with a detail for whoever watches (OTP: ``{shutdown, Term}``)."""
+
+    detail: object
+
+
+@dataclass(frozen=True, slots=True)
+class Crash:
+    """An end by an exception; ``exception`` is the original."""
+
+    exception: BaseException
+
+    def __str__(self) -> str:
+        return f"Crash({type(self.exception).__name__})"
+
+
+Reason: TypeAlias = _Atom | Shutdown | Crash
+
+
+class Exit(Exception):  # noqa: N818 - OTP's word: exit/1
+    """Raise it in any handler or hook of a supervised actor to end that actor with a reason.
+
+    Args:
+        reason: ``NORMAL``, ``SHUTDOWN``, ``Shutdown(detail)``, ``Crash(exception)``, or any other value, which counts as
+            abnormal like an unknown reason in OTP and reaches watchers as ``Crash`` of this exception.
+    """
+
+    def __init__(self, reason: object = NORMAL) -> None:
+        super().__init__(reason)
+        self.reason = reason
+
+
+class Ignore(Exception):  # noqa: N818 - OTP's word: a start function returns ``ignore``
+    """Raise it in ``on_start`` or in a start callable: no actor, and no failure either."""
+
+
+def reason_of(exception: BaseException) -> Reason:
+    """The reason that an exception escaping from a handler or hook ends its actor with."""
+    if isinstance(exception, Exit) and isinstance(exception.reason, _Atom | Shutdown | Crash):
+        return exception.reason
+    return Crash(exception)
+
+
+def is_orderly(reason: Reason) -> bool:
+    """Whether the end is no failure: normal, or a shutdown."""
+    return reason in (NORMAL, SHUTDOWN) or isinstance(reason, Shutdown)
+
+
+def must_restart(restart: Restart, reason: Reason) -> bool:
+    """Whether a child that ended by itself is started again (the table above)."""
+    return restart == "permanent" or (restart == "transient" and not is_orderly(reason))

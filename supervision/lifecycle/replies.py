@@ -1,0 +1,85 @@
+"""Answers to a waiting caller: ours for ``call``, Pykka's futures for ``ask``; the first answer stands."""
+
+from __future__ import annotations
+
+import contextlib
+import queue
+import threading
+from typing import Any
+
+from pykka import ActorDeadError
+
+from supervision import dispatch
+from supervision.errors import ServerDied
+
+__all__ = ["NoAnswer", "Reply", "answer", "answer_dead", "answer_error"]
+
+
+class NoAnswer(Exception):
+    """There was no answer in time; not a ``TimeoutError``, which may be the answer."""
+
+
+class Reply:
+    """A one-shot answer that one thread waits for. The first outcome stands, later ones are dropped."""
+
+    __slots__ = ("_done", "_error", "_first", "_value")
+
+    def __init__(self) -> None:
+        self._first = threading.Lock()  # taken for good by whoever answers first; guards nothing else
+        self._done = threading.Lock()  # held until there is an answer
+        self._done.acquire()
+        self._value: Any = None
+        self._error: BaseException | None = None
+
+    def set(self, value: Any = None) -> None:
+        """Answer with a value."""
+        if self._first.acquire(blocking=False):
+            self._value = value
+            self._done.release()
+
+    def fail(self, error: BaseException) -> None:
+        """Answer with an exception, which ``wait`` raises unchanged."""
+        if self._first.acquire(blocking=False):
+            self._error = error
+            self._done.release()
+
+    def wait(self, timeout: float | None) -> Any:
+        """The value.
+
+        Args:
+            timeout: seconds, ``None`` for no limit.
+
+        Raises:
+            NoAnswer: nothing came in time.
+            BaseException: the exception that was the answer.
+        """
+        with dispatch.blocking():
+            answered = self._done.acquire(timeout=-1 if timeout is None else max(0.0, min(timeout, threading.TIMEOUT_MAX)))
+        if not answered:
+            raise NoAnswer
+        if self._error is not None:
+            raise self._error
+        return self._value
+
+
+def answer(reply_to: Any, value: Any) -> None:
+    """Answer a ``Reply`` or a Pykka future, unless it has its answer (a killed actor's callers do)."""
+    with contextlib.suppress(queue.Full):
+        reply_to.set(value)
+
+
+def answer_error(reply_to: Any, error: BaseException) -> None:
+    """Answer with the exception of a handler, unchanged."""
+    if isinstance(reply_to, Reply):
+        reply_to.fail(error)
+    else:
+        with contextlib.suppress(queue.Full):
+            reply_to.set_exception((type(error), error, error.__traceback__))
+
+
+def answer_dead(reply_to: Any, ref: Any, reason: Any) -> None:
+    """Tell a caller that the server ended first: ``ServerDied`` for ``call``, ``ActorDeadError`` for Pykka's ``ask``."""
+    if isinstance(reply_to, Reply):
+        reply_to.fail(ServerDied(ref, reason))
+    else:
+        answer_error(reply_to, ActorDeadError(f"{ref} ended before it answered: {reason}"))

@@ -1,0 +1,60 @@
+"""Names for actors (Elixir's unique ``Registry``): looked up at every send, free before anyone hears of a death."""
+
+from __future__ import annotations
+
+from typing import Any, TypeAlias
+
+import pykka
+
+from supervision.errors import NoProcess
+from supervision.lifecycle import Life, life_of, names
+
+__all__ = ["ServerName", "find", "register", "unregister", "whereis"]
+
+ServerName: TypeAlias = "pykka.ActorRef[Any] | str"
+
+
+def register(name: str, ref: pykka.ActorRef[Any]) -> None:
+    """Give a live actor a name; it may hold several.
+
+    Raises:
+        TypeError: the name is no text, or the ref no ``ActorRef``.
+        ValueError: the name is empty.
+        AlreadyStarted: the name has a live owner, this very actor included; ``.ref`` is that owner.
+        NoProcess: the actor has ended.
+    """
+    check_name(name)
+    life = find(ref)
+    if life is None:
+        raise NoProcess(ref)
+    names.claim(name, life)
+
+
+def unregister(name: str) -> None:
+    """Free a name; silent where there is nothing."""
+    names.forget(name)
+
+
+def whereis(name: str) -> pykka.ActorRef[Any] | None:
+    """The live actor behind a name, or ``None``."""
+    life = names.lookup(name)
+    return None if life is None else life.ref
+
+
+def find(server: ServerName) -> Life | None:
+    """The life behind a ref or a name, ``None`` where there is nothing alive."""
+    if isinstance(server, str):
+        found: Life | None = names.lookup(server)
+        return found
+    if not isinstance(server, pykka.ActorRef):
+        raise TypeError(f"server: expected a pykka.ActorRef or a name, got {server!r}")
+    life = life_of(server)
+    return None if life is None or life.is_ended else life
+
+
+def check_name(name: object) -> None:
+    """Raise unless it can be a name."""
+    if not isinstance(name, str):
+        raise TypeError(f"name: expected a non-empty str, got {name!r}")
+    if not name:
+        raise ValueError("name: expected a non-empty str, got an empty one")

@@ -1,0 +1,149 @@
+"""``Server``: a GenServer in Python, on Pykka's actor interface."""
+
+from __future__ import annotations
+
+import threading
+import uuid
+from collections.abc import Callable
+from typing import Any, ClassVar, Generic, Literal, Self, TypeVar, cast
+
+import pykka
+from pykka._future import Future
+
+from supervision import dispatch
+from supervision.child_spec import check_seconds
+from supervision.errors import AlreadyStarted, StartError
+from supervision.exits import Reason
+from supervision.lifecycle import POOL, Life, Mailbox, OwnThread, ServerStyle, StopFlag, launch, roster
+from supervision.registry import check_name, whereis
+from supervision.reports import report
+
+__all__ = ["ClassOrInstance", "Server"]
+
+_STYLE = ServerStyle()
+T = TypeVar("T")
+
+
+class ClassOrInstance(Generic[T]):
+    """A function that the class offers, under a name that means Pykka's method on an instance (``stop``)."""
+
+    def __init__(self, on_class: T) -> None:
+        self._on_class = on_class
+
+    def __set_name__(self, owner: type, name: str) -> None:
+        self._name = name
+        self._owner = owner
+
+    def __get__(self, instance: object, owner: type) -> T:
+        if instance is None:
+            return self._on_class
+        return cast(T, getattr(super(self._owner, instance), self._name))
+
+
+class _PooledFuture(pykka.ThreadingFuture[Any]):
+    """Pykka's future; a pooled actor that waits for one is stood in for."""
+
+    def get(self, *, timeout: float | None = None) -> Any:
+        with dispatch.blocking():
+            return super().get(timeout=timeout)
+
+
+class Server(pykka.Actor):
+    """An actor with OTP's guarantees; subclass it and write the hooks you need.
+
+    Attributes:
+        runtime: ``"pool"``: the actor occupies a thread of the shared pool only while it has mail, so a handler must not
+            block on anything but ``call``. ``"thread"``: a daemon thread of its own.
+        crash_on_call_error: whether an exception that ``call``/``ask`` hands to the caller also ends the server, as in OTP.
+
+    Every hook runs on the pool or on the actor's own thread, never two at a time; ``__init__`` runs on the starter's.
+    """
+
+    runtime: ClassVar[Literal["pool", "thread"]] = "pool"
+    crash_on_call_error: ClassVar[bool] = True
+
+    def __init__(self, *_args: Any, **_kwargs: Any) -> None:
+        mailbox = Mailbox()
+        self.actor_urn = uuid.uuid4().urn
+        self.actor_inbox = mailbox
+        self.actor_stopped = cast(threading.Event, StopFlag(mailbox))
+        self._actor_ref = pykka.ActorRef(self)
+        Life(self, self._actor_ref, mailbox, POOL if self.runtime == "pool" else OwnThread(), _STYLE)
+
+    @classmethod
+    def start_link(
+        cls, *args: Any, name: str | None = None, start_timeout: float | None = None, **kwargs: Any
+    ) -> pykka.ActorRef[Self]:
+        """Start the server; returns once ``on_start`` is done.
+
+        Args:
+            *args: positional arguments of the constructor.
+            name: a name to register it under, or ``None``.
+            start_timeout: seconds for ``on_start``, ``None`` for no limit; past them the server is killed.
+            **kwargs: keyword arguments of the constructor.
+
+        Returns:
+            The ref; ``None`` where ``on_start`` raised ``Ignore`` (OTP: ``ignore``).
+
+        Raises:
+            AlreadyStarted: the name has a live owner; ``.ref`` is it.
+            StartError: ``.cause`` is what ``__init__`` or ``on_start`` raised, or a ``TimeoutError``. The name is free again.
+        """
+        if name is not None:
+            check_name(name)
+            owner = whereis(name)
+            if owner is not None:
+                raise AlreadyStarted(name, owner)
+        if start_timeout is not None:
+            check_seconds("start_timeout", start_timeout)
+        what = name or cls.__name__
+        server = _attempt(what, lambda: cls(*args, **kwargs))
+        mailbox = getattr(server, "actor_inbox", None)
+        if not isinstance(mailbox, Mailbox):
+            raise StartError(what, TypeError(f"{cls.__name__}.__init__ must call super().__init__()"))
+        life = mailbox.life
+        return cast("pykka.ActorRef[Self]", _attempt(what, lambda: launch(life, name=name, timeout=start_timeout)))
+
+    def on_start(self) -> None:
+        """Set up; ``start_link`` returns after it. Raise to fail the start, ``Ignore()`` for none. Keep it short."""
+
+    def on_continue(self) -> None:
+        """Runs after ``start_link`` returned and before any message (OTP: ``handle_continue``). Raising is a crash."""
+
+    def on_receive(self, message: Any) -> Any:
+        """Handle a message; under ``call`` the return value is the answer. An unknown message is reported, by type only."""
+        report("warning", "unexpected_message", actor=str(self.actor_ref), message_type=type(message).__name__)
+
+    def on_terminate(self, reason: Reason) -> None:
+        """Runs once, after a good start, at every end but a kill (OTP: ``terminate``). What it raises is only logged."""
+
+    # --- Pykka's side -------------------------------------------------------------------------------------------------
+
+    @staticmethod
+    def _create_actor_inbox() -> Mailbox:  # type: ignore[override]
+        return Mailbox()
+
+    @staticmethod
+    def _create_future() -> Future[Any]:
+        return _PooledFuture()
+
+    def _start_actor_loop(self) -> None:
+        """Pykka's ``start()``: nobody waits for ``on_start``."""
+        life: Life = self.actor_inbox.life  # type: ignore[attr-defined]
+        try:
+            life.runtime.begin(life)
+        except RuntimeError:
+            roster.leave(self._actor_ref)
+            raise
+
+
+def _attempt(what: str, start: Callable[[], T]) -> T:
+    """Turn whatever a start raises into ``StartError``; a Ctrl-C in the main thread stays one."""
+    try:
+        return start()
+    except (AlreadyStarted, StartError):
+        raise
+    except BaseException as error:
+        if isinstance(error, KeyboardInterrupt) and threading.current_thread() is threading.main_thread():
+            raise
+        raise StartError(what, error) from error

@@ -1,0 +1,57 @@
+"""Which siblings a restart takes along. Pure.
+
+==================  ==================================  ========================
+strategy            stopped, in reverse start order     started, in start order
+==================  ==================================  ========================
+``one_for_one``     the failed child                    the failed child
+``rest_for_one``    it and every child after it         the same
+``one_for_all``     all                                 all
+==================  ==================================  ========================
+
+Only those that are alive need stopping, and a temporary bystander is stopped and forgotten, never started again. A
+child that an operator or its own normal end had stopped is started again when it lies in the range (OTP,
+``supervisor.erl``, ``restart/3``).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Sequence
+from dataclasses import dataclass
+from typing import Literal, TypeAlias
+
+__all__ = ["AutoShutdown", "RestartPlan", "Strategy", "ends_supervisor", "plan_restart"]
+
+Strategy: TypeAlias = Literal["one_for_one", "one_for_all", "rest_for_one"]
+AutoShutdown: TypeAlias = Literal["never", "any_significant", "all_significant"]
+
+
+@dataclass(frozen=True, slots=True)
+class RestartPlan:
+    """Ids to stop, in that order, then ids to start, in that order."""
+
+    stop: tuple[Hashable, ...]
+    start: tuple[Hashable, ...]
+
+
+def plan_restart(strategy: Strategy, ids: Sequence[Hashable], failed: Hashable) -> RestartPlan:
+    """The plan for one restart attempt of ``failed``; ``ids`` are all children in start order."""
+    if strategy == "one_for_one":
+        affected: tuple[Hashable, ...] = (failed,)
+    elif strategy == "rest_for_one":
+        affected = tuple(ids[list(ids).index(failed) :])
+    else:
+        affected = tuple(ids)
+    return RestartPlan(stop=affected[::-1], start=affected)
+
+
+def ends_supervisor(auto_shutdown: AutoShutdown, significant: bool, others_active: bool) -> bool:
+    """Whether a child that ended by itself, and is not restarted, takes the supervisor down.
+
+    Args:
+        auto_shutdown: the supervisor's flag.
+        significant: whether that child is.
+        others_active: whether another significant child runs or is being restarted.
+    """
+    if not significant or auto_shutdown == "never":
+        return False
+    return auto_shutdown == "any_significant" or not others_active
