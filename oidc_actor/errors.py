@@ -1,0 +1,117 @@
+"""What can go wrong, as types that carry data: whose fault it is, whether a retry can help, and when."""
+
+from __future__ import annotations
+
+PERMANENT_ERRORS = frozenset({"invalid_client", "unauthorized_client", "invalid_scope", "unsupported_grant_type"})
+"""OAuth error codes (RFC 6749 section 5.2) that no retry cures: something must change first."""
+
+_NOT_ABOUT_THE_REFRESH_TOKEN = frozenset({"invalid_client", "temporarily_unavailable", "server_error", "slow_down"})
+
+
+class OIDCActorError(Exception):
+    """The root of every error this package raises on purpose."""
+
+
+class ConfigError(OIDCActorError):
+    """An option is wrong. Raised before anything starts; the message says what was expected, what came, and the fix."""
+
+
+class NoTokenError(OIDCActorError):
+    """No valid token could be had within the caller's deadline.
+
+    Attributes:
+        cause: The error of the last attempt, or ``None`` where none was made or it is still under way.
+        retry_in_s: Seconds until the next attempt, or ``None`` where none is scheduled.
+    """
+
+    def __init__(self, message: str, *, cause: BaseException | None = None, retry_in_s: float | None = None) -> None:
+        super().__init__(message)
+        self.cause = cause
+        self.retry_in_s = retry_in_s
+
+
+class ProviderError(OIDCActorError):
+    """A request to the provider failed; the common shape of `DiscoveryError` and `TokenRequestError`.
+
+    Attributes:
+        status: The HTTP status, or ``None`` where no response came.
+        error: The OAuth error code (RFC 6749 section 5.2), or ``None`` where the body held none.
+        error_description: The provider's text, redacted of every secret that was sent, or ``None``.
+        retryable: Whether the same request may succeed later without anybody changing anything.
+        retry_after_s: Seconds the provider asked to wait (at most an hour), or ``None``.
+    """
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        status: int | None = None,
+        error: str | None = None,
+        error_description: str | None = None,
+        retryable: bool = True,
+        retry_after_s: float | None = None,
+    ) -> None:
+        super().__init__(message)
+        self.status = status
+        self.error = error
+        self.error_description = error_description
+        self.retryable = retryable
+        self.retry_after_s = retry_after_s
+
+    @property
+    def permanent(self) -> bool:
+        """Whether something must change (a secret, a registration, a scope) before a retry can succeed."""
+        return not self.retryable
+
+
+class DiscoveryError(ProviderError):
+    """The provider's metadata could not be had or cannot be trusted. Always retryable."""
+
+
+class TokenRequestError(ProviderError):
+    """The token endpoint refused, answered nonsense, or could not be reached."""
+
+
+class SecretUnavailable(TokenRequestError):  # noqa: N818 - says what is the case
+    """A secret could not be read for a request (file missing, callable raised). Retryable; nothing was sent."""
+
+
+def is_permanent(error: str | None, *, status: int | None, grant_type: str, refreshing: bool) -> bool:
+    """Say whether a refused token request stays refused until something changes.
+
+    Args:
+        error: The OAuth error code, or ``None`` where the response held none.
+        status: The HTTP status, or ``None`` where no response came.
+        grant_type: The ``grant_type`` of the credentials' full grant.
+        refreshing: Whether the request redeemed a refresh token in place of that full grant. Its refusal says
+            nothing about the full grant, unless the client itself is unknown.
+
+    Returns:
+        ``True`` for the codes of `PERMANENT_ERRORS`, and for ``invalid_grant`` where what was refused is the user's
+        password or the configured refresh token. Every 5xx is transient, whatever its body says.
+    """
+    if status is not None and status >= 500:
+        return False
+    if refreshing:
+        return error == "invalid_client"
+    if error == "invalid_grant":
+        return grant_type in {"password", "refresh_token"}
+    return error in PERMANENT_ERRORS
+
+
+def refuses_refresh_token(failure: ProviderError) -> bool:
+    """Say whether a failed refresh means that the refresh token is of no use, so that the full grant should follow.
+
+    Args:
+        failure: What became of a request that redeemed a refresh token.
+
+    Returns:
+        ``True`` where the provider answered and its answer is about the token or the grant; ``False`` where it was
+        unreachable, overloaded, or does not know the client.
+    """
+    status = failure.status
+    if status is None or status >= 500 or status in {408, 425, 429}:
+        return False
+    if failure.error is not None:
+        return failure.error not in _NOT_ABOUT_THE_REFRESH_TOKEN
+    return status in {400, 401, 403}

@@ -1,0 +1,122 @@
+"""One HTTP exchange as values: the seam between this package and whatever moves the bytes."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Protocol
+from urllib.parse import urlsplit
+
+from oidc_actor.errors import OIDCActorError
+from oidc_actor.sealed import Sealed, put
+
+MAX_BODY_BYTES = 1024 * 1024
+"""The longest response body that is believed, in bytes, after decompression.
+
+A transport stops reading once it holds one byte more than that, and hands over what it has; the parser refuses a
+body by its length, so that the status and the headers (`Retry-After`) of an oversized answer still count.
+"""
+
+
+class TransportError(OIDCActorError):
+    """No HTTP response came: unreachable, timed out, broken TLS. Always worth a retry.
+
+    The message must hold nothing of the request but its method and address.
+    """
+
+
+class Request(Sealed):
+    """An HTTP request. Its ``repr`` shows the method and the address without the query, nothing else.
+
+    Attributes:
+        method: ``"GET"`` or ``"POST"``.
+        url: Absolute URL.
+        headers: Header fields; may hold credentials.
+        body: The body's bytes; empty for none; may hold credentials.
+        timeout_s: Seconds for the whole exchange, connecting and reading the last byte included.
+    """
+
+    __slots__ = ("body", "headers", "method", "timeout_s", "url")
+    method: str
+    url: str
+    headers: Mapping[str, str]
+    body: bytes
+    timeout_s: float
+
+    def __init__(
+        self, method: str, url: str, headers: Mapping[str, str], body: bytes = b"", timeout_s: float = 10.0
+    ) -> None:
+        put(self, method=method, url=url, headers=dict(headers), body=body, timeout_s=timeout_s)
+
+    def __repr__(self) -> str:
+        return f"Request({self.method} {public_url(self.url)})"
+
+
+class Response(Sealed):
+    """An HTTP response as it came; nothing in it is trusted. Its ``repr`` shows the status and the body's size.
+
+    Attributes:
+        status: The HTTP status code.
+        headers: Header fields; look them up with `header`, which ignores case.
+        body: The body's bytes, decompressed; may hold tokens.
+    """
+
+    __slots__ = ("body", "headers", "status")
+    status: int
+    headers: Mapping[str, str]
+    body: bytes
+
+    def __init__(self, status: int, headers: Mapping[str, str] | None = None, body: bytes | str = b"") -> None:
+        content = body.encode("utf-8", "surrogatepass") if isinstance(body, str) else body
+        put(self, status=status, headers=dict(headers or {}), body=content)
+
+    def header(self, name: str) -> str | None:
+        """Look a header field up, whatever its case.
+
+        Args:
+            name: The field's name.
+
+        Returns:
+            Its value, or ``None`` where it is missing.
+        """
+        wanted = name.lower()
+        for key, value in self.headers.items():
+            if key.lower() == wanted:
+                return value
+        return None
+
+    def __repr__(self) -> str:
+        return f"Response({self.status}, {len(self.body)} bytes)"
+
+
+class Transport(Protocol):
+    """Anything that can perform one request: a function, or an object with ``__call__``."""
+
+    def __call__(self, request: Request, /) -> Response:
+        """Perform one exchange, following no redirect.
+
+        Args:
+            request: What to send.
+
+        Returns:
+            The response, whatever its status.
+
+        Raises:
+            TransportError: Where no complete response came within ``request.timeout_s`` seconds.
+        """
+
+
+def public_url(url: str) -> str:
+    """Reduce a URL to what may be shown: no user information, no query, no fragment.
+
+    Args:
+        url: Any text.
+
+    Returns:
+        Scheme, host, port and path; a placeholder where the text is no URL.
+    """
+    try:
+        parts = urlsplit(url)
+    except ValueError:
+        return "<not a URL>"
+    host = parts.netloc.rpartition("@")[2]
+    return f"{parts.scheme}://{host}{parts.path}" if host else "<not a URL>"
