@@ -3,6 +3,7 @@
 from supervision.calls import call, cast, kill, stop
 from supervision.child_spec import Backoff, ChildSpec
 from supervision.children import ChildCounts, ChildInfo
+from supervision.dynamic import DynamicSupervisor
 from supervision.errors import (
     AlreadyPresent,
     AlreadyStarted,
@@ -21,4 +22,47 @@ from supervision.messages import Down
 from supervision.monitors import Monitor, demonitor, monitor
 from supervision.registry import register, unregister, whereis
 from supervision.server import Server
+from supervision.supervisor import Supervisor
 from supervision.timers import Timer, send_after
+
+__all__ = [
+    "KILLED",
+    "NOPROC",
+    "NORMAL",
+    "SHUTDOWN",
+    "AlreadyPresent",
+    "AlreadyStarted",
+    "Backoff",
+    "CallTimeout",
+    "ChildCounts",
+    "ChildInfo",
+    "ChildNotFound",
+    "ChildRestarting",
+    "ChildRunning",
+    "ChildSpec",
+    "Crash",
+    "Down",
+    "DynamicSupervisor",
+    "Exit",
+    "Ignore",
+    "MaxChildren",
+    "Monitor",
+    "NoProcess",
+    "Server",
+    "ServerDied",
+    "Shutdown",
+    "StartError",
+    "SupervisionError",
+    "Supervisor",
+    "Timer",
+    "call",
+    "cast",
+    "demonitor",
+    "kill",
+    "monitor",
+    "register",
+    "send_after",
+    "stop",
+    "unregister",
+    "whereis",
+]

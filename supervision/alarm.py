@@ -13,6 +13,8 @@ import threading
 import time
 from collections.abc import Callable
 
+from supervision.reports import report
+
 __all__ = ["HEARTBEAT_S", "Alarm", "call_later", "now"]
 
 HEARTBEAT_S = 15.0
@@ -80,10 +82,8 @@ class _Clockwork:
             callback = self._next_due()
             try:
                 callback()
-            except Exception:  # a callback of ours never raises; one that does must not end every timer of the process
-                from supervision import reports
-
-                reports.report("error", "timer_callback_failed", exc_info=True)
+            except Exception:  # noqa: BLE001 - a callback of ours never raises; one that does must not end every timer of the process
+                report("error", "timer_callback_failed", exc_info=True)
 
     def _next_due(self) -> Callable[[], None]:
         """Wait for the next callback; it is taken out, so that a later cancel() answers False."""

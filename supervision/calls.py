@@ -106,4 +106,3 @@ def _alive(server: ServerName) -> Life:
     if life is None:
         raise NoProcess(server)
     return life
-

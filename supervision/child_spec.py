@@ -123,11 +123,13 @@ class ChildSpec:
             raise TypeError(f"ChildSpec.id: expected a hashable value, got {type(self.id).__name__}")
         if not callable(self.start):
             raise TypeError(f"ChildSpec.start: expected an actor class or a callable, got {self.start!r}")
-        if isinstance(self.args, str | bytes) or not isinstance(self.args, tuple | list):
-            raise TypeError(f"ChildSpec.args: expected a tuple, got {type(self.args).__name__}")
-        if not isinstance(self.kwargs, Mapping) or not all(isinstance(key, str) for key in self.kwargs):
-            raise TypeError(f"ChildSpec.kwargs: expected a mapping with str keys, got {type(self.kwargs).__name__}")
-        if self.name is not None and (not isinstance(self.name, str) or not self.name):
-            raise TypeError(f"ChildSpec.name: expected a non-empty str or None, got {self.name!r}")
-        object.__setattr__(self, "args", tuple(self.args))
-        object.__setattr__(self, "kwargs", dict(self.kwargs))
+        given: tuple[object, object, object] = (self.args, self.kwargs, self.name)
+        args, kwargs, name = given
+        if not isinstance(args, tuple | list):
+            raise TypeError(f"ChildSpec.args: expected a tuple, got {type(args).__name__}")
+        if not isinstance(kwargs, Mapping) or not all(isinstance(key, str) for key in kwargs):
+            raise TypeError(f"ChildSpec.kwargs: expected a mapping with str keys, got {type(kwargs).__name__}")
+        if name is not None and (not isinstance(name, str) or not name):
+            raise TypeError(f"ChildSpec.name: expected a non-empty str or None, got {name!r}")
+        object.__setattr__(self, "args", tuple(args))
+        object.__setattr__(self, "kwargs", dict(kwargs))

@@ -105,7 +105,9 @@ class NoProcess(SupervisionError):
     """Nothing alive behind that ref or name (OTP: ``noproc``)."""
 
     def __init__(self, server: Any) -> None:
-        super().__init__(f"no live actor behind {server!r}: it was never started, has ended, or belongs to a parent process")
+        super().__init__(
+            f"no live actor behind {server!r}: it was never started, has ended, or belongs to a parent process"
+        )
         self.server = server
 
 

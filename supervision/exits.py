@@ -71,7 +71,7 @@ class Crash:
 Reason: TypeAlias = _Atom | Shutdown | Crash
 
 
-class Exit(Exception):  # noqa: N818 - OTP's word: exit/1
+class Exit(Exception):
     """Raise it in any handler or hook of a supervised actor to end that actor with a reason.
 
     Args:
@@ -84,7 +84,7 @@ class Exit(Exception):  # noqa: N818 - OTP's word: exit/1
         self.reason = reason
 
 
-class Ignore(Exception):  # noqa: N818 - OTP's word: a start function returns ``ignore``
+class Ignore(Exception):
     """Raise it in ``on_start`` or in a start callable: no actor, and no failure either."""
 
 

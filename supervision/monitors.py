@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
-from typing import Any, TypeAlias
+from typing import Any, TypeAlias, cast
 
 import pykka
 from pykka._envelope import Envelope
 
 from supervision.errors import NoProcess
 from supervision.exits import NOPROC, Reason
+from supervision.lifecycle import Mailbox, life_of
 from supervision.messages import Down
 from supervision.registry import ServerName, find
 from supervision.reports import report
-from supervision.lifecycle import life_of
 
 __all__ = ["Monitor", "Watcher", "demonitor", "monitor"]
 
@@ -45,7 +45,7 @@ class Monitor:
             down = self._down = Down(self, self.ref, reason)
             if isinstance(self._watcher, pykka.ActorRef):
                 # Inside the lock, so that a demonitor either prevents it or finds it in the mailbox.
-                self._watcher.actor_inbox.life.mailbox.offer(Envelope(down))
+                _mailbox_of(self._watcher).offer(Envelope(down))
                 return
         try:
             self._watcher(down)
@@ -58,7 +58,12 @@ class Monitor:
             self._cancelled = True
             down = self._down
         if down is not None and isinstance(self._watcher, pykka.ActorRef):
-            self._watcher.actor_inbox.life.mailbox.discard(down)
+            _mailbox_of(self._watcher).discard(down)
+
+
+def _mailbox_of(watcher: pykka.ActorRef[Any]) -> Mailbox:
+    """The mailbox of a watcher, which ``monitor`` has made sure is ours."""
+    return cast(Mailbox, watcher.actor_inbox)
 
 
 def monitor(ref: ServerName, watcher: Watcher) -> Monitor:

@@ -87,7 +87,7 @@ class Server(pykka.Actor):
 
         Raises:
             AlreadyStarted: the name has a live owner; ``.ref`` is it.
-            StartError: ``.cause`` is what ``__init__`` or ``on_start`` raised, or a ``TimeoutError``. The name is free again.
+            StartError: ``.cause`` is what ``__init__`` or ``on_start`` raised, or a ``TimeoutError``; the name is free.
         """
         if name is not None:
             check_name(name)
@@ -111,16 +111,16 @@ class Server(pykka.Actor):
         """Runs after ``start_link`` returned and before any message (OTP: ``handle_continue``). Raising is a crash."""
 
     def on_receive(self, message: Any) -> Any:
-        """Handle a message; under ``call`` the return value is the answer. An unknown message is reported, by type only."""
+        """Handle a message; under ``call`` the return value is the answer. This one reports it, by its type only."""
         report("warning", "unexpected_message", actor=str(self.actor_ref), message_type=type(message).__name__)
 
     def on_terminate(self, reason: Reason) -> None:
-        """Runs once, after a good start, at every end but a kill (OTP: ``terminate``). What it raises is only logged."""
+        """Runs once, after a good start, at every end but a kill (OTP: ``terminate``). What it raises is logged."""
 
     # --- Pykka's side -------------------------------------------------------------------------------------------------
 
     @staticmethod
-    def _create_actor_inbox() -> Mailbox:  # type: ignore[override]
+    def _create_actor_inbox() -> Mailbox:
         return Mailbox()
 
     @staticmethod

@@ -20,7 +20,6 @@ import threading
 from enum import IntEnum
 from typing import Any, Protocol
 
-from supervision import dispatch
 from supervision.exits import KILLED, NOPROC, Reason
 from supervision.lifecycle import loop, names, roster
 from supervision.lifecycle.mailbox import Mailbox

@@ -123,15 +123,17 @@ def handle(life: Life, envelope: Any) -> None:
         life.end(NORMAL)
         if reply_to is not None:
             answer(reply_to, None)
-        return
-    if isinstance(message, ExitSignal):
+    elif isinstance(message, ExitSignal):
         life.waited_for_by = message.sender
         life.end(message.reason)
-        return
-    if isinstance(message, Withdrawable):
-        if not message.claim():
-            return
-        message = message.message
+    elif isinstance(message, Withdrawable):
+        if message.claim():
+            _receive(life, message.message, reply_to)
+    else:
+        _receive(life, message, reply_to)
+
+
+def _receive(life: Life, message: Any, reply_to: Any) -> None:
     actor = life.actor
     if actor is None:  # killed this very moment
         if reply_to is not None:
@@ -156,5 +158,3 @@ def _failed(life: Life, actor: Any, error: BaseException, reply_to: Any) -> None
         if life.style.crashes_on_call_error(actor):
             life.end(reason_of(error), error)
         answer_error(reply_to, error)
-
-

@@ -54,7 +54,9 @@ class Reply:
             BaseException: the exception that was the answer.
         """
         with dispatch.blocking():
-            answered = self._done.acquire(timeout=-1 if timeout is None else max(0.0, min(timeout, threading.TIMEOUT_MAX)))
+            answered = self._done.acquire(
+                timeout=-1 if timeout is None else max(0.0, min(timeout, threading.TIMEOUT_MAX))
+            )
         if not answered:
             raise NoAnswer
         if self._error is not None:

@@ -71,5 +71,3 @@ def would_deadlock(life: Life) -> bool:
         if waiting is life:
             return True
     return False
-
-

@@ -1,0 +1,258 @@
+"""What both kinds of supervisor do: serve one request at a time, hear of deaths, count attempts, try again."""
+
+from __future__ import annotations
+
+import atexit
+import random
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, ClassVar, Literal
+
+import pykka
+
+from supervision import alarm
+from supervision.calls import call, cast, stop_with
+from supervision.child_spec import ChildSpec
+from supervision.children import Child
+from supervision.errors import NoProcess, SupervisionError
+from supervision.exits import SHUTDOWN, Exit, Reason, is_orderly, must_restart
+from supervision.intensity import Intensity
+from supervision.messages import Down
+from supervision.monitors import demonitor, monitor
+from supervision.offspring import Departure, settle, start_child
+from supervision.registry import ServerName, find
+from supervision.reports import report
+from supervision.server import Server
+from supervision.timers import Timer, send_after
+
+__all__ = ["Parent", "Request", "ask", "stop_tree"]
+
+_exiting = False
+
+
+@atexit.register
+def _stop_restarting() -> None:
+    global _exiting  # noqa: PLW0603 - the interpreter goes down once; a thread started now could not run
+    _exiting = True
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """One API call on its way to a supervisor."""
+
+    operation: str
+    argument: Any = None
+
+
+@dataclass(frozen=True, slots=True)
+class _Refusal:
+    """The answer "no": raised in the caller, never in the supervisor."""
+
+    error: Exception
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Retry:
+    """The supervisor's word to itself: make the next attempt for that child, if this is still its ``retry``."""
+
+    child: Child
+
+
+def ask(sup: ServerName, kind: type[Parent], operation: str, argument: Any = None) -> Any:
+    """Have a supervisor of that kind serve a request; waits for as long as it lives, as OTP does."""
+    life = find(sup)
+    if life is None:
+        raise NoProcess(sup)
+    if not issubclass(life.ref.actor_class, kind):
+        raise TypeError(f"sup: expected a {kind.__name__}, got {life.ref.actor_class.__name__}")
+    answer = call(life.ref, Request(operation, argument), timeout=None)
+    if isinstance(answer, _Refusal):
+        raise answer.error
+    return answer
+
+
+def stop_tree(sup: ServerName, timeout: float | None = None) -> None:
+    """Stop a supervisor and everything below it, with reason ``SHUTDOWN``.
+
+    Args:
+        sup: a ref or a name.
+        timeout: seconds to wait, ``None`` for as long as it takes.
+
+    Raises:
+        NoProcess: it is not alive.
+        CallTimeout: not down in time; the stop goes on.
+    """
+    stop_with(sup, SHUTDOWN, timeout)
+
+
+def require_spec(spec: object) -> ChildSpec:
+    """The specification, or a ``TypeError``."""
+    if not isinstance(spec, ChildSpec):
+        raise TypeError(f"spec: expected a ChildSpec, got {spec!r}")
+    return spec
+
+
+class Parent(Server):
+    """The shell around the pure decisions; subclasses say what a restart takes along."""
+
+    runtime: ClassVar[Literal["pool", "thread"]] = "thread"
+    extra_args: tuple[Any, ...] = ()
+
+    def __init__(self, intensity: Intensity) -> None:
+        super().__init__()
+        self._intensity = intensity
+        self._random = random.Random()
+        self._operations: dict[str, Callable[[Any], Any]] = {}
+
+    # --- for the subclasses -------------------------------------------------------------------------------------------
+
+    def watched_by(self, watch: Any) -> Child | None:
+        """The child whose incarnation that monitor watches."""
+        raise NotImplementedError
+
+    def holds(self, child: Child) -> bool:
+        """Whether it is still one of the children."""
+        raise NotImplementedError
+
+    def gone(self, child: Child, reason: Reason) -> None:
+        """A child ended by itself and is not restarted."""
+        raise NotImplementedError
+
+    def attempt(self, child: Child) -> None:
+        """Make one restart attempt; the window has been asked."""
+        raise NotImplementedError
+
+    def clear_for(self, child: Child) -> None:
+        """The child's restart is delayed: end now what must not run without it."""
+
+    # --- messages -----------------------------------------------------------------------------------------------------
+
+    def on_receive(self, message: Any) -> Any:
+        """Serve a request, hear of a death, or make the next attempt."""
+        if isinstance(message, Request):
+            try:
+                return self._operations[message.operation](message.argument)
+            except (SupervisionError, ValueError, TypeError) as error:
+                return _Refusal(error)
+        if isinstance(message, Down):
+            return self._child_ended(message)
+        if isinstance(message, _Retry):
+            if message.child.retry is not None and message.child.retry[0] is message and self.holds(message.child):
+                self._attempt(message.child)
+            return None
+        return super().on_receive(message)
+
+    def _child_ended(self, down: Down) -> None:
+        child = self.watched_by(down.monitor)
+        if child is None:
+            return
+        settle(down.ref)
+        restart = must_restart(child.spec.restart, down.reason) and not _exiting
+        self._report(
+            "info" if is_orderly(down.reason) else "error",
+            "child_ended",
+            child,
+            reason=str(down.reason),
+            restart=restart,
+        )
+        backoff = child.spec.backoff
+        if backoff is not None and backoff.starts_over(alarm.now() - (child.started_at or 0.0)):
+            child.in_a_row = 0
+        if not restart:
+            child.ended("stopped", down.reason)
+            self.gone(child, down.reason)
+            return
+        child.ended("restarting", down.reason)
+        if backoff is None:
+            self._attempt(child)
+        else:
+            self.try_again(child)
+
+    # --- attempts -----------------------------------------------------------------------------------------------------
+
+    def _attempt(self, child: Child) -> None:
+        child.retry = None
+        self._intensity = self._intensity.attempt(alarm.now())
+        if self._intensity.exceeded:
+            child.ended("stopped")
+            self._report(
+                "error",
+                "supervisor_gave_up",
+                child,
+                max_restarts=self._intensity.max_restarts,
+                max_seconds=self._intensity.max_seconds,
+            )
+            raise Exit(SHUTDOWN)
+        self.attempt(child)
+
+    def try_again(self, child: Child) -> None:
+        """Have an attempt made later: after the backoff's delay, or once the mailbox has had its turn."""
+        child.ended("restarting")
+        retry = _Retry(child)
+        backoff = child.spec.backoff
+        if backoff is None:
+            child.retry = (retry, None)
+            cast(self.actor_ref, retry)
+            return
+        delay_s = backoff.delay(child.in_a_row, self._random.uniform)
+        child.in_a_row += 1
+        self.clear_for(child)
+        child.retry = (retry, send_after(delay_s, self.actor_ref, retry))
+
+    def bring_up(self, child: Child) -> Any:
+        """Start a child and watch it; its ref, or ``None`` where it chose to be ignored."""
+        ref = start_child(child.spec, self.extra_args)
+        child.runs(ref, None if ref is None else monitor(ref, self.actor_ref), alarm.now())
+        return ref
+
+    def restarted(self, child: Child) -> None:
+        """Note a restart that succeeded."""
+        child.restarts += 1
+        self._report("info", "child_restarted", child)
+
+    def restart_failed(self, child: Child, error: BaseException) -> None:
+        """Note one that did not, and try again."""
+        cause = getattr(error, "cause", error)
+        self._report("error", "child_restart_failed", child, error=type(cause).__name__)
+        self.try_again(child)
+
+    # --- ends ---------------------------------------------------------------------------------------------------------
+
+    def send_away(self, child: Child) -> Departure | None:
+        """Ask a child to leave, or cancel its pending restart; the supervisor does not hear of its death any more."""
+        if child.retry is not None:
+            timer: Timer | None = child.retry[1]
+            if timer is not None:
+                timer.cancel()
+            child.retry = None
+        ref, watch = child.ref, child.monitor
+        if ref is None:
+            child.ended("stopped")
+            return None
+        demonitor(watch)
+        return Departure(ref, child.spec.shutdown)
+
+    def see_off(self, child: Child, departure: Departure | None, elapsed_s: float = 0.0) -> None:
+        """Wait until a child that was sent away has left."""
+        if departure is None:
+            return
+        reason = departure.wait(elapsed_s)
+        child.ended("stopped", reason)
+        if not departure.was_orderly:
+            self._report("warning", "child_shutdown_error", child, reason=str(reason))
+
+    def _report(self, level: str, event: str, child: Child, **fields: Any) -> None:
+        report(
+            level,
+            event,
+            supervisor=str(self.actor_ref),
+            child=str(child.spec.id),
+            name=child.spec.name,
+            restarts=child.restarts,
+            **fields,
+        )
+
+
+def is_parent(ref: pykka.ActorRef[Any]) -> bool:
+    """Whether a ref is a supervisor's."""
+    return issubclass(ref.actor_class, Parent)

@@ -1,0 +1,100 @@
+"""The system below a supervisor as a value that a person can read."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from supervision import alarm
+from supervision.children import Child, ChildState
+from supervision.errors import NoProcess, ServerDied
+from supervision.exits import Reason
+from supervision.parent import Parent, ask, is_parent
+from supervision.registry import ServerName, find
+
+__all__ = ["Branch", "Tree", "grow"]
+
+
+@dataclass(frozen=True, slots=True)
+class Branch:
+    """One child, and what is below it.
+
+    Attributes:
+        id: its id under its supervisor.
+        name: the name of its specification, or ``None``.
+        ref: the live incarnation, ``None`` unless running.
+        state: ``"running"``, ``"restarting"`` or ``"stopped"``.
+        restarts: restarts that succeeded, since its supervisor started.
+        last_exit: the reason of its newest end, ``None`` before the first.
+        age_s: seconds since its newest good start, ``None`` unless running.
+        children: below a supervisor, its children in start order.
+    """
+
+    id: Hashable
+    name: str | None
+    ref: Any
+    state: ChildState
+    restarts: int
+    last_exit: Reason | None
+    age_s: float | None
+    children: tuple[Branch, ...] = ()
+
+    @classmethod
+    def of(cls, child: Child) -> Branch:
+        """The row of one child, without what is below it."""
+        age_s = None if child.ref is None or child.started_at is None else alarm.now() - child.started_at
+        return cls(child.spec.id, child.spec.name, child.ref, child.state, child.restarts, child.last_exit, age_s)
+
+    def _line(self) -> str:
+        name = f" ({self.name})" if self.name not in (None, self.id) else ""
+        age = "" if self.age_s is None else f", up {self.age_s:.1f} s"
+        restarts = f", {self.restarts} restarts" if self.restarts else ""
+        last_exit = "" if self.last_exit is None else f", last exit {self.last_exit}"
+        return f"{self.id}{name}: {self.state}{age}{restarts}{last_exit}"
+
+
+@dataclass(frozen=True, slots=True)
+class Tree:
+    """A supervisor and all below it; ``str`` draws it.
+
+    Attributes:
+        ref: the supervisor.
+        children: its children in start order.
+    """
+
+    ref: Any
+    children: tuple[Branch, ...]
+
+    def __str__(self) -> str:
+        return "\n".join([str(self.ref.actor_class.__name__), *_draw(self.children, "")])
+
+
+def _draw(children: tuple[Branch, ...], indent: str) -> Iterator[str]:
+    for number, child in enumerate(children, 1):
+        last = number == len(children)
+        yield f"{indent}{'└─' if last else '├─'} {child._line()}"
+        yield from _draw(child.children, indent + ("   " if last else "│  "))
+
+
+def grow(sup: ServerName) -> Tree:
+    """Ask a supervisor and those below it; each is asked from the calling thread, so none waits for another."""
+    life = find(sup)
+    if life is None:
+        raise NoProcess(sup)
+    return Tree(life.ref, _branches(life.ref))
+
+
+def _branches(ref: Any) -> tuple[Branch, ...]:
+    rows: list[Branch] = ask(ref, Parent, "tree")
+    return tuple(_with_children(row) for row in rows)
+
+
+def _with_children(row: Branch) -> Branch:
+    if row.ref is None or not is_parent(row.ref):
+        return row
+    try:
+        below = _branches(row.ref)
+    except (NoProcess, ServerDied):  # it ended since; the next look will show what became of it
+        return row
+    return Branch(row.id, row.name, row.ref, row.state, row.restarts, row.last_exit, row.age_s, below)
