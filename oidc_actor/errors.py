@@ -39,6 +39,7 @@ class ProviderError(OIDCActorError):
         error_description: The provider's text, redacted of every secret that was sent, or ``None``.
         retryable: Whether the same request may succeed later without anybody changing anything.
         retry_after_s: Seconds the provider asked to wait (at most an hour), or ``None``.
+        sent: Whether the provider may have seen the request; ``False`` where no connection was made.
     """
 
     def __init__(
@@ -50,6 +51,7 @@ class ProviderError(OIDCActorError):
         error_description: str | None = None,
         retryable: bool = True,
         retry_after_s: float | None = None,
+        sent: bool = True,
     ) -> None:
         super().__init__(message)
         self.status = status
@@ -57,6 +59,7 @@ class ProviderError(OIDCActorError):
         self.error_description = error_description
         self.retryable = retryable
         self.retry_after_s = retry_after_s
+        self.sent = sent
 
     @property
     def permanent(self) -> bool:

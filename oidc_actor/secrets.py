@@ -224,7 +224,7 @@ def resolve_secret(source: SecretSource, name: str = "secret") -> Secret:
     found = _read(source)
     del source  # it may be the text itself, and this frame is about to raise
     if isinstance(found, str):
-        raise SecretUnavailable(f"{name} cannot be read: {found}")
+        raise SecretUnavailable(f"{name} cannot be read: {found}", sent=False)
     return found
 
 

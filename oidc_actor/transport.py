@@ -21,7 +21,14 @@ class TransportError(OIDCActorError):
     """No HTTP response came: unreachable, timed out, broken TLS. Always worth a retry.
 
     The message must hold nothing of the request but its method and address.
+
+    Attributes:
+        sent: Whether the provider may have seen the request; ``False`` where no connection was made.
     """
+
+    def __init__(self, message: str, *, sent: bool = True) -> None:
+        super().__init__(message)
+        self.sent = sent
 
 
 class Request(Sealed):

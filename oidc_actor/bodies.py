@@ -1,0 +1,61 @@
+"""Bytes from the provider become an object, or a phrase that says why not. Nothing raises, whatever the bytes."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import Any
+from urllib.parse import parse_qsl
+
+from oidc_actor.transport import MAX_BODY_BYTES, Response
+
+_MAX_FORM_FIELDS = 50
+
+
+class _Pairs(list[tuple[str, Any]]):
+    """An object's members in their order, so that a name that comes twice is seen."""
+
+
+def read_object(body: bytes) -> dict[str, Any] | str:
+    """Read a JSON object.
+
+    Args:
+        body: The bytes of a response.
+
+    Returns:
+        The object, or what is wrong with the bytes. Only the outermost object's names are checked for duplicates;
+        inner ones come as lists of pairs, because nothing here uses them.
+    """
+    if len(body) > MAX_BODY_BYTES:
+        return f"expected at most {MAX_BODY_BYTES} bytes, got more"
+    try:
+        # 3.11's parser recurses: deep nesting ends in RecursionError. A number of thousands of digits is a ValueError.
+        found = json.loads(body.decode("utf-8-sig"), object_pairs_hook=_Pairs)
+    except RecursionError:
+        return "expected JSON, got JSON nested too deeply"
+    except ValueError:
+        return "expected JSON, got " + ("an empty body" if not body.strip() else "something else")
+    if not isinstance(found, _Pairs):
+        return "expected a JSON object, got another JSON value"
+    members = dict(found)
+    return members if len(members) == len(found) else "expected each name once, got a JSON object that repeats one"
+
+
+def read_error_object(response: Response) -> Mapping[str, Any]:
+    """Read the members of an error response: JSON, or a form as some providers still send (RFC 6749 wants JSON).
+
+    Args:
+        response: A response that is no success.
+
+    Returns:
+        The members; empty where the body has none that can be read.
+    """
+    found = read_object(response.body)
+    if not isinstance(found, str):
+        return found
+    if len(response.body) > MAX_BODY_BYTES or not response.body.lstrip().startswith((b"error=", b"error_")):
+        return {}
+    try:
+        return dict(parse_qsl(response.body.decode("utf-8").strip(), max_num_fields=_MAX_FORM_FIELDS))
+    except ValueError:
+        return {}

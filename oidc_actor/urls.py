@@ -1,0 +1,111 @@
+"""Which addresses a secret may be sent to: https, and plain http only where it never leaves the machine."""
+
+from __future__ import annotations
+
+from ipaddress import ip_address
+from urllib.parse import urlsplit
+
+from oidc_actor.errors import ConfigError
+from oidc_actor.transport import public_url
+
+WELL_KNOWN = "/.well-known/openid-configuration"
+"""Where an issuer's metadata are (OpenID Connect Discovery 1.0, section 4)."""
+
+
+def check_url(value: object, name: str, *, allow_insecure_http: bool = False) -> str:
+    """Check an address given as an option.
+
+    Args:
+        value: The candidate.
+        name: What it is, for the error's message.
+        allow_insecure_http: Whether plain http is acceptable beyond loopback.
+
+    Returns:
+        The address, unchanged.
+
+    Raises:
+        ConfigError: Where it is none that a secret may be sent to.
+    """
+    problem = url_problem(value, allow_insecure_http=allow_insecure_http)
+    if problem is not None:
+        raise ConfigError(f"{name}: {problem}")
+    return str(value)
+
+
+def check_issuer_url(value: object, *, allow_insecure_http: bool = False) -> str:
+    """Check an issuer identifier (OpenID Connect Discovery 1.0, section 3).
+
+    Args:
+        value: The candidate.
+        allow_insecure_http: Whether plain http is acceptable beyond loopback.
+
+    Returns:
+        The identifier, unchanged: it is compared byte for byte with what the provider says.
+
+    Raises:
+        ConfigError: Where it cannot be one.
+    """
+    issuer_url = check_url(value, "issuer_url", allow_insecure_http=allow_insecure_http)
+    if "?" in issuer_url:
+        raise ConfigError(f"issuer_url: expected an address without a query, got {public_url(issuer_url)!r} with one")
+    if issuer_url.rstrip("/").endswith(WELL_KNOWN):
+        raise ConfigError(
+            f"issuer_url: expected the issuer, got the address of its metadata {issuer_url!r}; leave {WELL_KNOWN!r} out"
+        )
+    return issuer_url
+
+
+def url_problem(value: object, *, allow_insecure_http: bool = False) -> str | None:
+    """Say what is wrong with an address, without showing what may be secret in it.
+
+    Args:
+        value: The candidate.
+        allow_insecure_http: Whether plain http is acceptable beyond loopback.
+
+    Returns:
+        A phrase of the form "expected ..., got ...", or ``None`` where nothing is wrong.
+    """
+    if not isinstance(value, str):
+        return f"expected an https URL, got {type(value).__name__}"
+    if not value.isascii() or any(character <= " " or character in "\\\x7f" for character in value):
+        return "expected an https URL, got one with spaces, backslashes, control or non-ASCII characters"
+    return _parts_problem(value, allow_insecure_http=allow_insecure_http)
+
+
+def _parts_problem(url: str, *, allow_insecure_http: bool) -> str | None:
+    try:
+        parts = urlsplit(url)
+        host, _ = parts.hostname, parts.port
+    except ValueError:
+        return "expected an https URL, got one whose host or port cannot be read"
+    if "@" in parts.netloc:
+        return "expected a URL without user information, got one with it; pass credentials as such"
+    shown = repr(public_url(url)) if host else "one without a scheme or a host"
+    if parts.scheme not in {"https", "http"} or not host:
+        return f"expected an https URL such as 'https://auth.example.com', got {shown}"
+    if "#" in url:
+        return f"expected a URL without a fragment, got {shown} with one"
+    if parts.scheme == "http" and not allow_insecure_http and not is_loopback(host):
+        return (
+            f"expected https, got plain http {shown}, which would send secrets readable over the network; "
+            "use https, or allow_insecure_http=True in a test setup"
+        )
+    return None
+
+
+def is_loopback(host: str) -> bool:
+    """Tell whether a host is this machine, so that nothing sent to it can be seen on a network.
+
+    Args:
+        host: A name or an address, as `urllib.parse.urlsplit` gives it.
+
+    Returns:
+        ``True`` for ``localhost``, 127.0.0.0/8 and ::1. Names below ``localhost`` may be asked of a name server, so
+        they do not count.
+    """
+    if host.lower() == "localhost":
+        return True
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return False
