@@ -65,8 +65,9 @@ def is_callers_life(life: Life) -> bool:
 
 def would_deadlock(life: Life) -> bool:
     """Whether that actor's thread waits for the start or end that the calling thread is in the middle of."""
-    waiting = current()
-    while waiting is not None:
+    waiting, seen = current(), set()
+    while waiting is not None and waiting not in seen:  # two actors may be stopping each other
+        seen.add(waiting)
         waiting = waiting.waited_for_by
         if waiting is life:
             return True
