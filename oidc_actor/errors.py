@@ -75,7 +75,7 @@ class TokenRequestError(ProviderError):
     """The token endpoint refused, answered nonsense, or could not be reached."""
 
 
-class SecretUnavailable(TokenRequestError):  # noqa: N818 - says what is the case
+class SecretUnavailable(TokenRequestError):
     """A secret could not be read for a request (file missing, callable raised). Retryable; nothing was sent."""
 
 

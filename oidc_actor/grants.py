@@ -1,0 +1,124 @@
+"""What is sent for a token: the parameters of each grant, the client's authentication, and what the user adds."""
+
+from __future__ import annotations
+
+import base64
+from dataclasses import dataclass
+from urllib.parse import quote, urlencode
+
+from oidc_actor.client_auth import choose_client_auth
+from oidc_actor.credentials import Credentials, Password
+from oidc_actor.entra import default_parameters
+from oidc_actor.provider import OIDCConfig
+from oidc_actor.secrets import Secret
+from oidc_actor.transport import Request
+
+_SHORTEST_SECRET_IN_EXTRA = 8
+
+
+@dataclass(frozen=True, slots=True)
+class SentSecrets:
+    """The secrets of one token request, read from their sources.
+
+    Attributes:
+        client_secret: The client's; ``None`` where there is none.
+        grant_secret: The password, or the refresh token that is redeemed; ``None`` where the grant needs none.
+        extra: Further values that an answer must not repeat into a log.
+    """
+
+    client_secret: Secret | None = None
+    grant_secret: Secret | None = None
+    extra: tuple[Secret, ...] = ()
+
+    def all(self) -> tuple[Secret, ...]:
+        """Every secret there is."""
+        return tuple(one for one in (self.client_secret, self.grant_secret, *self.extra) if one is not None)
+
+
+def token_request(
+    config: OIDCConfig,
+    auth: Credentials,
+    secrets: SentSecrets,
+    *,
+    refreshing: bool = False,
+    timeout_s: float,
+) -> Request:
+    """Build a token request (RFC 6749 sections 4.3, 4.4 and 6).
+
+    Args:
+        config: The provider's metadata, with a token endpoint.
+        auth: The credentials.
+        secrets: Their secrets as they are now.
+        refreshing: Whether to redeem ``secrets.grant_secret`` as a refresh token in place of the full grant.
+        timeout_s: Seconds for the whole exchange.
+
+    Returns:
+        The request. It may be shown; its headers and body may not.
+    """
+    assert config.token_endpoint is not None
+    method = choose_client_auth(
+        auth.client_auth,
+        has_secret=secrets.client_secret is not None,
+        supported=config.token_endpoint_auth_methods_supported,
+    )
+    parameters = [
+        *_grant_parameters(auth, secrets, refreshing=refreshing),
+        *_chosen_parameters(auth, config.token_endpoint),
+        *_client_parameters(method, auth, secrets),
+    ]
+    headers = {"Accept": "application/json", "Content-Type": "application/x-www-form-urlencoded"}
+    if method == "client_secret_basic":
+        headers["Authorization"] = _basic(auth.client_id or "", secrets.client_secret)
+    return Request("POST", config.token_endpoint, headers, urlencode(parameters).encode("ascii"), timeout_s)
+
+
+def secrets_in(auth: Credentials) -> tuple[Secret, ...]:
+    """Find values among the further parameters that an answer must not repeat into a log.
+
+    Args:
+        auth: The credentials.
+
+    Returns:
+        Those long enough to be a secret at all: to redact ``"yes"`` would only make texts unreadable.
+    """
+    values = (auth.extra or {}).values()
+    return tuple(Secret(value) for value in values if len(value) >= _SHORTEST_SECRET_IN_EXTRA)
+
+
+def _grant_parameters(auth: Credentials, secrets: SentSecrets, *, refreshing: bool) -> list[tuple[str, str]]:
+    secret = "" if secrets.grant_secret is None else secrets.grant_secret.reveal()
+    if refreshing or auth.grant_type == "refresh_token":
+        return [("grant_type", "refresh_token"), ("refresh_token", secret)]
+    if isinstance(auth, Password):
+        return [("grant_type", "password"), ("username", auth.username), ("password", secret)]
+    return [("grant_type", auth.grant_type)]
+
+
+def _chosen_parameters(auth: Credentials, token_endpoint: str) -> list[tuple[str, str]]:
+    chosen = {} if auth.scopes else default_parameters(token_endpoint, auth.client_id)
+    if auth.scopes:
+        chosen["scope"] = " ".join(auth.scopes)
+    if auth.resource is not None:
+        chosen.pop("resource", None)
+    repeated = [("audience", one) for one in _each(auth.audience)] + [("resource", one) for one in _each(auth.resource)]
+    return [*chosen.items(), *repeated, *(auth.extra or {}).items()]
+
+
+def _client_parameters(method: str, auth: Credentials, secrets: SentSecrets) -> list[tuple[str, str]]:
+    if auth.client_id is None or method == "client_secret_basic":
+        return []
+    client = [("client_id", auth.client_id)]
+    if method == "client_secret_post" and secrets.client_secret is not None:
+        client.append(("client_secret", secrets.client_secret.reveal()))
+    return client
+
+
+def _basic(client_id: str, client_secret: Secret | None) -> str:
+    # RFC 6749 section 2.3.1: both halves are form-encoded first. A space goes as %20, which form decoders and plain
+    # percent decoders read alike.
+    secret = "" if client_secret is None else quote(client_secret.reveal(), safe="")
+    return "Basic " + base64.b64encode(f"{quote(client_id, safe='')}:{secret}".encode("ascii")).decode("ascii")
+
+
+def _each(value: str | tuple[str, ...] | None) -> tuple[str, ...]:
+    return () if value is None else (value,) if isinstance(value, str) else value
