@@ -97,7 +97,7 @@ def _numeral(text: str) -> object:
 
 
 def _plausible(seconds: float | None) -> float | None:
-    return seconds if seconds is not None and abs(seconds) <= LONGEST_LIFETIME_S else None
+    return seconds if seconds is not None and seconds <= LONGEST_LIFETIME_S else None
 
 
 def _read_instant(value: object) -> float | None:

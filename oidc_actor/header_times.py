@@ -1,0 +1,71 @@
+"""The times in a response's header: how long to leave the provider alone, and what its clock shows (RFC 9110)."""
+
+from __future__ import annotations
+
+import re
+from datetime import UTC
+from email.utils import parsedate_to_datetime
+
+from oidc_actor.transport import Response
+
+LONGEST_WAIT_S = 3600.0
+"""The longest wait that is honoured, in seconds."""
+
+TOLERATED_SKEW_S = 60.0
+"""Seconds by which ``Date`` may differ before this machine's clock is taken for the wrong one."""
+
+_SECONDS = re.compile(r"[0-9]+(?:\.[0-9]+)?")
+
+
+def retry_after_s(response: Response, *, now_wall: float) -> float | None:
+    """Read the ``Retry-After`` field.
+
+    Args:
+        response: The response.
+        now_wall: Seconds since the epoch, for where the response has no ``Date`` to count from.
+
+    Returns:
+        Seconds to wait, from 0 to `LONGEST_WAIT_S`; ``None`` where nothing readable was asked for.
+    """
+    value = (response.header("Retry-After") or "").strip()
+    if _SECONDS.fullmatch(value):
+        return min(float(value), LONGEST_WAIT_S)
+    until = read_date(value)
+    if until is None:
+        return None
+    # Counted from the provider's own clock where it shows it, so that a skewed one does not matter.
+    shown = read_date(response.header("Date") or "")
+    return min(max(until - (now_wall if shown is None else shown), 0.0), LONGEST_WAIT_S)
+
+
+def read_date(value: str) -> float | None:
+    """Read an HTTP date.
+
+    Args:
+        value: A header field's value.
+
+    Returns:
+        Seconds since the epoch, or ``None`` where it is no date.
+    """
+    try:
+        found = parsedate_to_datetime(value)
+        return (found if found.tzinfo else found.replace(tzinfo=UTC)).timestamp()
+    except (ValueError, TypeError, IndexError, OverflowError):
+        return None
+
+
+def provider_now(response: Response, *, now_wall: float) -> float:
+    """Estimate what the provider's clock showed, for reading the instants in its answer.
+
+    Args:
+        response: The response.
+        now_wall: Seconds since the epoch by this machine's clock, at the start of the request.
+
+    Returns:
+        Seconds since the epoch: this machine's reading, or the later one of ``Date`` where both agree within
+        `TOLERATED_SKEW_S`; where they do not, the provider's, rounded up because ``Date`` has no fractions.
+    """
+    shown = read_date(response.header("Date") or "")
+    if shown is None:
+        return now_wall
+    return max(shown, now_wall) if abs(shown - now_wall) <= TOLERATED_SKEW_S else shown + 1.0

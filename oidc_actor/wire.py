@@ -1,0 +1,269 @@
+"""Discovery and token exchange as values: what to send, and what came back as a value or as a typed error.
+
+Pure and total: any status, headers and bytes become one or the other. Nothing here raises from a frame that holds a
+token or a secret's text: readers return a fault as a value, and the function that raises it holds nothing else.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+from oidc_actor.bodies import read_error_object, read_object
+from oidc_actor.errors import DiscoveryError, TokenRequestError, is_permanent
+from oidc_actor.grants import SentSecrets, token_request
+from oidc_actor.header_times import provider_now, retry_after_s
+from oidc_actor.lifetime import LifetimeSource, decide_lifetime
+from oidc_actor.provider import OIDCConfig, config_problem, metadata_problem
+from oidc_actor.redaction import presentable
+from oidc_actor.secrets import Secret, secret_problem
+from oidc_actor.tokens import TokenResponse
+from oidc_actor.transport import Request, Response
+from oidc_actor.urls import WELL_KNOWN
+
+__all__ = [
+    "DEFAULT_LIFETIME_S",
+    "ParsedToken",
+    "SentSecrets",
+    "discovery_request",
+    "discovery_url",
+    "parse_discovery",
+    "parse_token",
+    "token_request",
+]
+
+DEFAULT_LIFETIME_S = 300.0
+"""Seconds a token is taken to live where nothing says."""
+
+_TOKEN_TYPES = {"bearer": "Bearer", "dpop": "DPoP"}
+_KNOWN_CODES = frozenset(
+    {
+        "invalid_request",
+        "invalid_client",
+        "invalid_grant",
+        "unauthorized_client",
+        "unsupported_grant_type",
+        "invalid_scope",
+        "invalid_target",
+        "invalid_token",
+        "invalid_dpop_proof",
+        "use_dpop_nonce",
+        "access_denied",
+        "server_error",
+        "temporarily_unavailable",
+        "slow_down",
+    }
+)
+_TOKENS = ("access_token", "refresh_token", "id_token")
+
+
+@dataclass(frozen=True, slots=True)
+class ParsedToken:
+    """A token, and how its lifetime was decided.
+
+    Attributes:
+        token: The token.
+        lifetime_s: Seconds it lives, counted from the start of the request; positive.
+        lifetime_source: Who says so; ``"default"`` deserves a warning.
+    """
+
+    token: TokenResponse
+    lifetime_s: float
+    lifetime_source: LifetimeSource
+
+
+@dataclass(frozen=True, slots=True)
+class _Fault:
+    """What is wrong with a response. Fit to be shown."""
+
+    problem: str
+    error: str | None = None
+    description: str | None = None
+
+
+def discovery_url(issuer_url: str) -> str:
+    """Build the address of an issuer's metadata (OpenID Connect Discovery 1.0, section 4).
+
+    Args:
+        issuer_url: The issuer identifier.
+
+    Returns:
+        The address; one trailing slash of the issuer is not repeated.
+    """
+    return issuer_url.removesuffix("/") + WELL_KNOWN
+
+
+def discovery_request(issuer_url: str, *, timeout_s: float) -> Request:
+    """Build the request for an issuer's metadata.
+
+    Args:
+        issuer_url: The issuer identifier.
+        timeout_s: Seconds for the whole exchange.
+
+    Returns:
+        The request.
+    """
+    return Request("GET", discovery_url(issuer_url), {"Accept": "application/json"}, b"", timeout_s)
+
+
+def parse_discovery(
+    response: Response, issuer_url: str, *, now_wall: float, allow_insecure_http: bool = False
+) -> OIDCConfig:
+    """Read an issuer's metadata.
+
+    Args:
+        response: What came back.
+        issuer_url: The issuer identifier, which the document must repeat byte for byte (section 4.3).
+        now_wall: Seconds since the epoch, for a ``Retry-After`` that is a date.
+        allow_insecure_http: Whether plain http is acceptable beyond loopback.
+
+    Returns:
+        The metadata; every address in it is one that may be used.
+
+    Raises:
+        DiscoveryError: Where the response is anything else. Retryable.
+    """
+    found = _read_metadata(response, issuer_url, allow_insecure_http=allow_insecure_http)
+    if isinstance(found, str):
+        raise DiscoveryError(
+            f"discovery at {discovery_url(issuer_url)} failed: HTTP {response.status}: {found}",
+            status=response.status,
+            retry_after_s=retry_after_s(response, now_wall=now_wall),
+        )
+    return found
+
+
+def parse_token(
+    response: Response,
+    *,
+    now_wall: float,
+    sent_secrets: Iterable[Secret] = (),
+    default_lifetime_s: float = DEFAULT_LIFETIME_S,
+    grant_type: str = "client_credentials",
+    refreshing: bool = False,
+) -> ParsedToken:
+    """Read the answer to a token request (RFC 6749 sections 5.1 and 5.2).
+
+    Args:
+        response: What came back.
+        now_wall: Seconds since the epoch when the request was started.
+        sent_secrets: What the answer may repeat and no error may show.
+        default_lifetime_s: Seconds to assume where nothing says.
+        grant_type: The credentials' own grant, which decides what ``invalid_grant`` means.
+        refreshing: Whether a refresh token was redeemed in place of that grant.
+
+    Returns:
+        The token with its lifetime.
+
+    Raises:
+        TokenRequestError: Where the response is anything else.
+    """
+    found = _read_token(response, tuple(sent_secrets), now_wall=now_wall, default_lifetime_s=default_lifetime_s)
+    if isinstance(found, _Fault):
+        permanent = is_permanent(found.error, status=response.status, grant_type=grant_type, refreshing=refreshing)
+        raise TokenRequestError(
+            f"token request failed: HTTP {response.status}: {found.problem}",
+            status=response.status,
+            error=found.error,
+            error_description=found.description,
+            retryable=not permanent,
+            retry_after_s=retry_after_s(response, now_wall=now_wall),
+        )
+    return found
+
+
+def _read_metadata(response: Response, issuer_url: str, *, allow_insecure_http: bool) -> OIDCConfig | str:
+    if response.status != 200:
+        return _status_problem(response.status, "metadata")
+    members = read_object(response.body)
+    problem = members if isinstance(members, str) else metadata_problem(members)
+    if isinstance(members, str) or problem is not None:
+        return presentable(str(problem), ())
+    issuer = members.get("issuer")
+    if issuer != issuer_url:
+        got = "none" if issuer is None else repr(presentable(issuer, ()))
+        return f"expected the issuer {issuer_url!r}, byte for byte (a trailing slash counts), got {got}"
+    config = OIDCConfig.from_metadata(members)
+    unusable = config_problem(config, allow_insecure_http=allow_insecure_http)
+    return config if unusable is None else presentable(unusable, ())
+
+
+def _read_token(
+    response: Response, sent: Collection[Secret], *, now_wall: float, default_lifetime_s: float
+) -> ParsedToken | _Fault:
+    if response.status not in {200, 201}:
+        return _read_fault(response, sent)
+    members = read_object(response.body)
+    if isinstance(members, str):
+        return _Fault(members)
+    if members.get("error"):  # some providers send errors with status 200
+        return _read_fault(response, sent)
+    problem = _token_problem(members)
+    if problem is not None:
+        return _Fault(problem)
+    access_token: str = members["access_token"]
+    at = provider_now(response, now_wall=now_wall)
+    life = decide_lifetime(members, access_token, now_wall=at, default_s=default_lifetime_s)
+    if life.seconds <= 0:
+        return _Fault(f"expected a positive lifetime, got {life.seconds:g} seconds from {life.source}")
+    token = TokenResponse(
+        access_token,
+        _TOKEN_TYPES[(members.get("token_type") or "Bearer").lower()],
+        life.seconds,
+        _text(members.get("refresh_token")),
+        _text(members.get("id_token")),
+        _scope(members.get("scope")),
+        datetime.fromtimestamp(now_wall, UTC),
+    )
+    return ParsedToken(token, life.seconds, life.source)
+
+
+def _token_problem(members: Mapping[str, Any]) -> str | None:
+    access_token, token_type = members.get("access_token"), members.get("token_type") or "Bearer"
+    if not isinstance(access_token, str) or not access_token:
+        return f"expected an access_token, got {'none' if access_token is None else type(access_token).__name__}"
+    # Anything else could end the Authorization header early and begin another (RFC 6749 appendix A.12 allows spaces,
+    # RFC 6750 does not).
+    if any(not "!" <= character <= "~" for character in access_token):
+        return "expected an access_token of visible ASCII characters, got one with others"
+    if not isinstance(token_type, str) or token_type.lower() not in _TOKEN_TYPES:
+        shown = presentable(token_type, ())[:40] if isinstance(token_type, str) else type(token_type).__name__
+        return f"expected the token_type Bearer or DPoP, got {shown!r}"
+    return None
+
+
+def _read_fault(response: Response, sent: Collection[Secret]) -> _Fault:
+    members = read_error_object(response)
+    # A response that is an error and holds a token all the same must not bring it into the error's text either.
+    received = [text for name in _TOKENS if secret_problem(text := members.get(name)) is None]
+    secrets = (*sent, *map(Secret, received))
+    error = _code(members.get("error"), secrets)
+    told = members.get("error_description")
+    description = presentable(told, secrets) if isinstance(told, str) and told else None
+    problem = ": ".join(part for part in (error, description) if part)
+    return _Fault(problem or _status_problem(response.status, "a token or an OAuth error"), error, description)
+
+
+def _code(code: object, secrets: Collection[Secret]) -> str | None:
+    if not isinstance(code, str) or not code:
+        return None
+    # A weak secret such as "client" must not hide what the code says.
+    return code if code in _KNOWN_CODES else presentable(code, secrets)
+
+
+def _status_problem(status: int, wanted: str) -> str:
+    if 300 <= status < 400:
+        return f"expected {wanted}, got a redirect, which is never followed; configure the address it should go to"
+    return f"expected {wanted}, got neither" if " or " in wanted else f"expected {wanted}, got none"
+
+
+def _text(value: object) -> str | None:
+    return value if isinstance(value, str) and value and value.isprintable() and value.isascii() else None
+
+
+def _scope(value: object) -> str | None:
+    if isinstance(value, list) and all(isinstance(one, str) for one in value):
+        value = " ".join(value)
+    return value if isinstance(value, str) and value.isprintable() else None
