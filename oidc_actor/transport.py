@@ -26,7 +26,9 @@ class TransportError(OIDCActorError):
         sent: Whether the provider may have seen the request; ``False`` where no connection was made.
     """
 
-    def __init__(self, message: str, *, sent: bool = True) -> None:
+    sent: bool = True
+
+    def __init__(self, message: str = "", *, sent: bool = True) -> None:
         super().__init__(message)
         self.sent = sent
 

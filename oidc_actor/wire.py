@@ -237,7 +237,7 @@ def _token_problem(members: Mapping[str, Any]) -> str | None:
 def _read_fault(response: Response, sent: Collection[Secret]) -> _Fault:
     members = read_error_object(response)
     # A response that is an error and holds a token all the same must not bring it into the error's text either.
-    received = [text for name in _TOKENS if secret_problem(text := members.get(name)) is None]
+    received = [str(members[name]) for name in _TOKENS if secret_problem(members.get(name)) is None]
     secrets = (*sent, *map(Secret, received))
     error = _code(members.get("error"), secrets)
     told = members.get("error_description")

@@ -1,0 +1,261 @@
+"""HTTP by requests, as strict as a token endpoint deserves: the one module that imports it.
+
+No redirect is followed; no cookie is kept; neither ``.netrc`` nor a URL ever adds credentials; TLS is always verified;
+one deadline bounds the whole exchange; a body ends at `MAX_BODY_BYTES`, decompressed. From the environment come the
+proxies (``HTTPS_PROXY``, ``NO_PROXY``), never for loopback, and the certificates (``REQUESTS_CA_BUNDLE``,
+``CURL_CA_BUNDLE``) where no ``ca_bundle`` is given.
+"""
+
+from __future__ import annotations
+
+import http.client
+import os
+import socket
+import ssl
+import zlib
+from collections.abc import Iterator
+from functools import cache
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+import requests
+import urllib3
+from requests.adapters import HTTPAdapter
+from requests.utils import DEFAULT_CA_BUNDLE_PATH, get_environ_proxies
+from urllib3.util import create_urllib3_context
+
+from oidc_actor.errors import ConfigError
+from oidc_actor.sockets import POOL_CLASSES, BoundedTLSSocket, exchange
+from oidc_actor.transport import MAX_BODY_BYTES, Request, Response, TransportError, public_url
+from oidc_actor.urls import is_loopback
+
+USER_AGENT = "oidc-actor"
+_HOSTS = 128
+_CONNECTIONS_PER_HOST = 32
+_CHUNK_BYTES = 64 * 1024
+_CA_VARIABLES = ("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE")
+_ENCODINGS = {"gzip": 16 + zlib.MAX_WBITS, "x-gzip": 16 + zlib.MAX_WBITS, "deflate": zlib.MAX_WBITS}
+
+
+class RequestsTransport:
+    """A `oidc_actor.transport.Transport` over requests and urllib3.
+
+    One object serves any number of threads, and keeps connections alive between them. A forked child gets connections
+    of its own.
+    """
+
+    def __init__(self, ca_bundle: str | Path | None = None, *, trust_env: bool = True) -> None:
+        """Prepare; nothing is connected yet.
+
+        Args:
+            ca_bundle: File or directory of the certificates to trust, instead of all others; ``None`` for those named
+                in the environment, or else certifi's.
+            trust_env: Whether the environment may name proxies and certificates.
+
+        Raises:
+            ConfigError: Where ``ca_bundle`` holds no certificates. There is no value that turns verification off.
+        """
+        self._trust_env = trust_env
+        self._ca_bundle = None if ca_bundle is None else _check_ca_bundle(ca_bundle)
+        # By process: sockets that a fork duplicated stay the parent's, and are never closed in the child, which would
+        # write into the parent's TLS sessions. Two threads that come first at once may both make an adapter; one is kept.
+        self._adapters: dict[int, _Adapter] = {}
+
+    def __call__(self, request: Request, /) -> Response:
+        """Perform one exchange on the calling thread.
+
+        Args:
+            request: What to send.
+
+        Returns:
+            The response, whatever its status. A body over `MAX_BODY_BYTES` is cut one byte beyond.
+
+        Raises:
+            TransportError: Where no complete response came. Its text has the method, the address and the kind of failure.
+        """
+        outcome = self._exchange(request)
+        if isinstance(outcome, TransportError):
+            # Not the error that was caught, nor its context: their frames hold what was sent.
+            raise outcome
+        return outcome
+
+    def close(self) -> None:
+        """Close idle connections. The object stays usable."""
+        adapter = self._adapters.pop(os.getpid(), None)
+        if adapter is not None:
+            adapter.close()
+
+    def __repr__(self) -> str:
+        return f"RequestsTransport(ca_bundle={self._ca_bundle!r})"
+
+    def _exchange(self, request: Request) -> Response | TransportError:
+        with exchange(request.timeout_s) as progress:
+            try:
+                return self._send(request)
+            except Exception as error:  # noqa: BLE001 - whatever it is, its frames hold secrets and must not go on
+                problem = _describe(error, request.timeout_s)
+                return TransportError(f"{request.method} {public_url(request.url)}: {problem}", sent=progress.sent)
+
+    def _send(self, request: Request) -> Response:
+        headers = {"User-Agent": USER_AGENT, "Accept-Encoding": "identity", **request.headers}
+        # Prepared without a session: nothing is merged in, neither cookies nor netrc.
+        prepared = requests.Request(request.method, request.url, headers, data=request.body or None).prepare()
+        answer = self._adapter().send(
+            prepared,
+            stream=True,
+            timeout=urllib3.Timeout(total=request.timeout_s),  # type: ignore[arg-type]  # legal, the stubs lag
+            verify=True,
+            proxies=self._proxies(request.url),
+        )
+        try:
+            body = b"".join(_chunks(answer.raw))
+        finally:
+            answer.close()
+        return Response(answer.status_code, dict(answer.headers), _decompressed(body, answer.headers))
+
+    def _adapter(self) -> _Adapter:
+        process = os.getpid()
+        adapter = self._adapters.get(process)
+        if adapter is None:
+            adapter = self._adapters.setdefault(process, _Adapter(self._context()))
+        return adapter
+
+    def _context(self) -> ssl.SSLContext:
+        named = [os.environ.get(name) for name in _CA_VARIABLES] if self._trust_env else []
+        return _tls_context(self._ca_bundle or next(filter(None, named), None) or DEFAULT_CA_BUNDLE_PATH)
+
+    def _proxies(self, url: str) -> dict[str, str]:
+        # What is sent in the clear because it stays on this machine must not leave it through a proxy.
+        if not self._trust_env or is_loopback(urlsplit(url).hostname or ""):
+            return {}
+        return dict(get_environ_proxies(url))
+
+
+@cache
+def shared_transport(ca_bundle: str | None = None) -> RequestsTransport:
+    """Give the transport that all managers of this process share, so that they share connections.
+
+    Args:
+        ca_bundle: As of `RequestsTransport`.
+
+    Returns:
+        The same object for the same argument.
+
+    Raises:
+        ConfigError: Where ``ca_bundle`` holds no certificates.
+    """
+    return RequestsTransport(ca_bundle)
+
+
+class _Adapter(HTTPAdapter):
+    """Requests' adapter with bounded connections and one TLS context that trusts what it was made with, only."""
+
+    def __init__(self, context: ssl.SSLContext) -> None:
+        self._tls = context
+        super().__init__(pool_connections=_HOSTS, pool_maxsize=_CONNECTIONS_PER_HOST, max_retries=0)
+
+    def init_poolmanager(self, *args: Any, **kwargs: Any) -> None:
+        super().init_poolmanager(*args, ssl_context=self._tls, **kwargs)
+        self.poolmanager.pool_classes_by_scheme = POOL_CLASSES
+
+    def proxy_manager_for(self, proxy: str, **kwargs: Any) -> Any:
+        if proxy.lower().startswith("socks"):
+            return super().proxy_manager_for(proxy, ssl_context=self._tls, **kwargs)
+        manager = super().proxy_manager_for(proxy, ssl_context=self._tls, proxy_ssl_context=self._tls, **kwargs)
+        manager.pool_classes_by_scheme = POOL_CLASSES
+        return manager
+
+    def cert_verify(self, conn: Any, url: Any, verify: Any, cert: Any) -> None:
+        # Requests would add certifi's certificates to the context at every connection, also to a ca_bundle.
+        conn.cert_reqs = "CERT_REQUIRED"
+
+
+def _tls_context(ca_bundle: str) -> ssl.SSLContext:
+    context = create_urllib3_context(cert_reqs=ssl.CERT_REQUIRED)
+    if os.path.isdir(ca_bundle):
+        context.load_verify_locations(capath=ca_bundle)
+    else:
+        context.load_verify_locations(cafile=ca_bundle)
+    context.sslsocket_class = BoundedTLSSocket
+    return context
+
+
+def _check_ca_bundle(ca_bundle: object) -> str:
+    if not isinstance(ca_bundle, (str, Path)):
+        raise ConfigError(
+            f"ca_bundle: expected the path of a file or directory of certificates, got {ca_bundle!r}; TLS verification "
+            "cannot be turned off, name the provider's CA instead"
+        )
+    try:
+        _tls_context(str(ca_bundle))
+    except OSError as error:  # ssl.SSLError is one
+        problem = error.strerror or type(error).__name__
+    else:
+        return str(ca_bundle)
+    raise ConfigError(f"ca_bundle: expected PEM certificates in {str(ca_bundle)!r}, got: {problem}")
+
+
+def _chunks(raw: Any) -> Iterator[bytes]:
+    left = MAX_BODY_BYTES + 1
+    while left > 0:
+        chunk = raw.read(min(left, _CHUNK_BYTES), decode_content=False)
+        if not chunk:
+            return
+        left -= len(chunk)
+        yield chunk
+
+
+def _decompressed(body: bytes, headers: Any) -> bytes:
+    """Undo a compression that was not asked for; the parser sees the bytes as they are where that cannot be done."""
+    window = _ENCODINGS.get(headers.get("Content-Encoding", "").strip().lower())
+    if window is None:
+        return body
+    try:
+        return zlib.decompressobj(window).decompress(body, MAX_BODY_BYTES + 1)
+    except zlib.error:
+        return body
+
+
+def _describe(error: BaseException, timeout_s: float) -> str:
+    """Name the kind of a failure. No text of the exception itself: it may quote a proxy's password or the request."""
+    for one in _chain(error):
+        problem = _known(one, timeout_s)
+        if problem is not None:
+            through = "through the proxy: " if isinstance(error, requests.exceptions.ProxyError) else ""
+            return through + problem
+    return f"failed with {type(error).__name__}"
+
+
+def _known(error: BaseException, timeout_s: float) -> str | None:
+    match error:
+        case ssl.SSLCertVerificationError():
+            return f"certificate not accepted: {error.verify_message}; name the provider's CA with ca_bundle"
+        case ssl.SSLError():
+            return f"TLS failed: {error.reason or type(error).__name__}"
+        case TimeoutError() | urllib3.exceptions.TimeoutError():
+            return f"no complete answer within {timeout_s:g} s"
+        case socket.gaierror():
+            return "the host name cannot be resolved"
+        case http.client.RemoteDisconnected():
+            return "the connection was closed without an answer"
+        case http.client.IncompleteRead() | urllib3.exceptions.IncompleteRead():
+            return "the answer was cut off"
+        case http.client.HTTPException():
+            return f"the answer is not HTTP ({type(error).__name__})"
+        case OSError(errno=int()):
+            return (error.strerror or type(error).__name__).lower()
+        case _:
+            return None
+
+
+def _chain(error: BaseException) -> Iterator[BaseException]:
+    """Walk from the innermost cause outwards; urllib3 and requests keep it in attributes and arguments."""
+    found: list[BaseException] = []
+    waiting: list[Any] = [error]
+    while waiting:
+        one = waiting.pop()
+        if isinstance(one, BaseException) and one not in found:
+            found.append(one)
+            waiting += [*one.args, getattr(one, "reason", None), one.__context__, one.__cause__]
+    return reversed(found)

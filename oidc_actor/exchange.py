@@ -1,0 +1,105 @@
+"""One exchange with a provider through a transport: read the secrets, send, understand the answer, all on one thread."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import replace
+
+from oidc_actor.credentials import Credentials
+from oidc_actor.errors import DiscoveryError, ProviderError, TokenRequestError
+from oidc_actor.grants import SentSecrets, secrets_in, token_request
+from oidc_actor.provider import OIDCConfig
+from oidc_actor.redaction import presentable
+from oidc_actor.secrets import Secret, resolve_secret
+from oidc_actor.transport import Request, Response, Transport, TransportError
+from oidc_actor.wire import DEFAULT_LIFETIME_S, ParsedToken, discovery_request, parse_discovery, parse_token
+
+
+def exchange_discovery(
+    transport: Transport, issuer_url: str, *, timeout_s: float, allow_insecure_http: bool = False
+) -> OIDCConfig:
+    """Run one discovery exchange on the calling thread.
+
+    Args:
+        transport: What performs the request.
+        issuer_url: The issuer identifier, already checked.
+        timeout_s: Seconds for the whole exchange.
+        allow_insecure_http: Whether plain http is acceptable beyond loopback.
+
+    Returns:
+        The metadata.
+
+    Raises:
+        DiscoveryError: Where the metadata cannot be had or trusted.
+    """
+    now_wall = time.time()
+    response = _perform(transport, discovery_request(issuer_url, timeout_s=timeout_s), (), DiscoveryError)
+    if isinstance(response, ProviderError):
+        raise response
+    return parse_discovery(response, issuer_url, now_wall=now_wall, allow_insecure_http=allow_insecure_http)
+
+
+def exchange_token(
+    transport: Transport,
+    config: OIDCConfig,
+    auth: Credentials,
+    *,
+    refresh_token: Secret | None = None,
+    timeout_s: float,
+    default_lifetime_s: float = DEFAULT_LIFETIME_S,
+) -> ParsedToken:
+    """Run one token exchange on the calling thread. Secrets are read from their sources first, here.
+
+    Args:
+        transport: What performs the request.
+        config: The provider's metadata, already checked.
+        auth: The credentials.
+        refresh_token: What to redeem in place of the full grant; ``None`` for the full grant. A response without a
+            refresh token keeps the one that was redeemed.
+        timeout_s: Seconds for the whole exchange; reading the secrets is not part of it.
+        default_lifetime_s: Seconds a token is taken to live where nothing says.
+
+    Returns:
+        The token, its lifetime counted from the start of the request, and who says so.
+
+    Raises:
+        SecretUnavailable: Where a secret cannot be read; nothing was sent.
+        TokenRequestError: Where the provider refuses, answers nonsense, or cannot be reached.
+    """
+    secrets = SentSecrets(
+        None if auth.client_secret is None else resolve_secret(auth.client_secret, "client_secret"),
+        refresh_token or (None if auth.grant_secret is None else resolve_secret(auth.grant_secret, auth.grant_type)),
+        secrets_in(auth),
+    )
+    refreshing = refresh_token is not None
+    request = token_request(config, auth, secrets, refreshing=refreshing, timeout_s=timeout_s)
+    now_wall = time.time()
+    response = _perform(transport, request, secrets.all(), TokenRequestError)
+    if isinstance(response, ProviderError):
+        raise response
+    parsed = parse_token(
+        response,
+        now_wall=now_wall,
+        sent_secrets=secrets.all(),
+        default_lifetime_s=default_lifetime_s,
+        grant_type=auth.grant_type,
+        refreshing=refreshing,
+    )
+    if refresh_token is None or parsed.token.refresh_token is not None:
+        return parsed
+    return replace(parsed, token=parsed.token.with_refresh_token(refresh_token.reveal()))
+
+
+def _perform(
+    transport: Transport, request: Request, secrets: tuple[Secret, ...], failure: type[ProviderError]
+) -> Response | ProviderError:
+    """Run the exchange. It raises nothing: the frames below a transport's error hold what was sent."""
+    try:
+        response: object = transport(request)
+    except TransportError as error:
+        return failure(f"no answer: {presentable(str(error), secrets)}", sent=error.sent)
+    except Exception as error:  # noqa: BLE001 - an injected transport; its own text may quote the request
+        return failure(f"no answer: the transport raised {type(error).__name__} for {request!r}")
+    if isinstance(response, Response):
+        return response
+    return failure(f"no answer: expected a Response from the transport, got {type(response).__name__}")

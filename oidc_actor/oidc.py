@@ -1,0 +1,216 @@
+"""Discovery and tokens without an actor: one call, one exchange. The manager's fetches run the same exchanges.
+
+Example::
+
+    config = oidc.discover("https://auth.example.com")
+    token = oidc.get_token(config, ClientCredentials("id", "secret"))
+    token = oidc.refresh_token(config, token.refresh_token, ClientCredentials("id", "secret"))
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, TypeAlias, TypeVar
+
+from oidc_actor.credentials import Credentials, parse_scopes, read_auth
+from oidc_actor.errors import ConfigError
+from oidc_actor.exchange import exchange_discovery, exchange_token
+from oidc_actor.provider import OIDCConfig, check_config, check_issuer_url
+from oidc_actor.secrets import Secret, secret_problem
+from oidc_actor.tokens import TokenResponse
+from oidc_actor.transport import Transport
+
+__all__ = [
+    "check_timeout",
+    "check_transport",
+    "default_transport",
+    "discover",
+    "exchange_discovery",
+    "exchange_token",
+    "get_token",
+    "parse_scopes",
+    "refresh_token",
+]
+
+Auth: TypeAlias = Credentials | Mapping[str, Any]
+Value = TypeVar("Value")
+
+
+def discover(
+    issuer_url: str,
+    *,
+    transport: Transport | None = None,
+    timeout_seconds: float = 10,
+    allow_insecure_http: bool = False,
+    ca_bundle: str | Path | None = None,
+) -> OIDCConfig:
+    """Get a provider's metadata (OpenID Connect Discovery 1.0, section 4).
+
+    Args:
+        issuer_url: The issuer identifier, exactly as the provider writes it (a trailing slash counts).
+        transport: What performs the request; ``None`` for HTTP by requests.
+        timeout_seconds: Seconds for the whole exchange.
+        allow_insecure_http: Whether plain http is acceptable beyond loopback.
+        ca_bundle: File or directory of the certificates to trust instead of the usual ones.
+
+    Returns:
+        The metadata.
+
+    Raises:
+        ConfigError: Where an argument is wrong.
+        DiscoveryError: Where the metadata cannot be had or trusted.
+    """
+    return exchange_discovery(
+        check_transport(transport, ca_bundle),
+        check_issuer_url(issuer_url, allow_insecure_http=allow_insecure_http),
+        timeout_s=check_timeout(timeout_seconds),
+        allow_insecure_http=allow_insecure_http,
+    )
+
+
+def get_token(
+    config: OIDCConfig,
+    auth: Auth,
+    *,
+    transport: Transport | None = None,
+    timeout_seconds: float = 10,
+    allow_insecure_http: bool = False,
+    ca_bundle: str | Path | None = None,
+) -> TokenResponse:
+    """Get a token with the full grant (RFC 6749 sections 4.3, 4.4; section 6 for `RefreshToken`).
+
+    Args:
+        config: The provider's metadata, with a token endpoint.
+        auth: Credentials, or their mapping form.
+        transport: What performs the request; ``None`` for HTTP by requests.
+        timeout_seconds: Seconds for the whole exchange.
+        allow_insecure_http: Whether plain http is acceptable beyond loopback.
+        ca_bundle: File or directory of the certificates to trust instead of the usual ones.
+
+    Returns:
+        The token. Where the provider does not say how long it lives, 300 seconds are assumed.
+
+    Raises:
+        ConfigError: Where an argument is wrong.
+        TokenRequestError: Where the provider refuses, answers nonsense, or cannot be reached.
+    """
+    credentials = read_auth(auth)
+    del auth  # the mapping form holds secrets as they are, and errors pass through this frame
+    return exchange_token(
+        check_transport(transport, ca_bundle),
+        check_config(config, allow_insecure_http=allow_insecure_http),
+        _raised(credentials),
+        timeout_s=check_timeout(timeout_seconds),
+    ).token
+
+
+def refresh_token(
+    config: OIDCConfig,
+    refresh_token: str | Secret,
+    auth: Auth,
+    *,
+    transport: Transport | None = None,
+    timeout_seconds: float = 10,
+    allow_insecure_http: bool = False,
+    ca_bundle: str | Path | None = None,
+) -> TokenResponse:
+    """Redeem a refresh token (RFC 6749 section 6). The request carries the client's authentication.
+
+    Args:
+        config: The provider's metadata, with a token endpoint.
+        refresh_token: The refresh token.
+        auth: Credentials, or their mapping form; a grant of their own is not used.
+        transport: What performs the request; ``None`` for HTTP by requests.
+        timeout_seconds: Seconds for the whole exchange.
+        allow_insecure_http: Whether plain http is acceptable beyond loopback.
+        ca_bundle: File or directory of the certificates to trust instead of the usual ones.
+
+    Returns:
+        The token, with the refresh token to use next: the old one where the provider sent no other.
+
+    Raises:
+        ConfigError: Where an argument is wrong.
+        TokenRequestError: Where the provider refuses, answers nonsense, or cannot be reached.
+    """
+    credentials = read_auth(auth)
+    redeemed = _redeemed(refresh_token)
+    del auth, refresh_token  # both may hold secrets as they are, and errors pass through this frame
+    return exchange_token(
+        check_transport(transport, ca_bundle),
+        check_config(config, allow_insecure_http=allow_insecure_http),
+        _raised(credentials),
+        refresh_token=_raised(redeemed),
+        timeout_s=check_timeout(timeout_seconds),
+    ).token
+
+
+def default_transport(ca_bundle: str | Path | None = None) -> Transport:
+    """Give the transport that is used where none is injected. Requests is imported here, not with the package.
+
+    Args:
+        ca_bundle: File or directory of the certificates to trust instead of the usual ones.
+
+    Returns:
+        HTTP by requests; the same object for the same argument, so that connections are shared.
+
+    Raises:
+        ConfigError: Where ``ca_bundle`` holds no certificates.
+    """
+    from oidc_actor.client import shared_transport
+
+    return shared_transport(ca_bundle)
+
+
+def check_timeout(value: object, name: str = "timeout_seconds") -> float:
+    """Check a duration given as an option.
+
+    Args:
+        value: The candidate.
+        name: What it is, for the error's message.
+
+    Returns:
+        Seconds.
+
+    Raises:
+        ConfigError: Where it is no positive finite number.
+    """
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 < value < math.inf:
+        raise ConfigError(f"{name}: expected a positive number of seconds, got {value!r}")
+    return float(value)
+
+
+def check_transport(transport: object, ca_bundle: str | Path | None = None) -> Transport:
+    """Check the transport given as an option, or make the usual one.
+
+    Args:
+        transport: The candidate; ``None`` for HTTP by requests.
+        ca_bundle: File or directory of the certificates to trust; only for the usual one.
+
+    Returns:
+        The transport.
+
+    Raises:
+        ConfigError: Where it cannot be called, or both were given.
+    """
+    if transport is None:
+        return default_transport(ca_bundle)
+    if ca_bundle is not None:
+        raise ConfigError("ca_bundle: expected None beside a transport of your own, which brings its own certificates")
+    if not callable(transport):
+        raise ConfigError(f"transport: expected a callable taking a Request, got {type(transport).__name__}")
+    return transport
+
+
+def _redeemed(refresh_token: str | Secret) -> Secret | ConfigError:
+    if isinstance(refresh_token, Secret):
+        return refresh_token
+    problem = secret_problem(refresh_token)
+    return ConfigError(f"refresh_token: expected a text, got {problem}") if problem else Secret(refresh_token)
+
+
+def _raised(value: Value | ConfigError) -> Value:
+    if isinstance(value, ConfigError):
+        raise value
+    return value

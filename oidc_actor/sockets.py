@@ -1,0 +1,192 @@
+"""Connections whose every wait ends at one deadline: the exchange's, not each read's.
+
+A socket's timeout bounds one read, so a peer that sends a byte now and then holds a reader for ever. These sockets set
+their timeout anew before each operation, to what is left of the exchange that their thread is in.
+
+The connections also keep quiet (neither ``http.client``'s debug level nor urllib3's warning about odd headers shows
+what was sent or received), and are not used again after a rest: load balancers and address translators forget idle
+connections without a word, and the next request on one would wait until its deadline.
+"""
+
+from __future__ import annotations
+
+import http.client
+import socket
+import ssl
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from time import monotonic
+from typing import Any
+
+from urllib3 import HTTPConnectionPool, HTTPSConnectionPool
+from urllib3.connection import HTTPConnection, HTTPSConnection
+from urllib3.exceptions import NewConnectionError
+
+IDLE_LIMIT_S = 15.0
+"""Seconds after which an unused connection is closed instead of used again."""
+
+
+class _Exchange(threading.local):
+    """The exchange that this thread is in.
+
+    Attributes:
+        deadline: Reading of the monotonic clock at which it is over; ``None`` outside an exchange.
+        sent: Whether a byte of it may have reached the peer.
+    """
+
+    deadline: float | None = None
+    sent: bool = False
+
+
+_exchange = _Exchange()
+
+
+@contextmanager
+def exchange(timeout_s: float) -> Iterator[_Exchange]:
+    """Bound all socket operations of this thread.
+
+    Args:
+        timeout_s: Seconds from now.
+
+    Yields:
+        The exchange; its ``sent`` tells afterwards how far it came.
+    """
+    _exchange.deadline, _exchange.sent = monotonic() + timeout_s, False
+    try:
+        yield _exchange
+    finally:
+        _exchange.deadline = None
+
+
+def _bound(sock: socket.socket) -> None:
+    if _exchange.deadline is None:
+        return
+    left = _exchange.deadline - monotonic()
+    if left <= 0:
+        raise TimeoutError("the exchange is over")
+    sock.settimeout(left)
+
+
+class BoundedSocket(socket.socket):
+    """A TCP socket that observes the exchange's deadline."""
+
+    def recv(self, *args: Any) -> bytes:
+        """Receive within the deadline."""
+        _bound(self)
+        return super().recv(*args)
+
+    def recv_into(self, *args: Any) -> int:
+        """Receive within the deadline."""
+        _bound(self)
+        return super().recv_into(*args)
+
+    def sendall(self, *args: Any) -> None:
+        """Send within the deadline."""
+        _bound(self)
+        super().sendall(*args)
+
+
+class BoundedTLSSocket(ssl.SSLSocket):
+    """A TLS socket that observes the exchange's deadline. Made by a context whose ``sslsocket_class`` it is."""
+
+    def do_handshake(self, block: bool = False) -> None:
+        """Shake hands within the deadline."""
+        _bound(self)
+        super().do_handshake(block)
+
+    def recv(self, *args: Any) -> bytes:
+        """Receive within the deadline."""
+        _bound(self)
+        return super().recv(*args)
+
+    def recv_into(self, *args: Any) -> int:
+        """Receive within the deadline."""
+        _bound(self)
+        return super().recv_into(*args)
+
+    def send(self, *args: Any) -> int:
+        """Send within the deadline; ``sendall`` comes through here."""
+        _bound(self)
+        return super().send(*args)
+
+
+class _Response(http.client.HTTPResponse):
+    def begin(self) -> None:
+        super().begin()
+        # urllib3 would log what it could not parse, and that may be anything.
+        self.msg.defects = []
+        self.msg.set_payload("")
+
+
+class _BoundedConnection(HTTPConnection):
+    """What both kinds of connection share."""
+
+    debuglevel = 0  # hides the class attribute that programs set on http.client.HTTPConnection to see everything
+    response_class = _Response
+    _rested_since = 0.0
+
+    @property
+    def is_connected(self) -> bool:
+        """Whether the connection can be used again."""
+        return monotonic() - self._rested_since < IDLE_LIMIT_S and super().is_connected
+
+    def send(self, data: Any) -> None:
+        """Send, and note that something was sent."""
+        if self.sock is None:
+            self.connect()
+        _exchange.sent = True
+        super().send(data)
+
+    def getresponse(self) -> Any:
+        """Receive the head of the response."""
+        self._rested_since = monotonic()
+        return super().getresponse()
+
+    def _new_conn(self) -> socket.socket:
+        try:
+            return _connect(self._dns_host, self.port, self.socket_options or ())
+        except (OSError, UnicodeError) as error:
+            raise NewConnectionError(self, type(error).__name__) from error
+
+
+class _BoundedTLSConnection(_BoundedConnection, HTTPSConnection):
+    pass
+
+
+class BoundedPool(HTTPConnectionPool):
+    """Plain connections to one host, for loopback and for setups that allow it."""
+
+    ConnectionCls = _BoundedConnection
+
+
+class BoundedTLSPool(HTTPSConnectionPool):
+    """TLS connections to one host."""
+
+    ConnectionCls = _BoundedTLSConnection
+
+
+POOL_CLASSES = {"http": BoundedPool, "https": BoundedTLSPool}
+"""For urllib3's ``PoolManager.pool_classes_by_scheme``."""
+
+
+def _connect(host: str, port: int, options: Any) -> socket.socket:
+    # The look-up is the one step without a deadline of its own: the resolver's settings bound it.
+    found = socket.getaddrinfo(host.strip("[]"), port, type=socket.SOCK_STREAM)
+    failure = OSError("the name has no address")
+    for position, (family, kind, protocol, _, address) in enumerate(found):
+        sock = BoundedSocket(family, kind, protocol)
+        try:
+            for option in options:
+                sock.setsockopt(*option)
+            _bound(sock)
+            # A dead first address (IPv6 without a route, often) leaves time for the others.
+            if (left := sock.gettimeout()) is not None:
+                sock.settimeout(left / (len(found) - position))
+            sock.connect(address)
+        except OSError as error:
+            sock.close()
+            failure = error
+        else:
+            return sock
+    raise failure
