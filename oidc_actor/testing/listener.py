@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import socket
+import ssl
 import threading
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
@@ -38,13 +39,19 @@ class _Handler(WSGIRequestHandler):
 class _Server(ThreadedWSGIServer):
     """Werkzeug's threaded server that knows its open connections, so that it can cut them."""
 
-    def __init__(self, app: WSGIApplication, listening: socket.socket, clock: Callable[[], float]) -> None:
+    def __init__(
+        self,
+        app: WSGIApplication,
+        listening: socket.socket,
+        clock: Callable[[], float],
+        tls: ssl.SSLContext | None,
+    ) -> None:
         self.clock = clock
         # Guards `_open`; waited on until the last request thread is gone.
         self._gone = threading.Condition()
         self._open: set[socket.socket] = set()
         host, port = listening.getsockname()
-        super().__init__(host, port, app, _Handler, fd=listening.fileno())
+        super().__init__(host, port, app, _Handler, ssl_context=tls, fd=listening.fileno())
 
     def process_request(self, request: Any, client_address: Any) -> None:
         # On the accept thread, so that nothing is missed once the accept loop has ended.
@@ -82,10 +89,12 @@ class Listener:
     Args:
         clock: Seconds since the epoch, for the `Date` header.
         port: The port to use; 0 takes a free one.
+        tls: The server's side of TLS; `None` for plain http.
     """
 
-    def __init__(self, clock: Callable[[], float], port: int = 0) -> None:
+    def __init__(self, clock: Callable[[], float], port: int = 0, tls: ssl.SSLContext | None = None) -> None:
         self._clock = clock
+        self._tls = tls
         # Guards `_server` and its thread: `up` and `down` may be called from any thread.
         self._lock = threading.Lock()
         self._server: _Server | None = None
@@ -108,7 +117,7 @@ class Listener:
                 return
             with contextlib.closing(_bind(self.port)) as listening:
                 listening.listen(BACKLOG)
-                self._server = _Server(app, listening, self._clock)
+                self._server = _Server(app, listening, self._clock, self._tls)
             self._thread = threading.Thread(
                 target=self._server.serve_forever, args=(POLL_S,), name=f"oidc-provider-{self.port}", daemon=True
             )

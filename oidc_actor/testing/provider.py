@@ -6,9 +6,11 @@ import secrets
 import threading
 import time
 from collections.abc import Sequence
+from pathlib import Path
 from types import TracebackType
 from typing import Self
 
+from oidc_actor.testing.certificates import Certificates
 from oidc_actor.testing.controls import Controls
 from oidc_actor.testing.endpoints import Endpoints
 from oidc_actor.testing.grants import Policy
@@ -43,6 +45,7 @@ class Provider(Controls):
         client_auth_methods: The ways the first client may authenticate, by RFC 8414's names; also its metadata.
         scopes: All the scopes there are, others are `invalid_scope`; `None` accepts any.
         port: The port to use; 0 takes a free one.
+        tls: Answer by https, with a certificate that clients accept if they trust `ca_bundle`.
 
     Example:
         >>> from oidc_actor.testing import Provider
@@ -66,6 +69,7 @@ class Provider(Controls):
         client_auth_methods: Sequence[str] = CONFIDENTIAL_METHODS,
         scopes: Sequence[str] | None = None,
         port: int = 0,
+        tls: bool = False,
     ) -> None:
         if token_lifetime_s <= 0:
             raise ValueError(f"token_lifetime_s must be more than 0 seconds, got {token_lifetime_s!r}")
@@ -75,6 +79,8 @@ class Provider(Controls):
         self._auth_methods = tuple(client_auth_methods)
         self._scopes = tuple(scopes) if scopes is not None else None
         self._port = port
+        self._tls = tls
+        self._certificates: Certificates | None = None
         self._listener: Listener | None = None
         self._leaving = threading.Event()  # set while it is down: ends the delays of requests under way
         self.client_secret = client_secret or secrets.token_urlsafe(16)
@@ -92,7 +98,9 @@ class Provider(Controls):
             OSError: The given `port` is taken.
         """
         if self._listener is None:
-            self._listener = Listener(self._clock, self._port)
+            self._certificates = Certificates() if self._tls else None
+            context = self._certificates.context if self._certificates is not None else None
+            self._listener = Listener(self._clock, self._port, context)
             self._endpoints = Endpoints(
                 self.issuer_url,
                 self._store,
@@ -112,6 +120,9 @@ class Provider(Controls):
             self._leaving.set()
             self._listener.close()
             self._listener = None
+        if self._certificates is not None:
+            self._certificates.remove()
+            self._certificates = None
 
     def __enter__(self) -> Self:
         return self.start()
@@ -136,7 +147,12 @@ class Provider(Controls):
     @property
     def issuer_url(self) -> str:
         """The issuer identifier; append nothing to it, it has no trailing slash."""
-        return f"http://{HOST}:{self._running().port}"
+        return f"{'https' if self._tls else 'http'}://{HOST}:{self._running().port}"
+
+    @property
+    def ca_bundle(self) -> Path | None:
+        """PEM file of the authority that a client has to trust; `None` without `tls`."""
+        return self._certificates.ca_bundle if self._certificates is not None else None
 
     @property
     def token_endpoint(self) -> str:

@@ -144,6 +144,22 @@ def test_stopping_leaves_no_thread_and_no_port(recwarn: pytest.WarningsRecorder)
         assert again.issuer_url.endswith(f":{port}")
 
 
+def test_tls_is_accepted_by_those_who_trust_its_authority() -> None:
+    with Provider(tls=True) as provider:
+        bundle = provider.ca_bundle
+        assert bundle is not None
+        url = f"{provider.issuer_url}/jwks"
+        assert requests.get(url, verify=str(bundle), timeout=10).status_code == 200
+        with pytest.raises(requests.exceptions.SSLError):
+            requests.get(url, timeout=10)
+        provider.down()
+        with pytest.raises(requests.ConnectionError, match="refused"):
+            requests.get(url, verify=str(bundle), timeout=10)
+        provider.up()
+        assert requests.get(url, verify=str(bundle), timeout=10).status_code == 200
+    assert not bundle.exists()
+
+
 def test_a_taken_port_is_an_os_error() -> None:
     with socket.socket() as other:
         other.bind(("127.0.0.1", 0))
