@@ -1,0 +1,25 @@
+"""The command `oidc-actor`: `demo`, `token` and `check`.
+
+It needs the extra `cli` (typer and rich); without it `main` says so in one line. This module imports neither.
+"""
+
+from __future__ import annotations
+
+import sys
+
+__all__ = ["main"]
+
+EXTRA_MISSING = 'oidc-actor: the command line needs {name}, which is not installed: pip install "oidc-actor[cli]"\n'
+
+
+def main() -> None:
+    """Run the command line and exit with its status; 1 where the extra `cli` is missing."""
+    try:
+        import rich  # noqa: F401 - asked for here so that its absence has one clear answer
+        import typer  # noqa: F401
+    except ModuleNotFoundError as missing:
+        sys.stderr.write(EXTRA_MISSING.format(name=missing.name))
+        sys.exit(1)
+    from oidc_actor.cli.app import app
+
+    app()

@@ -1,0 +1,129 @@
+"""From options to what the library takes: which provider, which credentials. Everything is checked here, nothing sent."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TypedDict
+
+from oidc_actor.cli.options import ConnectionOptions
+from oidc_actor.cli.secret_input import read_secret
+from oidc_actor.credentials import ClientCredentials, Password
+from oidc_actor.errors import ConfigError
+from oidc_actor.parameters import parse_scopes
+from oidc_actor.provider import OIDCConfig, check_config
+from oidc_actor.urls import check_issuer_url
+
+# The library's errors name its own arguments; here the same things have these names.
+OPTION_NAMES = {
+    "allow_insecure_http=True": "--allow-insecure-http",
+    "issuer_url:": "--issuer:",
+    "oidc_config.token_endpoint:": "--token-endpoint:",
+    "client_auth:": "--client-auth:",
+    "scopes:": "--scope:",
+    "audience:": "--audience:",
+    "resource:": "--resource:",
+    "username:": "--username:",
+    "client_id:": "--client-id:",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Connection:
+    """Which provider, as whom.
+
+    Attributes:
+        issuer_url: The issuer; `None` where the token endpoint was given instead.
+        config: The token endpoint; `None` where discovery has to find it.
+        auth: The credentials.
+        ca_bundle: PEM file of the CAs to trust; `None` for the usual ones.
+        timeout_s: Seconds for each request.
+        allow_insecure_http: Whether plain http is acceptable beyond loopback.
+    """
+
+    issuer_url: str | None
+    config: OIDCConfig | None
+    auth: ClientCredentials | Password
+    ca_bundle: Path | None
+    timeout_s: float
+    allow_insecure_http: bool
+
+
+def connect(options: ConnectionOptions) -> Connection:
+    """Check the options and read the secrets.
+
+    Raises:
+        ConfigError: Something is missing, contradicts itself or is malformed; the message names the option.
+    """
+    issuer_url, config = _provider(options)
+    auth = _credentials(options)
+    bundle = options.ca_bundle
+    if bundle is not None and not bundle.is_file():
+        raise ConfigError(f"--ca-bundle: expected a PEM file, found none at {bundle}")
+    return Connection(issuer_url, config, auth, bundle, options.timeout, options.allow_insecure_http)
+
+
+def in_options(text: str) -> str:
+    """An error of the library, in the names of the command line."""
+    for argument, option in OPTION_NAMES.items():
+        text = text.replace(argument, option)
+    return text
+
+
+def with_client_auth(auth: ClientCredentials | Password, method: str) -> ClientCredentials | Password:
+    """The same credentials with another client authentication method."""
+    common = _Common(scopes=auth.scopes, audience=auth.audience, resource=auth.resource, client_auth=method)
+    if isinstance(auth, Password):
+        return Password(auth.username, auth.password, auth.client_id, auth.client_secret, **common)
+    return ClientCredentials(auth.client_id, auth.client_secret, **common)
+
+
+class _Common(TypedDict):
+    scopes: tuple[str, ...]
+    audience: str | Iterable[str] | None
+    resource: str | Iterable[str] | None
+    client_auth: str | None
+
+
+def _provider(options: ConnectionOptions) -> tuple[str | None, OIDCConfig | None]:
+    insecure = options.allow_insecure_http
+    if options.issuer and options.token_endpoint:
+        raise ConfigError("expected one of --issuer and --token-endpoint (or their variables), got both")
+    if options.issuer:
+        return check_issuer_url(options.issuer, allow_insecure_http=insecure), None
+    if options.token_endpoint:
+        return None, check_config(OIDCConfig(token_endpoint=options.token_endpoint), allow_insecure_http=insecure)
+    raise ConfigError("no provider: give --issuer URL or set OIDC_ISSUER_URL")
+
+
+def _credentials(options: ConnectionOptions) -> ClientCredentials | Password:
+    if options.client_secret_stdin and options.password_stdin:
+        raise ConfigError("only one secret can come on standard input: use a file or a variable for the other")
+    if not options.client_id:
+        raise ConfigError("no client: give --client-id ID or set OIDC_CLIENT_ID")
+    client_secret = read_secret(
+        "client-secret", "OIDC_CLIENT_SECRET", options.client_secret_file, from_stdin=options.client_secret_stdin
+    )
+    password = read_secret("password", "OIDC_PASSWORD", options.password_file, from_stdin=options.password_stdin)
+    if not options.username and password is not None:
+        raise ConfigError("a password but no user: give --username NAME or set OIDC_USERNAME")
+    if options.username and password is None:
+        raise ConfigError("no password: set OIDC_PASSWORD, or give --password-file FILE or --password-stdin")
+    if not options.username and client_secret is None and options.client_auth != "none":
+        raise ConfigError(
+            "no client secret: set OIDC_CLIENT_SECRET, or give --client-secret-file FILE or --client-secret-stdin"
+        )
+    common = _Common(
+        scopes=_scopes(options),
+        audience=options.audience or None,
+        resource=options.resource or None,
+        client_auth=options.client_auth or None,
+    )
+    if options.username and password is not None:
+        return Password(options.username, password, options.client_id, client_secret, **common)
+    return ClientCredentials(options.client_id, client_secret, **common)
+
+
+def _scopes(options: ConnectionOptions) -> tuple[str, ...]:
+    return tuple(scope for given in options.scope or () for scope in parse_scopes(given))

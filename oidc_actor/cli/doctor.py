@@ -1,0 +1,166 @@
+"""The order of the checks, and what each hands to the next. A check that fails does not stop those that can still run."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from urllib.parse import urlsplit
+
+from oidc_actor.cli import findings
+from oidc_actor.cli.connection import Connection, in_options, with_client_auth
+from oidc_actor.cli.exits import advice_for
+from oidc_actor.cli.findings import Finding, skipped
+from oidc_actor.cli.observe import Exchange, Recorder, look_at_tls, named_issuer
+from oidc_actor.client_auth import choose_client_auth
+from oidc_actor.errors import DiscoveryError, OIDCActorError, TokenRequestError
+from oidc_actor.lifetime import read_claims
+from oidc_actor.oidc import exchange_discovery, exchange_token
+from oidc_actor.provider import OIDCConfig
+from oidc_actor.secrets import fingerprint
+from oidc_actor.transport import Transport
+from oidc_actor.urls import is_loopback
+from oidc_actor.wire import ParsedToken, discovery_url, parse_discovery
+
+
+class Doctor:
+    """Looks at one connection.
+
+    Args:
+        connection: Which provider, as whom.
+        transport: Carries the requests.
+        buffer_s: The `refresh_buffer_seconds` that the manager will have.
+    """
+
+    def __init__(self, connection: Connection, transport: Transport, buffer_s: float) -> None:
+        self._connection = connection
+        self._recorder = Recorder(transport)
+        self._buffer_s = buffer_s
+        self._config = connection.config
+        self._exchanges: list[Exchange] = []
+
+    def examine(self) -> Iterator[Finding]:
+        """Make the checks one by one; each finding comes as soon as it is known."""
+        yield from self._discovery()
+        yield from self._tls()
+        yield self._client_auth()
+        yield from self._token()
+        yield self._clock()
+
+    def _discovery(self) -> Iterator[Finding]:
+        issuer_url = self._connection.issuer_url
+        if issuer_url is None:
+            yield skipped("discovery", "the token endpoint was given")
+            yield skipped("issuer", "the token endpoint was given")
+            return
+        insecure, timeout_s = self._connection.allow_insecure_http, self._connection.timeout_s
+        error: OIDCActorError | None = None
+        try:
+            self._config = exchange_discovery(
+                self._recorder, issuer_url, timeout_s=timeout_s, allow_insecure_http=insecure
+            )
+        except OIDCActorError as caught:
+            error = caught
+        exchange = self._note()
+        named = named_issuer(exchange.response) if exchange is not None else None
+        if error is not None and exchange is not None and isinstance(named, str) and named != issuer_url:
+            # Go on with what is there, so that the other checks can still say something.
+            self._config = _read_as(named, exchange, allow_insecure_http=insecure)
+            error = None
+        if error is not None:
+            yield Finding("discovery", "fail", in_options(str(error)), advice_for(error))
+            yield skipped("issuer", "no metadata")
+            return
+        took = f"in {exchange.took_s:.2f} s" if exchange is not None else ""
+        yield Finding("discovery", "pass", f"metadata at {discovery_url(issuer_url)} {took}")
+        yield findings.judge_issuer(issuer_url, named)
+
+    def _tls(self) -> Iterator[Finding]:
+        urls = [self._connection.issuer_url, self._config.token_endpoint if self._config is not None else None]
+        places = {(parts.scheme, parts.netloc): url for url in urls if url for parts in [urlsplit(url)]}
+        for (scheme, netloc), url in places.items():
+            shown, host = f"{scheme}://{netloc}", urlsplit(url).hostname or ""
+            if scheme == "http":
+                yield findings.judge_tls(shown, loopback=is_loopback(host), version=None, days_left=None, error=None)
+                continue
+            facts = look_at_tls(url, self._connection.ca_bundle, self._connection.timeout_s)
+            if facts is None:
+                yield skipped("tls", f"no connection to {shown}")
+                continue
+            yield findings.judge_tls(
+                shown, loopback=False, version=facts.version, days_left=facts.days_left, error=facts.error
+            )
+
+    def _client_auth(self) -> Finding:
+        if self._config is None:
+            return skipped("client auth", "no metadata")
+        auth, offered = self._connection.auth, self._config.token_endpoint_auth_methods_supported
+        chosen = choose_client_auth(auth.client_auth, has_secret=auth.client_secret is not None, supported=offered)
+        return findings.judge_client_auth(chosen, offered)
+
+    def _token(self) -> Iterator[Finding]:
+        later = ("lifetime", "claims")
+        if self._config is None:
+            yield from (skipped(check, "no token endpoint is known") for check in ("token", *later))
+            return
+        try:
+            parsed = exchange_token(
+                self._recorder, self._config, self._connection.auth, timeout_s=self._connection.timeout_s
+            )
+        except OIDCActorError as error:
+            self._note()
+            yield Finding("token", "fail", in_options(str(error)), self._other_method(error) or advice_for(error))
+            yield from (skipped(check, "no token") for check in later)
+            return
+        exchange = self._note()
+        yield _obtained(parsed, exchange)
+        yield findings.judge_lifetime(parsed.lifetime_s, parsed.lifetime_source, self._buffer_s)
+        audience = self._connection.auth.audience
+        yield findings.judge_claims(
+            read_claims(parsed.token.access_token),
+            issuer=self._config.issuer,
+            audience=(audience,) if isinstance(audience, str) else audience or (),
+            expires_in_s=parsed.lifetime_s,
+        )
+
+    def _other_method(self, error: OIDCActorError) -> str | None:
+        """Where the client was refused, say whether the other way to send the same secret would do."""
+        auth, config = self._connection.auth, self._config
+        if not isinstance(error, TokenRequestError) or error.error != "invalid_client" or auth.client_auth is not None:
+            return None
+        if config is None or auth.client_secret is None:
+            return None
+        offered = config.token_endpoint_auth_methods_supported
+        chosen = choose_client_auth(None, has_secret=True, supported=offered)
+        other = "client_secret_post" if chosen == "client_secret_basic" else "client_secret_basic"
+        try:
+            exchange_token(self._recorder, config, with_client_auth(auth, other), timeout_s=self._connection.timeout_s)
+        except OIDCActorError:
+            return None
+        return f"The secret is right, but this client has to send it another way: --client-auth {other}"
+
+    def _clock(self) -> Finding:
+        dated = [exchange for exchange in self._exchanges if exchange.server_ahead_s() is not None]
+        if not dated:
+            return skipped("clock", "the server sent no Date" if self._exchanges else "no answer to read the time from")
+        best = min(dated, key=Exchange.uncertainty_s)
+        return findings.judge_clock(best.server_ahead_s(), best.uncertainty_s())
+
+    def _note(self) -> Exchange | None:
+        exchange = self._recorder.last
+        if exchange is not None:
+            self._exchanges.append(exchange)
+        return exchange
+
+
+def _read_as(issuer: str, exchange: Exchange, *, allow_insecure_http: bool) -> OIDCConfig | None:
+    try:
+        return parse_discovery(exchange.response, issuer, now_wall=time.time(), allow_insecure_http=allow_insecure_http)
+    except DiscoveryError:
+        return None
+
+
+def _obtained(parsed: ParsedToken, exchange: Exchange | None) -> Finding:
+    took = f" in {exchange.took_s:.2f} s" if exchange is not None else ""
+    scope = f", scope {parsed.token.scope!r}" if parsed.token.scope else ""
+    name = fingerprint(parsed.token.access_token)
+    return Finding("token", "pass", f"{parsed.token.token_type} token {name}{took}{scope}")

@@ -1,0 +1,51 @@
+"""How a command ends: its exit status, and what a person can do about a failure. Pure."""
+
+from __future__ import annotations
+
+from oidc_actor.errors import ConfigError, OIDCActorError, ProviderError, SecretUnavailable
+
+OK = 0
+FAILED = 1  # a check failed, a promise of the demo broke
+USAGE = 2  # options or secrets are wrong; typer's own status for it
+REFUSED = 3  # the provider answered no: asking again does not help
+UNREACHABLE = 4  # no answer, or one of a provider in trouble: asking again later may help
+
+_TROUBLE = frozenset({408, 425, 429})
+
+ADVICE = {
+    "invalid_client": (
+        "Check the client id and its secret (a trailing newline or space, an old secret), and that the client may "
+        "authenticate this way (--client-auth)."
+    ),
+    "unauthorized_client": "Allow this grant for the client at the provider ('service account' in some consoles).",
+    "invalid_grant": "Check the user name and the password; the account may be locked or need a second factor.",
+    "invalid_scope": "Ask for scopes this client has (--scope), or add them to the client at the provider.",
+    "unsupported_grant_type": "This provider does not offer the grant; use a client that may use client_credentials.",
+    "invalid_target": "Check --resource or --audience against the names of the APIs that the provider knows.",
+    "invalid_request": "Something required is missing or malformed: often --audience, --resource or --scope.",
+}
+
+
+def status_of(error: OIDCActorError) -> int:
+    """The exit status for an error."""
+    if isinstance(error, ConfigError | SecretUnavailable):
+        return USAGE
+    if isinstance(error, ProviderError) and error.status is not None:
+        return UNREACHABLE if error.status >= 500 or error.status in _TROUBLE else REFUSED
+    return UNREACHABLE
+
+
+def advice_for(error: OIDCActorError) -> str | None:
+    """What to do about an error, in one line; `None` where its own text says it."""
+    if not isinstance(error, ProviderError) or isinstance(error, SecretUnavailable):
+        return None
+    if error.error in ADVICE:
+        return ADVICE[error.error]
+    if error.status is None:
+        return "Check the URL, the network, a proxy or firewall between, and that the provider runs."
+    if error.status == 429 or error.status >= 500:
+        wait = f" in {error.retry_after_s:.0f} s" if error.retry_after_s else " later"
+        return f"The provider is in trouble or protects itself: try again{wait}."
+    if error.status == 404:
+        return "Check the URL: the provider runs, but nothing is at this address (is a realm or tenant missing in it?)."
+    return None

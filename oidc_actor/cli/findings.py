@@ -1,0 +1,172 @@
+"""What `check` concludes from what it saw: one pure function for each check."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any, Literal
+
+Result = Literal["pass", "warn", "fail", "skip"]
+
+CLOCK_WARN_S = 5.0
+CLOCK_FAIL_S = 300.0  # what most servers tolerate in a signed assertion
+CERTIFICATE_WARN_DAYS = 14.0
+SHOWN_CLAIMS = ("iss", "sub", "aud", "azp", "client_id", "scope", "scp", "roles", "exp")
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One line of the report.
+
+    Attributes:
+        check: What was looked at.
+        result: How it is.
+        found: What was seen; no secret, no token.
+        fix: What to do about it; `None` where nothing is to be done.
+    """
+
+    check: str
+    result: Result
+    found: str
+    fix: str | None = None
+
+
+def skipped(check: str, because: str) -> Finding:
+    """A check that could not be made."""
+    return Finding(check, "skip", because)
+
+
+def judge_issuer(asked: str, named: object) -> Finding:
+    """Whether the metadata's `issuer` is, byte for byte, the one asked for (OpenID Connect Discovery section 4.3)."""
+    if named == asked:
+        return Finding("issuer", "pass", "the metadata name exactly this issuer")
+    if not isinstance(named, str):
+        return Finding("issuer", "fail", "the metadata name no issuer", "Is this an OpenID provider's issuer URL?")
+    if named.rstrip("/") == asked.rstrip("/"):
+        return Finding("issuer", "fail", f"they differ by a slash at the end: {named}", f"Use --issuer {named}")
+    fix = f"Use --issuer {named} if that is your provider; if not, somebody else answers at this address."
+    return Finding("issuer", "fail", f"the metadata name another issuer: {named}", fix)
+
+
+def judge_tls(url: str, *, loopback: bool, version: str | None, days_left: float | None, error: str | None) -> Finding:
+    """Whether the way to a URL is protected.
+
+    Args:
+        url: Scheme, host and port.
+        loopback: Whether the host is this machine.
+        version: The protocol agreed upon; `None` for plain http.
+        days_left: Days until the certificate ends; `None` where there is none.
+        error: What went wrong in the handshake; `None` for nothing.
+    """
+    if error is not None:
+        fix = "Name the CA that signed it with --ca-bundle FILE, or have the certificate renewed or reissued."
+        return Finding("tls", "fail", f"{url}: {error}", fix)
+    if version is None and loopback:
+        return Finding("tls", "pass", f"{url} is plain http, and stays on this machine")
+    if version is None:
+        return Finding("tls", "warn", f"{url} is plain http: anyone on the way reads secret and token", "Use https.")
+    if days_left is not None and days_left < CERTIFICATE_WARN_DAYS:
+        return Finding(
+            "tls",
+            "warn",
+            f"{url}: {version}, but the certificate ends in {days_left:.0f} days",
+            "Renew the certificate.",
+        )
+    until = "" if days_left is None else f", certificate good for {days_left:.0f} days"
+    return Finding("tls", "pass", f"{url}: {version}{until}")
+
+
+def judge_client_auth(chosen: str, offered: Sequence[str] | None) -> Finding:
+    """Whether the way the client will authenticate is one that the provider offers."""
+    if offered is None:
+        return Finding("client auth", "pass", f"{chosen}; the metadata do not say what is offered")
+    if chosen in offered:
+        return Finding("client auth", "pass", f"{chosen}, which the provider offers")
+    fix = f"Use --client-auth with one of them, or allow {chosen} at the provider."
+    return Finding("client auth", "warn", f"{chosen} is not among those offered: {', '.join(offered) or 'none'}", fix)
+
+
+def judge_lifetime(expires_in_s: float | None, source: str, buffer_s: float) -> Finding:
+    """How the token's life goes with the manager's refresh buffer.
+
+    Args:
+        expires_in_s: Life in seconds; `None` where the answer did not say.
+        source: Where the figure came from: `expires_in`, `expires_at`, `exp` or `default`.
+        buffer_s: The manager's `refresh_buffer_seconds`.
+    """
+    if expires_in_s is None or source == "default":
+        fix = "Have the provider send expires_in, or set default_lifetime_seconds to what it really is."
+        return Finding("lifetime", "warn", "the answer does not say how long the token lives", fix)
+    life = f"{expires_in_s:g} s (by {source})"
+    lead_s = min(buffer_s, expires_in_s / 2)
+    if lead_s < buffer_s:
+        fix = f"Nothing breaks. Set refresh_buffer_seconds to {lead_s:g} or less to choose the point yourself."
+        return Finding(
+            "lifetime", "warn", f"{life}, too short for a buffer of {buffer_s:g} s: refreshed at half of it", fix
+        )
+    return Finding("lifetime", "pass", f"{life}, refreshed {lead_s:g} s before its end")
+
+
+def judge_claims(
+    claims: Mapping[str, Any], *, issuer: str | None, audience: Sequence[str], expires_in_s: float | None
+) -> Finding:
+    """What a JWT says of itself; the provider's signature is not checked, so nothing here is trusted.
+
+    Args:
+        claims: Empty for a token that is no JWT.
+        issuer: The provider's issuer identifier; `None` where it is not known.
+        audience: Who the token was asked for.
+        expires_in_s: Life in seconds as the answer said; `None` where it did not.
+    """
+    if not claims:
+        return Finding("claims", "pass", "an opaque token: only the provider can read it")
+    shown = ", ".join(f"{name}={_claim(name, claims[name])}" for name in SHOWN_CLAIMS if claims.get(name))
+    problem = _claims_problem(claims, issuer, audience, expires_in_s)
+    if problem is None:
+        return Finding("claims", "pass", f"{shown} (not verified)")
+    return Finding("claims", "warn", f"{problem[0]}: {shown} (not verified)", problem[1])
+
+
+def _claim(name: str, value: object) -> str:
+    if name == "exp" and isinstance(value, int | float):
+        try:
+            return datetime.fromtimestamp(value, UTC).isoformat(timespec="seconds")
+        except (ValueError, OverflowError, OSError):
+            return repr(value)
+    return " ".join(map(str, value)) if isinstance(value, list) else str(value)
+
+
+def _claims_problem(
+    claims: Mapping[str, Any], issuer: str | None, audience: Sequence[str], expires_in_s: float | None
+) -> tuple[str, str] | None:
+    held = claims.get("aud")
+    missing = [name for name in audience if name not in (held if isinstance(held, list) else [held])]
+    if missing:
+        return f"not made for {', '.join(missing)}", "Allow this audience for the client at the provider."
+    if issuer is not None and claims.get("iss") not in (None, issuer):
+        return "made by another issuer than the metadata's", "An API that checks `iss` must be told this one."
+    exp, iat = claims.get("exp"), claims.get("iat")
+    if isinstance(exp, int | float) and isinstance(iat, int | float) and expires_in_s is not None:
+        life_s = exp - iat
+        if life_s < expires_in_s - CLOCK_WARN_S:
+            return f"it ends after {life_s:g} s, before expires_in", "APIs refuse it early; mend it at the provider."
+    return None
+
+
+def judge_clock(ahead_s: float | None, uncertainty_s: float) -> Finding:
+    """How this machine's clock goes with the server's `Date`.
+
+    Args:
+        ahead_s: Seconds the server is ahead of this machine; `None` where it sent no date.
+        uncertainty_s: How far off that may be: `Date` has whole seconds, and the answer travelled.
+    """
+    if ahead_s is None:
+        return skipped("clock", "the server sent no Date")
+    off_s = max(0.0, abs(ahead_s) - uncertainty_s)
+    direction = "behind" if ahead_s > 0 else "ahead of"
+    if off_s <= CLOCK_WARN_S:
+        return Finding("clock", "pass", "this machine's clock and the server's agree")
+    found = f"this machine's clock is {abs(ahead_s):.0f} s {direction} the server's"
+    fix = "Set this machine's clock (NTP), or the server's: APIs compare a token's exp and nbf with their own."
+    return Finding("clock", "fail" if off_s > CLOCK_FAIL_S else "warn", found, fix)

@@ -1,0 +1,152 @@
+"""The options that `token` and `check` share: which provider, as which client, for what."""
+
+from __future__ import annotations
+
+import functools
+import inspect
+from collections.abc import Callable
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Annotated, Any, Concatenate, ParamSpec, get_type_hints
+
+import typer
+
+P = ParamSpec("P")
+
+PROVIDER = "Which provider"
+CLIENT = "As whom"
+REQUEST = "For what"
+
+
+def _never_an_argument(parameter: typer.CallbackParam, value: str | None) -> None:
+    """What `--client-secret VALUE` is told: these two options exist to be refused, and are never anything but `None`."""
+    if value is not None:
+        option = f"--{(parameter.name or '').replace('_', '-')}"
+        raise typer.BadParameter(
+            f"everybody on this machine can read an argument: use {option}-file, {option}-stdin or the environment"
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ConnectionOptions:
+    """What was said on the command line and in the environment; no secret among it. Each field is one option."""
+
+    issuer: Annotated[
+        str | None,
+        typer.Option(
+            envvar="OIDC_ISSUER_URL",
+            metavar="URL",
+            rich_help_panel=PROVIDER,
+            help="The issuer; discovery does the rest.",
+        ),
+    ] = None
+    token_endpoint: Annotated[
+        str | None,
+        typer.Option(
+            envvar="OIDC_TOKEN_ENDPOINT", metavar="URL", rich_help_panel=PROVIDER, help="Instead: no discovery."
+        ),
+    ] = None
+    ca_bundle: Annotated[
+        Path | None,
+        typer.Option(
+            envvar="OIDC_CA_BUNDLE", metavar="FILE", rich_help_panel=PROVIDER, help="PEM file of the CAs to trust."
+        ),
+    ] = None
+    allow_insecure_http: Annotated[
+        bool,
+        typer.Option("--allow-insecure-http", rich_help_panel=PROVIDER, help="Accept http:// beyond this machine."),
+    ] = False
+    timeout: Annotated[
+        float,
+        typer.Option(
+            envvar="OIDC_TIMEOUT", metavar="SECONDS", rich_help_panel=PROVIDER, help="For each request.", min=0.001
+        ),
+    ] = 10.0
+    client_id: Annotated[
+        str | None, typer.Option(envvar="OIDC_CLIENT_ID", metavar="ID", rich_help_panel=CLIENT, help="The client's id.")
+    ] = None
+    client_secret_file: Annotated[
+        Path | None,
+        typer.Option(
+            envvar="OIDC_CLIENT_SECRET_FILE",
+            metavar="FILE",
+            rich_help_panel=CLIENT,
+            help="File with the client's secret; or set OIDC_CLIENT_SECRET.",
+        ),
+    ] = None
+    client_secret_stdin: Annotated[
+        bool,
+        typer.Option(
+            "--client-secret-stdin", rich_help_panel=CLIENT, help="Read the client's secret from standard input."
+        ),
+    ] = False
+    client_auth: Annotated[
+        str | None,
+        typer.Option(
+            envvar="OIDC_CLIENT_AUTH",
+            metavar="METHOD",
+            rich_help_panel=CLIENT,
+            help="client_secret_basic, client_secret_post, none, ...; else the metadata decide.",
+        ),
+    ] = None
+    username: Annotated[
+        str | None,
+        typer.Option(
+            envvar="OIDC_USERNAME", metavar="NAME", rich_help_panel=CLIENT, help="A user: the password grant."
+        ),
+    ] = None
+    password_file: Annotated[
+        Path | None,
+        typer.Option(
+            envvar="OIDC_PASSWORD_FILE",
+            metavar="FILE",
+            rich_help_panel=CLIENT,
+            help="File with the user's password; or set OIDC_PASSWORD.",
+        ),
+    ] = None
+    password_stdin: Annotated[
+        bool,
+        typer.Option("--password-stdin", rich_help_panel=CLIENT, help="Read the password from standard input."),
+    ] = False
+    scope: Annotated[
+        list[str] | None,
+        typer.Option(
+            envvar="OIDC_SCOPES",
+            metavar="SCOPE",
+            rich_help_panel=REQUEST,
+            help="Repeat it, or separate several by spaces or commas.",
+        ),
+    ] = None
+    audience: Annotated[
+        list[str] | None,
+        typer.Option(envvar="OIDC_AUDIENCE", rich_help_panel=REQUEST, help="Who the token is for; may be repeated."),
+    ] = None
+    resource: Annotated[
+        list[str] | None,
+        typer.Option(envvar="OIDC_RESOURCE", metavar="URI", rich_help_panel=REQUEST, help="RFC 8707; may be repeated."),
+    ] = None
+    client_secret: Annotated[str | None, typer.Option(hidden=True, callback=_never_an_argument)] = None
+    password: Annotated[str | None, typer.Option(hidden=True, callback=_never_an_argument)] = None
+
+
+def with_connection(command: Callable[Concatenate[ConnectionOptions, P], None]) -> Callable[..., None]:
+    """Give a command all fields of `ConnectionOptions` as options of its own, and the object as its first argument."""
+    shared = [field.name for field in fields(ConnectionOptions)]
+    hints = get_type_hints(ConnectionOptions, include_extras=True)
+    own = list(inspect.signature(command, eval_str=True).parameters.values())[1:]
+    parameters = own + [
+        inspect.Parameter(
+            field.name, inspect.Parameter.KEYWORD_ONLY, default=field.default, annotation=hints[field.name]
+        )
+        for field in fields(ConnectionOptions)
+    ]
+
+    @functools.wraps(command)
+    def run(*args: P.args, **kwargs: P.kwargs) -> None:
+        given: dict[str, Any] = {name: kwargs.pop(name) for name in shared}
+        command(ConnectionOptions(**given), *args, **kwargs)
+
+    # Typer reads a command's options from its signature.
+    run.__signature__ = inspect.Signature(parameters, return_annotation=None)  # type: ignore[attr-defined]
+    run.__annotations__ = {parameter.name: parameter.annotation for parameter in parameters} | {"return": None}
+    return run

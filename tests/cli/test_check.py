@@ -1,0 +1,158 @@
+"""`oidc-actor check`: healthy, and one test for each thing that can be wrong."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+from collections.abc import Callable
+
+import pytest
+
+from oidc_actor.testing import Provider
+
+Run = Callable[..., subprocess.CompletedProcess[str]]
+
+CHECKS = ["discovery", "issuer", "tls", "client auth", "token", "lifetime", "claims", "clock"]
+
+
+def access(provider: Provider, **changes: str) -> dict[str, str]:
+    return {
+        "OIDC_ISSUER_URL": provider.issuer_url,
+        "OIDC_CLIENT_ID": provider.client_id,
+        "OIDC_CLIENT_SECRET": provider.client_secret,
+    } | changes
+
+
+def findings(done: subprocess.CompletedProcess[str]) -> dict[str, dict[str, str]]:
+    return {finding["check"]: finding for finding in json.loads(done.stdout)["findings"]}
+
+
+def results(done: subprocess.CompletedProcess[str]) -> dict[str, str]:
+    return {check: finding["result"] for check, finding in findings(done).items()}
+
+
+def test_all_well(provider: Provider, run: Run) -> None:
+    done = run("check", "--json", **access(provider))
+    assert (done.returncode, done.stderr) == (0, "")
+    assert json.loads(done.stdout)["ok"] is True
+    assert results(done) == dict.fromkeys(CHECKS, "pass")
+    assert (provider.discovery_requests, provider.token_requests) == (1, 1)
+
+
+def test_the_table_has_every_check_and_shows_neither_secret_nor_token(provider: Provider, run: Run) -> None:
+    done = run("check", **access(provider))
+    assert done.returncode == 0
+    assert next(line for line in done.stdout.splitlines() if line.startswith("pass")).split()[1] == "discovery"
+    assert all(check in done.stdout for check in CHECKS)
+    assert provider.client_secret not in done.stdout
+    assert "eyJ" not in done.stdout
+    assert "8 pass" in done.stdout
+
+
+def test_a_wrong_secret_fails_the_token_and_says_what_to_do(provider: Provider, run: Run) -> None:
+    done = run("check", "--json", **access(provider, OIDC_CLIENT_SECRET="wrong-secret-text"))
+    assert done.returncode == 1
+    assert results(done) == dict.fromkeys(CHECKS, "pass") | {"token": "fail", "lifetime": "skip", "claims": "skip"}
+    assert "Check the client id and its secret" in findings(done)["token"]["fix"]
+    assert "wrong-secret-text" not in done.stdout
+
+
+def test_a_client_that_must_use_the_other_method_is_told_which(provider: Provider, run: Run) -> None:
+    provider.add_client("post-only", "post-only-secret", ["client_secret_post"])
+    variables = access(provider, OIDC_CLIENT_ID="post-only", OIDC_CLIENT_SECRET="post-only-secret")
+    done = run("check", "--json", **variables)
+    assert done.returncode == 1
+    assert "--client-auth client_secret_post" in findings(done)["token"]["fix"]
+    mended = run("check", "--json", "--client-auth", "client_secret_post", **variables)
+    assert mended.returncode == 0
+
+
+def test_a_slash_too_many_fails_the_issuer_only(provider: Provider, run: Run) -> None:
+    done = run("check", "--json", **access(provider, OIDC_ISSUER_URL=provider.issuer_url + "/"))
+    assert done.returncode == 1
+    assert results(done) == dict.fromkeys(CHECKS, "pass") | {"issuer": "fail"}
+    assert findings(done)["issuer"]["fix"] == f"Use --issuer {provider.issuer_url}"
+
+
+@pytest.mark.parametrize(
+    ("fault", "words"),
+    [
+        ({"status": 404}, "realm"),
+        ({"status": 503, "headers": {"Retry-After": "9"}}, "in 9 s"),
+        ({"status": 200, "body": "<html>"}, None),
+    ],
+)
+def test_no_metadata_fails_discovery_and_skips_what_needs_them(
+    provider: Provider, run: Run, fault: dict[str, object], words: str | None
+) -> None:
+    provider.fail_next(endpoint="discovery", **fault)
+    done = run("check", "--json", **access(provider))
+    assert done.returncode == 1
+    expected = {"discovery": "fail", "issuer": "skip", "client auth": "skip", "token": "skip"}
+    assert expected.items() <= results(done).items()
+    assert results(done)["clock"] == "pass"
+    assert words is None or words in findings(done)["discovery"]["fix"]
+
+
+def test_metadata_of_a_stranger_fail_the_issuer(provider: Provider, run: Run) -> None:
+    stranger = {"issuer": "https://stranger.example", "token_endpoint": provider.token_endpoint}
+    provider.fail_next(status=200, body=json.dumps(stranger), endpoint="discovery")
+    done = run("check", "--json", **access(provider))
+    assert results(done)["issuer"] == "fail"
+    assert "https://stranger.example" in findings(done)["issuer"]["fix"]
+
+
+def test_a_provider_that_is_down(provider: Provider, run: Run) -> None:
+    variables = access(provider)
+    provider.down()
+    done = run("check", "--json", **variables)
+    assert done.returncode == 1
+    assert results(done)["discovery"] == "fail"
+    assert results(done)["clock"] == "skip"
+
+
+def test_a_short_life_is_a_warning_and_no_failure(provider: Provider, run: Run) -> None:
+    provider.token_lifetime_s = 30
+    done = run("check", "--json", **access(provider))
+    assert done.returncode == 0
+    assert results(done)["lifetime"] == "warn"
+    assert run("check", "--json", "--refresh-buffer", "10", **access(provider)).returncode == 0
+
+
+@pytest.mark.parametrize(("skew_s", "result", "status"), [(-90.0, "warn", 0), (4000.0, "fail", 1)])
+def test_a_wrong_clock(provider: Provider, run: Run, skew_s: float, result: str, status: int) -> None:
+    provider.clock_skew_s = skew_s
+    done = run("check", "--json", **access(provider))
+    assert (done.returncode, results(done)["clock"]) == (status, result)
+
+
+def test_an_audience_asked_for_is_found_in_the_claims(provider: Provider, run: Run) -> None:
+    given = run("check", "--json", "--audience", "api", **access(provider))
+    assert results(given)["claims"] == "pass"
+    assert "aud=api" in findings(given)["claims"]["found"]
+
+
+def test_a_token_endpoint_skips_discovery(provider: Provider, run: Run) -> None:
+    variables = access(provider, OIDC_ISSUER_URL="", OIDC_TOKEN_ENDPOINT=provider.token_endpoint)
+    done = run("check", "--json", **variables)
+    assert done.returncode == 0
+    assert {"discovery": "skip", "issuer": "skip", "token": "pass"}.items() <= results(done).items()
+
+
+def test_wrong_options_are_status_2(run: Run) -> None:
+    done = run("check", OIDC_ISSUER_URL="https://auth.example")
+    assert (done.returncode, done.stdout) == (2, "")
+    assert "--client-id" in done.stderr
+
+
+def test_tls_that_is_not_trusted_fails_and_the_bundle_mends_it(run: Run) -> None:
+    with Provider(tls=True, token_lifetime_s=600) as provider:
+        untrusted = run("check", "--json", **access(provider))
+        trusted = run("check", "--json", "--ca-bundle", str(provider.ca_bundle), **access(provider))
+        token = run("token", "--ca-bundle", str(provider.ca_bundle), **access(provider))
+    assert untrusted.returncode == 1
+    assert {"discovery": "fail", "tls": "fail"}.items() <= results(untrusted).items()
+    assert "--ca-bundle" in findings(untrusted)["tls"]["fix"]
+    assert trusted.returncode == 0, trusted.stdout
+    assert "TLSv1.3" in findings(trusted)["tls"]["found"]
+    assert token.returncode == 0

@@ -1,0 +1,52 @@
+"""Exit statuses and advice, by error."""
+
+from __future__ import annotations
+
+import pytest
+
+from oidc_actor.cli import exits
+from oidc_actor.errors import ConfigError, DiscoveryError, OIDCActorError, SecretUnavailable, TokenRequestError
+from oidc_actor.transport import TransportError
+
+
+@pytest.mark.parametrize(
+    ("error", "status"),
+    [
+        (ConfigError("x"), exits.USAGE),
+        (SecretUnavailable("x"), exits.USAGE),
+        (TokenRequestError("x", status=401, error="invalid_client", retryable=False), exits.REFUSED),
+        (TokenRequestError("x", status=400), exits.REFUSED),
+        (TokenRequestError("x", status=200), exits.REFUSED),
+        (DiscoveryError("x", status=404), exits.REFUSED),
+        (DiscoveryError("x", status=200), exits.REFUSED),
+        (TokenRequestError("x", status=503), exits.UNREACHABLE),
+        (TokenRequestError("x", status=429), exits.UNREACHABLE),
+        (DiscoveryError("x"), exits.UNREACHABLE),
+        (TransportError("x"), exits.UNREACHABLE),
+    ],
+)
+def test_status(error: OIDCActorError, status: int) -> None:
+    assert exits.status_of(error) == status
+
+
+@pytest.mark.parametrize(
+    ("error", "words"),
+    [
+        (TokenRequestError("x", status=401, error="invalid_client"), "secret"),
+        (TokenRequestError("x", status=400, error="invalid_scope"), "--scope"),
+        (TokenRequestError("x"), "network"),
+        (TokenRequestError("x", status=503), "later"),
+        (TokenRequestError("x", status=429, retry_after_s=30.0), "in 30 s"),
+        (DiscoveryError("x", status=404), "realm"),
+    ],
+)
+def test_advice(error: OIDCActorError, words: str) -> None:
+    advice = exits.advice_for(error)
+    assert advice is not None
+    assert words in advice
+    assert "\n" not in advice
+
+
+@pytest.mark.parametrize("error", [ConfigError("x"), SecretUnavailable("x"), TokenRequestError("x", status=400)])
+def test_no_advice_where_the_text_says_it_all(error: OIDCActorError) -> None:
+    assert exits.advice_for(error) is None

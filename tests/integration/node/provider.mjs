@@ -1,0 +1,97 @@
+// The certified `oidc-provider`, configured for tests: short lives, one user, one client for each way to authenticate.
+//
+// Argument: a JSON object {port, ttl, rotate, clients: [...], user: {name, password}}; port 0 takes a free one.
+// Prints one line of JSON, {issuer}, once it listens. `GET /stats` tells what the token endpoint did.
+// It ends when its standard input does, so it cannot outlive the test run.
+import { createServer } from 'node:http';
+
+// Two of oidc-provider's start-up remarks (in-memory storage, Node's release line) are about production.
+console.info = console.warn = () => {};
+const { default: Provider, errors } = await import('oidc-provider');
+
+const settings = JSON.parse(process.argv[2]);
+const stats = { success: {}, error: {} };
+const GRANTS = ['client_credentials', 'password', 'refresh_token', 'authorization_code'];
+const API_SCOPES = 'read write';
+
+const configuration = {
+  clients: settings.clients.map(({ public: isPublic, ...client }) => ({
+    redirect_uris: ['http://127.0.0.1/callback'],
+    response_types: ['code'],
+    grant_types: isPublic ? GRANTS.filter((grant) => grant !== 'client_credentials') : GRANTS,
+    ...client,
+  })),
+  scopes: ['openid', 'offline_access', 'read', 'write'],
+  clientAuthMethods: ['client_secret_basic', 'client_secret_post', 'client_secret_jwt', 'private_key_jwt', 'none'],
+  ttl: {
+    AccessToken: settings.ttl, ClientCredentials: settings.ttl, RefreshToken: 3600, Grant: 3600, IdToken: 3600,
+    AuthorizationCode: 60, Interaction: 60, Session: 600,
+  },
+  cookies: { keys: ['integration tests only'] },
+  pkce: { required: () => false },
+  rotateRefreshToken: () => settings.rotate,
+  findAccount: (_ctx, id) => (id === settings.user.name ? { accountId: id, claims: () => ({ sub: id }) } : undefined),
+  features: {
+    clientCredentials: { enabled: true },
+    devInteractions: { enabled: true }, // its login and consent forms, which a test fills in
+    resourceIndicators: { // with `resource=` a token is a signed JWT, without it an opaque one
+      enabled: true,
+      defaultResource: () => undefined,
+      useGrantedResource: () => true,
+      getResourceServerInfo: (_ctx, resource) => ({
+        scope: API_SCOPES, audience: resource, accessTokenTTL: settings.ttl, accessTokenFormat: 'jwt',
+      }),
+    },
+  },
+};
+
+// The one grant that OAuth 2.1 dropped and oidc-provider therefore has not. Only the login is ours: the refresh tokens
+// that begin here are redeemed, rotated and revoked by oidc-provider's own code.
+async function passwordGrant(provider, ctx) {
+  const { username, password, scope } = ctx.oidc.params;
+  if (username !== settings.user.name || password !== settings.user.password) {
+    throw new errors.InvalidGrant('wrong username or password');
+  }
+  const { client } = ctx.oidc;
+  const grant = new provider.Grant({ accountId: username, clientId: client.clientId });
+  grant.addOIDCScope(scope ?? 'openid');
+  const grantId = await grant.save();
+  const entity = { accountId: username, client, grantId, gty: 'password', scope };
+  const access = new provider.AccessToken(entity);
+  const refresh = new provider.RefreshToken({ ...entity, rotations: 0, authTime: Math.floor(Date.now() / 1000) });
+  ctx.body = {
+    access_token: await access.save(),
+    expires_in: access.expiration,
+    refresh_token: await refresh.save(),
+    scope,
+    token_type: access.tokenType,
+  };
+}
+
+function count(outcome, ctx) {
+  const grant = ctx.oidc?.params?.grant_type ?? 'unknown';
+  stats[outcome][grant] = (stats[outcome][grant] ?? 0) + 1;
+}
+
+const server = createServer((request, response) => {
+  if (request.url === '/stats') {
+    response.setHeader('Content-Type', 'application/json');
+    response.end(JSON.stringify(stats));
+  } else {
+    handle(request, response);
+  }
+});
+let handle = (_request, response) => response.writeHead(503).end();
+
+server.listen(settings.port, '127.0.0.1', () => {
+  const issuer = `http://127.0.0.1:${server.address().port}`;
+  const provider = new Provider(issuer, configuration);
+  provider.registerGrantType('password', (ctx) => passwordGrant(provider, ctx), ['username', 'password', 'scope']);
+  provider.on('grant.success', (ctx) => count('success', ctx));
+  provider.on('grant.error', (ctx) => count('error', ctx));
+  provider.on('server_error', (_ctx, error) => console.error(error));
+  handle = provider.callback();
+  process.stdout.write(`${JSON.stringify({ issuer })}\n`);
+});
+
+process.stdin.on('end', () => process.exit(0)).resume();
