@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
-import socket
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -11,6 +9,7 @@ import flask
 from joserfc.jwk import KeySet
 
 from oidc_actor.testing.grants import Policy, TokenServer
+from oidc_actor.testing.listener import break_connection
 from oidc_actor.testing.script import Endpoint, Fault, Script
 from oidc_actor.testing.signing import ALGORITHM, new_keys, read_token
 from oidc_actor.testing.state import GRANTS, Store
@@ -115,7 +114,5 @@ def _scripted(fault: Fault) -> flask.Response:
 
 def _unsent() -> flask.Response:
     """An answer that never arrives: its connection is broken first."""
-    connection: socket.socket = flask.request.environ["werkzeug.socket"]
-    with contextlib.suppress(OSError):  # the listener may have broken it already
-        connection.shutdown(socket.SHUT_RDWR)
+    break_connection(flask.request.environ["werkzeug.socket"])
     return flask.Response(status=500)

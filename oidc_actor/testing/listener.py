@@ -52,6 +52,9 @@ class _Server(ThreadedWSGIServer):
         self._open: set[socket.socket] = set()
         host, port = listening.getsockname()
         super().__init__(host, port, app, _Handler, ssl_context=tls, fd=listening.fileno())
+        if isinstance(self.socket, ssl.SSLSocket):
+            # Otherwise the accept thread shakes hands, and one client that says nothing stops it for all.
+            self.socket.do_handshake_on_connect = False  # type: ignore[attr-defined] # typeshed lacks it
 
     def process_request(self, request: Any, client_address: Any) -> None:
         # On the accept thread, so that nothing is missed once the accept loop has ended.
@@ -74,8 +77,7 @@ class _Server(ThreadedWSGIServer):
         """Break every open connection and wait for its thread."""
         with self._gone:
             for connection in self._open:
-                with contextlib.suppress(OSError):
-                    connection.shutdown(socket.SHUT_RDWR)
+                break_connection(connection)
             self._gone.wait_for(lambda: not self._open, CUT_WAIT_S)
 
 
@@ -138,6 +140,13 @@ class Listener:
         """Go down and give the port back."""
         self.down()
         self._held.close()
+
+
+def break_connection(connection: socket.socket) -> None:
+    """End a connection both ways, though its own thread may be reading it."""
+    with contextlib.suppress(OSError):
+        # Not SSLSocket's own shutdown: it takes the TLS state away from the thread that reads.
+        socket.socket.shutdown(connection, socket.SHUT_RDWR)
 
 
 def _bind(port: int) -> socket.socket:

@@ -160,6 +160,32 @@ def test_tls_is_accepted_by_those_who_trust_its_authority() -> None:
     assert not bundle.exists()
 
 
+@pytest.mark.parametrize("tls", [False, True])
+def test_clients_that_say_nothing_hold_nobody_up(tls: bool, capfd: pytest.CaptureFixture[str]) -> None:
+    with Provider(tls=tls) as provider, socket.socket() as silent:
+        silent.connect(("127.0.0.1", int(provider.issuer_url.rpartition(":")[2])))
+        answer = requests.get(
+            f"{provider.issuer_url}/jwks", verify=str(provider.ca_bundle) if tls else True, timeout=10
+        )
+        assert answer.status_code == 200
+        provider.down()
+        silent.settimeout(10)
+        assert silent.recv(1) == b""
+    assert capfd.readouterr() == ("", "")
+
+
+@pytest.mark.parametrize("tls", [False, True])
+def test_going_down_cuts_a_slow_answer_quietly(tls: bool, capfd: pytest.CaptureFixture[str]) -> None:
+    with Provider(tls=tls, delay_s=60) as provider, ThreadPoolExecutor(1) as pool:
+        verify = str(provider.ca_bundle) if tls else True
+        under_way = pool.submit(requests.get, f"{provider.issuer_url}/jwks", verify=verify, timeout=10)
+        assert provider.wait_for_requests(1, timeout_s=10, endpoint="jwks")
+        provider.down()
+        with pytest.raises(requests.ConnectionError):
+            under_way.result(10)
+    assert capfd.readouterr() == ("", "")
+
+
 def test_a_taken_port_is_an_os_error() -> None:
     with socket.socket() as other:
         other.bind(("127.0.0.1", 0))
