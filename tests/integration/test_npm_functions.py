@@ -110,7 +110,7 @@ def test_a_wrong_secret_is_permanent_and_never_shown(config: OIDCConfig, method:
     ("auth", "error", "permanent"),
     [
         (user("client_secret_basic", password="wrong"), "invalid_grant", True),
-        (client("client_secret_basic", scopes="nonsense"), "invalid_scope", True),
+        (client("client_secret_basic", scopes="admin"), "invalid_scope", True),
         (client("client_secret_basic", resource="not a uri"), "invalid_target", False),
     ],
 )

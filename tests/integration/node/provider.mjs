@@ -12,16 +12,18 @@ const { default: Provider, errors } = await import('oidc-provider');
 const settings = JSON.parse(process.argv[2]);
 const stats = { success: {}, error: {} };
 const GRANTS = ['client_credentials', 'password', 'refresh_token', 'authorization_code'];
-const API_SCOPES = 'read write';
+const API_SCOPES = 'read write admin';
+const CLIENT_SCOPES = 'openid offline_access read write'; // no admin, so that a scope can be refused
 
 const configuration = {
   clients: settings.clients.map(({ public: isPublic, ...client }) => ({
     redirect_uris: ['http://127.0.0.1/callback'],
     response_types: ['code'],
+    scope: CLIENT_SCOPES,
     grant_types: isPublic ? GRANTS.filter((grant) => grant !== 'client_credentials') : GRANTS,
     ...client,
   })),
-  scopes: ['openid', 'offline_access', 'read', 'write'],
+  scopes: ['openid', 'offline_access', ...API_SCOPES.split(' ')],
   clientAuthMethods: ['client_secret_basic', 'client_secret_post', 'client_secret_jwt', 'private_key_jwt', 'none'],
   ttl: {
     AccessToken: settings.ttl, ClientCredentials: settings.ttl, RefreshToken: 3600, Grant: 3600, IdToken: 3600,
