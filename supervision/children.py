@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Hashable, Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal, TypeAlias
 
 from supervision.child_spec import ChildSpec, ChildType
@@ -81,6 +81,8 @@ class Child:
         self.state = "stopped" if ref is None else "running"
         if ref is not None:
             self.last_ref, self.started_at = ref, now
+        if self.spec.restart == "temporary":  # never started again: what it was started with can go (as in OTP)
+            self.spec = replace(self.spec, args=(), kwargs={})
 
     def ended(self, state: ChildState, reason: Reason | None = None) -> None:
         """No incarnation is up any more; ``state`` says what happens next."""
@@ -96,11 +98,7 @@ class Children:
     def __init__(self, specs: Iterable[ChildSpec]) -> None:
         self._by_id: dict[Hashable, Child] = {}
         for spec in specs:
-            if not isinstance(spec, ChildSpec):
-                raise TypeError(f"children: expected ChildSpec values, got {spec!r}")
-            if spec.id in self._by_id:
-                raise ValueError(f"children: the id {spec.id!r} is there twice, and ids are unique under a supervisor")
-            self._by_id[spec.id] = Child(spec)
+            self.add(spec)
 
     def __iter__(self) -> Iterator[Child]:
         return iter(list(self._by_id.values()))

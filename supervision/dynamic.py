@@ -12,8 +12,10 @@ from supervision.child_spec import Backoff, ChildSpec, ShutdownSetting
 from supervision.children import Child, ChildCounts, ChildInfo
 from supervision.errors import AlreadyStarted, ChildNotFound, MaxChildren, StartError
 from supervision.exits import Reason, Restart
+from supervision.flags import require_spec
 from supervision.intensity import Intensity
-from supervision.parent import Parent, ask, require_spec, stop_tree
+from supervision.offspring import check_start
+from supervision.parent import Parent, ask, stop_tree
 from supervision.registry import ServerName
 from supervision.server import ClassOrInstance
 from supervision.tree import Branch
@@ -118,6 +120,7 @@ class DynamicSupervisor(Parent):
             shutdown=shutdown,
             type="supervisor",
             significant=significant,
+            name=name,
             backoff=backoff,
         )
 
@@ -135,6 +138,7 @@ class DynamicSupervisor(Parent):
         """
         if require_spec(spec).significant:
             raise ValueError("ChildSpec.significant: a DynamicSupervisor has no auto_shutdown that it could count for")
+        check_start(spec)
         return ask(sup, DynamicSupervisor, "start_child", spec)
 
     @staticmethod

@@ -28,6 +28,7 @@ __all__ = [
     "Restart",
     "Shutdown",
     "is_orderly",
+    "leaves_as_asked",
     "must_restart",
     "reason_of",
 ]
@@ -103,3 +104,14 @@ def is_orderly(reason: Reason) -> bool:
 def must_restart(restart: Restart, reason: Reason) -> bool:
     """Whether a child that ended by itself is started again (the table above)."""
     return restart == "permanent" or (restart == "transient" and not is_orderly(reason))
+
+
+def leaves_as_asked(restart: Restart, brutally: bool, reason: Reason) -> bool:
+    """Whether a child that its supervisor stopped ended as it should; a failure deserves a report (OTP: ``shutdown/1``).
+
+    Args:
+        restart: a permanent child is expected to end by the request alone, others may as well end normally just then.
+        brutally: whether it was killed rather than asked.
+        reason: how it ended.
+    """
+    return reason == (KILLED if brutally else SHUTDOWN) or (restart != "permanent" and is_orderly(reason))

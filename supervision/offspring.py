@@ -1,24 +1,41 @@
-"""Starting one child, and ending one: what a supervisor does with a specification and with a ref."""
+"""Starting one child: what a supervisor does with a specification."""
 
 from __future__ import annotations
 
-import threading
 from typing import Any
 
 import pykka
-from pykka._envelope import Envelope
 
-from supervision.child_spec import ChildSpec, ShutdownSetting
+from supervision.child_spec import ChildSpec
+from supervision.departure import Departure
 from supervision.errors import AlreadyStarted, StartError
-from supervision.exits import KILLED, NOPROC, SHUTDOWN, Ignore, Reason
-from supervision.lifecycle import Life, await_up, construct, current, launch, life_of, names
-from supervision.messages import ExitSignal
-from supervision.registry import find, register
+from supervision.exits import NOPROC, Ignore
+from supervision.flags import SupervisorFlags, require_children
+from supervision.lifecycle import await_up, construct, launch, life_of, names
+from supervision.monitors import Monitor
+from supervision.registry import register
 from supervision.server import Server
 
-__all__ = ["Departure", "settle", "start_child"]
+__all__ = ["accepted", "check_start", "start_child", "watch_child"]
 
-JOIN_S = 5.0
+
+def check_start(spec: ChildSpec) -> None:
+    """Raise ``TypeError`` for a class that is no actor's, before anything starts."""
+    start = spec.start
+    if isinstance(start, type) and not issubclass(start, Server | pykka.ThreadingActor):
+        raise TypeError(
+            f"ChildSpec.start of {spec.id!r}: expected a Server or a pykka.ThreadingActor class, or a callable that returns "
+            f"an ActorRef, got the class {start.__name__}"
+        )
+
+
+def accepted(children: object, flags: SupervisorFlags) -> list[ChildSpec]:
+    """The specifications in start order, each fit for a supervisor with those flags; raises for what is not."""
+    specs = require_children(children)
+    for spec in specs:
+        flags.accept(spec)
+        check_start(spec)
+    return specs
 
 
 def start_child(spec: ChildSpec, extra_args: tuple[Any, ...] = ()) -> Any:
@@ -50,12 +67,15 @@ def _start(spec: ChildSpec, args: tuple[Any, ...]) -> Any:
     if issubclass(start, Server):
         named: dict[str, Any] = {} if spec.name is None else {"name": spec.name}
         return start.start_link(*args, **named, **spec.kwargs)
-    if issubclass(start, pykka.ThreadingActor):
-        owner = None if spec.name is None else names.lookup(spec.name)
-        if owner is not None:
-            raise AlreadyStarted(spec.name, owner.ref)
-        return launch(construct(start, args, dict(spec.kwargs)), name=spec.name)
-    raise TypeError(f"start: expected a Server or a pykka.ThreadingActor class, got {start.__name__}")
+    return _launch(start, args, spec)
+
+
+def _launch(start: Any, args: tuple[Any, ...], spec: ChildSpec) -> Any:
+    """Start an unmodified Pykka class; its constructor does not run where the name is taken."""
+    owner = None if spec.name is None else names.lookup(spec.name)
+    if owner is not None:
+        raise AlreadyStarted(spec.name, owner.ref)
+    return launch(construct(start, args, dict(spec.kwargs)), name=spec.name)
 
 
 def _adopt(ref: Any, spec: ChildSpec) -> Any:
@@ -77,52 +97,14 @@ def _adopt(ref: Any, spec: ChildSpec) -> Any:
     return ref
 
 
-class Departure:
-    """The end of one child: asked for at once, waited for with ``wait``; so several can leave at the same time."""
+def watch_child(ref: Any, supervisor: Any) -> Monitor:
+    """A supervisor's monitor of a child that is up.
 
-    def __init__(self, ref: Any, shutdown: ShutdownSetting | None) -> None:
-        self._shutdown = shutdown
-        self._ended = threading.Event()
-        life = find(ref)
-        self._life: Life | None = life if life is not None and life.attach(self) else None
-        if self._life is None:
-            return
-        if shutdown == "brutal_kill":
-            self._life.kill()
-        else:
-            self._life.mailbox.offer(Envelope(ExitSignal(SHUTDOWN, current())))
-
-    def deliver(self, reason: Reason) -> None:
-        """The life's word that it is over."""
-        self._ended.set()
-
-    def wait(self, elapsed_s: float = 0.0) -> Reason:
-        """Wait for the end, and abandon the child at its deadline. Returns the reason it ended with.
-
-        Args:
-            elapsed_s: seconds of its time that have passed since it was asked to leave.
-        """
-        if self._life is None:
-            return NOPROC
-        seconds = None if isinstance(self._shutdown, str) else max(0.0, (self._shutdown or 0.0) - elapsed_s)
-        if not self._ended.wait(seconds):
-            self._life.kill()
-        settle(self._life.ref)
-        return self._life.reason
-
-    @property
-    def was_orderly(self) -> bool:
-        """Whether it left as it was asked to, by itself and in time."""
-        if self._life is None:
-            return True
-        return self._life.reason == (KILLED if self._shutdown == "brutal_kill" else SHUTDOWN)
-
-
-def settle(ref: Any) -> None:
-    """Wait until the thread of an ended incarnation is gone, so that the next one finds its port and files free.
-
-    Not for an abandoned one: nobody knows when it comes back.
+    As OTP's link would, it reports why a child ended that did so before it could be watched, where a plain monitor only
+    knows that nobody is there.
     """
+    watch = Monitor(ref, supervisor)
     life = life_of(ref)
-    if life is not None and not life.abandoned:
-        life.runtime.join(JOIN_S)
+    if life is None or not life.attach(watch):
+        watch.deliver(NOPROC if life is None else life.reason)
+    return watch

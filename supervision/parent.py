@@ -12,14 +12,15 @@ import pykka
 
 from supervision import alarm
 from supervision.calls import call, cast, stop_with
-from supervision.child_spec import ChildSpec
 from supervision.children import Child
+from supervision.departure import Departure, Tether, settle
 from supervision.errors import NoProcess, SupervisionError
-from supervision.exits import SHUTDOWN, Exit, Reason, is_orderly, must_restart
+from supervision.exits import KILLED, SHUTDOWN, Exit, Reason, is_orderly, leaves_as_asked, must_restart
 from supervision.intensity import Intensity
+from supervision.lifecycle import life_of
 from supervision.messages import Down
-from supervision.monitors import demonitor, monitor
-from supervision.offspring import Departure, settle, start_child
+from supervision.monitors import demonitor
+from supervision.offspring import start_child, watch_child
 from supervision.registry import ServerName, find
 from supervision.reports import report
 from supervision.server import Server
@@ -60,12 +61,7 @@ class _Retry:
 
 def ask(sup: ServerName, kind: type[Parent], operation: str, argument: Any = None) -> Any:
     """Have a supervisor of that kind serve a request; waits for as long as it lives, as OTP does."""
-    life = find(sup)
-    if life is None:
-        raise NoProcess(sup)
-    if not issubclass(life.ref.actor_class, kind):
-        raise TypeError(f"sup: expected a {kind.__name__}, got {life.ref.actor_class.__name__}")
-    answer = call(life.ref, Request(operation, argument), timeout=None)
+    answer = call(_require(sup, kind), Request(operation, argument), timeout=None)
     if isinstance(answer, _Refusal):
         raise answer.error
     return answer
@@ -82,14 +78,22 @@ def stop_tree(sup: ServerName, timeout: float | None = None) -> None:
         NoProcess: it is not alive.
         CallTimeout: not down in time; the stop goes on.
     """
-    stop_with(sup, SHUTDOWN, timeout)
+    stop_with(_require(sup, Parent), SHUTDOWN, timeout)
 
 
-def require_spec(spec: object) -> ChildSpec:
-    """The specification, or a ``TypeError``."""
-    if not isinstance(spec, ChildSpec):
-        raise TypeError(f"spec: expected a ChildSpec, got {spec!r}")
-    return spec
+def is_parent(ref: pykka.ActorRef[Any]) -> bool:
+    """Whether a ref is a supervisor's."""
+    return issubclass(ref.actor_class, Parent)
+
+
+def _require(sup: ServerName, kind: type[Parent]) -> pykka.ActorRef[Any]:
+    life = find(sup)
+    if life is None:
+        raise NoProcess(sup)
+    ref: pykka.ActorRef[Any] = life.ref
+    if not issubclass(ref.actor_class, kind):
+        raise TypeError(f"sup: expected a {kind.__name__}, got {ref.actor_class.__name__}")
+    return ref
 
 
 class Parent(Server):
@@ -102,6 +106,7 @@ class Parent(Server):
         super().__init__()
         self._intensity = intensity
         self._random = random.Random()
+        self._tether = Tether(self.actor_ref)
         self._operations: dict[str, Callable[[Any], Any]] = {}
 
     # --- for the subclasses -------------------------------------------------------------------------------------------
@@ -147,6 +152,7 @@ class Parent(Server):
         if child is None:
             return
         settle(down.ref)
+        self._tether.untie(down.ref)
         restart = must_restart(child.spec.restart, down.reason) and not _exiting
         self._report(
             "info" if is_orderly(down.reason) else "error",
@@ -201,8 +207,16 @@ class Parent(Server):
 
     def bring_up(self, child: Child) -> Any:
         """Start a child and watch it; its ref, or ``None`` where it chose to be ignored."""
+        if self._tether.is_cut:  # killed: this thread is abandoned, and nothing it starts would have a supervisor
+            raise Exit(KILLED)
         ref = start_child(child.spec, self.extra_args)
-        child.runs(ref, None if ref is None else monitor(ref, self.actor_ref), alarm.now())
+        if ref is None:
+            child.runs(None, None, alarm.now())
+            return None
+        if not self._tether.tie(ref, child.spec.shutdown):
+            Departure(ref, child.spec.shutdown).wait()
+            raise Exit(KILLED)
+        child.runs(ref, watch_child(ref, self.actor_ref), alarm.now())
         return ref
 
     def restarted(self, child: Child) -> None:
@@ -230,16 +244,17 @@ class Parent(Server):
             child.ended("stopped")
             return None
         demonitor(watch)
-        return Departure(ref, child.spec.shutdown)
+        return Departure(ref, child.spec.shutdown, life_of(self.actor_ref))
 
     def see_off(self, child: Child, departure: Departure | None, elapsed_s: float = 0.0) -> None:
         """Wait until a child that was sent away has left."""
         if departure is None:
             return
-        reason = departure.wait(elapsed_s)
+        ref, reason = child.ref, departure.wait(elapsed_s)
+        self._tether.untie(ref)
         child.ended("stopped", reason)
-        if not departure.was_orderly:
-            self._report("warning", "child_shutdown_error", child, reason=str(reason))
+        as_asked = leaves_as_asked(child.spec.restart, child.spec.shutdown == "brutal_kill", reason)
+        self._report("info" if as_asked else "warning", "child_ended", child, reason=str(reason), restart=False)
 
     def _report(self, level: str, event: str, child: Child, **fields: Any) -> None:
         report(
@@ -251,8 +266,3 @@ class Parent(Server):
             restarts=child.restarts,
             **fields,
         )
-
-
-def is_parent(ref: pykka.ActorRef[Any]) -> bool:
-    """Whether a ref is a supervisor's."""
-    return issubclass(ref.actor_class, Parent)

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Hashable, Iterable
-from typing import Any, get_args
+from dataclasses import asdict
+from typing import Any
 
 import pykka
 
@@ -11,8 +12,9 @@ from supervision.child_spec import Backoff, ChildSpec, ShutdownSetting
 from supervision.children import Child, ChildCounts, ChildInfo, Children
 from supervision.errors import AlreadyStarted, StartError
 from supervision.exits import SHUTDOWN, Exit, Reason, Restart
-from supervision.intensity import Intensity
-from supervision.parent import Parent, ask, require_spec, stop_tree
+from supervision.flags import SupervisorFlags, require_spec
+from supervision.offspring import accepted, check_start
+from supervision.parent import Parent, ask, stop_tree
 from supervision.registry import ServerName
 from supervision.reports import report
 from supervision.server import ClassOrInstance
@@ -38,13 +40,12 @@ class Supervisor(Parent):
         max_seconds: float = 5.0,
         auto_shutdown: AutoShutdown = "never",
     ) -> None:
-        _check_flags(strategy, auto_shutdown)
-        super().__init__(Intensity(max_restarts, max_seconds))
-        self._children = Children(children)
-        self._strategy: Strategy = strategy
-        self._auto_shutdown: AutoShutdown = auto_shutdown
-        for child in self._children:
-            self._check(child.spec)
+        self._flags = SupervisorFlags(strategy, max_restarts, max_seconds, auto_shutdown)
+        specs = accepted(children, self._flags)
+        super().__init__(self._flags.intensity())
+        self._children = Children(specs)
+        for spec in specs:
+            self._warn(spec)
         self._operations = {
             "start_child": self._start_child,
             "terminate_child": self._terminate_child,
@@ -85,23 +86,8 @@ class Supervisor(Parent):
             TypeError: an argument of the wrong type, before anything starts.
             ValueError: an argument out of range, before anything starts.
         """
-        flags: dict[str, Any] = {
-            "strategy": strategy,
-            "max_restarts": max_restarts,
-            "max_seconds": max_seconds,
-            "auto_shutdown": auto_shutdown,
-        }
-        specs = list(children)
-        cls._validated(specs, flags)
+        specs, flags = _checked(children, strategy, max_restarts, max_seconds, auto_shutdown)
         return super().start_link(specs, name=name, **flags)
-
-    @classmethod
-    def _validated(cls, specs: list[ChildSpec], flags: dict[str, Any]) -> None:
-        """Raise for what would make the constructor fail, before anything starts."""
-        _check_flags(flags["strategy"], flags["auto_shutdown"])
-        Intensity(flags["max_restarts"], flags["max_seconds"])
-        for child in Children(specs):
-            _check_significance(child.spec, flags["auto_shutdown"])
 
     @classmethod
     def child_spec(
@@ -120,14 +106,7 @@ class Supervisor(Parent):
         backoff: Backoff | None = None,
     ) -> ChildSpec:
         """The specification of a supervisor as a child; arguments as for ``start_link`` and ``ChildSpec``."""
-        flags: dict[str, Any] = {
-            "strategy": strategy,
-            "max_restarts": max_restarts,
-            "max_seconds": max_seconds,
-            "auto_shutdown": auto_shutdown,
-        }
-        specs = list(children)
-        cls._validated(specs, flags)
+        specs, flags = _checked(children, strategy, max_restarts, max_seconds, auto_shutdown)
         return ChildSpec(
             id,
             cls.start_link,
@@ -137,6 +116,7 @@ class Supervisor(Parent):
             shutdown=shutdown,
             type="supervisor",
             significant=significant,
+            name=name,
             backoff=backoff,
         )
 
@@ -152,7 +132,8 @@ class Supervisor(Parent):
             AlreadyPresent: the id's specification is kept, and the child stopped or restarting.
             StartError: it did not start; its specification is not kept.
         """
-        return ask(sup, Supervisor, "start_child", require_spec(spec))
+        check_start(require_spec(spec))
+        return ask(sup, Supervisor, "start_child", spec)
 
     @staticmethod
     def terminate_child(sup: ServerName, id: Hashable) -> None:  # noqa: A002
@@ -230,13 +211,13 @@ class Supervisor(Parent):
         if child.spec.restart == "temporary":
             self._children.remove(child.spec.id)
         others_active = self._children.has_active_significant()
-        if ends_supervisor(self._auto_shutdown, child.spec.significant, others_active):
-            self._report("info", "supervisor_auto_shutdown", child, auto_shutdown=self._auto_shutdown)
+        if ends_supervisor(self._flags.auto_shutdown, child.spec.significant, others_active):
+            self._report("info", "supervisor_auto_shutdown", child, auto_shutdown=self._flags.auto_shutdown)
             raise Exit(SHUTDOWN)
 
     def attempt(self, child: Child) -> None:
         """Stop and start what the strategy says."""
-        plan = plan_restart(self._strategy, self._children.ids, child.spec.id)
+        plan = plan_restart(self._flags.strategy, self._children.ids, child.spec.id)
         for child_id in plan.stop:
             self._end(self._children[child_id])
         for child_id in plan.start:
@@ -253,20 +234,22 @@ class Supervisor(Parent):
 
     def clear_for(self, child: Child) -> None:
         """Stop at once the siblings that the delayed restart will start again."""
-        for child_id in plan_restart(self._strategy, self._children.ids, child.spec.id).stop:
+        for child_id in plan_restart(self._flags.strategy, self._children.ids, child.spec.id).stop:
             if child_id != child.spec.id:
                 self._end(self._children[child_id])
 
     # --- operations ---------------------------------------------------------------------------------------------------
 
     def _start_child(self, spec: ChildSpec) -> Any:
-        self._check(spec)
+        self._flags.accept(spec)
         child = self._children.add(spec)
         try:
-            return self._start_new(child)
+            ref = self._start_new(child)
         except (StartError, AlreadyStarted):
             self._children.remove(spec.id)
             raise
+        self._warn(spec)
+        return ref
 
     def _terminate_child(self, child_id: Hashable) -> None:
         self._end(self._children[child_id])
@@ -294,32 +277,20 @@ class Supervisor(Parent):
         for child_id in reversed(self._children.ids):
             self._end(self._children[child_id])
 
-    def _check(self, spec: ChildSpec) -> None:
-        _check_significance(spec, self._auto_shutdown)
-        if (
-            self._strategy != "one_for_one"
-            and isinstance(spec.shutdown, int | float)
-            and spec.shutdown > self._intensity.max_seconds
-        ):
+    def _warn(self, spec: ChildSpec) -> None:
+        if self._flags.may_loop(spec):
             report(
                 "warning",
                 "shutdown_exceeds_window",
+                supervisor=str(self.actor_ref),
                 child=str(spec.id),
                 shutdown=spec.shutdown,
-                max_seconds=self._intensity.max_seconds,
+                max_seconds=self._flags.max_seconds,
                 hint="a sibling this slow to stop can make restarts go on for ever: raise max_seconds above shutdown",
             )
 
 
-def _check_flags(strategy: object, auto_shutdown: object) -> None:
-    for what, value, allowed in (
-        ("strategy", strategy, get_args(Strategy)),
-        ("auto_shutdown", auto_shutdown, get_args(AutoShutdown)),
-    ):
-        if value not in allowed:
-            raise ValueError(f"{what}: expected one of {', '.join(allowed)}, got {value!r}")
-
-
-def _check_significance(spec: ChildSpec, auto_shutdown: AutoShutdown) -> None:
-    if spec.significant and auto_shutdown == "never":
-        raise ValueError(f'ChildSpec.significant of {spec.id!r}: needs a supervisor with auto_shutdown, got "never"')
+def _checked(children: object, *flags: Any) -> tuple[list[ChildSpec], dict[str, Any]]:
+    """The constructor's arguments; raises for what would make it fail, before anything starts."""
+    checked = SupervisorFlags(*flags)
+    return accepted(children, checked), asdict(checked)

@@ -1,0 +1,138 @@
+"""How children leave: asked and waited for one by one, or cut loose together when their supervisor is killed."""
+
+from __future__ import annotations
+
+import threading
+from typing import Any
+from weakref import WeakKeyDictionary
+
+from pykka._envelope import Envelope
+
+from supervision import alarm
+from supervision.child_spec import ShutdownSetting
+from supervision.exits import NOPROC, SHUTDOWN, Reason
+from supervision.lifecycle import Life, life_of
+from supervision.messages import ExitSignal
+
+__all__ = ["Departure", "Tether", "settle"]
+
+JOIN_S = 5.0
+PATIENCE_S = 5.0
+
+_tethers: WeakKeyDictionary[Any, Tether] = WeakKeyDictionary()  # by the supervisor's ref, dead ones too
+
+
+class Departure:
+    """The end of one child: asked for at once, waited for with ``wait``; so several can leave at the same time.
+
+    Args:
+        ref: the child.
+        shutdown: its specification's setting.
+        waiter: the supervisor that will wait; a call to it from the child's end hook could only deadlock.
+    """
+
+    def __init__(self, ref: Any, shutdown: ShutdownSetting | None, waiter: Life | None = None) -> None:
+        self._ref = ref
+        self._shutdown = shutdown
+        self._ended = threading.Event()
+        self._life: Life | None = life_of(ref)
+        if self._life is None or not self._life.attach(self):
+            self._ended.set()  # by itself, before it was asked
+        elif shutdown == "brutal_kill":
+            self._life.kill()
+        else:
+            self._life.mailbox.offer(Envelope(ExitSignal(SHUTDOWN, waiter)))
+
+    def deliver(self, reason: Reason) -> None:
+        """The life's word that it is over."""
+        self._ended.set()
+
+    def wait(self, elapsed_s: float = 0.0) -> Reason:
+        """Wait for the end, and abandon the child at its deadline. Returns the reason it ended with.
+
+        Args:
+            elapsed_s: seconds of its time that have passed since it was asked to leave.
+        """
+        seconds = None if isinstance(self._shutdown, str) else max(0.0, (self._shutdown or 0.0) - elapsed_s)
+        if not self._ended.wait(seconds):
+            self.abandon()
+        settle(self._ref)
+        return NOPROC if self._life is None else self._life.reason
+
+    def abandon(self) -> None:
+        """Its time is up, unless it has left already."""
+        if self._life is not None:
+            self._life.kill()
+            self._ended.wait(JOIN_S)  # somebody else may be ending it this very moment
+
+
+def settle(ref: Any) -> None:
+    """Wait until the thread of an ended incarnation is gone, so that the next one finds its port and files free.
+
+    Not for an abandoned thread: nobody knows when it comes back. What a killed supervisor left behind is waited for, too.
+    """
+    life = life_of(ref)
+    if life is not None and not life.abandoned:
+        life.runtime.join(JOIN_S)
+    tether = _tethers.get(ref)
+    if tether is not None:
+        tether.await_orphans()
+
+
+class Tether:
+    """Keeps the children of one supervisor from outliving it: what is left of OTP's link, in one direction.
+
+    A supervisor that ends in an orderly way has stopped its children, and nothing hangs on its tether. When it is killed,
+    the tether asks each child to leave, newest first; one that has not left within its own shutdown time, or
+    ``PATIENCE_S`` where that is infinite, is abandoned.
+    """
+
+    __slots__ = ("_children", "_cut_at", "_lock", "_orphans")
+
+    def __init__(self, supervisor: Any) -> None:
+        # Guards the three below: the thread of a killed supervisor may still be at work on its children. Leaf lock.
+        self._lock = threading.Lock()
+        self._children: dict[Any, ShutdownSetting | None] = {}
+        self._orphans: list[Departure] = []
+        self._cut_at: float | None = None
+        _tethers[supervisor] = self
+        life = life_of(supervisor)
+        if life is not None:
+            life.attach(self)
+
+    @property
+    def is_cut(self) -> bool:
+        """Whether the supervisor has ended."""
+        return self._cut_at is not None
+
+    def tie(self, ref: Any, shutdown: ShutdownSetting | None) -> bool:
+        """Add a child that is up; false if the supervisor has ended, and the child is the caller's to end."""
+        with self._lock:
+            if self.is_cut:
+                return False
+            self._children[ref] = shutdown
+            return True
+
+    def untie(self, ref: Any) -> None:
+        """Take out a child that has left."""
+        with self._lock:
+            self._children.pop(ref, None)
+
+    def deliver(self, reason: Reason) -> None:
+        """The supervisor's life says that it is over; on the thread that ended it, before its own watchers hear."""
+        with self._lock:
+            self._cut_at = alarm.now()
+            left, self._children = self._children, {}
+        for ref, shutdown in reversed(left.items()):
+            patience_s = PATIENCE_S if shutdown is None or shutdown == "infinity" else shutdown
+            departure = Departure(ref, patience_s)
+            self._orphans.append(departure)
+            if not isinstance(patience_s, str):
+                alarm.call_later(patience_s, departure.abandon)
+
+    def await_orphans(self) -> None:
+        """Wait until all it has cut loose are gone, each for as long as it may take."""
+        if self._cut_at is None:
+            return
+        for departure in self._orphans:
+            departure.wait(alarm.now() - self._cut_at)
