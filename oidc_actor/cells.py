@@ -1,0 +1,119 @@
+"""Which cell is whose: by name, by ref, and across a fork."""
+
+from __future__ import annotations
+
+import os
+import threading
+import weakref
+from typing import Any
+
+import pykka
+
+from oidc_actor.clock import Clock
+from oidc_actor.published import Cell, Ref, by_name
+from supervision import NoProcess, whereis
+
+_by_ref: weakref.WeakKeyDictionary[Ref, Cell] = weakref.WeakKeyDictionary()
+_lock = threading.Lock()  # guards the choice of a name's cell, and writes to the table by ref; look-ups go without
+_reviving = threading.Lock()  # one manager at a time is made anew in a forked child; guards nothing else
+
+
+def claim(
+    ref: Ref,
+    *,
+    name: str | None,
+    identity: object,
+    clock: Clock,
+    supervisor: Ref | None,
+    inherited: Cell | None = None,
+) -> Cell:
+    """Give a starting manager its cell: its predecessor's, where that crashed and was the same in all that matters.
+
+    Args:
+        ref: The manager.
+        name: Its name, which it owns; ``None`` for a manager without.
+        identity: Credentials and issuer; compared by value.
+        clock: What the deadlines are readings of.
+        supervisor: Who restarts it, or ``None``.
+        inherited: In a forked child, the cell that the manager is made anew for.
+
+    Returns:
+        The cell.
+    """
+    with _lock:
+        found = inherited if name is None else by_name.get(name)
+        if found is not None and (found.identity != identity or found.clock is not clock):
+            replaced, found = found, None
+        else:
+            replaced = None
+        if found is None or not found.take_over(ref, supervisor):
+            found = Cell(name, identity, clock)
+            found.take_over(ref, supervisor)
+        _by_ref[ref] = found
+        if replaced is not None:
+            replaced.close(None)
+        if name is not None:
+            by_name[name] = found
+        return found
+
+
+def locate(server: Ref | str, *, revive: bool = True) -> Cell:
+    """Find a manager's cell.
+
+    Args:
+        server: The manager's ref or a name of it.
+        revive: In a forked child, whether to make an inherited manager anew.
+
+    Returns:
+        Its cell, which may hold a live token even where the manager itself has crashed.
+
+    Raises:
+        NoProcess: No manager is or was there, or it was stopped.
+        TypeError: That is neither a name nor the ref of a manager.
+    """
+    cell = _look_up(server)
+    if cell is None or cell.closed:
+        raise NoProcess(server)
+    if revive and cell.inherited is not None:
+        _make_anew(cell)
+    return cell
+
+
+def _make_anew(cell: Cell) -> None:
+    with _reviving:
+        if cell.inherited is not None and cell.revive is not None:  # another thread may have been first
+            cell.revive(cell)
+
+
+def _look_up(server: Any) -> Cell | None:
+    if isinstance(server, str):
+        cell = by_name.get(server)
+        if cell is not None:
+            return cell
+        ref = whereis(server)  # a second name, given with supervision.register
+        return None if ref is None else _of_ref(ref)
+    if isinstance(server, pykka.ActorRef):
+        return _of_ref(server)
+    raise TypeError(f"server: expected the ref or the name of a TokenManager, got {type(server).__name__}")
+
+
+def _of_ref(ref: Ref) -> Cell | None:
+    cell = _by_ref.get(ref)
+    if cell is None and ref.is_alive():
+        raise TypeError(
+            f"server: expected the ref or the name of a TokenManager, got that of {ref.actor_class.__name__}"
+        )
+    return cell
+
+
+def _start_over() -> None:
+    """In a forked child no manager runs; each is made anew at its first use."""
+    global _lock, _reviving  # noqa: PLW0603 - a lock may be held by a thread that does not exist in the child
+    _lock = threading.Lock()
+    _reviving = threading.Lock()
+    for cell in {*by_name.values(), *_by_ref.values()}:
+        cell.fork()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_start_over)

@@ -1,0 +1,37 @@
+"""The clock that deadlines are kept on: monotonic, and counting the time the machine was suspended."""
+
+from __future__ import annotations
+
+import functools
+import sys
+import time
+from collections.abc import Callable
+from typing import TypeAlias
+
+Clock: TypeAlias = Callable[[], float]
+
+if hasattr(time, "CLOCK_BOOTTIME"):
+    # A partial of a C function costs a reader no Python frame.
+    default_clock: Clock = functools.partial(time.clock_gettime, time.CLOCK_BOOTTIME)
+elif sys.platform == "darwin":  # there CLOCK_MONOTONIC counts suspend, which Python's own monotonic() does not
+    default_clock = functools.partial(time.clock_gettime, time.CLOCK_MONOTONIC)
+else:
+    default_clock = time.monotonic
+
+_AT_REAL_PACE = (default_clock, time.monotonic, time.perf_counter)
+
+LOOK_AGAIN_S = 0.02
+"""How often, in real seconds, a clock that may run at a pace of its own is looked at."""
+
+
+def real_delay_s(clock: Clock, delay_s: float) -> float:
+    """Translate a delay on a manager's clock into one for a timer that runs in real time.
+
+    Args:
+        clock: The manager's clock; an injected one may stand still or jump.
+        delay_s: Seconds on that clock.
+
+    Returns:
+        Real seconds after which it is worth looking at the clock.
+    """
+    return delay_s if clock in _AT_REAL_PACE else min(delay_s, LOOK_AGAIN_S)

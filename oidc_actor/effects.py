@@ -1,0 +1,108 @@
+"""What the machine wants done, as values. The runner does them, in order."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import TypeAlias
+
+from oidc_actor.messages import Outcome, Waiters
+from oidc_actor.provider import OIDCConfig
+from oidc_actor.secrets import Secret
+from oidc_actor.tokens import TokenResponse
+
+
+@dataclass(frozen=True, slots=True)
+class Discover:
+    """Get the provider's metadata.
+
+    Attributes:
+        instead_of: Metadata that are known not to do any more, or ``None``.
+    """
+
+    instead_of: OIDCConfig | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Redeem:
+    """Redeem a refresh token (RFC 6749 section 6)."""
+
+    config: OIDCConfig
+    refresh_token: Secret
+
+
+@dataclass(frozen=True, slots=True)
+class FullGrant:
+    """Get a token with the credentials themselves."""
+
+    config: OIDCConfig
+
+
+Grant: TypeAlias = Discover | Redeem | FullGrant
+
+
+@dataclass(frozen=True, slots=True)
+class Fetch:
+    """Run one exchange off the mailbox; its end comes back as `FetchSucceeded` or `FetchFailed`.
+
+    Attributes:
+        flight: Number of the flight, which the answer repeats.
+        leg: Number of the exchange within the flight, which the answer repeats.
+        grant: What to ask for.
+        urgent: Whether to go even while the issuer's other managers hold back; a ``Retry-After`` holds all the same.
+    """
+
+    flight: int
+    leg: int
+    grant: Grant
+    urgent: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class ScheduleTick:
+    """Send a `Tick` in ``delay_s`` seconds, in place of any that is still to come."""
+
+    delay_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class CancelTick:
+    """Forget the tick that is still to come."""
+
+
+@dataclass(frozen=True, slots=True)
+class Publish:
+    """Show a new token to every reader until the clock reads ``expires_at``, and tell the listeners."""
+
+    token: TokenResponse
+    expires_at: float
+
+
+@dataclass(frozen=True, slots=True)
+class Retract:
+    """Take the published token back."""
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """Give waiters their outcome."""
+
+    waiters: Waiters
+    outcome: Outcome
+
+
+@dataclass(frozen=True, slots=True)
+class CheckSecrets:
+    """See off the mailbox whether a secret's file has changed; if so, `SecretsChanged` comes back."""
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """Log an event of the table in `oidc_actor.events`."""
+
+    event: str
+    flight: int
+    fields: Mapping[str, object] = field(default_factory=dict)
+
+
+Effect: TypeAlias = Fetch | ScheduleTick | CancelTick | Publish | Retract | Reply | CheckSecrets | Report

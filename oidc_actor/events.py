@@ -1,0 +1,49 @@
+"""What a manager logs: fixed names, fixed fields, through the standard library's logger ``oidc_actor``.
+
+Every event has ``manager``, ``issuer`` and ``flight`` (0 before the first attempt). No secret and no token is ever a field:
+``fingerprint`` stands for a token. Silent by default: without a handler of the application's nothing is written.
+"""
+
+from __future__ import annotations
+
+import logging
+from typing import Any
+
+from supervision.reports import report
+
+EVENTS: dict[str, tuple[str, str, str]] = {
+    "manager_started": ("info", "adopted", "a manager runs; `adopted`: with its crashed predecessor's token"),
+    "manager_stopped": ("info", "reason", "a manager has ended"),
+    "provider_discovered": ("info", "token_endpoint", "metadata were obtained, or have changed"),
+    "discovery_failed": ("warning", "error, status, code", "metadata could not be renewed; the older ones serve on"),
+    "token_obtained": ("info", "fingerprint, grant, lifetime_s, refresh_in_s", "a new token is published"),
+    "lifetime_assumed": ("warning", "lifetime_s", "the provider did not say how long the token lives"),
+    "refresh_token_refused": ("warning", "error, status, code", "the full grant follows at once"),
+    "request_failed": ("warning", "error, status, code, failures, retry_in_s", "an attempt failed; it is repeated"),
+    "blocked": (
+        "error",
+        "error, status, code, failures, retry_in_s",
+        "an attempt failed for good: something must be changed; slow probes follow",
+    ),
+    "issuer_held": ("info", "wait_s", "an attempt waits, because the issuer is known to be down or asked for it"),
+    "token_rejected": ("warning", "fingerprint", "a resource server refused the token; it is withdrawn"),
+    "secret_changed": ("info", "", "a secret's file has changed; an attempt follows"),
+    "listener_failed": ("error", "error", "a listener raised; the others are told all the same"),
+}
+"""Each event's name with its level, its further fields, and what it means."""
+
+_logger = logging.getLogger("oidc_actor")
+_logger.addHandler(logging.NullHandler())
+
+
+def log(event: str, *, manager: str, issuer: str, flight: int, **fields: Any) -> None:
+    """Log an event of the table.
+
+    Args:
+        event: Its name.
+        manager: The manager's name, or its URN.
+        issuer: The issuer's URL, or the token endpoint where none is known.
+        flight: Number of the attempt.
+        **fields: Its further fields.
+    """
+    report(EVENTS[event][0], event, logger=_logger, manager=manager, issuer=issuer, flight=flight, **fields)

@@ -1,0 +1,101 @@
+"""One HTTP exchange, run on a thread of the pool; its end goes to the manager's cell."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+
+from oidc_actor.effects import FullGrant, Redeem
+from oidc_actor.errors import DiscoveryError, OIDCActorError, ProviderError, TokenRequestError
+from oidc_actor.issuers import Discovery, Issuer
+from oidc_actor.messages import FetchFailed, FetchStarted, FetchSucceeded
+from oidc_actor.oidc import exchange_discovery, exchange_token
+from oidc_actor.options import Options
+from oidc_actor.provider import OIDCConfig
+from oidc_actor.published import Cell
+from oidc_actor.transport import Request, Response
+from oidc_actor.wire import ParsedToken
+
+
+class _Dispatch:
+    """The issuer's transport, with a note of when the request was sent: a token's life counts from there."""
+
+    def __init__(self, issuer: Issuer, sent: Callable[[float], None]) -> None:
+        self._issuer = issuer
+        self._sent = sent
+        self.at = issuer.clock()
+
+    def __call__(self, request: Request, /) -> Response:
+        self.at = self._issuer.clock()
+        self._sent(self.at)
+        return self._issuer.transport(request)
+
+
+def ask_for_token(
+    cell: Cell, issuer: Issuer, options: Options, flight: int, leg: int, grant: Redeem | FullGrant
+) -> None:
+    """Run a token exchange and deliver what it brings. Raises nothing."""
+    dispatch = _Dispatch(issuer, lambda at: cell.tell(FetchStarted(flight, leg, at)))
+    result = _token(dispatch, grant, options)
+    if isinstance(result, ParsedToken):
+        issuer.note_answer()
+        cell.deliver(FetchSucceeded(flight, leg, dispatch.at, result))
+        return
+    failures = issuer.note_failure(cell, result, options.retry, lease_s(options))
+    cell.deliver(FetchFailed(flight, leg, dispatch.at, result, failures))
+
+
+def ask_for_metadata(cell: Cell, issuer: Issuer, options: Options, discovery: Discovery) -> None:
+    """Run a discovery for every manager that takes part. Raises nothing."""
+    dispatch = _Dispatch(issuer, functools.partial(issuer.departed, discovery))
+    result = _metadata(dispatch, options)
+    failures = 0
+    if isinstance(result, OIDCConfig):
+        issuer.note_answer()
+    else:
+        failures = issuer.note_failure(cell, result, options.retry, lease_s(options))
+    issuer.arrived(discovery, dispatch.at, result, failures)
+
+
+def lease_s(options: Options) -> float:
+    """Seconds after which an attempt of this manager will have ended."""
+    return options.timeout_seconds + options.min_interval_seconds
+
+
+def _token(dispatch: _Dispatch, grant: Redeem | FullGrant, options: Options) -> ParsedToken | OIDCActorError:
+    try:
+        return exchange_token(
+            dispatch,
+            grant.config,
+            options.auth,
+            refresh_token=grant.refresh_token if isinstance(grant, Redeem) else None,
+            timeout_s=options.timeout_seconds,
+            default_lifetime_s=options.default_lifetime_seconds,
+        )
+    except BaseException as error:  # noqa: BLE001 - whatever foreign code raises is a failure of this attempt only
+        return _as_value(error, TokenRequestError)
+
+
+def _metadata(dispatch: _Dispatch, options: Options) -> OIDCConfig | OIDCActorError:
+    assert options.issuer_url is not None
+    try:
+        return exchange_discovery(
+            dispatch,
+            options.issuer_url,
+            timeout_s=options.timeout_seconds,
+            allow_insecure_http=options.allow_insecure_http,
+        )
+    except BaseException as error:  # noqa: BLE001 - as above
+        return _as_value(error, DiscoveryError)
+
+
+def _as_value(error: BaseException, unknown: type[ProviderError]) -> OIDCActorError:
+    """An error to keep: without its frames, which hold what was sent."""
+    if isinstance(error, OIDCActorError):
+        error.__cause__ = error.__context__ = None
+        return error.with_traceback(None)
+    where = error.__traceback__
+    while where is not None and where.tb_next is not None:
+        where = where.tb_next
+    place = "" if where is None else f" in {where.tb_frame.f_code.co_name}, line {where.tb_lineno}"
+    return unknown(f"the exchange raised {type(error).__name__}{place}")

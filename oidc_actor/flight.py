@@ -1,0 +1,214 @@
+"""One attempt, from take-off to landing: metadata if need be, a refresh token if there is one, else the full grant. Pure."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TypeAlias
+
+from oidc_actor import policy
+from oidc_actor.backoff import Rng
+from oidc_actor.effects import Discover, Effect, Fetch, FullGrant, Grant, Publish, Redeem, Reply, Report
+from oidc_actor.errors import OIDCActorError, TokenRequestError
+from oidc_actor.messages import FetchFailed, FetchStarted, FetchSucceeded, Held, Waiter
+from oidc_actor.provider import OIDCConfig
+from oidc_actor.refusals import refusal, too_short
+from oidc_actor.schedule import next_attempt_at, refresh_point, retry_point
+from oidc_actor.secrets import Secret, fingerprint
+from oidc_actor.state import NEVER, Flight, State, is_valid
+from oidc_actor.tokens import TokenResponse
+from oidc_actor.wire import ParsedToken
+
+METADATA_AGE_S = 24 * 3600.0
+"""Seconds after which discovered metadata are asked for again."""
+
+Step: TypeAlias = tuple[State, list[Effect]]
+
+
+def take_off(state: State, now: float) -> Step:
+    """Begin an attempt."""
+    urgent = state.wanted or state.insists or state.attempted_at == NEVER
+    begun = Flight(state.flights + 1, 0, None, attempted_before=state.attempted_at, wanted=state.wanted)
+    state = replace(state, flights=begun.number, attempted_at=now, wanted=False, insists=False, flight=begun)
+    if state.oidc_config is None:
+        return _send(state, Discover(), urgent=urgent)
+    if state.rules.discovers and (state.config_suspect or now - state.config_at > METADATA_AGE_S):
+        return _send(state, Discover(instead_of=state.oidc_config), urgent=urgent)
+    return _send(state, _token_grant(state, state.oidc_config), urgent=urgent)
+
+
+def started(state: State, event: FetchStarted, now: float, rng: Rng) -> Step:
+    """A request is about to be sent; from here on the minimum interval counts."""
+    if not _is_under_way(state, event):
+        return state, []
+    posted = 0 if isinstance(_grant(state), Discover) else 1
+    attempted_at = max(state.attempted_at, event.at)
+    return replace(state, attempted_at=attempted_at, token_requests=state.token_requests + posted), []
+
+
+def succeeded(state: State, event: FetchSucceeded, now: float, rng: Rng) -> Step:
+    """Go on to the next leg, or land."""
+    if not _is_under_way(state, event):
+        return state, []
+    if isinstance(event.result, OIDCConfig):
+        return _discovered(state, event.result, now)
+    if event.at + event.result.lifetime_s <= now:
+        late = TokenRequestError(f"the token had expired when it came: it lived {event.result.lifetime_s:.1f} s")
+        return _end(state, late, 0, now, rng)
+    return _land(state, event.at, event.result, now, rng)
+
+
+def failed(state: State, event: FetchFailed, now: float, rng: Rng) -> Step:
+    """Go on to the next leg where there is another way, else end the flight and wait."""
+    if not _is_under_way(state, event):
+        return state, []
+    error, grant = event.error, _grant(state)
+    if isinstance(grant, Discover):
+        return _undiscovered(state, event, now, rng)
+    if isinstance(grant, Redeem):
+        if policy.refuses_refresh_token(error):
+            report = Report("refresh_token_refused", state.flights, _fields(error))
+            state, effects = _send(replace(state, refresh_token=None), FullGrant(grant.config))
+            return state, [report, *effects]
+        if policy.may_have_rotated(error) and not state.rules.own_refresh_token:
+            state = replace(state, refresh_token=None)
+    if state.rules.discovers and policy.may_have_moved(error, state.failures + 1):
+        state = replace(state, config_suspect=True)
+    return _end(state, error, event.outage, now, rng)
+
+
+def held(state: State, event: Held, now: float, rng: Rng) -> Step:
+    """The flight never left: another manager of this issuer knows better. A live token's end bounds the patience."""
+    flight = state.flight
+    if flight is None or flight.number != event.flight:
+        return state, []
+    until = event.until
+    if is_valid(state, now) and not event.by_provider:
+        until = min(until, now + max((state.expires_at - now) / 4, state.rules.min_interval_s))
+    state = replace(
+        state,
+        flight=None,
+        flights=flight.number - 1,
+        attempted_at=flight.attempted_before,
+        wanted=flight.wanted,
+        held_until=until,
+        insists=until < event.until,
+        floor_at=max(state.floor_at, until) if event.by_provider else state.floor_at,
+    )
+    return state, [Report("issuer_held", state.flights, {"wait_s": round(until - now, 3)})]
+
+
+def _discovered(state: State, config: OIDCConfig, now: float) -> Step:
+    effects: list[Effect] = []
+    if config != state.oidc_config:
+        effects.append(Report("provider_discovered", state.flights, {"token_endpoint": config.token_endpoint}))
+    state = replace(state, oidc_config=config, config_at=now, config_suspect=False)
+    state, more = _send(state, _token_grant(state, config))
+    return state, effects + more
+
+
+def _undiscovered(state: State, event: FetchFailed, now: float, rng: Rng) -> Step:
+    if state.oidc_config is None:
+        return _end(state, event.error, event.outage, now, rng)
+    report = Report("discovery_failed", state.flights, _fields(event.error))
+    state, effects = _send(state, _token_grant(state, state.oidc_config))
+    return state, [report, *effects]
+
+
+def _land(state: State, at: float, minted: ParsedToken, now: float, rng: Rng) -> Step:
+    token, grant = minted.token, _grant(state)
+    if token.refresh_token is None and isinstance(grant, Redeem):
+        token = token.with_refresh_token(grant.refresh_token.reveal())
+    rules = state.rules
+    waiters = state.waiters
+    state = replace(
+        state,
+        token=token,
+        expires_at=at + minted.lifetime_s,
+        refresh_at=refresh_point(state.refresh_buffer_seconds, at, minted.lifetime_s, rules.min_interval_s, rng),
+        refresh_token=_next_refresh_token(state, token),
+        flight=None,
+        failures=0,
+        probes=0,
+        held_until=NEVER,
+        last_error=None,
+        waiters=(),
+        refreshes=state.refreshes + 1,
+    )
+    effects: list[Effect] = [Publish(token, state.expires_at), *_answers(state, waiters, minted.lifetime_s, now)]
+    return state, effects + _reports_of(state, minted, grant, now)
+
+
+def _answers(state: State, waiters: tuple[Waiter, ...], lifetime_s: float, now: float) -> list[Effect]:
+    served = [w for w in waiters if w.wants_refresh or is_valid(state, now, w.min_validity_s)]
+    short = [w for w in waiters if not (w.wants_refresh or is_valid(state, now, w.min_validity_s))]
+    answers: list[Effect] = []
+    if served and state.token is not None:
+        answers.append(Reply(served, state.token))
+    if short:
+        answers.append(Reply(short, too_short(lifetime_s, state, now)))
+    return answers
+
+
+def _end(state: State, error: OIDCActorError, outage: int, now: float, rng: Rng) -> Step:
+    """End the flight with an error; it displaces no token."""
+    state = replace(
+        state,
+        flight=None,
+        failures=state.failures + 1,
+        probes=state.probes + 1 if policy.is_permanent(error) else 0,
+        floor_at=max(state.floor_at, now + policy.retry_after_s(error)),
+        last_error=error,
+    )
+    state = replace(state, retry_at=retry_point(state, now, outage, rng))
+    retry_in_s = next_attempt_at(state) - now
+    fields = {**_fields(error), "failures": state.failures, "retry_in_s": round(retry_in_s, 3)}
+    event = "blocked" if state.blocked else "request_failed"
+    effects: list[Effect] = [Report(event, state.flights, fields)]
+    refused = [waiter for waiter in state.waiters if waiter.wants_refresh]
+    if refused:
+        state = replace(state, waiters=tuple(waiter for waiter in state.waiters if not waiter.wants_refresh))
+        effects.append(Reply(refused, refusal(state, now)))
+    return state, effects
+
+
+def _send(state: State, grant: Grant, *, urgent: bool = False) -> Step:
+    assert state.flight is not None
+    flight = replace(state.flight, leg=state.flight.leg + 1, grant=grant)
+    return replace(state, flight=flight), [Fetch(flight.number, flight.leg, grant, urgent)]
+
+
+def _token_grant(state: State, config: OIDCConfig) -> Grant:
+    return FullGrant(config) if state.refresh_token is None else Redeem(config, state.refresh_token)
+
+
+def _next_refresh_token(state: State, token: TokenResponse) -> Secret | None:
+    """What the next attempt redeems; where that is just what the full grant redeems, the full grant says it better."""
+    if not token.refresh_token:
+        return None
+    refresh_token = Secret(token.refresh_token)
+    return None if refresh_token == state.auth.grant_secret else refresh_token
+
+
+def _grant(state: State) -> Grant | None:
+    return None if state.flight is None else state.flight.grant
+
+
+def _is_under_way(state: State, event: FetchStarted | FetchSucceeded | FetchFailed) -> bool:
+    return state.flight is not None and (state.flight.number, state.flight.leg) == (event.flight, event.leg)
+
+
+def _fields(error: OIDCActorError) -> dict[str, object]:
+    return {"error": str(error), "status": policy.status_of(error), "code": policy.code_of(error)}
+
+
+def _reports_of(state: State, minted: ParsedToken, grant: Grant | None, now: float) -> list[Effect]:
+    fields: dict[str, object] = {
+        "fingerprint": fingerprint(minted.token.access_token),
+        "grant": "refresh_token" if isinstance(grant, Redeem) else state.auth.grant_type,
+        "lifetime_s": minted.lifetime_s,
+        "refresh_in_s": round(state.refresh_at - now, 3),
+    }
+    reports: list[Effect] = [Report("token_obtained", state.flights, fields)]
+    if minted.lifetime_source == "default":
+        reports.append(Report("lifetime_assumed", state.flights, {"lifetime_s": minted.lifetime_s}))
+    return reports

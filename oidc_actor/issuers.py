@@ -1,0 +1,234 @@
+"""What the managers of one issuer share in a process: its metadata, and the knowledge that it is down.
+
+An `Issuer` lives as long as a manager of it does. It is shared by those with the same address, transport and clock.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+import threading
+import weakref
+from collections.abc import Hashable
+from dataclasses import replace
+
+from oidc_actor import outage, policy
+from oidc_actor.backoff import RetryPolicy
+from oidc_actor.errors import OIDCActorError
+from oidc_actor.flight import METADATA_AGE_S
+from oidc_actor.messages import FetchFailed, FetchStarted, FetchSucceeded, Released
+from oidc_actor.oidc import default_transport
+from oidc_actor.options import Options
+from oidc_actor.outage import Hold, Outage
+from oidc_actor.provider import OIDCConfig
+from oidc_actor.published import Cell
+from oidc_actor.transport import Transport
+
+SPREAD_S = 0.01
+"""Seconds for each manager that is let go after an outage, so that they do not come all at once."""
+
+MOST_SPREAD_S = 10.0
+
+
+class Journey:
+    """One manager's part in a shared discovery: whom to tell, and as which leg of which flight."""
+
+    __slots__ = ("cell", "flight", "leg")
+
+    def __init__(self, cell: Cell, flight: int, leg: int) -> None:
+        self.cell = cell
+        self.flight = flight
+        self.leg = leg
+
+    def started(self, at: float) -> FetchStarted:
+        """What the manager is told when the request is sent."""
+        return FetchStarted(self.flight, self.leg, at)
+
+    def succeeded(self, at: float, config: OIDCConfig) -> FetchSucceeded:
+        """What it is told when the metadata are there."""
+        return FetchSucceeded(self.flight, self.leg, at, config)
+
+    def failed(self, at: float, error: OIDCActorError, failures: int) -> FetchFailed:
+        """What it is told when they are not."""
+        return FetchFailed(self.flight, self.leg, at, error, failures)
+
+
+class Discovery:
+    """One request for the metadata, and who takes part in it."""
+
+    __slots__ = ("sent_at", "travellers")
+
+    def __init__(self) -> None:
+        self.travellers: list[Journey] = []
+        self.sent_at: float | None = None  # None while it waits for a thread
+
+
+class Issuer:
+    """One issuer, as seen through one transport."""
+
+    def __init__(self, options: Options) -> None:
+        self.name = options.issuer
+        self.clock = options.clock
+        self._transport = options.transport
+        self._ca_bundle = options.ca_bundle
+        self._config: OIDCConfig | None = None
+        self._config_at = 0.0
+        self._outage = Outage()
+        self._discovery: Discovery | None = None
+        self._held: dict[int, weakref.ref[Cell]] = {}  # who is to be told when it answers again
+        # Guards everything above but the first four. Never held while a request runs or a manager is told something.
+        self._lock = threading.Lock()
+
+    @property
+    def transport(self) -> Transport:
+        """What performs its requests. HTTP is imported at the first use, not with the package."""
+        if self._transport is None:
+            self._transport = default_transport(self._ca_bundle)
+        return self._transport
+
+    # --- metadata -----------------------------------------------------------------------------------------------------
+
+    def known_config(self, instead_of: OIDCConfig | None, now: float) -> OIDCConfig | None:
+        """The metadata, unless they are missing, too old, or the very ones that do not do any more."""
+        with self._lock:
+            if self._config is instead_of or now - self._config_at > METADATA_AGE_S:
+                return None
+            return self._config
+
+    def travel(self, journey: Journey) -> Discovery:
+        """Take part in the discovery that is under way, or in a new one, which the first to take part has to run."""
+        with self._lock:
+            if self._discovery is None:
+                self._discovery = Discovery()
+            self._discovery.travellers.append(journey)
+            return self._discovery
+
+    def departed(self, discovery: Discovery, at: float) -> None:
+        """Its request is about to be sent."""
+        with self._lock:
+            discovery.sent_at = at
+            travellers = list(discovery.travellers)
+        for journey in travellers:
+            journey.cell.tell(journey.started(at))
+
+    def give_up(self) -> None:
+        """The discovery under way does not end: let the next one be another."""
+        with self._lock:
+            self._discovery = None
+
+    def arrived(self, discovery: Discovery, at: float, result: OIDCConfig | OIDCActorError, failures: int = 0) -> None:
+        """It has ended: tell everybody who takes part."""
+        with self._lock:
+            if self._discovery is discovery:
+                self._discovery = None
+            if isinstance(result, OIDCConfig):
+                self._config, self._config_at = result, at
+            travellers = discovery.travellers
+            if not isinstance(result, OIDCConfig) and policy.is_outage(result):
+                self._held |= {journey.cell.number: weakref.ref(journey.cell) for journey in travellers}
+        for journey in travellers:
+            if isinstance(result, OIDCConfig):
+                journey.cell.deliver(journey.succeeded(at, result))
+            else:
+                journey.cell.deliver(journey.failed(at, result, failures))
+
+    # --- outages ------------------------------------------------------------------------------------------------------
+
+    def admit(self, cell: Cell, *, urgent: bool, lease_s: float) -> Hold | None:
+        """Say whether a manager may send a request; ``None`` where it may."""
+        with self._lock:
+            now = self.clock()
+            self._outage, hold = outage.admit(self._outage, cell.number, now, urgent=urgent, lease_s=lease_s)
+            if hold is not None:
+                self._held[cell.number] = weakref.ref(cell)
+            return hold
+
+    def note_failure(self, cell: Cell, error: OIDCActorError, retry: RetryPolicy, lease_s: float) -> int:
+        """Learn from a manager's failure; how many in a row all managers have seen."""
+        wait_s = policy.retry_after_s(error)
+        if not policy.is_outage(error):
+            if policy.status_of(error) is not None:
+                self.note_answer()  # a refusal is an answer too
+            if not wait_s:
+                return 0
+        with self._lock:
+            now = self.clock()
+            if policy.is_outage(error):
+                doubled = retry.initial_s * 2.0 ** min(self._outage.failures, 60)
+                within_s = min(retry.maximum_s, doubled)
+                self._outage = outage.failed(self._outage, cell.number, now, retry_within_s=within_s, lease_s=lease_s)
+                self._held[cell.number] = weakref.ref(cell)
+            if wait_s:
+                self._outage = outage.asked_to_wait(self._outage, now, wait_s)
+            return self._outage.failures
+
+    def note_answer(self) -> None:
+        """Learn that the issuer answers: whoever was held may go."""
+        with self._lock:
+            if not self._outage.failures:
+                return
+            self._outage = Outage(floor=self._outage.floor)
+        self._let_go()
+
+    def leave(self, cell: Cell) -> None:
+        """A manager has stopped: if the others waited for its attempt, one of them goes instead."""
+        with self._lock:
+            self._held.pop(cell.number, None)
+            if self._outage.prober != cell.number:
+                return
+            self._outage = replace(self._outage, prober=None, until=-math.inf)
+        self._let_go()
+
+    def _let_go(self) -> None:
+        with self._lock:
+            held, self._held = self._held, {}
+        within_s = min(MOST_SPREAD_S, SPREAD_S * len(held))
+        for known in held.values():
+            cell = known()
+            if cell is not None:
+                cell.tell(Released(within_s))
+
+    def start_over(self) -> None:
+        """In a forked child: no exchange is under way, and the lock may be held for ever."""
+        self._lock = threading.Lock()
+        self._discovery = None
+
+
+_issuers: weakref.WeakValueDictionary[Hashable, Issuer] = weakref.WeakValueDictionary()
+_lock = threading.Lock()  # guards the table
+
+
+def join(options: Options) -> Issuer:
+    """Find or make the issuer that a manager shares with its like; it lives as long as one of them keeps it."""
+    key = (
+        options.issuer,
+        options.allow_insecure_http,
+        options.ca_bundle,
+        _identity(options.transport),
+        _identity(options.clock),
+    )
+    with _lock:
+        issuer = _issuers.get(key)
+        if issuer is None:
+            issuer = _issuers[key] = Issuer(options)
+        return issuer
+
+
+def _identity(value: object) -> Hashable:
+    """What two equal callables have in common: themselves, or for one that cannot be hashed its place in memory."""
+    try:
+        hash(value)
+    except TypeError:
+        return id(value)
+    return value
+
+
+def _start_over() -> None:
+    global _lock  # noqa: PLW0603 - a forked child must not wait for a thread of its parent
+    _lock = threading.Lock()
+    for issuer in list(_issuers.values()):
+        issuer.start_over()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_start_over)

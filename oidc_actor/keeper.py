@@ -1,0 +1,226 @@
+"""The manager's callbacks: read the clock, let the machine decide, do what it wants done."""
+
+from __future__ import annotations
+
+import functools
+from collections import deque
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any, ClassVar, Self
+
+import pykka
+
+from oidc_actor import issuers
+from oidc_actor.cells import claim
+from oidc_actor.credentials import RefreshToken
+from oidc_actor.effects import Discover, Publish
+from oidc_actor.errors import NoTokenError, TokenRequestError
+from oidc_actor.health import Health, health_of
+from oidc_actor.machine import adopt, step
+from oidc_actor.messages import (
+    Arrived,
+    AskHealth,
+    Event,
+    FetchFailed,
+    FetchLost,
+    FetchStarted,
+    ForceRefresh,
+    GetToken,
+    Join,
+    Nudge,
+    Refresh,
+    Released,
+    SecretsChanged,
+    Started,
+    Tick,
+)
+from oidc_actor.options import Options
+from oidc_actor.published import Cell
+from oidc_actor.refusals import refusal
+from oidc_actor.runner import Runner
+from oidc_actor.state import Rules, State, is_valid
+from oidc_actor.tokens import TokenResponse
+from supervision import Server, monitor
+from supervision.exits import Reason, is_orderly
+from supervision.parent import starting_supervisor
+
+
+class Keeper(Server):
+    """One incarnation of a manager. Its state is one immutable value, kept in the cell for a successor."""
+
+    crash_on_call_error: ClassVar[bool] = False  # `NoTokenError` is an answer, not a crash
+
+    def __init__(self, options: Options, inherited: Cell | None = None) -> None:
+        """Prepare; runs on the starter's thread.
+
+        Args:
+            options: The manager's options.
+            inherited: In a forked child, the cell of the manager that is made anew.
+        """
+        super().__init__()
+        self._options = options
+        self._inherited = inherited
+        self._supervisor = starting_supervisor()
+
+    @classmethod
+    def launch(cls, options: Options, inherited: Cell | None = None) -> pykka.ActorRef[Self]:
+        """Start an incarnation; returns once it is initialised.
+
+        Args:
+            options: The manager's options.
+            inherited: In a forked child, the cell of the manager that is made anew.
+
+        Raises:
+            AlreadyStarted: The name is taken.
+        """
+        return super().start_link(options, inherited, name=options.name)
+
+    # --- life ---------------------------------------------------------------------------------------------------------
+
+    def on_start(self) -> None:
+        """Find the cell and take over what a crashed predecessor left there. Nothing here waits for the network."""
+        options = self._options
+        self._cell = claim(
+            self.actor_ref,
+            name=options.name,
+            identity=options.identity,
+            clock=options.clock,
+            supervisor=self._supervisor,
+            inherited=self._inherited,
+        )
+        self._inherited = None
+        monitor(self.actor_ref, self._cell.ended)
+        issuer = self._issuer = issuers.join(options)
+        self._runner = Runner(self.actor_ref, self._cell, issuer, options)
+        self._cell.settle_in(issuer, functools.partial(type(self).launch, options))
+        self._state = _first_state(options, self._cell)
+        self._cell.save(self.actor_ref, self._state)
+
+    def on_continue(self) -> None:
+        """Begin: with the predecessor's token, its exchange under way and its readers, or with a first attempt."""
+        state = self._state
+        token = state.token
+        self._runner.log("manager_started", state.flights, adopted=token is not None)
+        if token is not None and self._cell.snapshot.token is not token and is_valid(state, self._options.clock()):
+            self._runner.perform(Publish(token, state.expires_at))
+        if state.flight is not None:
+            self._runner.watch(state.flight.number, state.flight.leg)
+        self._apply(Started())
+        self._take_result()
+        for waiter in self._cell.waiters_for(self.actor_ref):
+            self._apply(Join(waiter))
+
+    def on_terminate(self, reason: Reason) -> None:
+        """An orderly end empties the cell; a crash leaves it to the successor."""
+        self._runner.retire()
+        self._runner.log("manager_stopped", self._state.flights, reason=str(reason))
+        if is_orderly(reason):
+            self._cell.close(self.actor_ref)
+            self._issuer.leave(self._cell)
+
+    # --- messages -----------------------------------------------------------------------------------------------------
+
+    def on_receive(self, message: Any) -> Any:
+        """Handle a message; every one of them also makes the machine look at the clock."""
+        handle = _HANDLERS.get(type(message))
+        return super().on_receive(message) if handle is None else handle(self, message)
+
+    def _get_token(self, message: GetToken) -> TokenResponse:
+        self._apply(Nudge())
+        now = self._options.clock()
+        if self._state.token is not None and is_valid(self._state, now):
+            return self._state.token
+        refused = refusal(self._state, now)
+        raise NoTokenError(refused.message, cause=refused.cause, retry_in_s=refused.retry_in_s)
+
+    def _ask_health(self, message: AskHealth) -> Health:
+        self._apply(Nudge())
+        return health_of(self._state, self._options.clock())
+
+    def _force_refresh(self, message: ForceRefresh) -> None:
+        self._apply(Refresh())
+
+    def _join(self, message: Join) -> None:
+        if self._is_new(message.waiter):
+            self._apply(message)
+
+    def _refresh(self, message: Refresh) -> None:
+        waiter = message.waiter
+        known = waiter is not None and not self._is_new(waiter)
+        self._apply(Refresh(None, message.rejected) if known else message)
+
+    def _fetch_started(self, message: FetchStarted) -> None:
+        self._runner.watch(message.flight, message.leg)
+        self._apply(message)
+
+    def _fetch_lost(self, message: FetchLost) -> None:
+        flight = self._state.flight
+        if flight is None or (flight.number, flight.leg) != (message.flight, message.leg):
+            return
+        self._cell.forget_exchange()
+        if isinstance(flight.grant, Discover):
+            self._issuer.give_up()
+        late = TokenRequestError("no answer long after the timeout: the transport does not keep to timeout_s")
+        self._apply(FetchFailed(message.flight, message.leg, self._options.clock(), late))
+
+    def _arrived(self, message: Arrived) -> None:
+        self._take_result()
+
+    def _take_result(self) -> None:
+        result = self._cell.take_result()
+        if result is not None:
+            self._runner.unwatch()
+            self._apply(result)
+
+    # --- steps --------------------------------------------------------------------------------------------------------
+
+    def _apply(self, event: Event) -> None:
+        events = deque([event])
+        while events:
+            self._state, effects = step(self._state, events.popleft(), self._options.clock(), self._options.rng)
+            # Kept before anything is done, so that a successor knows of whatever may have been.
+            if not self._cell.save(self.actor_ref, self._state):
+                return
+            for effect in effects:
+                known = self._runner.perform(effect)
+                if known is not None:
+                    events.append(known)
+
+    def _is_new(self, waiter: Any) -> bool:
+        new = waiter.joined is not self.actor_ref
+        waiter.joined = self.actor_ref
+        return new
+
+
+def _first_state(options: Options, cell: Cell) -> State:
+    if cell.state is not None:
+        withdrawn = cell.withdrawn is not None and cell.withdrawn is cell.state.token
+        state = adopt(cell.state, in_flight=cell.expected is not None, withdrawn=withdrawn)
+        return replace(state, refresh_buffer_seconds=options.refresh_buffer_seconds, rules=_rules(options))
+    return State(options.oidc_config, options.auth, None, options.refresh_buffer_seconds, rules=_rules(options))
+
+
+def _rules(options: Options) -> Rules:
+    return Rules(
+        retry=options.retry,
+        min_interval_s=options.min_interval_seconds,
+        discovers=options.issuer_url is not None,
+        own_refresh_token=isinstance(options.auth, RefreshToken),
+        watches_files=bool(options.secret_files),
+    )
+
+
+_HANDLERS: dict[type[Any], Callable[[Keeper, Any], Any]] = {
+    GetToken: Keeper._get_token,
+    ForceRefresh: Keeper._force_refresh,
+    AskHealth: Keeper._ask_health,
+    Join: Keeper._join,
+    Refresh: Keeper._refresh,
+    Arrived: Keeper._arrived,
+    FetchStarted: Keeper._fetch_started,
+    FetchLost: Keeper._fetch_lost,
+    Tick: Keeper._apply,
+    Nudge: Keeper._apply,
+    Released: Keeper._apply,
+    SecretsChanged: Keeper._apply,
+}

@@ -1,0 +1,199 @@
+"""The manager's decisions: ``step(state, event, now, rng) -> (state, effects)``. Pure.
+
+After every event the machine settles: with no flight under way and an attempt due (`oidc_actor.schedule`) it takes off, and
+sees that a tick comes when the next one is due. So no event is needed for time to count, and none can be missed.
+
+==================  ==========================================================================================
+event               what happens, besides settling
+==================  ==========================================================================================
+Started, Tick       nothing
+Nudge, Join         a token that lives long enough is the answer; one that falls short makes an attempt due at once, unless
+                    the last one failed: then the backoff stands. A waiter is refused as soon as waiting cannot help
+Refresh             a complaint about another token costs nothing; about the current one withdraws it (Retract). Otherwise
+                    an attempt is due at once, in a backoff and while blocked too; one under way is joined
+SecretsChanged      while blocked, an attempt is due at once
+FetchSucceeded      metadata: the token is next, in the same flight. A token: Publish, every waiter is answered
+FetchFailed         metadata, with older ones at hand: those serve. A refresh token refused: the full grant, in the same flight.
+                    Else the flight has failed: a backoff, or a slow probe after a permanent error. Whoever waited for
+                    a refresh is refused, and so is every reader whose deadline comes before the next attempt
+Held, Released      the issuer's other managers know it to be down (it is back): the flight waits (may go)
+==================  ==========================================================================================
+
+A result carries the numbers of its flight and leg; any other than the one under way is ignored. An error never touches
+a live token, an expired one is nobody's answer, and every path leaves a flight under way or a tick to come.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+from oidc_actor import flight
+from oidc_actor.backoff import Rng
+from oidc_actor.effects import CancelTick, CheckSecrets, Effect, Redeem, Reply, Report, Retract, ScheduleTick
+from oidc_actor.flight import Step
+from oidc_actor.messages import (
+    Event,
+    FetchFailed,
+    FetchStarted,
+    FetchSucceeded,
+    Held,
+    Join,
+    Nudge,
+    Refresh,
+    Released,
+    SecretsChanged,
+    Started,
+    Tick,
+    Waiter,
+)
+from oidc_actor.refusals import hopeless, refusal
+from oidc_actor.schedule import next_attempt_at, wake_at
+from oidc_actor.secrets import fingerprint
+from oidc_actor.state import NEVER, State, is_valid
+
+
+def step(state: State, event: Event, now: float, rng: Rng) -> Step:
+    """Decide what an event means.
+
+    Args:
+        state: What the manager knows.
+        event: What happened.
+        now: Reading of the manager's clock.
+        rng: Random source for jitter.
+
+    Returns:
+        What it knows now, and what to do, in order.
+    """
+    effects: list[Effect] = []
+    for decide in (_HANDLERS[type(event)], _settle, _dismiss):
+        state, more = decide(state, event, now, rng)
+        effects += more
+    return state, effects
+
+
+def adopt(state: State, *, in_flight: bool, withdrawn: bool) -> State:
+    """Take over what a crashed predecessor of the same name, credentials and issuer knew.
+
+    Args:
+        state: What it knew.
+        in_flight: Whether the exchange it was waiting for is still to be heard of.
+        withdrawn: Whether its token was rejected meanwhile.
+
+    Returns:
+        What its successor starts with. Its waiters join anew.
+    """
+    state = replace(state, refresh_timer=None, waiters=())
+    if withdrawn:
+        state = _without_token(state)
+    if in_flight or state.flight is None:
+        return state
+    lost = isinstance(state.flight.grant, Redeem) and not state.rules.own_refresh_token
+    return replace(state, flight=None, refresh_token=None if lost else state.refresh_token)
+
+
+def _pass(state: State, event: Event, now: float, rng: Rng) -> Step:
+    return state, []
+
+
+def _tick(state: State, event: Tick, now: float, rng: Rng) -> Step:
+    return replace(state, refresh_timer=None), [CheckSecrets()] if state.watching else []
+
+
+def _nudge(state: State, event: Nudge, now: float, rng: Rng) -> Step:
+    return _want(state, event.min_validity_s, now), []
+
+
+def _join(state: State, event: Join, now: float, rng: Rng) -> Step:
+    waiter = event.waiter
+    if waiter.wants_refresh:
+        return _refresh(state, Refresh(waiter), now, rng)
+    if state.token is not None and is_valid(state, now, waiter.min_validity_s):
+        return state, [Reply((waiter,), state.token)]
+    return _with_waiter(_want(state, waiter.min_validity_s, now), waiter), []
+
+
+def _refresh(state: State, event: Refresh, now: float, rng: Rng) -> Step:
+    effects: list[Effect] = []
+    if event.rejected is not None:
+        if state.token is None or state.token.access_token != event.rejected.reveal():
+            return state, _complaint_is_void(state, event.waiter)
+        fields = {"fingerprint": fingerprint(state.token.access_token)}
+        effects = [Retract(), Report("token_rejected", state.flights, fields)]
+        state = _without_token(state)
+    if event.waiter is not None:
+        state = _with_waiter(state, event.waiter)
+    return (state if state.flight is not None else replace(state, wanted=True)), effects
+
+
+def _complaint_is_void(state: State, waiter: Waiter | None) -> list[Effect]:
+    """The rejected token has been replaced between the complaint and now: that is what the complainer wanted."""
+    return [] if waiter is None or state.token is None else [Reply((waiter,), state.token)]
+
+
+def _secrets_changed(state: State, event: SecretsChanged, now: float, rng: Rng) -> Step:
+    if not state.watching or state.flight is not None:
+        return state, []
+    return replace(state, wanted=True), [Report("secret_changed", state.flights)]
+
+
+def _released(state: State, event: Released, now: float, rng: Rng) -> Step:
+    at = now + rng.uniform(0.0, event.within_s)
+    state = replace(state, held_until=min(state.held_until, at), insists=False)
+    if state.failures and not state.blocked:
+        state = replace(state, retry_at=min(state.retry_at, at))
+    return state, []
+
+
+def _want(state: State, min_validity_s: float, now: float) -> State:
+    """Make an attempt due for a live token that falls short. An expired one's refresh is due anyway."""
+    short = is_valid(state, now) and not is_valid(state, now, min_validity_s)
+    if not short or state.failures or state.flight is not None:
+        return state
+    return replace(state, wanted=True)
+
+
+def _with_waiter(state: State, waiter: Waiter) -> State:
+    return replace(state, waiters=(*state.waiters, waiter))
+
+
+def _without_token(state: State) -> State:
+    return replace(state, token=None, expires_at=NEVER, refresh_at=NEVER)
+
+
+def _settle(state: State, event: Event, now: float, rng: Rng) -> Step:
+    """Take off if an attempt is due, and see that a tick comes when the next one is."""
+    effects: list[Effect] = []
+    if state.flight is None and next_attempt_at(state) <= now:
+        state, effects = flight.take_off(state, now)
+    due = wake_at(state, now)
+    if due == state.refresh_timer:
+        return state, effects
+    effects.append(CancelTick() if due is None else ScheduleTick(max(0.0, due - now)))
+    return replace(state, refresh_timer=due), effects
+
+
+def _dismiss(state: State, event: Event, now: float, rng: Rng) -> Step:
+    """Refuse the waiters that waiting cannot help; one that has just come is the only news of its event."""
+    asked = (event.waiter,) if isinstance(event, Join) else state.waiters
+    gone = [waiter for waiter in asked if waiter in state.waiters and hopeless(state, waiter, now)]
+    if not gone:
+        return state, []
+    kept = tuple(waiter for waiter in state.waiters if waiter not in gone)
+    return replace(state, waiters=kept), [Reply(gone, refusal(state, now))]
+
+
+_HANDLERS: dict[type[Any], Callable[[State, Any, float, Rng], Step]] = {
+    Started: _pass,
+    Tick: _tick,
+    Nudge: _nudge,
+    Join: _join,
+    Refresh: _refresh,
+    SecretsChanged: _secrets_changed,
+    Released: _released,
+    FetchStarted: flight.started,
+    FetchSucceeded: flight.succeeded,
+    FetchFailed: flight.failed,
+    Held: flight.held,
+}

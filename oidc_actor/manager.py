@@ -1,0 +1,227 @@
+"""``TokenManager``: keeps one valid access token ready. The client's side; `oidc_actor.keeper` has the callbacks.
+
+In every function ``server`` is the manager's ref or its name.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Self, Unpack
+
+import pykka
+
+import supervision
+from oidc_actor.cells import locate
+from oidc_actor.errors import ConfigError
+from oidc_actor.health import Health
+from oidc_actor.keeper import Keeper
+from oidc_actor.messages import AskHealth
+from oidc_actor.options import ManagerOptions, Options, read_options
+from oidc_actor.published import by_name
+from oidc_actor.reads import Server, read_complaint, refresh_now, refresh_soon, wait_for_token, wait_for_token_async
+from oidc_actor.source import TokenSource
+from oidc_actor.subscriptions import Subscription
+from oidc_actor.tokens import TokenResponse
+from supervision import ChildSpec, NoProcess, ServerDied
+from supervision.server import ClassOrInstance
+
+
+def _stop(server: Server, *, timeout: float = 5.0) -> None:
+    """Stop a manager. On return its actor has ended, its name is free and no reader gets its token any more.
+
+    Args:
+        server: Its ref or name.
+        timeout: Seconds to wait.
+
+    Raises:
+        NoProcess: No manager is running there; a crashed one's token is withdrawn all the same.
+        CallTimeout: It has not ended in time; the stop goes on.
+    """
+    cell = locate(server, revive=False)
+    ref = cell.ref
+    if ref is None or not ref.is_alive():
+        cell.close(None)
+        raise NoProcess(server)
+    supervision.stop(ref, timeout=timeout)
+
+
+class TokenManager(Keeper):
+    """A supervised actor that gets an access token, refreshes it before it ends, and never lets readers wait while one lives.
+
+    Start it with `start_link`, or as a child of a supervisor with `child_spec`; then read with `get_access_token`, or
+    fastest with `source`. Every function is called on the class.
+    """
+
+    @classmethod
+    def start_link(cls, **options: Unpack[ManagerOptions]) -> pykka.ActorRef[Self]:  # type: ignore[override]
+        """Start a manager. It returns once the manager is initialised, and never waits for the network.
+
+        Args:
+            **options: ``auth``, and either ``issuer_url`` or ``oidc_config``, are needed. ``name``: what it is registered
+                under. ``refresh_buffer_seconds=60``: lead before expiry. ``retry=RetryPolicy(...)``: waits after failures.
+                ``min_interval_seconds=1.0``: least time between two attempts. ``default_lifetime_seconds=300``: where the
+                provider says nothing. ``timeout_seconds=10``: for one whole exchange. ``ca_bundle``: certificates to trust.
+                ``allow_insecure_http=False``. For tests: ``transport``, ``clock``, ``rng``.
+
+        Returns:
+            Its ref.
+
+        Raises:
+            ConfigError: An option is wrong; nothing was started.
+            AlreadyStarted: The name is taken; ``.ref`` is its owner.
+        """
+        found = read_options(options)
+        del options  # it may hold secrets as they are, and this frame may raise
+        return cls.launch(_checked(found))
+
+    @classmethod
+    def child_spec(cls, **options: Unpack[ManagerOptions]) -> ChildSpec:
+        """Describe a manager as the child of a supervisor: permanent, with 5 seconds to stop.
+
+        Args:
+            **options: As for `start_link`; checked here already.
+
+        Returns:
+            The specification; its id is the name, or ``"TokenManager"``.
+
+        Raises:
+            ConfigError: An option is wrong.
+        """
+        found = read_options(options)
+        given = dict.fromkeys(options)
+        del options
+        checked = _checked(found)
+        kwargs = {name: getattr(checked, name) for name in given}
+        return ChildSpec(checked.name or "TokenManager", cls.start_link, kwargs=kwargs, shutdown=5.0)
+
+    @staticmethod
+    def get_token(server: Server, *, timeout: float = 5.0, min_validity: float = 0.0) -> TokenResponse:
+        """Return a valid token: at once while there is one, else as soon as an attempt brings one.
+
+        Args:
+            server: The manager's ref or name.
+            timeout: Seconds to wait; 0 never waits.
+            min_validity: Seconds the token must still live. Where the present one falls short an attempt starts.
+
+        Raises:
+            NoTokenError: None came in time, or waiting cannot help: a permanent error, or the next attempt comes too late.
+            NoProcess: The manager does not exist, was stopped, or has crashed and its token has ended.
+            ConfigError: A time that is no finite number of seconds of at least 0.
+        """
+        cell = by_name.get(server)  # type: ignore[arg-type]  # a ref is looked up below
+        if cell is not None and not min_validity:
+            snapshot = cell.snapshot
+            if cell.clock() < snapshot.deadline and snapshot.token is not None:
+                return snapshot.token
+        return wait_for_token(server, timeout, min_validity)
+
+    @staticmethod
+    def get_access_token(server: Server, *, timeout: float = 5.0, min_validity: float = 0.0) -> str:
+        """Return the text of a valid access token; arguments and errors as for `get_token`."""
+        cell = by_name.get(server)  # type: ignore[arg-type]  # a ref is looked up below
+        if cell is not None and not min_validity:
+            snapshot = cell.snapshot
+            if cell.clock() < snapshot.deadline:
+                return snapshot.text
+        return wait_for_token(server, timeout, min_validity).access_token
+
+    @staticmethod
+    async def aget_token(server: Server, *, timeout: float = 5.0, min_validity: float = 0.0) -> TokenResponse:
+        """Do what `get_token` does, without blocking the event loop and without its default executor."""
+        return await wait_for_token_async(server, timeout, min_validity)
+
+    @staticmethod
+    async def aget_access_token(server: Server, *, timeout: float = 5.0, min_validity: float = 0.0) -> str:
+        """Do what `get_access_token` does, without blocking the event loop and without its default executor."""
+        return (await wait_for_token_async(server, timeout, min_validity)).access_token
+
+    @staticmethod
+    def force_refresh(server: Server, *, wait: bool = False, timeout: float = 5.0, rejected: str | None = None) -> None:
+        """Have a new token fetched now; a refresh under way is joined.
+
+        It wakes a manager from a backoff or a slow probe, but never breaks the minimum interval or a ``Retry-After``.
+
+        Args:
+            server: The manager's ref or name.
+            wait: Whether to wait for the outcome. Without, it is a cast: silent even where no manager is there.
+            timeout: Seconds to wait.
+            rejected: The access token that a resource server answered 401 to. If it is the current one it is withdrawn
+                before this returns, and replaced; otherwise nothing is done.
+
+        Raises:
+            NoTokenError: The attempt failed or did not end in time, even where an older token lives on. Only with ``wait``.
+            NoProcess: No manager is there. Only with ``wait``.
+            ConfigError: An argument is wrong.
+        """
+        complaint = read_complaint(rejected)
+        del rejected  # this frame may raise
+        if isinstance(complaint, ConfigError):
+            raise complaint
+        if wait:
+            refresh_now(server, timeout, complaint)
+        else:
+            refresh_soon(server, complaint)
+
+    @staticmethod
+    def health(server: Server) -> Health:
+        """Return how a manager is doing.
+
+        Args:
+            server: Its ref or name.
+
+        Raises:
+            NoProcess: It is not running.
+        """
+        ref = locate(server).ref
+        if ref is None:
+            raise NoProcess(server)
+        try:
+            answer: Health = supervision.call(ref, AskHealth())
+        except (NoProcess, ServerDied):
+            raise NoProcess(server) from None
+        return answer
+
+    @staticmethod
+    def subscribe(server: Server, listener: Callable[[TokenResponse], object]) -> Subscription:
+        """Have a listener called with every new token, not with the present one.
+
+        Args:
+            server: The manager's ref or name.
+            listener: Called on a thread of its own pool, one token after the other; what it raises is logged. It is told
+                across restarts too, until the manager is stopped.
+
+        Returns:
+            An object whose ``cancel()`` ends that.
+
+        Raises:
+            NoProcess: No manager is there.
+            ConfigError: The listener cannot be called.
+        """
+        if not callable(listener):
+            raise ConfigError(f"listener: expected a callable that takes a token, got {type(listener).__name__}")
+        cell = locate(server)
+        subscription = Subscription(cell, listener)
+        if not cell.subscribe(subscription):
+            raise NoProcess(server)
+        return subscription
+
+    @staticmethod
+    def source(server: Server) -> TokenSource:
+        """Return the fastest way to read: `TokenSource`, bound to the name.
+
+        Args:
+            server: The manager's ref or name.
+
+        Raises:
+            NoProcess: No manager is there.
+        """
+        return TokenSource(server)
+
+    # On an instance this is Pykka's `stop()`.
+    stop = ClassOrInstance(_stop)  # type: ignore[assignment]
+
+
+def _checked(found: Options | ConfigError) -> Options:
+    if isinstance(found, ConfigError):
+        raise found
+    return found

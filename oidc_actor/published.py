@@ -1,0 +1,291 @@
+"""A manager as its readers see it without asking it: one cell for each, holding an immutable snapshot.
+
+A read is: load the cell's snapshot, read the clock, compare. No lock: the snapshot is never changed, only swapped as a
+whole by one attribute store, which is atomic with and without the GIL; a reader has the old one or the new one, each
+consistent in itself, and the deadline it compares is that of the text it returns.
+
+The cell belongs to the name, not to the incarnation. A crashed manager's successor finds in it the token, the waiting
+readers, the listeners and the exchange under way; an orderly stop empties it. Every write is fenced: an incarnation
+that was killed, and runs on because Python cannot end its thread, has lost its cell to its successor.
+"""
+
+from __future__ import annotations
+
+import itertools
+import threading
+import weakref
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any, TypeAlias
+
+import pykka
+
+from oidc_actor.clock import Clock
+from oidc_actor.messages import Arrived, FetchFailed, FetchSucceeded
+from oidc_actor.snapshot import EMPTY, Snapshot
+from oidc_actor.state import State
+from oidc_actor.subscriptions import Subscription
+from oidc_actor.tokens import TokenResponse
+from oidc_actor.waiters import GONE, TaskWaiter, ThreadWaiter
+from supervision import Down, Monitor, cast, demonitor, monitor
+from supervision.exits import is_orderly
+
+Ref: TypeAlias = pykka.ActorRef[Any]
+Result: TypeAlias = FetchSucceeded | FetchFailed
+AnyWaiter: TypeAlias = ThreadWaiter | TaskWaiter
+
+
+by_name: dict[str, Cell] = {}
+"""The cells by name, for the fastest look-up. `oidc_actor.cells` adds to it, and a cell that closes removes itself."""
+
+_numbers = itertools.count(1)
+
+
+class Cell:
+    """A manager as its readers know it, across its incarnations."""
+
+    __slots__ = (
+        "__weakref__",
+        "_lock",
+        "_ref",
+        "clock",
+        "closed",
+        "expected",
+        "identity",
+        "inherited",
+        "is_down",
+        "issuer",
+        "name",
+        "number",
+        "result",
+        "revive",
+        "snapshot",
+        "state",
+        "subscriptions",
+        "supervisor",
+        "versions",
+        "waiting",
+        "watch",
+        "withdrawn",
+    )
+
+    def __init__(self, name: str | None, identity: object, clock: Clock) -> None:
+        self.snapshot = EMPTY
+        self.clock = clock
+        self.name = name
+        self.number = next(_numbers)
+        self.identity = identity
+        self.state: State | None = None
+        self.waiting: dict[AnyWaiter, None] = {}
+        self.subscriptions: tuple[Subscription, ...] = ()
+        self.expected: tuple[int, int] | None = None  # flight and leg of the exchange under way
+        self.result: Result | None = None  # what it brought, until the manager takes it
+        self.withdrawn: TokenResponse | None = None
+        self.versions: object = None  # of the secrets' files, at the last attempt
+        self.supervisor: Ref | None = None
+        self.watch: Monitor | None = None  # over the supervisor, while it is waited for
+        self.closed = False
+        self.is_down = False
+        self.inherited: Snapshot | None = None  # in a forked child, until the first use there
+        self.revive: Callable[[Cell], object] | None = None  # starts a manager on this cell in a forked child
+        self.issuer: object = None  # kept for the successor
+        self._ref: weakref.ref[Ref] | None = None
+        # Guards the fields against concurrent writes; readers of the snapshot go without. Never held while foreign code runs.
+        self._lock = threading.Lock()
+
+    # --- the manager's side; `ref` is the incarnation that writes -----------------------------------------------------
+
+    def belongs_to(self, ref: Ref) -> bool:
+        """Whether that incarnation is the one whose writes count."""
+        return not self.closed and self._ref is not None and self._ref() is ref
+
+    def take_over(self, ref: Ref, supervisor: Ref | None) -> bool:
+        """Make an incarnation the owner; false where the cell has been closed."""
+        with self._lock:
+            if self.closed:
+                return False
+            self._ref = weakref.ref(ref)
+            self.supervisor = supervisor
+            self.is_down = False
+            watch, self.watch = self.watch, None
+            if self.inherited is not None:
+                self.snapshot, self.inherited = self.inherited, None
+        if watch is not None:
+            demonitor(watch)
+        return True
+
+    def settle_in(self, issuer: object, revive: Callable[[Cell], object]) -> None:
+        """Keep what a successor, here or in a forked child, begins with."""
+        self.issuer, self.revive = issuer, revive
+
+    def save(self, ref: Ref, state: State) -> bool:
+        """Keep what the manager knows, for its successor; false where it has one already."""
+        with self._lock:
+            if not self.belongs_to(ref):
+                return False
+            self.state = state
+            return True
+
+    def publish(self, ref: Ref, token: TokenResponse, deadline: float) -> None:
+        """Show a token to every reader until its deadline."""
+        with self._lock:
+            if self.belongs_to(ref):
+                self.withdrawn = None
+                self.snapshot = Snapshot(token, deadline)
+
+    def expect(self, ref: Ref, flight: int, leg: int) -> bool:
+        """Begin an exchange; false where another incarnation owns the cell."""
+        with self._lock:
+            if not self.belongs_to(ref):
+                return False
+            self.expected, self.result = (flight, leg), None
+            return True
+
+    def forget_exchange(self) -> None:
+        """Give up waiting for the exchange under way: what it brings will be too late."""
+        with self._lock:
+            self.expected = self.result = None
+
+    def take_result(self) -> Result | None:
+        """What the exchange brought, once."""
+        with self._lock:
+            result = self.result
+            if result is not None:
+                self.expected = self.result = None
+            return result
+
+    def waiters_for(self, ref: Ref) -> list[AnyWaiter]:
+        """Those who wait and whom that incarnation does not know yet."""
+        with self._lock:
+            found = [waiter for waiter in self.waiting if waiter.joined is not ref]
+            for waiter in found:
+                waiter.joined = ref
+            return found
+
+    # --- the exchange's side, on a thread of the pool -----------------------------------------------------------------
+
+    def deliver(self, result: Result) -> None:
+        """Keep a result for whichever incarnation is there to take it, and tell the one that is."""
+        with self._lock:
+            if self.closed or self.expected != (result.flight, result.leg):
+                return
+            self.result = result
+        self.tell(Arrived())
+
+    # --- the readers' side --------------------------------------------------------------------------------------------
+
+    @property
+    def ref(self) -> Ref | None:
+        """The present incarnation, alive or not; ``None`` where it is gone for good."""
+        return None if self._ref is None else self._ref()
+
+    @property
+    def is_served(self) -> bool:
+        """Whether a manager is here, as far as is known."""
+        return not (self.closed or self.is_down)
+
+    def tell(self, message: object) -> None:
+        """Send the present incarnation a message; lost where none is alive."""
+        ref = self.ref
+        if ref is not None:
+            cast(ref, message)
+
+    def enrol(self, waiter: AnyWaiter) -> bool:
+        """Wait for an outcome; false where none can come, because no manager is here or on its way."""
+        with self._lock:
+            if not self._has_future():
+                return False
+            self.waiting[waiter] = None
+            watched = not self.is_down or self.watch is not None
+        if not watched:
+            self._watch_supervisor()
+        return True
+
+    def leave(self, waiter: AnyWaiter) -> None:
+        """Wait no longer."""
+        with self._lock:
+            self.waiting.pop(waiter, None)
+
+    def withdraw(self, text: str) -> bool:
+        """Take the published token back if it is that very one; whether it was."""
+        with self._lock:
+            if self.snapshot.token is None or self.snapshot.text != text:
+                return False
+            self.withdrawn, self.snapshot = self.snapshot.token, EMPTY
+            return True
+
+    def subscribe(self, subscription: Subscription) -> bool:
+        """Add a listener; false where nobody is there to be listened to."""
+        with self._lock:
+            if not self._has_future():
+                return False
+            self.subscriptions = (*self.subscriptions, subscription)
+            return True
+
+    def unsubscribe(self, subscription: Subscription) -> None:
+        """Remove a listener."""
+        with self._lock:
+            self.subscriptions = tuple(one for one in self.subscriptions if one is not subscription)
+
+    def _has_future(self) -> bool:
+        """Whether a manager is here, or a supervisor that will start the next. The lock is held."""
+        if self.closed:
+            return False
+        return not self.is_down or (self.supervisor is not None and self.supervisor.is_alive())
+
+    # --- ends ---------------------------------------------------------------------------------------------------------
+
+    def ended(self, down: Down) -> None:
+        """An incarnation has ended; runs on the thread that ended it."""
+        if is_orderly(down.reason):
+            self.close(down.ref)
+            return
+        with self._lock:
+            if not self.belongs_to(down.ref):
+                return
+            self.is_down = True
+            left = [] if self._has_future() else list(self.waiting)
+        _dismiss(left)
+
+    def _watch_supervisor(self) -> None:
+        """See that those who wait for a restart hear of it when there will be none."""
+        assert self.supervisor is not None
+        watch = monitor(self.supervisor, self._supervisor_ended)
+        with self._lock:
+            if self.is_down and self.watch is None:
+                self.watch = watch
+                return
+        demonitor(watch)
+
+    def _supervisor_ended(self, down: Down) -> None:
+        with self._lock:
+            left = [] if self._has_future() else list(self.waiting)
+        _dismiss(left)
+
+    def close(self, ref: Ref | None) -> None:
+        """Empty the cell for good, unless it has passed to another incarnation. ``None`` closes it whoever owns it."""
+        with self._lock:
+            if self.closed or (ref is not None and not self.belongs_to(ref)):
+                return
+            self.closed = True
+            self.snapshot, self.inherited, self.state = EMPTY, None, None
+            self.issuer = self.revive = self.supervisor = None
+            self.subscriptions = ()
+            left = list(self.waiting)
+        if self.name is not None and by_name.get(self.name) is self:
+            by_name.pop(self.name, None)
+        _dismiss(left)
+
+    def fork(self) -> None:
+        """In a forked child: nobody runs here. The snapshot is put aside, so that the first use takes the slow path."""
+        self._lock = threading.Lock()
+        self.waiting, self.expected, self.result = {}, None, None
+        if self.state is not None:  # a rotating refresh token stays the parent's
+            self.state = replace(self.state, waiters=(), refresh_token=None)
+        if not self.closed and not self.is_down and self.inherited is None:
+            self.inherited, self.snapshot = self.snapshot, EMPTY
+
+
+def _dismiss(waiters: list[AnyWaiter]) -> None:
+    for waiter in waiters:
+        waiter.resolve(GONE)

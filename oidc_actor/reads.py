@@ -1,0 +1,152 @@
+"""What a reader does when the snapshot does not hold what it wants: wait for an outcome, within its own deadline."""
+
+from __future__ import annotations
+
+import contextlib
+import math
+import time
+from typing import TypeAlias
+
+from oidc_actor.cells import locate
+from oidc_actor.errors import ConfigError, NoTokenError
+from oidc_actor.messages import Join, Nudge, Outcome, Refresh, Refusal
+from oidc_actor.published import Cell, Ref
+from oidc_actor.refusals import refusal
+from oidc_actor.secrets import Secret, secret_problem
+from oidc_actor.tokens import TokenResponse
+from oidc_actor.waiters import GONE, Gone, TaskWaiter, ThreadWaiter
+from supervision import NoProcess
+
+Server: TypeAlias = Ref | str
+_Ask: TypeAlias = Join | Refresh
+
+
+def wait_for_token(server: Server, timeout: float, min_validity: float) -> TokenResponse:
+    """Get a valid token, waiting for one if need be; see `TokenManager.get_token`."""
+    check_wait(timeout, min_validity)
+    ends_at = time.monotonic() + timeout
+    while True:
+        cell = locate(server)
+        token = _published(cell, min_validity)
+        if token is not None:
+            return token
+        left_s = ends_at - time.monotonic()
+        if left_s <= 0:
+            raise _too_late(cell, server, timeout, min_validity)
+        waiter = ThreadWaiter(cell.clock() + left_s, min_validity, wants_refresh=False)
+        with _Place(cell, waiter, server):
+            cell.tell(Join(waiter))
+            outcome = waiter.wait(left_s)
+        _judge(outcome, server)
+
+
+async def wait_for_token_async(server: Server, timeout: float, min_validity: float) -> TokenResponse:
+    """Do what `wait_for_token` does, without blocking the event loop."""
+    import asyncio
+
+    check_wait(timeout, min_validity)
+    ends_at = time.monotonic() + timeout
+    while True:
+        cell = locate(server)
+        token = _published(cell, min_validity)
+        if token is not None:
+            return token
+        left_s = ends_at - time.monotonic()
+        if left_s <= 0:
+            raise _too_late(cell, server, timeout, min_validity)
+        loop = asyncio.get_running_loop()
+        waiter = TaskWaiter(loop, cell.clock() + left_s, min_validity, wants_refresh=False)
+        with _Place(cell, waiter, server):
+            cell.tell(Join(waiter))
+            done, _ = await asyncio.wait([waiter.future], timeout=left_s)
+        _judge(waiter.future.result() if done else None, server)
+
+
+def refresh_soon(server: Server, rejected: Secret | None) -> None:
+    """Ask for a refresh and do not wait; as a cast, silent where nobody is there."""
+    with contextlib.suppress(NoProcess):
+        cell = locate(server)
+        if rejected is None or cell.withdraw(rejected.reveal()):
+            cell.tell(Refresh(None, rejected))
+
+
+def refresh_now(server: Server, timeout: float, rejected: Secret | None) -> None:
+    """Wait for a refresh; see `TokenManager.force_refresh`."""
+    check_wait(timeout, 0.0)
+    cell = locate(server)
+    if rejected is not None and not cell.withdraw(rejected.reveal()):
+        return
+    waiter = ThreadWaiter(cell.clock() + timeout, 0.0, wants_refresh=True)
+    with _Place(cell, waiter, server):
+        cell.tell(Refresh(waiter, rejected))
+        outcome = waiter.wait(timeout)
+    _judge(outcome, server)
+    if outcome is None:
+        raise _too_late(cell, server, timeout, 0.0)
+
+
+def read_complaint(rejected: object) -> Secret | ConfigError | None:
+    """What a reader says was rejected; an error as a value, because the frame that has it must not raise."""
+    if rejected is None:
+        return None
+    if not isinstance(rejected, str):
+        return ConfigError(f"rejected: expected the text of an access token, got {type(rejected).__name__}")
+    return Secret(rejected) if secret_problem(rejected) is None else ConfigError("rejected: expected an access token")
+
+
+def check_wait(timeout: object, min_validity: object) -> None:
+    """Check what a reader says about its wait.
+
+    Raises:
+        ConfigError: One of them is no finite number of seconds of at least 0.
+    """
+    for name, value in (("timeout", timeout), ("min_validity", min_validity)):
+        if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value < math.inf:
+            raise ConfigError(f"{name}: expected finite seconds of at least 0, got {value!r}")
+
+
+class _Place:
+    """A waiter's place in its manager's cell, for the time of its wait."""
+
+    __slots__ = ("_cell", "_server", "_waiter")
+
+    def __init__(self, cell: Cell, waiter: ThreadWaiter | TaskWaiter, server: Server) -> None:
+        self._cell = cell
+        self._waiter = waiter
+        self._server = server
+
+    def __enter__(self) -> None:
+        if not self._cell.enrol(self._waiter):
+            raise NoProcess(self._server)
+
+    def __exit__(self, *_: object) -> None:
+        self._cell.leave(self._waiter)
+
+
+def _published(cell: Cell, min_validity: float) -> TokenResponse | None:
+    snapshot = cell.snapshot
+    return snapshot.token if cell.clock() < snapshot.deadline - min_validity else None
+
+
+def _judge(outcome: Outcome | Gone | None, server: Server) -> None:
+    """Raise for an outcome that ends the wait. A token, or none in time, is looked at again."""
+    if outcome is GONE:
+        raise NoProcess(server)
+    if isinstance(outcome, Refusal):
+        raise error_of(outcome)
+
+
+def error_of(refused: Refusal) -> NoTokenError:
+    """The exception for one reader; each gets its own, because a raised one collects its reader's traceback."""
+    return NoTokenError(refused.message, cause=refused.cause, retry_in_s=refused.retry_in_s)
+
+
+def _too_late(cell: Cell, server: Server, timeout: float, min_validity: float) -> Exception:
+    """What a reader gets at its deadline. Whoever did not wait at all has the manager look at the clock."""
+    state = cell.state
+    if state is None or not cell.is_served:
+        return NoProcess(server)
+    cell.tell(Nudge(min_validity))
+    refused = refusal(state, cell.clock())
+    within = f"within {timeout:g} s: " if timeout else ""
+    return error_of(Refusal(within + refused.message, refused.cause, refused.retry_in_s))

@@ -1,0 +1,39 @@
+"""When waiting cannot help, and what a reader is told then. Pure."""
+
+from __future__ import annotations
+
+from oidc_actor.messages import Refusal, Waiter
+from oidc_actor.schedule import next_attempt_at
+from oidc_actor.state import State
+
+
+def hopeless(state: State, waiter: Waiter, now: float) -> bool:
+    """Whether a waiter's wait is over, or no attempt can end before its deadline."""
+    if waiter.deadline <= now:
+        return True
+    if state.flight is not None:
+        return False
+    if state.blocked and not state.wanted:
+        return True
+    return next_attempt_at(state) > waiter.deadline
+
+
+def refusal(state: State, now: float) -> Refusal:
+    """What a reader is told who gets no token at ``now``."""
+    if state.flight is not None:
+        return Refusal(_because(state, "a request is under way"), state.last_error)
+    retry_in_s = max(0.0, next_attempt_at(state) - now)
+    return Refusal(_because(state, f"the next attempt is due in {retry_in_s:.1f} s"), state.last_error, retry_in_s)
+
+
+def too_short(lifetime_s: float, state: State, now: float) -> Refusal:
+    """What a reader is told whose ``min_validity`` even a new token does not reach."""
+    retry_in_s = max(0.0, next_attempt_at(state) - now)
+    return Refusal(f"a new token lives only {lifetime_s:.1f} s, less than min_validity", None, retry_in_s)
+
+
+def _because(state: State, outlook: str) -> str:
+    if state.last_error is None:
+        return f"no token that is valid long enough; {outlook}"
+    trouble = "the provider refuses the request for good" if state.blocked else "the last attempt failed"
+    return f"no token that is valid long enough; {trouble}: {state.last_error}; {outlook}"

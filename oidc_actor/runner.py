@@ -1,0 +1,193 @@
+"""Does what the machine wants done: one method for each effect, in the order they come. Runs on the manager's thread.
+
+A killed incarnation may still be in here, because Python cannot end its thread. Everything it does goes through the cell,
+which does not listen to it any more.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+from collections.abc import Callable
+from typing import Any
+
+from oidc_actor.clock import real_delay_s
+from oidc_actor.effects import (
+    CancelTick,
+    CheckSecrets,
+    Discover,
+    Effect,
+    Fetch,
+    FullGrant,
+    Publish,
+    Redeem,
+    Reply,
+    Report,
+    Retract,
+    ScheduleTick,
+)
+from oidc_actor.errors import TokenRequestError
+from oidc_actor.events import log
+from oidc_actor.exchanges import ask_for_metadata, ask_for_token, lease_s
+from oidc_actor.fetches import EXCHANGES, LISTENERS
+from oidc_actor.issuers import Issuer, Journey
+from oidc_actor.messages import (
+    Event,
+    FetchFailed,
+    FetchLost,
+    FetchStarted,
+    FetchSucceeded,
+    Held,
+    SecretsChanged,
+    Tick,
+)
+from oidc_actor.options import Options
+from oidc_actor.published import Cell, Ref
+from oidc_actor.subscriptions import Subscription
+from oidc_actor.tokens import TokenResponse
+from supervision import Timer, send_after
+
+GRACE_S = 5.0
+"""Seconds beyond its timeout after which an exchange is taken for lost."""
+
+
+class Runner:
+    """The hands of one incarnation."""
+
+    __slots__ = ("_cell", "_issuer", "_options", "_ref", "_tick", "_watchdog")
+
+    def __init__(self, ref: Ref, cell: Cell, issuer: Issuer, options: Options) -> None:
+        self._ref = ref
+        self._cell = cell
+        self._issuer = issuer
+        self._options = options
+        self._tick: Any = None
+        self._watchdog: Timer | None = None
+
+    def perform(self, effect: Effect) -> Event | None:
+        """Do one thing; what is known at once comes back as an event."""
+        return _ACTIONS[type(effect)](self, effect)
+
+    def watch(self, flight: int, leg: int) -> None:
+        """See that an exchange whose transport does not keep its timeout is given up. In real time, as a transport is."""
+        self.unwatch()
+        patience_s = self._options.timeout_seconds + GRACE_S
+        self._watchdog = send_after(patience_s, self._ref, FetchLost(flight, leg))
+
+    def unwatch(self) -> None:
+        """The exchange has ended."""
+        if self._watchdog is not None:
+            self._watchdog.cancel()
+            self._watchdog = None
+
+    def retire(self) -> None:
+        """The manager has ended."""
+        self.unwatch()
+        self._cancel_tick(CancelTick())
+
+    def log(self, event: str, flight: int, **fields: object) -> None:
+        """Log an event of this manager."""
+        log(event, manager=self._cell.name or self._ref.actor_urn, issuer=self._issuer.name, flight=flight, **fields)
+
+    # --- effects ------------------------------------------------------------------------------------------------------
+
+    def _fetch(self, effect: Fetch) -> Event | None:
+        if effect.leg == 1:
+            hold = self._issuer.admit(self._cell, urgent=effect.urgent, lease_s=lease_s(self._options))
+            if hold is not None:
+                return Held(effect.flight, hold.until, hold.by_provider)
+        if not self._cell.expect(self._ref, effect.flight, effect.leg):
+            return None
+        if isinstance(effect.grant, Discover):
+            return self._discover(effect, effect.grant)
+        failure = self._submit(functools.partial(self._ask_for_token, effect, effect.grant))
+        return None if failure is None else FetchFailed(effect.flight, effect.leg, self._options.clock(), failure)
+
+    def _ask_for_token(self, effect: Fetch, grant: Redeem | FullGrant) -> None:
+        # Looked at before they are read: a file that changes in between is read again rather than missed.
+        self._cell.versions = self._file_versions()
+        ask_for_token(self._cell, self._issuer, self._options, effect.flight, effect.leg, grant)
+
+    def _discover(self, effect: Fetch, grant: Discover) -> Event | None:
+        now = self._options.clock()
+        config = self._issuer.known_config(grant.instead_of, now)
+        if config is not None:
+            return FetchSucceeded(effect.flight, effect.leg, now, config)
+        journey = Journey(self._cell, effect.flight, effect.leg)
+        discovery = self._issuer.travel(journey)
+        if discovery.travellers[0] is not journey:
+            sent_at = discovery.sent_at
+            return None if sent_at is None else FetchStarted(effect.flight, effect.leg, sent_at)
+        failure = self._submit(functools.partial(ask_for_metadata, self._cell, self._issuer, self._options, discovery))
+        if failure is not None:
+            self._issuer.arrived(discovery, now, failure)
+        return None
+
+    def _submit(self, job: Callable[[], None]) -> TokenRequestError | None:
+        try:
+            EXCHANGES.submit(self._issuer, job)
+        except RuntimeError as error:  # the process has no thread left, or is going down
+            return TokenRequestError(f"no thread for the request: {error}", sent=False)
+        return None
+
+    def _schedule_tick(self, effect: ScheduleTick) -> None:
+        self._cancel_tick(CancelTick())
+        clock = self._options.clock
+        # A clock made for tests may keep its own timers, so that a tick comes exactly when it is advanced that far.
+        send = getattr(clock, "send_after", None)
+        if send is not None:
+            self._tick = send(effect.delay_s, self._ref, Tick())
+        else:
+            self._tick = send_after(real_delay_s(clock, effect.delay_s), self._ref, Tick())
+
+    def _cancel_tick(self, effect: CancelTick) -> None:
+        if self._tick is not None:
+            self._tick.cancel()
+            self._tick = None
+
+    def _publish(self, effect: Publish) -> None:
+        self._cell.publish(self._ref, effect.token, effect.expires_at)
+        for subscription in self._cell.subscriptions:
+            # Without a thread nobody can be told; the token is published all the same.
+            with contextlib.suppress(RuntimeError):
+                LISTENERS.submit(self._cell, functools.partial(self._tell, subscription, effect.token))
+
+    def _tell(self, subscription: Subscription, token: TokenResponse) -> None:
+        try:
+            subscription.tell(token)
+        except BaseException as error:  # noqa: BLE001 - foreign code; its text may quote the token
+            self.log("listener_failed", 0, error=type(error).__name__)
+
+    def _retract(self, effect: Retract) -> None:
+        if self._cell.belongs_to(self._ref):
+            self._cell.withdraw(self._cell.snapshot.text)
+
+    def _reply(self, effect: Reply) -> None:
+        for waiter in effect.waiters:
+            waiter.resolve(effect.outcome)
+
+    def _check_secrets(self, effect: CheckSecrets) -> None:
+        with contextlib.suppress(RuntimeError):  # without a thread the next tick tries again
+            EXCHANGES.submit(self._options.secret_files, self._compare_versions)
+
+    def _compare_versions(self) -> None:
+        if self._file_versions() != self._cell.versions:
+            self._cell.tell(SecretsChanged())
+
+    def _file_versions(self) -> object:
+        return tuple(file.version() for file in self._options.secret_files)
+
+    def _report(self, effect: Report) -> None:
+        self.log(effect.event, effect.flight, **effect.fields)
+
+
+_ACTIONS: dict[type[Any], Callable[[Runner, Any], Event | None]] = {
+    Fetch: Runner._fetch,
+    ScheduleTick: Runner._schedule_tick,
+    CancelTick: Runner._cancel_tick,
+    Publish: Runner._publish,
+    Retract: Runner._retract,
+    Reply: Runner._reply,
+    CheckSecrets: Runner._check_secrets,
+    Report: Runner._report,
+}

@@ -1,0 +1,80 @@
+"""When the next attempt is due. Pure arithmetic on the state's times.
+
+An attempt is due
+
+- never sooner than the minimum interval after the start of the last one, nor before the end of a ``Retry-After``;
+- then at once, where somebody wants it (`force_refresh`, a changed secret, a reader whose ``min_validity`` falls short);
+- else when the wait after a failure is over, where the last attempt failed;
+- else at the token's refresh point, which lies in the past where there is no token;
+- and not before the issuer's other managers let go, where they hold this one back.
+"""
+
+from __future__ import annotations
+
+from oidc_actor.backoff import Rng, probe_delay_s, retry_delay_s
+from oidc_actor.state import State, is_valid
+
+JITTER = 0.1
+"""Share of its lifetime by which a token may be refreshed early, so that equal expiries do not meet."""
+
+WATCH_S = 1.0
+"""Seconds between two looks at a secret's file while its change is waited for."""
+
+
+def next_attempt_at(state: State) -> float:
+    """When the next attempt is due, unless one is under way."""
+    earliest = max(state.attempted_at + state.rules.min_interval_s, state.floor_at)
+    if state.wanted:
+        return earliest
+    due = state.retry_at if state.failures else state.refresh_at
+    return max(earliest, due, state.held_until)
+
+
+def wake_at(state: State, now: float) -> float | None:
+    """When the next tick is due; ``None`` while an attempt is under way, whose end wakes the manager."""
+    if state.flight is not None:
+        return None
+    due = next_attempt_at(state)
+    if not state.watching:
+        return due
+    timer = state.refresh_timer
+    watch = timer if timer is not None and now < timer <= now + WATCH_S else now + WATCH_S
+    return min(due, watch)
+
+
+def refresh_point(buffer_s: float, started_at: float, lifetime_s: float, min_interval_s: float, rng: Rng) -> float:
+    """When a token's refresh is due.
+
+    Args:
+        buffer_s: Lead before expiry, in seconds; at most half of the lifetime is used.
+        started_at: Reading of the clock when the token's request started.
+        lifetime_s: Seconds the token lives from then.
+        min_interval_s: Least seconds between the starts of two attempts.
+        rng: Random source of the jitter.
+
+    Returns:
+        A reading of the clock.
+    """
+    lead_s = min(buffer_s, lifetime_s / 2) + rng.uniform(0.0, JITTER * lifetime_s)
+    return started_at + max(lifetime_s - lead_s, min_interval_s)
+
+
+def retry_point(state: State, now: float, outage: int, rng: Rng) -> float:
+    """When the wait after a failure ends; the state counts that failure already.
+
+    Args:
+        state: The manager's state.
+        now: Reading of the clock.
+        outage: Failures in a row that all managers of the issuer have seen.
+        rng: Random source of the jitter.
+
+    Returns:
+        A reading of the clock. While a token lives, a transient failure waits at most a quarter of its remaining
+        life, so that attempts come closer together as its end comes nearer.
+    """
+    if state.blocked:
+        return now + probe_delay_s(state.rules.retry, state.probes, rng)
+    delay_s = retry_delay_s(state.rules.retry, max(state.failures, outage), rng)
+    if is_valid(state, now):
+        delay_s = min(delay_s, (state.expires_at - now) / 4)
+    return now + delay_s

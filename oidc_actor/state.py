@@ -1,0 +1,134 @@
+"""What a manager knows, as one immutable value, and the questions that are asked of it. Pure."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from oidc_actor.backoff import RetryPolicy
+from oidc_actor.credentials import Credentials
+from oidc_actor.errors import OIDCActorError, SecretUnavailable
+from oidc_actor.provider import OIDCConfig
+from oidc_actor.secrets import Secret
+from oidc_actor.tokens import TokenResponse
+
+if TYPE_CHECKING:
+    from oidc_actor.effects import Grant
+    from oidc_actor.messages import Waiter
+
+NEVER = -math.inf
+"""The clock's reading at which something that has not happened yet happened."""
+
+
+@dataclass(frozen=True, slots=True)
+class Rules:
+    """What does not change while a manager lives.
+
+    Attributes:
+        retry: Waits after failures.
+        min_interval_s: Least seconds between the starts of two attempts.
+        discovers: Whether the metadata come from an issuer's URL, so that they can be asked for again.
+        own_refresh_token: Whether the full grant itself redeems a refresh token.
+        watches_files: Whether a secret is kept in a file, whose change is worth an attempt.
+    """
+
+    retry: RetryPolicy = field(default_factory=RetryPolicy)
+    min_interval_s: float = 1.0
+    discovers: bool = True
+    own_refresh_token: bool = False
+    watches_files: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Flight:
+    """One attempt under way: an exchange, or a few in a row.
+
+    Attributes:
+        number: Counts the attempts of this manager.
+        leg: Counts the exchanges of this attempt.
+        grant: What the exchange under way asks for.
+        attempted_before: Reading of the clock at the attempt before this one.
+        wanted: Whether somebody asked for it.
+    """
+
+    number: int
+    leg: int
+    grant: Grant | None
+    attempted_before: float = NEVER
+    wanted: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class State:
+    """All that a manager knows. Times are readings of its clock, in seconds.
+
+    Attributes:
+        oidc_config: The provider's metadata; ``None`` until discovered.
+        auth: The credentials.
+        token: The last token, which may have expired; ``None`` before the first and after a withdrawal.
+        refresh_buffer_seconds: Lead before expiry at which a refresh is due.
+        refresh_timer: When the next tick comes, or ``None`` where none is set.
+        rules: What does not change.
+        expires_at: When ``token`` ends.
+        refresh_at: When its refresh is due.
+        refresh_token: What the next attempt redeems, or ``None`` for the full grant.
+        flight: The attempt under way, or ``None``.
+        flights: How many attempts there were.
+        attempted_at: When the last attempt started.
+        wanted: Whether somebody wants an attempt now, whatever the refresh point or a backoff say.
+        failures: Failed attempts since the last success.
+        probes: How many of them in a row, up to the last, were permanent errors; above 0 the manager is blocked.
+        retry_at: When the wait after the last failure ends.
+        floor_at: When the wait that the provider asked for (``Retry-After``) ends.
+        held_until: When the wait that the issuer's other managers imposed ends.
+        insists: Whether that wait was cut short because the token's end is near.
+        last_error: The error of the last attempt; ``None`` after a success.
+        config_at: When ``oidc_config`` was discovered.
+        config_suspect: Whether the token endpoint behaves as if it had moved.
+        waiters: Who waits.
+        token_requests: Requests sent to the token endpoint.
+        refreshes: Tokens obtained.
+    """
+
+    oidc_config: OIDCConfig | None
+    auth: Credentials
+    token: TokenResponse | None = None
+    refresh_buffer_seconds: float = 60.0
+    refresh_timer: float | None = None
+    rules: Rules = Rules()
+    expires_at: float = NEVER
+    refresh_at: float = NEVER
+    refresh_token: Secret | None = None
+    flight: Flight | None = None
+    flights: int = 0
+    attempted_at: float = NEVER
+    wanted: bool = False
+    failures: int = 0
+    probes: int = 0
+    retry_at: float = NEVER
+    floor_at: float = NEVER
+    held_until: float = NEVER
+    insists: bool = False
+    last_error: OIDCActorError | None = None
+    config_at: float = NEVER
+    config_suspect: bool = False
+    waiters: tuple[Waiter, ...] = ()
+    token_requests: int = 0
+    refreshes: int = 0
+
+    @property
+    def blocked(self) -> bool:
+        """Whether the last attempt ended with an error that no retry cures."""
+        return self.probes > 0
+
+    @property
+    def watching(self) -> bool:
+        """Whether a change of a secret's file would be worth an attempt."""
+        missing = isinstance(self.last_error, SecretUnavailable)
+        return self.rules.watches_files and (self.blocked or missing)
+
+
+def is_valid(state: State, now: float, min_validity_s: float = 0.0) -> bool:
+    """Whether the token lives longer than ``min_validity_s`` seconds from ``now``."""
+    return state.token is not None and state.expires_at - min_validity_s > now

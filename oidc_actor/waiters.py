@@ -1,0 +1,73 @@
+"""One reader that waits for one outcome: a thread, or a task on an event loop."""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+from typing import TYPE_CHECKING, Final
+
+from oidc_actor.messages import Outcome
+from supervision.dispatch import blocking
+
+if TYPE_CHECKING:
+    import asyncio
+
+
+class Gone:
+    """The outcome of whoever waited for a manager that is not there any more."""
+
+
+GONE: Final = Gone()
+
+
+class ThreadWaiter:
+    """A thread that waits; the first outcome stands."""
+
+    __slots__ = ("_done", "_first", "deadline", "joined", "min_validity_s", "outcome", "wants_refresh")
+
+    def __init__(self, deadline: float, min_validity_s: float, *, wants_refresh: bool) -> None:
+        self.deadline = deadline
+        self.min_validity_s = min_validity_s
+        self.wants_refresh = wants_refresh
+        self.joined: object = None  # the incarnation that knows of it
+        self.outcome: Outcome | Gone | None = None
+        self._first = threading.Lock()  # taken for good by whoever resolves first; guards nothing else
+        self._done = threading.Lock()  # held until there is an outcome
+        self._done.acquire()
+
+    def resolve(self, outcome: Outcome | Gone) -> None:
+        """Give the outcome; any thread."""
+        if self._first.acquire(blocking=False):
+            self.outcome = outcome
+            self._done.release()
+
+    def wait(self, timeout_s: float) -> Outcome | Gone | None:
+        """Wait for the outcome; ``None`` where none came in time. On a pooled actor's thread a spare one stands in."""
+        with blocking():
+            self._done.acquire(timeout=max(0.0, min(timeout_s, threading.TIMEOUT_MAX)))
+        return self.outcome
+
+
+class TaskWaiter:
+    """A task that waits on its event loop; the first outcome stands."""
+
+    __slots__ = ("_loop", "deadline", "future", "joined", "min_validity_s", "wants_refresh")
+
+    def __init__(
+        self, loop: asyncio.AbstractEventLoop, deadline: float, min_validity_s: float, *, wants_refresh: bool
+    ) -> None:
+        self.deadline = deadline
+        self.min_validity_s = min_validity_s
+        self.wants_refresh = wants_refresh
+        self.joined: object = None
+        self.future: asyncio.Future[Outcome | Gone] = loop.create_future()
+        self._loop = loop
+
+    def resolve(self, outcome: Outcome | Gone) -> None:
+        """Give the outcome; any thread."""
+        with contextlib.suppress(RuntimeError):  # the loop is closed: nobody waits any more
+            self._loop.call_soon_threadsafe(self._set, outcome)
+
+    def _set(self, outcome: Outcome | Gone) -> None:
+        if not self.future.done():
+            self.future.set_result(outcome)
