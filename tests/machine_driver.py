@@ -1,0 +1,127 @@
+"""Drives the pure machine by hand: a state, a clock's reading, and what it wanted done last."""
+
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from fakes import AUTH, Fixed
+
+from oidc_actor.backoff import Rng
+from oidc_actor.effects import Effect, Fetch, Publish, Reply, Report, Retract, ScheduleTick
+from oidc_actor.errors import DiscoveryError, OIDCActorError, TokenRequestError
+from oidc_actor.machine import step
+from oidc_actor.messages import Event, FetchFailed, FetchStarted, FetchSucceeded, Join, Refresh, Started, Tick
+from oidc_actor.provider import OIDCConfig
+from oidc_actor.state import Rules, State
+from oidc_actor.tokens import TokenResponse
+from oidc_actor.wire import ParsedToken
+
+CONFIG = OIDCConfig(issuer="https://i", token_endpoint="https://i/token")
+DOWN = TokenRequestError("no answer", sent=False)
+INVALID_CLIENT = TokenRequestError("HTTP 401: invalid_client", status=401, error="invalid_client", retryable=False)
+INVALID_GRANT = TokenRequestError("HTTP 400: invalid_grant", status=400, error="invalid_grant")
+
+
+@dataclass(eq=False)
+class Reader:
+    """A waiter as the machine sees one, with what it was told."""
+
+    deadline: float
+    min_validity_s: float = 0.0
+    wants_refresh: bool = False
+    outcomes: list[Any] = field(default_factory=list)
+
+    def resolve(self, outcome: Any) -> None:
+        self.outcomes.append(outcome)
+
+
+class Driver:
+    """A machine with everything it knows in plain sight."""
+
+    def __init__(self, state: State | None = None, *, now: float = 1000.0, rng: Rng | None = None, **fields: Any) -> None:
+        rules = fields.pop("rules", Rules(discovers=False))
+        self.state = state or State(oidc_config=CONFIG, auth=AUTH, rules=rules)
+        self.state = replace(self.state, **fields)
+        self.now = now
+        self.rng = rng or Fixed(0)
+        self.effects: list[Effect] = []
+
+    def do(self, event: Event) -> "Driver":
+        self.state, self.effects = step(self.state, event, self.now, self.rng)
+        for effect in self.effects:
+            if isinstance(effect, Reply):
+                for waiter in effect.waiters:
+                    waiter.resolve(effect.outcome)
+        return self
+
+    def of(self, kind: type) -> list[Any]:
+        return [effect for effect in self.effects if isinstance(effect, kind)]
+
+    @property
+    def fetch(self) -> Fetch | None:
+        found = self.of(Fetch)
+        assert len(found) <= 1
+        return found[0] if found else None
+
+    @property
+    def reports(self) -> list[str]:
+        return [effect.event for effect in self.of(Report)]
+
+    def start(self) -> "Driver":
+        return self.do(Started())
+
+    def wait(self, seconds: float) -> "Driver":
+        self.now += seconds
+        return self
+
+    def tick(self) -> "Driver":
+        """Let time pass to the tick that is due, and handle it."""
+        assert self.state.refresh_timer is not None
+        self.now = max(self.now, self.state.refresh_timer)
+        return self.do(Tick())
+
+    def sent(self) -> "Driver":
+        assert self.state.flight is not None
+        return self.do(FetchStarted(self.state.flight.number, self.state.flight.leg, self.now))
+
+    def succeeds(self, text: str = "a", lifetime: float = 300.0, *, ago: float = 0.0, **members: Any) -> "Driver":
+        """The exchange under way brings a token."""
+        token = ParsedToken(TokenResponse(text, expires_in=lifetime, **members), lifetime, "expires_in")
+        return self.ends_with(token, ago=ago)
+
+    def ends_with(self, result: OIDCConfig | ParsedToken, *, ago: float = 0.0) -> "Driver":
+        assert self.state.flight is not None
+        return self.do(FetchSucceeded(self.state.flight.number, self.state.flight.leg, self.now - ago, result))
+
+    def fails(self, error: OIDCActorError = DOWN, **fields: Any) -> "Driver":
+        assert self.state.flight is not None
+        return self.do(FetchFailed(self.state.flight.number, self.state.flight.leg, self.now, error, **fields))
+
+    def join(self, timeout: float = 5.0, min_validity: float = 0.0) -> Reader:
+        reader = Reader(self.now + timeout, min_validity)
+        self.do(Join(reader))
+        return reader
+
+    def refresh(self, timeout: float = 5.0) -> Reader:
+        reader = Reader(self.now + timeout, wants_refresh=True)
+        self.do(Refresh(reader))
+        return reader
+
+
+def with_token(lifetime: float = 300.0, **fields: Any) -> Driver:
+    """A machine that has just got its first token."""
+    return Driver(**fields).start().sent().succeeds(lifetime=lifetime)
+
+
+__all__ = [
+    "CONFIG",
+    "DOWN",
+    "INVALID_CLIENT",
+    "INVALID_GRANT",
+    "DiscoveryError",
+    "Driver",
+    "Publish",
+    "Reader",
+    "Retract",
+    "ScheduleTick",
+    "with_token",
+]

@@ -1,0 +1,287 @@
+"""Whatever happens in whatever order and at whatever time, the promises P2 to P6 and P8 hold."""
+
+import random
+
+from fakes import AUTH
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
+from machine_driver import CONFIG, DOWN, INVALID_CLIENT, INVALID_GRANT, Reader
+
+from oidc_actor.backoff import RetryPolicy
+from oidc_actor.effects import CancelTick, Discover, Effect, Fetch, Publish, Redeem, Reply, Retract, ScheduleTick
+from oidc_actor.errors import DiscoveryError, OIDCActorError, SecretUnavailable, TokenRequestError
+from oidc_actor.health import health_of
+from oidc_actor.machine import adopt, step
+from oidc_actor.messages import (
+    Event,
+    FetchFailed,
+    FetchStarted,
+    FetchSucceeded,
+    Held,
+    Join,
+    Nudge,
+    Refresh,
+    Refusal,
+    Released,
+    SecretsChanged,
+    Started,
+    Tick,
+)
+from oidc_actor.schedule import next_attempt_at, refresh_point
+from oidc_actor.secrets import Secret
+from oidc_actor.state import NEVER, Rules, State
+from oidc_actor.tokens import TokenResponse
+from oidc_actor.wire import ParsedToken
+
+ERRORS = [
+    DOWN,
+    INVALID_CLIENT,
+    INVALID_GRANT,
+    SecretUnavailable("missing"),
+    TokenRequestError("timed out", sent=True),
+    TokenRequestError("HTTP 503", status=503),
+    TokenRequestError("HTTP 429", status=429, retry_after_s=30.0),
+    TokenRequestError("HTTP 404", status=404),
+    TokenRequestError("HTTP 502", status=502, retry_after_s=2.0),
+    TokenRequestError("HTTP 200: not JSON", status=200),
+]
+times = st.one_of(st.floats(0, 3), st.floats(0, 400), st.floats(0, 10_000))
+
+
+class Machine(RuleBasedStateMachine):
+    """The machine against a random provider, random readers and a random clock."""
+
+    @initialize(
+        seed=st.integers(),
+        discovers=st.booleans(),
+        files=st.booleans(),
+        buffer=st.floats(0, 600),
+        interval=st.sampled_from([0.0, 1.0, 5.0]),
+    )
+    def begin(self, seed: int, discovers: bool, files: bool, buffer: float, interval: float) -> None:
+        self.rng = random.Random(seed)
+        rules = Rules(RetryPolicy(), interval, discovers=discovers, watches_files=files)
+        self.state = State(None if discovers else CONFIG, AUTH, None, buffer, rules=rules)
+        self.now = 1000.0
+        self.fetch: Fetch | None = None
+        self.sent = False
+        self.last_attempt = NEVER
+        self.floor = NEVER
+        self.readers: set[Reader] = set()
+        self.published: Publish | None = None
+        self.timer: float | None = None
+        self.spent: set[str] = set()
+        self.tokens = 0
+        self.do(Started())
+
+    # --- what may happen ----------------------------------------------------------------------------------------------
+
+    @rule(seconds=times)
+    def time_passes(self, seconds: float) -> None:
+        self.now += seconds
+
+    @precondition(lambda self: self.timer is not None)
+    @rule(late=st.floats(0, 2))
+    def tick(self, late: float) -> None:
+        assert self.timer is not None
+        self.now = max(self.now, self.timer + late)
+        self.timer = None
+        self.do(Tick())
+
+    @rule(early=st.just(None))
+    def spurious_tick(self, early: None) -> None:
+        self.timer = None  # a tick that comes early is used up
+        self.do(Tick())
+
+    @rule(timeout=times, min_validity=st.sampled_from([0.0, 0.0, 10.0, 200.0]))
+    def join(self, timeout: float, min_validity: float) -> None:
+        reader = Reader(self.now + timeout, min_validity)
+        self.readers.add(reader)
+        self.do(Join(reader))
+
+    @rule(timeout=times, rejects=st.sampled_from(["no", "current", "other"]), waits=st.booleans())
+    def refresh(self, timeout: float, rejects: str, waits: bool) -> None:
+        token = self.state.token
+        rejected = {"no": None, "current": Secret(token.access_token) if token else None, "other": Secret("x")}[rejects]
+        reader = Reader(self.now + timeout, wants_refresh=True) if waits else None
+        if reader is not None:
+            self.readers.add(reader)
+        self.do(Refresh(reader, rejected))
+
+    @rule(min_validity=st.sampled_from([0.0, 50.0]))
+    def nudge(self, min_validity: float) -> None:
+        self.do(Nudge(min_validity))
+
+    @rule(within=st.floats(0, 10))
+    def released(self, within: float) -> None:
+        self.do(Released(within))
+
+    @rule()
+    def secrets_changed(self) -> None:
+        self.do(SecretsChanged())
+
+    @precondition(lambda self: self.fetch is not None and not self.sent)
+    @rule()
+    def sends(self) -> None:
+        assert self.fetch is not None
+        self.sent = True
+        self.last_attempt = max(self.last_attempt, self.now)
+        self.do(FetchStarted(self.fetch.flight, self.fetch.leg, self.now))
+
+    @precondition(lambda self: self.fetch is not None)
+    @rule(lifetime=st.floats(0.01, 4000), rotates=st.booleans(), took=st.floats(0, 5))
+    def succeeds(self, lifetime: float, rotates: bool, took: float) -> None:
+        fetch = self._landed()
+        at = self.now
+        self.now += took
+        if isinstance(fetch.grant, Discover):
+            self.do(FetchSucceeded(fetch.flight, fetch.leg, at, CONFIG))
+            return
+        self.tokens += 1
+        if isinstance(fetch.grant, Redeem) and rotates:
+            self.spent.add(fetch.grant.refresh_token.reveal())
+        token = TokenResponse(
+            f"t{self.tokens}", expires_in=lifetime, refresh_token=f"r{self.tokens}" if rotates else None
+        )
+        self.do(FetchSucceeded(fetch.flight, fetch.leg, at, ParsedToken(token, lifetime, "expires_in")))
+
+    @precondition(lambda self: self.fetch is not None)
+    @rule(error=st.sampled_from(ERRORS), took=st.floats(0, 15), outage=st.integers(0, 9))
+    def fails(self, error: TokenRequestError, took: float, outage: int) -> None:
+        fetch = self._landed()
+        self.now += took
+        if isinstance(fetch.grant, Redeem) and error.sent and error.status in {None, 200, 502}:
+            self.spent.add(fetch.grant.refresh_token.reveal())  # redeemed, and the answer was lost
+        found: OIDCActorError = DiscoveryError("no answer") if isinstance(fetch.grant, Discover) else error
+        token = self.state.token
+        if isinstance(found, TokenRequestError) and found.retry_after_s:
+            refused = isinstance(fetch.grant, Redeem) and found.status == 400
+            self.floor = self.floor if refused else max(self.floor, self.now + found.retry_after_s)
+        self.do(FetchFailed(fetch.flight, fetch.leg, self.now, found, outage))
+        assert self.state.token is token  # P4
+
+    @precondition(lambda self: self.fetch is not None and self.fetch.leg == 1 and not self.sent)
+    @rule(until=times, by_provider=st.booleans())
+    def held(self, until: float, by_provider: bool) -> None:
+        fetch = self._landed()
+        self.last_attempt = self.before
+        if by_provider:
+            self.floor = max(self.floor, self.now + until)
+        self.do(Held(fetch.flight, self.now + until, by_provider))
+
+    @rule(flight=st.integers(0, 3), leg=st.integers(0, 3))
+    def a_late_result_comes(self, flight: int, leg: int) -> None:
+        if self.fetch is not None and (flight, leg) == (self.fetch.flight, self.fetch.leg):
+            return
+        before = self.state.token, self.state.flight
+        token = ParsedToken(TokenResponse("late"), 100.0, "expires_in")
+        if self.fetch is not None:
+            self.do(FetchSucceeded(flight, leg, self.now, token))
+            assert (self.state.token, self.state.flight) == before
+
+    @rule(in_flight=st.booleans(), withdrawn=st.booleans())
+    def crashes(self, in_flight: bool, withdrawn: bool) -> None:
+        if self.fetch is not None and not in_flight:
+            if isinstance(self.fetch.grant, Redeem):
+                self.spent.add(self.fetch.grant.refresh_token.reveal())
+            self.fetch = None
+        self.state = adopt(self.state, in_flight=in_flight, withdrawn=withdrawn)
+        self.timer = None
+        self.do(Started())
+        for reader in [reader for reader in self.readers if not reader.outcomes]:
+            self.do(Join(reader))
+
+    # --- what must hold -----------------------------------------------------------------------------------------------
+
+    def do(self, event: Event) -> None:
+        self.state, effects = step(self.state, event, self.now, self.rng)
+        for effect in effects:
+            self._check(effect, event)
+        for reader in [reader for reader in self.readers if reader.outcomes]:
+            assert len(reader.outcomes) == 1
+            self.readers.discard(reader)
+
+    def _check(self, effect: Effect, event: Event) -> None:
+        if isinstance(effect, Fetch):
+            self._check_fetch(effect)
+        elif isinstance(effect, Publish):
+            assert effect.expires_at > self.now  # P2
+            self.published = effect
+        elif isinstance(effect, Retract):
+            assert isinstance(event, Refresh)
+            assert event.rejected is not None
+        elif isinstance(effect, Reply):
+            for waiter in effect.waiters:
+                assert isinstance(waiter, Reader)
+                waiter.resolve(effect.outcome)
+                if isinstance(effect.outcome, TokenResponse) and not waiter.wants_refresh:
+                    assert effect.outcome is self.state.token
+                    assert self.state.expires_at - waiter.min_validity_s > self.now  # P2
+                else:
+                    assert isinstance(effect.outcome, TokenResponse | Refusal)
+        elif isinstance(effect, ScheduleTick):
+            assert effect.delay_s >= 0
+            self.timer = self.now + effect.delay_s
+        elif isinstance(effect, CancelTick):
+            self.timer = None
+
+    def _check_fetch(self, fetch: Fetch) -> None:
+        assert self.fetch is None  # P3
+        if fetch.leg == 1:
+            assert self.now >= self.last_attempt + self.state.rules.min_interval_s  # P6
+            assert self.now >= self.floor
+            self.before, self.last_attempt = self.last_attempt, self.now
+        if isinstance(fetch.grant, Redeem):
+            assert fetch.grant.refresh_token.reveal() not in self.spent  # P8
+        self.fetch, self.sent = fetch, False
+
+    @invariant()
+    def it_goes_on(self) -> None:
+        if not hasattr(self, "state"):
+            return
+        assert (self.state.flight is None) == (self.fetch is None)
+        assert self.state.flight is not None or self.timer is not None  # P5
+        if self.state.flight is None and not self.state.watching:
+            assert self.timer == self.state.refresh_timer or abs(self.timer - self.state.refresh_timer) < 1e-6
+        assert self.state.token is None or self.published is not None
+
+    @invariant()
+    def its_health_is_sound(self) -> None:
+        if not hasattr(self, "state"):
+            return
+        health = health_of(self.state, self.now)
+        assert health.ready == (health.state in {"fresh", "stale"})
+        assert health.refreshing == (health.next_attempt_in_s is None)
+        assert (health.last_error is None) == (health.consecutive_failures == 0)
+
+    @invariant()
+    def nobody_waits_for_what_cannot_help(self) -> None:
+        if not hasattr(self, "state") or self.state.flight is not None:
+            return
+        due = next_attempt_at(self.state)
+        for waiter in self.state.waiters:
+            assert due <= waiter.deadline or waiter.deadline < self.now
+
+    def _landed(self) -> Fetch:
+        assert self.fetch is not None
+        fetch, self.fetch = self.fetch, None
+        return fetch
+
+
+TestMachine = Machine.TestCase
+TestMachine.settings = settings(max_examples=150, stateful_step_count=50, deadline=None)
+
+
+@given(
+    st.floats(0, 1e6),
+    st.floats(0.01, 1e9),
+    st.floats(0, 60),
+    st.integers(),
+)
+@settings(max_examples=300)
+def test_the_refresh_point_lies_within_its_bounds(buffer: float, lifetime: float, interval: float, seed: int) -> None:
+    at = refresh_point(buffer, 0.0, lifetime, interval, random.Random(seed))
+    latest = max(lifetime - min(buffer, lifetime / 2), interval)
+    earliest = max(lifetime - min(buffer, lifetime / 2) - lifetime / 10, interval)
+    assert earliest * (1 - 1e-9) <= at <= latest
