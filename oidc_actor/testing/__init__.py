@@ -1,4 +1,6 @@
-"""A real authorization server on loopback, for the tests of programs that use `oidc_actor` (or any OAuth client).
+"""What this project tests itself with, for the tests of programs that use it (or any OAuth client).
+
+A real authorization server on loopback that goes wrong when told to:
 
 ```python
 from oidc_actor.testing import Provider
@@ -14,20 +16,41 @@ with Provider(token_lifetime_s=10) as provider:
     assert provider.token_requests == 1
 ```
 
-It needs the extra `testing`: `pip install "oidc-actor[testing]"`.
+`FaultProxy` goes before any provider, and breaks connections; `ManualClock` is time that passes when a test says so. With
+pytest all of them are fixtures: `oidc_provider`, `fault_proxy`, `manual_clock`, `token_manager` (`oidc_actor.testing.plugin`).
+
+`Provider` needs the extra `testing`, the others nothing: `pip install "oidc-actor[testing]"`.
 """
 
-try:
-    import authlib  # noqa: F401 - asked for here so that its absence has one clear answer
-    import flask  # noqa: F401
-    import joserfc  # noqa: F401
-except ModuleNotFoundError as missing:
-    raise ModuleNotFoundError(
-        f'oidc_actor.testing needs {missing.name}, which is not installed: pip install "oidc-actor[testing]"',
-        name=missing.name,
-    ) from None
+from __future__ import annotations
 
-from oidc_actor.testing.provider import Provider
-from oidc_actor.testing.script import Endpoint
+import importlib
+from typing import TYPE_CHECKING, Any
 
-__all__ = ["Endpoint", "Provider"]
+if TYPE_CHECKING:
+    from oidc_actor.testing.fault_proxy import FaultProxy
+    from oidc_actor.testing.manual_clock import ManualClock
+    from oidc_actor.testing.provider import Provider
+    from oidc_actor.testing.script import Endpoint
+
+__all__ = ["Endpoint", "FaultProxy", "ManualClock", "Provider"]
+
+_HOMES = {"Endpoint": "script", "FaultProxy": "fault_proxy", "ManualClock": "manual_clock", "Provider": "provider"}
+
+
+def __getattr__(name: str) -> Any:
+    # Imported at the first use: pytest loads the plugin beside this in every run of every project that has us installed.
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    try:
+        value = getattr(importlib.import_module(f"{__name__}.{_HOMES[name]}"), name)
+    except ModuleNotFoundError as error:
+        missing = (error.name or "").partition(".")[0]
+        problem = ModuleNotFoundError(
+            f'oidc_actor.testing needs {missing}, which is not installed: pip install "oidc-actor[testing]"',
+            name=missing,
+        )
+    else:
+        globals()[name] = value
+        return value
+    raise problem

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
+from typing import Any
 
-from oidc_actor.testing.grants import Policy
-from oidc_actor.testing.script import Endpoint, Fault, Script, oauth_fault
+from oidc_actor.testing.policy import Policy
+from oidc_actor.testing.script import Endpoint, Script, Turn, error_answer
 from oidc_actor.testing.state import Store
 
 
@@ -68,6 +69,7 @@ class Controls:
         error_description: str | None = None,
         headers: Mapping[str, str] | None = None,
         body: bytes | str | None = None,
+        delay_s: float = 0.0,
         endpoint: Endpoint = "token",
     ) -> None:
         """Answer the next requests with an error instead.
@@ -79,16 +81,47 @@ class Controls:
             error_description: Goes with `error`.
             headers: Further headers, `{"Retry-After": "30"}` for one.
             body: The body itself, for anything else.
+            delay_s: Seconds the answer takes, besides the provider's own `delay_s`.
             endpoint: Which endpoint fails.
         """
-        self._script.queue(endpoint, oauth_fault(status, error, error_description, headers, body), n)
+        canned = error_answer(status, error, error_description, headers, body)
+        self._script.queue(endpoint, Turn(delay_s, canned), n)
 
-    def lose_next(self, n: int = 1, *, endpoint: Endpoint = "token") -> None:
+    def lose_next(self, n: int | None = 1, *, delay_s: float = 0.0, endpoint: Endpoint = "token") -> None:
         """Carry out the next `n` requests, but break the connection instead of answering them."""
-        self._script.queue(endpoint, Fault(lost=True), n)
+        self._script.queue(endpoint, Turn(delay_s, lost=True), n)
+
+    def answer_next(
+        self,
+        n: int | None = 1,
+        *,
+        delay_s: float = 0.0,
+        token_lifetime_s: float | None = None,
+        rotation: bool | None = None,
+        reuse_detection: bool | None = None,
+        changes: Mapping[str, Any] | None = None,
+        omit: Collection[str] = (),
+        endpoint: Endpoint = "token",
+    ) -> None:
+        """Answer the next requests truly, but not quite like the others.
+
+        Args:
+            n: How many requests; `None` means all of them until `heal`.
+            delay_s: Seconds the answer takes, besides the provider's own `delay_s`.
+            token_lifetime_s: Life of the access token; `None` leaves it at the provider's.
+            rotation: Whether a refresh rotates; `None` leaves it at the provider's.
+            reuse_detection: Whether a spent refresh token ends its family; `None` leaves it at the provider's.
+            changes: Members of the JSON answer that are not what they should be, `{"expires_in": "soon"}` for one.
+            omit: Members of the JSON answer that are missing.
+            endpoint: Which endpoint answers so.
+        """
+        given = {"token_lifetime_s": token_lifetime_s, "rotation": rotation, "reuse_detection": reuse_detection}
+        policy = {name: value for name, value in given.items() if value is not None}
+        turn = Turn(delay_s, policy=policy, changes=dict(changes or {}), omit=tuple(omit))
+        self._script.queue(endpoint, turn, n)
 
     def heal(self) -> None:
-        """Forget every fault that was scripted and not used."""
+        """Forget all that was scripted and not used."""
         self._script.clear()
 
     def revoke_refresh_tokens(self) -> None:

@@ -1,28 +1,33 @@
-"""The HTTP half: which path answers what, and where the script's faults come in."""
+"""The HTTP half: which path answers what, and where the script comes in."""
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Sequence
-from typing import Any
+from dataclasses import replace
+from typing import Any, TypeAlias
 
 import flask
 from joserfc.jwk import KeySet
 
-from oidc_actor.testing.grants import Policy, TokenServer
+from oidc_actor.testing.grants import TokenServer
 from oidc_actor.testing.listener import break_connection
-from oidc_actor.testing.script import Endpoint, Fault, Script
+from oidc_actor.testing.policy import Policy
+from oidc_actor.testing.script import Canned, Endpoint, Script, Turn
 from oidc_actor.testing.signing import ALGORITHM, new_keys, read_token
 from oidc_actor.testing.state import GRANTS, Store
+
+Answer: TypeAlias = Callable[[], flask.Response]
 
 DISCOVERY_PATH = "/.well-known/openid-configuration"
 
 
-def metadata(issuer: str, auth_methods: Sequence[str], scopes: Sequence[str] | None) -> dict[str, Any]:
+def metadata(issuer: str, token_path: str, auth_methods: Sequence[str], scopes: Sequence[str] | None) -> dict[str, Any]:
     """The discovery document (OpenID Connect Discovery 1.0 section 3), without an authorization endpoint."""
     listed = {"scopes_supported": list(scopes)} if scopes is not None else {}
     return {
         "issuer": issuer,
-        "token_endpoint": f"{issuer}/token",
+        "token_endpoint": f"{issuer}{token_path}",
         "jwks_uri": f"{issuer}/jwks",
         "grant_types_supported": list(GRANTS),
         "token_endpoint_auth_methods_supported": list(auth_methods),
@@ -36,24 +41,28 @@ class Endpoints:
     """The Flask application of one provider.
 
     Args:
-        issuer: Its issuer identifier, which is also the URL of its root.
+        issuer: Its issuer identifier, which is also the URL of its root; asked at each request.
         store: Clients, users and refresh tokens.
         policy: How tokens are given out.
-        script: Faults and counters.
-        pause: Waits that many seconds; `False` if the provider went down meanwhile. Called on a request's thread.
+        script: How each request is treated, and the counters.
+        pause: Waits as long as every answer takes and the given seconds more; `False` if the provider went down
+            meanwhile. Called on a request's thread.
         clock: Seconds since the epoch.
         auth_methods: What the metadata offers.
         scopes: All the scopes there are; `None` accepts any.
+
+    Attributes:
+        token_path: Where the token endpoint is; a test may move it.
     """
 
     def __init__(
         self,
-        issuer: str,
+        issuer: Callable[[], str],
         store: Store,
         policy: Policy,
         script: Script,
         *,
-        pause: Callable[[], bool],
+        pause: Callable[[float], bool],
         clock: Callable[[], float],
         auth_methods: Sequence[str],
         scopes: Sequence[str] | None,
@@ -62,7 +71,10 @@ class Endpoints:
         self._script = script
         self._pause = pause
         self._clock = clock
-        self._metadata = metadata(issuer, auth_methods, scopes)
+        self._policy = policy
+        self._auth_methods = auth_methods
+        self._scopes = scopes
+        self.token_path = "/token"  # noqa: S105 - a path
         self._keys: KeySet = new_keys()
         self.app = flask.Flask("oidc_actor.testing", static_folder=None, template_folder=None)
         self._tokens = TokenServer(
@@ -75,31 +87,37 @@ class Endpoints:
             scopes=scopes,
             on_issue=script.note_issued,
         )
-        self._route(DISCOVERY_PATH, "discovery", lambda: flask.jsonify(self._metadata))
-        self._route("/token", "token", self._tokens.create_token_response, "POST")
+        self._route(DISCOVERY_PATH, "discovery", self._metadata)
         self._route("/jwks", "jwks", lambda: flask.jsonify(self._keys.as_dict(private=False)))
         self._route("/resource", "resource", self._resource)
+        self.app.add_url_rule("/<path:_>", "token", self._token, methods=["POST"])
 
-    def _route(self, path: str, endpoint: Endpoint, answer: Callable[[], flask.Response], method: str = "GET") -> None:
-        def view() -> flask.Response:
-            grant = flask.request.form.get("grant_type") if endpoint == "token" else None
-            fault = self._script.arrive(endpoint, grant)
-            if not self._pause():
-                return _unsent()
-            if fault is None:
-                return answer()
-            if fault.lost:
-                answer()
-                return _unsent()
-            return _scripted(fault)
+    def _route(self, path: str, endpoint: Endpoint, answer: Answer) -> None:
+        self.app.add_url_rule(path, endpoint, lambda: self._answer(endpoint, answer), methods=["GET"])
 
-        self.app.add_url_rule(path, endpoint, view, methods=[method])
+    def _token(self, _: str) -> flask.Response:
+        if flask.request.path != self.token_path:
+            flask.abort(404)
+        return self._answer("token", self._tokens.create_token_response, flask.request.form.get("grant_type"))
+
+    def _answer(self, endpoint: Endpoint, answer: Answer, grant: str | None = None) -> flask.Response:
+        turn = self._script.arrive(endpoint, grant)
+        flask.g.policy = replace(self._policy, **turn.policy)
+        if not self._pause(turn.delay_s):
+            return _unsent()
+        if turn.canned is not None:
+            return _scripted(turn.canned)
+        response = _changed(answer(), turn)
+        return _unsent() if turn.lost else response
+
+    def _metadata(self) -> flask.Response:
+        return flask.jsonify(metadata(self._issuer(), self.token_path, self._auth_methods, self._scopes))
 
     def _resource(self) -> flask.Response:
         """What an API does with a token (RFC 6750 section 3): its claims, or 401 `invalid_token`."""
         scheme, _, text = flask.request.headers.get("Authorization", "").partition(" ")
         known = scheme.lower() == "bearer"
-        claims = read_token(text, self._keys, issuer=self._issuer, now_wall=self._clock()) if known else None
+        claims = read_token(text, self._keys, issuer=self._issuer(), now_wall=self._clock()) if known else None
         if claims is not None:
             return flask.jsonify(claims)
         refused = flask.jsonify(error="invalid_token")
@@ -108,8 +126,16 @@ class Endpoints:
         return refused
 
 
-def _scripted(fault: Fault) -> flask.Response:
-    return flask.Response(fault.body, status=fault.status, headers=dict(fault.headers))
+def _scripted(canned: Canned) -> flask.Response:
+    return flask.Response(canned.body, status=canned.status, headers=dict(canned.headers))
+
+
+def _changed(response: flask.Response, turn: Turn) -> flask.Response:
+    """The true answer with the turn's changes in its JSON."""
+    if turn.changes or turn.omit:
+        members = {**response.get_json(), **turn.changes}
+        response.set_data(json.dumps({name: value for name, value in members.items() if name not in turn.omit}))
+    return response
 
 
 def _unsent() -> flask.Response:

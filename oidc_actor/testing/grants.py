@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import flask
@@ -13,27 +12,11 @@ from authlib.oauth2.rfc6749.errors import InvalidGrantError
 from authlib.oauth2.rfc9068 import JWTBearerTokenGenerator
 from joserfc.jwk import KeySet
 
+from oidc_actor.testing.policy import Policy
 from oidc_actor.testing.signing import ALGORITHM
 from oidc_actor.testing.state import Client, Grant, Store, User
 
 AUTH_METHODS = ("client_secret_basic", "client_secret_post", "none")
-
-
-@dataclass(slots=True)
-class Policy:
-    """How tokens are given out; a test may change it between two requests.
-
-    Attributes:
-        token_lifetime_s: Life of an access token in seconds.
-        rotation: Each refresh brings a new refresh token and spends the old one.
-        reuse_detection: A spent refresh token that comes back ends its whole family.
-        clock_skew_s: How many seconds the provider's clock is ahead of this machine's.
-    """
-
-    token_lifetime_s: float = 10.0
-    rotation: bool = True
-    reuse_detection: bool = True
-    clock_skew_s: float = 0.0
 
 
 class _IssuedToken(dict[str, Any]):
@@ -46,8 +29,11 @@ class _IssuedToken(dict[str, Any]):
 class _Generator(JWTBearerTokenGenerator):  # type: ignore[misc] # Authlib has no types
     """RFC 9068 access tokens whose times are exact, so that lives of less than a second can be tested."""
 
-    def __init__(self, issuer: str, keys: KeySet, policy: Policy, clock: Callable[[], float]) -> None:
-        super().__init__(issuer, ALGORITHM, expires_generator=self._lifetime)
+    def __init__(
+        self, issuer: Callable[[], str], keys: KeySet, policy: Callable[[], Policy], clock: Callable[[], float]
+    ) -> None:
+        super().__init__("", ALGORITHM, expires_generator=self._lifetime)
+        self._issuer = issuer
         self._keys = keys
         self._policy = policy
         self._clock = clock
@@ -61,10 +47,10 @@ class _Generator(JWTBearerTokenGenerator):  # type: ignore[misc] # Authlib has n
 
     def get_extra_claims(self, client: Client, grant_type: str, user: User | None, scope: str) -> dict[str, Any]:
         now = self._clock()
-        return {"iat": now, "exp": now + self._policy.token_lifetime_s}
+        return {"iss": self._issuer(), "iat": now, "exp": now + self._policy().token_lifetime_s}
 
     def _lifetime(self, client: Client, grant_type: str) -> float:
-        lifetime_s = self._policy.token_lifetime_s
+        lifetime_s = self._policy().token_lifetime_s
         return int(lifetime_s) if lifetime_s == int(lifetime_s) else lifetime_s
 
 
@@ -120,9 +106,9 @@ class TokenServer(AuthorizationServer):  # type: ignore[misc] # Authlib has no t
     Args:
         app: The Flask application it belongs to.
         store: Clients, users and refresh tokens.
-        policy: Read at each request.
+        policy: Read at each request; `flask.g.policy` stands in for it where a request has its own.
         keys: The signing key.
-        issuer: Goes into `iss`.
+        issuer: What goes into `iss`.
         clock: Seconds since the epoch.
         scopes: All the scopes there are; `None` accepts any.
         on_issue: Called after each access token, on the thread of its request.
@@ -135,19 +121,25 @@ class TokenServer(AuthorizationServer):  # type: ignore[misc] # Authlib has no t
         policy: Policy,
         *,
         keys: KeySet,
-        issuer: str,
+        issuer: Callable[[], str],
         clock: Callable[[], float],
         scopes: Sequence[str] | None,
         on_issue: Callable[[], None],
     ) -> None:
         self.store = store
-        self.policy = policy
+        self._policy = policy
         self._on_issue = on_issue
         super().__init__(app, query_client=store.client, save_token=self._note)
         self.scopes_supported = list(scopes) if scopes is not None else None
-        self.register_token_generator("default", _Generator(issuer, keys, policy, clock))
+        self.register_token_generator("default", _Generator(issuer, keys, lambda: self.policy, clock))
         for grant in (_ClientCredentials, _Password, _RefreshToken):
             self.register_grant(grant)
+
+    @property
+    def policy(self) -> Policy:
+        """The policy of the request under way."""
+        own: Policy = flask.g.get("policy", self._policy)
+        return own
 
     def generate_token(self, *args: Any, **kwargs: Any) -> dict[str, Any]:
         """Authlib's token response, made unprintable."""

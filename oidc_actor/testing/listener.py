@@ -12,11 +12,11 @@ from typing import TYPE_CHECKING, Any
 
 from werkzeug.serving import ThreadedWSGIServer, WSGIRequestHandler
 
+from oidc_actor.testing.port import KeptPort
+
 if TYPE_CHECKING:
     from _typeshed.wsgi import WSGIApplication
 
-HOST = "127.0.0.1"
-BACKLOG = 512
 POLL_S = 0.02
 CUT_WAIT_S = 5.0
 
@@ -84,10 +84,6 @@ class _Server(ThreadedWSGIServer):
 class Listener:
     """A place on 127.0.0.1 where an application can be served; its port stays its own from construction to `close`.
 
-    A second socket, bound with `SO_REUSEPORT` and never listening, holds the port: while the server is down the kernel
-    refuses connections to it, and nobody else is given it. Where that option is missing (Windows) the port is only
-    remembered.
-
     Args:
         clock: Seconds since the epoch, for the `Date` header.
         port: The port to use; 0 takes a free one.
@@ -101,10 +97,8 @@ class Listener:
         self._lock = threading.Lock()
         self._server: _Server | None = None
         self._thread: threading.Thread | None = None
-        self._held = _bind(port)
-        self.port: int = self._held.getsockname()[1]
-        if not hasattr(socket, "SO_REUSEPORT"):
-            self._held.close()
+        self._held = KeptPort(port)
+        self.port = self._held.number
 
     @property
     def is_up(self) -> bool:
@@ -117,8 +111,7 @@ class Listener:
         with self._lock:
             if self._server is not None:
                 return
-            with contextlib.closing(_bind(self.port)) as listening:
-                listening.listen(BACKLOG)
+            with self._held.listen() as listening:
                 self._server = _Server(app, listening, self._clock, self._tls)
             self._thread = threading.Thread(
                 target=self._server.serve_forever, args=(POLL_S,), name=f"oidc-provider-{self.port}", daemon=True
@@ -147,16 +140,3 @@ def break_connection(connection: socket.socket) -> None:
     with contextlib.suppress(OSError):
         # Not SSLSocket's own shutdown: it takes the TLS state away from the thread that reads.
         socket.socket.shutdown(connection, socket.SHUT_RDWR)
-
-
-def _bind(port: int) -> socket.socket:
-    bound = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
-    try:
-        bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        if hasattr(socket, "SO_REUSEPORT"):
-            bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
-        bound.bind((HOST, port))
-    except OSError:
-        bound.close()
-        raise
-    return bound

@@ -13,8 +13,9 @@ from typing import Self
 from oidc_actor.testing.certificates import Certificates
 from oidc_actor.testing.controls import Controls
 from oidc_actor.testing.endpoints import Endpoints
-from oidc_actor.testing.grants import Policy
-from oidc_actor.testing.listener import HOST, Listener
+from oidc_actor.testing.listener import Listener
+from oidc_actor.testing.policy import Policy
+from oidc_actor.testing.port import HOST
 from oidc_actor.testing.state import Client
 
 CONFIDENTIAL_METHODS = ("client_secret_basic", "client_secret_post")
@@ -46,6 +47,8 @@ class Provider(Controls):
         scopes: All the scopes there are, others are `invalid_scope`; `None` accepts any.
         port: The port to use; 0 takes a free one.
         tls: Answer by https, with a certificate that clients accept if they trust `ca_bundle`.
+        public_url: What it calls itself in its metadata and tokens: the `url` of a `FaultProxy` before it, so that
+            clients go through that. `None` is where it listens. May be assigned while it runs.
 
     Example:
         >>> from oidc_actor.testing import Provider
@@ -70,6 +73,7 @@ class Provider(Controls):
         scopes: Sequence[str] | None = None,
         port: int = 0,
         tls: bool = False,
+        public_url: str | None = None,
     ) -> None:
         if token_lifetime_s <= 0:
             raise ValueError(f"token_lifetime_s must be more than 0 seconds, got {token_lifetime_s!r}")
@@ -80,6 +84,7 @@ class Provider(Controls):
         self._scopes = tuple(scopes) if scopes is not None else None
         self._port = port
         self._tls = tls
+        self.public_url = public_url
         self._certificates: Certificates | None = None
         self._listener: Listener | None = None
         self._leaving = threading.Event()  # set while it is down: ends the delays of requests under way
@@ -102,7 +107,7 @@ class Provider(Controls):
             context = self._certificates.context if self._certificates is not None else None
             self._listener = Listener(self._clock, self._port, context)
             self._endpoints = Endpoints(
-                self.issuer_url,
+                lambda: self.issuer_url,
                 self._store,
                 self._policy,
                 self._script,
@@ -147,6 +152,11 @@ class Provider(Controls):
     @property
     def issuer_url(self) -> str:
         """The issuer identifier; append nothing to it, it has no trailing slash."""
+        return self.public_url or self.listen_url
+
+    @property
+    def listen_url(self) -> str:
+        """Where it listens, whatever it calls itself: the target of a `FaultProxy`."""
         return f"{'https' if self._tls else 'http'}://{HOST}:{self._running().port}"
 
     @property
@@ -157,7 +167,18 @@ class Provider(Controls):
     @property
     def token_endpoint(self) -> str:
         """URL of the token endpoint, as the metadata give it."""
-        return f"{self.issuer_url}/token"
+        return f"{self.issuer_url}{self.token_path}"
+
+    @property
+    def token_path(self) -> str:
+        """Path of the token endpoint; assign to move it, and the old path is 404 from then on."""
+        self._running()
+        return self._endpoints.token_path
+
+    @token_path.setter
+    def token_path(self, value: str) -> None:
+        self._running()
+        self._endpoints.token_path = value
 
     @property
     def resource_url(self) -> str:
@@ -204,5 +225,5 @@ class Provider(Controls):
     def _clock(self) -> float:
         return time.time() + self._policy.clock_skew_s
 
-    def _pause(self) -> bool:
-        return not self._leaving.wait(self.delay_s)
+    def _pause(self, more_s: float) -> bool:
+        return not self._leaving.wait(self.delay_s + more_s)

@@ -1,38 +1,60 @@
-"""What the provider is told to do wrong, and the count of what was asked of it."""
+"""What the provider is told to do, request by request, and the count of what was asked of it."""
 
 from __future__ import annotations
 
 import json
 import threading
 from collections import Counter, deque
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Any, Literal
 
 Endpoint = Literal["token", "discovery", "jwks", "resource"]
 
 
 @dataclass(frozen=True, slots=True)
-class Fault:
-    """One scripted answer instead of the true one.
+class Canned:
+    """An answer that is sent instead of the true one.
 
     Attributes:
         status: HTTP status.
         body: What is sent.
         headers: Sent besides the content type, `Retry-After` for one.
-        lost: The request is carried out, but its answer is cut off; `status`, `body` and `headers` do not apply.
     """
 
-    status: int = 503
-    body: bytes = b""
-    headers: Mapping[str, str] = field(default_factory=dict)
+    status: int
+    body: bytes
+    headers: Mapping[str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class Turn:
+    """How one request is treated unlike the others.
+
+    Attributes:
+        delay_s: Seconds its answer takes, besides those that every answer takes.
+        canned: What is sent instead of the true answer; `None` for the true one.
+        lost: The request is carried out, but its answer is cut off.
+        policy: Fields of the provider's policy that are different for this request.
+        changes: Members of the JSON answer that are different.
+        omit: Members of the JSON answer that are left out.
+    """
+
+    delay_s: float = 0.0
+    canned: Canned | None = None
     lost: bool = False
+    policy: Mapping[str, Any] = field(default_factory=dict)
+    changes: Mapping[str, Any] = field(default_factory=dict)
+    omit: Collection[str] = ()
 
 
-def oauth_fault(
+PLAIN = Turn()
+
+
+def error_answer(
     status: int, error: str | None, description: str | None, headers: Mapping[str, str] | None, body: bytes | str | None
-) -> Fault:
-    """The fault whose body is `body`, else an OAuth error object (RFC 6749 section 5.2), else a proxy's HTML page."""
+) -> Canned:
+    """The answer whose body is `body`, else an OAuth error object (RFC 6749 section 5.2), else a proxy's HTML page."""
     sent = {"Content-Type": "text/html"}
     if body is None and error is not None:
         shown = {"error": error} | ({"error_description": description} if description else {})
@@ -40,44 +62,44 @@ def oauth_fault(
     elif body is None:
         body = f"<html><body><h1>{status}</h1></body></html>"
     raw = body if isinstance(body, bytes) else body.encode()
-    return Fault(status, raw, sent | dict(headers or {}))
+    return Canned(status, raw, sent | dict(headers or {}))
 
 
 class Script:
-    """Faults to come and requests that came, by endpoint. Any thread may use it."""
+    """Turns to come and requests that came, by endpoint. Any thread may use it."""
 
     def __init__(self) -> None:
         # Guards the queues and the counters; also the condition that `wait_for` sleeps on.
         self._changed = threading.Condition()
-        self._queued: dict[Endpoint, deque[Fault]] = {}
-        self._standing: dict[Endpoint, Fault] = {}
+        self._queued: dict[Endpoint, deque[Turn]] = {}
+        self._standing: dict[Endpoint, Turn] = {}
         self._arrived: Counter[Endpoint] = Counter()
         self._grants: Counter[str] = Counter()
         self._issued = 0
 
-    def queue(self, endpoint: Endpoint, fault: Fault, n: int | None) -> None:
-        """Answer the next `n` requests with this fault; with `None`, every one until `clear`."""
+    def queue(self, endpoint: Endpoint, turn: Turn, n: int | None) -> None:
+        """Treat the next `n` requests like this; with `None`, every one until `clear`."""
         with self._changed:
             if n is None:
-                self._standing[endpoint] = fault
+                self._standing[endpoint] = turn
             else:
-                self._queued.setdefault(endpoint, deque()).extend([fault] * n)
+                self._queued.setdefault(endpoint, deque()).extend([turn] * n)
 
     def clear(self) -> None:
-        """Forget all faults."""
+        """Treat every request like the others."""
         with self._changed:
             self._queued.clear()
             self._standing.clear()
 
-    def arrive(self, endpoint: Endpoint, grant: str | None = None) -> Fault | None:
-        """Count a request and say what is to go wrong with it."""
+    def arrive(self, endpoint: Endpoint, grant: str | None = None) -> Turn:
+        """Count a request and say how it is treated."""
         with self._changed:
             self._arrived[endpoint] += 1
             if grant is not None:
                 self._grants[grant] += 1
             self._changed.notify_all()
             queued = self._queued.get(endpoint)
-            return queued.popleft() if queued else self._standing.get(endpoint)
+            return queued.popleft() if queued else self._standing.get(endpoint, PLAIN)
 
     def note_issued(self) -> None:
         """Count a token that was made."""

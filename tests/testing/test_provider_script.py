@@ -112,6 +112,68 @@ def test_a_fault_hits_its_endpoint_only(provider: Provider, ask: Ask) -> None:
     assert requests.get(f"{provider.issuer_url}/.well-known/openid-configuration", timeout=10).status_code == 500
 
 
+def test_one_answer_can_be_slow(provider: Provider, ask: Ask) -> None:
+    provider.answer_next(delay_s=0.2)
+    assert [ask().elapsed.total_seconds() >= 0.2 for _ in range(2)] == [True, False]
+    provider.fail_next(delay_s=0.2)
+    slow = ask()
+    assert (slow.status_code, slow.elapsed.total_seconds() >= 0.2) == (503, True)
+
+
+def test_one_token_can_have_a_life_of_its_own(provider: Provider, ask: Ask) -> None:
+    provider.answer_next(2, token_lifetime_s=0.5)
+    answers = [ask().json() for _ in range(3)]
+    assert [answer["expires_in"] for answer in answers] == [0.5, 0.5, 10]
+    claims = requests.get(
+        provider.resource_url, headers={"Authorization": f"Bearer {answers[1]['access_token']}"}, timeout=10
+    ).json()
+    assert claims["exp"] - claims["iat"] == pytest.approx(0.5)
+
+
+def test_members_of_one_answer_can_be_wrong_or_missing(provider: Provider, ask: Ask) -> None:
+    provider.answer_next(changes={"expires_in": "soon", "extra": [1]})
+    provider.answer_next(omit=["expires_in"])
+    wrong, missing, right = (ask().json() for _ in range(3))
+    assert (wrong["expires_in"], wrong["extra"]) == ("soon", [1])
+    assert set(missing) == set(right) - {"expires_in"}
+    assert provider.tokens_issued == 3
+
+
+def test_one_refresh_can_do_without_rotation_or_forgive_reuse(provider: Provider, ask: Ask) -> None:
+    def redeem(token: str) -> requests.Response:
+        return ask("refresh_token", refresh_token=token)
+
+    first = ask("password", username=provider.username, password=provider.password).json()["refresh_token"]
+    provider.answer_next(rotation=False)
+    assert "refresh_token" not in redeem(first).json()
+    second = redeem(first).json()["refresh_token"]
+    provider.answer_next(reuse_detection=False)
+    assert redeem(first).json()["error"] == "invalid_grant"
+    third = redeem(second)
+    assert third.status_code == 200
+    assert redeem(second).status_code == 400
+    assert redeem(third.json()["refresh_token"]).json()["error"] == "invalid_grant"
+
+
+def test_the_token_endpoint_can_move(provider: Provider, ask: Ask) -> None:
+    old = provider.token_endpoint
+    provider.token_path = "/v2/token"
+    document = requests.get(f"{provider.issuer_url}/.well-known/openid-configuration", timeout=10).json()
+    assert document["token_endpoint"] == provider.token_endpoint == f"{provider.issuer_url}/v2/token"
+    assert requests.post(old, timeout=10).status_code == 404
+    assert ask().status_code == 200
+    assert provider.token_requests == 1
+
+
+def test_behind_a_proxy_it_calls_itself_by_the_proxys_address(provider: Provider, ask: Ask) -> None:
+    provider.public_url = "http://127.0.0.1:1"
+    document = requests.get(f"{provider.listen_url}/.well-known/openid-configuration", timeout=10).json()
+    assert document["issuer"] == provider.issuer_url == "http://127.0.0.1:1"
+    assert document["token_endpoint"] == "http://127.0.0.1:1/token"
+    provider.public_url = None
+    assert provider.issuer_url == provider.listen_url
+
+
 def test_a_lost_answer_was_carried_out(provider: Provider, ask: Ask) -> None:
     token = ask("password", username=provider.username, password=provider.password).json()["refresh_token"]
     provider.lose_next()
@@ -208,7 +270,7 @@ def test_a_lifetime_must_be_positive(lifetime_s: float) -> None:
 
 @pytest.mark.parametrize("missing", ["authlib", "flask", "joserfc"])
 def test_a_missing_extra_is_one_line(missing: str) -> None:
-    script = f"import sys; sys.modules[{missing!r}] = None; import oidc_actor.testing"
+    script = f"import sys; sys.modules[{missing!r}] = None; from oidc_actor.testing import Provider"
     run = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=60, check=False)
     assert run.returncode == 1
     last = run.stderr.strip().splitlines()[-1]

@@ -1,0 +1,127 @@
+"""The pytest plugin: its fixtures fit together, and a project that does not use them pays nothing for it."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pykka
+import pytest
+import requests
+
+from oidc_actor import TokenManager
+from oidc_actor.testing import FaultProxy, ManualClock, Provider
+from supervision import stop
+
+PLUGIN = "oidc_actor.testing.plugin"
+HEAVY = ("authlib", "flask", "joserfc", "cryptography", "requests", "structlog", "pykka")
+
+Manager = pykka.ActorRef[TokenManager]
+
+
+def test_the_manager_is_for_the_provider(token_manager: Manager, oidc_provider: Provider) -> None:
+    token = TokenManager.get_access_token(token_manager)
+    answer = requests.get(oidc_provider.resource_url, headers={"Authorization": f"Bearer {token}"}, timeout=10)
+    assert answer.status_code == 200
+    assert oidc_provider.token_requests == 1
+
+
+def test_it_goes_through_the_proxy_where_one_is_asked_for(
+    token_manager: Manager, oidc_provider: Provider, fault_proxy: FaultProxy
+) -> None:
+    TokenManager.get_access_token(token_manager)
+    assert oidc_provider.issuer_url == fault_proxy.url
+    assert fault_proxy.exchanges == 2
+
+
+def test_and_otherwise_it_does_not(token_manager: Manager, oidc_provider: Provider) -> None:
+    assert oidc_provider.issuer_url == oidc_provider.listen_url
+    assert TokenManager.get_access_token(token_manager)
+
+
+@pytest.mark.oidc_provider(token_lifetime_s=3600)
+@pytest.mark.token_manager(refresh_buffer_seconds=100)
+def test_it_goes_by_the_clock_where_one_is_asked_for(token_manager: Manager, manual_clock: ManualClock) -> None:
+    first = TokenManager.get_access_token(token_manager)
+    manual_clock.advance(3000)
+    assert TokenManager.get_access_token(token_manager) == first
+    manual_clock.advance(601)
+    assert TokenManager.get_access_token(token_manager) != first
+
+
+@pytest.mark.oidc_provider(client_id="mine", token_lifetime_s=7)
+@pytest.mark.token_manager(name="tests.marked")
+def test_marks_hold_arguments(token_manager: Manager, oidc_provider: Provider) -> None:
+    assert oidc_provider.client_id == "mine"
+    assert TokenManager.get_token("tests.marked").expires_in == 7
+
+
+@pytest.mark.oidc_provider(token_lifetime_s=8)
+class TestMarks:
+    @pytest.mark.oidc_provider(client_id="inner")
+    def test_the_closest_counts_most(self, oidc_provider: Provider) -> None:
+        assert (oidc_provider.client_id, oidc_provider.token_lifetime_s) == ("inner", 8)
+
+
+def test_a_test_may_end_the_manager_itself(token_manager: Manager) -> None:
+    stop(token_manager)
+
+
+def test_a_users_suite(tmp_path: Path) -> None:
+    """As a user has it: a folder of its own, the plugin found by its entry point or named, strict marks."""
+    (tmp_path / "test_theirs.py").write_text(
+        "import pytest\n"
+        "from oidc_actor import NoTokenError, TokenManager\n"
+        "@pytest.mark.token_manager(min_interval_seconds=0.1)\n"
+        "def test_outage(token_manager, fault_proxy):\n"
+        "    first = TokenManager.get_access_token(token_manager)\n"
+        "    fault_proxy.down()\n"
+        "    with pytest.raises(NoTokenError):\n"
+        "        TokenManager.force_refresh(token_manager, wait=True)\n"
+        "    assert TokenManager.get_access_token(token_manager) == first\n"
+    )
+    run = pytest_run(tmp_path, "-q", "--strict-markers", "-W", "error")
+    assert run.returncode == 0, run.stdout + run.stderr
+    assert "1 passed" in run.stdout
+
+
+def test_a_suite_that_does_not_use_it_imports_nothing_for_it(tmp_path: Path) -> None:
+    (tmp_path / "test_theirs.py").write_text(
+        f"import sys\ndef test_nothing():\n    assert not [name for name in {HEAVY} if name in sys.modules]\n"
+    )
+    run = pytest_run(tmp_path, "-q")
+    assert run.returncode == 0, run.stdout + run.stderr
+
+
+@pytest.mark.parametrize("missing", ["authlib", "flask", "joserfc"])
+def test_without_the_extra_a_suite_that_does_not_use_it_is_whole(tmp_path: Path, missing: str) -> None:
+    (tmp_path / "conftest.py").write_text(f"import sys\nsys.modules[{missing!r}] = None\n")
+    (tmp_path / "test_theirs.py").write_text(
+        "def test_nothing():\n    pass\ndef test_proxy_and_clock_need_no_extra(manual_clock):\n    assert manual_clock() > 0\n"
+    )
+    run = pytest_run(tmp_path, "-q")
+    assert run.returncode == 0, run.stdout + run.stderr
+
+
+def test_without_the_extra_the_fixture_says_what_to_install(tmp_path: Path) -> None:
+    (tmp_path / "conftest.py").write_text("import sys\nsys.modules['flask'] = None\n")
+    (tmp_path / "test_theirs.py").write_text("def test_theirs(oidc_provider):\n    pass\n")
+    run = pytest_run(tmp_path, "-q")
+    assert run.returncode == 1
+    assert 'needs flask, which is not installed: pip install "oidc-actor[testing]"' in run.stdout
+
+
+def test_the_fixtures_are_listed_with_what_they_are(tmp_path: Path) -> None:
+    listed = pytest_run(tmp_path, "--fixtures").stdout
+    for name in ("oidc_provider", "fault_proxy", "manual_clock", "token_manager"):
+        assert f"\n{name} -- " in listed
+    marks = pytest_run(tmp_path, "--markers").stdout
+    assert "@pytest.mark.oidc_provider(" in marks
+    assert "@pytest.mark.token_manager(" in marks
+
+
+def pytest_run(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    """Run pytest in a project of its own; the entry point gives it the plugin."""
+    command = [sys.executable, "-P", "-m", "pytest", "-p", "no:cacheprovider", *arguments]
+    return subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=120, check=False)
