@@ -1,15 +1,21 @@
 """A valid OIDC access token, always ready: a supervised token manager."""
 
-from oidc_actor.backoff import RetryPolicy
-from oidc_actor.credentials import ClientCredentials, Password, RefreshToken
-from oidc_actor.errors import ConfigError, DiscoveryError, NoTokenError, OIDCActorError, TokenRequestError
-from oidc_actor.health import Health
-from oidc_actor.manager import TokenManager
-from oidc_actor.messages import ForceRefresh, GetToken
-from oidc_actor.provider import OIDCConfig
-from oidc_actor.secrets import SecretFile
-from oidc_actor.source import TokenSource
-from oidc_actor.tokens import TokenResponse
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from oidc_actor.backoff import RetryPolicy
+    from oidc_actor.credentials import ClientCredentials, Password, RefreshToken
+    from oidc_actor.errors import ConfigError, DiscoveryError, NoTokenError, OIDCActorError, TokenRequestError
+    from oidc_actor.health import Health
+    from oidc_actor.manager import TokenManager
+    from oidc_actor.messages import ForceRefresh, GetToken
+    from oidc_actor.provider import OIDCConfig
+    from oidc_actor.secrets import SecretFile
+    from oidc_actor.source import TokenSource
+    from oidc_actor.tokens import TokenResponse
 
 __all__ = [
     "ClientCredentials",
@@ -30,3 +36,31 @@ __all__ = [
     "TokenResponse",
     "TokenSource",
 ]
+
+_HOMES = {
+    "backoff": ["RetryPolicy"],
+    "credentials": ["ClientCredentials", "Password", "RefreshToken"],
+    "errors": ["ConfigError", "DiscoveryError", "NoTokenError", "OIDCActorError", "TokenRequestError"],
+    "health": ["Health"],
+    "manager": ["TokenManager"],
+    "messages": ["ForceRefresh", "GetToken"],
+    "provider": ["OIDCConfig"],
+    "secrets": ["SecretFile"],
+    "source": ["TokenSource"],
+    "tokens": ["TokenResponse"],
+}
+_HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
+
+
+def __getattr__(name: str) -> Any:
+    # Each name is imported at its first use: every pytest run of every project that has us installed imports this package,
+    # for the plugin in `oidc_actor.testing`, and most of them use nothing of it.
+    if name not in _HOME_OF:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = getattr(importlib.import_module(f"{__name__}.{_HOME_OF[name]}"), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

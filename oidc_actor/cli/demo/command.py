@@ -23,7 +23,7 @@ def demo(
     threads that read the token all the time. Exit status 1 if a promise broke.
     """
     try:
-        import oidc_actor.testing  # noqa: F401 - asked for here so that its absence has one clear answer
+        from oidc_actor.testing import Provider  # noqa: F401 - asked for here so that its absence has one clear answer
     except ModuleNotFoundError as missing:
         sys.stderr.write(
             f'oidc-actor demo: it needs {missing.name}, which is not installed: pip install "oidc-actor[demo]"\n'
