@@ -62,11 +62,12 @@ class _Clockwork:
 
     def add(self, due: float, alarm: Alarm) -> None:
         with self.lock:
-            heapq.heappush(self._heap, (due, next(self._numbers), alarm))
             if self._thread is None:
-                self._thread = threading.Thread(target=self._run, name="supervision-timers", daemon=True)
-                self._thread.start()
-            elif due < self._sleeps_until:
+                thread = threading.Thread(target=self._run, name="supervision-timers", daemon=True)
+                thread.start()  # which may fail; then nothing has been added, and the next one tries again
+                self._thread = thread
+            heapq.heappush(self._heap, (due, next(self._numbers), alarm))
+            if due < self._sleeps_until:
                 self._bell.notify()
 
     def note_cancelled(self) -> None:
@@ -117,7 +118,11 @@ if hasattr(os, "register_at_fork"):
 
 
 def call_later(delay_s: float, callback: Callable[[], None]) -> Alarm:
-    """Run ``callback`` on the timer thread in ``delay_s`` seconds; it must be quick and must not raise."""
+    """Run ``callback`` on the timer thread in ``delay_s`` seconds; it must be quick and must not raise.
+
+    Raises:
+        RuntimeError: there is no thread to be had for it.
+    """
     alarm = Alarm(callback)
     _clockwork.add(now() + delay_s, alarm)
     return alarm

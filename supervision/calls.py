@@ -8,9 +8,10 @@ from typing import Any
 from pykka._envelope import Envelope
 
 from supervision import dispatch
+from supervision.child_spec import check_seconds
 from supervision.errors import CallTimeout, NoProcess, SupervisionError
 from supervision.exits import NORMAL, Reason
-from supervision.lifecycle import Life, NoAnswer, Reply, current, is_callers_life, would_deadlock
+from supervision.lifecycle import Life, NoAnswer, Reply, current
 from supervision.messages import ExitSignal
 from supervision.monitors import demonitor, monitor
 from supervision.registry import ServerName, find
@@ -32,13 +33,17 @@ def call(server: ServerName, message: Any, timeout: float | None = 5.0) -> Any:
         ServerDied: it ended before it answered; ``.reason`` says why.
         SupervisionError: the call could only deadlock: it is to the caller itself, or to the supervisor that waits for it.
         Exception: what the handler raised, unchanged.
+        TypeError: the timeout is no number; the server hears nothing.
+        ValueError: the timeout is negative or not finite.
     """
+    if timeout is not None:
+        check_seconds("timeout", timeout)
     life = _alive(server)
-    if is_callers_life(life):
-        raise SupervisionError(f"{life.ref} calls itself: the answer could never come; do the work in place, or cast")
-    if would_deadlock(life):
+    if life.is_awaited_by_caller():
         raise SupervisionError(
-            f"{life.ref} waits for this actor to start or end: a call to it could never be answered; use on_continue"
+            f"{life.ref} calls itself: the answer could never come; do the work in place, or cast"
+            if current() is life
+            else f"{life.ref} waits for this actor to start or end: a call to it could never be answered; use on_continue"
         )
     reply = Reply()
     if not life.mailbox.offer(Envelope(message, reply)):  # type: ignore[arg-type]
@@ -73,20 +78,26 @@ def stop(server: ServerName, *, timeout: float | None = 5.0) -> None:
 
 def stop_with(server: ServerName, reason: Reason, timeout: float | None) -> None:
     """``stop`` with a reason."""
+    if timeout is not None:
+        check_seconds("timeout", timeout)
     life = _alive(server)
-    if is_callers_life(life):
-        raise SupervisionError(f"{life.ref} waits for its own end: raise Exit() instead")
-    if would_deadlock(life):
-        raise SupervisionError(f"{life.ref} waits for this actor to start or end: it cannot end before")
+    if life.is_awaited_by_caller():
+        raise SupervisionError(
+            f"{life.ref} waits for its own end: raise Exit() instead"
+            if current() is life
+            else f"{life.ref} waits for this actor to start or end: it cannot end before"
+        )
     down = threading.Event()
     watch = monitor(life.ref, lambda _: down.set())
     if not life.mailbox.offer(Envelope(ExitSignal(reason, current()))):
         demonitor(watch)
         raise NoProcess(server)
-    with dispatch.blocking():
-        ended = down.wait(timeout)
-    if not ended:
+    try:
+        with dispatch.blocking():
+            ended = down.wait(timeout)
+    finally:
         demonitor(watch)
+    if not ended:
         raise CallTimeout(life.ref, timeout or 0.0)
 
 

@@ -8,11 +8,10 @@ watchdog, which adds a worker whenever a waiting actor saw no progress at all fo
 
 from __future__ import annotations
 
-import contextlib
 import os
 import queue
 import threading
-from collections.abc import Iterator
+from contextlib import AbstractContextManager
 from typing import Protocol
 
 from supervision import alarm
@@ -20,7 +19,7 @@ from supervision import alarm
 __all__ = ["Runnable", "blocking", "found_worker", "lost_worker", "submit", "worker_count"]
 
 WORKERS = 4
-MOST_WORKERS = 512
+MOST_RUNNING = 512
 IDLE_S = 5.0
 STALL_S = 0.05
 
@@ -29,7 +28,14 @@ class Runnable(Protocol):
     """What stands in the run queue: an actor with mail."""
 
     def turn(self) -> bool:
-        """Handle a batch of messages; returns whether there is more to do."""
+        """Handle a batch of messages; returns whether there is more to do. Never raises."""
+
+
+class _OfThread(threading.local):
+    """What a worker's thread knows of itself."""
+
+    pool: _Pool | None = None
+    waits = 0  # how many waits it is in, one inside the other
 
 
 class _Pool:
@@ -45,55 +51,63 @@ class _Pool:
         self.taken = 0
         self.watched = False
 
-    def submit(self, actor: Runnable) -> None:
+    def submit(self, actor: Runnable) -> bool:
         self.queue.put(actor)
         if not self.idle:
             self.add_worker()
+        return self.workers > 0
 
     def add_worker(self, *, stalled: bool = False) -> None:
         """Start a worker if too few are free to run, or, where all are stuck, on the watchdog's word."""
         with self.lock:
-            wanted = stalled or self.workers - self.blocked < WORKERS
-            if not wanted or self.workers >= MOST_WORKERS:
-                watch = not self.watched
-                self.watched = True
-            else:
-                watch = False
+            running = self.workers - self.blocked
+            wanted = running < WORKERS or (stalled and running < MOST_RUNNING)
+            if wanted:
                 self.workers += 1
-        if watch:
+        if not wanted or not self._start_worker():
             self._watch()
-        elif wanted:
-            self._start_worker()
 
-    def _start_worker(self) -> None:
+    def _start_worker(self) -> bool:
         try:
             threading.Thread(target=self._work, name="supervision-worker", daemon=True).start()
-        except RuntimeError:  # out of threads, or the interpreter is going down: those that run must do
+        except RuntimeError:  # out of threads, or the interpreter is going down: those that run must do for now
             with self.lock:
                 self.workers -= 1
+            return False
+        return True
 
     def _watch(self) -> None:
+        """Look again in a moment whether the queue has moved."""
+        with self.lock:
+            if self.watched:
+                return
+            self.watched = True
         seen = self.taken
 
         def look() -> None:
             with self.lock:
                 self.watched = False
-            if self.queue.empty():
-                return
-            self.add_worker(stalled=self.taken == seen)
+            if not self.queue.empty():
+                self.add_worker(stalled=self.taken == seen)
 
-        alarm.call_later(STALL_S, look)
+        try:
+            alarm.call_later(STALL_S, look)
+        except RuntimeError:  # not even the timers have a thread: the next one to submit will see to it
+            with self.lock:
+                self.watched = False
 
     def _work(self) -> None:
-        _worker.pool = self
-        while True:
-            actor = self._next()
-            if actor is None:
-                return
-            if not self.idle and not self.queue.empty():
-                self.add_worker()
-            if actor.turn():
-                self.queue.put(actor)
+        _this.pool = self
+        try:
+            while (actor := self._next()) is not None:
+                if not self.idle and not self.queue.empty():
+                    self.add_worker()
+                if actor.turn():
+                    self.queue.put(actor)
+        except BaseException:  # an exception that somebody has injected into this thread
+            with self.lock:
+                self.workers -= 1
+            raise
 
     def _next(self) -> Runnable | None:
         """The next actor with mail, or ``None`` when this worker is one too many and nothing came for a while."""
@@ -102,28 +116,30 @@ class _Pool:
         except queue.Empty:
             with self.lock:
                 self.idle += 1
-            try:
-                actor = self._wait()
-            except queue.Empty:
-                with self.lock:
-                    self.idle -= 1
-                    self.workers -= 1
+            waited_for = self._wait()
+            if waited_for is None:
                 # A submit that saw this worker as idle relies on it: look once more.
                 if not self.queue.empty():
                     self.add_worker()
                 return None
-            with self.lock:
-                self.idle -= 1
+            actor = waited_for
         self.taken += 1
         return actor
 
-    def _wait(self) -> Runnable:
+    def _wait(self) -> Runnable | None:
         while True:
             try:
-                return self.queue.get(timeout=IDLE_S)
+                actor = self.queue.get(timeout=IDLE_S)
             except queue.Empty:
-                if self.workers - self.blocked > WORKERS:
-                    raise
+                with self.lock:
+                    if self.workers - self.blocked > WORKERS:
+                        self.idle -= 1
+                        self.workers -= 1
+                        return None
+            else:
+                with self.lock:
+                    self.idle -= 1
+                return actor
 
     def block(self) -> None:
         with self.lock:
@@ -136,37 +152,50 @@ class _Pool:
             self.blocked -= 1
 
 
+class _Blocking(AbstractContextManager[None]):
+    """Counts the calling thread, if it is a worker, as one that waits."""
+
+    def __enter__(self) -> None:
+        pool = _this.pool
+        if pool is not None:
+            _this.waits += 1
+            if _this.waits == 1:
+                pool.block()
+
+    def __exit__(self, *_raised: object) -> None:
+        pool = _this.pool
+        if pool is not None:
+            _this.waits -= 1
+            if _this.waits == 0:
+                pool.unblock()
+
+
 _pool = _Pool()
-_worker = threading.local()  # .pool on a worker's thread
+_this = _OfThread()
+_blocking = _Blocking()
 
 
 def _start_over() -> None:
-    global _pool, _worker  # noqa: PLW0603 - a forked child has no workers, and the forking thread is none of them there
+    global _pool, _this  # noqa: PLW0603 - a forked child has no workers, and the forking thread is none of them there
     _pool = _Pool()
-    _worker = threading.local()
+    _this = _OfThread()
 
 
 if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_start_over)
 
 
-def submit(actor: Runnable) -> None:
-    """Put an actor that has mail into the run queue; it must not be in there already."""
-    _pool.submit(actor)
+def submit(actor: Runnable) -> bool:
+    """Put an actor that has mail into the run queue; it must not be in there already.
+
+    Returns whether there is any worker; where there is none, none could be started, and the actor waits until one can.
+    """
+    return _pool.submit(actor)
 
 
-@contextlib.contextmanager
-def blocking() -> Iterator[None]:
+def blocking() -> AbstractContextManager[None]:
     """Says that the calling thread is about to wait; on a worker, a spare one may stand in meanwhile."""
-    pool: _Pool | None = getattr(_worker, "pool", None)
-    if pool is None:
-        yield
-        return
-    pool.block()
-    try:
-        yield
-    finally:
-        pool.unblock()
+    return _blocking
 
 
 def lost_worker() -> None:

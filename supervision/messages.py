@@ -40,7 +40,7 @@ class ExitSignal:
 
 
 class Withdrawable:
-    """A message whose handling can be withdrawn until the moment it is handled (a timer's)."""
+    """A message whose handling can be withdrawn until the moment it is handled (a timer's, a monitor's)."""
 
     __slots__ = ("message",)
 
@@ -48,5 +48,5 @@ class Withdrawable:
         self.message = message
 
     def claim(self) -> bool:
-        """Whether it may be handled now; true at most once, and never after it was withdrawn."""
+        """Whether it may be handled now; never after it was withdrawn."""
         raise NotImplementedError

@@ -11,8 +11,8 @@ from pykka._envelope import Envelope
 
 from supervision.errors import NoProcess
 from supervision.exits import NOPROC, Reason
-from supervision.lifecycle import Mailbox, life_of
-from supervision.messages import Down
+from supervision.lifecycle import Mailbox
+from supervision.messages import Down, Withdrawable
 from supervision.registry import ServerName, find
 from supervision.reports import report
 
@@ -20,45 +20,43 @@ __all__ = ["Monitor", "Watcher", "demonitor", "monitor"]
 
 Watcher: TypeAlias = "pykka.ActorRef[Any] | Callable[[Down], None]"
 
-_delivering = threading.Lock()  # guards every monitor's `_down` and `_cancelled`; held for a few instructions only
 
-
-class Monitor:
+class Monitor(Withdrawable):
     """One watch over one incarnation; ``ref`` is the actor watched."""
 
-    __slots__ = ("_cancelled", "_down", "_watcher", "ref")
+    __slots__ = ("_cancelled", "_watcher", "ref")
 
     def __init__(self, ref: Any, watcher: Watcher) -> None:
+        super().__init__(None)
         self.ref = ref
         self._watcher = watcher
-        self._down: Down | None = None
         self._cancelled = False
 
     def __repr__(self) -> str:
         return f"<Monitor of {self.ref}>"
 
     def deliver(self, reason: Reason) -> None:
-        """Tell the watcher, once, unless it has lost interest."""
-        with _delivering:
-            if self._cancelled or self._down is not None:
-                return
-            down = self._down = Down(self, self.ref, reason)
-            if isinstance(self._watcher, pykka.ActorRef):
-                # Inside the lock, so that a demonitor either prevents it or finds it in the mailbox.
-                _mailbox_of(self._watcher).offer(Envelope(down))
-                return
+        """Tell the watcher, unless it has lost interest. A life calls this once at most."""
+        if self._cancelled:
+            return
+        self.message = Down(self, self.ref, reason)
+        if isinstance(self._watcher, pykka.ActorRef):
+            _mailbox_of(self._watcher).offer(Envelope(self))  # itself, so that demonitor still reaches it there
+            return
         try:
-            self._watcher(down)
-        except Exception as error:  # noqa: BLE001 - a watcher's error must not keep the others from hearing
+            self._watcher(self.message)
+        except BaseException as error:  # a watcher's error must not keep the others from hearing
+            if isinstance(error, KeyboardInterrupt) and threading.current_thread() is threading.main_thread():
+                raise  # a Ctrl-C while this thread was killing an actor
             report("error", "watcher_failed", actor=str(self.ref), exc_info=error)
 
+    def claim(self) -> bool:
+        """Whether the watcher still wants its ``Down``; asked when it is its turn in the mailbox."""
+        return not self._cancelled
+
     def cancel(self) -> None:
-        """Lose interest, and take back what is in the watcher's mailbox."""
-        with _delivering:
-            self._cancelled = True
-            down = self._down
-        if down is not None and isinstance(self._watcher, pykka.ActorRef):
-            _mailbox_of(self._watcher).discard(down)
+        """Lose interest, also in what lies in the watcher's mailbox already."""
+        self._cancelled = True
 
 
 def _mailbox_of(watcher: pykka.ActorRef[Any]) -> Mailbox:
@@ -73,12 +71,13 @@ def monitor(ref: ServerName, watcher: Watcher) -> Monitor:
         ref: the actor, by ref or by name; one that is gone already gives a ``Down`` with ``NOPROC`` at once.
         watcher: an ``ActorRef``, which gets the ``Down`` as a message, or a callable. A callable runs on the thread that
             ended the actor (its own, or that of whoever killed it); it must be quick, and an exception of it is logged.
+            One that is running already is not stopped by ``demonitor``.
 
     Raises:
         NoProcess: the watcher is an actor that has ended, or the name is unknown.
     """
     if isinstance(watcher, pykka.ActorRef):
-        if life_of(watcher) is None:
+        if find(watcher) is None:
             raise NoProcess(watcher)
     elif not callable(watcher):
         raise TypeError(f"watcher: expected an ActorRef or a callable that takes a Down, got {watcher!r}")

@@ -7,7 +7,7 @@ from typing import Any, TypeAlias
 import pykka
 
 from supervision.errors import NoProcess
-from supervision.lifecycle import Life, life_of, names
+from supervision.lifecycle import Life, current, life_of, names
 
 __all__ = ["ServerName", "find", "register", "unregister", "whereis"]
 
@@ -31,8 +31,13 @@ def register(name: str, ref: pykka.ActorRef[Any]) -> None:
 
 
 def unregister(name: str) -> None:
-    """Free a name; silent where there is nothing."""
-    names.forget(name)
+    """Free a name; silent where there is nothing.
+
+    Without effect in the abandoned handler of a killed actor: the name may be its successor's by now.
+    """
+    caller = current()
+    if caller is None or not caller.is_ended:
+        names.forget(name)
 
 
 def whereis(name: str) -> pykka.ActorRef[Any] | None:

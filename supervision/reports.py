@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import logging
 import sys
+import traceback
 from typing import Any
 
 __all__ = ["report"]
@@ -18,7 +19,9 @@ _logger.addHandler(logging.NullHandler())
 
 
 def report(level: str, event: str, *, exc_info: Any = None, logger: logging.Logger = _logger, **fields: Any) -> None:
-    """Log one event.
+    """Log one event; what the application's own logging raises goes to ``sys.stderr``, as with logging's own handlers.
+
+    A report is made in the midst of an actor's end; an exception there would keep the rest of it from happening.
 
     Args:
         level: ``"debug"``, ``"info"``, ``"warning"`` or ``"error"``.
@@ -27,7 +30,14 @@ def report(level: str, event: str, *, exc_info: Any = None, logger: logging.Logg
         logger: the standard library's logger that the event goes through.
         fields: the event's fields.
     """
-    number = logging.getLevelNamesMapping()[level.upper()]
+    try:
+        _emit(logging.getLevelNamesMapping()[level.upper()], event, exc_info, logger, fields)
+    except Exception:  # noqa: BLE001 - see above
+        if logging.raiseExceptions and sys.stderr is not None:
+            traceback.print_exc()
+
+
+def _emit(number: int, event: str, exc_info: Any, logger: logging.Logger, fields: dict[str, Any]) -> None:
     if isinstance(exc_info, BaseException):
         exc_info = (type(exc_info), exc_info, exc_info.__traceback__)
     structlog = _configured_structlog()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 import threading
 from typing import Any
 
@@ -16,6 +17,15 @@ from supervision.registry import ServerName, find
 __all__ = ["Timer", "send_after"]
 
 _settling = threading.Lock()  # guards every timer's `_pending`; held for a few instructions only
+
+
+def _start_over() -> None:
+    global _settling  # noqa: PLW0603 - a forked child may inherit it locked
+    _settling = threading.Lock()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_start_over)
 
 
 class Timer(Withdrawable):

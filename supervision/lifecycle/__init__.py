@@ -1,12 +1,15 @@
 """How an actor starts, handles, ends and is watched: the one place that knows Pykka's surprises."""
 
-from supervision.lifecycle.adoption import StopFlag, await_up, construct, life_of
-from supervision.lifecycle.life import Life, Phase, abandoned_count, current
+from supervision.lifecycle.abandoned import abandoned_count
+from supervision.lifecycle.adoption import await_up, construct, life_of
+from supervision.lifecycle.exiting import is_exiting
+from supervision.lifecycle.life import Life, Phase, current
 from supervision.lifecycle.loop import ServerStyle
 from supervision.lifecycle.mailbox import Mailbox
 from supervision.lifecycle.replies import NoAnswer, Reply
 from supervision.lifecycle.runtimes import POOL, OwnThread
-from supervision.lifecycle.starting import is_callers_life, launch, would_deadlock
+from supervision.lifecycle.starting import launch
+from supervision.lifecycle.stop_flag import StopFlag
 
 __all__ = [
     "POOL",
@@ -22,8 +25,7 @@ __all__ = [
     "await_up",
     "construct",
     "current",
-    "is_callers_life",
+    "is_exiting",
     "launch",
     "life_of",
-    "would_deadlock",
 ]

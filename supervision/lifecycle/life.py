@@ -20,13 +20,17 @@ import threading
 from enum import IntEnum
 from typing import Any, Protocol
 
-from supervision.exits import KILLED, NOPROC, Reason
+from pykka import ActorDeadError
+
+from supervision.exits import KILLED, NOPROC, Reason, reason_of
 from supervision.lifecycle import loop, names, roster
+from supervision.lifecycle.abandoned import abandoned_count, note_abandoned, note_returned
 from supervision.lifecycle.mailbox import Mailbox
 from supervision.lifecycle.replies import Reply, answer, answer_dead
+from supervision.lifecycle.runtimes import Runtime
 from supervision.reports import report
 
-__all__ = ["Life", "Phase", "Runtime", "Watch", "abandoned_count", "current"]
+__all__ = ["Life", "Phase", "Watch", "current"]
 
 
 class Phase(IntEnum):
@@ -38,28 +42,6 @@ class Phase(IntEnum):
     ENDED = 3
 
 
-class Runtime(Protocol):
-    """What an actor's turns run on."""
-
-    def begin(self, life: Life) -> None:
-        """Have the first turn run; raises ``RuntimeError`` where there is no thread to be had."""
-
-    def schedule(self, life: Life) -> None:
-        """Have a turn run soon; called once for each time the mailbox stops being idle."""
-
-    def retire(self, life: Life) -> None:
-        """The life has ended: let go of what waits for its mail."""
-
-    def join(self, timeout: float) -> None:
-        """Wait until the thread of its own, if it has one, is gone; at most ``timeout`` seconds."""
-
-    def lost(self) -> None:
-        """Its thread is stuck in an abandoned handler."""
-
-    def found(self) -> None:
-        """That thread came back."""
-
-
 class Watch(Protocol):
     """Somebody to tell of the end."""
 
@@ -68,8 +50,6 @@ class Watch(Protocol):
 
 
 _local = threading.local()
-_abandoned = 0
-_abandoned_lock = threading.Lock()  # guards the count of abandoned threads
 
 
 def current() -> Life | None:
@@ -77,26 +57,16 @@ def current() -> Life | None:
     return getattr(_local, "life", None)
 
 
-def abandoned_count() -> int:
-    """How many threads are stuck right now in handlers of killed actors. Python cannot end them."""
-    return _abandoned
-
-
-def _count_abandoned(change: int) -> None:
-    global _abandoned  # noqa: PLW0603 - one figure for the process
-    with _abandoned_lock:
-        _abandoned += change
-
-
 class Life:
     """One incarnation: its actor, its mailbox, who watches it, and how it ends."""
 
     __slots__ = (
+        "__weakref__",
         "abandoned",
         "actor",
         "busy",
-        "envelope",
         "handshake",
+        "in_hand",
         "mailbox",
         "monitors",
         "names",
@@ -118,17 +88,31 @@ class Life:
         self.reason: Reason = NOPROC
         self.names: set[str] | None = None
         self.monitors: list[Watch] | None = None
-        self.handshake: Reply | None = None
+        self.handshake: Reply | None = None  # who started it waits here, until it has started
         self.waited_for_by: Life | None = None  # whose thread waits for this start or end
         self.busy: int | None = None  # ident of the thread that is in a turn of this actor
         self.abandoned = False
-        self.envelope: Any = None  # being handled
+        self.in_hand: Any = None  # the envelope being handled
         mailbox.life = self
 
     @property
     def is_ended(self) -> bool:
         """Whether it is over; an inherited life is, in a forked child."""
         return self.phase is Phase.ENDED or self.mailbox.inherited
+
+    def is_awaited_by_caller(self) -> bool:
+        """Whether the calling thread is in a handler or hook of this actor, or of one whose start or end it waits for."""
+        waiting = current()
+        if waiting is None or waiting is self:
+            return waiting is self
+        seen = {waiting}
+        while True:
+            waiting = waiting.waited_for_by
+            if waiting is None or waiting in seen:  # two may be stopping each other
+                return False
+            if waiting is self:
+                return True
+            seen.add(waiting)
 
     # --- what others attach to it ---------------------------------------------------------------------------------
 
@@ -172,44 +156,61 @@ class Life:
 
     def turn(self) -> bool:
         """Start the actor if it has not been, then handle a batch of messages. Returns whether more are waiting."""
-        self._enter()
+        self.enter()
         try:
-            if self.phase is Phase.STARTING:
-                loop.start(self)
-            for _ in range(loop.BATCH):
-                if self.phase is Phase.ENDED:
-                    return False
-                envelope = self.mailbox.take()
-                if envelope is None:
-                    return False
-                self.envelope = envelope
-                loop.handle(self, envelope)
-                self.envelope = envelope = None
-            return self.phase is not Phase.ENDED
+            return self._run_batch()
+        except BaseException as error:  # noqa: BLE001 - whatever got past the loop ends this actor, and not its thread
+            self._broke_off(error)
+            return False
         finally:
-            self._leave()
+            self.leave()
 
-    def _enter(self) -> None:
+    def _run_batch(self) -> bool:
+        if self.phase is Phase.STARTING:
+            loop.start(self)
+        for _ in range(loop.BATCH):
+            if self.phase is Phase.ENDED:
+                return False
+            envelope = self.mailbox.take()
+            if envelope is None:
+                return False
+            loop.handle(self, envelope)
+            self.in_hand = envelope = None
+        return self.phase is not Phase.ENDED
+
+    def _broke_off(self, error: BaseException) -> None:
+        self.finish(reason_of(error), error)
+        if self.in_hand is not None:
+            self._answer_unhandled(self.in_hand)
+        report("error", "turn_broke_off", actor=str(self.ref), exc_info=error)
+
+    def enter(self) -> None:
+        """The calling thread begins a turn."""
         with self.mailbox.lock:
             self.busy = threading.get_ident()
         _local.life = self
 
-    def _leave(self) -> None:
+    def leave(self) -> None:
+        """The calling thread's turn is over, maybe long after the actor was killed in it."""
         _local.life = None
         with self.mailbox.lock:
-            self.busy = None
+            self.busy = self.in_hand = None
             abandoned, self.abandoned = self.abandoned, False
         if abandoned:
-            _count_abandoned(-1)
+            note_returned()
             self.runtime.found()
 
     def has_started(self) -> bool:
-        """``on_start`` is done; false if it was killed meanwhile."""
+        """``on_start`` is done, and whoever waits for that is told; false if it was killed meanwhile."""
         with self.mailbox.lock:
             if self.phase is not Phase.STARTING:
                 return False
             self.phase = Phase.RUNNING
-            return True
+            handshake, self.handshake = self.handshake, None
+            self.waited_for_by = None
+        if handshake is not None:
+            handshake.set()
+        return True
 
     def end(self, reason: Reason, failure: BaseException | None = None) -> None:
         """End it from within, hooks included; ``failure`` is the exception that ends it."""
@@ -229,23 +230,58 @@ class Life:
         with self.mailbox.lock:
             if self.phase is Phase.ENDED:
                 return False
-            self.phase = Phase.ENDED
-            self.reason = reason
-            owned, self.names = self.names, None
-            monitors, self.monitors = self.monitors, None
-            left = self.mailbox.close()
+            names_owned, left, monitors = self._seal(reason)
+        self._announce(names_owned, left, monitors, start_failure)
+        return True
+
+    def kill(self) -> bool:
+        """End it now with ``KILLED``, without its hooks; false if it had ended. A busy thread is abandoned."""
+        if self.is_ended:
+            return False
+        with self.mailbox.lock:
+            if self.phase is Phase.ENDED:
+                return False
+            names_owned, left, monitors = self._seal(KILLED)
+            if self.in_hand is not None:
+                left.insert(0, self.in_hand)
+            abandoning = self.abandoned = self.busy not in (None, threading.get_ident())
+            if abandoning:
+                note_abandoned()  # before the thread can leave its turn, which takes it back
+        if abandoning:
+            self.runtime.lost()
+        self._announce(names_owned, left, monitors)
+        if abandoning:
+            report("warning", "thread_abandoned", actor=str(self.ref), leaked_threads=abandoned_count())
+        return True
+
+    def _seal(self, reason: Reason) -> tuple[set[str], list[Any], list[Watch]]:
+        """Become ended; what is left to settle: names, unhandled mail, watchers. The lock is held."""
+        self.phase = Phase.ENDED
+        self.reason = reason
+        names_owned, self.names = self.names or set(), None
+        monitors, self.monitors = self.monitors or [], None
+        self.actor = None
+        return names_owned, self.mailbox.close(), monitors
+
+    def _announce(
+        self, names_owned: set[str], left: list[Any], monitors: list[Watch], start_failure: BaseException | None = None
+    ) -> None:
         roster.leave(self.ref)
-        if owned:
-            names.release(owned, self)
-        if self.handshake is not None and start_failure is not None:
-            self.handshake.fail(start_failure)
+        if names_owned:
+            names.release(names_owned, self)
+        if self.handshake is not None:
+            self.handshake.fail(start_failure or ActorDeadError(f"{self.ref} ended while it started: {self.reason}"))
         for envelope in left:
             self._answer_unhandled(envelope)
-        for watch in monitors or ():
-            watch.deliver(reason)
+        interrupt: BaseException | None = None
+        for watch in monitors:
+            try:
+                watch.deliver(self.reason)
+            except BaseException as error:  # noqa: BLE001 - a Ctrl-C, which comes after the others have been told
+                interrupt = error
         self.runtime.retire(self)
-        self.actor = None
-        return True
+        if interrupt is not None:
+            raise interrupt
 
     def _answer_unhandled(self, envelope: Any) -> None:
         if envelope.reply_to is None:
@@ -254,24 +290,3 @@ class Life:
             answer(envelope.reply_to, None)
         else:
             answer_dead(envelope.reply_to, self.ref, self.reason)
-
-    def kill(self) -> bool:
-        """End it now with ``KILLED``, without its hooks; false if it had ended. A busy thread is abandoned."""
-        if self.is_ended:
-            return False
-        with self.mailbox.lock:
-            abandoning = self.busy not in (None, threading.get_ident()) and self.phase is not Phase.ENDED
-            self.abandoned = self.abandoned or abandoning
-            envelope = self.envelope
-        if abandoning:
-            _count_abandoned(+1)
-            self.runtime.lost()
-        if not self.finish(KILLED):
-            return False
-        if self.handshake is not None:
-            self.handshake.fail(RuntimeError("killed while starting"))
-        if envelope is not None and envelope.reply_to is not None:
-            answer_dead(envelope.reply_to, self.ref, KILLED)
-        if abandoning:
-            report("warning", "thread_abandoned", actor=str(self.ref), leaked_threads=abandoned_count())
-        return True

@@ -102,14 +102,12 @@ def start(life: Life) -> None:
         life.finish(NORMAL, ignored)
         return
     except BaseException as error:  # noqa: BLE001 - whatever it is, it is this start that failed
-        if life.finish(reason_of(error), error) and life.handshake is None:
+        nobody_waits = life.handshake is None
+        if life.finish(reason_of(error), error) and nobody_waits:
             report("error", "start_failed", actor=str(life.ref), exc_info=error)
         return
     if not life.has_started():
         return
-    if life.handshake is not None:
-        life.handshake.set()
-        life.handshake = life.waited_for_by = None
     try:
         life.style.run_continue(actor)
     except BaseException as error:  # noqa: BLE001 - a crash of this actor only

@@ -20,16 +20,20 @@ class NoAnswer(Exception):
 
 
 class Reply:
-    """A one-shot answer that one thread waits for. The first outcome stands, later ones are dropped."""
+    """A one-shot answer. The first outcome stands, later ones are dropped.
 
-    __slots__ = ("_done", "_error", "_first", "_value")
+    Attributes:
+        error: the exception that was the answer, once it is there; ``None`` where it was a value.
+    """
+
+    __slots__ = ("_done", "_first", "_value", "error")
 
     def __init__(self) -> None:
         self._first = threading.Lock()  # taken for good by whoever answers first; guards nothing else
         self._done = threading.Lock()  # held until there is an answer
         self._done.acquire()
         self._value: Any = None
-        self._error: BaseException | None = None
+        self.error: BaseException | None = None
 
     def set(self, value: Any = None) -> None:
         """Answer with a value."""
@@ -40,8 +44,22 @@ class Reply:
     def fail(self, error: BaseException) -> None:
         """Answer with an exception, which ``wait`` raises unchanged."""
         if self._first.acquire(blocking=False):
-            self._error = error
+            self.error = error
             self._done.release()
+
+    def arrived(self, timeout: float | None) -> bool:
+        """Wait for the answer, at most ``timeout`` seconds (``None``: for ever); returns whether it is there."""
+        with dispatch.blocking():
+            there = self._done.acquire(timeout=-1 if timeout is None else max(0.0, min(timeout, threading.TIMEOUT_MAX)))
+        if there:
+            self._done.release()  # it stays there, for whoever else waits
+        return there
+
+    def outcome(self) -> Any:
+        """The value that arrived; raises the exception if that was the answer."""
+        if self.error is not None:
+            raise self.error
+        return self._value
 
     def wait(self, timeout: float | None) -> Any:
         """The value.
@@ -53,15 +71,9 @@ class Reply:
             NoAnswer: nothing came in time.
             BaseException: the exception that was the answer.
         """
-        with dispatch.blocking():
-            answered = self._done.acquire(
-                timeout=-1 if timeout is None else max(0.0, min(timeout, threading.TIMEOUT_MAX))
-            )
-        if not answered:
+        if not self.arrived(timeout):
             raise NoAnswer
-        if self._error is not None:
-            raise self._error
-        return self._value
+        return self.outcome()
 
 
 def answer(reply_to: Any, value: Any) -> None:

@@ -13,7 +13,7 @@ from typing import Any
 
 from pykka import ActorRegistry
 
-__all__ = ["enter", "leave"]
+__all__ = ["enter", "knows", "leave"]
 
 
 class _IndexedRefs:
@@ -72,3 +72,10 @@ def enter(ref: Any) -> None:
 def leave(ref: Any) -> None:
     """Take it out; constant time, and silent if it is not there."""
     ActorRegistry.unregister(ref)
+
+
+def knows(ref: Any) -> bool:
+    """Whether it is there: started, not ended, and of this process."""
+    _install()
+    with ActorRegistry._actor_refs_lock:
+        return ref in ActorRegistry._actor_refs

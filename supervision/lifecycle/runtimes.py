@@ -5,25 +5,54 @@ from __future__ import annotations
 import itertools
 import queue
 import threading
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from supervision import dispatch
 
 if TYPE_CHECKING:
     from supervision.lifecycle.life import Life
 
-__all__ = ["POOL", "OwnThread", "Pool"]
+__all__ = ["POOL", "OwnThread", "Pool", "Runtime"]
 
 _numbers = itertools.count(1)
+
+
+class Runtime(Protocol):
+    """What an actor's turns run on.
+
+    Attributes:
+        thread: the thread of its own, ``None`` without one.
+    """
+
+    thread: threading.Thread | None
+
+    def begin(self, life: Life) -> None:
+        """Have the first turn run; raises ``RuntimeError`` where there is no thread to be had."""
+
+    def schedule(self, life: Life) -> None:
+        """Have a turn run soon; called once for each time the mailbox stops being idle."""
+
+    def retire(self, life: Life) -> None:
+        """The life has ended: let go of what waits for its mail."""
+
+    def join(self, timeout: float) -> None:
+        """Wait until the thread of its own, if it has one, is gone; at most ``timeout`` seconds."""
+
+    def lost(self) -> None:
+        """Its thread is stuck in an abandoned handler."""
+
+    def found(self) -> None:
+        """That thread came back."""
 
 
 class Pool:
     """Turns on the shared pool: a worker is occupied only while there is mail."""
 
-    __slots__ = ()
+    thread: threading.Thread | None = None
 
     def begin(self, life: Life) -> None:
-        dispatch.submit(life)
+        if not dispatch.submit(life):
+            raise RuntimeError("can't start new thread: the pool has no worker, and could not make one")
 
     def schedule(self, life: Life) -> None:
         dispatch.submit(life)
@@ -45,25 +74,26 @@ POOL = Pool()
 
 
 class OwnThread:
-    """Turns on one daemon thread, which ends with the actor."""
+    """Turns on one daemon thread, which ends with the actor.
 
-    __slots__ = ("_bell", "_thread")
+    Args:
+        thread: the thread that somebody else has started for it already, ``None`` if ``begin`` is to start one.
+    """
 
-    def __init__(self) -> None:
+    __slots__ = ("_bell", "thread")
+
+    def __init__(self, thread: threading.Thread | None = None) -> None:
         self._bell: queue.SimpleQueue[None] = queue.SimpleQueue()
-        self._thread: threading.Thread | None = None
+        self.thread = thread
 
     def begin(self, life: Life) -> None:
         name = f"{life.ref.actor_class.__name__}-{next(_numbers)}"
-        self._thread = threading.Thread(target=self._run, args=(life,), name=name, daemon=True)
-        self._thread.start()
+        thread = threading.Thread(target=self.run, args=(life,), name=name, daemon=True)
+        thread.start()
+        self.thread = thread
 
-    def takes_over(self, life: Life) -> None:
-        """Run on the calling thread, which somebody else has started, until the actor has ended."""
-        self._thread = threading.current_thread()
-        self._run(life)
-
-    def _run(self, life: Life) -> None:
+    def run(self, life: Life) -> None:
+        """Give the calling thread to the actor until that has ended."""
         while True:
             while life.turn():
                 pass
@@ -78,7 +108,7 @@ class OwnThread:
         self._bell.put(None)
 
     def join(self, timeout: float) -> None:
-        thread = self._thread
+        thread = self.thread
         if thread is not None and thread is not threading.current_thread():
             thread.join(timeout)
 

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from typing import Any
 
-from supervision.errors import NoProcess
+from supervision.errors import StartError
 from supervision.exits import Crash, Ignore
 from supervision.lifecycle import names, roster
 from supervision.lifecycle.life import Life, current
-from supervision.lifecycle.replies import NoAnswer, Reply
+from supervision.lifecycle.replies import Reply
 
-__all__ = ["is_callers_life", "launch", "would_deadlock"]
+__all__ = ["launch"]
+
+SETTLE_S = 5.0
 
 
 def launch(life: Life, *, name: str | None = None, timeout: float | None = None) -> Any:
@@ -24,7 +26,8 @@ def launch(life: Life, *, name: str | None = None, timeout: float | None = None)
     Raises:
         AlreadyStarted: the name is taken.
         TimeoutError: not started in time.
-        BaseException: what ``on_start`` raised.
+        Exception: what ``on_start`` raised.
+        StartError: it raised a ``SystemExit`` or its like, which must not look like one of the starter's own.
     """
     if name is not None:
         names.claim(name, life)
@@ -37,38 +40,17 @@ def launch(life: Life, *, name: str | None = None, timeout: float | None = None)
         life.finish(Crash(no_thread))
         raise
     try:
-        handshake.wait(timeout)
-    except Ignore:
-        return None
-    except NoAnswer:
+        arrived = handshake.arrived(timeout)
+    except BaseException:  # a Ctrl-C while waiting: nobody would ever hold its ref
+        life.kill()
+        raise
+    if not arrived:
         if life.kill():
-            raise TimeoutError(f"on_start took longer than start_timeout={timeout} s") from None
-        return _launched(life, handshake)
-    return life.ref
-
-
-def _launched(life: Life, handshake: Reply) -> Any:
-    """The ref of an actor whose start had its outcome at the last moment."""
-    try:
-        handshake.wait(0)
-    except Ignore:
+            raise TimeoutError(f"on_start took longer than start_timeout={timeout} s")
+        handshake.arrived(SETTLE_S)  # its own end, which is under way on its own thread, came first
+    if isinstance(handshake.error, Ignore):
         return None
-    except NoAnswer:
-        raise NoProcess(life.ref) from None
+    if handshake.error is not None and not isinstance(handshake.error, Exception):
+        raise StartError(name or life.ref.actor_class.__name__, handshake.error)
+    handshake.outcome()
     return life.ref
-
-
-def is_callers_life(life: Life) -> bool:
-    """Whether the calling thread is in a handler or hook of that very actor."""
-    return current() is life
-
-
-def would_deadlock(life: Life) -> bool:
-    """Whether that actor's thread waits for the start or end that the calling thread is in the middle of."""
-    waiting, seen = current(), set()
-    while waiting is not None and waiting not in seen:  # two actors may be stopping each other
-        seen.add(waiting)
-        waiting = waiting.waited_for_by
-        if waiting is life:
-            return True
-    return False

@@ -1,0 +1,205 @@
+"""Taking over an actor that runs in Pykka's own loop, without losing a message.
+
+Its old queue is emptied into our mailbox and made to forward, under its own mutex; then a request in the old queue makes
+the actor's own thread enter our loop, inside Pykka's. Until that request is its turn, Pykka's rules hold for the message or
+the ``on_start`` in hand; what Pykka's loop calls on its way out is shadowed on the instance, so that whatever way it ends,
+the end is told once, and a ``BaseException`` stops this actor, not every actor of the process as Pykka has it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import queue
+import sys
+import threading
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import pykka
+from pykka._envelope import Envelope
+
+from supervision import alarm
+from supervision.exits import NORMAL, Crash, reason_of
+from supervision.lifecycle.life import Life, Phase
+from supervision.lifecycle.loop import PykkaStyle
+from supervision.lifecycle.mailbox import Mailbox
+from supervision.lifecycle.replies import Reply, answer_dead
+from supervision.lifecycle.runtimes import OwnThread
+from supervision.lifecycle.stop_flag import StopFlag
+from supervision.reports import report
+
+__all__ = ["forward", "take_over"]
+
+LOOK_S = 0.05
+PATIENCE_S = 1.0
+
+
+class _Request(NamedTuple):
+    """Asks the thread of a live actor to enter our loop."""
+
+
+def forward(old: Any, mailbox: Mailbox, last: Envelope[Any] | None = None) -> bool:
+    """Move what is in Pykka's queue into the mailbox, and have it forward what still comes.
+
+    Args:
+        old: the queue.
+        mailbox: where its messages go.
+        last: the one envelope that the queue's own reader still gets, if any.
+
+    Returns:
+        Whether the queue's reader was waiting for a message.
+
+    Raises:
+        TypeError: the actor's class has put something of its own in the place of Pykka's queue.
+    """
+    if not isinstance(old, queue.Queue):
+        raise TypeError(f"actor_inbox: expected a queue.Queue, as Pykka makes it, got {type(old).__name__}")
+    with old.mutex:
+        idle = bool(old.not_empty._waiters)  # type: ignore[attr-defined]
+        while old._qsize():
+            with contextlib.suppress(pykka.ActorDeadError):  # it has ended meanwhile, which tells nobody of a lost tell
+                mailbox.put(old._get())
+        if last is not None:
+            old._put(last)
+            old.not_empty.notify()
+        old._put = mailbox.put  # type: ignore[method-assign, assignment]
+    return idle
+
+
+def take_over(actor: Any, ref: Any) -> Life | None:
+    """Take over a live actor; ``None`` if it ended before that."""
+    old_flag = actor.actor_stopped
+    mailbox = Mailbox()
+    thread = _thread_of(actor)
+    runtime = OwnThread(thread)
+    life = Life(actor, ref, mailbox, runtime, PykkaStyle())
+    life.handshake = Reply()
+    _Guest(actor, life, runtime).shadow()
+    if not forward(actor.actor_inbox, mailbox, Envelope(_Request())) and thread is not None:
+        life.busy = thread.ident  # in Pykka's loop, with something in hand; the guest's leave() ends that
+    ref.actor_inbox = mailbox
+    ref.actor_stopped = StopFlag(mailbox)
+    if old_flag.is_set():  # it ended in Pykka's loop, maybe before the shadows could see it
+        life.finish(NORMAL)
+        return None
+    _Lookout(actor, life).post()
+    return life
+
+
+class _Guest:
+    """An actor whose thread is still in Pykka's loop: what that loop calls, in our way."""
+
+    def __init__(self, actor: Any, life: Life, runtime: OwnThread) -> None:
+        self._actor = actor
+        self._life = life
+        self._runtime = runtime
+        self._failure: BaseException | None = None
+        self._receive = actor._handle_receive
+        self._fail = actor._handle_failure
+        self._stop = actor._stop
+        self._tear_down = actor._actor_loop_teardown
+
+    def shadow(self) -> None:
+        """Put itself before what Pykka's loop calls, on this one instance."""
+        self._shadows = {
+            "_handle_receive": self.receive,
+            "_handle_failure": self.fail,
+            "_stop": self.stop,
+            "_actor_loop_teardown": self.tear_down,
+            "on_stop": self._guarded(self._actor.on_stop),
+            "on_failure": self._guarded(self._actor.on_failure),
+        }
+        self._actor.__dict__.update(self._shadows)
+
+    def receive(self, message: Any) -> Any:
+        """Handle a message as ever, or enter our loop."""
+        if not isinstance(message, _Request):
+            return self._receive(message)
+        for name in self._shadows:
+            del self._actor.__dict__[name]
+        life = self._life
+        self._actor.actor_inbox, self._actor.actor_stopped = life.mailbox, life.ref.actor_stopped
+        life.leave()
+        life.has_started()
+        self._runtime.run(life)
+        return None
+
+    def fail(self, exc_type: Any, error: BaseException, traceback: Any) -> None:
+        """Pykka's loop is about to end by an exception."""
+        self._failure = error
+        self._fail(exc_type, error, traceback)
+
+    def stop(self) -> None:
+        """A stop request, or a ``BaseException`` in a handler, after which Pykka's loop would stop all actors there are."""
+        error = sys.exc_info()[1]
+        if error is None:
+            self._stop()
+            return
+        self._life.end(reason_of(error), error)
+        self._life.leave()
+        envelope = sys._getframe(1).f_locals.get("envelope")  # Pykka's loop would leave its asker without an answer
+        if envelope is not None and envelope.reply_to is not None:
+            answer_dead(envelope.reply_to, self._life.ref, self._life.reason)
+        raise SystemExit  # the one exception that ends a thread in silence; to return would stop all
+
+    def tear_down(self) -> None:
+        """Pykka's loop has ended."""
+        failure = self._failure
+        self._life.finish(NORMAL if failure is None else reason_of(failure), failure)
+        self._life.leave()
+        self._tear_down()
+
+    def _guarded(self, hook: Callable[..., None]) -> Callable[..., None]:
+        """The hook, with what it raises reported: a ``BaseException`` would make Pykka's loop skip its tear-down."""
+
+        def guarded(*args: Any) -> None:
+            try:
+                hook(*args)
+            except BaseException as error:  # noqa: BLE001 - an end hook changes nothing about the end
+                report("error", "end_hook_failed", actor=str(self._life.ref), hook=hook.__name__, exc_info=error)
+
+        return guarded
+
+
+class _Lookout:
+    """Looks after the thread of an actor until that is in our loop.
+
+    A ``BaseException`` in ``on_start`` ends it without a word, and Pykka leaves a zombie then, alive and registered.
+    """
+
+    def __init__(self, actor: Any, life: Life) -> None:
+        self._actor = actor
+        self._life = life
+        self._pause_s = LOOK_S
+        self._patience_s = PATIENCE_S
+
+    def post(self) -> None:
+        """Look in a moment; less and less often, for a message in hand may take long."""
+        alarm.call_later(self._pause_s, self._look)
+        self._pause_s = min(self._pause_s * 1.5, PATIENCE_S)
+
+    def _look(self) -> None:
+        life = self._life
+        if life.phase is not Phase.STARTING:
+            return
+        life.runtime.thread = life.runtime.thread or _thread_of(self._actor)
+        if self._is_dead(life.runtime.thread):
+            dead = pykka.ActorDeadError(f"{life.ref}: its thread died while it started")
+            life.finish(Crash(dead), dead)
+        else:
+            self.post()
+
+    def _is_dead(self, thread: threading.Thread | None) -> bool:
+        if thread is not None:
+            return not thread.is_alive()
+        if type(self._actor)._start_actor_loop is not pykka.ThreadingActor._start_actor_loop:
+            return False  # some other thread of its class's own making, which nobody can find
+        self._patience_s -= self._pause_s  # just about to be started, or dead long since
+        return self._patience_s < 0
+
+
+def _thread_of(actor: Any) -> threading.Thread | None:
+    for thread in threading.enumerate():
+        if getattr(getattr(thread, "_target", None), "__self__", None) is actor:
+            return thread
+    return None
