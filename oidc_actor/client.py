@@ -122,8 +122,12 @@ class RequestsTransport:
         return adapter
 
     def _context(self) -> ssl.SSLContext:
-        named = [os.environ.get(name) for name in _CA_VARIABLES] if self._trust_env else []
-        return _tls_context(self._ca_bundle or next(filter(None, named), None) or DEFAULT_CA_BUNDLE_PATH)
+        if self._ca_bundle is not None:
+            return _tls_context(self._ca_bundle)
+        for name in _CA_VARIABLES if self._trust_env else ():
+            if path := os.environ.get(name):
+                return _tls_context(_check_ca_bundle(path, name))
+        return _tls_context(DEFAULT_CA_BUNDLE_PATH)
 
     def _proxies(self, url: str) -> dict[str, str]:
         # What is sent in the clear because it stays on this machine must not leave it through a proxy.
@@ -132,8 +136,7 @@ class RequestsTransport:
         return dict(get_environ_proxies(url))
 
 
-@cache
-def shared_transport(ca_bundle: str | None = None) -> RequestsTransport:
+def shared_transport(ca_bundle: str | Path | None = None) -> RequestsTransport:
     """Give the transport that all managers of this process share, so that they share connections.
 
     Args:
@@ -145,6 +148,11 @@ def shared_transport(ca_bundle: str | None = None) -> RequestsTransport:
     Raises:
         ConfigError: Where ``ca_bundle`` holds no certificates.
     """
+    return _shared(None if ca_bundle is None else _check_ca_bundle(ca_bundle))
+
+
+@cache
+def _shared(ca_bundle: str | None) -> RequestsTransport:
     return RequestsTransport(ca_bundle)
 
 
@@ -181,10 +189,10 @@ def _tls_context(ca_bundle: str) -> ssl.SSLContext:
     return context
 
 
-def _check_ca_bundle(ca_bundle: object) -> str:
+def _check_ca_bundle(ca_bundle: object, name: str = "ca_bundle") -> str:
     if not isinstance(ca_bundle, (str, Path)):
         raise ConfigError(
-            f"ca_bundle: expected the path of a file or directory of certificates, got {ca_bundle!r}; TLS verification "
+            f"{name}: expected the path of a file or directory of certificates, got {ca_bundle!r}; TLS verification "
             "cannot be turned off, name the provider's CA instead"
         )
     try:
@@ -193,7 +201,7 @@ def _check_ca_bundle(ca_bundle: object) -> str:
         problem = error.strerror or type(error).__name__
     else:
         return str(ca_bundle)
-    raise ConfigError(f"ca_bundle: expected PEM certificates in {str(ca_bundle)!r}, got: {problem}")
+    raise ConfigError(f"{name}: expected PEM certificates in {str(ca_bundle)!r}, got: {problem}")
 
 
 def _chunks(raw: Any) -> Iterator[bytes]:
@@ -219,16 +227,18 @@ def _decompressed(body: bytes, headers: Any) -> bytes:
 
 def _describe(error: BaseException, timeout_s: float) -> str:
     """Name the kind of a failure. No text of the exception itself: it may quote a proxy's password or the request."""
+    through = "through the proxy: " if isinstance(error, requests.exceptions.ProxyError) else ""
     for one in _chain(error):
         problem = _known(one, timeout_s)
         if problem is not None:
-            through = "through the proxy: " if isinstance(error, requests.exceptions.ProxyError) else ""
             return through + problem
-    return f"failed with {type(error).__name__}"
+    return through + ("no connection" if through else f"failed with {type(error).__name__}")
 
 
 def _known(error: BaseException, timeout_s: float) -> str | None:
     match error:
+        case ConfigError():
+            return str(error)
         case ssl.SSLCertVerificationError():
             return f"certificate not accepted: {error.verify_message}; name the provider's CA with ca_bundle"
         case ssl.SSLError():

@@ -42,7 +42,7 @@ class Credentials:
         return None
 
     def __repr__(self) -> str:
-        shown = [(field.name, getattr(self, field.name)) for field in fields(self)]
+        shown = [(field.name, getattr(self, field.name, None)) for field in fields(self)]  # under construction, too
         return f"{type(self).__name__}({', '.join(f'{name}={value!r}' for name, value in shown if value)})"
 
     def __copy__(self) -> Self:

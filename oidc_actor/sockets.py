@@ -173,20 +173,24 @@ POOL_CLASSES = {"http": BoundedPool, "https": BoundedTLSPool}
 def _connect(host: str, port: int, options: Any) -> socket.socket:
     # The look-up is the one step without a deadline of its own: the resolver's settings bound it.
     found = socket.getaddrinfo(host.strip("[]"), port, type=socket.SOCK_STREAM)
-    failure = OSError("the name has no address")
-    for position, (family, kind, protocol, _, address) in enumerate(found):
-        sock = BoundedSocket(family, kind, protocol)
-        try:
-            for option in options:
-                sock.setsockopt(*option)
-            _bound(sock)
-            # A dead first address (IPv6 without a route, often) leaves time for the others.
-            if (left := sock.gettimeout()) is not None:
-                sock.settimeout(left / (len(found) - position))
-            sock.connect(address)
-        except OSError as error:
-            sock.close()
-            failure = error
-        else:
-            return sock
-    raise failure
+    failure: OSError | None = None
+    try:
+        for position, (family, kind, protocol, _, address) in enumerate(found):
+            sock = BoundedSocket(family, kind, protocol)
+            try:
+                for option in options:
+                    sock.setsockopt(*option)
+                _bound(sock)
+                # A dead first address (IPv6 without a route, often) leaves time for the others.
+                if (left := sock.gettimeout()) is not None:
+                    sock.settimeout(left / (len(found) - position))
+                sock.connect(address)
+            except OSError as error:
+                sock.close()
+                failure = error
+            else:
+                return sock
+        raise failure or OSError("the name has no address")
+    finally:
+        # The error's traceback refers to this frame, and through it to the request: no cycle may keep them.
+        del failure

@@ -138,6 +138,8 @@ class TokenResponse(Sealed):
         return hash(self._values())
 
     def __repr__(self) -> str:
+        if not hasattr(self, "issued_at"):
+            return "TokenResponse(incomplete)"
         life = "unknown lifetime" if self.expires_in is None else f"expires_in={self.expires_in:g}"
         issued = self.issued_at.isoformat(timespec="seconds")
         return f"TokenResponse({self.token_type} {fingerprint(self.access_token)}, {life}, issued_at={issued})"

@@ -200,7 +200,7 @@ def _read_token(
         return _Fault(members)
     if members.get("error"):  # some providers send errors with status 200
         return _read_fault(response, sent)
-    problem = _token_problem(members)
+    problem = _token_problem(members, (*sent, *_received(members)))
     if problem is not None:
         return _Fault(problem)
     access_token: str = members["access_token"]
@@ -220,7 +220,7 @@ def _read_token(
     return ParsedToken(token, life.seconds, life.source)
 
 
-def _token_problem(members: Mapping[str, Any]) -> str | None:
+def _token_problem(members: Mapping[str, Any], secrets: Collection[Secret]) -> str | None:
     access_token, token_type = members.get("access_token"), members.get("token_type") or "Bearer"
     if not isinstance(access_token, str) or not access_token:
         return f"expected an access_token, got {'none' if access_token is None else type(access_token).__name__}"
@@ -229,21 +229,24 @@ def _token_problem(members: Mapping[str, Any]) -> str | None:
     if any(not "!" <= character <= "~" for character in access_token):
         return "expected an access_token of visible ASCII characters, got one with others"
     if not isinstance(token_type, str) or token_type.lower() not in _TOKEN_TYPES:
-        shown = presentable(token_type, ())[:40] if isinstance(token_type, str) else type(token_type).__name__
+        shown = presentable(token_type, secrets)[:40] if isinstance(token_type, str) else type(token_type).__name__
         return f"expected the token_type Bearer or DPoP, got {shown!r}"
     return None
 
 
 def _read_fault(response: Response, sent: Collection[Secret]) -> _Fault:
     members = read_error_object(response)
-    # A response that is an error and holds a token all the same must not bring it into the error's text either.
-    received = [str(members[name]) for name in _TOKENS if secret_problem(members.get(name)) is None]
-    secrets = (*sent, *map(Secret, received))
+    secrets = (*sent, *_received(members))
     error = _code(members.get("error"), secrets)
     told = members.get("error_description")
     description = presentable(told, secrets) if isinstance(told, str) and told else None
     problem = ": ".join(part for part in (error, description) if part)
     return _Fault(problem or _status_problem(response.status, "a token or an OAuth error"), error, description)
+
+
+def _received(members: Mapping[str, Any]) -> tuple[Secret, ...]:
+    # A bad response may hold a token all the same, which must not come into the error's text either.
+    return tuple(Secret(str(members[name])) for name in _TOKENS if secret_problem(members.get(name)) is None)
 
 
 def _code(code: object, secrets: Collection[Secret]) -> str | None:

@@ -1,0 +1,267 @@
+"""Credentials: valid once they exist, equal by value, never printed; the mapping form; scopes and parameters."""
+
+import copy
+import dataclasses
+import pickle
+from functools import partial
+
+import pytest
+
+from oidc_actor.client_auth import METHODS, SUPPORTED, choose_client_auth
+from oidc_actor.credentials import ClientCredentials, Password, RefreshToken, parse_auth, parse_scopes
+from oidc_actor.errors import ConfigError
+from oidc_actor.secrets import Secret, SecretFile, resolve_secret
+
+SECRET = "hunter2"
+EXAMPLES = [
+    lambda **more: ClientCredentials("id", SECRET, ["a", "b"], **more),
+    lambda **more: Password("user", SECRET, "id", SECRET, "a b", **more),
+    lambda **more: RefreshToken(SECRET, "id", SECRET, "a,b", **more),
+]
+every_kind = pytest.mark.parametrize("make", EXAMPLES, ids=["client_credentials", "password", "refresh_token"])
+
+
+def test_the_pinned_order_of_arguments():
+    one = ClientCredentials("id", "s", ("a",))
+    assert (one.client_id, one.client_secret, one.scopes) == ("id", Secret("s"), ("a",))
+    two = Password("u", "p", "id", "s", ("a",))
+    assert (two.username, two.password, two.client_id, two.client_secret) == ("u", Secret("p"), "id", Secret("s"))
+    three = RefreshToken("r", "id", "s", ("a",))
+    assert (three.refresh_token, three.client_id, three.client_secret) == (Secret("r"), "id", Secret("s"))
+    assert [one.grant_type, two.grant_type, three.grant_type] == ["client_credentials", "password", "refresh_token"]
+    assert [one.grant_secret, two.grant_secret, three.grant_secret] == [None, Secret("p"), Secret("r")]
+
+
+def test_what_may_be_left_out():
+    one = ClientCredentials("id")
+    assert (one.client_secret, one.scopes, one.audience, one.resource) == (None, (), None, None)
+    assert (one.extra, one.client_auth) == (None, None)
+    assert Password("u", "p").client_id is None
+
+
+@every_kind
+def test_credentials_compare_by_value(make):
+    assert make() == make()
+    assert hash(make()) == hash(make())
+    assert make(audience="x") != make()
+    assert make(extra={"a": "1"}) == make(extra={"a": "1"})
+    assert hash(make(extra={"a": "1", "b": "2"})) == hash(make(extra={"b": "2", "a": "1"}))
+    assert make(extra={"a": "1"}) != make(extra={"a": "2"})
+    assert make() != "other"
+
+
+def test_a_grant_is_part_of_the_value():
+    assert ClientCredentials("id", "s") != RefreshToken("s", "id", "s")
+
+
+@every_kind
+def test_nothing_prints_or_dumps_credentials(make):
+    made = make(extra={"otp": "value-" + SECRET})
+    shown = [
+        repr(made),
+        str(made),
+        f"{made}",
+        repr([made]),
+        repr(dataclasses.asdict(made)),
+        repr(dataclasses.astuple(made)),
+    ]
+    assert not any(SECRET in one for one in shown)
+    assert "'id'" in repr(made)
+    assert "otp" in repr(made)
+    for protocol in range(pickle.HIGHEST_PROTOCOL + 1):
+        with pytest.raises(TypeError, match="holds secrets"):
+            pickle.dumps(made, protocol)
+    assert copy.copy(made) is made
+    assert copy.deepcopy(made) is made
+
+
+@every_kind
+def test_credentials_are_frozen(make):
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        make().client_id = "other"
+    with pytest.raises((AttributeError, TypeError)):
+        make().anything = 1
+
+
+def test_credentials_can_be_changed_into_others():
+    changed = dataclasses.replace(Password("u", SECRET, "id"), scopes="c", client_id="other")
+    assert (changed.scopes, changed.client_id, changed.password) == (("c",), "other", Secret(SECRET))
+
+
+def test_where_a_secret_may_come_from(tmp_path):
+    path = tmp_path / "secret"
+    path.write_text("from the file\n")
+
+    def read(text):
+        return text
+
+    file = ClientCredentials("id", SecretFile(path))
+    call = ClientCredentials("id", partial(read, SECRET))
+    assert resolve_secret(file.client_secret).reveal() == "from the file"
+    assert resolve_secret(call.client_secret).reveal() == SECRET
+    assert SECRET not in repr(call)
+    assert SECRET not in repr(dataclasses.asdict(call))
+    assert "secret" in repr(file)
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda: ClientCredentials(""), "client_id: expected a non-empty text"),
+        (lambda: ClientCredentials("  "), "client_id: expected a non-empty text"),
+        (lambda: ClientCredentials(None), "client_id: expected a text, got NoneType"),
+        (lambda: ClientCredentials("a\nb"), "client_id: expected a text without control characters"),
+        (lambda: ClientCredentials("\ud800"), "client_id: expected a text without control characters"),
+        (lambda: ClientCredentials("id", ""), "client_secret: expected a non-empty text"),
+        (lambda: ClientCredentials("id", 5), "client_secret: expected a non-empty text, a callable or SecretFile"),
+        (lambda: ClientCredentials("id", b"hunter2"), "client_secret: .* got bytes"),
+        (lambda: ClientCredentials("id", "hunter2\ud800"), "client_secret: .* UTF-8"),
+        (lambda: ClientCredentials("id", scopes=5), "scopes: expected a list or a string"),
+        (lambda: ClientCredentials("id", audience=""), "audience: expected a non-empty text"),
+        (lambda: ClientCredentials("id", resource=["a", 5]), "resource: expected a text, got int"),
+        (lambda: ClientCredentials("id", resource={"a": 1}), "resource: expected a text or a list"),
+        (lambda: ClientCredentials("id", extra="a=b"), "extra: expected a mapping"),
+        (lambda: ClientCredentials("id", extra={"a": 5}), "extra: expected a text for 'a'"),
+        (lambda: ClientCredentials("id", extra={"": "x"}), "extra: a parameter's name: expected a non-empty"),
+        (lambda: ClientCredentials("id", extra={"scope": "x"}), "extra: 'scope' belongs to the protocol"),
+        (lambda: ClientCredentials("id", extra={"client_secret": "hunter2"}), "belongs to the protocol"),
+        (lambda: ClientCredentials("id", client_auth="basic"), "client_auth: expected one of client_secret_basic"),
+        (lambda: ClientCredentials("id", client_auth=5), "client_auth: expected one of"),
+        (lambda: ClientCredentials("id", client_auth="client_secret_post"), "needs a client_secret"),
+        (lambda: ClientCredentials("id", "hunter2", client_auth="none"), "'none' never sends a client_secret"),
+        (lambda: Password("", "hunter2"), "username: expected a non-empty text"),
+        (lambda: Password("u", ""), "password: expected a non-empty text"),
+        (lambda: Password("u", None), "password: expected a non-empty text"),
+        (lambda: Password("u", "hunter2", ""), "client_id: expected a non-empty text"),
+        (lambda: Password("u", "hunter2", client_secret="hunter2"), "client_secret: expected a client_id beside it"),
+        (lambda: RefreshToken("", "id"), "refresh_token: expected a non-empty text"),
+        (lambda: RefreshToken("hunter2", ""), "client_id: expected a non-empty text"),
+        (lambda: RefreshToken("hunter2", None), "client_id: expected a text"),
+    ],
+)
+def test_what_makes_no_credentials(make, message):
+    with pytest.raises(ConfigError, match=message) as caught:
+        make()
+    assert SECRET not in str(caught.value)
+    assert caught.value.__context__ is None
+
+
+@pytest.mark.parametrize("method", sorted(set(METHODS) - set(SUPPORTED)))
+@every_kind
+def test_a_method_that_is_not_supported_yet_says_which_are(make, method):
+    with pytest.raises(ConfigError, match="use one of client_secret_basic, client_secret_post, none"):
+        make(client_auth=method)
+
+
+def test_the_supported_methods_are_accepted():
+    assert ClientCredentials("id", "s", client_auth="client_secret_basic").client_auth == "client_secret_basic"
+    assert ClientCredentials("id", "s", client_auth="client_secret_post").client_auth == "client_secret_post"
+    assert Password("u", "p", client_auth="none").client_auth == "none"
+
+
+@pytest.mark.parametrize(
+    ("chosen", "has_secret", "supported", "method"),
+    [
+        (None, True, None, "client_secret_basic"),
+        (None, True, (), "client_secret_basic"),
+        (None, True, ("client_secret_post", "client_secret_basic"), "client_secret_basic"),
+        (None, True, ("client_secret_post",), "client_secret_post"),
+        (None, True, ("private_key_jwt",), "client_secret_basic"),
+        (None, False, ("client_secret_basic",), "none"),
+        (None, False, None, "none"),
+        ("client_secret_post", True, ("client_secret_basic",), "client_secret_post"),
+        ("none", False, ("client_secret_basic",), "none"),
+    ],
+)
+def test_the_choice_of_a_method(chosen, has_secret, supported, method):
+    assert choose_client_auth(chosen, has_secret=has_secret, supported=supported) == method
+
+
+@pytest.mark.parametrize(
+    ("value", "scopes"),
+    [
+        (None, ()),
+        ("", ()),
+        ("openid", ("openid",)),
+        ("openid profile email", ("openid", "profile", "email")),
+        ("openid,profile,email", ("openid", "profile", "email")),
+        (" openid ,\tprofile\n", ("openid", "profile")),
+        (["openid", "profile"], ("openid", "profile")),
+        (("b", "a"), ("b", "a")),
+        ({"b", "a"}, ("a", "b")),
+        ((one for one in "ab"), ("a", "b")),
+        (["api://x/.default", "https://y/read|write"], ("api://x/.default", "https://y/read|write")),
+        ([], ()),
+    ],
+)
+def test_scopes_come_in_many_forms(value, scopes):
+    assert parse_scopes(value) == scopes
+
+
+@pytest.mark.parametrize("value", [5, b"openid", {"a": 1}, [5], [None], ["a b"], [""], ['a"b'], ["a\\b"], ["a\n"], "ä"])
+def test_what_is_no_scope(value):
+    with pytest.raises(ConfigError, match="scopes: expected"):
+        parse_scopes(value)
+
+
+@pytest.mark.parametrize(
+    ("mapping", "credentials"),
+    [
+        (
+            {"type": "oidc_client_credentials", "client_id": "id", "client_secret": "s", "scopes": ["a"]},
+            ClientCredentials("id", "s", ("a",)),
+        ),
+        ({"type": "oidc_client_credentials", "client_id": "id", "scopes": None}, ClientCredentials("id")),
+        (
+            {"type": "oidc_password", "username": "u", "password": "p", "client_id": None, "client_secret": None},
+            Password("u", "p"),
+        ),
+        (
+            {"type": "oidc_password", "username": "u", "password": "p", "client_id": "id", "client_secret": "s",
+             "scopes": "a b"},
+            Password("u", "p", "id", "s", ("a", "b")),
+        ),
+        (
+            {"type": "oidc_refresh_token", "refresh_token": "r", "client_id": "id", "audience": ["x"]},
+            RefreshToken("r", "id", audience=("x",)),
+        ),
+        (
+            {"type": "oidc_client_credentials", "client_id": "id", "client_secret": "s", "resource": "https://r",
+             "extra": {"a": "b"}, "client_auth": "client_secret_post"},
+            ClientCredentials("id", "s", resource="https://r", extra={"a": "b"}, client_auth="client_secret_post"),
+        ),
+    ],
+)  # fmt: skip
+def test_the_mapping_form(mapping, credentials):
+    before = dict(mapping)
+    assert parse_auth(mapping) == credentials
+    assert mapping == before
+    assert parse_auth(credentials) is credentials
+
+
+@pytest.mark.parametrize(
+    ("value", "message"),
+    [
+        (None, "auth: expected ClientCredentials.*got NoneType"),
+        ("hunter2", "auth: expected ClientCredentials.*got str"),
+        ({}, "expected a 'type' of 'oidc_client_credentials', 'oidc_password', 'oidc_refresh_token', got NoneType"),
+        ({"type": "oidc_magic"}, "got 'oidc_magic'"),
+        ({"type": "hunter2 is my secret!"}, "got str"),
+        ({"type": ["x"]}, "got list"),
+        ({"type": "oidc_client_credentials"}, "client_id is missing"),
+        ({"type": "oidc_client_credentials", "client_id": ""}, "client_id: expected a non-empty text"),
+        ({"type": "oidc_password", "password": "hunter2"}, "username is missing"),
+        ({"type": "oidc_password"}, "username, password is missing"),
+        ({"type": "oidc_refresh_token", "client_id": "id"}, "refresh_token is missing"),
+        (
+            {"type": "oidc_client_credentials", "client_id": "id", "client_secrte": "hunter2"},
+            "unknown option client_secrte; the options are audience, client_auth, client_id, client_secret",
+        ),
+        ({"type": "oidc_password", "username": "u", "password": "hunter2", 5: 6}, "unknown option 5"),
+    ],
+)
+def test_what_is_no_auth(value, message):
+    with pytest.raises(ConfigError, match=message) as caught:
+        parse_auth(value)
+    assert SECRET not in str(caught.value)
+    assert caught.value.__context__ is None

@@ -1,0 +1,151 @@
+"""What goes over the wire for a token: grants, client authentication, parameters."""
+
+import base64
+from urllib.parse import parse_qsl, unquote
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from oidc_actor.credentials import ClientCredentials, Password, RefreshToken
+from oidc_actor.grants import SentSecrets, secrets_in, token_request
+from oidc_actor.provider import OIDCConfig
+from oidc_actor.secrets import Secret
+
+CONFIG = OIDCConfig(token_endpoint="https://id.example/token")
+ENTRA_V2 = OIDCConfig(token_endpoint="https://login.microsoftonline.com/t/oauth2/v2.0/token")
+ENTRA_V1 = OIDCConfig(token_endpoint="https://login.microsoftonline.com/t/oauth2/token")
+
+
+def sent(auth, config=CONFIG, refresh_token=None):
+    grant_secret = refresh_token or auth.grant_secret
+    secrets = SentSecrets(auth.client_secret, grant_secret)
+    request = token_request(config, auth, secrets, refreshing=refresh_token is not None, timeout_s=7.0)
+    return request, parse_qsl(request.body.decode("ascii"), keep_blank_values=True, strict_parsing=True)
+
+
+def test_the_frame_of_a_request():
+    request, _ = sent(ClientCredentials("id", "s"))
+    assert (request.method, request.url, request.timeout_s) == ("POST", "https://id.example/token", 7.0)
+    assert request.headers["Accept"] == "application/json"
+    assert request.headers["Content-Type"] == "application/x-www-form-urlencoded"
+
+
+@pytest.mark.parametrize(
+    ("auth", "parameters"),
+    [
+        (ClientCredentials("id", "s"), [("grant_type", "client_credentials")]),
+        (
+            ClientCredentials("id", "s", "a b"),
+            [("grant_type", "client_credentials"), ("scope", "a b")],
+        ),
+        (
+            ClientCredentials("id"),
+            [("grant_type", "client_credentials"), ("client_id", "id")],
+        ),
+        (
+            ClientCredentials("id", "s p+c&é", client_auth="client_secret_post"),
+            [("grant_type", "client_credentials"), ("client_id", "id"), ("client_secret", "s p+c&é")],
+        ),
+        (
+            Password("u@x", "p&w", "id", "s", ("a",)),
+            [("grant_type", "password"), ("username", "u@x"), ("password", "p&w"), ("scope", "a")],
+        ),
+        (
+            Password("u", "p", "id"),
+            [("grant_type", "password"), ("username", "u"), ("password", "p"), ("client_id", "id")],
+        ),
+        (Password("u", "p"), [("grant_type", "password"), ("username", "u"), ("password", "p")]),
+        (
+            RefreshToken("r", "id", "s", ("a",)),
+            [("grant_type", "refresh_token"), ("refresh_token", "r"), ("scope", "a")],
+        ),
+    ],
+)
+def test_the_parameters_of_each_grant(auth, parameters):
+    assert sent(auth)[1] == parameters
+
+
+@pytest.mark.parametrize(
+    "auth",
+    [
+        ClientCredentials("id", "s", ("a",)),
+        Password("u", "p", "id", "s", ("a",)),
+        RefreshToken("old", "id", "s", ("a",)),
+    ],
+)
+def test_a_refresh_carries_the_client_s_authentication_and_the_same_scopes(auth):
+    request, parameters = sent(auth, refresh_token=Secret("r"))
+    assert parameters == [("grant_type", "refresh_token"), ("refresh_token", "r"), ("scope", "a")]
+    assert request.headers["Authorization"] == "Basic " + base64.b64encode(b"id:s").decode()
+
+
+@pytest.mark.parametrize("refresh_token", [None, Secret("r")])
+def test_chosen_parameters_go_with_every_grant_and_refresh(refresh_token):
+    auth = ClientCredentials("id", "s", audience=("x", "y"), resource="https://r", extra={"k": "v", "l": ""})
+    _, parameters = sent(auth, refresh_token=refresh_token)
+    wanted = [("audience", "x"), ("audience", "y"), ("resource", "https://r"), ("k", "v"), ("l", "")]
+    assert [one for one in parameters if one[0] not in {"grant_type", "refresh_token"}] == wanted
+
+
+@pytest.mark.parametrize(
+    ("client_id", "client_secret", "header"),
+    [
+        ("id", "secret", b"id:secret"),
+        ("a:b", "c:d", b"a%3Ab:c%3Ad"),
+        ("a b", "p+w", b"a%20b:p%2Bw"),
+        ("ä", "100%", b"%C3%A4:100%25"),
+        ("id", "s/l~a-s_h.", b"id:s%2Fl~a-s_h."),
+    ],
+)
+def test_both_halves_of_basic_are_percent_encoded(client_id, client_secret, header):
+    request, parameters = sent(ClientCredentials(client_id, client_secret))
+    assert base64.b64decode(request.headers["Authorization"].removeprefix("Basic ")) == header
+    assert not {"client_id", "client_secret"} & dict(parameters).keys()
+
+
+@given(st.text(min_size=1).filter(lambda text: not any("\ud800" <= one <= "\udfff" for one in text)))
+def test_any_secret_survives_the_way(secret):
+    request, _ = sent(ClientCredentials("id", secret))
+    _, _, encoded = base64.b64decode(request.headers["Authorization"].removeprefix("Basic ")).decode().partition(":")
+    assert unquote(encoded) == secret
+    _, parameters = sent(ClientCredentials("id", secret, client_auth="client_secret_post"))
+    assert dict(parameters)["client_secret"] == secret
+
+
+def test_the_method_follows_the_metadata():
+    config = OIDCConfig(
+        token_endpoint="https://id.example/token", token_endpoint_auth_methods_supported=("client_secret_post",)
+    )
+    request, parameters = sent(ClientCredentials("id", "s"), config)
+    assert "Authorization" not in request.headers
+    assert dict(parameters)["client_secret"] == "s"
+
+
+@pytest.mark.parametrize(
+    ("config", "auth", "scope", "resource"),
+    [
+        (ENTRA_V2, ClientCredentials("id", "s"), ["id/.default"], []),
+        (ENTRA_V2, ClientCredentials("id", "s", "api://x/.default"), ["api://x/.default"], []),
+        (ENTRA_V2, Password("u", "p", "id"), ["id/.default"], []),
+        (ENTRA_V2, Password("u", "p"), [], []),
+        (ENTRA_V1, ClientCredentials("id", "s"), [], ["id"]),
+        (ENTRA_V1, ClientCredentials("id", "s", resource="https://graph"), [], ["https://graph"]),
+        (ENTRA_V1, ClientCredentials("id", "s", "a"), ["a"], []),
+        (CONFIG, ClientCredentials("id", "s"), [], []),
+    ],
+)
+@pytest.mark.parametrize("refresh_token", [None, Secret("r")])
+def test_entra_s_defaults(config, auth, scope, resource, refresh_token):
+    _, parameters = sent(auth, config, refresh_token)
+    assert [value for name, value in parameters if name == "scope"] == scope
+    assert [value for name, value in parameters if name == "resource"] == resource
+
+
+def test_every_secret_sent_is_known():
+    auth = ClientCredentials("id", "s", extra={"otp": "long-enough", "yes": "no"})
+    assert secrets_in(auth) == (Secret("long-enough"),)
+    secrets = SentSecrets(Secret("a"), Secret("b"), (Secret("c"),))
+    assert secrets.all() == (Secret("a"), Secret("b"), Secret("c"))
+    assert SentSecrets().all() == ()
+    assert repr(SentSecrets(Secret("hunter2"))).count("hunter2") == 0

@@ -1,0 +1,197 @@
+"""No secret in any error, its traceback with captured locals, or any object that this layer makes."""
+
+import dataclasses
+import json
+import logging
+import socket
+import traceback
+
+import pytest
+import structlog
+
+from oidc_actor import oidc
+from oidc_actor.client import RequestsTransport
+from oidc_actor.credentials import ClientCredentials, Password, RefreshToken, parse_auth
+from oidc_actor.errors import OIDCActorError
+from oidc_actor.exchange import exchange_token
+from oidc_actor.provider import OIDCConfig
+from oidc_actor.sealed import Sealed
+from oidc_actor.secrets import Secret, SecretCall, SecretFile, resolve_secret
+from oidc_actor.tokens import TokenResponse
+from oidc_actor.transport import Request, Response, TransportError
+from oidc_actor.wire import ParsedToken, SentSecrets, parse_token, token_request
+
+# Every call below reads its secrets from these, so that no frame of the tests themselves holds one.
+SECRET = "hunter2-the-secret"
+ISSUER = "https://id.example"
+CONFIG = OIDCConfig(token_endpoint="https://id.example/token")
+
+
+def leaking():
+    raise RuntimeError(f"the vault says {SECRET}")
+
+
+def nobody(request):
+    raise TransportError(f"no route for {request.body.decode()}")
+
+
+def broken(request):
+    raise ValueError(request.headers, request.body)
+
+
+def refusing(request):
+    body = {"error": "invalid_grant", "error_description": f"{request.body.decode()} {SECRET}", "access_token": SECRET}
+    return Response(400, {"X-Echo": SECRET}, json.dumps(body))
+
+
+def answering(**members):
+    def answer(request):
+        return Response(200, {"Set-Cookie": SECRET}, json.dumps({"access_token": SECRET, **members}))
+
+    return answer
+
+
+def shortened(request):
+    return Response(200, {}, json.dumps({"access_token": SECRET})[:-1])
+
+
+def closed_port():
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        return listener.getsockname()[1]
+
+
+def over_http(*_):
+    config = OIDCConfig(token_endpoint=f"http://127.0.0.1:{closed_port()}/token")
+    return oidc.get_token(config, Password("u", SECRET, "id", SECRET), transport=RequestsTransport())
+
+
+def mapping(**more):
+    return {"type": "oidc_password", "username": "u", "password": SECRET, "client_secret": SECRET, **more}
+
+
+CALLS = {
+    "empty client id": lambda: ClientCredentials("", SECRET, extra={"otp": SECRET}),
+    "secret without client": lambda: Password("u", SECRET, None, SECRET),
+    "unknown method": lambda: RefreshToken(SECRET, "id", SECRET, client_auth="x"),
+    "surrogate": lambda: Secret(SECRET + "\ud800"),
+    "surrogate in credentials": lambda: ClientCredentials("id", SECRET + "\ud800"),
+    "reserved parameter": lambda: ClientCredentials("id", extra={"client_secret": SECRET}),
+    "mapping: unknown option": lambda: parse_auth(mapping(clientsecret=SECRET)),
+    "mapping: wrong type": lambda: parse_auth({"type": SECRET, "client_secret": SECRET}),
+    "mapping: wrong value": lambda: parse_auth(mapping(client_id="")),
+    "auth: the secret itself": lambda: parse_auth(SECRET),
+    "callable raises": lambda: resolve_secret(leaking),
+    "callable in an exchange": lambda: oidc.get_token(CONFIG, ClientCredentials("id", leaking), transport=nobody),
+    "text that is none": lambda: resolve_secret(SECRET + "\ud800"),
+    "file missing": lambda: resolve_secret(SecretFile("/nowhere")),
+    "bad token": lambda: TokenResponse(SECRET, expires_in="x", refresh_token=SECRET, id_token=SECRET),
+    "get_token: bad mapping": lambda: oidc.get_token(CONFIG, mapping(client_id=""), transport=nobody),
+    "get_token: bad config": lambda: oidc.get_token(None, mapping(client_id="id"), transport=nobody),
+    "get_token: bad timeout": lambda: oidc.get_token(
+        CONFIG, mapping(client_id="i"), transport=nobody, timeout_seconds=0
+    ),
+    "refresh_token: bad mapping": lambda: oidc.refresh_token(CONFIG, SECRET, mapping(client_id=""), transport=nobody),
+    "refresh_token: bad config": lambda: oidc.refresh_token(None, SECRET, mapping(client_id="id"), transport=nobody),
+    "refresh_token: bad token": lambda: oidc.refresh_token(CONFIG, SECRET + "\ud800", mapping(client_id="id")),
+    **{
+        f"{name}: {transport.__name__}": lambda run=run, transport=transport: run(transport)
+        for transport in (nobody, broken, refusing, answering(token_type=SECRET), answering(expires_in=0), shortened)
+        for name, run in {
+            "get_token": lambda transport: oidc.get_token(CONFIG, mapping(client_id="id"), transport=transport),
+            "refresh_token": lambda transport: oidc.refresh_token(
+                CONFIG, SECRET, mapping(client_id="id", client_auth="client_secret_post"), transport=transport
+            ),
+            "exchange_token": lambda transport: exchange_token(
+                transport, CONFIG, Password("u", SECRET, "id", SECRET), timeout_s=1.0
+            ),
+        }.items()
+        if transport.__name__ != "answer"
+    },
+    "answer: token_type": lambda: oidc.get_token(
+        CONFIG, mapping(client_id="id"), transport=answering(token_type="mac")
+    ),
+    "answer: lifetime": lambda: oidc.get_token(CONFIG, mapping(client_id="id"), transport=answering(expires_in=-1)),
+    "answer: a token type that is the secret": lambda: oidc.get_token(
+        CONFIG, mapping(client_id="id"), transport=answering(token_type=SECRET)
+    ),
+    "parse_token": lambda: parse_token(refusing(Request("POST", ISSUER, {}, SECRET.encode())), now_wall=0.0),
+    "over HTTP": over_http,
+}
+
+
+@pytest.mark.parametrize("name", CALLS)
+def test_no_error_shows_a_secret_not_even_with_captured_locals(name):
+    with pytest.raises(OIDCActorError) as caught:
+        CALLS[name]()
+    error = caught.value
+    shown = "".join(traceback.TracebackException.from_exception(error, capture_locals=True).format())
+    assert "hunter2" not in shown, shown
+    assert "hunter2" not in repr(error) + repr(vars(error)) + repr(error.args)
+    assert error.__cause__ is None
+    assert error.__context__ is None
+    # What a renderer finds that follows the frames by itself:
+    frames = [frame.f_locals for frame, _ in traceback.walk_tb(error.__traceback__)]
+    assert "hunter2" not in repr(frames[1:])
+
+
+def made():
+    auth = Password("u", SECRET, "id", lambda: SECRET, extra={"otp": SECRET})
+    secrets = SentSecrets(Secret(SECRET), Secret(SECRET), (Secret(SECRET),))
+    token = TokenResponse(SECRET, "Bearer", 10, SECRET, SECRET)
+    return [
+        Secret(SECRET),
+        SecretCall(lambda: SECRET),
+        auth,
+        auth.extra,
+        ClientCredentials("id", SECRET),
+        RefreshToken(SECRET, "id", SECRET),
+        secrets,
+        token,
+        ParsedToken(token, 10.0, "expires_in"),
+        Request("POST", f"{ISSUER}?{SECRET}", {"Authorization": SECRET}, SECRET.encode()),
+        Response(200, {"X": SECRET}, SECRET.encode()),
+        token_request(CONFIG, auth, secrets, timeout_s=1.0),
+    ]
+
+
+def forms(value):
+    yield from (repr(value), str(value), f"{value}", ascii(value), repr([value]), json.dumps(value, default=str))
+    if dataclasses.is_dataclass(value):
+        yield repr(dataclasses.asdict(value))
+        yield repr(dataclasses.astuple(value))
+    yield repr(getattr(value, "__dict__", ""))
+
+
+@pytest.mark.parametrize("value", made(), ids=lambda value: type(value).__name__)
+def test_no_object_shows_a_secret(value):
+    assert not [form for form in forms(value) if "hunter2" in form]
+
+
+@pytest.mark.parametrize(
+    "renderer",
+    [
+        structlog.processors.JSONRenderer(),
+        structlog.processors.KeyValueRenderer(),
+        structlog.processors.LogfmtRenderer(),
+        structlog.dev.ConsoleRenderer(colors=False),
+    ],
+    ids=lambda renderer: type(renderer).__name__,
+)
+@pytest.mark.parametrize("value", made(), ids=lambda value: type(value).__name__)
+def test_no_renderer_of_structlog_shows_a_secret(renderer, value):
+    assert "hunter2" not in renderer(None, "info", {"event": "x", "value": value})
+
+
+def test_no_log_record_shows_a_secret(caplog):
+    caplog.set_level(logging.DEBUG)
+    for value in made():
+        logging.getLogger("x").info("%s %r", value, value)
+    assert "hunter2" not in caplog.text
+
+
+def test_what_holds_a_secret_is_sealed_or_a_dataclass_of_such():
+    for value in made():
+        parts = [value]
+        if dataclasses.is_dataclass(value):
+            parts = [getattr(value, field.name) for field in dataclasses.fields(value)]
+        assert all(isinstance(one, Sealed) or SECRET not in repr(one) for one in parts)
