@@ -90,7 +90,7 @@ class Endpoints:
         self._route(DISCOVERY_PATH, "discovery", self._metadata)
         self._route("/jwks", "jwks", lambda: flask.jsonify(self._keys.as_dict(private=False)))
         self._route("/resource", "resource", self._resource)
-        self.app.add_url_rule("/<path:_>", "token", self._token, methods=["POST"])
+        self.app.add_url_rule("/<path:_>", "token", self._token, methods=["GET", "POST"])
 
     def _route(self, path: str, endpoint: Endpoint, answer: Answer) -> None:
         self.app.add_url_rule(path, endpoint, lambda: self._answer(endpoint, answer), methods=["GET"])
@@ -98,6 +98,8 @@ class Endpoints:
     def _token(self, _: str) -> flask.Response:
         if flask.request.path != self.token_path:
             flask.abort(404)
+        if flask.request.method != "POST":
+            flask.abort(405)
         return self._answer("token", self._tokens.create_token_response, flask.request.form.get("grant_type"))
 
     def _answer(self, endpoint: Endpoint, answer: Answer, grant: str | None = None) -> flask.Response:

@@ -279,6 +279,12 @@ def test_a_missing_extra_is_one_line(missing: str) -> None:
     )
 
 
+def test_an_address_with_nothing_behind_it_is_404_and_a_get_for_a_token_405(provider: Provider) -> None:
+    assert requests.get(f"{provider.issuer_url}/realms/none", timeout=10).status_code == 404
+    assert requests.post(f"{provider.issuer_url}/realms/none", timeout=10).status_code == 404
+    assert requests.get(provider.token_endpoint, timeout=10).status_code == 405
+
+
 def test_it_is_quiet(capfd: pytest.CaptureFixture[str], provider: Provider, ask: Ask) -> None:
     ask()
     ask("nonsense")

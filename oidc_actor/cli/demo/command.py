@@ -10,6 +10,7 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
+from oidc_actor.cli.errors_shown import errors_shown
 from oidc_actor.cli.exits import FAILED
 
 
@@ -38,7 +39,7 @@ def demo(
     logging.getLogger().addHandler(logging.NullHandler())
     pace = judged.FAST if fast else judged.NORMAL
     console = Console(stderr=as_json)
-    with Stage(pace) as stage:
+    with errors_shown("demo"), Stage(pace) as stage:
         view = LiveView(console, pace, stage.sample) if console.is_terminal else PlainView(console, stage.sample)
         with view:
             figures = Play(stage, pace, view).run()

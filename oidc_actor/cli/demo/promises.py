@@ -15,6 +15,7 @@ class Pace:
         min_interval_s: The manager's least time between two attempts.
         retry_maximum_s: The longest backoff.
         spare_life_s: The outage ends when the token has this much left.
+        settle_s: How long a crash is left to look at.
         limit_s: The whole story must be over by then.
     """
 
@@ -22,11 +23,14 @@ class Pace:
     min_interval_s: float
     retry_maximum_s: float
     spare_life_s: float
+    settle_s: float
     limit_s: float
 
 
-NORMAL = Pace(token_lifetime_s=10, min_interval_s=1.0, retry_maximum_s=1.0, spare_life_s=3.0, limit_s=45.0)
-FAST = Pace(token_lifetime_s=3, min_interval_s=0.2, retry_maximum_s=0.4, spare_life_s=1.0, limit_s=15.0)
+NORMAL = Pace(
+    token_lifetime_s=10, min_interval_s=1.0, retry_maximum_s=1.0, spare_life_s=3.0, settle_s=1.0, limit_s=45.0
+)
+FAST = Pace(token_lifetime_s=3, min_interval_s=0.2, retry_maximum_s=0.4, spare_life_s=1.0, settle_s=0.3, limit_s=15.0)
 
 REFRESHES = 2
 CRASHES = 3
@@ -87,13 +91,18 @@ class Promise:
     figure: str
 
 
+def counted(count: int, thing: str) -> str:
+    """`1 request`, `2 requests`."""
+    return f"{count:,} {thing}{'' if count == 1 else 's'}"
+
+
 def judge(figures: Figures, pace: Pace) -> list[Promise]:
     """Hold the figures against what was promised."""
     f = figures
     failures = f"{f.failed_reads} of {f.reads:,}" + (f", the first: {f.first_failure}" if f.first_failure else "")
     return [
         Promise("No read failed", f.failed_reads == 0 and f.reads > 0, failures),
-        Promise("Refreshed ahead of expiry", f.refreshes >= REFRESHES, f"{f.refreshes} new tokens"),
+        Promise("Refreshed ahead of expiry", f.refreshes >= REFRESHES, counted(f.refreshes, "new token")),
         Promise(
             "An outage shorter than the token's life goes unnoticed",
             f.outage_s > 0 and f.token_left_s > 0,
@@ -102,12 +111,12 @@ def judge(figures: Figures, pace: Pace) -> list[Promise]:
         Promise(
             "A crash loses nothing",
             f.crashes == CRASHES == f.restarts and f.crash_requests <= 1,
-            f"{f.crashes} crashes, {f.restarts} restarts, {f.crash_requests} extra requests",
+            f"{f.crashes} times killed, {counted(f.restarts, 'restart')}, {counted(f.crash_requests, 'extra request')}",
         ),
         Promise(
             f"One request serves {HERD} callers",
             f.herd_served == HERD == f.herd and f.herd_requests == 1,
-            f"{f.herd_served} of {f.herd} served by {f.herd_requests} request(s)",
+            f"{f.herd_served} of {f.herd} served by {counted(f.herd_requests, 'request')}",
         ),
         Promise(
             f"All within {pace.limit_s:.0f} s",

@@ -75,7 +75,7 @@ class Stage:
                 auth=ClientCredentials(self.provider.client_id, self.provider.client_secret),
                 name=NAME,
                 min_interval_seconds=self._pace.min_interval_s,
-                retry=RetryPolicy(maximum_s=self._pace.retry_maximum_s),
+                retry=RetryPolicy(initial_s=self._pace.retry_maximum_s / 2, maximum_s=self._pace.retry_maximum_s),
             )
             supervisor = supervision.Supervisor.start_link([manager], max_restarts=10, name="demo.supervisor")
             undo.callback(supervision.Supervisor.stop, supervisor, timeout=5.0)
@@ -133,7 +133,7 @@ class Stage:
         """What can be seen now; any thread may ask."""
         token = self.token()
         try:
-            state = TokenManager.health(NAME).state
+            state: str = TokenManager.health(NAME).state
         except supervision.SupervisionError:
             state = "restarting"
         return Sample(

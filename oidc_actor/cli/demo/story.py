@@ -9,12 +9,12 @@ from dataclasses import dataclass, replace
 from typing import Protocol
 
 from oidc_actor import NoTokenError, TokenManager
-from oidc_actor.cli.demo.promises import CRASHES, HERD, REFRESHES, Figures, Pace
+from oidc_actor.cli.demo.promises import CRASHES, HERD, REFRESHES, Figures, Pace, counted
 from oidc_actor.cli.demo.stage import NAME, READ_TIMEOUT_S, SceneStuckError, Stage
 from oidc_actor.secrets import fingerprint
 from supervision import SupervisionError
 
-SETTLE_S = 0.3
+CALLERS_ARRIVE_S = 0.3
 
 
 class View(Protocol):
@@ -127,10 +127,10 @@ def crash(play: Play) -> str:
         play.doing(f"the actor is killed ({count} of {CRASHES}); its supervisor starts it again")
         stage.crash(play.pace.token_lifetime_s)
         play.note(crashes=count)
-        threading.Event().wait(SETTLE_S)
+        threading.Event().wait(play.pace.settle_s)
     requests = stage.provider.token_requests - before
     play.note(crash_requests=requests)
-    return f"{CRASHES} crashes, {stage.restarts} restarts, {requests} extra token requests"
+    return f"{CRASHES} crashes, {stage.restarts} restarts, {counted(requests, 'extra token request')}"
 
 
 def herd(play: Play) -> str:
@@ -143,7 +143,7 @@ def herd(play: Play) -> str:
     stage.wait_until(lambda: stage.token() is None, 2 * pace.token_lifetime_s, "the token's end")
     play.doing(f"{HERD} callers ask at once; no token, no provider")
     callers.release()
-    threading.Event().wait(SETTLE_S)
+    threading.Event().wait(CALLERS_ARRIVE_S)
     before = stage.provider.token_requests
     began = time.monotonic()
     play.doing(f"{HERD} callers wait; the provider is back")

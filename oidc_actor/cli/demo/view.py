@@ -60,9 +60,7 @@ class LiveView:
         self._doing = ""
         self._number = 0
         self._results: dict[int, str] = {}
-        self._live = Live(
-            console=console, get_renderable=self._picture, refresh_per_second=PICTURES_PER_S, transient=True
-        )
+        self._live = Live(console=console, get_renderable=self._picture, refresh_per_second=PICTURES_PER_S)
 
     def __enter__(self) -> Self:
         self._live.__enter__()
