@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import atexit
 import random
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -17,7 +16,7 @@ from supervision.departure import Departure, Tether, settle
 from supervision.errors import NoProcess, SupervisionError
 from supervision.exits import KILLED, SHUTDOWN, Exit, Reason, is_orderly, leaves_as_asked, must_restart
 from supervision.intensity import Intensity
-from supervision.lifecycle import life_of
+from supervision.lifecycle import current, is_exiting, life_of
 from supervision.messages import Down
 from supervision.monitors import demonitor
 from supervision.offspring import start_child, watch_child
@@ -27,14 +26,6 @@ from supervision.server import Server
 from supervision.timers import Timer, send_after
 
 __all__ = ["Parent", "Request", "ask", "stop_tree"]
-
-_exiting = False
-
-
-@atexit.register
-def _stop_restarting() -> None:
-    global _exiting  # noqa: PLW0603 - the interpreter goes down once; a thread started now could not run
-    _exiting = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,6 +77,12 @@ def is_parent(ref: pykka.ActorRef[Any]) -> bool:
     return issubclass(ref.actor_class, Parent)
 
 
+def starting_supervisor() -> pykka.ActorRef[Any] | None:
+    """The supervisor that is starting a child on the calling thread, for a child that wants to know; else ``None``."""
+    life = current()
+    return life.ref if life is not None and is_parent(life.ref) else None
+
+
 def _require(sup: ServerName, kind: type[Parent]) -> pykka.ActorRef[Any]:
     life = find(sup)
     if life is None:
@@ -100,6 +97,7 @@ class Parent(Server):
     """The shell around the pure decisions; subclasses say what a restart takes along."""
 
     runtime: ClassVar[Literal["pool", "thread"]] = "thread"
+    supervises: ClassVar[bool] = True
     extra_args: tuple[Any, ...] = ()
 
     def __init__(self, intensity: Intensity) -> None:
@@ -153,7 +151,7 @@ class Parent(Server):
             return
         settle(down.ref)
         self._tether.untie(down.ref)
-        restart = must_restart(child.spec.restart, down.reason) and not _exiting
+        restart = must_restart(child.spec.restart, down.reason) and not is_exiting()
         self._report(
             "info" if is_orderly(down.reason) else "error",
             "child_ended",

@@ -13,8 +13,8 @@ from pykka._future import Future
 from supervision import dispatch
 from supervision.child_spec import check_seconds
 from supervision.errors import AlreadyStarted, StartError
-from supervision.exits import Reason
-from supervision.lifecycle import POOL, Life, Mailbox, OwnThread, ServerStyle, StopFlag, launch, roster
+from supervision.exits import Crash, Reason
+from supervision.lifecycle import POOL, Life, Mailbox, OwnThread, Reply, ServerStyle, StopFlag, current, launch, roster
 from supervision.registry import check_name, whereis
 from supervision.reports import report
 
@@ -128,12 +128,16 @@ class Server(pykka.Actor):
         return _PooledFuture()
 
     def _start_actor_loop(self) -> None:
-        """Pykka's ``start()``: nobody waits for ``on_start``."""
+        """Pykka's ``start()``: nobody waits for ``on_start``, but a supervisor whose start callable it is called in."""
         life: Life = self.actor_inbox.life  # type: ignore[attr-defined]
+        starter = current()
+        if starter is not None and getattr(starter.ref.actor_class, "supervises", False):
+            life.handshake, life.waited_for_by = Reply(), starter
+        roster.enter(life.ref)  # Pykka has just done so; this makes sure that leaving takes constant time
         try:
             life.runtime.begin(life)
-        except RuntimeError:
-            roster.leave(self._actor_ref)
+        except RuntimeError as no_thread:
+            life.finish(Crash(no_thread))
             raise
 
 
