@@ -6,6 +6,7 @@ import heapq
 import itertools
 import math
 import threading
+import time
 from typing import Any
 
 import pykka
@@ -64,12 +65,17 @@ class ManualClock:
         self._lock = threading.Lock()
         self._advancing = threading.Lock()  # one `advance` at a time, so that the reading never goes back
         self._now = float(start_s)
+        self._wall_ahead_s = time.time() - self._now
         self._timers: list[tuple[float, int, ManualTimer]] = []
         self._numbers = itertools.count()
 
     def __call__(self) -> float:
         """Its reading, in seconds."""
         return self._now
+
+    def wall(self) -> float:
+        """Seconds since the epoch: today's time when the clock was made, and as far from there as it was advanced."""
+        return self._now + self._wall_ahead_s
 
     def __repr__(self) -> str:
         return f"<ManualClock at {self._now:g} s>"

@@ -10,8 +10,9 @@ def test_my_program_survives_an_outage(token_manager, fault_proxy, manual_clock)
     assert my_program(token_manager) == f"used {first}"
 ```
 
-A test that asks for `token_manager` gets one for `oidc_provider`, through `fault_proxy` and by `manual_clock` where it
-asks for those too. The marks of the same names hold arguments for `Provider` and options of `TokenManager.start_link`.
+A test that asks for `token_manager` gets one for `oidc_provider`, through `fault_proxy` where it asks for that too; where
+it asks for `manual_clock`, manager and provider both go by that. The marks of the same names hold arguments for `Provider`
+and options of `TokenManager.start_link`.
 """
 
 # pytest loads this module in every run of every project that has us installed: until a fixture is used it imports nothing
@@ -42,10 +43,13 @@ def pytest_configure(config: pytest.Config) -> None:
 
 @pytest.fixture
 def oidc_provider(request: pytest.FixtureRequest) -> Iterator[Provider]:
-    """An authorization server on loopback (`oidc_actor.testing.Provider`), running."""
+    """An authorization server on loopback (`oidc_actor.testing.Provider`), on `manual_clock` where there is one."""
     from oidc_actor.testing import Provider
 
-    with Provider(**_marked(request, "oidc_provider")) as provider:
+    arguments = _marked(request, "oidc_provider")
+    if "manual_clock" in request.fixturenames:
+        arguments.setdefault("clock", request.getfixturevalue("manual_clock").wall)
+    with Provider(**arguments) as provider:
         yield provider
 
 

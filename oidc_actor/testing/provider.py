@@ -5,7 +5,7 @@ from __future__ import annotations
 import secrets
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -42,13 +42,14 @@ class Provider(Controls):
         rotation: Each refresh brings a new refresh token and spends the old one. Without it no refresh answer has one.
         reuse_detection: A spent refresh token that comes back ends its family (RFC 9700 section 4.14.2).
         delay_s: Seconds that every answer takes.
-        clock_skew_s: How many seconds its clock (`Date`, `iat`, `exp`) is ahead of this machine's.
+        clock_skew_s: How many seconds its clock (`Date`, `iat`, `exp`) is ahead of `clock`.
         client_auth_methods: The ways the first client may authenticate, by RFC 8414's names; also its metadata.
         scopes: All the scopes there are, others are `invalid_scope`; `None` accepts any.
         port: The port to use; 0 takes a free one.
         tls: Answer by https, with a certificate that clients accept if they trust `ca_bundle`.
         public_url: What it calls itself in its metadata and tokens: the `url` of a `FaultProxy` before it, so that
             clients go through that. `None` is where it listens. May be assigned while it runs.
+        clock: Its clock, in seconds since the epoch; `ManualClock.wall` for one that a test advances.
 
     Example:
         >>> from oidc_actor.testing import Provider
@@ -74,6 +75,7 @@ class Provider(Controls):
         port: int = 0,
         tls: bool = False,
         public_url: str | None = None,
+        clock: Callable[[], float] = time.time,
     ) -> None:
         if token_lifetime_s <= 0:
             raise ValueError(f"token_lifetime_s must be more than 0 seconds, got {token_lifetime_s!r}")
@@ -85,6 +87,7 @@ class Provider(Controls):
         self._port = port
         self._tls = tls
         self.public_url = public_url
+        self._own_clock = clock
         self._certificates: Certificates | None = None
         self._listener: Listener | None = None
         self._leaving = threading.Event()  # set while it is down: ends the delays of requests under way
@@ -223,7 +226,7 @@ class Provider(Controls):
         return self._listener
 
     def _clock(self) -> float:
-        return time.time() + self._policy.clock_skew_s
+        return self._own_clock() + self._policy.clock_skew_s
 
     def _pause(self, more_s: float) -> bool:
         return not self._leaving.wait(self.delay_s + more_s)

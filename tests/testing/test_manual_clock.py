@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -48,6 +49,13 @@ def test_it_stands_still_until_it_is_advanced(clock: ManualClock) -> None:
     assert (clock(), clock()) == (100.0, 100.0)
     clock.advance(0.5)
     assert clock() == 100.5
+
+
+def test_its_wall_clock_goes_along(clock: ManualClock) -> None:
+    before = clock.wall()
+    clock.advance(7200)
+    assert clock.wall() - before == pytest.approx(7200)
+    assert abs(before - time.time()) < 60
 
 
 @pytest.mark.parametrize("seconds", [-1, float("nan"), float("inf")])

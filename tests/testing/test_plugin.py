@@ -42,12 +42,20 @@ def test_and_otherwise_it_does_not(token_manager: Manager, oidc_provider: Provid
 
 @pytest.mark.oidc_provider(token_lifetime_s=3600)
 @pytest.mark.token_manager(refresh_buffer_seconds=100)
-def test_it_goes_by_the_clock_where_one_is_asked_for(token_manager: Manager, manual_clock: ManualClock) -> None:
+def test_it_goes_by_the_clock_where_one_is_asked_for(
+    token_manager: Manager, oidc_provider: Provider, manual_clock: ManualClock
+) -> None:
     first = TokenManager.get_access_token(token_manager)
     manual_clock.advance(3000)
     assert TokenManager.get_access_token(token_manager) == first
     manual_clock.advance(601)
-    assert TokenManager.get_access_token(token_manager) != first
+    second = TokenManager.get_access_token(token_manager)
+    assert second != first
+    answers = [
+        requests.get(oidc_provider.resource_url, headers={"Authorization": f"Bearer {token}"}, timeout=10).status_code
+        for token in (first, second)
+    ]
+    assert answers == [401, 200]
 
 
 @pytest.mark.oidc_provider(client_id="mine", token_lifetime_s=7)
