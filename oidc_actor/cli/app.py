@@ -16,6 +16,7 @@ app = typer.Typer(
     name="oidc-actor",
     help="Keep a valid OIDC access token ready: look at it, get one, find out what is wrong.",
     no_args_is_help=True,
+    rich_markup_mode="markdown",  # rewraps the paragraphs of a docstring
     add_completion=False,
     pretty_exceptions_enable=False,
     pretty_exceptions_show_locals=False,

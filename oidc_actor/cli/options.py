@@ -119,7 +119,12 @@ class ConnectionOptions:
     ] = None
     audience: Annotated[
         list[str] | None,
-        typer.Option(envvar="OIDC_AUDIENCE", rich_help_panel=REQUEST, help="Who the token is for; may be repeated."),
+        typer.Option(
+            envvar="OIDC_AUDIENCE",
+            metavar="NAME",
+            rich_help_panel=REQUEST,
+            help="Who the token is for; may be repeated.",
+        ),
     ] = None
     resource: Annotated[
         list[str] | None,
