@@ -71,7 +71,7 @@ def stop(server: ServerName, *, timeout: float | None = 5.0) -> None:
     Raises:
         NoProcess: nothing alive behind ``server``.
         CallTimeout: not down in time; the stop goes on.
-        SupervisionError: an actor stops itself by this; raise ``Exit()`` instead.
+        SupervisionError: an actor stops itself by this (raise ``Exit()`` instead), or the supervisor above it.
     """
     stop_with(server, NORMAL, timeout)
 
@@ -81,11 +81,11 @@ def stop_with(server: ServerName, reason: Reason, timeout: float | None) -> None
     if timeout is not None:
         check_seconds("timeout", timeout)
     life = _alive(server)
-    if life.is_awaited_by_caller():
+    if life.must_outlive_caller():
         raise SupervisionError(
             f"{life.ref} waits for its own end: raise Exit() instead"
             if current() is life
-            else f"{life.ref} waits for this actor to start or end: it cannot end before"
+            else f"{life.ref} supervises this actor, or waits for it: it cannot end before this handler has returned"
         )
     down = threading.Event()
     watch = monitor(life.ref, lambda _: down.set())

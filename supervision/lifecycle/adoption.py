@@ -12,7 +12,7 @@ from typing import Any
 import pykka
 
 from supervision.lifecycle import exiting, roster, takeover
-from supervision.lifecycle.life import Life
+from supervision.lifecycle.life import Life, current
 from supervision.lifecycle.loop import PykkaStyle
 from supervision.lifecycle.mailbox import Mailbox
 from supervision.lifecycle.runtimes import OwnThread
@@ -68,6 +68,7 @@ def await_up(life: Life) -> None:
 
     From here on it counts as supervised: its thread does not keep the interpreter from exiting.
     """
+    life.starter = current()
     exiting.let_go_at_exit(life, life.runtime.thread)
     handshake = life.handshake
     if handshake is not None:

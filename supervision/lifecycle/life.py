@@ -74,6 +74,7 @@ class Life:
         "reason",
         "ref",
         "runtime",
+        "starter",
         "style",
         "waited_for_by",
     )
@@ -89,6 +90,7 @@ class Life:
         self.names: set[str] | None = None
         self.monitors: list[Watch] | None = None
         self.handshake: Reply | None = None  # who started it waits here, until it has started
+        self.starter: Life | None = None  # who started it; if that is a supervisor, it cannot end before
         self.waited_for_by: Life | None = None  # whose thread waits for this start or end
         self.busy: int | None = None  # ident of the thread that is in a turn of this actor
         self.abandoned = False
@@ -113,6 +115,17 @@ class Life:
             if waiting is self:
                 return True
             seen.add(waiting)
+
+    def must_outlive_caller(self) -> bool:
+        """Whether a wait for its end, by the calling thread, could only deadlock: its own, or its supervisor's."""
+        if self.is_awaited_by_caller():
+            return True
+        starter = getattr(current(), "starter", None)
+        while starter is not None and getattr(starter.ref.actor_class, "supervises", False):
+            if starter is self:
+                return True
+            starter = starter.starter
+        return False
 
     # --- what others attach to it ---------------------------------------------------------------------------------
 

@@ -77,11 +77,11 @@ class Mailbox:
     def put(self, envelope: Envelope[Any]) -> None:
         """Pykka's way in; once closed an ask gets ``ActorDeadError`` as its answer, and a tell raises it.
 
-        An actor that stops itself, or one that waits for it, and waits for that (``ActorRegistry.stop_all()`` in a handler)
-        would wait for ever; it is told "stopped" at once, and the stop comes when it is its turn.
+        An actor that stops itself or its supervisor and waits for that (``ActorRegistry.stop_all()`` in a handler) would
+        wait for ever; it is told "stopped" at once, and the stop comes when it is its turn.
         """
         asker = envelope.reply_to
-        if asker is not None and self.is_stop(envelope.message) and self.life.is_awaited_by_caller():
+        if asker is not None and self.is_stop(envelope.message) and self.life.must_outlive_caller():
             envelope.reply_to = None
         if self.offer(envelope):
             if asker is not envelope.reply_to:

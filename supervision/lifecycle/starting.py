@@ -32,7 +32,7 @@ def launch(life: Life, *, name: str | None = None, timeout: float | None = None)
     if name is not None:
         names.claim(name, life)
     handshake = life.handshake = Reply()
-    life.waited_for_by = current()
+    life.starter = life.waited_for_by = current()
     roster.enter(life.ref)
     try:
         life.runtime.begin(life)

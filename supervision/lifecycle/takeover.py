@@ -140,7 +140,9 @@ class _Guest:
         envelope = sys._getframe(1).f_locals.get("envelope")  # Pykka's loop would leave its asker without an answer
         if envelope is not None and envelope.reply_to is not None:
             answer_dead(envelope.reply_to, self._life.ref, self._life.reason)
-        raise SystemExit  # the one exception that ends a thread in silence; to return would stop all
+        thread: Any = threading.current_thread()
+        thread._invoke_excepthook = _say_nothing
+        raise SystemExit  # ends the thread; to return would stop every actor
 
     def tear_down(self) -> None:
         """Pykka's loop has ended."""
@@ -159,6 +161,10 @@ class _Guest:
                 report("error", "end_hook_failed", actor=str(self._life.ref), hook=hook.__name__, exc_info=error)
 
         return guarded
+
+
+def _say_nothing(thread: threading.Thread) -> None:
+    """In place of a thread's report of what ended it, where all has been said."""
 
 
 class _Lookout:

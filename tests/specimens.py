@@ -1,0 +1,170 @@
+"""Actors of every kind that does what a test says in each of its hooks, and ways to bring one up.
+
+The kinds: ``pooled`` and ``threaded`` are servers; ``managed`` is an unmodified ``pykka.ThreadingActor`` class started by a
+supervisor; ``raw`` is one that Pykka has started and that is taken over while it lives.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pykka
+from probes import DEADLINE_S, Watch, ref_of
+
+from supervision import ChildSpec, Server, Supervisor
+
+SERVERS = ("pooled", "threaded")
+PLAIN = ("managed", "raw")
+KINDS = SERVERS + PLAIN
+
+
+class _Specimen:
+    """``does`` maps a hook's name to an exception to raise or a callable to run there; ``ran`` is a log of the hooks."""
+
+    def __init__(self, does: dict[str, Any] | None = None, ran: list[Any] | None = None) -> None:
+        super().__init__()
+        self.does = does or {}
+        self.ran = [] if ran is None else ran
+        self._do("__init__")
+
+    def _do(self, hook: str, *args: Any) -> None:
+        self.ran.append(hook)
+        action = self.does.get(hook)
+        if isinstance(action, BaseException):
+            raise action
+        if action is not None:
+            action(*args)
+
+    def on_start(self) -> None:
+        self._do("on_start")
+
+    def on_receive(self, message: Any) -> Any:
+        """Raise an exception, call a callable with the actor, return anything else."""
+        if isinstance(message, BaseException):
+            raise message
+        return message(self) if callable(message) else message
+
+
+class Pooled(_Specimen, Server):
+    def on_continue(self) -> None:
+        self._do("on_continue")
+
+    def on_terminate(self, reason: Any) -> None:
+        self._do("on_terminate", reason)
+
+
+class Threaded(Pooled):
+    runtime = "thread"
+
+
+class Plain(_Specimen, pykka.ThreadingActor):
+    use_daemon_thread = True
+
+    def on_stop(self) -> None:
+        self._do("on_stop")
+
+    def on_failure(self, exception_type: Any, exception_value: Any, traceback: Any) -> None:
+        self._do("on_failure", exception_value)
+
+
+CLASSES: dict[str, Any] = {"pooled": Pooled, "threaded": Threaded, "managed": Plain, "raw": Plain}
+
+
+def spawn(kind: str, does: dict[str, Any] | None = None, ran: list[Any] | None = None) -> Any:
+    """Bring one up; raises what the way of starting that kind raises. A raw one is up by itself, some time."""
+    if kind in SERVERS:
+        return CLASSES[kind].start_link(does, ran)
+    if kind == "raw":
+        return Plain.start(does, ran)
+    return ref_of(Supervisor.start_link([ChildSpec("it", Plain, (does, ran), restart="temporary")]), "it")
+
+
+def end_hooks(ran: list[Any]) -> list[Any]:
+    """Those hooks in a log that run at an end."""
+    return [hook for hook in ran if hook in ("on_terminate", "on_stop", "on_failure")]
+
+
+class Stuck:
+    """A handler that does not return until it is let go; ``with`` makes sure of that."""
+
+    def __init__(self) -> None:
+        self.entered = threading.Event()
+        self.left = threading.Event()
+        self._go = threading.Event()
+        self.then: Callable[[Any], Any] = lambda _: "late"
+
+    def __call__(self, actor: Any) -> Any:
+        self.entered.set()
+        try:
+            assert self._go.wait(DEADLINE_S)
+            return self.then(actor)
+        finally:
+            self.left.set()
+
+    def grip(self, ref: Any) -> None:
+        """Have an actor enter it."""
+        ref.tell(self)
+        assert self.entered.wait(DEADLINE_S)
+
+    def go(self) -> None:
+        self._go.set()
+
+    def __enter__(self) -> Stuck:
+        return self
+
+    def __exit__(self, *_raised: object) -> None:
+        self.go()
+        if self.entered.is_set():
+            assert self.left.wait(DEADLINE_S)
+
+
+def eventually(holds: Callable[[], bool], what: str = "") -> None:
+    """Wait for something that no event tells of."""
+    pause = threading.Event()
+    for _ in range(int(DEADLINE_S / 0.005)):
+        if holds():
+            return
+        pause.wait(0.005)
+    raise AssertionError(f"not before the deadline: {what}")
+
+
+@contextlib.contextmanager
+def run(*works: Callable[[], Any]) -> Iterator[list[BaseException]]:
+    """Run each on a thread of its own; at the end of ``with`` all are done, and none has raised."""
+    raised: list[BaseException] = []
+
+    def guarded(work: Callable[[], Any]) -> None:
+        try:
+            work()
+        except BaseException as error:
+            raised.append(error)
+
+    threads = [threading.Thread(target=guarded, args=(work,), daemon=True) for work in works]
+    for thread in threads:
+        thread.start()
+    yield raised
+    for thread in threads:
+        thread.join(3 * DEADLINE_S)
+        assert not thread.is_alive(), "hangs"
+    assert not raised, raised
+
+
+__all__ = [
+    "CLASSES",
+    "DEADLINE_S",
+    "KINDS",
+    "PLAIN",
+    "SERVERS",
+    "Plain",
+    "Pooled",
+    "Stuck",
+    "Threaded",
+    "Watch",
+    "end_hooks",
+    "eventually",
+    "run",
+    "spawn",
+]
