@@ -26,10 +26,6 @@ from supervision.supervisor import Supervisor
 from supervision.timers import Timer, send_after
 
 __all__ = [
-    "KILLED",
-    "NOPROC",
-    "NORMAL",
-    "SHUTDOWN",
     "AlreadyPresent",
     "AlreadyStarted",
     "Backoff",
@@ -45,9 +41,13 @@ __all__ = [
     "DynamicSupervisor",
     "Exit",
     "Ignore",
+    "KILLED",
     "MaxChildren",
     "Monitor",
+    "NOPROC",
+    "NORMAL",
     "NoProcess",
+    "SHUTDOWN",
     "Server",
     "ServerDied",
     "Shutdown",
