@@ -11,7 +11,7 @@ from supervision import dispatch
 from supervision.child_spec import check_seconds
 from supervision.errors import CallTimeout, NoProcess, SupervisionError
 from supervision.exits import NORMAL, Reason
-from supervision.lifecycle import Life, NoAnswer, Reply, current
+from supervision.lifecycle import Life, NoAnswer, Reply, current, is_awaited_by_caller, must_outlive_caller
 from supervision.messages import ExitSignal
 from supervision.monitors import demonitor, monitor
 from supervision.registry import ServerName, find
@@ -39,7 +39,7 @@ def call(server: ServerName, message: Any, timeout: float | None = 5.0) -> Any:
     if timeout is not None:
         check_seconds("timeout", timeout)
     life = _alive(server)
-    if life.is_awaited_by_caller():
+    if is_awaited_by_caller(life):
         raise SupervisionError(
             f"{life.ref} calls itself: the answer could never come; do the work in place, or cast"
             if current() is life
@@ -81,7 +81,7 @@ def stop_with(server: ServerName, reason: Reason, timeout: float | None) -> None
     if timeout is not None:
         check_seconds("timeout", timeout)
     life = _alive(server)
-    if life.must_outlive_caller():
+    if must_outlive_caller(life):
         raise SupervisionError(
             f"{life.ref} waits for its own end: raise Exit() instead"
             if current() is life

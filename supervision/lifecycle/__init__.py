@@ -2,8 +2,9 @@
 
 from supervision.lifecycle.abandoned import abandoned_count
 from supervision.lifecycle.adoption import await_up, construct, life_of
+from supervision.lifecycle.caller import current, is_awaited_by_caller, must_outlive_caller
 from supervision.lifecycle.exiting import is_exiting
-from supervision.lifecycle.life import Life, Phase, current
+from supervision.lifecycle.life import Life, Phase
 from supervision.lifecycle.loop import ServerStyle
 from supervision.lifecycle.mailbox import Mailbox
 from supervision.lifecycle.replies import NoAnswer, Reply
@@ -25,7 +26,9 @@ __all__ = [
     "await_up",
     "construct",
     "current",
+    "is_awaited_by_caller",
     "is_exiting",
     "launch",
     "life_of",
+    "must_outlive_caller",
 ]

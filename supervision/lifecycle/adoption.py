@@ -12,7 +12,8 @@ from typing import Any
 import pykka
 
 from supervision.lifecycle import exiting, roster, takeover
-from supervision.lifecycle.life import Life, current
+from supervision.lifecycle.caller import current
+from supervision.lifecycle.life import Life
 from supervision.lifecycle.loop import PykkaStyle
 from supervision.lifecycle.mailbox import Mailbox
 from supervision.lifecycle.runtimes import OwnThread

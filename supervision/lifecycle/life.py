@@ -25,12 +25,13 @@ from pykka import ActorDeadError
 from supervision.exits import KILLED, NOPROC, Reason, reason_of
 from supervision.lifecycle import loop, names, roster
 from supervision.lifecycle.abandoned import abandoned_count, note_abandoned, note_returned
+from supervision.lifecycle.caller import set_current
 from supervision.lifecycle.mailbox import Mailbox
 from supervision.lifecycle.replies import Reply, answer, answer_dead
 from supervision.lifecycle.runtimes import Runtime
 from supervision.reports import report
 
-__all__ = ["Life", "Phase", "Watch", "current"]
+__all__ = ["Life", "Phase", "Watch"]
 
 
 class Phase(IntEnum):
@@ -47,14 +48,6 @@ class Watch(Protocol):
 
     def deliver(self, reason: Reason) -> None:
         """Called once, on the thread that ended the actor."""
-
-
-_local = threading.local()
-
-
-def current() -> Life | None:
-    """The life whose handler or hook the calling thread is in."""
-    return getattr(_local, "life", None)
 
 
 class Life:
@@ -101,31 +94,6 @@ class Life:
     def is_ended(self) -> bool:
         """Whether it is over; an inherited life is, in a forked child."""
         return self.phase is Phase.ENDED or self.mailbox.inherited
-
-    def is_awaited_by_caller(self) -> bool:
-        """Whether the calling thread is in a handler or hook of this actor, or of one whose start or end it waits for."""
-        waiting = current()
-        if waiting is None or waiting is self:
-            return waiting is self
-        seen = {waiting}
-        while True:
-            waiting = waiting.waited_for_by
-            if waiting is None or waiting in seen:  # two may be stopping each other
-                return False
-            if waiting is self:
-                return True
-            seen.add(waiting)
-
-    def must_outlive_caller(self) -> bool:
-        """Whether a wait for its end, by the calling thread, could only deadlock: its own, or its supervisor's."""
-        if self.is_awaited_by_caller():
-            return True
-        starter = getattr(current(), "starter", None)
-        while starter is not None and getattr(starter.ref.actor_class, "supervises", False):
-            if starter is self:
-                return True
-            starter = starter.starter
-        return False
 
     # --- what others attach to it ---------------------------------------------------------------------------------
 
@@ -201,11 +169,11 @@ class Life:
         """The calling thread begins a turn."""
         with self.mailbox.lock:
             self.busy = threading.get_ident()
-        _local.life = self
+        set_current(self)
 
     def leave(self) -> None:
         """The calling thread's turn is over, maybe long after the actor was killed in it."""
-        _local.life = None
+        set_current(None)
         with self.mailbox.lock:
             self.busy = self.in_hand = None
             abandoned, self.abandoned = self.abandoned, False

@@ -14,6 +14,8 @@ from pykka import ActorDeadError
 from pykka._envelope import Envelope
 from pykka.messages import _ActorStop
 
+from supervision.lifecycle.caller import must_outlive_caller
+
 __all__ = ["Mailbox"]
 
 _process = object()  # of this process; a forked child has another one, which makes every inherited mailbox a dead one
@@ -81,7 +83,7 @@ class Mailbox:
         wait for ever; it is told "stopped" at once, and the stop comes when it is its turn.
         """
         asker = envelope.reply_to
-        if asker is not None and self.is_stop(envelope.message) and self.life.must_outlive_caller():
+        if asker is not None and self.is_stop(envelope.message) and must_outlive_caller(self.life):
             envelope.reply_to = None
         if self.offer(envelope):
             if asker is not envelope.reply_to:

@@ -7,7 +7,8 @@ from typing import Any
 from supervision.errors import StartError
 from supervision.exits import Crash, Ignore
 from supervision.lifecycle import names, roster
-from supervision.lifecycle.life import Life, current
+from supervision.lifecycle.caller import current
+from supervision.lifecycle.life import Life
 from supervision.lifecycle.replies import Reply
 
 __all__ = ["launch"]

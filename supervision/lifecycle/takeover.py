@@ -19,7 +19,8 @@ import pykka
 from pykka._envelope import Envelope
 
 from supervision import alarm
-from supervision.exits import NORMAL, Crash, reason_of
+from supervision.exits import NORMAL, Crash, is_orderly, reason_of
+from supervision.lifecycle import roster
 from supervision.lifecycle.life import Life, Phase
 from supervision.lifecycle.loop import PykkaStyle
 from supervision.lifecycle.mailbox import Mailbox
@@ -98,6 +99,8 @@ class _Guest:
         self._fail = actor._handle_failure
         self._stop = actor._stop
         self._tear_down = actor._actor_loop_teardown
+        self._on_stop = self._guarded(actor.on_stop)
+        self._on_failure = self._guarded(actor.on_failure)
 
     def shadow(self) -> None:
         """Put itself before what Pykka's loop calls, on this one instance."""
@@ -106,8 +109,8 @@ class _Guest:
             "_handle_failure": self.fail,
             "_stop": self.stop,
             "_actor_loop_teardown": self.tear_down,
-            "on_stop": self._guarded(self._actor.on_stop),
-            "on_failure": self._guarded(self._actor.on_failure),
+            "on_stop": self._on_stop,
+            "on_failure": self.after_failure,
         }
         self._actor.__dict__.update(self._shadows)
 
@@ -125,9 +128,20 @@ class _Guest:
         return None
 
     def fail(self, exc_type: Any, error: BaseException, traceback: Any) -> None:
-        """Pykka's loop is about to end by an exception."""
+        """Pykka's loop is about to end by an exception, an orderly ``Exit`` perhaps, of which it knows nothing."""
         self._failure = error
-        self._fail(exc_type, error, traceback)
+        if is_orderly(reason_of(error)):
+            roster.leave(self._life.ref)
+            self._actor.actor_stopped.set()
+        else:
+            self._fail(exc_type, error, traceback)
+
+    def after_failure(self, *raised: Any) -> None:
+        """Run the hook that fits."""
+        if self._failure is not None and is_orderly(reason_of(self._failure)):
+            self._on_stop()
+        else:
+            self._on_failure(*raised)
 
     def stop(self) -> None:
         """A stop request, or a ``BaseException`` in a handler, after which Pykka's loop would stop all actors there are."""

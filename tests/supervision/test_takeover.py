@@ -1,0 +1,300 @@
+"""Live Pykka actors that are taken over: nothing is lost on the way, whatever they are doing at that moment."""
+
+import queue
+import threading
+from typing import Any
+
+import pykka
+import pytest
+from pykka import ActorDeadError, ActorRegistry
+from specimens import DEADLINE_S, Plain, Pooled, Stuck, Watch, end_hooks, eventually, run
+
+from supervision import (
+    KILLED,
+    NORMAL,
+    ChildSpec,
+    Crash,
+    Exit,
+    Ignore,
+    NoProcess,
+    StartError,
+    Supervisor,
+    call,
+    cast,
+    kill,
+    monitor,
+    register,
+    whereis,
+)
+from supervision.lifecycle import Life, abandoned_count, life_of
+
+Boom = type("Boom", (Exception,), {})
+
+
+def is_ours(ref: Any) -> bool:
+    return isinstance(getattr(ref.actor_inbox, "life", None), Life)
+
+
+def test_messages_sent_before_during_and_after_are_handled_once_and_in_order() -> None:
+    handled: dict[int, list[int]] = {number: [] for number in range(4)}
+    ref = Plain.start()
+
+    def send(sender: int) -> None:
+        for number in range(500):
+            ref.tell(lambda _, number=number: handled[sender].append(number))
+            if number == 250:
+                assert monitor(ref, lambda _: None)
+
+    with run(*[lambda sender=sender: send(sender) for sender in handled]):
+        pass
+    assert call(ref, "done") == "done"
+    assert handled == {sender: list(range(500)) for sender in handled}
+
+
+def test_the_message_in_hand_finishes_first_and_its_asker_gets_the_answer() -> None:
+    ref = Plain.start()
+    with Stuck() as stuck:
+        in_hand = ref.ask(stuck, block=False)
+        queued = ref.ask("queued", block=False)
+        assert stuck.entered.wait(DEADLINE_S)
+        register("it", ref)
+        assert is_ours(ref)
+        later = ref.ask("later", block=False)
+        stuck.go()
+    assert [future.get(timeout=DEADLINE_S) for future in (in_hand, queued, later)] == ["late", "queued", "later"]
+
+
+def test_an_idle_actor_is_taken_over_without_waiting_for_its_next_message() -> None:
+    ref = Plain.start()
+    assert ref.ask(1) == 1
+    assert whereis("it") is None
+    register("it", ref)
+    eventually(lambda: life_of(ref).phase == 1)  # type: ignore[union-attr]
+    assert call("it", 2) == 2
+
+
+def test_who_still_holds_the_old_queue_reaches_the_actor() -> None:
+    ref = Plain.start()
+    old = ref.actor_inbox
+    register("it", ref)
+    handled = threading.Event()
+    old.put(pykka._envelope.Envelope(lambda _: handled.set()))
+    assert handled.wait(DEADLINE_S)
+    watch = Watch(ref)
+    ref.stop(timeout=DEADLINE_S)
+    watch.reason()
+    with pytest.raises(ActorDeadError):
+        old.put(pykka._envelope.Envelope(1))
+
+
+def test_twenty_at_once_take_over_the_same_actor_once() -> None:
+    ref = Plain.start()
+    lives: list[Any] = []
+    barrier = threading.Barrier(20)
+
+    def adopt() -> None:
+        barrier.wait(DEADLINE_S)
+        lives.append(life_of(ref))
+
+    with run(*[adopt] * 20):
+        pass
+    assert len(set(lives)) == 1
+
+
+@pytest.mark.parametrize(
+    ("message", "reason", "hook"),
+    [(Boom, Crash, "on_failure"), (Exit, type(NORMAL), "on_stop")],
+    ids=["crash", "Exit"],
+)
+def test_an_end_by_the_message_in_hand_is_told_with_its_reason(message: Any, reason: Any, hook: str) -> None:
+    ran: list[Any] = []
+    ref = Plain.start(None, ran)
+    with Stuck() as stuck:
+        stuck.then = lambda _: (_ for _ in ()).throw(message())
+        stuck.grip(ref)
+        watch = Watch(ref)
+        stuck.go()
+    assert isinstance(watch.reason(), reason)
+    assert end_hooks(ran) == [hook]
+    assert len(watch.downs) == 1
+    assert ActorRegistry.get_all() == []
+
+
+def test_a_stop_that_is_under_way_at_the_take_over_is_told_as_one() -> None:
+    ran: list[Any] = []
+    in_hook, go = threading.Event(), threading.Event()
+
+    def slow() -> None:
+        in_hook.set()
+        assert go.wait(DEADLINE_S)
+
+    ref = Plain.start({"on_stop": slow}, ran)
+    stopped = ref.stop(block=False)
+    assert in_hook.wait(DEADLINE_S)
+    watch = Watch(ref)  # Pykka counts it as dead already, and so do we
+    go.set()
+    assert watch.reason() is not None
+    assert stopped.get(timeout=DEADLINE_S) is True
+    assert end_hooks(ran) == ["on_stop"]
+    assert len(watch.downs) == 1
+
+
+def test_killing_it_while_it_is_in_pykkas_loop_abandons_its_thread() -> None:
+    ran: list[Any] = []
+    ref = Plain.start(None, ran)
+    with Stuck() as stuck:
+        stuck.grip(ref)
+        watch = Watch(ref)
+        queued = ref.ask(1, block=False)
+        kill(ref)
+        assert watch.downs[0].reason == KILLED
+        assert abandoned_count() == 1
+        with pytest.raises(ActorDeadError):
+            queued.get(timeout=0)
+    eventually(lambda: abandoned_count() == 0)
+    eventually(lambda: not any(thread.name.startswith("Plain") for thread in threading.enumerate()))
+    assert end_hooks(ran) == []
+    assert len(watch.downs) == 1
+
+
+def test_a_kill_in_its_on_start_abandons_that() -> None:
+    ran: list[Any] = []
+    with Stuck() as stuck:
+        ref = Plain.start({"on_start": lambda: stuck(None)}, ran)
+        assert stuck.entered.wait(DEADLINE_S)
+        watch = Watch(ref)
+        kill(ref)
+        assert watch.downs[0].reason == KILLED
+        with pytest.raises(ActorDeadError):
+            ref.ask(1, timeout=0)
+    eventually(lambda: abandoned_count() == 0)
+    assert ran == ["__init__", "on_start"]
+
+
+@pytest.mark.parametrize("outcome", [Boom, Ignore, Exit])
+def test_a_supervisor_hears_what_a_slow_raw_on_start_raised(outcome: Any) -> None:
+    adopted = threading.Event()
+
+    def slow() -> None:
+        assert adopted.wait(DEADLINE_S)
+        raise outcome
+
+    def start() -> Any:
+        ref = Plain.start({"on_start": slow})
+        monitor(ref, lambda _: None)
+        adopted.set()
+        return ref
+
+    sup = Supervisor.start_link([])
+    spec = ChildSpec("it", start, restart="temporary")
+    if outcome is Ignore:
+        assert Supervisor.start_child(sup, spec) is None
+    else:
+        with pytest.raises(StartError) as raised:
+            Supervisor.start_child(sup, spec)
+        assert isinstance(raised.value.cause, outcome)
+    assert ActorRegistry.get_all() == [sup]
+
+
+def test_in_its_own_init_an_actor_is_not_alive_yet() -> None:
+    outcomes: list[Any] = []
+
+    class Early(pykka.ThreadingActor):
+        def __init__(self) -> None:
+            super().__init__()
+            try:
+                register("early", self.actor_ref)
+            except NoProcess as error:
+                outcomes.append(error)
+            self.actor_ref.tell("to myself")
+
+        def on_receive(self, message: Any) -> Any:
+            outcomes.append(message)
+            return message
+
+    sup = Supervisor.start_link([ChildSpec("it", Early)])
+    ref = Supervisor.which_children(sup)[0].ref
+    assert call(ref, 1) == 1
+    assert isinstance(outcomes[0], NoProcess)
+    assert outcomes[1:] == ["to myself", 1]
+    assert whereis("early") is None
+
+
+def test_an_inbox_of_the_classs_own_that_is_a_queue_is_fine() -> None:
+    class Newest(pykka.ThreadingActor):
+        use_daemon_thread = True
+
+        @staticmethod
+        def _create_actor_inbox() -> Any:
+            return queue.LifoQueue()
+
+        def on_receive(self, message: Any) -> Any:
+            return message
+
+    ref = Newest.start()
+    register("it", ref)
+    assert call("it", 1) == 1
+
+
+def test_an_inbox_that_is_no_queue_is_refused_by_name() -> None:
+    class Box:
+        def __init__(self) -> None:
+            self._queue: queue.SimpleQueue[Any] = queue.SimpleQueue()
+            self.put, self.get, self.empty = self._queue.put, self._queue.get, self._queue.empty
+
+    class Odd(pykka.ThreadingActor):
+        use_daemon_thread = True
+        _create_actor_inbox = staticmethod(Box)
+
+    ref = Odd.start()
+    with pytest.raises(TypeError, match="Box"):
+        monitor(ref, lambda _: None)
+    assert ref.stop(timeout=DEADLINE_S) is True
+    with pytest.raises(StartError) as raised:
+        Supervisor.start_link([ChildSpec("it", Odd)])
+    assert isinstance(raised.value.cause, TypeError)
+    assert ActorRegistry.get_all() == []
+
+
+def test_what_pykka_offers_works_on_as_before() -> None:
+    class Proxied(pykka.ThreadingActor):
+        colour = "red"
+
+        def double(self, number: int) -> int:
+            return 2 * number
+
+    for ref in (Proxied.start(), Supervisor.which_children(Supervisor.start_link([ChildSpec("it", Proxied)]))[0].ref):
+        proxy = ref.proxy()
+        register("it", ref)
+        assert proxy.double(2).get(timeout=DEADLINE_S) == 4
+        proxy.colour = "blue"
+        assert proxy.colour.get(timeout=DEADLINE_S) == "blue"
+        proxy.double.defer(2)
+        assert ref in ActorRegistry.get_by_class_name("Proxied")
+        assert ActorRegistry.get_by_urn(ref.actor_urn) is ref
+        assert proxy.stop().get(timeout=DEADLINE_S) is None
+        eventually(lambda ref=ref: not ref.is_alive())
+        assert whereis("it") is None
+
+
+def test_a_server_that_pykka_started_and_whose_start_fails_is_gone() -> None:
+    boom = Boom()
+    ref = Pooled.start({"on_start": boom})
+    eventually(lambda: not ref.is_alive())
+    assert ActorRegistry.get_all() == []
+    cast(ref, "into the void")
+
+
+def test_an_actor_of_another_kind_is_no_process() -> None:
+    class Foreign(pykka.Actor):
+        _create_actor_inbox = staticmethod(queue.Queue)  # type: ignore[assignment]
+        _create_future = staticmethod(pykka.ThreadingFuture)
+        stopped_by = threading.Event
+
+        def _start_actor_loop(self) -> None:
+            threading.Thread(target=self._actor_loop, daemon=True).start()
+
+    ref = Foreign.start()
+    with pytest.raises(NoProcess):
+        register("it", ref)
+    assert ref.stop(timeout=DEADLINE_S) is True
