@@ -22,4 +22,8 @@ def main() -> None:
         sys.exit(1)
     from oidc_actor.cli.app import app
 
-    app()
+    try:
+        app()
+    except OSError as error:  # a full disk under standard output, for one; what the network does is told elsewhere
+        sys.stderr.write(f"oidc-actor: the system refused: {error.strerror or error}\n")
+        sys.exit(1)

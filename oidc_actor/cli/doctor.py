@@ -70,8 +70,8 @@ class Doctor:
             yield Finding("discovery", "fail", in_options(str(error)), advice_for(error))
             yield skipped("issuer", "no metadata")
             return
-        took = f"in {exchange.took_s:.2f} s" if exchange is not None else ""
-        yield Finding("discovery", "pass", f"metadata at {discovery_url(issuer_url)} {took}")
+        took = f", {exchange.took_s:.2f} s" if exchange is not None else ""
+        yield Finding("discovery", "pass", f"{discovery_url(issuer_url)}{took}")
         yield findings.judge_issuer(issuer_url, named)
 
     def _tls(self) -> Iterator[Finding]:
@@ -80,14 +80,19 @@ class Doctor:
         for (scheme, netloc), url in places.items():
             shown, host = f"{scheme}://{netloc}", urlsplit(url).hostname or ""
             if scheme == "http":
-                yield findings.judge_tls(shown, loopback=is_loopback(host), version=None, days_left=None, error=None)
+                yield findings.judge_tls(shown, loopback=is_loopback(host))
                 continue
             facts = look_at_tls(url, self._connection.ca_bundle, self._connection.timeout_s)
             if facts is None:
                 yield skipped("tls", f"no connection to {shown}")
                 continue
             yield findings.judge_tls(
-                shown, loopback=False, version=facts.version, days_left=facts.days_left, error=facts.error
+                shown,
+                loopback=False,
+                version=facts.version,
+                days_left=facts.days_left,
+                error=facts.error,
+                spoke_tls=facts.spoke_tls,
             )
 
     def _client_auth(self) -> Finding:

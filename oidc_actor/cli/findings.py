@@ -49,7 +49,15 @@ def judge_issuer(asked: str, named: object) -> Finding:
     return Finding("issuer", "fail", f"the metadata name another issuer: {named}", fix)
 
 
-def judge_tls(url: str, *, loopback: bool, version: str | None, days_left: float | None, error: str | None) -> Finding:
+def judge_tls(
+    url: str,
+    *,
+    loopback: bool,
+    version: str | None = None,
+    days_left: float | None = None,
+    error: str | None = None,
+    spoke_tls: bool = True,
+) -> Finding:
     """Whether the way to a URL is protected.
 
     Args:
@@ -58,7 +66,10 @@ def judge_tls(url: str, *, loopback: bool, version: str | None, days_left: float
         version: The protocol agreed upon; `None` for plain http.
         days_left: Days until the certificate ends; `None` where there is none.
         error: What went wrong in the handshake; `None` for nothing.
+        spoke_tls: Whether the server speaks TLS at all.
     """
+    if not spoke_tls:
+        return Finding("tls", "fail", f"{url}: {error}", "Check scheme and port: https needs a server that speaks TLS.")
     if error is not None:
         fix = "Name the CA that signed it with --ca-bundle FILE, or have the certificate renewed or reissued."
         return Finding("tls", "fail", f"{url}: {error}", fix)

@@ -78,11 +78,13 @@ class TlsFacts:
         version: The protocol agreed upon; `None` where the handshake failed.
         days_left: Days until the certificate ends; `None` where that is not known.
         error: Why it failed; `None` where it did not.
+        spoke_tls: Whether there is TLS at that address at all.
     """
 
     version: str | None
     days_left: float | None
     error: str | None
+    spoke_tls: bool = True
 
 
 def look_at_tls(url: str, ca_bundle: Path | None, timeout_s: float) -> TlsFacts | None:
@@ -109,7 +111,7 @@ def look_at_tls(url: str, ca_bundle: Path | None, timeout_s: float) -> TlsFacts 
     except ssl.SSLCertVerificationError as error:
         return TlsFacts(None, None, f"the certificate is not accepted: {error.verify_message}")
     except ssl.SSLError as error:
-        return TlsFacts(None, None, f"no TLS here: {error.reason or type(error).__name__}")
+        return TlsFacts(None, None, f"no TLS there ({error.reason or type(error).__name__})", spoke_tls=False)
     except OSError:
         return None
 

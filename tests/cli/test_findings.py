@@ -45,6 +45,12 @@ def test_tls(loopback: bool, version: str | None, days: float | None, error: str
     assert (finding.fix is None) == (result == "pass")
 
 
+def test_a_server_without_tls_is_another_matter_than_a_bad_certificate() -> None:
+    finding = findings.judge_tls(ISSUER, loopback=False, error="no TLS there", spoke_tls=False)
+    assert finding.result == "fail"
+    assert "--ca-bundle" not in str(finding.fix)
+
+
 @pytest.mark.parametrize(
     ("offered", "result"),
     [(["client_secret_basic"], "pass"), (None, "pass"), (["private_key_jwt"], "warn"), ([], "warn")],

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
 import socket
 import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -80,6 +82,36 @@ def test_an_option_wins_over_the_environment(provider: Provider, run: Run) -> No
     assert done.returncode == 0, done.stderr
 
 
+def test_a_secret_that_is_no_text_is_refused_without_a_trace(provider: Provider) -> None:
+    variables = access(provider, OIDC_CLIENT_SECRET="")
+    done = subprocess.run(
+        [sys.executable, "-m", "oidc_actor.cli", "token", "--client-secret-stdin"],
+        input=b"\xff\xfe\n",
+        capture_output=True,
+        timeout=60,
+        env=os.environ | variables,
+        check=False,
+    )
+    assert done.returncode == 2
+    assert done.stderr.decode().startswith("oidc-actor token: --client-secret-stdin: expected the secret, got text")
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="this system has no /dev/full")
+def test_a_full_disk_is_one_line(provider: Provider) -> None:
+    with Path("/dev/full").open("w") as full:
+        done = subprocess.run(
+            [sys.executable, "-m", "oidc_actor.cli", "token"],
+            stdout=full,
+            stderr=subprocess.PIPE,
+            text=True,
+            timeout=60,
+            env=os.environ | access(provider),
+            check=False,
+        )
+    assert done.returncode == 1
+    assert done.stderr == "oidc-actor: the system refused: No space left on device\n"
+
+
 def test_the_password_grant(provider: Provider, run: Run) -> None:
     done = run("token", **access(provider, OIDC_USERNAME=provider.username, OIDC_PASSWORD=provider.password))
     assert done.returncode == 0, done.stderr
@@ -118,6 +150,7 @@ def test_a_token_endpoint_needs_no_discovery(provider: Provider, run: Run) -> No
         (["--ca-bundle", "/no/such/bundle"], {}, "/no/such/bundle"),
         (["--client-secret-stdin"], {}, "standard input"),
         (["--client-secret-stdin", "--password-stdin"], {}, "only one"),
+        ([], {"OIDC_CLIENT_SECRET": "caf\udce9"}, "OIDC_CLIENT_SECRET"),
         (["--timeout", "0"], {}, "timeout"),
         (["--nonsense"], {}, "--nonsense"),
     ],
