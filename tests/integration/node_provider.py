@@ -21,6 +21,7 @@ import pytest
 
 HERE = Path(__file__).parent / "node"
 REPOSITORY = Path(__file__).parents[2]
+OLDEST_NODE = 20  # the oldest that runs it; it warns below 22
 INSTALL_TIMEOUT_S = 300.0
 START_TIMEOUT_S = 30.0
 STOP_TIMEOUT_S = 10.0
@@ -44,6 +45,11 @@ def installed() -> Path:
     """The folder with `provider.mjs` and its node_modules: made by `npm ci` the first time, then found again."""
     if shutil.which("node") is None or shutil.which("npm") is None:
         unavailable("Node.js with npm is not installed: the tests against the npm oidc-provider need it")
+    version = subprocess.run(
+        ["node", "--version"], capture_output=True, text=True, timeout=60, check=False
+    ).stdout.strip()
+    if int(version.lstrip("v").partition(".")[0] or 0) < OLDEST_NODE:
+        unavailable(f"Node.js {OLDEST_NODE} or later is needed for the npm oidc-provider, found {version or 'none'}")
     lock = (HERE / "package-lock.json").read_bytes()
     cache = Path(os.environ.get("OIDC_ACTOR_NODE_CACHE") or REPOSITORY / ".cache" / "node")
     folder = cache / hashlib.sha256(lock).hexdigest()[:16]
@@ -88,24 +94,22 @@ class NodeProvider:
         folder: Where it is installed.
         token_lifetime_s: Life of an access token; whole seconds.
         rotation: Whether refresh tokens rotate.
+        public_url: What it calls itself, where a proxy stands before it.
     """
 
-    def __init__(self, folder: Path, *, token_lifetime_s: int = 2, rotation: bool = True) -> None:
+    def __init__(
+        self, folder: Path, *, token_lifetime_s: int = 2, rotation: bool = True, public_url: str | None = None
+    ) -> None:
         self._folder = folder
-        self._clients = {method: dict(client) for method, client in CLIENTS.items()}
-        self._settings = {"ttl": token_lifetime_s, "rotate": rotation, "user": USER}
+        self._settings = {"ttl": token_lifetime_s, "rotate": rotation, "user": USER, "issuer": public_url}
         self._port = 0
         self._process: subprocess.Popen[str] | None = None
         self.issuer_url = ""
 
-    def set_secret(self, method: str, client_secret: str) -> None:
-        """Change a client's secret, from the next start on."""
-        self._clients[method]["client_secret"] = client_secret
-
     def start(self) -> None:
         """Start it and wait until it listens."""
         shutil.copy(HERE / "provider.mjs", self._folder)
-        clients = [{"token_endpoint_auth_method": method, **client} for method, client in self._clients.items()]
+        clients = [{"token_endpoint_auth_method": method, **client} for method, client in CLIENTS.items()]
         argument = json.dumps({**self._settings, "port": self._port, "clients": clients})
         self._process = subprocess.Popen(
             ["node", "provider.mjs", argument],
@@ -117,9 +121,19 @@ class NodeProvider:
         line = _first_line(self._process, START_TIMEOUT_S)
         if line is None:
             self.stop()
-            pytest.fail(f"the npm provider did not listen within {START_TIMEOUT_S:.0f} s", pytrace=False)
-        self.issuer_url = json.loads(line)["issuer"]
-        self._port = int(self.issuer_url.rpartition(":")[2])
+            pytest.fail(f"the npm provider ended, or did not listen within {START_TIMEOUT_S:.0f} s", pytrace=False)
+        said = json.loads(line)
+        self.issuer_url, self._port = said["issuer"], said["port"]
+
+    @property
+    def listen_url(self) -> str:
+        """Where it listens, whatever it calls itself."""
+        return f"http://127.0.0.1:{self._port}"
+
+    def set_token_lifetime(self, seconds: int) -> None:
+        """Change the life of the access tokens to come, until it is stopped."""
+        with urllib.request.urlopen(f"{self.listen_url}/ttl/{seconds}", timeout=10) as answer:
+            answer.read()
 
     def stop(self) -> None:
         """End it, by force at the deadline; nothing happens if it does not run."""
@@ -138,7 +152,7 @@ class NodeProvider:
 
     def stats(self) -> Stats:
         """What it did since its last start."""
-        with urllib.request.urlopen(f"{self.issuer_url}/stats", timeout=10) as answer:
+        with urllib.request.urlopen(f"{self.listen_url}/stats", timeout=10) as answer:
             return Stats(**json.load(answer))
 
 

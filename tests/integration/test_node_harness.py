@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+
 import pytest
 from integration import node_provider
 
@@ -22,6 +24,15 @@ def test_without_node_they_skip_and_say_so(monkeypatch: pytest.MonkeyPatch) -> N
 def test_where_providers_are_required_that_is_a_failure(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("OIDC_ACTOR_REQUIRE_PROVIDERS", "1")
     with pytest.raises(pytest.fail.Exception, match="forbids skipping"):
+        node_provider.installed()
+
+
+def test_an_old_node_is_as_good_as_none(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("OIDC_ACTOR_REQUIRE_PROVIDERS", raising=False)
+    monkeypatch.setattr(node_provider.shutil, "which", lambda name: name)
+    old = subprocess.CompletedProcess([], 0, stdout="v16.20.2\n")
+    monkeypatch.setattr(node_provider.subprocess, "run", lambda *_args, **_options: old)
+    with pytest.raises(pytest.skip.Exception, match=r"found v16\.20\.2"):
         node_provider.installed()
 
 

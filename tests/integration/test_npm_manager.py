@@ -10,7 +10,7 @@ from typing import Any
 import pykka
 import pytest
 from integration.code_flow import refresh_token_by_login
-from integration.node_provider import CLIENTS, USER, NodeProvider, Stats
+from integration.node_provider import CLIENTS, USER, NodeProvider, Stats, running
 from integration.readers import reading
 
 from oidc_actor import (
@@ -34,16 +34,17 @@ Start = Callable[..., pykka.ActorRef[Any]]
 @pytest.fixture
 def start(npm_provider: NodeProvider) -> Iterator[Start]:
     """Start managers of the shared provider (or another); all are stopped afterwards."""
-    running: list[pykka.ActorRef[Any]] = []
+    started: list[pykka.ActorRef[Any]] = []
 
     def start_manager(auth: object, provider: NodeProvider = npm_provider, **options: Any) -> pykka.ActorRef[Any]:
         settings = {"min_interval_seconds": 0.05, "retry": RetryPolicy(initial_s=0.05, maximum_s=0.5)} | options
-        running.append(TokenManager.start_link(issuer_url=provider.issuer_url, auth=auth, **settings))
-        return running[-1]
+        started.append(TokenManager.start_link(issuer_url=provider.issuer_url, auth=auth, **settings))
+        return started[-1]
 
     yield start_manager
-    for ref in running:
-        TokenManager.stop(ref)
+    for ref in started:
+        if ref.is_alive():
+            TokenManager.stop(ref)
 
 
 class NewTokens:
@@ -122,6 +123,20 @@ def test_client_credentials_by_the_managers_own_schedule(start: Start, method: s
         tokens = new.wait_for(2)
     assert reads.failures == []
     assert tokens[-1].access_token != first.access_token
+
+
+def test_without_rotation_the_same_refresh_token_is_redeemed_again_and_again(start: Start) -> None:
+    with running(rotation=False) as provider:
+        ref = start(user(), provider)
+        tokens = {TokenManager.get_token(ref).refresh_token}
+        for _ in range(3):
+            TokenManager.force_refresh(ref, wait=True, timeout=DEADLINE_S)
+            tokens.add(TokenManager.get_token(ref).refresh_token)
+        stats = provider.stats()
+        TokenManager.stop(ref)
+    assert len(tokens) == 1
+    assert (stats.success["password"], stats.error) == (1, {})
+    assert stats.success["refresh_token"] >= 3
 
 
 def test_a_refresh_token_from_a_login_is_followed_through_its_rotations(

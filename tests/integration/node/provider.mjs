@@ -1,7 +1,8 @@
 // The certified `oidc-provider`, configured for tests: short lives, one user, one client for each way to authenticate.
 //
-// Argument: a JSON object {port, ttl, rotate, clients: [...], user: {name, password}}; port 0 takes a free one.
-// Prints one line of JSON, {issuer}, once it listens. `GET /stats` tells what the token endpoint did.
+// Argument: a JSON object {port, issuer, ttl, rotate, clients: [...], user: {name, password}}; port 0 takes a free one, an
+// issuer of null is where it listens. Prints one line of JSON, {issuer, port}, once it listens. `GET /stats` tells what the
+// token endpoint did, `GET /ttl/25` makes the access tokens to come live 25 seconds.
 // It ends when its standard input does, so it cannot outlive the test run.
 import { createServer } from 'node:http';
 
@@ -26,7 +27,7 @@ const configuration = {
   scopes: ['openid', 'offline_access', ...API_SCOPES.split(' ')],
   clientAuthMethods: ['client_secret_basic', 'client_secret_post', 'client_secret_jwt', 'private_key_jwt', 'none'],
   ttl: {
-    AccessToken: settings.ttl, ClientCredentials: settings.ttl, RefreshToken: 3600, Grant: 3600, IdToken: 3600,
+    AccessToken: () => settings.ttl, ClientCredentials: () => settings.ttl, RefreshToken: 3600, Grant: 3600, IdToken: 3600,
     AuthorizationCode: 60, Interaction: 60, Session: 600,
   },
   cookies: { keys: ['integration tests only'] },
@@ -79,6 +80,9 @@ const server = createServer((request, response) => {
   if (request.url === '/stats') {
     response.setHeader('Content-Type', 'application/json');
     response.end(JSON.stringify(stats));
+  } else if (request.url.startsWith('/ttl/')) {
+    settings.ttl = Number(request.url.slice('/ttl/'.length));
+    response.end();
   } else {
     handle(request, response);
   }
@@ -86,14 +90,15 @@ const server = createServer((request, response) => {
 let handle = (_request, response) => response.writeHead(503).end();
 
 server.listen(settings.port, '127.0.0.1', () => {
-  const issuer = `http://127.0.0.1:${server.address().port}`;
+  const { port } = server.address();
+  const issuer = settings.issuer ?? `http://127.0.0.1:${port}`;
   const provider = new Provider(issuer, configuration);
   provider.registerGrantType('password', (ctx) => passwordGrant(provider, ctx), ['username', 'password', 'scope']);
   provider.on('grant.success', (ctx) => count('success', ctx));
   provider.on('grant.error', (ctx) => count('error', ctx));
   provider.on('server_error', (_ctx, error) => console.error(error));
   handle = provider.callback();
-  process.stdout.write(`${JSON.stringify({ issuer })}\n`);
+  process.stdout.write(`${JSON.stringify({ issuer, port })}\n`);
 });
 
 process.stdin.on('end', () => process.exit(0)).resume();
