@@ -49,12 +49,16 @@ class Readers:
         for thread in self._threads:
             thread.start()
 
-    def stop(self) -> None:
-        """End all threads and wait for them."""
+    def end(self) -> None:
+        """Read no more; what fails from now on is no failed read."""
         self._stop.set()
+
+    def join(self) -> None:
+        """Wait until all threads are gone; one that waits for a token goes when its manager does."""
+        deadline = time.monotonic() + JOIN_S
         for thread in self._threads:
             if thread.is_alive():
-                thread.join(JOIN_S)
+                thread.join(max(0.0, deadline - time.monotonic()))
 
     def stop_timing(self) -> None:
         """Take no more times: from now on readers wait, because the token is allowed to expire."""

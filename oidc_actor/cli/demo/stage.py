@@ -77,11 +77,12 @@ class Stage:
                 min_interval_seconds=self._pace.min_interval_s,
                 retry=RetryPolicy(initial_s=self._pace.retry_maximum_s / 2, maximum_s=self._pace.retry_maximum_s),
             )
+            undo.callback(self.readers.join)
             supervisor = supervision.Supervisor.start_link([manager], max_restarts=10, name="demo.supervisor")
             undo.callback(supervision.Supervisor.stop, supervisor, timeout=5.0)
             TokenManager.get_token(NAME, timeout=START_TIMEOUT_S)
             self.readers.start()
-            undo.callback(self.readers.stop)
+            undo.callback(self.readers.end)
             self._ends = undo.pop_all()
         return self
 
