@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import threading
+import time
 from collections import defaultdict, deque
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -112,7 +113,7 @@ class World:
             assert self._lock.wait_for(lambda: line in self._lines, DEADLINE_S), f"no {line!r} in {self._lines}"
 
     def gone(self, child_id: Any) -> None:
-        """A kill runs no hook: the test says that it is no more."""
+        """A kill runs no hook: the test says so before it kills, lest a quick successor be taken for a double."""
         with self._lock:
             self._live[child_id] -= 1
 
@@ -150,7 +151,7 @@ class _Child:
     def on_receive(self, message: Any) -> Any:
         """Raise an exception, call a callable, return anything else."""
         if isinstance(message, BaseException):
-            raise message
+            raise message.with_traceback(None)  # tests raise the same one again and again
         return message(self) if callable(message) else message
 
 
@@ -216,6 +217,13 @@ def quiet(sup: Any, kind: Any = Supervisor) -> bool:
             return True
         rounds += 1
         assert rounds < 10_000, f"{sup} restarts without end: {rows}"
+
+
+def eventually(holds: Callable[[], bool]) -> None:
+    """Ask again and again, for what has no event to wait for; fails unless it holds before the deadline."""
+    deadline = time.monotonic() + DEADLINE_S
+    while not holds():
+        assert time.monotonic() < deadline, "it never came to hold"
 
 
 def crash(sup: Any, child_id: Any, exception: BaseException | None = None) -> bool:
@@ -287,6 +295,7 @@ __all__ = [
     "World",
     "crash",
     "die",
+    "eventually",
     "held",
     "quiet",
     "ref_of",

@@ -1,0 +1,375 @@
+"""SUPERVISION.md 1.9: every call of the runtime API in every state of the child, and what the supervisor survives."""
+
+import contextlib
+import logging
+import threading
+from collections.abc import Callable
+from typing import Any
+
+import pykka
+import pytest
+from probes import DEADLINE_S, Probe, Scripted, Watch, World, die, held, quiet, ref_of, states
+
+from supervision import (
+    AlreadyPresent,
+    AlreadyStarted,
+    Backoff,
+    ChildCounts,
+    ChildInfo,
+    ChildNotFound,
+    ChildRestarting,
+    ChildRunning,
+    ChildSpec,
+    DynamicSupervisor,
+    NoProcess,
+    StartError,
+    SupervisionError,
+    Supervisor,
+    call,
+    cast,
+    kill,
+    whereis,
+)
+
+BOOM = Scripted("boom")
+FOR_EVER = Backoff(initial=3_600, maximum=3_600, jitter=0)
+STATES = ("running", "stopped", "restarting", "unknown")
+
+
+def in_state(state: str, world: World, restart: str = "permanent") -> Any:
+    """A supervisor named "sup" whose child "a" is in that state; a long backoff keeps it restarting."""
+    sup = Supervisor.start_link([world.spec("a", restart=restart, backoff=FOR_EVER)], name="sup")
+    if state == "stopped":
+        Supervisor.terminate_child(sup, "a")
+    elif state == "restarting":
+        die(ref_of(sup, "a"), BOOM)
+    elif state == "unknown":
+        Supervisor.terminate_child(sup, "a")
+        Supervisor.delete_child(sup, "a")
+    assert states(sup) == ({} if state == "unknown" else {"a": state})
+    world.log()
+    return sup
+
+
+REFUSED: dict[tuple[str, str], type[SupervisionError]] = {
+    ("start_child", "running"): AlreadyStarted,
+    ("start_child", "stopped"): AlreadyPresent,
+    ("start_child", "restarting"): AlreadyPresent,
+    ("terminate_child", "unknown"): ChildNotFound,
+    ("restart_child", "running"): ChildRunning,
+    ("restart_child", "restarting"): ChildRestarting,
+    ("restart_child", "unknown"): ChildNotFound,
+    ("delete_child", "running"): ChildRunning,
+    ("delete_child", "restarting"): ChildRestarting,
+    ("delete_child", "unknown"): ChildNotFound,
+    ("get_childspec", "unknown"): ChildNotFound,
+}
+
+# What the state is after a call that is served.
+SERVED = {
+    ("start_child", "unknown"): "running",
+    ("terminate_child", "running"): "stopped",
+    ("terminate_child", "stopped"): "stopped",
+    ("terminate_child", "restarting"): "stopped",
+    ("restart_child", "stopped"): "running",
+    ("delete_child", "stopped"): "unknown",
+    ("get_childspec", "running"): "running",
+    ("get_childspec", "stopped"): "stopped",
+    ("get_childspec", "restarting"): "restarting",
+}
+OPERATIONS = ("start_child", "terminate_child", "restart_child", "delete_child", "get_childspec")
+
+
+def perform(operation: str, sup: Any, world: World) -> Any:
+    spec = world.spec("a", backoff=FOR_EVER)
+    return getattr(Supervisor, operation)(sup, spec if operation == "start_child" else "a")
+
+
+def test_the_table_has_no_hole() -> None:
+    assert {(operation, state) for operation in OPERATIONS for state in STATES} == {*REFUSED, *SERVED}
+
+
+@pytest.mark.parametrize(("operation", "state"), REFUSED)
+def test_refused(operation: str, state: str, world: World) -> None:
+    sup = in_state(state, world)
+    before = Supervisor.which_children(sup)
+    with pytest.raises(REFUSED[operation, state]) as caught:
+        perform(operation, sup, world)
+    if isinstance(caught.value, AlreadyStarted):
+        assert caught.value.ref is ref_of(sup, "a")
+    else:
+        assert caught.value.child_id == "a"
+    assert "'a'" in str(caught.value)
+    assert Supervisor.which_children(sup) == before
+    assert world.log() == []
+
+
+@pytest.mark.parametrize("by_name", [True, False], ids=["name", "ref"])
+@pytest.mark.parametrize(("operation", "state"), SERVED)
+def test_served(operation: str, state: str, by_name: bool, world: World) -> None:
+    sup = in_state(state, world)
+    answer = perform(operation, "sup" if by_name else sup, world)
+    after = SERVED[operation, state]
+    assert states(sup) == ({} if after == "unknown" else {"a": after})
+    if operation in ("start_child", "restart_child"):
+        assert answer is ref_of(sup, "a")
+        assert world.log() == ["start a"]
+    elif operation == "get_childspec":
+        assert answer == world.spec("a", backoff=FOR_EVER)
+    else:
+        assert answer is None
+
+
+@pytest.mark.parametrize("state", STATES)
+def test_which_and_count_children(state: str, world: World) -> None:
+    sup = in_state(state, world)
+    known, active = state != "unknown", state == "running"
+    assert Supervisor.count_children(sup) == ChildCounts(known, active, 0, known)
+    rows = Supervisor.which_children(sup)
+    assert rows == ([ChildInfo("a", rows[0].ref, state, "worker")] if known else [])  # type: ignore[arg-type]
+    assert all((row.ref is not None) is active for row in rows)
+
+
+def test_counts_tell_supervisors_from_workers(world: World) -> None:
+    sup = Supervisor.start_link(
+        [
+            *world.specs("ab"),
+            Supervisor.child_spec([], id="s"),
+            DynamicSupervisor.child_spec(id="d"),
+            world.spec("odd", type="supervisor"),
+        ]
+    )
+    Supervisor.terminate_child(sup, "s")
+    Supervisor.terminate_child(sup, "b")
+    assert Supervisor.count_children(sup) == ChildCounts(specs=5, active=3, supervisors=3, workers=2)
+    assert [row.type for row in Supervisor.which_children(sup)] == ["worker", "worker", *["supervisor"] * 3]
+
+
+# --- temporary children -------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("operation", ["restart_child", "delete_child", "terminate_child", "get_childspec"])
+def test_a_terminated_temporary_child_is_unknown(operation: str, world: World) -> None:
+    sup = Supervisor.start_link([world.spec("a", restart="temporary")])
+    Supervisor.terminate_child(sup, "a")
+    assert Supervisor.which_children(sup) == []
+    with pytest.raises(ChildNotFound):
+        getattr(Supervisor, operation)(sup, "a")
+    assert Supervisor.start_child(sup, world.spec("a", restart="temporary")).is_alive()
+
+
+# --- starts that fail ---------------------------------------------------------------------------------------------------
+
+
+def test_a_new_child_that_fails_is_not_kept(world: World) -> None:
+    sup = Supervisor.start_link([])
+    failure = Scripted("why")
+    world.script("a", failure)
+    with pytest.raises(StartError) as caught:
+        Supervisor.start_child(sup, world.spec("a"))
+    assert (caught.value.child_id, caught.value.cause) == ("a", failure)
+    assert Supervisor.which_children(sup) == []
+    assert Supervisor.start_child(sup, world.spec("a")).is_alive()
+
+
+def test_a_restart_by_hand_that_fails_keeps_the_specification(world: World) -> None:
+    sup = in_state("stopped", world)
+    world.script("a", "fail", "ignore")
+    with pytest.raises(StartError) as caught:
+        Supervisor.restart_child(sup, "a")
+    assert caught.value.child_id == "a"
+    assert states(sup) == {"a": "stopped"}
+    assert Supervisor.restart_child(sup, "a") is None  # ignored: ok(undefined)
+    assert states(sup) == {"a": "stopped"}
+    assert Supervisor.restart_child(sup, "a").is_alive()
+
+
+@pytest.mark.parametrize("by", ["name", "callable"])
+def test_a_new_child_that_is_already_started_elsewhere(by: str, world: World) -> None:
+    owner = Probe.start_link(world, "owner", name="taken")
+    sup = Supervisor.start_link([])
+
+    def start() -> Any:
+        return Probe.start_link(world, "a", name="taken")
+
+    spec = world.spec("a", name="taken") if by == "name" else ChildSpec("a", start)
+    with pytest.raises(AlreadyStarted) as caught:
+        Supervisor.start_child(sup, spec)
+    assert caught.value.ref is owner is whereis("taken")
+    assert Supervisor.which_children(sup) == []
+
+
+def test_a_supervisors_failing_new_child_names_the_whole_way(world: World) -> None:
+    sup = Supervisor.start_link([])
+    world.script("x", "fail")
+    with pytest.raises(StartError) as caught:
+        Supervisor.start_child(sup, Supervisor.child_spec(world.specs("x"), id="inner"))
+    assert caught.value.child_id == "inner"
+    assert isinstance(caught.value.cause, StartError)
+    assert caught.value.cause.child_id == "x"
+
+
+# --- what is no child ---------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("operation", ["terminate_child", "restart_child", "delete_child", "get_childspec"])
+def test_a_static_supervisor_knows_its_children_by_id_only(operation: str, world: World) -> None:
+    """``child_adm``: by pid it is not found, and the child is untouched."""
+    sup = Supervisor.start_link(world.specs("a"))
+    ref = ref_of(sup, "a")
+    for what in (ref, ["a"], {}, "A"):
+        with pytest.raises(ChildNotFound):
+            getattr(Supervisor, operation)(sup, what)
+    assert ref_of(sup, "a") is ref
+    assert ref.is_alive()
+
+
+CALLS: dict[str, Callable[[Any, World], Any]] = {
+    "start_child": lambda sup, world: Supervisor.start_child(sup, world.spec("a")),
+    "terminate_child": lambda sup, world: Supervisor.terminate_child(sup, "a"),
+    "restart_child": lambda sup, world: Supervisor.restart_child(sup, "a"),
+    "delete_child": lambda sup, world: Supervisor.delete_child(sup, "a"),
+    "get_childspec": lambda sup, world: Supervisor.get_childspec(sup, "a"),
+    "which_children": lambda sup, world: Supervisor.which_children(sup),
+    "count_children": lambda sup, world: Supervisor.count_children(sup),
+    "tree": lambda sup, world: Supervisor.tree(sup),
+    "stop": lambda sup, world: Supervisor.stop(sup),
+    "dynamic start_child": lambda sup, world: DynamicSupervisor.start_child(sup, world.spec("a")),
+    "dynamic which_children": lambda sup, world: DynamicSupervisor.which_children(sup),
+    "dynamic count_children": lambda sup, world: DynamicSupervisor.count_children(sup),
+    "dynamic stop": lambda sup, world: DynamicSupervisor.stop(sup),
+}
+
+
+@pytest.mark.parametrize("dead", ["never registered", "stopped", "killed", "dead ref"])
+@pytest.mark.parametrize("operation", CALLS)
+def test_a_supervisor_that_is_not_there(operation: str, dead: str, world: World) -> None:
+    sup: Any = "nobody"
+    if dead != "never registered":
+        kind: Any = DynamicSupervisor if operation.startswith("dynamic") else Supervisor
+        ref = kind.start_link(*([] if kind is DynamicSupervisor else [[]]), name="sup")
+        (kill if dead == "killed" else Supervisor.stop)(ref)
+        sup = ref if dead == "dead ref" else "sup"
+    with pytest.raises(NoProcess) as caught:
+        CALLS[operation](sup, world)
+    assert caught.value.server == sup
+
+
+@pytest.mark.parametrize("operation", [name for name in CALLS if name != "tree"])
+def test_an_actor_that_is_no_supervisor_of_that_kind(operation: str, world: World) -> None:
+    others = [Probe.start_link(world, "w")]
+    if "stop" not in operation:  # any kind of supervisor can be stopped by either
+        others.append(Supervisor.start_link([]) if operation.startswith("dynamic") else DynamicSupervisor.start_link())
+    for other in others:
+        with pytest.raises(TypeError, match="sup: expected a "):
+            CALLS[operation](other, world)
+        assert other.is_alive()
+
+
+@pytest.mark.parametrize("operation", CALLS)
+def test_what_is_neither_ref_nor_name(operation: str, world: World) -> None:
+    for nonsense in (None, 7, b"sup"):
+        with pytest.raises(TypeError, match="expected"):
+            CALLS[operation](nonsense, world)
+
+
+# --- a supervisor survives ------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("kind", [Supervisor, DynamicSupervisor])
+def test_an_unexpected_message_is_reported_and_ignored(kind: Any, caplog: pytest.LogCaptureFixture) -> None:
+    sup = kind.start_link([]) if kind is Supervisor else kind.start_link()
+    with caplog.at_level(logging.WARNING, "supervision"):
+        cast(sup, {"password": "hunter2"})
+        assert call(sup, "what?") is None
+        assert kind.count_children(sup).specs == 0
+    assert [record.fields["message_type"] for record in caplog.records] == ["dict", "str"]
+    assert "hunter2" not in caplog.text
+
+
+def test_a_down_of_a_stranger_is_ignored(world: World) -> None:
+    from supervision import Down, monitor
+
+    sup = Supervisor.start_link(world.specs("a"), max_restarts=0)
+    stranger = Probe.start_link(world, "stranger")
+    monitor(stranger, sup)
+    die(stranger, BOOM)
+    cast(sup, Down(None, ref_of(sup, "a"), BOOM))  # type: ignore[arg-type]
+    assert states(sup) == {"a": "running"}
+
+
+def test_refusals_leave_the_supervisor_alive(world: World) -> None:
+    sup = Supervisor.start_link(world.specs("a"), max_restarts=0)
+    for _ in range(10):
+        for operation in ("restart_child", "delete_child"):
+            with pytest.raises(ChildRunning):
+                getattr(Supervisor, operation)(sup, "a")
+    assert states(sup) == {"a": "running"}
+
+
+# --- one at a time --------------------------------------------------------------------------------------------------------
+
+
+def test_requests_are_served_in_the_order_they_came(world: World) -> None:
+    sup = Supervisor.start_link([])
+    with held(sup) as post:
+        answers = [post.send("start_child", world.spec(number)) for number in range(5)]
+        answers += [post.send("terminate_child", 2), post.send("delete_child", 2), post.send("which_children")]
+    assert [row.id for row in answers[-1]()] == [0, 1, 3, 4]
+    assert world.log() == [*(f"start {number}" for number in range(5)), "stop 2"]
+
+
+def test_many_threads_on_one_supervisor_while_children_crash(world: World) -> None:
+    """Never two live incarnations of one id (the fixture looks), and every call has an answer."""
+    sup = Supervisor.start_link(world.specs("abc"), strategy="one_for_all", max_restarts=1_000_000)
+    unexpected: list[BaseException] = []
+    refs = {child: ref_of(sup, child) for child in "abc"}
+
+    def work(number: int) -> None:
+        child = "abc"[number % 3]
+        try:
+            for turn in range(30):
+                operation = (Supervisor.terminate_child, Supervisor.restart_child, Supervisor.count_children)[turn % 3]
+                args = () if turn % 3 == 2 else (child,)
+                with contextlib.suppress(ChildRunning, ChildRestarting):
+                    operation(sup, *args)  # type: ignore[operator]
+                row = next(row for row in Supervisor.which_children(sup) if row.id == child)
+                if row.ref is not None:
+                    cast(row.ref, BOOM)
+        except BaseException as error:
+            unexpected.append(error)
+
+    threads = [threading.Thread(target=work, args=(number,)) for number in range(6)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(DEADLINE_S * 3)
+        assert not thread.is_alive()
+    assert unexpected == []
+    assert quiet(sup)
+    assert set(states(sup)) == {"a", "b", "c"}
+    assert all(ref is not ref_of(sup, child) for child, ref in refs.items())
+
+
+def test_the_answers_are_values(world: World) -> None:
+    sup = Supervisor.start_link(world.specs("a"))
+    rows = Supervisor.which_children(sup)
+    assert isinstance(rows[0].ref, pykka.ActorRef)
+    with pytest.raises(AttributeError):
+        rows[0].state = "stopped"  # type: ignore[misc]
+    rows.clear()
+    assert len(Supervisor.which_children(sup)) == 1
+
+
+def test_the_supervisors_name_follows_its_incarnations(world: World) -> None:
+    inner = Supervisor.child_spec(world.specs("x"), id="inner", max_restarts=0, name="inner")
+    top = Supervisor.start_link([inner])
+    old = whereis("inner")
+    watch = Watch(old)
+    die(ref_of("inner", "x"), BOOM)
+    assert watch.reason()
+    assert quiet(top)
+    assert states("inner") == {"x": "running"}
+    kill("inner")
+    assert quiet(top)
+    assert whereis("inner") is ref_of(top, "inner") is not old
