@@ -48,7 +48,7 @@ class RelayServer:
         self._hold_limit_s = hold_limit_s
         self._port = KeptPort(port)
         self._loop = asyncio.new_event_loop()
-        self._accepting: asyncio.Task[None] | None = None
+        self._listening: socket.socket | None = None
         self._relays: dict[Relay, asyncio.Task[None]] = {}
         self._healed = asyncio.Event()
         self._changed = threading.Condition()  # told when a relay has ended; guards `_relays` against other threads
@@ -115,16 +115,17 @@ class RelayServer:
         return False
 
     async def _listen(self) -> None:
-        if self._accepting is None:
-            listening = self._port.listen()
-            listening.setblocking(False)
-            self._accepting = asyncio.create_task(self._accept(listening))
+        if self._listening is None:
+            self._listening = self._port.listen()
+            self._listening.setblocking(False)
+            # Not sock_accept(): cancelled at the wrong moment it loses the connection that it has just accepted.
+            self._loop.add_reader(self._listening, self._accept, self._listening)
 
     async def _refuse(self) -> None:
-        accepting, self._accepting = self._accepting, None
-        if accepting is not None:
-            accepting.cancel()
-            await asyncio.wait([accepting])
+        listening, self._listening = self._listening, None
+        if listening is not None:
+            self._loop.remove_reader(listening)
+            listening.close()
 
     async def _end_all(self, how: How) -> None:
         tasks = list(self._relays.values())
@@ -137,11 +138,11 @@ class RelayServer:
         self._healed.set()
         self._healed = asyncio.Event()
 
-    async def _accept(self, listening: socket.socket) -> None:
-        loop = asyncio.get_running_loop()
-        with listening:
+    def _accept(self, listening: socket.socket) -> None:
+        with contextlib.suppress(OSError):  # whoever knocked has gone
             while True:
-                client, _ = await loop.sock_accept(listening)
+                client, _ = listening.accept()
+                client.setblocking(False)
                 self._script.note_connection()
                 relay = Relay(client, self)
                 with self._changed:
