@@ -66,7 +66,19 @@ class Pool:
                 if self._threads or job not in found.jobs:
                     return
                 found.jobs.remove(job)
+                self._step_back(found)
             raise
+
+    @property
+    def busy(self) -> bool:
+        """Whether a job runs or waits."""
+        with self._lock:
+            return bool(self._lanes)
+
+    @property
+    def threads(self) -> int:
+        """How many threads there are."""
+        return self._threads
 
     def _line_up(self, lane: _Lane) -> None:
         """Put a lane in line for a thread if it has use for one. The lock is held."""
@@ -76,19 +88,31 @@ class Pool:
         elif not lane.jobs and not lane.running:
             self._lanes.pop(lane.key, None)
 
-    def _work(self) -> None:
-        lane = self._next(None)
-        while lane is not None:
-            job = lane[1]
-            job()
-            del job  # what it holds must not live on while this thread waits
-            lane = self._next(lane[0])
+    def _step_back(self, lane: _Lane) -> None:
+        """Take a lane whose last job was withdrawn out of the line. The lock is held."""
+        if not lane.jobs and lane.waits:
+            lane.waits = False
+            self._ready.remove(lane)
+            self._line_up(lane)
 
-    def _next(self, done: _Lane | None) -> tuple[_Lane, Job] | None:
+    def _work(self) -> None:
+        while self._run_one():
+            pass
+
+    def _run_one(self) -> bool:
+        """Run the next job; false when none came for a while. What it held does not outlive it here."""
+        taken = self._next()
+        if taken is None:
+            return False
+        lane, job = taken
+        job()
         with self._lock:
-            if done is not None:
-                done.running -= 1
-                self._line_up(done)
+            lane.running -= 1
+            self._line_up(lane)
+        return True
+
+    def _next(self) -> tuple[_Lane, Job] | None:
+        with self._lock:
             while not self._ready:
                 self._idle += 1
                 rung = self._bell.wait(IDLE_S)

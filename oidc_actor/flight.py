@@ -53,6 +53,7 @@ def succeeded(state: State, event: FetchSucceeded, now: float, rng: Rng) -> Step
         return _discovered(state, event.result, now)
     if event.at + event.result.lifetime_s <= now:
         late = TokenRequestError(f"the token had expired when it came: it lived {event.result.lifetime_s:.1f} s")
+        state = replace(state, refresh_token=_next_refresh_token(state, event.result.token))  # that came alive
         return _end(state, late, 0, now, rng)
     return _land(state, event.at, event.result, now, rng)
 
@@ -115,10 +116,7 @@ def _undiscovered(state: State, event: FetchFailed, now: float, rng: Rng) -> Ste
 
 
 def _land(state: State, at: float, minted: ParsedToken, now: float, rng: Rng) -> Step:
-    token, grant = minted.token, _grant(state)
-    if token.refresh_token is None and isinstance(grant, Redeem):
-        token = token.with_refresh_token(grant.refresh_token.reveal())
-    rules = state.rules
+    token, grant, rules = _keeping(state, minted.token), _grant(state), state.rules
     waiters = state.waiters
     state = replace(
         state,
@@ -181,11 +179,20 @@ def _token_grant(state: State, config: OIDCConfig) -> Grant:
     return FullGrant(config) if state.refresh_token is None else Redeem(config, state.refresh_token)
 
 
+def _keeping(state: State, token: TokenResponse) -> TokenResponse:
+    """The token with the refresh token that stays in use where the response left it out (RFC 6749 section 6)."""
+    grant = _grant(state)
+    if token.refresh_token or not isinstance(grant, Redeem):
+        return token
+    return token.with_refresh_token(grant.refresh_token.reveal())
+
+
 def _next_refresh_token(state: State, token: TokenResponse) -> Secret | None:
     """What the next attempt redeems; where that is just what the full grant redeems, the full grant says it better."""
-    if not token.refresh_token:
+    text = _keeping(state, token).refresh_token
+    if not text:
         return None
-    refresh_token = Secret(token.refresh_token)
+    refresh_token = Secret(text)
     return None if refresh_token == state.auth.grant_secret else refresh_token
 
 

@@ -70,7 +70,8 @@ def step(state: State, event: Event, now: float, rng: Rng) -> Step:
     for decide in (_HANDLERS[type(event)], _settle, _dismiss):
         state, more = decide(state, event, now, rng)
         effects += more
-    return state, effects
+    # The tick is set before anybody can see the outcome: whoever then moves a clock made for tests moves it past the tick.
+    return state, sorted(effects, key=_comes_later)
 
 
 def adopt(state: State, *, in_flight: bool, withdrawn: bool) -> State:
@@ -91,6 +92,10 @@ def adopt(state: State, *, in_flight: bool, withdrawn: bool) -> State:
         return state
     lost = isinstance(state.flight.grant, Redeem) and not state.rules.own_refresh_token
     return replace(state, flight=None, refresh_token=None if lost else state.refresh_token)
+
+
+def _comes_later(effect: Effect) -> bool:
+    return not isinstance(effect, ScheduleTick | CancelTick)
 
 
 def _pass(state: State, event: Event, now: float, rng: Rng) -> Step:

@@ -38,6 +38,9 @@ def _stop(server: Server, *, timeout: float = 5.0) -> None:
         CallTimeout: It has not ended in time; the stop goes on.
     """
     cell = locate(server, revive=False)
+    if cell.inherited is not None:  # in a forked child, before the first use
+        cell.close(None)
+        return
     ref = cell.ref
     if ref is None or not ref.is_alive():
         cell.close(None)

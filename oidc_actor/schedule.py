@@ -17,7 +17,7 @@ from oidc_actor.state import State, is_valid
 JITTER = 0.1
 """Share of its lifetime by which a token may be refreshed early, so that equal expiries do not meet."""
 
-WATCH_S = 1.0
+WATCH_S = 0.5
 """Seconds between two looks at a secret's file while its change is waited for."""
 
 
@@ -38,7 +38,8 @@ def wake_at(state: State, now: float) -> float | None:
     if not state.watching:
         return due
     timer = state.refresh_timer
-    watch = timer if timer is not None and now < timer <= now + WATCH_S else now + WATCH_S
+    # A tick that is set stays set, also when it is due and on its way: else a stream of readers would put it off for ever.
+    watch = timer if timer is not None and timer <= now + WATCH_S else now + WATCH_S
     return min(due, watch)
 
 

@@ -49,9 +49,9 @@ UNREACHABLE = TransportError("connection refused", sent=False)
 LOST = TransportError("timed out")
 
 
-def metadata(issuer: str = ISSUER, **members: Any) -> Response:
+def metadata(address: str = ISSUER, **members: Any) -> Response:
     """A provider's metadata document."""
-    return Response(200, {}, json.dumps({"issuer": issuer, "token_endpoint": f"{issuer}/token"} | members))
+    return Response(200, {}, json.dumps({"issuer": address, "token_endpoint": f"{address}/token"} | members))
 
 
 class ScriptedTransport:

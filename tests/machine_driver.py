@@ -37,7 +37,9 @@ class Reader:
 class Driver:
     """A machine with everything it knows in plain sight."""
 
-    def __init__(self, state: State | None = None, *, now: float = 1000.0, rng: Rng | None = None, **fields: Any) -> None:
+    def __init__(
+        self, state: State | None = None, *, now: float = 1000.0, rng: Rng | None = None, **fields: Any
+    ) -> None:
         rules = fields.pop("rules", Rules(discovers=False))
         self.state = state or State(oidc_config=CONFIG, auth=AUTH, rules=rules)
         self.state = replace(self.state, **fields)

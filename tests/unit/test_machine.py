@@ -462,7 +462,9 @@ def test_a_changed_file_is_nothing_to_a_manager_that_is_well() -> None:
 
 
 def test_a_missing_file_is_watched_for_too() -> None:
-    driver = Driver(rules=Rules(discovers=False, watches_files=True)).start().fails(SecretUnavailable("missing")).wait(2)
+    driver = (
+        Driver(rules=Rules(discovers=False, watches_files=True)).start().fails(SecretUnavailable("missing")).wait(2)
+    )
     assert not driver.state.blocked
     assert driver.do(SecretsChanged()).fetch is not None
 

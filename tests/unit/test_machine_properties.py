@@ -151,7 +151,8 @@ class Machine(RuleBasedStateMachine):
     def fails(self, error: TokenRequestError, took: float, outage: int) -> None:
         fetch = self._landed()
         self.now += took
-        if isinstance(fetch.grant, Redeem) and error.sent and error.status in {None, 200, 502}:
+        lost = error.sent and error.status in {None, 200, 502} and not isinstance(error, SecretUnavailable)
+        if isinstance(fetch.grant, Redeem) and lost:
             self.spent.add(fetch.grant.refresh_token.reveal())  # redeemed, and the answer was lost
         found: OIDCActorError = DiscoveryError("no answer") if isinstance(fetch.grant, Discover) else error
         token = self.state.token

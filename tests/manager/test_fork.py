@@ -1,0 +1,192 @@
+"""A forked child serves the inherited token and makes its manager anew; the parent notices nothing."""
+
+import os
+import signal
+import sys
+import traceback
+from collections.abc import Callable
+
+import pytest
+from fakes import AUTH, DEADLINE_S, ISSUER, ScriptedTransport, eventually, minted
+from manager_tests import Start
+
+import supervision
+from oidc_actor import NoTokenError, Password, TokenManager
+from supervision import NoProcess
+
+pytestmark = [
+    pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no fork"),
+    pytest.mark.filterwarnings("ignore:.*use of fork.*:DeprecationWarning"),
+]
+
+
+def in_child(check: Callable[[], None]) -> None:
+    """Run a check in a forked child; it must pass there, and the child must end, within the deadline."""
+    process = os.fork()
+    if process == 0:
+        status = 1
+        try:
+            signal.alarm(int(DEADLINE_S))
+            check()
+            status = 0
+        except BaseException:
+            traceback.print_exc()
+            sys.stderr.flush()
+        finally:
+            os._exit(status)
+    _, status = os.waitpid(process, 0)
+    assert os.waitstatus_to_exitcode(status) == 0
+
+
+@pytest.mark.parametrize("name", ["m", None])
+def test_the_child_serves_the_live_token(name, start: Start, transport) -> None:
+    ref = start(name=name)
+    server = name or ref
+    source = TokenManager.source(server)
+    assert source() == "t1"
+
+    def check() -> None:
+        assert source(timeout=0) == "t1"
+        assert TokenManager.get_access_token(ref, timeout=0) == "t1"
+        assert TokenManager.get_access_token(server, timeout=0) == "t1"
+
+    in_child(check)
+    assert TokenManager.get_access_token(server) == "t1"
+    assert len(transport.posts) == 1
+
+
+@pytest.mark.parametrize("name", ["m", None])
+def test_the_child_refreshes_by_itself_from_its_first_use(name, start: Start, clock, transport) -> None:
+    ref = start(name=name)
+    server = name or ref
+    assert TokenManager.get_access_token(server) == "t1"
+
+    def check() -> None:
+        assert TokenManager.get_access_token(server, timeout=0) == "t1"
+        clock.advance(240)
+        eventually(lambda: TokenManager.get_access_token(server, timeout=0) == "t2")
+        assert TokenManager.health(server).refreshes == 2
+        TokenManager.stop(server)
+        with pytest.raises(NoProcess):
+            TokenManager.get_token(server)
+
+    in_child(check)
+    assert TokenManager.get_access_token(server) == "t1"
+    assert TokenManager.health(server).token_requests == 1
+
+
+def test_the_child_gets_its_own_token_where_the_parent_had_none(start: Start, transport, clock) -> None:
+    with transport.held_back():
+        start(name="m")
+        transport.wait_for_requests(1)
+
+        def check() -> None:
+            transport._open.set()
+            transport._changed = type(transport._changed)()
+            clock.advance(1)  # the minimum interval is the parent's too
+            assert TokenManager.get_access_token("m", timeout=DEADLINE_S) == "t1"
+
+        in_child(check)
+        with pytest.raises(NoTokenError):
+            TokenManager.get_token("m", timeout=0)
+    assert TokenManager.get_access_token("m") == "t1"
+
+
+def test_the_child_does_not_redeem_the_parents_refresh_token(start: Start, clock, transport) -> None:
+    transport.then(minted("t", refresh_token="the-parents"))
+    start(name="m", auth=Password("user", "pass", "id", "secret"))
+    TokenManager.get_token("m")
+
+    def check() -> None:
+        assert TokenManager.get_access_token("m", timeout=0) == "t"
+        clock.advance(240)
+        eventually(lambda: TokenManager.get_access_token("m", timeout=0) == "t1")
+        assert [form["grant_type"] for form in transport.forms] == ["password", "password"]
+
+    in_child(check)
+    clock.advance(240)
+    eventually(lambda: TokenManager.get_access_token("m") == "t1")
+    assert transport.forms[-1]["refresh_token"] == "the-parents"
+
+
+def test_every_function_of_an_inherited_manager_works_in_the_child(start: Start, clock) -> None:
+    ref = start(name="m")
+    TokenManager.get_token("m")
+    for use in (
+        lambda: TokenManager.health("m"),
+        lambda: TokenManager.health(ref),
+        lambda: TokenManager.subscribe("m", print),
+        lambda: TokenManager.force_refresh("m"),
+        lambda: TokenManager.source("m")(),
+        lambda: TokenManager.get_token("m", min_validity=10),
+        lambda: TokenManager.stop("m"),
+    ):
+        in_child(use)
+
+
+def test_what_was_stopped_or_crashed_stays_so_in_the_child(start: Start, clock) -> None:
+    stopped, crashed = start(name="stopped"), start(name="crashed")
+    TokenManager.get_token(stopped)
+    text = TokenManager.get_access_token(crashed)
+    TokenManager.stop(stopped)
+    supervision.kill(crashed)
+
+    def check() -> None:
+        with pytest.raises(NoProcess):
+            TokenManager.get_token("stopped")
+        assert TokenManager.get_access_token("crashed") == text
+        clock.advance(300)
+        with pytest.raises(NoProcess):
+            TokenManager.get_token("crashed")
+
+    in_child(check)
+
+
+def test_a_new_manager_starts_in_the_child_under_the_name_or_another(start: Start, transport) -> None:
+    start(name="m")
+    TokenManager.get_token("m")
+
+    def check() -> None:
+        start(name="n")
+        assert TokenManager.get_access_token("n") == "t2"
+        start(name="m")
+        assert TokenManager.get_access_token("m", timeout=0) == "t1"
+
+    in_child(check)
+
+
+def test_a_grandchild_is_a_child_too(start: Start, transport) -> None:
+    start(name="m")
+    TokenManager.get_token("m")
+
+    def check() -> None:
+        in_child(lambda: check_token())
+
+    def check_token() -> None:
+        assert TokenManager.get_access_token("m", timeout=0) == "t1"
+
+    in_child(check)
+
+
+def test_forks_under_load_do_not_hang() -> None:
+    transport = ScriptedTransport()
+    names = [f"m{number}" for number in range(20)]
+    for name in names:
+        TokenManager.start_link(
+            auth=AUTH,
+            issuer_url=ISSUER,
+            name=name,
+            transport=lambda request: transport(request),
+            min_interval_seconds=0,
+        )
+    for round_ in range(20):
+        for name in names:
+            TokenManager.force_refresh(name)
+
+        def check(name: str = names[round_ % 20]) -> None:
+            transport._changed = type(transport._changed)()
+            assert TokenManager.get_access_token(name, timeout=5)
+
+        in_child(check)
+    for name in names:
+        assert TokenManager.get_access_token(name, timeout=5)

@@ -1,0 +1,409 @@
+"""get_token and its kin: what a reader gets, how long it waits, and why it is refused."""
+
+import asyncio
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+from fakes import AUTH, DEADLINE_S, Fixed, ScriptedTransport, Stopwatch, eventually, failing, minted, refused
+from manager_tests import Start
+
+import supervision
+from oidc_actor import ConfigError, NoTokenError, TokenManager, TokenRequestError, TokenSource
+from oidc_actor.testing import ManualClock
+from supervision import NoProcess
+
+READS = [
+    pytest.param(lambda server, **wait: TokenManager.get_token(server, **wait).access_token, id="get_token"),
+    pytest.param(TokenManager.get_access_token, id="get_access_token"),
+    pytest.param(
+        lambda server, **wait: asyncio.run(TokenManager.aget_token(server, **wait)).access_token, id="aget_token"
+    ),
+    pytest.param(
+        lambda server, **wait: asyncio.run(TokenManager.aget_access_token(server, **wait)), id="aget_access_token"
+    ),
+    pytest.param(lambda server, **wait: TokenManager.source(server).access_token(**wait), id="source.access_token"),
+    pytest.param(lambda server, **wait: TokenManager.source(server).token(**wait).access_token, id="source.token"),
+    pytest.param(lambda server, **wait: TokenManager.source(server)(**wait), id="source()"),
+]
+every_read = pytest.mark.parametrize("read", READS)
+
+
+@every_read
+@pytest.mark.parametrize("by", ["name", "ref"])
+def test_every_read_waits_for_the_first_token_and_then_gives_it_at_once(read, by: str, start: Start, transport) -> None:
+    ref = start(name="m")
+    server = "m" if by == "name" else ref
+    assert read(server) == "t1"
+    with transport.held_back():
+        assert read(server, timeout=0) == "t1"
+    assert len(transport.posts) == 1
+
+
+@every_read
+def test_no_read_waits_while_a_token_lives_whatever_the_provider_does(read, start: Start, transport, clock) -> None:
+    start(name="m")
+    assert read("m") == "t1"
+    with transport.held_back():
+        clock.advance(299)
+        transport.wait_for_posts(2)
+        assert read("m", timeout=0) == "t1"
+
+
+@every_read
+def test_no_read_gives_an_expired_token(read, start: Start, transport, clock) -> None:
+    start(name="m")
+    assert read("m") == "t1"
+    with transport.held_back():
+        clock.advance(300)
+        with pytest.raises(NoTokenError):
+            read("m", timeout=0)
+        with pytest.raises(NoTokenError):
+            read("m", timeout=0.05)
+    assert read("m") == "t2"
+
+
+@every_read
+def test_every_read_of_an_unknown_server_is_noprocess(read) -> None:
+    with pytest.raises(NoProcess):
+        read("nobody", timeout=0)
+
+
+@every_read
+def test_every_read_of_a_stopped_server_is_noprocess(read, start: Start) -> None:
+    ref = start(name="m")
+    assert read("m") == "t1"
+    TokenManager.stop("m")
+    for server in ("m", ref):
+        with pytest.raises(NoProcess):
+            read(server)
+
+
+def test_a_reader_waits_for_the_retry_that_comes_before_its_deadline(transport: ScriptedTransport) -> None:
+    transport.then(failing(503), minted("after"))
+    ref = TokenManager.start_link(
+        auth=AUTH, issuer_url=transport.issuer, transport=transport, min_interval_seconds=0.05, rng=Fixed(0)
+    )
+    assert TokenManager.get_access_token(ref, timeout=DEADLINE_S) == "after"
+
+
+def test_a_reader_is_refused_at_once_where_the_next_attempt_comes_too_late(start: Start, transport) -> None:
+    transport.default = failing(503, Retry_After="30")
+    ref = start()
+    started = time.monotonic()
+    with pytest.raises(NoTokenError) as caught:
+        TokenManager.get_token(ref, timeout=20)
+    assert time.monotonic() - started < 10
+    assert caught.value.retry_in_s == 30
+    assert isinstance(caught.value.cause, TokenRequestError)
+    assert caught.value.cause.status == 503
+
+
+def test_a_reader_is_refused_at_once_by_a_permanent_error(start: Start, transport) -> None:
+    transport.default = refused("invalid_client", 401)
+    ref = start()
+    for _ in range(2):
+        with pytest.raises(NoTokenError) as caught:
+            TokenManager.get_token(ref, timeout=DEADLINE_S)
+        assert isinstance(caught.value.cause, TokenRequestError)
+        assert caught.value.cause.error == "invalid_client"
+    assert len(transport.posts) == 1
+
+
+@every_read
+def test_a_reader_is_woken_at_its_own_deadline(read, start: Start, transport) -> None:
+    with transport.held_back():
+        ref = start()
+        started = time.monotonic()
+        with pytest.raises(NoTokenError) as caught:
+            read(ref, timeout=0.1)
+        assert 0.1 <= time.monotonic() - started < 5
+        assert caught.value.cause is None
+        assert caught.value.retry_in_s is None
+
+
+def test_each_reader_gets_an_error_of_its_own(start: Start, transport) -> None:
+    transport.default = refused("invalid_client", 401)
+    ref = start()
+
+    def error() -> NoTokenError:
+        with pytest.raises(NoTokenError) as caught:
+            TokenManager.get_token(ref)
+        return caught.value
+
+    first, second = error(), error()
+    assert first is not second
+    assert first.cause is second.cause
+
+
+def test_a_read_that_does_not_wait_still_wakes_the_manager() -> None:
+    clock, transport = Stopwatch(), ScriptedTransport()
+    ref = TokenManager.start_link(auth=AUTH, issuer_url=transport.issuer, transport=transport, clock=clock)
+    TokenManager.get_token(ref)
+    clock.advance(300)
+    with pytest.raises(NoTokenError):
+        TokenManager.get_token(ref, timeout=0)
+    transport.wait_for_posts(2)
+    eventually(lambda: TokenManager.health(ref).ready)
+
+
+# --- min_validity ---------------------------------------------------------------------------------------------------------
+
+
+def test_min_validity_raises_the_bar_for_one_call(start: Start, transport, clock) -> None:
+    ref = start()
+    TokenManager.get_token(ref)
+    clock.advance(100)
+    assert TokenManager.get_access_token(ref, min_validity=199) == "t1"
+    assert TokenManager.get_access_token(ref, min_validity=200) == "t2"
+    assert TokenManager.get_access_token(ref) == "t2"
+
+
+def test_a_result_that_falls_short_too_is_a_refusal(start: Start, transport, clock) -> None:
+    ref = start()
+    TokenManager.get_token(ref)
+    clock.advance(100)
+    with pytest.raises(NoTokenError, match="min_validity"):
+        TokenManager.get_token(ref, min_validity=301)
+    assert len(transport.posts) == 2
+
+
+def test_min_validity_keeps_the_minimum_interval(start: Start, transport, clock) -> None:
+    ref = start()
+    TokenManager.get_token(ref)
+    with pytest.raises(NoTokenError):
+        TokenManager.get_token(ref, min_validity=300, timeout=0.5)
+    assert len(transport.posts) == 1
+    clock.advance(1)
+    transport.wait_for_posts(2)
+
+
+@pytest.mark.parametrize("wait", [{"timeout": -1}, {"timeout": float("nan")}, {"timeout": None}, {"timeout": "1"}])
+def test_a_timeout_that_is_none_is_a_config_error(wait, start: Start, transport) -> None:
+    with transport.held_back():
+        ref = start()
+        with pytest.raises(ConfigError, match="timeout"):
+            TokenManager.get_token(ref, **wait)
+
+
+@pytest.mark.parametrize("min_validity", [-1, float("nan"), float("inf"), None, True])
+def test_a_negative_min_validity_lets_no_expired_token_out(min_validity, start: Start, clock) -> None:
+    start(name="m")
+    TokenManager.get_token("m")
+    for read in (TokenManager.get_token, TokenManager.get_access_token):
+        if min_validity is None:
+            continue
+        with pytest.raises(ConfigError, match="min_validity"):
+            read("m", min_validity=min_validity)
+
+
+# --- one flight -------------------------------------------------------------------------------------------------------------
+
+
+def test_fifty_threads_and_fifty_tasks_are_one_request(start: Start, transport) -> None:
+    with transport.held_back(), ThreadPoolExecutor(51) as pool:
+        start(name="m")
+        threads = [pool.submit(TokenManager.get_access_token, "m", timeout=DEADLINE_S) for _ in range(50)]
+
+        async def tasks() -> list[str]:
+            return await asyncio.gather(*(TokenManager.aget_access_token("m", timeout=DEADLINE_S) for _ in range(50)))
+
+        loop = pool.submit(asyncio.run, tasks())
+        eventually(lambda: len(waiting("m")) == 100, "a hundred readers")
+        transport._open.set()
+        assert {one.result(DEADLINE_S) for one in threads} == {"t1"}
+        assert loop.result(DEADLINE_S) == ["t1"] * 50
+    assert len(transport.requests) == 2
+    assert waiting("m") == {}
+
+
+def waiting(name: str):
+    from oidc_actor.published import by_name
+
+    return by_name[name].waiting
+
+
+def test_an_async_reader_blocks_neither_its_loop_nor_the_default_executor(start: Start, transport) -> None:
+    async def scenario() -> str:
+        loop = asyncio.get_running_loop()
+        loop.run_in_executor = None  # whoever used it would fail
+        task = asyncio.ensure_future(TokenManager.aget_access_token(ref, timeout=DEADLINE_S))
+        for _ in range(20):
+            await asyncio.sleep(0)
+        assert not task.done()
+        transport._open.set()
+        return await task
+
+    with transport.held_back():
+        ref = start()
+        assert asyncio.run(scenario()) == "t1"
+
+
+def test_a_cancelled_task_leaves_nothing_behind(start: Start, transport) -> None:
+    async def scenario() -> None:
+        task = asyncio.ensure_future(TokenManager.aget_token("m", timeout=DEADLINE_S))
+        while not waiting("m"):
+            await asyncio.sleep(0)
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+
+    with transport.held_back():
+        start(name="m")
+        asyncio.run(scenario())
+        assert waiting("m") == {}
+    assert TokenManager.get_access_token("m") == "t1"
+
+
+def test_a_reader_inside_a_pooled_actor_does_not_starve_the_pool(start: Start, transport) -> None:
+    class Reader(supervision.Server):
+        def on_receive(self, message):
+            return TokenManager.get_access_token("m", timeout=DEADLINE_S)
+
+    with transport.held_back():
+        start(name="m")
+        readers = [Reader.start_link() for _ in range(40)]
+        answers = [ref.ask("read", block=False) for ref in readers]
+        eventually(lambda: len(waiting("m")) == 40, "forty waiting actors")
+    assert [answer.get(timeout=DEADLINE_S) for answer in answers] == ["t1"] * 40
+
+
+# --- waiting for a manager that goes away -----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("asynchronous", [False, True])
+@pytest.mark.parametrize(
+    "end", [TokenManager.stop, supervision.kill, lambda ref: ref.stop()], ids=["stop", "kill", "pykka"]
+)
+def test_the_waiters_of_a_manager_that_goes_away_hear_of_it_at_once(
+    end, asynchronous: bool, start: Start, transport
+) -> None:
+    with transport.held_back(), ThreadPoolExecutor(1) as pool:
+        ref = start(name="m")
+        if asynchronous:
+            answer = pool.submit(lambda: asyncio.run(TokenManager.aget_token("m", timeout=DEADLINE_S)))
+        else:
+            answer = pool.submit(TokenManager.get_token, "m", timeout=DEADLINE_S)
+        eventually(lambda: waiting("m"))
+        end(ref)
+        with pytest.raises(NoProcess):
+            answer.result(DEADLINE_S / 2)
+
+
+# --- sources ----------------------------------------------------------------------------------------------------------------
+
+
+def test_a_source_follows_the_name_to_the_next_manager(start: Start, transport) -> None:
+    start(name="m")
+    source = TokenManager.source("m")
+    assert source() == "t1"
+    TokenManager.stop("m")
+    with pytest.raises(NoProcess):
+        source()
+    start(name="m")
+    assert source() == "t2"
+    assert source.token().access_token == "t2"
+
+
+def test_a_source_follows_the_name_to_another_clock(start: Start, transport) -> None:
+    start(name="m")
+    source = TokenManager.source("m")
+    assert source() == "t1"
+    TokenManager.stop("m")
+    other = ManualClock(50.0)
+    start(name="m", clock=other)
+    assert source() == "t2"
+    other.advance(300)
+    with pytest.raises(NoTokenError):
+        source(timeout=0)
+
+
+def test_a_source_made_from_the_ref_of_a_named_manager_is_bound_to_the_name(start: Start, transport) -> None:
+    source = TokenManager.source(start(name="m"))
+    assert source() == "t1"
+    TokenManager.stop("m")
+    start(name="m")
+    assert source() == "t2"
+
+
+def test_a_source_shows_no_token(start: Start) -> None:
+    source = TokenManager.source(start(name="m"))
+    source()
+    assert isinstance(source, TokenSource)
+    assert repr(source) == "TokenSource(m)"
+
+
+# --- servers ----------------------------------------------------------------------------------------------------------------
+
+
+def test_a_second_name_serves_too(start: Start) -> None:
+    ref = start(name="m")
+    supervision.register("alias", ref)
+    assert TokenManager.get_access_token("alias") == "t1"
+    assert TokenManager.health("alias").ready
+
+
+@pytest.mark.parametrize("server", [None, 5, object()])
+def test_what_is_no_server_is_a_type_error(server) -> None:
+    with pytest.raises(TypeError, match="server"):
+        TokenManager.get_token(server)
+
+
+def test_another_actors_ref_is_a_type_error() -> None:
+    class Other(supervision.Server):
+        pass
+
+    with pytest.raises(TypeError, match="Other"):
+        TokenManager.get_token(Other.start_link())
+
+
+def test_reads_take_no_lock_while_a_token_lives(start: Start, monkeypatch: pytest.MonkeyPatch) -> None:
+    start(name="m")
+    source = TokenManager.source("m")
+    source()
+    from oidc_actor.published import by_name
+
+    class Forbidden:
+        def __enter__(self):
+            raise AssertionError("a read took a lock")
+
+        acquire = __enter__
+
+    cell = by_name["m"]
+    lock = cell._lock
+    cell._lock = Forbidden()
+    monkeypatch.setattr("oidc_actor.reads.locate", Forbidden.acquire)
+    try:
+        assert source() == source.access_token() == source.token().access_token == "t1"
+        assert TokenManager.get_access_token("m") == TokenManager.get_token("m").access_token == "t1"
+    finally:
+        cell._lock = lock
+
+
+def test_threads_that_read_while_tokens_are_replaced_never_see_a_dead_one(start: Start, transport, clock) -> None:
+    transport.lifetime = 10.0
+    start(name="m")
+    source = TokenManager.source("m")
+    source()
+    ends = {f"t{number}": 0.0 for number in range(1, 200)}
+    stop, wrong = threading.Event(), []
+
+    def read() -> None:
+        while not stop.is_set():
+            before = clock()
+            text = source(timeout=DEADLINE_S)
+            if ends[text] and ends[text] <= before:
+                wrong.append((text, before))
+
+    with ThreadPoolExecutor(4) as pool:
+        readers = [pool.submit(read) for _ in range(4)]
+        for round_ in range(1, 15):
+            ends[f"t{round_}"] = clock() + 10.0
+            clock.advance(5)
+            transport.wait_for_posts(round_ + 1)
+            eventually(lambda: source() != f"t{round_}")  # noqa: B023
+        stop.set()
+        for reader in readers:
+            reader.result(DEADLINE_S)
+    assert wrong == []

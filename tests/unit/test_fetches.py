@@ -1,0 +1,153 @@
+"""The pool: bounded, on demand, fair between lanes, gone when idle."""
+
+import threading
+
+import pytest
+from fakes import DEADLINE_S, eventually
+
+from oidc_actor import fetches
+from oidc_actor.fetches import EXCHANGES, LISTENERS, Pool
+
+
+class Gate:
+    """Jobs that run until they are let go."""
+
+    def __init__(self) -> None:
+        self.open = threading.Event()
+        self.running: list[str] = []
+        self.done: list[str] = []
+        self.lock = threading.Lock()
+
+    def job(self, name: str):
+        def run() -> None:
+            with self.lock:
+                self.running.append(name)
+            assert self.open.wait(DEADLINE_S)
+            with self.lock:
+                self.done.append(name)
+
+        return run
+
+
+@pytest.fixture
+def gate():
+    made = Gate()
+    yield made
+    made.open.set()
+
+
+def test_no_thread_before_there_is_a_job() -> None:
+    assert Pool("test", threads=3, per_lane=2).threads == 0
+
+
+def test_at_most_so_many_threads_and_each_job_once(gate: Gate) -> None:
+    pool = Pool("test", threads=3, per_lane=3)
+    for number in range(20):
+        pool.submit(number, gate.job(str(number)))
+    eventually(lambda: len(gate.running) == 3)
+    assert pool.threads == 3
+    gate.open.set()
+    eventually(lambda: not pool.busy)
+    assert sorted(gate.done, key=int) == [str(number) for number in range(20)]
+
+
+def test_one_lane_does_not_take_all_threads(gate: Gate) -> None:
+    pool = Pool("test", threads=4, per_lane=2)
+    for number in range(10):
+        pool.submit("dead", gate.job(f"dead {number}"))
+    eventually(lambda: len(gate.running) == 2)
+    done = threading.Event()
+    pool.submit("alive", done.set)
+    assert done.wait(DEADLINE_S)
+    assert len(gate.running) == 2
+
+
+def test_lanes_take_turns(gate: Gate) -> None:
+    pool = Pool("test", threads=1, per_lane=1)
+    pool.submit("first", gate.job("first"))
+    eventually(lambda: gate.running)
+    for lane in "aabbcc":
+        pool.submit(lane, gate.job(lane))
+    gate.open.set()
+    eventually(lambda: not pool.busy)
+    assert gate.done == ["first", *"abcabc"]
+
+
+def test_a_lane_with_one_thread_is_a_queue() -> None:
+    pool = Pool("test", threads=4, per_lane=1)
+    order: list[int] = []
+    for number in range(200):
+        pool.submit("lane", lambda number=number: order.append(number))
+    eventually(lambda: not pool.busy)
+    assert order == list(range(200))
+
+
+def test_idle_threads_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(fetches, "IDLE_S", 0.01)
+    pool = Pool("test", threads=3, per_lane=3)
+    for number in range(9):
+        pool.submit(number, lambda: None)
+    eventually(lambda: pool.threads == 0)
+    done = threading.Event()
+    pool.submit("again", done.set)
+    assert done.wait(DEADLINE_S)
+
+
+def test_a_waiting_thread_is_used_again() -> None:
+    pool = Pool("test", threads=3, per_lane=3)
+    names = set()
+    for _ in range(20):
+        done = threading.Event()
+        pool.submit("lane", lambda done=done: (names.add(threading.current_thread().ident), done.set()))
+        assert done.wait(DEADLINE_S)
+        eventually(lambda: not pool.busy)
+        eventually(lambda: pool._idle == pool.threads)
+    assert len(names) == 1
+
+
+def test_its_threads_are_daemons() -> None:
+    pool = Pool("oidc-test", threads=1, per_lane=1)
+    found: list[threading.Thread] = []
+    pool.submit("lane", lambda: found.append(threading.current_thread()))
+    eventually(lambda: found)
+    assert found[0].daemon
+    assert found[0].name == "oidc-test"
+
+
+def test_where_no_thread_can_be_had_the_submitter_hears_of_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    def start(self: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    pool = Pool("test", threads=2, per_lane=2)
+    ran = threading.Event()
+    with monkeypatch.context() as patch:
+        patch.setattr(threading.Thread, "start", start)
+        with pytest.raises(RuntimeError, match="new thread"):
+            pool.submit("lane", ran.set)
+    assert not pool.busy
+    pool.submit("other", lambda: None)
+    eventually(lambda: not pool.busy)
+    assert not ran.is_set()
+
+
+def test_what_a_job_held_is_let_go() -> None:
+    import gc
+    import weakref
+
+    class Held:
+        pass
+
+    pool = Pool("test", threads=1, per_lane=1)
+    held = Held()
+    gone = weakref.ref(held)
+    done = threading.Event()
+    pool.submit("lane", lambda held=held: done.set())
+    del held
+    assert done.wait(DEADLINE_S)
+    eventually(lambda: (gc.collect(), gone() is None)[1])
+
+
+def test_the_bounds_of_the_process() -> None:
+    assert EXCHANGES._limit == 32
+    assert EXCHANGES._per_lane < EXCHANGES._limit
+    assert LISTENERS._per_lane == 1

@@ -1,0 +1,239 @@
+"""The cell: what readers see, what a successor finds, and who may write."""
+
+import math
+import threading
+from dataclasses import FrozenInstanceError
+
+import pytest
+from fakes import AUTH, Stopwatch
+from machine_driver import CONFIG, DOWN
+
+import supervision
+from oidc_actor import TokenResponse
+from oidc_actor.cells import claim, locate
+from oidc_actor.messages import FetchFailed
+from oidc_actor.published import Cell, by_name
+from oidc_actor.snapshot import EMPTY, Snapshot
+from oidc_actor.state import State
+from oidc_actor.subscriptions import Subscription
+from oidc_actor.waiters import GONE, ThreadWaiter
+from supervision import Crash, Down, NoProcess, Server
+
+TOKEN = TokenResponse("the-token", expires_in=300)
+CRASH = Crash(RuntimeError())
+
+
+class Owner(Server):
+    """Stands for a manager."""
+
+
+@pytest.fixture
+def owner():
+    ref = Owner.start_link()
+    yield ref
+    supervision.kill(ref)
+
+
+@pytest.fixture
+def successor():
+    ref = Owner.start_link()
+    yield ref
+    supervision.kill(ref)
+
+
+@pytest.fixture
+def cell(owner):
+    made = Cell("m", "identity", Stopwatch())
+    made.take_over(owner, None)
+    return made
+
+
+def waiter() -> ThreadWaiter:
+    return ThreadWaiter(2000.0, 0.0, wants_refresh=False)
+
+
+def down(ref, reason=CRASH) -> Down:
+    return Down(None, ref, reason)
+
+
+def test_an_empty_snapshot_is_always_dead() -> None:
+    assert EMPTY.deadline == -math.inf
+    assert (EMPTY.text, EMPTY.token) == ("", None)
+
+
+def test_a_snapshot_is_frozen_and_shows_no_token() -> None:
+    snapshot = Snapshot(TOKEN, 1300.0)
+    assert (snapshot.text, snapshot.deadline, snapshot.token) == ("the-token", 1300.0, TOKEN)
+    assert "the-token" not in repr(snapshot)
+    with pytest.raises(FrozenInstanceError):
+        snapshot.text = "other"
+
+
+def test_publishing_swaps_the_snapshot_as_a_whole(cell: Cell, owner) -> None:
+    cell.publish(owner, TOKEN, 1300.0)
+    assert cell.snapshot.token is TOKEN
+    cell.publish(owner, TokenResponse("next"), 1600.0)
+    assert (cell.snapshot.text, cell.snapshot.deadline) == ("next", 1600.0)
+
+
+def test_only_that_very_token_is_withdrawn(cell: Cell, owner) -> None:
+    assert not cell.withdraw("")
+    cell.publish(owner, TOKEN, 1300.0)
+    assert not cell.withdraw("another")
+    assert not cell.withdraw("")
+    assert cell.withdraw("the-token")
+    assert cell.snapshot is EMPTY
+    assert not cell.withdraw("the-token")
+    assert cell.withdrawn is TOKEN
+
+
+def test_the_writes_of_one_that_was_replaced_do_not_count(cell: Cell, owner, successor) -> None:
+    cell.take_over(successor, None)
+    cell.publish(owner, TOKEN, 1300.0)
+    assert cell.snapshot is EMPTY
+    assert not cell.save(owner, State(CONFIG, AUTH))
+    assert cell.state is None
+    assert not cell.expect(owner, 1, 1)
+    cell.close(owner)
+    assert not cell.closed
+    cell.ended(down(owner))
+    assert cell.is_served
+
+
+def test_a_result_is_kept_until_it_is_taken(cell: Cell, owner) -> None:
+    result = FetchFailed(1, 2, 1000.0, DOWN)
+    cell.deliver(result)
+    assert cell.take_result() is None
+    assert cell.expect(owner, 1, 2)
+    cell.deliver(FetchFailed(1, 1, 1000.0, DOWN))
+    assert cell.take_result() is None
+    cell.deliver(result)
+    assert cell.take_result() is result
+    assert cell.take_result() is None
+    cell.deliver(result)
+    assert cell.take_result() is None
+
+
+def test_a_result_that_was_given_up_comes_too_late(cell: Cell, owner) -> None:
+    cell.expect(owner, 1, 1)
+    cell.forget_exchange()
+    cell.deliver(FetchFailed(1, 1, 1000.0, DOWN))
+    assert cell.take_result() is None
+
+
+def test_waiters_are_known_to_an_incarnation_once(cell: Cell, owner, successor) -> None:
+    reader = waiter()
+    assert cell.enrol(reader)
+    assert cell.waiters_for(owner) == [reader]
+    assert cell.waiters_for(owner) == []
+    assert cell.waiters_for(successor) == [reader]
+    cell.leave(reader)
+    cell.leave(reader)
+    assert cell.waiters_for(owner) == []
+
+
+def test_closing_empties_it_and_dismisses_who_waits(cell: Cell, owner) -> None:
+    cell.publish(owner, TOKEN, 1300.0)
+    reader = waiter()
+    cell.enrol(reader)
+    cell.close(owner)
+    assert reader.wait(0) is GONE
+    assert cell.snapshot is EMPTY
+    assert not cell.enrol(waiter())
+    assert not cell.subscribe(Subscription(cell, print))
+    cell.publish(owner, TOKEN, 1300.0)
+    assert cell.snapshot is EMPTY
+    assert not cell.take_over(owner, None)
+
+
+@pytest.mark.parametrize("reason", [supervision.NORMAL, supervision.SHUTDOWN, supervision.Shutdown("x")])
+def test_an_orderly_end_closes_it(reason, cell: Cell, owner) -> None:
+    cell.ended(down(owner, reason))
+    assert cell.closed
+
+
+@pytest.mark.parametrize("reason", [CRASH, supervision.KILLED, supervision.NOPROC])
+def test_a_crash_leaves_the_token_but_nobody_to_wait_for(reason, cell: Cell, owner) -> None:
+    cell.publish(owner, TOKEN, 1300.0)
+    reader = waiter()
+    cell.enrol(reader)
+    cell.ended(down(owner, reason))
+    assert reader.wait(0) is GONE
+    assert not cell.enrol(waiter())
+    assert cell.snapshot.token is TOKEN
+
+
+def test_a_waiter_keeps_its_first_outcome() -> None:
+    reader = waiter()
+    reader.resolve(TOKEN)
+    reader.resolve(GONE)
+    assert reader.wait(0) is TOKEN
+
+
+def test_a_waiter_wakes_its_thread() -> None:
+    reader = waiter()
+    threading.Timer(0, reader.resolve, [TOKEN]).start()
+    assert reader.wait(10) is TOKEN
+
+
+# --- the tables -------------------------------------------------------------------------------------------------------------
+
+
+def claimed(ref, name: str | None = "m", identity: object = "identity", clock=None) -> Cell:
+    return claim(ref, name=name, identity=identity, clock=clock or CLOCK, supervisor=None)
+
+
+CLOCK = Stopwatch()
+
+
+@pytest.fixture(autouse=True)
+def _no_names():
+    yield
+    for cell in list(by_name.values()):
+        cell.close(None)
+
+
+def test_the_same_name_and_identity_is_the_same_cell(owner, successor) -> None:
+    assert claimed(owner) is claimed(successor)
+    assert locate("m").ref is successor
+    assert locate(owner) is locate(successor) is locate("m")
+
+
+@pytest.mark.parametrize("other", [{"identity": "other"}, {"clock": Stopwatch()}], ids=["identity", "clock"])
+def test_another_identity_is_another_cell_and_closes_the_first(other, owner, successor) -> None:
+    first = claimed(owner)
+    second = claimed(successor, **other)
+    assert first is not second
+    assert first.closed
+    assert by_name == {"m": second}
+
+
+def test_nameless_ones_share_nothing(owner, successor) -> None:
+    assert claimed(owner, None) is not claimed(successor, None)
+    assert by_name == {}
+
+
+def test_a_closed_cell_is_nobodys(owner, successor) -> None:
+    first = claimed(owner)
+    first.close(None)
+    assert by_name == {}
+    for server in ("m", owner):
+        with pytest.raises(NoProcess):
+            locate(server)
+    assert claimed(successor) is not first
+
+
+def test_a_cell_is_forgotten_with_the_last_who_knows_its_ref() -> None:
+    import gc
+    import weakref
+
+    class Ref:
+        """The least that a ref is: an object, known by identity."""
+
+    ref = Ref()
+    gone = weakref.ref(claimed(ref, None))
+    gc.collect()
+    assert gone() is not None
+    del ref
+    gc.collect()
+    assert gone() is None
