@@ -7,7 +7,9 @@ from collections.abc import Callable, Iterator
 from typing import TypeAlias
 
 import pytest
+from typer.testing import CliRunner, Result
 
+from oidc_actor.cli.app import app
 from oidc_actor.testing import Provider
 
 COMMAND_TIMEOUT_S = 60.0
@@ -19,6 +21,18 @@ Run: TypeAlias = Callable[..., subprocess.CompletedProcess[str]]
 def provider() -> Iterator[Provider]:
     with Provider(token_lifetime_s=600) as running:
         yield running
+
+
+@pytest.fixture
+def invoke() -> Callable[..., Result]:
+    """Run `oidc-actor` in this process, by Typer's runner: faster than `run`, without an exit of its own."""
+
+    def invoke_command(*arguments: str, stdin: str = "", **variables: str) -> Result:
+        forgotten = {name: None for name in os.environ if name.startswith("OIDC_")}
+        runner = CliRunner(env=forgotten | {"COLUMNS": "100", "NO_COLOR": "1"} | variables)
+        return runner.invoke(app, list(arguments), input=stdin)
+
+    return invoke_command
 
 
 @pytest.fixture

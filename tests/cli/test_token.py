@@ -12,10 +12,12 @@ from pathlib import Path
 
 import pytest
 import requests
+from typer.testing import Result
 
 from oidc_actor.testing import Provider
 
 Run = Callable[..., subprocess.CompletedProcess[str]]
+Invoke = Callable[..., Result]
 
 
 def access(provider: Provider, **changes: str) -> dict[str, str]:
@@ -156,10 +158,10 @@ def test_a_token_endpoint_needs_no_discovery(provider: Provider, run: Run) -> No
     ],
 )
 def test_mistakes_are_status_2_and_name_the_fix(
-    provider: Provider, run: Run, arguments: list[str], changes: dict[str, str], words: str
+    provider: Provider, invoke: Invoke, arguments: list[str], changes: dict[str, str], words: str
 ) -> None:
-    done = run("token", *arguments, **access(provider, **changes))
-    assert (done.returncode, done.stdout) == (2, "")
+    done = invoke("token", *arguments, **access(provider, **changes))
+    assert (done.exit_code, done.stdout) == (2, "")
     assert words in done.stderr
     assert "Traceback" not in done.stderr
     assert provider.token_requests == 0
@@ -168,10 +170,10 @@ def test_mistakes_are_status_2_and_name_the_fix(
 @pytest.mark.parametrize("option", ["--client-secret", "--password"])
 @pytest.mark.parametrize("form", ["{} s3cret-value", "{}=s3cret-value"])
 def test_a_secret_as_an_argument_is_refused_and_not_repeated(
-    provider: Provider, run: Run, option: str, form: str
+    provider: Provider, invoke: Invoke, option: str, form: str
 ) -> None:
-    done = run("token", *form.format(option).split(), **access(provider))
-    assert done.returncode == 2
+    done = invoke("token", *form.format(option).split(), **access(provider))
+    assert done.exit_code == 2
     assert "s3cret-value" not in done.stderr + done.stdout
     assert f"{option}-file" in " ".join(done.stderr.split())
 
