@@ -48,9 +48,14 @@ class Alarm:
 
 
 class _Clockwork:
-    """The heap and its thread; made anew in a forked child."""
+    """The heap and its thread; made anew in a forked child.
 
-    def __init__(self) -> None:
+    Args:
+        clock: gives the seconds that delays are kept in.
+    """
+
+    def __init__(self, clock: Callable[[], float]) -> None:
+        self.now = clock
         # Guards the heap, its counters, `_sleeps_until`, and every Alarm's callback slot. Never held while a callback runs.
         self.lock = threading.Lock()
         self._heap: list[tuple[float, int, Alarm]] = []
@@ -92,7 +97,7 @@ class _Clockwork:
             while True:
                 wait_s = HEARTBEAT_S
                 if self._heap:
-                    wait_s = min(self._heap[0][0] - now(), HEARTBEAT_S)
+                    wait_s = min(self._heap[0][0] - self.now(), HEARTBEAT_S)
                 if wait_s <= 0:
                     alarm = heapq.heappop(self._heap)[2]
                     callback, alarm.callback = alarm.callback, None
@@ -100,17 +105,17 @@ class _Clockwork:
                         return callback
                     self._cancelled = max(0, self._cancelled - 1)
                     continue
-                self._sleeps_until = now() + wait_s
+                self._sleeps_until = self.now() + wait_s
                 self._bell.wait(wait_s)
                 self._sleeps_until = 0.0
 
 
-_clockwork = _Clockwork()
+_clockwork = _Clockwork(now)
 
 
 def _start_over() -> None:
     global _clockwork  # noqa: PLW0603 - a forked child has neither the thread nor, maybe, a free lock
-    _clockwork = _Clockwork()
+    _clockwork = _Clockwork(now)
 
 
 if hasattr(os, "register_at_fork"):
@@ -124,5 +129,5 @@ def call_later(delay_s: float, callback: Callable[[], None]) -> Alarm:
         RuntimeError: there is no thread to be had for it.
     """
     alarm = Alarm(callback)
-    _clockwork.add(now() + delay_s, alarm)
+    _clockwork.add(_clockwork.now() + delay_s, alarm)
     return alarm

@@ -511,7 +511,7 @@ def test_p9_a_timer_without_a_thread_fails_and_the_next_one_has_one(monkeypatch:
     from supervision import alarm
 
     ref = Pooled.start_link()
-    monkeypatch.setattr(alarm, "_clockwork", alarm._Clockwork())
+    monkeypatch.setattr(alarm, "_clockwork", alarm._Clockwork(alarm.now))
     with monkeypatch.context() as starved:
         starved.setattr(threading.Thread, "start", _refuse)
         with pytest.raises(RuntimeError):

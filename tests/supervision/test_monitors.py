@@ -1,0 +1,261 @@
+"""Monitors: exactly one Down each, with the reason, whatever way and on whatever thread the actor ends."""
+
+import threading
+from typing import Any
+
+import pykka
+import pytest
+from specimens import DEADLINE_S, KINDS, SERVERS, Plain, Pooled, Stuck, Threaded, Watch, eventually, run, spawn
+
+from supervision import (
+    KILLED,
+    NOPROC,
+    NORMAL,
+    Crash,
+    Down,
+    NoProcess,
+    Server,
+    call,
+    cast,
+    demonitor,
+    kill,
+    monitor,
+    stop,
+    whereis,
+)
+
+every_kind = pytest.mark.parametrize("kind", KINDS)
+Boom = type("Boom", (Exception,), {})
+
+
+class Watcher:
+    """Collects what it is sent; on either kind of actor."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.heard: list[Any] = []
+
+    def on_receive(self, message: Any) -> Any:
+        if message == "heard":
+            return list(self.heard)
+        if callable(message):
+            return message(self)
+        self.heard.append(message)
+        return None
+
+
+class PooledWatcher(Watcher, Server):
+    pass
+
+
+class PlainWatcher(Watcher, pykka.ThreadingActor):
+    use_daemon_thread = True
+
+
+every_watcher = pytest.mark.parametrize("watcher", [PooledWatcher, PlainWatcher])
+
+
+@every_kind
+@every_watcher
+def test_a_watching_actor_gets_one_down_for_each_monitor(kind: str, watcher: Any) -> None:
+    ref, mine = spawn(kind), watcher.start()
+    first, second = monitor(ref, mine), monitor(ref, mine)
+    assert first is not second
+    done = Watch(ref)
+    boom = Boom()
+    cast(ref, boom)
+    done.reason()
+    assert [(down.monitor, down.ref, down.reason) for down in call(mine, "heard")] == [
+        (first, ref, Crash(boom)),
+        (second, ref, Crash(boom)),
+    ]
+
+
+@every_kind
+def test_the_reason_is_the_one_that_the_end_hook_got(kind: str) -> None:
+    told: list[Any] = []
+    ref = spawn(kind, {"on_terminate": told.append, "on_failure": lambda error: told.append(Crash(error))})
+    watch = Watch(ref)
+    cast(ref, Boom())
+    assert told == [watch.reason()]
+
+
+@every_kind
+def test_a_watch_over_the_dead_hears_noproc_at_once(kind: str) -> None:
+    ref = spawn(kind)
+    watch = Watch(ref)
+    stop(ref)
+    watch.reason()
+    downs: list[Down] = []
+    made = monitor(ref, downs.append)
+    assert [(down.monitor, down.ref, down.reason) for down in downs] == [(made, ref, NOPROC)]
+
+
+def test_so_does_one_over_an_unknown_name() -> None:
+    downs: list[Down] = []
+    monitor("nobody", downs.append)
+    assert [(down.ref, down.reason) for down in downs] == [("nobody", NOPROC)]
+    mine = PooledWatcher.start_link()
+    monitor("nobody", mine)
+    assert [down.reason for down in call(mine, "heard")] == [NOPROC]
+
+
+def test_a_watch_by_name_is_over_the_incarnation_of_that_moment() -> None:
+    ref = Pooled.start_link(name="it")
+    downs: list[Down] = []
+    made = monitor("it", downs.append)
+    assert made.ref is ref
+    stop("it")
+    Pooled.start_link(name="it")
+    stop("it")
+    assert [down.ref for down in downs] == [ref]
+
+
+@every_watcher
+@pytest.mark.parametrize("kind", ["pooled", "raw"])
+def test_demonitor_takes_back_a_down_that_lies_in_the_mailbox(watcher: Any, kind: str) -> None:
+    ref, mine = spawn(kind), watcher.start()
+    in_hand = call(mine, lambda _: None) or Stuck()
+    with in_hand:
+        mine.tell(in_hand)
+        assert in_hand.entered.wait(DEADLINE_S)
+        dropped, kept = monitor(ref, mine), monitor(ref, mine)
+        done = Watch(ref)
+        stop(ref)
+        done.reason()
+        assert not mine.actor_inbox.empty()
+        demonitor(dropped)
+        demonitor(dropped)
+    assert [down.monitor for down in call(mine, "heard")] == [kept]
+
+
+@every_kind
+def test_after_demonitor_nobody_is_told(kind: str) -> None:
+    ref = spawn(kind)
+    downs: list[Any] = []
+    made = monitor(ref, downs.append)
+    demonitor(made)
+    watch = Watch(ref)
+    stop(ref)
+    watch.reason()
+    demonitor(made)
+    assert downs == []
+
+
+def test_an_actor_that_demonitors_in_a_handler_hears_nothing_after_it() -> None:
+    """The death happens at any moment of that handler; what counts is what comes after demonitor has returned."""
+    for _ in range(200):
+        mine, ref = PooledWatcher.start_link(), Pooled.start_link()
+        made = monitor(ref, mine)
+
+        def drops(watcher: Any, made: Any = made) -> None:
+            demonitor(made)
+            watcher.heard.clear()
+
+        with run(lambda ref=ref: stop(ref), lambda mine=mine, drops=drops: call(mine, drops)):
+            pass
+        assert call(mine, "heard") == []
+
+
+@every_kind
+def test_a_monitor_races_the_end_and_hears_of_it_once(kind: str) -> None:
+    for _ in range(20):
+        ref = spawn(kind)
+        downs: list[Any] = []
+        barrier = threading.Barrier(5)
+
+        def watch(ref: Any = ref, downs: Any = downs, barrier: Any = barrier) -> None:
+            barrier.wait(DEADLINE_S)
+            monitor(ref, downs.append)
+
+        def end(ref: Any = ref, barrier: Any = barrier) -> None:
+            barrier.wait(DEADLINE_S)
+            kill(ref)
+
+        with run(*[watch] * 4, end):
+            pass
+        eventually(lambda downs=downs: len(downs) == 4)
+        assert {down.reason for down in downs} <= {KILLED, NOPROC}
+        assert len({down.monitor for down in downs}) == 4
+
+
+@pytest.mark.parametrize("error", [Boom, SystemExit, KeyboardInterrupt])
+def test_a_watcher_that_raises_keeps_the_others_from_nothing(error: Any, caplog: pytest.LogCaptureFixture) -> None:
+    def raises(_: Down) -> None:
+        raise error
+
+    for cls in (Pooled, Threaded, Plain):
+        ref = cls.start()
+        downs: list[Any] = []
+        for watcher in (raises, downs.append, raises, downs.append):
+            monitor(ref, watcher)
+        watch = Watch(ref)
+        cast(ref, Boom())
+        watch.reason()
+        assert len(downs) == 2
+    assert "watcher_failed" in caplog.text
+
+
+def test_a_ctrl_c_in_a_watcher_while_the_main_thread_kills_comes_after_all_have_been_told() -> None:
+    def interrupted(_: Down) -> None:
+        raise KeyboardInterrupt
+
+    ref = Threaded.start_link(name="it")
+    thread = call(ref, lambda _: threading.current_thread())
+    downs: list[Any] = []
+    monitor(ref, interrupted)
+    monitor(ref, downs.append)
+    with pytest.raises(KeyboardInterrupt):
+        kill(ref)
+    assert [down.reason for down in downs] == [KILLED]
+    assert whereis("it") is None
+    thread.join(DEADLINE_S)
+    assert not thread.is_alive()
+
+
+def test_a_watcher_may_look_at_the_dead_and_at_everybody_else() -> None:
+    ref, other = Pooled.start_link(name="it"), Pooled.start_link()
+    seen: list[Any] = []
+
+    def looks(down: Down) -> None:
+        seen.append((whereis("it"), down.ref.is_alive(), call(other, "alive")))
+        Pooled.start_link(name="it")
+
+    monitor(ref, looks)
+    kill(ref)
+    assert seen == [(None, False, "alive")]
+    assert whereis("it") is not None
+
+
+def test_a_dead_watcher_is_refused() -> None:
+    ref, mine = Pooled.start_link(), PooledWatcher.start_link()
+    stop(mine)
+    with pytest.raises(NoProcess):
+        monitor(ref, mine)
+    with pytest.raises(TypeError, match="watcher"):
+        monitor(ref, "a name")  # type: ignore[arg-type]
+    with pytest.raises(TypeError, match="server"):
+        monitor(3, lambda _: None)  # type: ignore[arg-type]
+
+
+def test_a_watcher_that_dies_first_is_no_harm() -> None:
+    ref, mine = Pooled.start_link(), PooledWatcher.start_link()
+    monitor(ref, mine)
+    stop(mine)
+    watch = Watch(ref)
+    stop(ref)
+    assert watch.reason() == NORMAL
+
+
+@pytest.mark.parametrize("kind", SERVERS)
+def test_an_actor_that_watches_itself_is_no_harm(kind: str) -> None:
+    ref = spawn(kind)
+    monitor(ref, ref)
+    watch = Watch(ref)
+    stop(ref)
+    assert watch.reason() == NORMAL
+
+
+def test_a_monitor_says_whom_it_watches() -> None:
+    ref = Pooled.start_link()
+    assert str(ref) in repr(monitor(ref, lambda _: None))

@@ -1,0 +1,247 @@
+"""Names: one live owner each, looked up at every send, free before anyone hears of a death."""
+
+import contextlib
+import threading
+from typing import Any
+
+import pytest
+from specimens import DEADLINE_S, KINDS, Pooled, Stuck, Threaded, Watch, run, spawn
+
+from supervision import (
+    AlreadyStarted,
+    Ignore,
+    NoProcess,
+    StartError,
+    call,
+    cast,
+    kill,
+    monitor,
+    register,
+    stop,
+    unregister,
+    whereis,
+)
+from supervision.lifecycle import names
+
+every_kind = pytest.mark.parametrize("kind", KINDS)
+every_server = pytest.mark.parametrize("cls", [Pooled, Threaded])
+Boom = type("Boom", (Exception,), {})
+
+
+@every_kind
+def test_a_name_leads_to_its_owner(kind: str) -> None:
+    ref = spawn(kind)
+    register("it", ref)
+    assert whereis("it") is ref
+    assert call("it", 1) == 1
+    assert ref.is_alive()
+
+
+@every_kind
+def test_a_name_has_one_owner(kind: str) -> None:
+    ref, other = spawn(kind), spawn(kind)
+    register("it", ref)
+    for again in (ref, other):
+        with pytest.raises(AlreadyStarted) as raised:
+            register("it", again)
+        assert raised.value.ref is ref
+    assert whereis("it") is ref
+
+
+@every_kind
+def test_an_actor_may_hold_several_names_and_loses_all_at_its_end(kind: str) -> None:
+    ref = spawn(kind)
+    for name in ("one", "two", "three"):
+        register(name, ref)
+    unregister("two")
+    unregister("two")
+    assert [whereis(name) for name in ("one", "two", "three")] == [ref, None, ref]
+    watch = Watch(ref)
+    stop(ref)
+    watch.reason()
+    assert [whereis(name) for name in ("one", "two", "three")] == [None] * 3
+    assert names._names.table == {}
+
+
+@every_kind
+@pytest.mark.parametrize("end", ["stop", "crash", "kill"])
+def test_a_name_is_free_before_anyone_hears_of_the_death(kind: str, end: str) -> None:
+    ref = spawn(kind)
+    register("it", ref)
+    successors: list[Any] = []
+    monitor(ref, lambda _: successors.append(Pooled.start_link(name="it")))
+    watch = Watch(ref)
+    if end == "stop":
+        stop(ref)
+    elif end == "kill":
+        kill(ref)
+    else:
+        cast(ref, Boom())
+    watch.reason()
+    assert [call("it", lambda actor: actor.actor_ref)] == successors
+
+
+@every_kind
+def test_the_caller_in_hand_finds_the_name_free_when_it_hears(kind: str) -> None:
+    seen: list[Any] = []
+
+    def ask() -> None:
+        try:
+            call("it", stuck)
+        except Exception:
+            seen.append(whereis("it"))
+
+    ref = spawn(kind)
+    register("it", ref)
+    if kind == "raw":
+        call("it", 1)
+    stuck = Stuck()
+    with run(ask), stuck:
+        assert stuck.entered.wait(DEADLINE_S)
+        kill(ref)
+    assert seen == [None]
+
+
+@every_kind
+def test_the_dead_get_no_name(kind: str) -> None:
+    ref = spawn(kind)
+    watch = Watch(ref)
+    stop(ref)
+    watch.reason()
+    with pytest.raises(NoProcess):
+        register("it", ref)
+    assert whereis("it") is None
+
+
+@pytest.mark.parametrize("name", [None, 3, b"it", ("it",)])
+def test_a_name_is_text(name: Any) -> None:
+    with pytest.raises(TypeError, match="name"):
+        register(name, Pooled.start_link())
+    if name is not None:
+        with pytest.raises(TypeError, match="name"):
+            Pooled.start_link(name=name)
+
+
+def test_a_name_is_not_empty() -> None:
+    with pytest.raises(ValueError, match="name"):
+        register("", Pooled.start_link())
+    with pytest.raises(ValueError, match="name"):
+        Pooled.start_link(name="")
+
+
+def test_only_a_ref_can_be_registered() -> None:
+    with pytest.raises(TypeError, match="ActorRef"):
+        register("it", object())  # type: ignore[arg-type]
+
+
+def test_an_unknown_name_is_no_process() -> None:
+    assert whereis("nobody") is None
+    unregister("nobody")
+    cast("nobody", "dropped")
+    kill("nobody")
+    with pytest.raises(NoProcess):
+        call("nobody", 1)
+    with pytest.raises(NoProcess):
+        stop("nobody")
+
+
+@every_server
+def test_a_taken_name_starts_nothing_and_leaves_its_owner_alone(cls: Any) -> None:
+    ref = cls.start_link(name="it")
+    ran: list[Any] = []
+    with pytest.raises(AlreadyStarted) as raised:
+        cls.start_link(None, ran, name="it")
+    assert raised.value.ref is ref
+    assert ran == []
+    assert call("it", 1) == 1
+
+
+@every_server
+@pytest.mark.parametrize("outcome", [Boom, Ignore, SystemExit])
+def test_a_name_is_free_the_moment_a_failed_start_returns(cls: Any, outcome: Any) -> None:
+    for _ in range(100):
+        if outcome is Ignore:
+            assert cls.start_link({"on_start": Ignore()}, name="it") is None
+        else:
+            with pytest.raises(StartError):
+                cls.start_link({"on_start": outcome()}, name="it")
+        assert whereis("it") is None
+    assert call(cls.start_link(name="it"), 1) == 1
+
+
+@every_server
+def test_a_name_leads_to_an_actor_that_still_starts_and_messages_wait(cls: Any) -> None:
+    entered, go = threading.Event(), threading.Event()
+    handled: list[Any] = []
+
+    def slow() -> None:
+        entered.set()
+        assert go.wait(DEADLINE_S)
+
+    with run(lambda: cls.start_link({"on_start": slow}, name="it")):
+        assert entered.wait(DEADLINE_S)
+        cast("it", lambda _: handled.append("early"))
+        go.set()
+    call("it", lambda _: handled.append("late"))
+    assert handled == ["early", "late"]
+
+
+def test_many_who_want_one_name_get_one_owner() -> None:
+    for _ in range(20):
+        refs: list[Any] = []
+        barrier = threading.Barrier(8)
+
+        def start(refs: Any = refs, barrier: Any = barrier) -> None:
+            barrier.wait(DEADLINE_S)
+            with contextlib.suppress(AlreadyStarted):
+                refs.append(Pooled.start_link(name="it"))
+
+        with run(*[start] * 8):
+            pass
+        assert len(refs) == 1
+        assert whereis("it") is refs[0]
+        stop("it")
+
+
+def test_a_name_given_at_the_moment_of_the_end_is_not_left_behind() -> None:
+    for number in range(200):
+        ref = Pooled.start_link()
+        barrier = threading.Barrier(2)
+
+        def name(ref: Any = ref, barrier: Any = barrier, number: int = number) -> None:
+            barrier.wait(DEADLINE_S)
+            for turn in range(5):
+                try:
+                    register(f"{number}.{turn}", ref)
+                except NoProcess:
+                    return
+
+        def end(ref: Any = ref, barrier: Any = barrier) -> None:
+            barrier.wait(DEADLINE_S)
+            kill(ref)
+
+        with run(name, end):
+            pass
+        assert names._names.table == {}
+
+
+def test_a_successor_keeps_its_name_when_its_predecessor_is_cleaned_up_late() -> None:
+    """The old owner has ended, but has not come to freeing its names yet."""
+    ref = Pooled.start_link(name="it")
+    reached, go = threading.Event(), threading.Event()
+    release = names.release
+
+    def late(owned: set[str], life: Any) -> None:
+        if life.ref is ref:
+            reached.set()
+            assert go.wait(DEADLINE_S)
+        release(owned, life)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(names, "release", late)
+        with run(lambda: kill(ref)):
+            assert reached.wait(DEADLINE_S)
+            assert whereis("it") is None
+            successor = Pooled.start_link(name="it")
+            go.set()
+    assert whereis("it") is successor
