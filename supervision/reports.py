@@ -1,8 +1,9 @@
 """Structured reports through the standard library's logging: one event each, fixed fields, never a message's content.
 
-With structlog configured by the application its processors render the event; without, the record's text is
-``event key=value ...`` and its fields are attributes of the record. Silent by default, as a library should be.
-This module never imports structlog itself: who has configured it has imported it, and ``supervision`` alone needs only Pykka.
+Each is a structlog event. Where the application has configured structlog its processors render it; where not, the record's
+text is ``event key=value ...``, with structlog's context variables, and the fields are attributes of the record. Silent by
+default, as a library should be. structlog is imported with the first event that somebody wants to see, and ``supervision``
+alone, which needs only Pykka, does without it.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ from __future__ import annotations
 import logging
 import sys
 import traceback
+from collections.abc import MutableMapping
 from typing import Any
 
 __all__ = ["report"]
@@ -38,18 +40,36 @@ def report(level: str, event: str, *, exc_info: Any = None, logger: logging.Logg
 
 
 def _emit(number: int, event: str, exc_info: Any, logger: logging.Logger, fields: dict[str, Any]) -> None:
+    structlog = sys.modules.get("structlog")
+    configured = structlog is not None and structlog.is_configured()
+    if not configured and not logger.isEnabledFor(number):
+        return
     if isinstance(exc_info, BaseException):
         exc_info = (type(exc_info), exc_info, exc_info.__traceback__)
-    structlog = _configured_structlog()
-    if structlog is not None:
-        bound = structlog.wrap_logger(logger, wrapper_class=structlog.stdlib.BoundLogger)
-        bound.log(number, event, **({"exc_info": exc_info} if exc_info else {}), **fields)
-    elif logger.isEnabledFor(number):
-        text = " ".join([event, *(f"{key}={value!r}" for key, value in fields.items())])
-        logger.log(number, "%s", text, exc_info=exc_info, extra={"event": event, "fields": fields})
+    if exc_info:
+        fields = {**fields, "exc_info": exc_info}
+    structlog = structlog or _import_structlog()
+    if structlog is None:
+        args, kwargs = _as_record(logger, "", {"event": event, **fields})
+        logger.log(number, *args, **kwargs)
+        return
+    own = None if configured else [structlog.contextvars.merge_contextvars, _as_record]
+    structlog.wrap_logger(logger, own, structlog.stdlib.BoundLogger).log(number, event, **fields)
 
 
-def _configured_structlog() -> Any:
-    """The structlog module if the application has configured it, else ``None``."""
-    structlog = sys.modules.get("structlog")
-    return structlog if structlog is not None and structlog.is_configured() else None
+def _import_structlog() -> Any:
+    try:
+        import structlog
+    except ImportError:  # supervision alone needs only Pykka
+        return None
+    return structlog
+
+
+def _as_record(
+    _logger: Any, _method: str, event_dict: MutableMapping[str, Any]
+) -> tuple[tuple[Any, ...], dict[str, Any]]:
+    """The last processor where the application has chosen none: ``event key=value ...``, and the fields on the record."""
+    fields = dict(event_dict)
+    event, exc_info = fields.pop("event"), fields.pop("exc_info", None)
+    text = " ".join([event, *(f"{key}={value!r}" for key, value in fields.items())])
+    return ("%s", text), {"exc_info": exc_info, "extra": {"event": event, "fields": fields}}
