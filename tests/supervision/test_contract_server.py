@@ -1,0 +1,354 @@
+"""SUPERVISION.md 1.12: the rows of GenServer: calls, casts, hooks, ends. Each for every kind of actor it applies to."""
+
+import logging
+import threading
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from probes import DEADLINE_S, KINDS, Probe, Scripted, ThreadProbe, Watch, World, die, eventually, ref_of
+from pykka import ActorDeadError
+
+from supervision import (
+    KILLED,
+    NORMAL,
+    SHUTDOWN,
+    CallTimeout,
+    Crash,
+    Exit,
+    NoProcess,
+    Server,
+    ServerDied,
+    Shutdown,
+    SupervisionError,
+    Supervisor,
+    call,
+    cast,
+    kill,
+    send_after,
+    stop,
+)
+
+BOOM = Scripted("boom")
+SERVERS = (Probe, ThreadProbe)
+
+
+@pytest.fixture(params=KINDS, ids=lambda kind: kind.__name__)
+def ref(request: pytest.FixtureRequest, world: World) -> Any:
+    """A supervised actor that is not restarted."""
+    return ref_of(Supervisor.start_link([world.spec("a", request.param, restart="temporary")]), "a")
+
+
+@pytest.fixture
+def gate() -> Iterator[Any]:
+    class Gate:
+        entered, leave = threading.Event(), threading.Event()
+
+        def __call__(self, actor: Any) -> str:
+            self.entered.set()
+            assert self.leave.wait(DEADLINE_S)
+            return "done"
+
+    made = Gate()
+    made.entered, made.leave = threading.Event(), threading.Event()
+    yield made
+    made.leave.set()
+
+
+# --- call -------------------------------------------------------------------------------------------------------------
+
+
+def test_a_call_is_answered(ref: Any) -> None:
+    assert call(ref, "hello") == "hello"
+    assert call(ref, lambda actor: actor.child_id) == "a"
+    assert call(ref, "hello", timeout=None) == "hello"
+
+
+def test_a_timeout_is_the_callers_only(ref: Any, gate: Any) -> None:
+    """The server is not told, does the work and stays alive; the late reply is discarded."""
+    with pytest.raises(CallTimeout) as caught:
+        call(ref, gate, timeout=0.01)
+    assert (caught.value.timeout, caught.value.server) == (0.01, ref)
+    gate.leave.set()
+    assert call(ref, "next") == "next"
+
+
+def test_a_timeout_error_that_is_the_answer_is_no_call_timeout(ref: Any, world: World) -> None:
+    def raises(_: Any) -> None:
+        raise TimeoutError("the handler's own")
+
+    with pytest.raises(TimeoutError, match="the handler's own"):
+        call(ref, raises)
+
+
+def test_a_handlers_exception_reaches_its_caller_unchanged(ref: Any) -> None:
+    with pytest.raises(Scripted) as caught:
+        call(ref, BOOM)
+    assert caught.value is BOOM
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("opted_out", [False, True])
+def test_an_exception_under_call_ends_a_server_unless_it_opted_out(kind: type, opted_out: bool, world: World) -> None:
+    """Pykka's actors live on, as ever."""
+
+    class Child(kind):  # type: ignore[misc, valid-type]
+        if opted_out:
+            crash_on_call_error = False
+
+    ref = ref_of(Supervisor.start_link([world.spec("a", Child, restart="temporary")]), "a")
+    watch = Watch(ref)
+    with pytest.raises(Scripted):
+        call(ref, BOOM)
+    if kind in SERVERS and not opted_out:
+        assert watch.reason() == Crash(BOOM)
+    else:
+        assert call(ref, "alive") == "alive"
+        assert watch.downs == []
+
+
+def test_by_the_time_the_caller_has_the_exception_the_server_is_down(world: World) -> None:
+    ref = Probe.start_link(world, "a")
+    with pytest.raises(Scripted):
+        call(ref, BOOM)
+    with pytest.raises(NoProcess):
+        call(ref, "again")
+
+
+def test_a_server_that_dies_during_the_call_fails_it_at_once_with_its_reason(ref: Any, gate: Any, world: World) -> None:
+    outcome: list[Any] = []
+
+    def ask() -> None:
+        try:
+            call(ref, gate, timeout=None)
+        except ServerDied as error:
+            outcome.append(error.reason)
+
+    asker = threading.Thread(target=ask)
+    asker.start()
+    assert gate.entered.wait(DEADLINE_S)
+    world.gone("a")
+    kill(ref)
+    asker.join(DEADLINE_S)
+    assert outcome == [KILLED]
+
+
+def test_calls_behind_a_crash_hear_its_reason_and_asks_are_pykkas(ref: Any, gate: Any) -> None:
+    outcomes: dict[str, Any] = {}
+
+    def ask() -> None:
+        try:
+            call(ref, "behind")
+        except ServerDied as error:
+            outcomes["call"] = error.reason
+
+    def crash_late(actor: Any) -> None:
+        gate(actor)
+        raise BOOM
+
+    cast(ref, crash_late)
+    assert gate.entered.wait(DEADLINE_S)
+    caller = threading.Thread(target=ask)
+    caller.start()
+    eventually(lambda: not ref.actor_inbox.empty())
+    future = ref.ask("behind", block=False)
+    gate.leave.set()
+    caller.join(DEADLINE_S)
+    assert outcomes == {"call": Crash(BOOM)}
+    with pytest.raises(ActorDeadError):
+        future.get(timeout=DEADLINE_S)
+
+
+def test_a_call_to_the_dead_or_unknown(ref: Any) -> None:
+    die(ref, Exit())
+    for server in (ref, "nobody"):
+        with pytest.raises(NoProcess) as caught:
+            call(server, "?")
+        assert caught.value.server == server
+
+
+def test_a_call_to_oneself_is_an_error_at_once(ref: Any) -> None:
+    def calls_itself(actor: Any) -> str:
+        with pytest.raises(SupervisionError, match="itself"):
+            call(actor.actor_ref, "?")
+        return "lives"
+
+    assert call(ref, calls_itself) == "lives"
+
+
+@pytest.mark.parametrize("server", [None, 7, Probe], ids=repr)
+def test_what_is_no_server(server: Any) -> None:
+    for attempt in (lambda: call(server, "?"), lambda: cast(server, "?"), lambda: stop(server), lambda: kill(server)):
+        with pytest.raises(TypeError, match="server: expected"):
+            attempt()
+
+
+# --- cast -------------------------------------------------------------------------------------------------------------
+
+
+def test_a_cast_never_fails(ref: Any) -> None:
+    heard: list[str] = []
+    assert cast(ref, lambda _: heard.append("alive")) is None
+    assert call(ref, "sync") == "sync"
+    die(ref, Exit())
+    assert cast(ref, lambda _: heard.append("dead")) is None
+    assert cast("nobody", "?") is None
+    assert heard == ["alive"]
+
+
+# --- hooks ------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("runtime", ["pool", "thread"])
+def test_on_continue_runs_after_the_start_and_before_any_message(runtime: str, world: World) -> None:
+    """[OTP] ``[:continue, :early]``: also before a message that was sent while it still started."""
+    log: list[str] = []
+
+    class Continues(Server):
+        def on_start(self) -> None:
+            cast(self.actor_ref, "early")
+
+        def on_continue(self) -> None:
+            log.append("continue")
+
+        def on_receive(self, message: Any) -> Any:
+            log.append(message)
+
+    Continues.runtime = runtime  # type: ignore[assignment]
+    ref = Continues.start_link()
+    call(ref, "late")
+    assert log == ["continue", "early", "late"]
+
+
+def test_start_link_does_not_wait_for_on_continue(gate: Any) -> None:
+    class Continues(Server):
+        def on_continue(self) -> None:
+            gate(self)
+
+    ref = Continues.start_link()
+    assert gate.entered.wait(DEADLINE_S)
+    assert ref.is_alive()
+
+
+@pytest.mark.parametrize(
+    ("how", "reason"),
+    [
+        (Exit(), NORMAL),
+        (Exit(SHUTDOWN), SHUTDOWN),
+        (Exit(Shutdown("x")), Shutdown("x")),
+        (Exit(KILLED), KILLED),
+        (BOOM, Crash(BOOM)),
+    ],
+)
+@pytest.mark.parametrize("kind", SERVERS)
+def test_on_terminate_runs_once_with_the_reason_the_watchers_get(
+    kind: type, how: BaseException, reason: Any, world: World
+) -> None:
+    reasons: list[Any] = []
+
+    class Child(kind):  # type: ignore[misc, valid-type]
+        def on_terminate(self, reason: Any) -> None:
+            reasons.append(reason)
+
+        def on_stop(self) -> None:
+            reasons.append("on_stop")
+
+        def on_failure(self, *_: Any) -> None:
+            reasons.append("on_failure")
+
+    ref = Child.start_link(world, "a")
+    world.gone("a")
+    assert die(ref, how) == reason
+    assert reasons == [reason]
+
+
+def test_on_terminate_does_not_run_after_a_kill_nor_after_a_failed_start(world: World) -> None:
+    world.script("b", "fail")
+    ref = Probe.start_link(world, "a")
+    world.gone("a")
+    assert die(ref) == KILLED
+    with pytest.raises(Exception, match="did not start"):
+        Probe.start_link(world, "b")
+    assert world.log() == ["start a", "fail b"]
+
+
+# --- stop -------------------------------------------------------------------------------------------------------------
+
+
+def test_stop_runs_the_end_hook_and_is_down_on_return(ref: Any, world: World) -> None:
+    watch = Watch(ref)
+    assert stop(ref) is None
+    assert world.log() == ["start a", "stop a"]
+    assert [down.reason for down in watch.downs] == [NORMAL]
+    with pytest.raises(NoProcess):
+        stop(ref)
+
+
+def test_stop_handles_what_is_in_the_mailbox_first(ref: Any) -> None:
+    handled: list[int] = []
+    for number in range(50):
+        cast(ref, lambda _, number=number: handled.append(number))
+    stop(ref)
+    assert handled == list(range(50))
+
+
+def test_a_stop_that_times_out_goes_on(ref: Any, gate: Any) -> None:
+    watch = Watch(ref)
+    cast(ref, gate)
+    assert gate.entered.wait(DEADLINE_S)
+    with pytest.raises(CallTimeout):
+        stop(ref, timeout=0.01)
+    gate.leave.set()
+    assert watch.reason() == NORMAL
+
+
+def test_stopping_oneself_is_an_error_at_once(ref: Any) -> None:
+    def stops_itself(actor: Any) -> str:
+        with pytest.raises(SupervisionError, match="Exit"):
+            stop(actor.actor_ref)
+        return "lives"
+
+    assert call(ref, stops_itself) == "lives"
+
+
+@pytest.mark.parametrize("reason", [NORMAL, SHUTDOWN, Shutdown("x"), KILLED])
+def test_exit_in_a_call_ends_it_and_the_caller_hears_the_reason(reason: Any, ref: Any) -> None:
+    watch = Watch(ref)
+    with pytest.raises(ServerDied) as caught:
+        call(ref, Exit(reason))
+    assert caught.value.reason == reason == watch.reason()
+
+
+def test_reply_then_stop(ref: Any) -> None:
+    """OTP's ``{stop, reason, reply, state}``: answer, and be gone after it."""
+    watch = Watch(ref)
+
+    def last_words(actor: Any) -> str:
+        cast(actor.actor_ref, Exit(SHUTDOWN))
+        return "last words"
+
+    assert call(ref, last_words) == "last words"
+    assert watch.reason() == SHUTDOWN
+
+
+# --- log and timers -----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("how", "errors"), [(Exit(), 0), (Exit(SHUTDOWN), 0), (Exit(Shutdown(1)), 0), (BOOM, 1)])
+def test_an_error_is_logged_unless_the_end_is_orderly(
+    how: BaseException, errors: int, world: World, caplog: pytest.LogCaptureFixture
+) -> None:
+    with caplog.at_level(logging.DEBUG, "supervision"):
+        die(Probe.start_link(world, "a"), how)
+    assert [record.event for record in caplog.records].count("server_crashed") == errors
+    assert sum(record.levelno >= logging.ERROR for record in caplog.records) == errors
+
+
+def test_cancel_is_final(ref: Any) -> None:
+    heard: list[str] = []
+    timer = send_after(3_600, ref, lambda _: heard.append("never"))
+    assert timer.cancel() is True
+    assert timer.cancel() is False
+    done = send_after(0, ref, lambda _: heard.append("now"))
+    eventually(lambda: heard == ["now"])
+    assert done.cancel() is False
