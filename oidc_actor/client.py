@@ -243,6 +243,8 @@ def _known(error: BaseException, timeout_s: float) -> str | None:
             return f"certificate not accepted: {error.verify_message}; name the provider's CA with ca_bundle"
         case ssl.SSLError():
             return f"TLS failed: {error.reason or type(error).__name__}"
+        case urllib3.exceptions.NewConnectionError():  # a timeout too, by inheritance
+            return "no connection"
         case TimeoutError() | urllib3.exceptions.TimeoutError():
             return f"no complete answer within {timeout_s:g} s"
         case socket.gaierror():

@@ -621,3 +621,32 @@ def test_a_closed_transport_stays_usable(serve, transport):
     transport.close()
     assert transport(a_request(server.url)).status == 200
     assert server.connections == 2
+
+
+@pytest.mark.parametrize(
+    "operation",
+    [lambda sock: sock.recv(1), lambda sock: sock.recv_into(bytearray(1)), lambda sock: sock.sendall(b"x")],
+    ids=["recv", "recv_into", "sendall"],
+)
+@pytest.mark.parametrize("over_tls", [False, True])
+def test_every_operation_of_a_socket_observes_the_deadline(serve, certificate, operation, over_tls):
+    server = serve(silence, certificate.context if over_tls else None)
+    with sockets.exchange(DEADLINE_S):
+        sock = sockets._connect("127.0.0.1", server.port, [(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)])
+        assert sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
+        if over_tls:
+            sock = client._tls_context(str(certificate.path)).wrap_socket(sock, server_hostname="127.0.0.1")
+    with sock, sockets.exchange(0.0), pytest.raises(TimeoutError, match="the exchange is over"):
+        operation(sock)
+
+
+def test_a_name_without_an_address(transport, monkeypatch):
+    monkeypatch.setattr(socket, "getaddrinfo", lambda *_, **__: [])
+    error = failure(transport, a_request("https://id.example"))
+    assert str(error).endswith("/token: no connection")
+    assert not error.sent
+
+
+def test_a_socks_proxy_needs_its_own_package(transport, monkeypatch):
+    monkeypatch.setenv("HTTPS_PROXY", f"socks5://user:{SECRET}@127.0.0.1:{free_port()}")
+    assert not failure(transport, a_request("https://id.example")).sent

@@ -101,7 +101,7 @@ def test_a_server_error_is_transient_whatever_it_says(status):
     "code", ["invalid_grant", "unauthorized_client", "invalid_scope", "unsupported_grant_type", None]
 )
 def test_a_refused_refresh_says_nothing_about_the_full_grant(code):
-    assert not is_permanent(code, status=400, grant_type="password", refreshing=True)
+    assert is_permanent(code, status=400, grant_type="password", refreshing=True) is False
 
 
 def test_an_unknown_client_is_unknown_on_a_refresh_too():

@@ -1,6 +1,7 @@
 """What goes over the wire for a token: grants, client authentication, parameters."""
 
 import base64
+from dataclasses import FrozenInstanceError
 from urllib.parse import parse_qsl, unquote
 
 import pytest
@@ -143,9 +144,11 @@ def test_entra_s_defaults(config, auth, scope, resource, refresh_token):
 
 
 def test_every_secret_sent_is_known():
-    auth = ClientCredentials("id", "s", extra={"otp": "long-enough", "yes": "no"})
-    assert secrets_in(auth) == (Secret("long-enough"),)
+    auth = ClientCredentials("id", "s", extra={"otp": "8-digits", "yes": "seven-7"})
+    assert secrets_in(auth) == (Secret("8-digits"),)
     secrets = SentSecrets(Secret("a"), Secret("b"), (Secret("c"),))
     assert secrets.all() == (Secret("a"), Secret("b"), Secret("c"))
     assert SentSecrets().all() == ()
+    with pytest.raises(FrozenInstanceError):
+        secrets.extra = ()
     assert repr(SentSecrets(Secret("hunter2"))).count("hunter2") == 0

@@ -51,11 +51,12 @@ def test_a_provider_is_discovered():
 
 
 def test_ten_seconds_are_the_default():
-    provider = Provider({"issuer": ISSUER, "token_endpoint": "https://x"}, TOKEN, TOKEN)
+    provider = Provider({"issuer": ISSUER, "token_endpoint": "https://x"}, TOKEN, TOKEN, TOKEN)
     oidc.discover(ISSUER, transport=provider)
     oidc.get_token(CONFIG, AUTH, transport=provider)
     oidc.refresh_token(CONFIG, "rt", AUTH, transport=provider)
-    assert [one.timeout_s for one in provider.requests] == [10.0] * 3
+    oidc.get_token(CONFIG, AUTH, transport=provider, timeout_seconds=0.5)
+    assert [one.timeout_s for one in provider.requests] == [10.0, 10.0, 10.0, 0.5]
 
 
 @pytest.mark.parametrize(

@@ -116,6 +116,7 @@ def test_a_coroutine_function_is_no_source():
         (b" abc \n", " abc "),
         (b"\nabc", "\nabc"),
         ("pä\n".encode(), "pä"),
+        (b"x" * MAX_SECRET_BYTES, "x" * MAX_SECRET_BYTES),
     ],
 )
 def test_one_trailing_newline_is_not_part_of_a_file_s_secret(tmp_path, content, secret):

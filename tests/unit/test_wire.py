@@ -2,6 +2,7 @@
 
 import base64
 import json
+from dataclasses import FrozenInstanceError
 from datetime import UTC, datetime
 from email.utils import format_datetime
 
@@ -136,6 +137,32 @@ def test_a_hostile_issuer_makes_one_short_line():
 # Tokens
 
 
+@pytest.mark.parametrize("token", ["!", "~", "a|b:c*d", "!~" * 50])
+def test_any_visible_ascii_is_a_token(token):
+    assert parsed({**TOKEN, "access_token": token}).token.access_token == token
+
+
+def test_a_body_may_be_as_long_as_the_limit():
+    body = json.dumps(TOKEN).encode()
+    assert parsed(body + b" " * (MAX_BODY_BYTES - len(body))).token.access_token == "at"
+    error = b"error=invalid_scope&x="
+    assert refused(error + b"y" * (MAX_BODY_BYTES - len(error)), status=400).error == "invalid_scope"
+
+
+def test_what_is_parsed_cannot_be_changed():
+    found = parsed(TOKEN)
+    with pytest.raises(FrozenInstanceError):
+        found.lifetime_s = 1.0
+    with pytest.raises(FrozenInstanceError):
+        decide_lifetime({}, "at", now_wall=NOW, default_s=1).seconds = 2.0
+    assert not hasattr(found, "__dict__")
+
+
+@pytest.mark.parametrize(("status", "redirect"), [(299, False), (300, True), (399, True), (400, False)])
+def test_which_statuses_are_redirects(status, redirect):
+    assert ("redirect" in str(refused("", status=status))) is redirect
+
+
 def test_a_token_is_read():
     found = parsed({**TOKEN, "refresh_token": "rt", "id_token": "it", "scope": "a b", "unknown": [1]})
     token = found.token
@@ -188,6 +215,7 @@ def test_scopes_may_come_as_a_list():
         ({**TOKEN, "token_type": 5}, "expected the token_type Bearer or DPoP, got 'int'"),
         ({**TOKEN, "token_type": "bearer\r\nX: 1"}, "expected the token_type"),
         ({**TOKEN, "expires_in": 0}, "expected a positive lifetime, got 0 seconds from expires_in"),
+        ({**TOKEN, "access_token": "hunter2\x7f"}, "visible ASCII"),
         ({**TOKEN, "expires_in": -5}, "expected a positive lifetime"),
         ({**TOKEN, "expires_in": "-1"}, "expected a positive lifetime"),
         ({**TOKEN, "expires_in": -1e308}, "expected a positive lifetime"),
@@ -312,6 +340,10 @@ def test_a_redirect_says_so():
         ({"expires_in": 10**400}, 300, "default"),
         ({"expires_in": 1e308}, 300, "default"),
         ({"expires_in": LONGEST_LIFETIME_S}, LONGEST_LIFETIME_S, "expires_in"),
+        ({"expires_in": 31_557_600_001}, 300, "default"),
+        ({"expires_in": "60" + " " * 99}, 60, "expires_in"),
+        ({"expires_in": "0" * 38 + "60"}, 60, "expires_in"),
+        ({"expires_in": "0" * 39 + "60"}, 300, "default"),
         ({"expires_in": [60]}, 300, "default"),
         ({"expires_in": {}}, 300, "default"),
     ],
@@ -329,7 +361,9 @@ def test_who_says_how_long_a_token_lives(members, seconds, source):
         (jwt(exp=NOW + 99, iat=NOW + 50), 49, "exp"),
         (jwt(exp=NOW + 99, iat=NOW - 500), 99, "exp"),
         (jwt(exp=NOW + 99, iat=NOW + 500), 99, "exp"),
+        (jwt(exp=NOW + 99, iat=NOW + 99), 99, "exp"),
         (jwt(exp=NOW + 99, iat="x"), 99, "exp"),
+        (jwt(exp=NOW + 99).replace(".", ".~", 1), 300, "default"),
         (jwt(exp=str(NOW + 99)), 99, "exp"),
         (jwt(exp="soon"), 300, "default"),
         (jwt(exp=1e308), 300, "default"),
@@ -362,7 +396,7 @@ def test_a_skewed_clock_does_not_change_what_an_instant_means(skew_s):
     assert found.lifetime_s == 99  # a second less, because the field has no fractions
 
 
-@pytest.mark.parametrize(("date_s", "now_s"), [(None, 0), (-30, 0), (30, 30), (61, 62), (-61, -60)])
+@pytest.mark.parametrize(("date_s", "now_s"), [(None, 0), (-30, 0), (30, 30), (60, 60), (-60, 0), (61, 62), (-61, -60)])
 def test_what_the_provider_s_clock_shows(date_s, now_s):
     headers = (
         {} if date_s is None else {"Date": format_datetime(datetime.fromtimestamp(NOW + date_s, UTC), usegmt=True)}
@@ -451,7 +485,8 @@ def test_the_longest_secret_goes_first():
 def test_a_cut_never_leaves_half_a_secret():
     text = "x" * (LONGEST_TEXT - 3) + "hunter2"
     assert "hun" not in presentable(text, [Secret("hunter2")])
-    assert len(presentable("y" * 10_000, [])) == LONGEST_TEXT + 3
+    assert presentable("y" * 10_000, []) == "y" * 500 + "..."
+    assert presentable("y" * LONGEST_TEXT, []) == "y" * 500
 
 
 def test_a_code_that_is_known_is_never_taken_for_a_secret():
