@@ -23,7 +23,7 @@ import requests
 import urllib3
 from requests.adapters import HTTPAdapter
 from requests.utils import DEFAULT_CA_BUNDLE_PATH, get_environ_proxies
-from urllib3.util import create_urllib3_context
+from urllib3.util.ssl_ import create_urllib3_context
 
 from oidc_actor.errors import ConfigError
 from oidc_actor.sockets import POOL_CLASSES, BoundedTLSSocket, exchange
@@ -227,6 +227,8 @@ def _decompressed(body: bytes, headers: Any) -> bytes:
 
 def _describe(error: BaseException, timeout_s: float) -> str:
     """Name the kind of a failure. No text of the exception itself: it may quote a proxy's password or the request."""
+    if isinstance(error, ConfigError):
+        return str(error)
     through = "through the proxy: " if isinstance(error, requests.exceptions.ProxyError) else ""
     for one in _chain(error):
         problem = _known(one, timeout_s)
@@ -237,8 +239,6 @@ def _describe(error: BaseException, timeout_s: float) -> str:
 
 def _known(error: BaseException, timeout_s: float) -> str | None:
     match error:
-        case ConfigError():
-            return str(error)
         case ssl.SSLCertVerificationError():
             return f"certificate not accepted: {error.verify_message}; name the provider's CA with ca_bundle"
         case ssl.SSLError():
