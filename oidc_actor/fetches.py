@@ -10,6 +10,7 @@ from collections.abc import Callable, Hashable
 from typing import TypeAlias
 
 Job: TypeAlias = Callable[[], None]
+_Task: TypeAlias = "tuple[_Lane, Job]"
 
 IDLE_S = 5.0
 """Seconds after which a thread without work ends."""
@@ -18,8 +19,9 @@ IDLE_S = 5.0
 class Pool:
     """A few daemon threads that take jobs from lanes in turn.
 
-    A lane gets at most ``per_lane`` of the threads, so that a provider that never answers leaves some to the others; a lane
-    with one is a queue in which one job follows the other.
+    A lane gets at most half of the threads that the other lanes leave: alone 16 of 32, the next 8, then 4. So there is a
+    thread left for whoever comes next even while several providers never answer, and lanes that all have much to do come
+    out even. A lane with ``per_lane=1`` is a queue in which one job follows the other.
     """
 
     def __init__(self, name: str, *, threads: int, per_lane: int) -> None:
@@ -50,24 +52,21 @@ class Pool:
             found = self._lanes.get(lane)
             if found is None:
                 found = self._lanes[lane] = _Lane(lane)
+            if not found.jobs:
+                self._line.append(found)
             found.jobs.append(job)
-            self._line_up(found)
-            if self._idle >= len(self._ready):
-                self._bell.notify()
+            unstaffed = self._hand_out()
+        problem = self._start(unstaffed)
+        if problem is None:
+            return
+        with self._lock:
+            if self._threads or job not in found.jobs:
                 return
-            if self._threads >= self._limit:
-                return
-            self._threads += 1
-        try:
-            threading.Thread(target=self._work, name=self._name, daemon=True).start()
-        except RuntimeError:
-            with self._lock:
-                self._threads -= 1
-                if self._threads or job not in found.jobs:
-                    return
-                found.jobs.remove(job)
-                self._step_back(found)
-            raise
+            found.jobs.remove(job)
+            if not found.jobs:
+                self._line.remove(found)
+                self._forget_idle(found)
+        raise problem
 
     @property
     def busy(self) -> bool:
@@ -80,71 +79,146 @@ class Pool:
         """How many threads there are."""
         return self._threads
 
-    def _line_up(self, lane: _Lane) -> None:
-        """Put a lane in line for a thread if it has use for one. The lock is held."""
-        if lane.jobs and not lane.waits and lane.running < self._per_lane:
-            lane.waits = True
-            self._ready.append(lane)
-        elif not lane.jobs and not lane.running:
-            self._lanes.pop(lane.key, None)
+    @property
+    def resting(self) -> int:
+        """How many of them wait for work."""
+        return len(self._resting)
 
-    def _step_back(self, lane: _Lane) -> None:
-        """Take a lane whose last job was withdrawn out of the line. The lock is held."""
-        if not lane.jobs and lane.waits:
-            lane.waits = False
-            self._ready.remove(lane)
-            self._line_up(lane)
+    # --- who is next; the lock is held --------------------------------------------------------------------------------
 
-    def _work(self) -> None:
-        while self._run_one():
+    def _hand_out(self) -> list[_Task]:
+        """Give threads what may run now: those that rest, the last to lie down first, so that the others come to end.
+
+        Returns:
+            What threads have to be started for; they are counted already.
+        """
+        unstaffed: list[_Task] = []
+        while self._resting or self._threads < self._limit:
+            task = self._take()
+            if task is None:
+                break
+            if not self._give(task):
+                self._threads += 1
+                unstaffed.append(task)
+        return unstaffed
+
+    def _give(self, task: _Task) -> bool:
+        """Wake a thread that rests for it; false where none does."""
+        if not self._resting:
+            return False
+        worker = self._resting.pop()
+        worker.task = task
+        worker.bell.release()
+        return True
+
+    def _take(self) -> _Task | None:
+        """The next job of the first lane in line that may have one more thread; the line moves on, so lanes take turns."""
+        for _ in range(len(self._line)):  # those that may not have a thread each, so it finds one after few steps
+            lane = self._line.popleft()
+            if lane.running >= self._share(lane):
+                self._line.append(lane)
+                continue
+            job = lane.jobs.popleft()
+            if lane.jobs:
+                self._line.append(lane)
+            lane.running += 1
+            self._running += 1
+            return lane, job
+        return None
+
+    def _share(self, lane: _Lane) -> int:
+        left = self._limit - (self._running - lane.running)
+        return min(self._per_lane, max(1, left // 2))
+
+    def _forget_idle(self, lane: _Lane) -> None:
+        if not lane.jobs and not lane.running:
+            del self._lanes[lane.key]
+
+    # --- the threads --------------------------------------------------------------------------------------------------
+
+    def _start(self, unstaffed: list[_Task]) -> RuntimeError | None:
+        """Start a thread for each; where none can be had the jobs wait for those that run."""
+        problem = None
+        for lane, job in unstaffed:
+            worker = _Worker((lane, job))
+            try:
+                threading.Thread(target=self._work, args=(worker,), name=self._name, daemon=True).start()
+            except RuntimeError as error:
+                problem = error
+                with self._lock:
+                    self._threads -= 1
+                    if self._give((lane, job)):  # which has become free meanwhile
+                        continue
+                    lane.running -= 1
+                    self._running -= 1
+                    if not lane.jobs:
+                        self._line.append(lane)
+                    lane.jobs.appendleft(job)
+        return problem
+
+    def _work(self, worker: _Worker) -> None:
+        while self._run(worker) or self._rest(worker):
             pass
 
-    def _run_one(self) -> bool:
-        """Run the next job; false when none came for a while. What it held does not outlive it here."""
-        taken = self._next()
-        if taken is None:
-            return False
-        lane, job = taken
+    def _run(self, worker: _Worker) -> bool:
+        """Do what there is to do; returns whether there is more. What the job held does not outlive it here."""
+        assert worker.task is not None
+        lane, job = worker.task
+        worker.task = None
         job()
         with self._lock:
             lane.running -= 1
-            self._line_up(lane)
-        return True
+            self._running -= 1
+            self._forget_idle(lane)
+            worker.task = self._take()
+            unstaffed = self._hand_out()  # one job less under way can make room for more than one
+        self._start(unstaffed)
+        return worker.task is not None
 
-    def _next(self) -> tuple[_Lane, Job] | None:
+    def _rest(self, worker: _Worker) -> bool:
+        """Wait for something to do; returns whether it came."""
         with self._lock:
-            while not self._ready:
-                self._idle += 1
-                rung = self._bell.wait(IDLE_S)
-                self._idle -= 1
-                if not rung and not self._ready:
+            worker.task = self._take()  # it may have come since
+            if worker.task is not None:
+                return True
+            self._resting.append(worker)
+        if not worker.bell.acquire(timeout=IDLE_S):
+            with self._lock:
+                if worker in self._resting:
+                    self._resting.remove(worker)
                     self._threads -= 1
-                    return None
-            lane = self._ready.popleft()
-            lane.waits = False
-            job = lane.jobs.popleft()
-            lane.running += 1
-            self._line_up(lane)
-            return lane, job
+                    return False
+                worker.bell.acquire()  # rung just now
+        return True
 
     def _start_over(self) -> None:
         # Guards everything below. Never held while a job runs.
         self._lock = threading.Lock()
-        self._bell = threading.Condition(self._lock)
         self._lanes: dict[Hashable, _Lane] = {}
-        self._ready: deque[_Lane] = deque()  # lanes with a job and room for a thread, each once
+        self._line: deque[_Lane] = deque()  # lanes with a job, each once
+        self._resting: list[_Worker] = []
         self._threads = 0
-        self._idle = 0
+        self._running = 0
 
 
 class _Lane:
-    __slots__ = ("jobs", "key", "running", "waits")
+    __slots__ = ("jobs", "key", "running")
 
     def __init__(self, key: Hashable) -> None:
         self.key = key
         self.jobs: deque[Job] = deque()
         self.running = 0
-        self.waits = False
+
+
+class _Worker:
+    """A thread: what it is to do, and the lock that it sleeps on until it has been given something."""
+
+    __slots__ = ("bell", "task")
+
+    def __init__(self, task: _Task) -> None:
+        self.task: _Task | None = task
+        self.bell = threading.Lock()
+        self.bell.acquire()
 
 
 _pools: weakref.WeakSet[Pool] = weakref.WeakSet()

@@ -101,7 +101,7 @@ def test_a_waiting_thread_is_used_again() -> None:
         pool.submit("lane", lambda done=done: (names.add(threading.current_thread().ident), done.set()))
         assert done.wait(DEADLINE_S)
         eventually(lambda: not pool.busy)
-        eventually(lambda: pool._idle == pool.threads)
+        eventually(lambda: pool.resting == pool.threads)
     assert len(names) == 1
 
 
@@ -151,3 +151,45 @@ def test_the_bounds_of_the_process() -> None:
     assert EXCHANGES._limit == 32
     assert EXCHANGES._per_lane < EXCHANGES._limit
     assert LISTENERS._per_lane == 1
+
+
+def test_several_dead_lanes_leave_a_thread_to_whoever_comes_next(gate: Gate) -> None:
+    pool = Pool("test", threads=32, per_lane=16)
+    for dead, share in ((1, 16), (2, 8), (3, 4), (4, 2)):
+        for _ in range(40):
+            pool.submit(dead, gate.job(str(dead)))
+        eventually(lambda dead=dead, share=share: gate.running.count(str(dead)) == share)
+    done = threading.Event()
+    pool.submit("alive", done.set)
+    assert done.wait(DEADLINE_S)
+    assert len(gate.running) == 30
+
+
+def test_busy_lanes_come_out_even() -> None:
+    pool = Pool("test", threads=32, per_lane=16)
+    first, second = Gate(), Gate()
+    for _ in range(40):
+        pool.submit("a", first.job("a"))
+    for _ in range(40):
+        pool.submit("b", second.job("b"))
+    eventually(lambda: (len(first.running), len(second.running)) == (16, 8))
+    first.open.set()  # whatever of it ends makes room for the other's, too
+    eventually(lambda: len(first.done) == 40)
+    eventually(lambda: len(second.running) == 16)
+    second.open.set()
+    eventually(lambda: not pool.busy)
+
+
+def test_the_last_thread_to_rest_is_the_first_to_work() -> None:
+    pool = Pool("test", threads=3, per_lane=3)
+    meeting = threading.Barrier(3)
+    for lane in "abc":
+        pool.submit(lane, lambda: meeting.wait(DEADLINE_S) and None)
+    eventually(lambda: pool.resting == 3)
+    last = pool._resting[-1]
+    for _ in range(5):
+        eventually(lambda: pool.resting == 3)
+        pool.submit("d", lambda: None)
+        eventually(lambda: not pool.busy)
+        eventually(lambda: pool.resting == 3)
+        assert pool._resting[-1] is last
