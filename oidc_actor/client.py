@@ -148,7 +148,7 @@ def shared_transport(ca_bundle: str | Path | None = None) -> RequestsTransport:
     Raises:
         ConfigError: Where ``ca_bundle`` holds no certificates.
     """
-    return _shared(None if ca_bundle is None else _check_ca_bundle(ca_bundle))
+    return _shared(str(ca_bundle) if isinstance(ca_bundle, Path) else ca_bundle)
 
 
 @cache
