@@ -42,7 +42,7 @@ def claim(
     """
     with _lock:
         found = inherited if name is None else by_name.get(name)
-        if found is not None and (found.identity != identity or found.clock is not clock):
+        if found is not None and (found.identity != identity or found.clock != clock):
             replaced, found = found, None
         else:
             replaced = None

@@ -28,6 +28,7 @@ EVENTS: dict[str, tuple[str, str, str]] = {
     "issuer_held": ("info", "wait_s", "an attempt waits, because the issuer is known to be down or asked for it"),
     "token_rejected": ("warning", "fingerprint", "a resource server refused the token; it is withdrawn"),
     "secret_changed": ("info", "", "a secret's file has changed; an attempt follows"),
+    "clock_jumped": ("warning", "", "the machine was suspended, or the wall clock set; a refresh follows"),
     "listener_failed": ("error", "error", "a listener raised; the others are told all the same"),
 }
 """Each event's name with its level, its further fields, and what it means."""

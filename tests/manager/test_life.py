@@ -171,6 +171,19 @@ def test_a_successor_adopts_the_token_and_asks_for_no_other(start: Start, transp
     eventually(lambda: TokenManager.get_access_token("m") == "t2")
 
 
+def test_equal_options_are_the_same_manager(transport) -> None:
+    class Watch:
+        def read(self) -> float:
+            return 1000.0
+
+    watch = Watch()
+    for _ in range(2):  # a bound method is another object each time
+        auth = {"type": "oidc_client_credentials", "client_id": "id", "client_secret": "secret"}
+        ref = TokenManager.start_link(auth=auth, issuer_url=ISSUER, name="m", transport=transport, clock=watch.read)
+        assert TokenManager.get_access_token("m") == "t1"
+        supervision.kill(ref)
+
+
 @pytest.mark.parametrize(
     "other",
     [

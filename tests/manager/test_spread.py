@@ -1,0 +1,67 @@
+"""The start of many managers: their provider sees a bounded rate, and nobody who wants a token waits for that."""
+
+import pytest
+from fakes import ScriptedTransport, eventually
+from manager_tests import Start
+
+from oidc_actor import TokenManager
+from oidc_actor.fetches import EXCHANGES
+from oidc_actor.pace import BURST, RATE_PER_S
+from oidc_actor.testing import ManualClock
+
+MORE = 40
+
+
+@pytest.fixture
+def names(start: Start, transport: ScriptedTransport) -> list[str]:
+    """More managers of one issuer than may go at once, in the order of their start."""
+    names = [f"m{number}" for number in range(BURST + MORE)]
+    for name in names:
+        start(name=name)
+    transport.wait_for_posts(BURST)
+    eventually(lambda: not EXCHANGES.busy)
+    return names
+
+
+def test_more_managers_than_a_burst_go_at_a_bounded_rate(
+    names: list[str], transport: ScriptedTransport, clock: ManualClock
+) -> None:
+    assert len(transport.posts) == BURST
+    assert len(transport.gets) == 1
+    clock.advance(10.5 / RATE_PER_S)
+    transport.wait_for_posts(BURST + 10)
+    eventually(lambda: not EXCHANGES.busy)
+    assert len(transport.posts) == BURST + 10
+    clock.advance(MORE / RATE_PER_S)
+    transport.wait_for_posts(BURST + MORE)
+    tokens = {TokenManager.get_access_token(name) for name in names}
+    assert len(tokens) == len(transport.posts) == BURST + MORE
+
+
+@pytest.mark.parametrize(
+    "want",
+    [
+        lambda name: TokenManager.get_access_token(name),
+        lambda name: TokenManager.source(name).access_token(),
+        lambda name: TokenManager.force_refresh(name, wait=True),
+    ],
+)
+def test_whoever_is_wanted_does_not_wait_for_its_turn(want, names: list[str], transport: ScriptedTransport) -> None:
+    want(names[-1])  # the clock stands still
+    assert len(transport.posts) == BURST + 1
+
+
+def test_another_issuers_managers_do_not_wait_for_this_ones(names: list[str], start: Start) -> None:
+    other = ScriptedTransport(issuer="https://other.example.com")
+    start(issuer_url=other.issuer, transport=other)
+    other.wait_for_posts(1)
+
+
+def test_a_restart_takes_no_place_in_line(names: list[str], transport: ScriptedTransport, start: Start) -> None:
+    import supervision
+
+    token = TokenManager.get_access_token(names[0])
+    supervision.kill(names[0])
+    start(name=names[0])
+    assert TokenManager.get_access_token(names[0]) == token
+    assert len(transport.posts) == BURST

@@ -1,0 +1,104 @@
+"""Clocks: which one counts, what a suspend or a step does, and that nothing outlives the interpreter."""
+
+import subprocess
+import sys
+import time
+
+import pytest
+from fakes import AUTH, ISSUER, Fixed, ScriptedTransport, Stopwatch, eventually
+from manager_tests import Start
+
+from oidc_actor import NoTokenError, TokenManager
+
+
+def test_a_plain_clock_that_is_set_forward_makes_the_refresh_come_by_itself() -> None:
+    clock, transport = Stopwatch(), ScriptedTransport()
+    ref = TokenManager.start_link(auth=AUTH, issuer_url=ISSUER, transport=transport, clock=clock, rng=Fixed(0))
+    TokenManager.get_token(ref)
+    clock.advance(239)
+    assert TokenManager.health(ref).refresh_in_s == 1
+    clock.advance(1)
+    eventually(lambda: TokenManager.get_access_token(ref) == "t2")
+
+
+def test_life_is_counted_from_the_start_of_the_request(start: Start, transport, clock) -> None:
+    with transport.held_back():
+        ref = start()
+        transport.wait_for_requests(1)
+    TokenManager.get_token(ref)
+    with transport.held_back():
+        clock.advance(240)
+        transport.wait_for_posts(2)
+        clock.advance(50)
+    eventually(lambda: TokenManager.get_access_token(ref) == "t2")
+    assert TokenManager.health(ref).expires_in_s == 250
+
+
+def test_a_thawed_process_hands_out_no_dead_token_and_gets_a_new_one(start: Start, transport, clock) -> None:
+    ref = start(name="m")
+    source = TokenManager.source("m")
+    assert source() == "t1"
+    with transport.held_back():
+        clock._now += 3600  # the machine slept: no timer has fired yet
+        with pytest.raises(NoTokenError):
+            source(timeout=0)
+    assert TokenManager.get_access_token(ref) == "t2"
+
+
+@pytest.mark.parametrize("step", [-7200, 7200])
+def test_a_step_of_the_wall_clock_neither_ends_nor_revives_a_token(
+    step: float, start: Start, transport, clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    start(name="m")
+    TokenManager.get_token("m")
+    wall = time.time
+    monkeypatch.setattr(time, "time", lambda: wall() + step)
+    clock.advance(200)
+    assert TokenManager.get_access_token("m", timeout=0) == "t1"
+    assert len(transport.posts) == 1
+    transport.goes_down()
+    clock.advance(100)
+    with pytest.raises(NoTokenError):
+        TokenManager.get_access_token("m", timeout=0)
+
+
+def test_where_no_clock_counts_suspend_a_jump_of_the_wall_clock_means_a_refresh(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("oidc_actor.clock.HEARTBEAT_S", 0.02)
+    wall = Stopwatch(1e9)
+    monkeypatch.setattr("oidc_actor.clock.wall_clock", lambda: wall() + time.monotonic())
+    transport = ScriptedTransport()
+    ref = TokenManager.start_link(
+        auth=AUTH, issuer_url=ISSUER, transport=transport, clock=time.monotonic, min_interval_seconds=0.01
+    )
+    TokenManager.get_token(ref)
+    wall.advance(3600)
+    eventually(lambda: TokenManager.get_access_token(ref) == "t2")
+    assert len(transport.posts) == 2
+
+
+@pytest.mark.parametrize("ending", ["", "raise SystemExit(3)", "raise KeyboardInterrupt"])
+def test_a_script_that_stops_nothing_ends_at_once_with_its_own_status(ending: str) -> None:
+    code = f"""
+import sys, threading
+sys.path.insert(0, "tests")
+from fakes import *
+from oidc_actor import TokenManager
+from supervision import Supervisor
+hang = threading.Event()
+transport = ScriptedTransport()
+TokenManager.start_link(auth=AUTH, issuer_url=ISSUER, transport=lambda request: hang.wait() or 1)
+Supervisor.start_link([TokenManager.child_spec(auth=AUTH, issuer_url=ISSUER, name="m", transport=transport)])
+TokenManager.subscribe("m", lambda token: hang.wait())
+TokenManager.get_token("m")
+TokenManager.force_refresh("m")
+{ending}
+"""
+    started = time.monotonic()
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, timeout=60, check=False)
+    assert time.monotonic() - started < 10
+    expected = {"": 0, "raise SystemExit(3)": 3}.get(ending, -2)
+    assert done.returncode in {expected, 130 if expected == -2 else expected}
+    if expected >= 0:
+        assert done.stderr == b""
