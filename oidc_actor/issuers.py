@@ -12,7 +12,7 @@ import weakref
 from collections.abc import Hashable
 from dataclasses import replace
 
-from oidc_actor import outage, policy
+from oidc_actor import outage, pace, policy
 from oidc_actor.backoff import RetryPolicy
 from oidc_actor.errors import OIDCActorError
 from oidc_actor.flight import METADATA_AGE_S
@@ -76,6 +76,7 @@ class Issuer:
         self._outage = Outage()
         self._discovery: Discovery | None = None
         self._held: dict[int, weakref.ref[Cell]] = {}  # who is to be told when it answers again
+        self._first_attempt_at = pace.NEVER  # of the manager that started last
         # Guards everything above but the first four. Never held while a request runs or a manager is told something.
         self._lock = threading.Lock()
 
@@ -131,6 +132,14 @@ class Issuer:
                 journey.cell.deliver(journey.succeeded(at, result))
             else:
                 journey.cell.deliver(journey.failed(at, result, failures))
+
+    # --- starts -------------------------------------------------------------------------------------------------------
+
+    def first_attempt_at(self) -> float:
+        """When a manager that starts now may make its first attempt, unless somebody wants its token before."""
+        with self._lock:
+            at = self._first_attempt_at = pace.first_attempt_at(self._first_attempt_at, self.clock())
+            return at
 
     # --- outages ------------------------------------------------------------------------------------------------------
 

@@ -12,6 +12,7 @@ import pykka
 
 from oidc_actor import issuers
 from oidc_actor.cells import claim
+from oidc_actor.clock import JumpDetector, counts_suspend
 from oidc_actor.credentials import RefreshToken
 from oidc_actor.effects import Discover, Publish
 from oidc_actor.errors import NoTokenError, TokenRequestError
@@ -61,6 +62,7 @@ class Keeper(Server):
         self._options = options
         self._inherited = inherited
         self._supervisor = starting_supervisor()
+        self._jumps = None if counts_suspend(options.clock) else JumpDetector(options.clock)
 
     @classmethod
     def launch(cls, options: Options, inherited: Cell | None = None) -> pykka.ActorRef[Self]:
@@ -93,7 +95,7 @@ class Keeper(Server):
         issuer = self._issuer = issuers.join(options)
         self._runner = Runner(self.actor_ref, self._cell, issuer, options)
         self._cell.settle_in(issuer, functools.partial(type(self).launch, options))
-        self._state = _first_state(options, self._cell)
+        self._state = _first_state(options, self._cell, issuer)
         self._cell.save(self.actor_ref, self._state)
 
     def on_continue(self) -> None:
@@ -124,6 +126,12 @@ class Keeper(Server):
         """Handle a message; every one of them also makes the machine look at the clock."""
         handle = _HANDLERS.get(type(message))
         return super().on_receive(message) if handle is None else handle(self, message)
+
+    def _tick(self, message: Tick) -> None:
+        if self._jumps is not None and self._jumps.noticed():
+            self._runner.log("clock_jumped", self._state.flights)
+            self._apply(Refresh())
+        self._apply(message)
 
     def _get_token(self, message: GetToken) -> TokenResponse:
         self._apply(Nudge())
@@ -192,12 +200,19 @@ class Keeper(Server):
         return new
 
 
-def _first_state(options: Options, cell: Cell) -> State:
+def _first_state(options: Options, cell: Cell, issuer: issuers.Issuer) -> State:
     if cell.state is not None:
         withdrawn = cell.withdrawn is not None and cell.withdrawn is cell.state.token
         state = adopt(cell.state, in_flight=cell.expected is not None, withdrawn=withdrawn)
         return replace(state, refresh_buffer_seconds=options.refresh_buffer_seconds, rules=_rules(options))
-    return State(options.oidc_config, options.auth, None, options.refresh_buffer_seconds, rules=_rules(options))
+    return State(
+        options.oidc_config,
+        options.auth,
+        None,
+        options.refresh_buffer_seconds,
+        rules=_rules(options),
+        held_until=issuer.first_attempt_at(),
+    )
 
 
 def _rules(options: Options) -> Rules:
@@ -219,7 +234,7 @@ _HANDLERS: dict[type[Any], Callable[[Keeper, Any], Any]] = {
     Arrived: Keeper._arrived,
     FetchStarted: Keeper._fetch_started,
     FetchLost: Keeper._fetch_lost,
-    Tick: Keeper._apply,
+    Tick: Keeper._tick,
     Nudge: Keeper._apply,
     Released: Keeper._apply,
     SecretsChanged: Keeper._apply,

@@ -8,7 +8,8 @@ event               what happens, besides settling
 ==================  ==========================================================================================
 Started, Tick       nothing
 Nudge, Join         a token that lives long enough is the answer; one that falls short makes an attempt due at once, unless
-                    the last one failed: then the backoff stands. A waiter is refused as soon as waiting cannot help
+                    the last one failed: then the backoff stands. The first attempt, which is put off while many managers
+                    start, is due at once too. A waiter is refused as soon as waiting cannot help
 Refresh             a complaint about another token costs nothing; about the current one withdraws it (Retract). Otherwise
                     an attempt is due at once, in a backoff and while blocked too; one under way is joined
 SecretsChanged      while blocked, an attempt is due at once
@@ -152,9 +153,10 @@ def _released(state: State, event: Released, now: float, rng: Rng) -> Step:
 
 
 def _want(state: State, min_validity_s: float, now: float) -> State:
-    """Make an attempt due for a live token that falls short. An expired one's refresh is due anyway."""
+    """Make an attempt due for a live token that falls short, and the very first. An expired one's refresh is due anyway."""
     short = is_valid(state, now) and not is_valid(state, now, min_validity_s)
-    if not short or state.failures or state.flight is not None:
+    first = state.attempted_at == NEVER
+    if not (short or first) or state.failures or state.flight is not None:
         return state
     return replace(state, wanted=True)
 

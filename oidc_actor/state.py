@@ -81,7 +81,8 @@ class State:
         probes: How many of them in a row, up to the last, were permanent errors; above 0 the manager is blocked.
         retry_at: When the wait after the last failure ends.
         floor_at: When the wait that the provider asked for (``Retry-After``) ends.
-        held_until: When the wait that the issuer's other managers imposed ends.
+        held_until: When the wait that the issuer's other managers imposed ends: it is known to be down, or they have all
+            just started.
         insists: Whether that wait was cut short because the token's end is near.
         last_error: The error of the last attempt; ``None`` after a success.
         config_at: When ``oidc_config`` was discovered.
