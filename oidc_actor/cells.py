@@ -79,6 +79,13 @@ def locate(server: Ref | str, *, revive: bool = True) -> Cell:
     return cell
 
 
+def all_cells() -> list[Cell]:
+    """Every manager of this process whose token is served, the oldest first."""
+    with _lock:
+        found = {*by_name.copy().values(), *_by_ref.values()}
+    return sorted((cell for cell in found if not cell.closed), key=lambda cell: cell.number)
+
+
 def _make_anew(cell: Cell) -> None:
     with _reviving:
         if cell.inherited is not None and cell.revive is not None:  # another thread may have been first

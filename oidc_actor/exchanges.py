@@ -7,7 +7,9 @@ from collections.abc import Callable
 
 from oidc_actor.effects import FullGrant, Redeem
 from oidc_actor.errors import DiscoveryError, OIDCActorError, ProviderError, TokenRequestError
+from oidc_actor.events import log
 from oidc_actor.issuers import Discovery, Issuer
+from oidc_actor.measures import Exchange, count_of, observers, outcome_of
 from oidc_actor.messages import FetchFailed, FetchStarted, FetchSucceeded
 from oidc_actor.oidc import exchange_discovery, exchange_token
 from oidc_actor.options import Options
@@ -23,10 +25,12 @@ class _Dispatch:
     def __init__(self, issuer: Issuer, sent: Callable[[float], None]) -> None:
         self._issuer = issuer
         self._sent = sent
+        self.is_sent = False
         self.at = issuer.clock()
 
     def __call__(self, request: Request, /) -> Response:
         self.at = self._issuer.clock()
+        self.is_sent = True
         self._sent(self.at)
         return self._issuer.transport(request)
 
@@ -37,12 +41,25 @@ def ask_for_token(
     """Run a token exchange and deliver what it brings. Raises nothing."""
     dispatch = _Dispatch(issuer, lambda at: cell.tell(FetchStarted(flight, leg, at)))
     result = _token(dispatch, grant, options)
+    if dispatch.is_sent:
+        _measure(cell, issuer, result, flight, issuer.clock() - dispatch.at)
     if isinstance(result, ParsedToken):
         issuer.note_answer()
         cell.deliver(FetchSucceeded(flight, leg, dispatch.at, result))
         return
     failures = issuer.note_failure(cell, result, options.retry, lease_s(options))
     cell.deliver(FetchFailed(flight, leg, dispatch.at, result, failures))
+
+
+def _measure(cell: Cell, issuer: Issuer, result: ParsedToken | OIDCActorError, flight: int, duration_s: float) -> None:
+    exchange = Exchange(issuer.name, outcome_of(result), duration_s)
+    cell.count(count_of(exchange.outcome))
+    for observer in observers():
+        try:
+            observer(exchange)
+        except Exception as error:  # noqa: BLE001 - foreign code, which must not cost the token
+            fields = {"manager": cell.name or "", "issuer": issuer.name, "flight": flight}
+            log("listener_failed", error=type(error).__name__, **fields)
 
 
 def ask_for_metadata(cell: Cell, issuer: Issuer, options: Options, discovery: Discovery) -> None:

@@ -18,6 +18,7 @@ from oidc_actor.effects import Discover, Publish
 from oidc_actor.errors import NoTokenError, TokenRequestError
 from oidc_actor.health import Health, health_of
 from oidc_actor.machine import adopt, step
+from oidc_actor.measures import FLIGHT_JOINED
 from oidc_actor.messages import (
     Arrived,
     AskHealth,
@@ -150,12 +151,12 @@ class Keeper(Server):
 
     def _join(self, message: Join) -> None:
         if self._is_new(message.waiter):
-            self._apply(message)
+            self._share(message)
 
     def _refresh(self, message: Refresh) -> None:
         waiter = message.waiter
         known = waiter is not None and not self._is_new(waiter)
-        self._apply(Refresh(None, message.rejected) if known else message)
+        self._share(Refresh(None, message.rejected) if known else message)
 
     def _fetch_started(self, message: FetchStarted) -> None:
         self._runner.watch(message.flight, message.leg)
@@ -193,6 +194,12 @@ class Keeper(Server):
                 known = self._runner.perform(effect)
                 if known is not None:
                     events.append(known)
+
+    def _share(self, event: Join | Refresh) -> None:
+        under_way = self._state.flight is not None
+        self._apply(event)
+        if under_way and event.waiter in self._state.waiters[-1:]:
+            self._cell.count(FLIGHT_JOINED)
 
     def _is_new(self, waiter: Any) -> bool:
         new = waiter.joined is not self.actor_ref

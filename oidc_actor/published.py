@@ -50,6 +50,7 @@ class Cell:
         "_ref",
         "clock",
         "closed",
+        "counts",
         "expected",
         "identity",
         "inherited",
@@ -81,6 +82,7 @@ class Cell:
         self.expected: tuple[int, int] | None = None  # flight and leg of the exchange under way
         self.result: Result | None = None  # what it brought, until the manager takes it
         self.withdrawn: TokenResponse | None = None
+        self.counts: dict[str, int] = {}  # what has happened here so far; for metrics
         self.versions: object = None  # of the secrets' files, at the last attempt
         self.supervisor: Ref | None = None
         self.watch: Monitor | None = None  # over the supervisor, while it is waited for
@@ -140,6 +142,11 @@ class Cell:
                 return False
             self.expected, self.result = (flight, leg), None
             return True
+
+    def count(self, what: str) -> None:
+        """One more of something that happens here; any thread."""
+        with self._lock:
+            self.counts[what] = self.counts.get(what, 0) + 1
 
     def forget_exchange(self) -> None:
         """Give up waiting for the exchange under way: what it brings will be too late."""
@@ -279,7 +286,7 @@ class Cell:
     def fork(self) -> None:
         """In a forked child: nobody runs here. The snapshot is put aside, so that the first use takes the slow path."""
         self._lock = threading.Lock()
-        self.waiting, self.expected, self.result = {}, None, None
+        self.waiting, self.expected, self.result, self.counts = {}, None, None, {}
         if self.state is not None:  # a rotating refresh token stays the parent's
             self.state = replace(self.state, waiters=(), refresh_token=None)
         if not self.closed and not self.is_down and self.inherited is None:

@@ -86,7 +86,8 @@ class Runner:
         self._cancel_tick(CancelTick())
 
     def log(self, event: str, flight: int, **fields: object) -> None:
-        """Log an event of this manager."""
+        """Log and count an event of this manager."""
+        self._cell.count(event)
         log(event, manager=self._cell.name or self._ref.actor_urn, issuer=self._issuer.name, flight=flight, **fields)
 
     # --- effects ------------------------------------------------------------------------------------------------------

@@ -40,6 +40,7 @@ SHELL = {
         "oidc_actor.issuers",
         "oidc_actor.keeper",
         "oidc_actor.manager",
+        "oidc_actor.measures",
         "oidc_actor.oidc",
         "oidc_actor.options",
         "oidc_actor.published",
@@ -68,7 +69,14 @@ SHELL = {
         "supervision.tree",
     },
 }
-SHELL_PACKAGES = ("supervision.lifecycle", "oidc_actor.adapters", "oidc_actor.cli", "oidc_actor.testing")
+SHELL_PACKAGES = (
+    "supervision.lifecycle",
+    "oidc_actor.adapters",
+    "oidc_actor.cli",
+    "oidc_actor.metrics",
+    "oidc_actor.run",
+    "oidc_actor.testing",
+)
 
 
 def modules(package: str) -> dict[str, Path]:
