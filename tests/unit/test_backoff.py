@@ -47,3 +47,8 @@ def test_delays_stay_within_the_policy(failures: int, seed: int) -> None:
 def test_a_bad_policy_names_its_field(options: dict[str, float], named: str) -> None:
     with pytest.raises(ConfigError, match=named):
         RetryPolicy(**options)
+
+
+def test_the_least_that_a_policy_may_be() -> None:
+    policy = RetryPolicy(initial_s=1e-3, maximum_s=1e-3, probe_initial_s=120, probe_maximum_s=120)
+    assert probe_delay_s(policy, 1, Fixed(0)) == 60

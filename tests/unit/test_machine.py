@@ -4,7 +4,17 @@ import pytest
 from fakes import Fixed
 from machine_driver import CONFIG, DOWN, INVALID_CLIENT, Driver, Reader, with_token
 
-from oidc_actor.effects import CancelTick, CheckSecrets, Discover, FullGrant, Publish, Reply, Retract, ScheduleTick
+from oidc_actor.effects import (
+    CancelTick,
+    CheckSecrets,
+    Discover,
+    FullGrant,
+    Publish,
+    Reply,
+    Report,
+    Retract,
+    ScheduleTick,
+)
 from oidc_actor.errors import DiscoveryError, SecretUnavailable, TokenRequestError
 from oidc_actor.flight import METADATA_AGE_S
 from oidc_actor.machine import adopt
@@ -136,6 +146,38 @@ def test_a_token_that_had_expired_when_it_came_is_a_failure() -> None:
     assert "expired when it came" in refused(reader).message
 
 
+def test_a_token_that_ends_the_moment_it_comes_is_a_failure_and_its_refresh_token_is_kept() -> None:
+    driver = Driver(rng=Fixed(1)).start().sent().wait(3).succeeds(lifetime=3, ago=3, refresh_token="r1")
+    assert driver.of(Publish) == []
+    assert driver.state.refresh_token == Secret("r1")
+
+
+def test_what_is_reported_of_a_token() -> None:
+    driver = Driver().start().sent().wait(3).succeeds("a", 300, ago=3)
+    (report,) = driver.of(Report)
+    assert report.flight == 1
+    assert report.fields == {
+        "fingerprint": "ca978112",
+        "grant": "client_credentials",
+        "lifetime_s": 300,
+        "refresh_in_s": 237,
+    }
+    assert driver.state.refreshes == 1
+    assert driver.tick().succeeds("b").state.refreshes == 2
+
+
+def test_what_is_reported_of_a_failure() -> None:
+    driver = Driver(rng=Fixed(1)).start().sent().fails(INVALID_CLIENT)
+    (report,) = driver.of(Report)
+    assert report.fields == {
+        "error": "HTTP 401: invalid_client",
+        "status": 401,
+        "code": "invalid_client",
+        "failures": 1,
+        "retry_in_s": 300,
+    }
+
+
 def test_an_assumed_lifetime_is_reported() -> None:
     driver = Driver().start()
     driver.ends_with(ParsedToken(TokenResponse("a", expires_in=300), 300.0, "default"))
@@ -204,6 +246,19 @@ def test_while_a_token_lives_a_retry_waits_at_most_a_quarter_of_its_life() -> No
         assert driver.state.retry_at <= driver.now + remaining / 4
         driver.now = next_attempt_at(driver.state)
     assert driver.now < 1300
+
+
+def test_the_quarter_is_exact() -> None:
+    driver = with_token(300, rng=Fixed(1), failures=0).wait(210).do(Tick())
+    for _ in range(7):
+        driver.fails(outage=9)
+        assert driver.state.retry_at == driver.now + min(60, (1300 - driver.now) / 4)
+        driver.tick()
+
+
+def test_the_interval_counts_from_the_take_off_where_nothing_was_sent() -> None:
+    driver = Driver(rng=Fixed(0)).start().wait(0.25).fails()
+    assert next_attempt_at(driver.state) == 1001
 
 
 def test_the_failures_of_all_managers_of_an_issuer_count_for_the_backoff() -> None:
@@ -296,6 +351,14 @@ def test_a_reader_is_refused_when_the_next_attempt_comes_too_late() -> None:
     assert refused(driver.join(timeout=5)).retry_in_s == 30
 
 
+@pytest.mark.parametrize(("timeout", "waits"), [(29.99, False), (30, True)])
+def test_a_reader_whose_deadline_is_the_next_attempt_may_hope(timeout: float, waits: bool) -> None:
+    driver = Driver().start()
+    reader = driver.join(timeout)
+    driver.fails(TokenRequestError("HTTP 503", status=503, retry_after_s=30))
+    assert (reader.outcomes == []) is waits
+
+
 def test_a_reader_of_a_blocked_manager_is_refused_at_once() -> None:
     driver = Driver().start()
     waiting = driver.join(timeout=10_000)
@@ -332,7 +395,15 @@ def test_a_new_token_that_falls_short_too_is_a_refusal() -> None:
     short, plain = driver.join(min_validity=301), driver.join(min_validity=299)
     driver.succeeds("b")
     assert "less than min_validity" in refused(short).message
+    assert refused(short).retry_in_s == 240
     assert plain.outcomes == [driver.state.token]
+
+
+def test_a_token_that_lives_just_so_long_falls_short() -> None:
+    driver = with_token(300).wait(100)
+    assert driver.join(min_validity=199.9).outcomes == [driver.state.token]
+    assert driver.join(min_validity=200).outcomes == []
+    assert driver.state.flight is not None
 
 
 def test_min_validity_does_not_break_a_backoff() -> None:
@@ -502,6 +573,9 @@ def test_a_token_endpoint_that_is_gone_makes_it_look_for_the_new_one(status: int
     assert driver.fetch.grant == Discover(instead_of=CONFIG)
     moved = OIDCConfig(issuer="https://i", token_endpoint="https://i/new")
     driver.ends_with(moved)
+    assert driver.fetch is not None
+    assert driver.fetch.grant == FullGrant(moved)
+    driver.succeeds().tick()
     assert driver.fetch is not None
     assert driver.fetch.grant == FullGrant(moved)
 

@@ -45,3 +45,15 @@ def test_a_failure_of_somebody_else_does_not_take_the_probe_away() -> None:
     outage = failed(Outage(), 1, 100.0, retry_within_s=4, lease_s=LEASE_S)
     outage = failed(outage, 2, 101.0, retry_within_s=60, lease_s=LEASE_S)
     assert (outage.prober, outage.until, outage.failures) == (1, 115.0, 2)
+
+
+def test_a_failure_after_the_probers_time_makes_another_prober() -> None:
+    outage = failed(Outage(), 1, 100.0, retry_within_s=4, lease_s=LEASE_S)
+    outage = failed(outage, 2, 115.0, retry_within_s=60, lease_s=LEASE_S)
+    assert (outage.prober, outage.until) == (2, 186.0)
+
+
+def test_the_probers_next_failure_puts_the_others_off_again() -> None:
+    outage = failed(Outage(), 1, 100.0, retry_within_s=4, lease_s=LEASE_S)
+    outage = failed(outage, 1, 101.0, retry_within_s=8, lease_s=LEASE_S)
+    assert (outage.prober, outage.until, outage.failures) == (1, 120.0, 2)

@@ -1,0 +1,92 @@
+"""What a failed exchange means for what comes next."""
+
+import pytest
+
+from oidc_actor import policy
+from oidc_actor.errors import DiscoveryError, OIDCActorError, SecretUnavailable, TokenRequestError
+
+NO_ANSWER = TokenRequestError("no answer")
+
+
+def status(number: int, **fields: object) -> TokenRequestError:
+    return TokenRequestError(f"HTTP {number}", status=number, **fields)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("error", "outage"),
+    [
+        (NO_ANSWER, True),
+        (DiscoveryError("no answer"), True),
+        (status(500), True),
+        (status(503), True),
+        (status(408), True),
+        (status(425), True),
+        (status(429), True),
+        (status(499), False),
+        (status(400, error="invalid_grant"), False),
+        (status(401, error="invalid_client", retryable=False), False),
+        (status(200), False),
+        (SecretUnavailable("missing"), False),
+        (OIDCActorError("a bug"), False),
+    ],
+    ids=str,
+)
+def test_whose_failure_it_is(error: OIDCActorError, outage: bool) -> None:
+    assert policy.is_outage(error) is outage
+
+
+@pytest.mark.parametrize(
+    ("error", "permanent"),
+    [(status(401, retryable=False), True), (status(401), False), (OIDCActorError("a bug"), False), (NO_ANSWER, False)],
+    ids=str,
+)
+def test_what_is_unknown_is_transient(error: OIDCActorError, permanent: bool) -> None:
+    assert policy.is_permanent(error) is permanent
+
+
+def test_the_wait_that_was_asked_for() -> None:
+    assert policy.retry_after_s(status(429, retry_after_s=30.0)) == 30
+    assert policy.retry_after_s(status(429)) == 0
+    assert policy.retry_after_s(OIDCActorError("x")) == 0
+
+
+@pytest.mark.parametrize(
+    ("error", "failures", "moved"),
+    [
+        (status(404), 1, True),
+        (status(405), 1, True),
+        (status(410), 1, True),
+        (status(400), 4, False),
+        (status(503), 4, False),
+        (NO_ANSWER, 1, False),
+        (NO_ANSWER, 3, False),
+        (NO_ANSWER, 4, True),
+        (NO_ANSWER, 8, True),
+        (SecretUnavailable("missing"), 4, False),
+    ],
+    ids=str,
+)
+def test_whether_the_endpoint_may_have_moved(error: OIDCActorError, failures: int, moved: bool) -> None:
+    assert policy.may_have_moved(error, failures) is moved
+
+
+@pytest.mark.parametrize(
+    ("error", "rotated"),
+    [
+        (TokenRequestError("timed out", sent=True), True),
+        (TokenRequestError("refused", sent=False), False),
+        (SecretUnavailable("missing"), False),
+        (status(200), True),
+        (status(299), True),
+        (status(302), False),
+        (status(199), False),
+        (status(500), False),
+        (status(502), True),
+        (status(503), False),
+        (status(504), True),
+        (OIDCActorError("a bug"), True),
+    ],
+    ids=str,
+)
+def test_whether_a_refresh_token_may_have_been_redeemed(error: OIDCActorError, rotated: bool) -> None:
+    assert policy.may_have_rotated(error) is rotated
