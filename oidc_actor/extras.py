@@ -1,0 +1,16 @@
+"""The one line that a person reads where a library of an extra is missing. Pure."""
+
+from __future__ import annotations
+
+
+def not_installed(module: str, extra: str, missing: ModuleNotFoundError) -> ModuleNotFoundError:
+    """Make the error to raise in place of the import's own.
+
+    Args:
+        module: Who needs the library.
+        extra: The extra of this distribution that brings it.
+        missing: What the import raised.
+    """
+    return ModuleNotFoundError(
+        f'{module} needs {missing.name}, which is not installed: pip install "oidc-actor[{extra}]"', name=missing.name
+    )

@@ -1,0 +1,133 @@
+"""The table of instruments, from which both exporters are made. Names and units by OpenTelemetry's conventions."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from typing import Literal, TypeAlias, get_args
+
+from oidc_actor.measures import FLIGHT_JOINED, Outcome, count_of
+from oidc_actor.metrics.readings import Reading
+
+Kind: TypeAlias = Literal["counter", "gauge", "histogram"]
+Values: TypeAlias = Mapping[str, float]
+"""A manager's values by outcome; the outcome is empty for an instrument without that label."""
+
+
+@dataclass(frozen=True, slots=True)
+class Instrument:
+    """One instrument.
+
+    Attributes:
+        name: Its OpenTelemetry name.
+        kind: ``"counter"``, ``"gauge"`` or ``"histogram"``.
+        unit: Its unit by UCUM; ``"s"``, or what is counted in braces.
+        labels: Its attributes; ``manager`` and ``issuer`` are bounded in number.
+        description: What it tells, in one line.
+        values: How a manager's reading becomes its values; ``None`` for what is told as it happens.
+        merge: How the values of managers with the same labels become one.
+    """
+
+    name: str
+    kind: Kind
+    unit: str
+    labels: tuple[str, ...]
+    description: str
+    values: Callable[[Reading], Values] | None = None
+    merge: Callable[[Iterable[float]], float] = sum
+
+    @property
+    def prometheus_name(self) -> str:
+        """Its name in Prometheus, without the ``_total`` that the text format adds to a counter."""
+        return self.name.replace(".", "_") + ("_seconds" if self.unit == "s" else "")
+
+    def series(self, readings: Iterable[Reading]) -> dict[tuple[str, ...], float]:
+        """Its values by those of its labels, in their order."""
+        assert self.values is not None
+        found: dict[tuple[str, ...], list[float]] = {}
+        for reading in readings:
+            for outcome, value in self.values(reading).items():
+                known = {"manager": reading.manager, "issuer": reading.issuer, "outcome": outcome}
+                found.setdefault(tuple(known[label] for label in self.labels), []).append(value)
+        return {labels: self.merge(values) for labels, values in found.items()}
+
+
+def _requests(reading: Reading) -> Values:
+    return {outcome: reading.counts.get(count_of(outcome), 0) for outcome in get_args(Outcome)}
+
+
+def _refreshes(reading: Reading) -> Values:
+    return {outcome: reading.counts.get(event, 0) for outcome, event in _REFRESH_OUTCOMES.items()}
+
+
+def _restarts(reading: Reading) -> Values:
+    return {"": max(0, reading.counts.get("manager_started", 0) - 1)}
+
+
+_REFRESH_OUTCOMES = {"success": "token_obtained", "transient_error": "request_failed", "permanent_error": "blocked"}
+_MANAGER = ("manager", "issuer")
+
+LATENCY_BUCKETS_S = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
+
+REQUEST_DURATION = Instrument(
+    "oidc_actor.token.request.duration",
+    "histogram",
+    "s",
+    ("issuer", "outcome"),
+    "Time from sending a token request to having read its answer.",
+)
+
+INSTRUMENTS: tuple[Instrument, ...] = (
+    Instrument(
+        "oidc_actor.token.requests",
+        "counter",
+        "{request}",
+        (*_MANAGER, "outcome"),
+        "Token requests that have ended: success, refused, unavailable or invalid.",
+        _requests,
+    ),
+    REQUEST_DURATION,
+    Instrument(
+        "oidc_actor.token.refreshes",
+        "counter",
+        "{attempt}",
+        (*_MANAGER, "outcome"),
+        "Attempts to get a new token that have ended: success, transient_error or permanent_error.",
+        _refreshes,
+    ),
+    Instrument(
+        "oidc_actor.token.time_to_expiry",
+        "gauge",
+        "s",
+        _MANAGER,
+        "Time the current token is still valid; 0 where there is none.",
+        lambda reading: {"": reading.expires_in_s},
+        min,
+    ),
+    Instrument(
+        "oidc_actor.manager.consecutive_failures",
+        "gauge",
+        "{failure}",
+        _MANAGER,
+        "Failed attempts since the last success.",
+        lambda reading: {"": reading.consecutive_failures},
+        max,
+    ),
+    Instrument(
+        "oidc_actor.manager.restarts",
+        "counter",
+        "{restart}",
+        _MANAGER,
+        "Restarts of the manager after a crash.",
+        _restarts,
+    ),
+    Instrument(
+        "oidc_actor.flights.joined",
+        "counter",
+        "{caller}",
+        _MANAGER,
+        "Callers that shared an attempt already under way instead of causing one.",
+        lambda reading: {"": reading.counts.get(FLIGHT_JOINED, 0)},
+    ),
+)
+"""All instruments, in the README's order."""
