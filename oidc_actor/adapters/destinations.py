@@ -1,0 +1,81 @@
+"""Where a token may go: what an origin is, and which connections nobody can listen to. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from urllib.parse import urlsplit
+
+from oidc_actor.errors import ConfigError
+from oidc_actor.transport import public_url
+from oidc_actor.urls import is_loopback
+
+# A WebSocket begins as a request to the same server (RFC 6455 section 1.7).
+_SCHEMES = {"http": "http", "ws": "http", "https": "https", "wss": "https"}
+_PORTS = {"http": 80, "https": 443}
+
+
+def origin_of(url: str) -> str:
+    """Name the origin of an address (RFC 6454 section 4), WebSocket's schemes counting as http's.
+
+    Args:
+        url: An absolute address.
+
+    Returns:
+        Such as ``"https://api.example.com:443"``.
+
+    Raises:
+        ValueError: Where the address cannot be read.
+    """
+    parts = urlsplit(url)
+    scheme = _SCHEMES.get(parts.scheme, parts.scheme)
+    return f"{scheme}://{parts.hostname or ''}:{parts.port or _PORTS.get(scheme, 0)}"
+
+
+def check_destination(url: str, *, allow_insecure_http: bool) -> None:
+    """Check that nobody between here and there can read the token.
+
+    Args:
+        url: Where a request is about to go.
+        allow_insecure_http: Whether plain http is acceptable beyond this machine.
+
+    Raises:
+        ConfigError: It is not https, and beyond loopback.
+    """
+    parts = urlsplit(url)
+    if _SCHEMES.get(parts.scheme) == "https" or allow_insecure_http or is_loopback(parts.hostname or ""):
+        return
+    raise ConfigError(
+        f"expected an https address for a request with a token, got {public_url(url)!r}, where the token could be read "
+        "on the network; use https, or allow_insecure_http=True in a test setup"
+    )
+
+
+def read_origins(origins: object) -> frozenset[str] | None:
+    """Check the ``origins`` of an adapter.
+
+    Args:
+        origins: Addresses, or ``None``.
+
+    Returns:
+        Their origins, or ``None``.
+
+    Raises:
+        ConfigError: That is neither.
+    """
+    if origins is None:
+        return None
+    if isinstance(origins, str) or not isinstance(origins, Iterable):
+        raise ConfigError(
+            f"origins: expected a list of addresses such as ['https://api.example.com'] or None, got {origins!r}"
+        )
+    return frozenset(_read_origin(one) for one in origins)
+
+
+def _read_origin(address: object) -> str:
+    try:
+        parts = urlsplit(address if isinstance(address, str) else "")
+        if parts.scheme in _SCHEMES and parts.hostname:
+            return origin_of(parts.geturl())
+    except ValueError:
+        pass
+    raise ConfigError(f"origins: expected addresses such as 'https://api.example.com', got {address!r}")

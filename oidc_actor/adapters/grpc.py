@@ -1,0 +1,83 @@
+"""`OIDCAuth` for gRPC: call credentials that are never stale.
+
+```python
+credentials = grpc.composite_channel_credentials(
+    grpc.ssl_channel_credentials(), grpc.metadata_call_credentials(OIDCAuth("name"))
+)
+channel = grpc.secure_channel("api.example.com:443", credentials)  # or grpc.aio.secure_channel
+```
+
+gRPC sends call credentials over secure channels only; for a plain connection on this machine there is
+`grpc.local_channel_credentials`. They are not told what becomes of a call: `oidc_actor.adapters.grpc_retry` has
+interceptors that answer ``UNAUTHENTICATED``.
+"""
+
+from __future__ import annotations
+
+import time
+
+from oidc_actor.adapters.bearer import Bearer
+from oidc_actor.errors import NoTokenError, OIDCActorError
+from oidc_actor.extras import not_installed
+from oidc_actor.fetches import Pool
+from oidc_actor.reads import Server
+from supervision import SupervisionError
+
+try:
+    import grpc
+except ModuleNotFoundError as missing:
+    raise not_installed(__name__, "grpc", missing) from None
+
+_WAITERS = Pool("oidc-actor-grpc", threads=16, per_lane=1)
+"""Runs what waits for a token, so that gRPC's threads never do. A lane is a plugin: who waits behind another needs no thread."""
+
+
+class OIDCAuth(grpc.AuthMetadataPlugin):
+    """Gives each call the manager's token; see `oidc_actor.adapters`. It serves the channels of `grpc` and of `grpc.aio`.
+
+    gRPC calls it on a thread of its own, which it never blocks: with a token at hand it answers at once, otherwise later
+    from another thread. A call that gets no token fails with ``UNAVAILABLE`` and the reason in its details.
+    """
+
+    def __init__(self, server: Server, *, timeout: float = 5.0) -> None:
+        """Choose the manager, which need not be there yet.
+
+        Args:
+            server: Its ref or name.
+            timeout: Seconds a call waits for a token where there is none, within the call's own timeout.
+
+        Raises:
+            ConfigError: The timeout is wrong.
+            TypeError: ``server`` is neither a ref nor a name.
+        """
+        self._bearer = Bearer(server, timeout=timeout)
+        self._timeout_s = timeout
+
+    def __call__(self, context: grpc.AuthMetadataContext, callback: grpc.AuthMetadataPluginCallback) -> None:
+        """Give one call its metadata, now or later.
+
+        Args:
+            context: What is called; not looked at.
+            callback: Called once, with the metadata or an error, on this thread or another.
+        """
+        ends_at = time.monotonic() + self._timeout_s
+        if self._answer(callback, 0.0, give_up=self._timeout_s == 0):
+            return
+        try:
+            _WAITERS.submit(self, lambda: self._wait(callback, ends_at))
+        except RuntimeError as error:  # the process has no thread left, or is going down
+            callback((), error)
+
+    def _wait(self, callback: grpc.AuthMetadataPluginCallback, ends_at: float) -> None:
+        self._answer(callback, max(0.0, ends_at - time.monotonic()), give_up=True)
+
+    def _answer(self, callback: grpc.AuthMetadataPluginCallback, timeout_s: float, *, give_up: bool) -> bool:
+        try:
+            header = self._bearer.header(timeout_s)
+        except (OIDCActorError, SupervisionError) as error:
+            if isinstance(error, NoTokenError) and not give_up:
+                return False
+            callback((), error)
+        else:
+            callback((("authorization", header),), None)
+        return True

@@ -1,0 +1,208 @@
+"""Interceptors that answer ``UNAUTHENTICATED``, for channels with the call credentials of `oidc_actor.adapters.grpc`.
+
+```python
+channel = grpc.intercept_channel(grpc.secure_channel(target, credentials), *interceptors("name"))
+channel = grpc.aio.secure_channel(target, credentials, interceptors=aio_interceptors("name"))
+```
+
+A refused token is replaced, once for all who complain about it. A call with one request and one response is then made again,
+once, within what is left of its timeout; one that was begun with ``.future()`` and every streaming call is not: its caller gets
+``UNAUTHENTICATED``, and the next call has the new token.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable
+from typing import Any
+
+from oidc_actor.adapters.authorization import Authorization
+from oidc_actor.adapters.bearer import Bearer
+from oidc_actor.extras import not_installed
+from oidc_actor.reads import Server
+
+try:
+    import grpc
+    import grpc.aio
+except ModuleNotFoundError as missing:
+    raise not_installed(__name__, "grpc", missing) from None
+
+_CHANNEL = "the channel's target"
+_HTTP = {"OK": 200, "UNAUTHENTICATED": 401}  # gRPC's own correspondence; other codes say nothing about the token
+
+
+def interceptors(server: Server, *, timeout: float = 5.0) -> list[Any]:
+    """Make the interceptors for one channel of `grpc`.
+
+    Args:
+        server: The manager's ref or name, as given to the call credentials.
+        timeout: Seconds to wait for a token in place of a refused one, within the call's own timeout.
+
+    Raises:
+        ConfigError: The timeout is wrong.
+        TypeError: ``server`` is neither a ref nor a name.
+    """
+    return [_Interceptor(Bearer(server, timeout=timeout), timeout)]
+
+
+def aio_interceptors(server: Server, *, timeout: float = 5.0) -> list[Any]:
+    """Make the interceptors for one channel of `grpc.aio`; arguments and errors as for `interceptors`."""
+    bearer = Bearer(server, timeout=timeout)
+    return [
+        _AioUnaryUnary(bearer, timeout),
+        *(kind(bearer) for kind in (_AioUnaryStream, _AioStreamUnary, _AioStreamStream)),
+    ]
+
+
+class _Verdict:
+    """One call: which token it can have been sent with, and what it says of that."""
+
+    def __init__(self, bearer: Bearer, details: Any, timeout_s: float = 0.0) -> None:
+        self._bearer = bearer
+        # What is present before the call and still is after it is what was sent. If it has been replaced in between,
+        # the retry has the newer one, whichever was sent.
+        self._before = bearer.present()
+        self._ends_at = None if details.timeout is None else time.monotonic() + details.timeout
+        self._timeout_s = timeout_s
+
+    def refuses(self, code: Any, trailers: Any) -> bool:
+        """Whether the token was refused."""
+        fields = [str(value) for name, value in trailers or () if name.lower() == "www-authenticate"]
+        return self._bearer.is_refused(_CHANNEL, _HTTP.get(code.name, 500), fields or ["Bearer"])
+
+    def note(self, code: Any, trailers: Any) -> None:
+        """Complain if the token was refused; never waits."""
+        if self.refuses(code, trailers):
+            self._bearer.complain(_CHANNEL, self._sent())
+
+    def successor(self) -> Authorization | None:
+        """Wait for another token, on the caller's thread."""
+        return self._bearer.successor(_CHANNEL, self._sent(), self._patience_s())
+
+    async def asuccessor(self) -> Authorization | None:
+        """Wait for another token."""
+        return await self._bearer.asuccessor(_CHANNEL, self._sent(), self._patience_s())
+
+    @property
+    def left_s(self) -> float | None:
+        """Seconds left of the call's own timeout; ``None`` where it has none."""
+        return None if self._ends_at is None else max(0.0, self._ends_at - time.monotonic())
+
+    def _sent(self) -> Authorization | None:
+        # With none before the call, it was sent with the first that came.
+        return self._before or self._bearer.present()
+
+    def _patience_s(self) -> float:
+        left_s = self.left_s
+        return self._timeout_s if left_s is None else min(self._timeout_s, left_s)
+
+
+class _Details(grpc.ClientCallDetails):
+    """A call's details with another timeout; other interceptors' details may be of any class."""
+
+    def __init__(self, details: Any, timeout: float | None) -> None:
+        self.method = details.method
+        self.timeout = timeout
+        self.metadata = getattr(details, "metadata", None)
+        self.credentials = getattr(details, "credentials", None)
+        self.wait_for_ready = getattr(details, "wait_for_ready", None)
+        self.compression = getattr(details, "compression", None)
+
+
+class _Interceptor(
+    grpc.UnaryUnaryClientInterceptor,
+    grpc.UnaryStreamClientInterceptor,
+    grpc.StreamUnaryClientInterceptor,
+    grpc.StreamStreamClientInterceptor,
+):
+    def __init__(self, bearer: Bearer, timeout_s: float) -> None:
+        self._bearer = bearer
+        self._timeout_s = timeout_s
+
+    def intercept_unary_unary(self, continuation: Callable[..., Any], details: Any, request: Any) -> Any:
+        verdict = _Verdict(self._bearer, details, self._timeout_s)
+        call = continuation(details, request)
+        if not call.done():  # it was begun with .future(), whose caller must not wait here
+            return _noted(call, verdict)
+        if not verdict.refuses(call.code(), call.trailing_metadata()) or verdict.successor() is None:
+            return call
+        again = continuation(_Details(details, verdict.left_s), request)
+        verdict.refuses(again.code(), again.trailing_metadata())
+        return again
+
+    def intercept_unary_stream(self, continuation: Callable[..., Any], details: Any, request: Any) -> Any:
+        return self._watched(continuation, details, request)
+
+    def intercept_stream_unary(self, continuation: Callable[..., Any], details: Any, requests: Any) -> Any:
+        return self._watched(continuation, details, requests)
+
+    def intercept_stream_stream(self, continuation: Callable[..., Any], details: Any, requests: Any) -> Any:
+        return self._watched(continuation, details, requests)
+
+    def _watched(self, continuation: Callable[..., Any], details: Any, sent: Any) -> Any:
+        verdict = _Verdict(self._bearer, details)
+        return _noted(continuation(details, sent), verdict)
+
+
+def _noted(call: Any, verdict: _Verdict) -> Any:
+    """Have a call's end noted, on whichever thread it comes."""
+    call.add_done_callback(lambda ended: verdict.note(ended.code(), ended.trailing_metadata()))
+    return call
+
+
+class _AioUnaryUnary(grpc.aio.UnaryUnaryClientInterceptor):
+    def __init__(self, bearer: Bearer, timeout_s: float) -> None:
+        self._bearer = bearer
+        self._timeout_s = timeout_s
+
+    async def intercept_unary_unary(self, continuation: Callable[..., Any], details: Any, request: Any) -> Any:
+        verdict = _Verdict(self._bearer, details, self._timeout_s)
+        call = await continuation(details, request)
+        if not verdict.refuses(await call.code(), await call.trailing_metadata()):
+            return call
+        if await verdict.asuccessor() is None:
+            return call
+        hurried = grpc.aio.ClientCallDetails(
+            details.method, verdict.left_s, details.metadata, details.credentials, details.wait_for_ready
+        )
+        again = await continuation(hurried, request)
+        verdict.refuses(await again.code(), await again.trailing_metadata())
+        return again
+
+
+class _AioWatch:
+    def __init__(self, bearer: Bearer) -> None:
+        self._bearer = bearer
+        self._noting: set[asyncio.Task[None]] = set()  # a task that nobody holds may be collected before it has run
+
+    async def _watched(self, continuation: Callable[..., Any], details: Any, sent: Any) -> Any:
+        verdict = _Verdict(self._bearer, details)
+        call = await continuation(details, sent)
+
+        def ended(_: Any) -> None:
+            task = asyncio.ensure_future(_note(call, verdict))
+            self._noting.add(task)
+            task.add_done_callback(self._noting.discard)
+
+        call.add_done_callback(ended)
+        return call
+
+
+async def _note(call: Any, verdict: _Verdict) -> None:
+    verdict.note(await call.code(), await call.trailing_metadata())
+
+
+class _AioUnaryStream(_AioWatch, grpc.aio.UnaryStreamClientInterceptor):
+    async def intercept_unary_stream(self, continuation: Callable[..., Any], details: Any, request: Any) -> Any:
+        return await self._watched(continuation, details, request)
+
+
+class _AioStreamUnary(_AioWatch, grpc.aio.StreamUnaryClientInterceptor):
+    async def intercept_stream_unary(self, continuation: Callable[..., Any], details: Any, requests: Any) -> Any:
+        return await self._watched(continuation, details, requests)
+
+
+class _AioStreamStream(_AioWatch, grpc.aio.StreamStreamClientInterceptor):
+    async def intercept_stream_stream(self, continuation: Callable[..., Any], details: Any, requests: Any) -> Any:
+        return await self._watched(continuation, details, requests)

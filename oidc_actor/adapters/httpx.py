@@ -1,0 +1,17 @@
+"""`OIDCAuth` for httpx: ``httpx.Client(auth=OIDCAuth("name"))``, and the same for ``httpx.AsyncClient``."""
+
+from __future__ import annotations
+
+from oidc_actor.adapters.httpx_flow import AuthFlow
+from oidc_actor.extras import not_installed
+
+try:
+    import httpx
+except ModuleNotFoundError as missing:
+    raise not_installed(__name__, "httpx", missing) from None
+
+
+class OIDCAuth(AuthFlow, httpx.Auth):
+    """httpx's `AuthFlow`: its arguments and what it does are described there."""
+
+    _in_memory = httpx.ByteStream

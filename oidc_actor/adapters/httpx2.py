@@ -1,0 +1,17 @@
+"""`OIDCAuth` for httpx2, httpx's successor: ``httpx2.Client(auth=OIDCAuth("name"))``, and so for ``httpx2.AsyncClient``."""
+
+from __future__ import annotations
+
+from oidc_actor.adapters.httpx_flow import AuthFlow
+from oidc_actor.extras import not_installed
+
+try:
+    import httpx2
+except ModuleNotFoundError as missing:
+    raise not_installed(__name__, "httpx2", missing) from None
+
+
+class OIDCAuth(AuthFlow, httpx2.Auth):
+    """httpx2's `AuthFlow`: its arguments and what it does are described there."""
+
+    _in_memory = httpx2.ByteStream

@@ -1,0 +1,150 @@
+"""For what outlives a token: streams, WebSockets, consumers, connection pools. It says when they must have changed over.
+
+A connection that was opened with a token is good until that token ends, and its successor is there well before. `renewals` is
+an async iterator, `on_renewal` its form for threads:
+
+```python
+async for renewal in renewals("name"):
+    fresh = await connect(renewal.token.access_token)
+    ...  # close the connection before this one by renewal.reconnect_before
+```
+"""
+
+from __future__ import annotations
+
+import asyncio
+import math
+from collections.abc import AsyncGenerator, Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+
+from oidc_actor.cells import locate
+from oidc_actor.manager import TokenManager
+from oidc_actor.published import Cell
+from oidc_actor.reads import Server
+from oidc_actor.snapshot import EMPTY
+from oidc_actor.subscriptions import Subscription
+from oidc_actor.tokens import TokenResponse
+from oidc_actor.waiters import GONE, TaskWaiter
+from supervision import NoProcess
+
+
+@dataclass(frozen=True, slots=True)
+class Renewal:
+    """A new token, and how long connections with the one before it last.
+
+    Attributes:
+        token: The token for new connections.
+        reconnect_before: When connections that were opened with the token before this one must have been opened anew, in
+            UTC: that token's end. It may lie in the past, after an outage. ``None`` where there was none before.
+        reconnect_in_s: Seconds until then, as of this event, by the manager's clock, which no step of the wall clock
+            moves; 0 where it is past, ``None`` where there was none before.
+    """
+
+    token: TokenResponse
+    reconnect_before: datetime | None = None
+    reconnect_in_s: float | None = None
+
+
+def on_renewal(server: Server, listener: Callable[[Renewal], object]) -> Subscription:
+    """Have a listener called with every new token and the end of the one before it.
+
+    Args:
+        server: The manager's ref or name.
+        listener: Called as that of `TokenManager.subscribe`: off the manager, one token after the other, not with the present
+            one. Where tokens follow each other faster than it returns, it is told of the newest only.
+
+    Returns:
+        An object whose ``cancel()`` ends that.
+
+    Raises:
+        NoProcess: No manager is there.
+    """
+    watch = _Watch(locate(server))
+    watch.look()
+
+    def tell(_: TokenResponse) -> None:
+        renewal = watch.look()
+        if renewal is not None:
+            listener(renewal)
+
+    return TokenManager.subscribe(server, tell)
+
+
+async def renewals(server: Server) -> AsyncGenerator[Renewal]:
+    """Iterate over a manager's tokens: the present one first, as soon as there is one, then every new one.
+
+    A slow consumer gets the newest token next, and the end of the one that it got last. The iteration goes on across
+    restarts of the manager, and ends when it is stopped. Only the iterator's own event loop runs it; close it
+    (`contextlib.aclosing`) to leave before that.
+
+    Args:
+        server: The manager's ref or name.
+
+    Yields:
+        The token to use from now on.
+
+    Raises:
+        NoProcess: No manager is there, or it has crashed and nobody restarts it.
+    """
+    cell = locate(server)
+    watch = _Watch(cell)
+    loop = asyncio.get_running_loop()
+    waiter = _waiter(loop)
+
+    def ring(token: TokenResponse) -> None:
+        waiter.resolve(token)  # whichever waits by then
+
+    subscription = TokenManager.subscribe(server, ring)
+    try:
+        while True:
+            # The waiter comes first: what is published after the look wakes it. A restarted manager may do so too, in vain.
+            waiter = _waiter(loop)
+            renewal = watch.look()
+            if renewal is not None:
+                yield renewal
+            elif not cell.enrol(waiter) or await _outcome(cell, waiter) is GONE:
+                break
+    finally:
+        subscription.cancel()
+    if not cell.closed:
+        raise NoProcess(server)
+
+
+def _waiter(loop: asyncio.AbstractEventLoop) -> TaskWaiter:
+    return TaskWaiter(loop, math.inf, 0.0, wants_refresh=False)
+
+
+async def _outcome(cell: Cell, waiter: TaskWaiter) -> object:
+    try:
+        return await waiter.future
+    finally:
+        cell.leave(waiter)
+
+
+class _Watch:
+    """What one listener has seen of a cell."""
+
+    __slots__ = ("_cell", "_seen")
+
+    def __init__(self, cell: Cell) -> None:
+        self._cell = cell
+        self._seen = EMPTY
+
+    def look(self) -> Renewal | None:
+        """The change since the last look; ``None`` without a token that was not seen before."""
+        found, before = self._cell.snapshot, self._seen
+        if found.token is None or found.token is before.token:
+            return None
+        self._seen = found
+        if before.token is None:
+            return Renewal(found.token)
+        left_s = before.deadline - self._cell.clock()
+        return Renewal(found.token, _at(left_s), max(0.0, left_s))
+
+
+def _at(in_s: float) -> datetime:
+    try:
+        return datetime.now(UTC) + timedelta(seconds=in_s)
+    except OverflowError:
+        return datetime.max.replace(tzinfo=UTC)

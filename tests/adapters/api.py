@@ -1,0 +1,166 @@
+"""A resource server over HTTP: it checks a token's signature and end, and refuses some on demand."""
+
+from __future__ import annotations
+
+import json
+import threading
+import time
+import urllib.request
+from collections.abc import Callable
+from dataclasses import dataclass
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any, Self
+
+from joserfc.jwk import KeySet
+
+from oidc_actor.testing import Provider
+from oidc_actor.testing.signing import read_token
+
+INVALID_TOKEN = 'Bearer realm="api", error="invalid_token", error_description="not good enough"'
+DEADLINE_S = 10.0
+
+
+class Gatekeeper:
+    """What a resource server knows of an issuer's tokens; shared by the HTTP and the gRPC server."""
+
+    def __init__(self, provider: Provider) -> None:
+        with urllib.request.urlopen(f"{provider.issuer_url}/jwks", timeout=DEADLINE_S) as answer:
+            self._keys = KeySet.import_key_set(json.load(answer))
+        self._issuer = provider.issuer_url
+        self._lock = threading.Lock()  # guards what follows
+        self._revoked: set[str] = set()
+        self.refuses_all = False
+
+    def revoke(self, token: str) -> None:
+        with self._lock:
+            self._revoked.add(token)
+
+    def admits(self, authorization: str | None) -> bool:
+        scheme, _, token = (authorization or "").partition(" ")
+        with self._lock:
+            if scheme != "Bearer" or self.refuses_all or token in self._revoked:
+                return False
+        return read_token(token, self._keys, issuer=self._issuer, now_wall=time.time()) is not None
+
+
+@dataclass(frozen=True)
+class Seen:
+    """One request as it came."""
+
+    method: str
+    path: str
+    authorization: str | None
+    body: bytes
+
+    @property
+    def token(self) -> str | None:
+        return None if self.authorization is None else self.authorization.partition(" ")[2]
+
+
+class Api:
+    """An HTTP/1.1 server on loopback.
+
+    ``/echo`` answers a good token with the body that came; ``/moved`` redirects to `elsewhere`, ``/near`` to ``/echo``; what is
+    in `pages` is served as JSON, to a good token too. Everything else about a token is a 401 with `challenge`.
+    """
+
+    def __init__(self, gatekeeper: Gatekeeper) -> None:
+        self.gatekeeper = gatekeeper
+        self.challenge: str | None = INVALID_TOKEN
+        self.status = 401
+        self.elsewhere = ""
+        self.pages: dict[str, Any] = {}
+        self.answers_early = False  # a refusal is sent before the body is read
+        self.hangs_up = False  # instead of answering a good token
+        self._changed = threading.Condition()  # guards `_seen`
+        self._seen: list[Seen] = []
+        self._server = _Server(("127.0.0.1", 0), type("Handler", (_Handler,), {"api": self}))
+        self.url = f"http://127.0.0.1:{self._server.server_port}"
+
+    def __enter__(self) -> Self:
+        threading.Thread(target=self._server.serve_forever, args=(0.02,), daemon=True).start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._server.shutdown()
+        self._server.server_close()
+
+    @property
+    def seen(self) -> list[Seen]:
+        with self._changed:
+            return list(self._seen)
+
+    @property
+    def tokens(self) -> list[str | None]:
+        """The tokens that came, in order."""
+        return [one.token for one in self.seen]
+
+    def note(self, seen: Seen) -> None:
+        with self._changed:
+            self._seen.append(seen)
+            self._changed.notify_all()
+
+    def wait_for(self, condition: Callable[[list[Seen]], bool]) -> None:
+        with self._changed:
+            assert self._changed.wait_for(lambda: condition(self._seen), DEADLINE_S), self._seen
+
+
+class _Server(ThreadingHTTPServer):
+    daemon_threads = True
+    request_queue_size = 512
+
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """A client may hang up."""
+
+
+class _Handler(BaseHTTPRequestHandler):
+    api: Api
+    protocol_version = "HTTP/1.1"
+    timeout = DEADLINE_S
+    disable_nagle_algorithm = True
+
+    def handle_any(self) -> None:
+        api = self.api
+        authorization = self.headers.get("Authorization")
+        admitted = api.gatekeeper.admits(authorization)
+        early = api.answers_early and not admitted
+        body = b"" if early else self._body()
+        api.note(Seen(self.command, self.path, authorization, body))
+        if self.path in {"/moved", "/near"}:
+            self._answer(307, b"", {"Location": api.elsewhere if self.path == "/moved" else "/echo"})
+        elif not admitted:
+            self._answer(api.status, b"refused", {} if api.challenge is None else {"WWW-Authenticate": api.challenge})
+        elif api.hangs_up:
+            self.close_connection = True
+        elif self.path.partition("?")[0] in api.pages:
+            page = json.dumps(api.pages[self.path.partition("?")[0]]).encode()
+            self._answer(200, page, {"Content-Type": "application/json"})
+        elif self.path == "/echo":
+            self._answer(200, body or b"welcome", {})
+        else:
+            self._answer(404, b"", {})
+        if early:
+            self._body()
+
+    do_GET = do_POST = do_PUT = handle_any
+
+    def _body(self) -> bytes:
+        if self.headers.get("Transfer-Encoding", "").lower() != "chunked":
+            return self.rfile.read(int(self.headers.get("Content-Length", 0)))
+        chunks = []
+        while size := int(self.rfile.readline().split(b";")[0], 16):
+            chunks.append(self.rfile.read(size))
+            self.rfile.readline()
+        self.rfile.readline()
+        return b"".join(chunks)
+
+    def _answer(self, status: int, body: bytes, headers: dict[str, str]) -> None:
+        self.send_response(status)
+        for name, value in headers.items():
+            self.send_header(name, value)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, *_: Any) -> None:
+        """Silent."""

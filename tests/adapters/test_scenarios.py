@@ -1,0 +1,147 @@
+"""One table for all adapters: each with its real library, against a server that checks signature and end of the token."""
+
+from __future__ import annotations
+
+import pytest
+from adapters.api import Api, Gatekeeper
+from adapters.drivers import CHUNKS, Driver
+from adapters.held import Held
+
+from oidc_actor import NoTokenError
+from oidc_actor.testing import Provider
+
+BODY = b"a body that is still at hand"
+
+
+def test_the_first_call_waits_for_the_first_token(driver: Driver, manager: Held, provider: Provider) -> None:
+    assert driver.call() == (200, b"welcome")
+    assert driver.tokens == [manager.token]
+    assert provider.token_requests == 1
+
+
+def test_a_refresh_during_use_is_seen_by_the_next_call(driver: Driver, settled: Held, provider: Provider) -> None:
+    sent = [settled.token]
+    assert driver.call() == (200, b"welcome")
+    for _ in range(5):
+        sent.append(settled.refresh())
+        assert driver.call(body=BODY) == (200, BODY)
+    assert driver.tokens == sent
+    assert len(set(sent)) == provider.token_requests == 6
+
+
+def test_a_401_once_is_mended_with_one_request_for_a_token(
+    driver: Driver, settled: Held, provider: Provider, gatekeeper: Gatekeeper
+) -> None:
+    refused = settled.token
+    gatekeeper.revoke(refused)
+    assert driver.call(body=BODY) == (200, BODY)
+    assert driver.tokens == [refused, settled.token]
+    assert settled.token != refused
+    assert provider.token_requests == 2
+    assert driver.call() == (200, b"welcome")
+    assert provider.token_requests == 2
+
+
+def test_a_401_for_ever_costs_one_request_for_a_token_and_is_handed_on(
+    driver: Driver, settled: Held, provider: Provider, gatekeeper: Gatekeeper
+) -> None:
+    gatekeeper.refuses_all = True
+    refused = settled.token
+    for _ in range(5):
+        assert driver.call(body=BODY)[0] == 401
+        settled.clock.advance(5)
+    assert driver.tokens == [refused, *[settled.token] * 5]
+    assert provider.token_requests == 2
+
+    gatekeeper.refuses_all = False  # once a token was accepted, a refusal is worth a new one again
+    assert driver.call()[0] == 200
+    gatekeeper.revoke(settled.token)
+    assert driver.call()[0] == 200
+    assert provider.token_requests == 3
+
+
+def test_a_provider_that_is_down_is_not_noticed_while_a_token_lives(
+    driver: Driver, settled: Held, provider: Provider
+) -> None:
+    provider.down()
+    settled.clock.advance(560)  # beyond the refresh point
+    assert driver.call(body=BODY) == (200, BODY)
+    assert driver.tokens == [settled.token]
+
+
+def test_a_401_that_cannot_be_mended_is_handed_on(
+    driver: Driver, settled: Held, provider: Provider, gatekeeper: Gatekeeper
+) -> None:
+    gatekeeper.revoke(settled.token)
+    provider.fail_next(None, status=400, error="invalid_client")
+    assert driver.call(body=BODY)[0] == 401
+    assert len(driver.tokens) == 1
+
+
+def test_a_streaming_body_is_sent_with_the_token(driver: Driver, settled: Held) -> None:
+    assert driver.upload() == (200, b"".join(CHUNKS))
+    assert driver.tokens == [settled.token]
+
+
+def test_a_streaming_body_that_is_gone_is_not_sent_again_but_the_token_is_replaced(
+    driver: Driver, settled: Held, provider: Provider, gatekeeper: Gatekeeper
+) -> None:
+    refused = settled.token
+    gatekeeper.revoke(refused)
+    assert driver.upload()[0] == 401
+    assert driver.tokens == [refused]
+    assert settled.wait_for_token() != refused
+    assert driver.upload() == (200, b"".join(CHUNKS))
+    assert provider.token_requests == 2
+
+
+def test_a_redirect_within_the_origin_keeps_the_token(web: Driver, settled: Held) -> None:
+    assert web.call("/near") == (200, b"welcome")
+    assert web.tokens == [settled.token] * 2
+
+
+def test_a_redirect_to_another_origin_does_not_take_the_token_along(
+    web: Driver, settled: Held, provider: Provider, http: Api, other: Api
+) -> None:
+    for elsewhere in (f"{other.url}/echo", f"{other.url}/near", f"{other.url.replace('127.0.0.1', 'localhost')}/echo"):
+        http.elsewhere = elsewhere
+        assert web.call("/moved")[0] == 401  # that other origin asks for a token, and gets none
+    assert http.tokens == [settled.token] * 3
+    assert other.tokens == [None] * 4
+    assert provider.token_requests == 1
+
+
+@pytest.mark.parametrize(
+    ("challenge", "mended"),
+    [
+        ("Bearer", True),
+        ('Bearer realm="api"', True),
+        ('Basic realm="api", Bearer error="invalid_token"', True),
+        ('Bearer error="insufficient_scope", scope="write"', False),
+        ('Bearer error="invalid_request"', False),
+        ('Basic realm="api"', False),
+        (None, False),
+    ],
+)
+def test_only_a_401_about_the_token_has_it_replaced(
+    web: Driver, settled: Held, http: Api, gatekeeper: Gatekeeper, challenge: str | None, mended: bool
+) -> None:
+    http.challenge = challenge
+    gatekeeper.revoke(settled.token)
+    assert web.call()[0] == (200 if mended else 401)
+    assert len(web.tokens) == (2 if mended else 1)
+
+
+def test_a_403_is_handed_on(web: Driver, settled: Held, http: Api, gatekeeper: Gatekeeper) -> None:
+    http.status = 403
+    gatekeeper.revoke(settled.token)
+    assert web.call()[0] == 403
+    assert len(web.tokens) == 1
+
+
+def test_without_a_token_the_caller_gets_the_reason(web: Driver, cold: Held, provider: Provider) -> None:
+    provider.fail_next(None, status=400, error="invalid_client", error_description="who is that?")
+    cold.gate.release()
+    with pytest.raises(NoTokenError, match="who is that"):
+        web.call()
+    assert web.tokens == []
