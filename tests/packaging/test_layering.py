@@ -48,6 +48,7 @@ SHELL = {
         "oidc_actor.runner",
         "oidc_actor.sockets",
         "oidc_actor.source",
+        "oidc_actor.streams",
         "oidc_actor.subscriptions",
         "oidc_actor.waiters",
     },
