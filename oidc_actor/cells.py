@@ -106,11 +106,18 @@ def _look_up(server: Any) -> Cell | None:
 
 def _of_ref(ref: Ref) -> Cell | None:
     cell = _by_ref.get(ref)
-    if cell is None and ref.is_alive():
+    if cell is None and ref.is_alive() and not _is_starting(ref):
         raise TypeError(
             f"server: expected the ref or the name of a TokenManager, got that of {ref.actor_class.__name__}"
         )
     return cell
+
+
+def _is_starting(ref: Ref) -> bool:
+    """Whether it is a manager that has its name already and will have its cell in a moment."""
+    from oidc_actor.keeper import Keeper  # a manager's callbacks, which use this module
+
+    return issubclass(ref.actor_class, Keeper)
 
 
 def _start_over() -> None:

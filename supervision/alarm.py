@@ -90,6 +90,7 @@ class _Clockwork:
                 callback()
             except Exception:  # noqa: BLE001 - a callback of ours never raises; one that does must not end every timer of the process
                 report("error", "timer_callback_failed", exc_info=True)
+            del callback  # what it holds must not live on until the next one is due
 
     def _next_due(self) -> Callable[[], None]:
         """Wait for the next callback; it is taken out, so that a later cancel() answers False."""

@@ -104,6 +104,7 @@ class _Pool:
                     self.add_worker()
                 if actor.turn():
                     self.queue.put(actor)
+                del actor  # the next may be long in coming, and this one may have ended
         except BaseException:  # an exception that somebody has injected into this thread
             with self.lock:
                 self.workers -= 1
