@@ -471,6 +471,7 @@ def test_a_failed_attempt_is_the_outcome_of_a_refresh_even_with_a_live_token() -
     driver.fails()
     assert refused(reader).cause is DOWN
     assert driver.state.token is not None
+    assert driver.state.waiters == ()
 
 
 def test_a_refresh_is_refused_at_once_where_retry_after_outlasts_it() -> None:
@@ -558,6 +559,13 @@ def test_old_metadata_are_asked_for_again() -> None:
     assert driver.fetch.grant == Discover(instead_of=CONFIG)
 
 
+def test_metadata_serve_until_they_are_old() -> None:
+    driver = with_token(300, rules=Rules(), config_at=1000.0)
+    driver.wait(METADATA_AGE_S).do(Tick())
+    assert driver.fetch is not None
+    assert driver.fetch.grant == FullGrant(CONFIG)
+
+
 def test_older_metadata_serve_where_they_cannot_be_renewed() -> None:
     driver = with_token(300, rules=Rules(), config_at=1000.0).wait(METADATA_AGE_S + 1).do(Tick())
     driver.fails(DiscoveryError("no answer"))
@@ -606,6 +614,24 @@ def test_a_held_flight_never_was() -> None:
     assert driver.state.flight is None
     assert (driver.state.flights, driver.state.attempted_at) == (7, 900.0)
     assert driver.of(ScheduleTick) == [ScheduleTick(30)]
+
+
+def test_a_hold_is_reported_with_its_length() -> None:
+    driver = Driver(attempted_at=900.0).start().do(Held(1, until=1030.0004))
+    assert [report.fields for report in driver.of(Report)] == [{"wait_s": 30}]
+
+
+def test_a_refresh_that_is_held_by_the_provider_is_not_forgotten() -> None:
+    driver = with_token(300).wait(10).do(Refresh())
+    driver.do(Held(2, until=driver.now + 30, by_provider=True))
+    assert driver.tick().fetch is not None
+    assert driver.now == 1040
+
+
+def test_a_patience_that_was_cut_short_ends_with_the_outage() -> None:
+    driver = with_token(300).wait(260).do(Tick()).do(Held(2, until=2260.0)).do(Released(within_s=0))
+    assert driver.fetch is not None
+    assert not driver.fetch.urgent
 
 
 def test_a_held_reader_is_refused_if_the_hold_outlasts_it() -> None:
@@ -673,8 +699,10 @@ def test_a_successor_keeps_the_token_and_the_refresh_point() -> None:
 
 def test_a_successor_waits_for_its_predecessors_flight() -> None:
     driver = Driver().start().sent()
+    driver.join()
     successor = Driver(adopt(driver.state, in_flight=True, withdrawn=False), now=driver.now).start()
     assert successor.fetch is None
+    assert successor.state.waiters == ()
     reader = successor.join()
     successor.succeeds()
     assert reader.outcomes == [successor.state.token]

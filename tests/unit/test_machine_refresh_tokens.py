@@ -136,3 +136,10 @@ def test_a_successor_redeems_what_its_predecessor_did_not() -> None:
     assert next_grant(Driver(adopt(driver.state, in_flight=False, withdrawn=False), now=driver.now).start()) == Redeem(
         CONFIG, Secret("r1")
     )
+
+
+def test_a_successor_without_another_grant_redeems_it_all_the_same() -> None:
+    driver = refreshing(OWN, auth=RefreshToken("r0", "id")).sent()
+    successor = Driver(adopt(driver.state, in_flight=False, withdrawn=False), now=driver.now + 10).start()
+    assert successor.fetch is not None
+    assert successor.fetch.grant == Redeem(CONFIG, Secret("r1"))
