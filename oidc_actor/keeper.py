@@ -29,6 +29,7 @@ from oidc_actor.messages import (
     ForceRefresh,
     GetToken,
     Join,
+    Newcomers,
     Nudge,
     Refresh,
     Released,
@@ -149,9 +150,10 @@ class Keeper(Server):
     def _force_refresh(self, message: ForceRefresh) -> None:
         self._apply(Refresh())
 
-    def _join(self, message: Join) -> None:
-        if self._is_new(message.waiter):
-            self._share(message)
+    def _newcomers(self, message: Newcomers) -> None:
+        # Who wants a refresh has more to say, and says it in a message of its own.
+        for waiter in self._cell.waiters_for(self.actor_ref, refreshes=False):
+            self._share(Join(waiter))
 
     def _refresh(self, message: Refresh) -> None:
         waiter = message.waiter
@@ -236,7 +238,7 @@ _HANDLERS: dict[type[Any], Callable[[Keeper, Any], Any]] = {
     GetToken: Keeper._get_token,
     ForceRefresh: Keeper._force_refresh,
     AskHealth: Keeper._ask_health,
-    Join: Keeper._join,
+    Newcomers: Keeper._newcomers,
     Refresh: Keeper._refresh,
     Arrived: Keeper._arrived,
     FetchStarted: Keeper._fetch_started,

@@ -166,6 +166,11 @@ class SecretsChanged:
 
 
 @dataclass(frozen=True, slots=True)
+class Newcomers:
+    """Readers wait in the manager's cell whom it does not know yet: one message for however many come at once."""
+
+
+@dataclass(frozen=True, slots=True)
 class Arrived:
     """The manager's cell holds the result of the exchange under way; an error or a token is not sent through mailboxes."""
 

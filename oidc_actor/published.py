@@ -21,12 +21,12 @@ from typing import Any, TypeAlias
 import pykka
 
 from oidc_actor.clock import Clock
-from oidc_actor.messages import Arrived, FetchFailed, FetchSucceeded
+from oidc_actor.messages import Arrived, FetchFailed, FetchSucceeded, Newcomers
 from oidc_actor.snapshot import EMPTY, Snapshot
 from oidc_actor.state import State
 from oidc_actor.subscriptions import Subscription
 from oidc_actor.tokens import TokenResponse
-from oidc_actor.waiters import GONE, TaskWaiter, ThreadWaiter
+from oidc_actor.waiters import TaskWaiter, ThreadWaiter, dismiss
 from supervision import Down, Monitor, cast, demonitor, monitor
 from supervision.exits import is_orderly
 
@@ -161,10 +161,10 @@ class Cell:
                 self.expected = self.result = None
             return result
 
-    def waiters_for(self, ref: Ref) -> list[AnyWaiter]:
-        """Those who wait and whom that incarnation does not know yet."""
+    def waiters_for(self, ref: Ref, *, refreshes: bool = True) -> list[AnyWaiter]:
+        """Those who wait and whom that incarnation does not know yet, with or without those who want a refresh."""
         with self._lock:
-            found = [waiter for waiter in self.waiting if waiter.joined is not ref]
+            found = [w for w in self.waiting if w.joined is not ref and (refreshes or not w.wants_refresh)]
             for waiter in found:
                 waiter.joined = ref
             return found
@@ -202,10 +202,14 @@ class Cell:
         with self._lock:
             if not self._has_future():
                 return False
+            last = next(reversed(self.waiting), None)
+            announced = last is not None and last.joined is None  # one message does for a herd
             self.waiting[waiter] = None
             watched = not self.is_down or self.watch is not None
         if not watched:
             self._watch_supervisor()
+        if not announced:
+            self.tell(Newcomers())
         return True
 
     def leave(self, waiter: AnyWaiter) -> None:
@@ -252,7 +256,7 @@ class Cell:
                 return
             self.is_down = True
             left = [] if self._has_future() else list(self.waiting)
-        _dismiss(left)
+        dismiss(left)
 
     def _watch_supervisor(self) -> None:
         """See that those who wait for a restart hear of it when there will be none."""
@@ -267,7 +271,7 @@ class Cell:
     def _supervisor_ended(self, down: Down) -> None:
         with self._lock:
             left = [] if self._has_future() else list(self.waiting)
-        _dismiss(left)
+        dismiss(left)
 
     def close(self, ref: Ref | None) -> None:
         """Empty the cell for good, unless it has passed to another incarnation. ``None`` closes it whoever owns it."""
@@ -281,7 +285,7 @@ class Cell:
             left = list(self.waiting)
         if self.name is not None and by_name.get(self.name) is self:
             by_name.pop(self.name, None)
-        _dismiss(left)
+        dismiss(left)
 
     def fork(self) -> None:
         """In a forked child: nobody runs here. The snapshot is put aside, so that the first use takes the slow path."""
@@ -291,8 +295,3 @@ class Cell:
             self.state = replace(self.state, waiters=(), refresh_token=None)
         if not self.closed and not self.is_down and self.inherited is None:
             self.inherited, self.snapshot = self.snapshot, EMPTY
-
-
-def _dismiss(waiters: list[AnyWaiter]) -> None:
-    for waiter in waiters:
-        waiter.resolve(GONE)

@@ -9,7 +9,7 @@ from typing import TypeAlias
 
 from oidc_actor.cells import locate
 from oidc_actor.errors import ConfigError, NoTokenError
-from oidc_actor.messages import Join, Nudge, Outcome, Refresh, Refusal
+from oidc_actor.messages import Nudge, Outcome, Refresh, Refusal
 from oidc_actor.published import Cell, Ref
 from oidc_actor.refusals import refusal
 from oidc_actor.secrets import Secret, secret_problem
@@ -18,7 +18,6 @@ from oidc_actor.waiters import GONE, Gone, TaskWaiter, ThreadWaiter
 from supervision import NoProcess
 
 Server: TypeAlias = Ref | str
-_Ask: TypeAlias = Join | Refresh
 
 
 def wait_for_token(server: Server, timeout: float, min_validity: float) -> TokenResponse:
@@ -35,7 +34,6 @@ def wait_for_token(server: Server, timeout: float, min_validity: float) -> Token
             raise _too_late(cell, server, timeout, min_validity)
         waiter = ThreadWaiter(cell.clock() + left_s, min_validity, wants_refresh=False)
         with _Place(cell, waiter, server):
-            cell.tell(Join(waiter))
             outcome = waiter.wait(left_s)
         _judge(outcome, server)
 
@@ -57,7 +55,6 @@ async def wait_for_token_async(server: Server, timeout: float, min_validity: flo
         loop = asyncio.get_running_loop()
         waiter = TaskWaiter(loop, cell.clock() + left_s, min_validity, wants_refresh=False)
         with _Place(cell, waiter, server):
-            cell.tell(Join(waiter))
             done, _ = await asyncio.wait([waiter.future], timeout=left_s)
         _judge(waiter.future.result() if done else None, server)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import threading
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, Final
 
 from oidc_actor.messages import Outcome
@@ -71,3 +72,9 @@ class TaskWaiter:
     def _set(self, outcome: Outcome | Gone) -> None:
         if not self.future.done():
             self.future.set_result(outcome)
+
+
+def dismiss(waiters: Iterable[ThreadWaiter | TaskWaiter]) -> None:
+    """Tell them that what they wait for does not come: their manager is not there any more."""
+    for waiter in waiters:
+        waiter.resolve(GONE)
