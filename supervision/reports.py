@@ -40,7 +40,8 @@ def report(level: str, event: str, *, exc_info: Any = None, logger: logging.Logg
 
 
 def _emit(number: int, event: str, exc_info: Any, logger: logging.Logger, fields: dict[str, Any]) -> None:
-    structlog = sys.modules.get("structlog")
+    # Imported, not looked up: another thread may be in the middle of its first import, and that waits for it.
+    structlog = _import_structlog() if "structlog" in sys.modules else None
     configured = structlog is not None and structlog.is_configured()
     if not configured and not logger.isEnabledFor(number):
         return

@@ -7,11 +7,10 @@ as daemon threads are, and their threads end when their handlers return.
 
 from __future__ import annotations
 
-import atexit
+import os
 import threading
 from typing import TYPE_CHECKING
 
-from supervision import alarm
 from supervision.exits import Reason
 
 if TYPE_CHECKING:
@@ -19,57 +18,69 @@ if TYPE_CHECKING:
 
 __all__ = ["is_exiting", "let_go_at_exit"]
 
-LOOK_S = 0.05
 
-_exiting = False
-_held: dict[Life, threading.Thread] = {}  # each addition, removal and copy is one atomic step
+class _Held:
+    """The actors whose threads the interpreter would wait for; made anew in a forked child."""
+
+    def __init__(self) -> None:
+        self.lock = threading.Lock()  # guards the watcher's start; the table's steps are atomic by themselves
+        self.threads: dict[Life, threading.Thread] = {}
+        self.watcher: threading.Thread | None = None
+
+    def add(self, life: Life, thread: threading.Thread) -> None:
+        with self.lock:
+            if self.watcher is None:  # now, because at the end no thread may be started any more
+                watcher = threading.Thread(target=self._watch, name="supervision-exit", daemon=True)
+                watcher.start()
+                self.watcher = watcher
+        self.threads[life] = thread
+        if not life.attach(_Forget(self, life)):
+            self.threads.pop(life, None)
+
+    def _watch(self) -> None:
+        threading.main_thread().join()  # no deadline: a program goes on for as long as it likes
+        while others := self.others():
+            others[0].join()
+        for life in tuple(self.threads):
+            life.kill()
+
+    def others(self) -> list[threading.Thread]:
+        """The threads that the interpreter waits for, without those of our actors and the main one."""
+        ours = {threading.main_thread(), *self.threads.values()}
+        return [thread for thread in threading.enumerate() if not thread.daemon and thread not in ours]
 
 
 class _Forget:
-    """Takes an actor that has ended off the list."""
+    """Takes an actor that has ended out of the table."""
 
-    __slots__ = ("_life",)
+    __slots__ = ("_held", "_life")
 
-    def __init__(self, life: Life) -> None:
+    def __init__(self, held: _Held, life: Life) -> None:
+        self._held = held
         self._life = life
 
     def deliver(self, reason: Reason) -> None:
-        _held.pop(self._life, None)
+        self._held.threads.pop(self._life, None)
+
+
+_held = _Held()
+
+
+def _start_over() -> None:
+    global _held  # noqa: PLW0603 - a fork is the one thing that changes it
+    _held = _Held()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_start_over)
 
 
 def is_exiting() -> bool:
-    """Whether the interpreter is going down; a thread started now could not run, or would never end."""
-    return _exiting
+    """Whether the interpreter is going down; what is started now could not run, or would never end."""
+    return not threading.main_thread().is_alive() and not _held.others()
 
 
 def let_go_at_exit(life: Life, thread: threading.Thread | None) -> None:
     """See that the thread of that actor does not keep the interpreter from exiting."""
-    if thread is None or thread.daemon:
-        return
-    _held[life] = thread
-    if not life.attach(_Forget(life)):
-        _held.pop(life, None)
-
-
-@atexit.register
-def _exit() -> None:
-    global _exiting  # noqa: PLW0603 - the interpreter goes down once
-    _exiting = True
-    for life in tuple(_held):
-        life.kill()
-
-
-def _main_is_through() -> None:
-    """The interpreter waits for the other threads now; look until there is none but those of our actors."""
-    if not _held:
-        return
-    ours = {threading.main_thread(), *_held.values()}
-    if any(not thread.daemon and thread not in ours for thread in threading.enumerate()):
-        alarm.call_later(LOOK_S, _main_is_through)
-    else:
-        _exit()
-
-
-# What atexit calls comes only after that wait; concurrent.futures needs this hook of threading's for the same reason.
-if hasattr(threading, "_register_atexit"):
-    threading._register_atexit(_main_is_through)
+    if thread is not None and not thread.daemon:
+        _held.add(life, thread)

@@ -1,0 +1,81 @@
+"""Scripts that run in an interpreter of their own, for what only a whole process can show: its exit, and its forks."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import subprocess
+import sys
+import textwrap
+
+SCRIPT_S = 20
+
+PRELUDE = f"""
+import faulthandler, os, signal, sys, threading, time
+faulthandler.register(signal.SIGALRM, chain=True)  # a hang shows its stacks, and ends
+signal.alarm({SCRIPT_S})
+import pykka
+from pykka import ActorRegistry
+from supervision import *
+from supervision import Server, Supervisor, DynamicSupervisor, ChildSpec
+
+def forever(*_):
+    threading.Event().wait()
+
+class Pooled(Server):
+    def on_receive(self, message):
+        return message(self) if callable(message) else message
+
+class Threaded(Pooled):
+    runtime = "thread"
+
+class Plain(pykka.ThreadingActor):
+    def on_receive(self, message):
+        return message(self) if callable(message) else message
+
+def child_ref(sup):
+    return Supervisor.which_children(sup)[0].ref
+"""
+
+
+def run_script(code: str, *, interrupt_at: str | None = None) -> subprocess.CompletedProcess[str]:
+    """Run a script to its end; fails if it hangs.
+
+    Args:
+        code: what comes after ``PRELUDE``.
+        interrupt_at: a line of its output at which it gets a Ctrl-C.
+    """
+    # A fork with other threads running is what is tested here; Python 3.12 and later warn of it.
+    command = [sys.executable, "-W", "ignore::DeprecationWarning", "-c", PRELUDE + textwrap.dedent(code)]
+    process = subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True
+    )
+    said = ""
+    try:
+        if interrupt_at is not None:
+            assert process.stdout is not None
+            while not said.endswith(interrupt_at + "\n"):
+                line = process.stdout.readline()
+                assert line, f"it ended before it said {interrupt_at!r}"
+                said += line
+            _interrupt(process)
+        out, err = process.communicate(timeout=SCRIPT_S + 5)
+    except subprocess.TimeoutExpired:
+        os.killpg(process.pid, signal.SIGKILL)
+        out, err = process.communicate()
+        raise AssertionError(f"it hung:\n{err}") from None
+    assert process.returncode != -signal.SIGALRM, f"it hung:\n{err}"
+    return subprocess.CompletedProcess(command, process.returncode, said + out, err)
+
+
+def _interrupt(process: subprocess.Popen[str]) -> None:
+    """Send Ctrl-C; again if one fell into the hole that every wait of CPython has just before it begins."""
+    for _ in range(3):
+        process.send_signal(signal.SIGINT)
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            process.wait(2)
+            return
+
+
+__all__ = ["run_script"]

@@ -1,0 +1,259 @@
+"""After a fork: in the child whatever is inherited is dead, at once and for every function, and new actors work."""
+
+import os
+
+import pytest
+from scripts import run_script
+
+pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork on this system")
+
+IN_CHILD = """
+def outcome(function, *args, **kwargs):
+    try:
+        return function(*args, **kwargs)
+    except BaseException as error:
+        return type(error).__name__
+
+def finish(work):
+    # Run work in the child; the parent hears how it went.
+    signal.alarm(12)
+    try:
+        work()
+    except BaseException:
+        import traceback
+        os.write(2, traceback.format_exc().encode())
+        os._exit(1)
+    os._exit(0)
+
+def fork(work):
+    pid = os.fork()
+    if pid == 0:
+        finish(work)
+    return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+
+def new_ones_work():
+    ref = Pooled.start_link(name="new")
+    assert call("new", 1) == 1
+    sup = Supervisor.start_link([ChildSpec(c.__name__, c, name=c.__name__) for c in (Pooled, Threaded, Plain)])
+    raw = Plain.start()
+    downs = []
+    monitor(raw, downs.append)
+    assert [call(r, 2) for r in ("Pooled", "Threaded", "Plain", raw)] == [2] * 4
+    fired = threading.Event()
+    send_after(0.001, ref, lambda _: fired.set())
+    assert fired.wait(5)
+    before = whereis("Plain")
+    up = threading.Event()
+    monitor(before, lambda _: up.set())
+    cast("Plain", lambda a: 1 / 0)
+    assert up.wait(5)
+    assert Supervisor.count_children(sup).active == 3
+    assert whereis("Plain") is not before
+    raw.stop()
+    Supervisor.stop(sup)
+    stop(ref)
+    assert [d.ref for d in downs] == [raw]
+    assert ActorRegistry.get_all() == []
+"""
+
+
+def script(code: str) -> None:
+    import textwrap
+
+    done = run_script(IN_CHILD + textwrap.dedent(code))
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.splitlines()[-1:] == ["ok"], done.stderr
+
+
+def test_p23_everything_inherited_is_dead_at_once() -> None:
+    script(
+        """
+        import logging
+        logging.disable()
+        class Quiet(Plain):
+            use_daemon_thread = True
+        sup = Supervisor.start_link([ChildSpec(c, c, name=c) if 0 else ChildSpec(c.__name__, c, name=c.__name__)
+                                     for c in (Pooled, Threaded, Plain)], name="sup")
+        dyn = DynamicSupervisor.start_link(name="dyn")
+        adopted, raw = Quiet.start(), Quiet.start()
+        register("adopted", adopted)
+        assert call(adopted, 1) == 1 and raw.ask(1) == 1
+        single = Pooled.start_link()
+        future = single.ask(1, block=False)
+        timer = send_after(3600, single, 1)
+        watch = monitor(single, print)
+
+        def child():
+            refs = [sup, dyn, adopted, raw, single] + [whereis(n) for n in ("sup", "dyn", "Pooled", "Threaded", "Plain")]
+            assert refs[5:] == [None] * 5
+            for server in refs[:5] + ["sup", "dyn", "Pooled", "Threaded", "Plain", "adopted"]:
+                assert outcome(call, server, 1, timeout=None) == "NoProcess", server
+                assert outcome(stop, server, timeout=None) == "NoProcess", server
+                assert cast(server, 1) is None and kill(server) is None
+                downs = []
+                monitor(server, downs.append)
+                assert [d.reason for d in downs] == [NOPROC]
+                assert send_after(0, server, 1).cancel() in (True, False)
+            for ref in (sup, dyn, adopted, single):
+                assert not ref.is_alive()
+                assert outcome(ref.ask, 1, timeout=5) == "ActorDeadError"
+                assert outcome(ref.tell, 1) == "ActorDeadError"
+                assert ref.stop(timeout=5) is False
+                assert outcome(register, "again", ref) == "NoProcess"
+                assert outcome(monitor, single, ref) == "NoProcess"
+                assert ref.actor_stopped.wait(5) is True
+            for server in (sup, "sup"):
+                for function, *args in [
+                    (Supervisor.which_children,), (Supervisor.count_children,), (Supervisor.tree,), (Supervisor.stop,),
+                    (Supervisor.start_child, ChildSpec(1, Pooled)), (Supervisor.terminate_child, "Pooled"),
+                    (Supervisor.restart_child, "Pooled"), (Supervisor.delete_child, "Pooled"),
+                    (Supervisor.get_childspec, "Pooled"),
+                ]:
+                    assert outcome(function, server, *args) == "NoProcess", function
+            assert outcome(DynamicSupervisor.start_child, dyn, ChildSpec(1, Pooled)) == "NoProcess"
+            assert outcome(DynamicSupervisor.which_children, "dyn") == "NoProcess"
+            timer.cancel()
+            demonitor(watch)
+            unregister("adopted")
+            assert ActorRegistry.get_all() == []
+            assert ActorRegistry.stop_all() == []
+            new_ones_work()
+
+        assert fork(child) == 0
+        assert [call(s, 1) for s in ("Pooled", "Threaded", "Plain", adopted, single)] == [1] * 5
+        assert len(Supervisor.which_children("sup")) == 3
+        assert len(ActorRegistry.get_all()) == 8
+        print("ok")
+        """
+    )
+
+
+@pytest.mark.parametrize("cls", ["Pooled", "Threaded", "Plain"])
+def test_p23_a_fork_inside_a_handler(cls: str) -> None:
+    script(
+        f"""
+        sup = Supervisor.start_link([ChildSpec(1, {cls}, name="it")])
+        def forks(actor):
+            def child():
+                assert outcome(call, "it", 1) == "NoProcess"
+                assert outcome(call, actor.actor_ref, 1) == "NoProcess"
+                new_ones_work()
+            return fork(child)
+        assert call("it", forks, timeout=None) == 0
+        assert call("it", 1) == 1
+        print("ok")
+        """
+    )
+
+
+def test_p23_a_grandchild() -> None:
+    script(
+        """
+        ref = Pooled.start_link(name="first")
+        def child():
+            second = Pooled.start_link(name="second")
+            assert call("second", 1) == 1
+            def grandchild():
+                assert outcome(call, "second", 1) == outcome(call, "first", 1) == "NoProcess"
+                assert outcome(call, second, 1) == outcome(call, ref, 1) == "NoProcess"
+                new_ones_work()
+            assert fork(grandchild) == 0
+            assert call("second", 1) == 1
+        assert fork(child) == 0
+        assert call("first", 1) == 1
+        print("ok")
+        """
+    )
+
+
+def test_p23_a_child_that_ends_the_usual_way() -> None:
+    script(
+        """
+        sup = Supervisor.start_link([ChildSpec(c, c) for c in (Pooled, Threaded, Plain)]
+                                    + [ChildSpec("raw", lambda: Plain.start())])
+        pid = os.fork()
+        if pid == 0:
+            Supervisor.start_link([ChildSpec(1, lambda: Plain.start())])
+            sys.exit(7)
+        assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 7
+        print("ok")
+        """
+    )
+
+
+def test_p23_multiprocessing_children_that_fork() -> None:
+    script(
+        """
+        import multiprocessing
+        ref = Pooled.start_link(name="it")
+        def work(queue):
+            signal.alarm(12)
+            queue.put([outcome(call, ref, 1), outcome(call, "it", 1), call(Pooled.start_link(name="it"), "new")])
+        context = multiprocessing.get_context("fork")
+        queue = context.SimpleQueue()
+        process = context.Process(target=work, args=(queue,))
+        process.start()
+        assert queue.get() == ["NoProcess", "NoProcess", "new"]
+        process.join(10)
+        assert process.exitcode == 0
+        print("ok")
+        """
+    )
+
+
+def test_p23_a_hundred_forks_under_load() -> None:
+    script(
+        """
+        import logging
+        logging.disable()
+        sys.setswitchinterval(1e-5)
+        sup = Supervisor.start_link([ChildSpec(c.__name__, c, name=c.__name__) for c in (Pooled, Threaded, Plain)],
+                                    max_restarts=10**9)
+        raws = [Plain.start() for _ in range(3)]
+        enough = threading.Event()
+        def crash(_): raise ValueError
+        def load(number):
+            turn = 0
+            while not enough.is_set():
+                turn += 1
+                name = ("Pooled", "Threaded", "Plain")[turn % 3]
+                outcome(call, name, 1)
+                ref = Pooled.start_link(name=f"{number}.{turn}")
+                watch = monitor(ref, lambda _: None)
+                timer = send_after(0.0005, ref, 1)
+                if turn % 7 == 0:
+                    cast(name, crash)
+                timer.cancel()
+                demonitor(watch)
+                kill(ref) if turn % 2 else stop(ref)
+                one = Plain.start()
+                monitor(one, lambda _: None)
+                one.stop()
+        threads = [threading.Thread(target=load, args=(n,), daemon=True) for n in range(3)]
+        [t.start() for t in threads]
+
+        def child():
+            for server in (sup, "Pooled", "Threaded", "Plain", *raws):
+                assert outcome(call, server, 1) == "NoProcess", server
+            ref = Pooled.start_link(name="Pooled")
+            assert call("Pooled", 1) == 1
+            fired = threading.Event()
+            send_after(0, ref, lambda _: fired.set())
+            assert fired.wait(5)
+            monitor(ref, lambda _: fired.clear())
+            stop(ref)
+            assert not fired.is_set()
+            raw = Plain.start()
+            monitor(raw, lambda _: fired.set())
+            raw.stop()
+            assert fired.wait(5)
+
+        for _ in range(100):
+            assert fork(child) == 0
+        enough.set()
+        [t.join(10) for t in threads]
+        [r.stop() for r in raws]
+        assert call(Pooled.start_link(), 1) == 1
+        print("ok")
+        """
+    )
