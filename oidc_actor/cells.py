@@ -98,7 +98,7 @@ def _look_up(server: Any) -> Cell | None:
         if cell is not None:
             return cell
         ref = whereis(server)  # a second name, given with supervision.register
-        return None if ref is None else _of_ref(ref)
+        return None if ref is None else _by_ref.get(ref)
     if isinstance(server, pykka.ActorRef):
         return _of_ref(server)
     raise TypeError(f"server: expected the ref or the name of a TokenManager, got {type(server).__name__}")

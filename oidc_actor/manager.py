@@ -17,7 +17,7 @@ from oidc_actor.health import Health
 from oidc_actor.keeper import Keeper
 from oidc_actor.messages import AskHealth
 from oidc_actor.options import ManagerOptions, Options, read_options
-from oidc_actor.published import by_name
+from oidc_actor.published import Cell, Ref, by_name
 from oidc_actor.reads import Server, read_complaint, refresh_now, refresh_soon, wait_for_token, wait_for_token_async
 from oidc_actor.source import TokenSource
 from oidc_actor.subscriptions import Subscription
@@ -41,11 +41,11 @@ def _stop(server: Server, *, timeout: float = 5.0) -> None:
     if cell.inherited is not None:  # in a forked child, before the first use
         cell.close(None)
         return
-    ref = cell.ref
-    if ref is None or not ref.is_alive():
+    running = _running(server, cell)
+    if running is None:
         cell.close(None)
         raise NoProcess(server)
-    supervision.stop(ref, timeout=timeout)
+    supervision.stop(running, timeout=timeout)
 
 
 class TokenManager(Keeper):
@@ -175,11 +175,11 @@ class TokenManager(Keeper):
         Raises:
             NoProcess: It is not running.
         """
-        ref = locate(server).ref
-        if ref is None:
+        running = _running(server, locate(server))
+        if running is None:
             raise NoProcess(server)
         try:
-            answer: Health = supervision.call(ref, AskHealth())
+            answer: Health = supervision.call(running, AskHealth())
         except (NoProcess, ServerDied):
             raise NoProcess(server) from None
         return answer
@@ -222,6 +222,13 @@ class TokenManager(Keeper):
 
     # On an instance this is Pykka's `stop()`.
     stop = ClassOrInstance(_stop)  # type: ignore[assignment]
+
+
+def _running(server: Server, cell: Cell) -> Ref | None:
+    """The incarnation to talk to; a successor has the name a moment before it has the cell."""
+    ref = supervision.whereis(server) if isinstance(server, str) else None
+    ref = ref or cell.ref
+    return ref if ref is not None and ref.is_alive() else None
 
 
 def _checked(found: Options | ConfigError) -> Options:
