@@ -9,6 +9,7 @@ import typer
 
 from oidc_actor.cli.check import check
 from oidc_actor.cli.demo.command import demo
+from oidc_actor.cli.run import run
 from oidc_actor.cli.token import token
 
 # Typer's own exception printer shows local variables, which may hold secrets; Python's does not.
@@ -41,3 +42,4 @@ def _options(
 app.command()(demo)
 app.command()(token)
 app.command()(check)
+app.command()(run)

@@ -1,0 +1,167 @@
+"""The sidecar's configuration: a TOML file becomes values, or one error that names every key that is wrong."""
+
+from __future__ import annotations
+
+import math
+import re
+import tomllib
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from oidc_actor.errors import ConfigError
+from oidc_actor.run.manager_tables import ManagerConfig, read_manager
+from oidc_actor.run.problems import Problems
+from oidc_actor.urls import is_loopback
+
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
+_MAX_BYTES = 4 * 1024 * 1024
+
+
+@dataclass(frozen=True, slots=True)
+class ServerConfig:
+    """Where the sidecar listens, and how long it waits.
+
+    Attributes:
+        unix_socket: Path of the Unix socket, or ``None`` for none.
+        tcp: Loopback host and port, or ``None`` for none; port 0 takes a free one.
+        wait_seconds: Longest wait of a request for a token that is not there yet.
+        drain_seconds: Longest wait for requests under way once told to stop.
+    """
+
+    unix_socket: Path | None = None
+    tcp: tuple[str, int] | None = None
+    wait_seconds: float = 5.0
+    drain_seconds: float = 10.0
+
+
+@dataclass(frozen=True, slots=True)
+class RunConfig:
+    """A whole configuration, checked.
+
+    Attributes:
+        server: The table ``[server]``.
+        managers: The tables ``[managers.<name>]``, by name.
+    """
+
+    server: ServerConfig = field(default_factory=ServerConfig)
+    managers: Mapping[str, ManagerConfig] = field(default_factory=dict)
+
+
+def load(path: Path) -> RunConfig:
+    """Read and check a configuration. Secrets in files are not read yet; those in the environment are.
+
+    Args:
+        path: The TOML file; relative paths in it start at its directory.
+
+    Returns:
+        The configuration.
+
+    Raises:
+        ConfigError: It cannot be read, is no TOML, or something in it is wrong; the text names every key that is.
+    """
+    table = _parse(path)
+    if isinstance(table, ConfigError):
+        raise table
+    problems, config = _checked(table, path)
+    del table  # somebody may have put a secret in it
+    problems.raise_any(str(path))
+    return config
+
+
+def _parse(path: Path) -> dict[str, Any] | ConfigError:
+    try:
+        with path.open("rb") as file:
+            content = file.read(_MAX_BYTES + 1)
+    except OSError as error:
+        return ConfigError(f"{path}: expected a readable TOML file: {error.strerror or type(error).__name__}")
+    if len(content) > _MAX_BYTES:
+        return ConfigError(f"{path}: expected at most {_MAX_BYTES} bytes")
+    try:
+        return tomllib.loads(content.decode("utf-8"))
+    except UnicodeDecodeError:
+        return ConfigError(f"{path}: expected UTF-8 text")
+    except (tomllib.TOMLDecodeError, RecursionError) as error:
+        return ConfigError(f"{path}: expected TOML: {error.args[0] if error.args else type(error).__name__}")
+
+
+def _checked(table: dict[str, Any], path: Path) -> tuple[Problems, RunConfig]:
+    problems = Problems()
+    problems.unknown("", table, ("server", "managers"))
+    base = path.absolute().parent
+    return problems, RunConfig(_server(table.get("server", {}), base, problems), _managers(table, base, problems))
+
+
+def _server(table: object, base: Path, problems: Problems) -> ServerConfig:
+    if not isinstance(table, dict):
+        problems.add("server", f"expected a table [server], got {type(table).__name__}")
+        return ServerConfig()
+    problems.unknown("server.", table, _SERVER_KEYS)
+    if not {"unix_socket", "tcp"} & set(table):
+        problems.add("server", 'expected unix_socket = "<path>" or tcp = "127.0.0.1:<port>", got neither')
+    found = {}
+    for name, read in _SERVER_KEYS.items():
+        if name in table:
+            value = read(table[name], base)
+            if isinstance(value, ConfigError):
+                problems.add(f"server.{name}", str(value))
+            else:
+                found[name] = value
+    return ServerConfig(**found)
+
+
+def _managers(table: dict[str, Any], base: Path, problems: Problems) -> dict[str, ManagerConfig]:
+    tables = table.get("managers")
+    if not isinstance(tables, dict) or not tables:
+        problems.add("managers", "expected at least one table [managers.<name>], got none")
+        return {}
+    found, files = {}, dict[Path, str]()
+    for name, one in tables.items():
+        key = f"managers.{name}"
+        if _NAME.fullmatch(name) is None:
+            problems.add(key, "expected a name of letters, digits, '.', '_' and '-'; it is part of a URL")
+        if not isinstance(one, dict):
+            problems.add(key, f"expected a table [{key}], got {type(one).__name__}")
+            continue
+        manager = read_manager(name, one, base, problems)
+        if manager is None:
+            continue
+        found[name] = manager
+        if manager.token_file is not None:
+            other = files.setdefault(manager.token_file, name)
+            if other != name:
+                problems.add(f"{key}.token_file", f"expected a file of its own, got that of managers.{other}")
+    return found
+
+
+def _path(value: object, base: Path) -> Path | ConfigError:
+    if not isinstance(value, str) or not value or "\0" in value:
+        return ConfigError(f"expected a path, got {value!r}")
+    return base / value
+
+
+def _seconds(value: object, _base: Path) -> float | ConfigError:
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value < math.inf:
+        return ConfigError(f"expected finite seconds of at least 0, got {value!r}")
+    return float(value)
+
+
+def _address(value: object, _base: Path) -> tuple[str, int] | ConfigError:
+    host, _, port = value.rpartition(":") if isinstance(value, str) else ("", "", "")
+    host = host.removeprefix("[").removesuffix("]")
+    if not port.isdecimal() or not port.isascii() or int(port) > 65535 or not host:
+        return ConfigError(f'expected "127.0.0.1:<port>", got {value!r}')
+    if not is_loopback(host):
+        return ConfigError(
+            f"expected a loopback address such as 127.0.0.1, got {host!r}: tokens are not served to other machines"
+        )
+    return host, int(port)
+
+
+_SERVER_KEYS: dict[str, Callable[[object, Path], Any]] = {
+    "unix_socket": _path,
+    "tcp": _address,
+    "wait_seconds": _seconds,
+    "drain_seconds": _seconds,
+}

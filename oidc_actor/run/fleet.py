@@ -1,0 +1,221 @@
+"""The sidecar's managers: started under one supervisor, looked up by name, and exchanged while they are read.
+
+A manager whose table has changed is started beside the one that serves, as ``name@2``, and takes its place with its first
+token; so a reload takes no token away, not even one that brings credentials which do not work. One whose table is
+unchanged is left alone.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import threading
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pykka
+
+from oidc_actor.errors import NoTokenError
+from oidc_actor.manager import TokenManager
+from oidc_actor.metrics import ready
+from oidc_actor.run.events import log
+from oidc_actor.run.manager_tables import ManagerConfig
+from oidc_actor.run.token_files import TokenFile, Write
+from oidc_actor.tokens import TokenResponse
+from supervision import ChildNotFound, ChildSpec, NoProcess, SupervisionError, Supervisor, cast
+
+MAX_RESTARTS = 10
+MAX_SECONDS = 60.0
+
+
+@dataclass(frozen=True, slots=True)
+class Changes:
+    """What a configuration changed: how many managers were kept, started, replaced and stopped."""
+
+    kept: int = 0
+    started: int = 0
+    replaced: int = 0
+    stopped: int = 0
+
+
+class Post:
+    """What is behind one name."""
+
+    __slots__ = ("coming", "generation", "name", "options", "serving", "token_file")
+
+    def __init__(self, name: str, options: Mapping[str, Any]) -> None:
+        self.name = name
+        self.options = options
+        self.generation = 1
+        self.serving = name  # the name of the manager that is read
+        self.coming: str | None = None  # that of its successor, until it has a token
+        self.token_file: Path | None = None
+
+
+class Fleet:
+    """All managers, by the names that readers use."""
+
+    def __init__(self) -> None:
+        self.supervisor: pykka.ActorRef[Any] = Supervisor.start_link(
+            [], max_restarts=MAX_RESTARTS, max_seconds=MAX_SECONDS
+        )
+        self._posts: dict[str, Post] = {}
+        self._lock = (
+            threading.Lock()
+        )  # guards who serves and who is coming; look-ups go without, nothing is called under it
+        self._applying = threading.Lock()  # one configuration after the other
+
+    @property
+    def names(self) -> list[str]:
+        """The names that can be read."""
+        return list(self._posts)
+
+    def server_of(self, name: str) -> str | None:
+        """The manager to read by a name; ``None`` where there is no such name."""
+        post = self._posts.get(name)
+        if post is None:
+            return None
+        coming = post.coming
+        if coming is not None and not ready(post.serving):
+            return coming  # the one that serves has nothing to give: better wait for the other
+        return post.serving
+
+    def not_ready(self) -> list[str]:
+        """The names that have no valid token."""
+        servers = [(name, self.server_of(name)) for name in self.names]
+        return [name for name, server in servers if server is not None and not ready(server)]
+
+    def apply(self, configs: Mapping[str, ManagerConfig]) -> Changes:
+        """Bring the managers in line with a configuration; waits for no provider. Any thread, one at a time."""
+        with self._applying:
+            gone = [post for name, post in self._posts.items() if name not in configs]
+            for one in gone:
+                self._remove(one)
+            kept = started = replaced = 0
+            for name, config in configs.items():
+                post = self._posts.get(name)
+                if post is None:
+                    started += self._add(config)
+                elif post.options == config.options:
+                    kept += 1
+                else:
+                    replaced += self._replace(post, config)
+            self._place_files(configs)
+            return Changes(kept, started, replaced, len(gone))
+
+    def stop(self, timeout_s: float) -> None:
+        """Stop everything.
+
+        Raises:
+            CallTimeout: Something has not ended in time; it is abandoned with the process.
+        """
+        with contextlib.suppress(NoProcess):
+            Supervisor.stop(self.supervisor, timeout=timeout_s)
+
+    # --- managers -----------------------------------------------------------------------------------------------------
+
+    def _add(self, config: ManagerConfig) -> bool:
+        post = Post(config.name, config.options)
+        if not self._start(post.serving, config.options):
+            return False
+        self._posts[config.name] = post
+        return self._listen(post, post.serving)
+
+    def _replace(self, post: Post, config: ManagerConfig) -> bool:
+        with self._lock:
+            overtaken, post.coming = post.coming, None
+        if overtaken is not None:
+            self._end(overtaken)
+        post.generation += 1
+        server = f"{post.name}@{post.generation}"
+        if not self._start(server, config.options):
+            return False
+        with self._lock:
+            post.coming, post.options = server, config.options
+        return self._listen(post, server)
+
+    def _remove(self, post: Post) -> None:
+        del self._posts[post.name]
+        with self._lock:
+            servers, post.coming = [post.serving, post.coming], None
+        for server in servers:
+            if server is not None:
+                self._end(server)
+        self._remove_file(post)
+
+    def _start(self, server: str, options: Mapping[str, Any]) -> bool:
+        try:
+            Supervisor.start_child(self.supervisor, TokenManager.child_spec(**{**options, "name": server}))
+        except (SupervisionError, NoProcess) as error:
+            log("manager_failed", manager=server, error=type(error).__name__)
+            return False
+        return True
+
+    def _listen(self, post: Post, server: str) -> bool:
+        try:
+            TokenManager.subscribe(server, lambda _token: self._arrived(post, server))
+        except NoProcess as error:  # it went down with the supervisor
+            log("manager_failed", manager=server, error=type(error).__name__)
+            return False
+        if ready(server):  # before anybody listened
+            self._arrived(post, server)
+        return True
+
+    def _arrived(self, post: Post, server: str) -> None:
+        """A manager has a new token; runs on a listener's thread, too."""
+        replaced = None
+        with self._lock:
+            if post.coming == server:
+                replaced, post.serving, post.coming = post.serving, server, None
+        if replaced is not None:
+            self._end(replaced)
+        cast(_file_of(post.name), Write())
+
+    def _end(self, child: str) -> None:
+        with contextlib.suppress(ChildNotFound, NoProcess):  # the supervisor is going down with it
+            Supervisor.terminate_child(self.supervisor, child)
+            Supervisor.delete_child(self.supervisor, child)
+
+    # --- files --------------------------------------------------------------------------------------------------------
+
+    def _place_files(self, configs: Mapping[str, ManagerConfig]) -> None:
+        moved = [post for post in self._posts.values() if post.token_file != configs[post.name].token_file]
+        for post in moved:  # all of them first: one may get the place of another
+            self._remove_file(post)
+        for post in moved:
+            self._start_file(post, configs[post.name].token_file)
+
+    def _start_file(self, post: Post, path: Path | None) -> None:
+        if path is None:
+            return
+        child = _file_of(post.name)
+        spec = ChildSpec(child, TokenFile, (path, functools.partial(self._current, post.name)), name=child)
+        try:
+            Supervisor.start_child(self.supervisor, spec)
+        except (SupervisionError, NoProcess) as error:
+            log("manager_failed", manager=child, error=type(error).__name__)
+            return
+        post.token_file = path
+
+    def _remove_file(self, post: Post) -> None:
+        path, post.token_file = post.token_file, None
+        if path is None:
+            return
+        self._end(_file_of(post.name))
+        with contextlib.suppress(OSError):  # it may never have been written
+            path.unlink()
+
+    def _current(self, name: str) -> TokenResponse | None:
+        server = self.server_of(name)
+        if server is None:
+            return None
+        try:
+            return TokenManager.get_token(server, timeout=0)
+        except (NoTokenError, NoProcess):
+            return None
+
+
+def _file_of(name: str) -> str:
+    return f"{name}@file"
