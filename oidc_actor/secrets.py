@@ -202,7 +202,7 @@ def secret_problem(text: object) -> str | None:
         return type(text).__name__
     if not text:
         return "empty text"
-    if any("\ud800" <= character <= "\udfff" for character in text):
+    if not text.isascii() and any("\ud800" <= character <= "\udfff" for character in text):
         return "text that cannot be written in UTF-8"
     return None
 

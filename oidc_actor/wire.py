@@ -226,7 +226,7 @@ def _token_problem(members: Mapping[str, Any], secrets: Collection[Secret]) -> s
         return f"expected an access_token, got {'none' if access_token is None else type(access_token).__name__}"
     # Anything else could end the Authorization header early and begin another (RFC 6749 appendix A.12 allows spaces,
     # RFC 6750 does not).
-    if any(not "!" <= character <= "~" for character in access_token):
+    if not (access_token.isascii() and access_token.isprintable()) or " " in access_token:
         return "expected an access_token of visible ASCII characters, got one with others"
     if not isinstance(token_type, str) or token_type.lower() not in _TOKEN_TYPES:
         shown = presentable(token_type, secrets)[:40] if isinstance(token_type, str) else type(token_type).__name__
