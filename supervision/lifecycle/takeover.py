@@ -75,25 +75,28 @@ def take_over(actor: Any, ref: Any) -> Life | None:
     runtime = OwnThread(thread)
     life = Life(actor, ref, mailbox, runtime, PykkaStyle())
     life.handshake = Reply()
-    _Guest(actor, life, runtime).shadow()
+    flag, lookout = StopFlag(mailbox), _Lookout(actor, life)
+    _Guest(actor, life, runtime, flag, lookout).shadow()
     if not forward(actor.actor_inbox, mailbox, Envelope(_Request())) and thread is not None:
         life.busy = thread.ident  # in Pykka's loop, with something in hand; the guest's leave() ends that
     ref.actor_inbox = mailbox
-    ref.actor_stopped = StopFlag(mailbox)
+    ref.actor_stopped = flag
     if old_flag.is_set():  # it ended in Pykka's loop, maybe before the shadows could see it
         life.finish(NORMAL)
         return None
-    _Lookout(actor, life).post()
+    lookout.post()
     return life
 
 
 class _Guest:
     """An actor whose thread is still in Pykka's loop: what that loop calls, in our way."""
 
-    def __init__(self, actor: Any, life: Life, runtime: OwnThread) -> None:
+    def __init__(self, actor: Any, life: Life, runtime: OwnThread, flag: StopFlag, lookout: _Lookout) -> None:
         self._actor = actor
         self._life = life
         self._runtime = runtime
+        self._flag = flag
+        self._lookout = lookout
         self._failure: BaseException | None = None
         self._receive = actor._handle_receive
         self._fail = actor._handle_failure
@@ -121,9 +124,10 @@ class _Guest:
         for name in self._shadows:
             del self._actor.__dict__[name]
         life = self._life
-        self._actor.actor_inbox, self._actor.actor_stopped = life.mailbox, life.ref.actor_stopped
+        self._actor.actor_inbox, self._actor.actor_stopped = life.mailbox, self._flag
         life.leave()
         life.has_started()
+        self._lookout.stand_down()
         self._runtime.run(life)
         return None
 
@@ -163,6 +167,7 @@ class _Guest:
         failure = self._failure
         self._life.finish(NORMAL if failure is None else reason_of(failure), failure)
         self._life.leave()
+        self._lookout.stand_down()
         self._tear_down()
 
     def _guarded(self, hook: Callable[..., None]) -> Callable[..., None]:
@@ -192,11 +197,17 @@ class _Lookout:
         self._life = life
         self._pause_s = LOOK_S
         self._patience_s = PATIENCE_S
+        self._alarm: alarm.Alarm | None = None
 
     def post(self) -> None:
         """Look in a moment; less and less often, for a message in hand may take long."""
-        alarm.call_later(self._pause_s, self._look)
+        self._alarm = alarm.call_later(self._pause_s, self._look)
         self._pause_s = min(self._pause_s * 1.5, PATIENCE_S)
+
+    def stand_down(self) -> None:
+        """There is nothing to look after any more; one look that comes all the same does no harm."""
+        if self._alarm is not None:
+            self._alarm.cancel()
 
     def _look(self) -> None:
         life = self._life

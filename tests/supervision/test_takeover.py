@@ -26,7 +26,7 @@ from supervision import (
     register,
     whereis,
 )
-from supervision.lifecycle import Life, abandoned_count, life_of
+from supervision.lifecycle import Life, Phase, abandoned_count, life_of, takeover
 
 Boom = type("Boom", (Exception,), {})
 
@@ -69,7 +69,7 @@ def test_an_idle_actor_is_taken_over_without_waiting_for_its_next_message() -> N
     assert ref.ask(1) == 1
     assert whereis("it") is None
     register("it", ref)
-    eventually(lambda: life_of(ref).phase == 1)  # type: ignore[union-attr]
+    eventually(lambda: life_of(ref).phase == Phase.RUNNING)  # type: ignore[union-attr]
     assert call("it", 2) == 2
 
 
@@ -99,6 +99,25 @@ def test_twenty_at_once_take_over_the_same_actor_once() -> None:
     with run(*[adopt] * 20):
         pass
     assert len(set(lives)) == 1
+
+
+def test_its_thread_may_be_in_our_loop_before_the_take_over_is_done(monkeypatch: pytest.MonkeyPatch) -> None:
+    forward = takeover.forward
+
+    def slow(old: Any, mailbox: Any, last: Any = None) -> bool:
+        idle = forward(old, mailbox, last)
+        eventually(lambda: mailbox.life.phase == Phase.RUNNING)
+        return idle
+
+    monkeypatch.setattr(takeover, "forward", slow)
+    ref = Plain.start()
+    assert ref.ask(1) == 1
+    watch = Watch(ref)
+    thread = call(ref, lambda _: threading.current_thread())
+    assert ref.stop(timeout=DEADLINE_S) is True
+    assert watch.reason() == NORMAL
+    thread.join(DEADLINE_S)  # an error that ends it fails this test, too
+    assert not thread.is_alive()
 
 
 @pytest.mark.parametrize(
