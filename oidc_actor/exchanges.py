@@ -57,9 +57,9 @@ def _measure(cell: Cell, issuer: Issuer, result: ParsedToken | OIDCActorError, f
     for observer in observers():
         try:
             observer(exchange)
-        except Exception as error:  # noqa: BLE001 - foreign code, which must not cost the token
-            fields = {"manager": cell.name or "", "issuer": issuer.name, "flight": flight}
-            log("listener_failed", error=type(error).__name__, **fields)
+        except BaseException as error:  # noqa: BLE001 - foreign code, which must cost neither the token nor the thread
+            failed = type(error).__name__
+            log("listener_failed", manager=cell.name or "", issuer=issuer.name, flight=flight, error=failed)
 
 
 def ask_for_metadata(cell: Cell, issuer: Issuer, options: Options, discovery: Discovery) -> None:
