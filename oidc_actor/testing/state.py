@@ -81,6 +81,10 @@ class Grant:
         return self.scope
 
 
+MOST_REFRESH_TOKENS = 10_000
+"""So many live and so many spent ones are remembered; beyond that the oldest are forgotten, and `invalid_grant`."""
+
+
 class Store:
     """Clients, users and refresh tokens, in memory."""
 
@@ -126,7 +130,7 @@ class Store:
         """A new refresh token; `family=None` begins a family."""
         grant = Grant(secrets.token_urlsafe(24), client_id, user, scope, family or secrets.token_hex(8))
         with self._lock:
-            self._live[grant.token] = grant
+            _remember(self._live, grant)
         return grant.token
 
     def find(self, token: str, *, reuse_detection: bool) -> Grant | None:
@@ -142,7 +146,7 @@ class Store:
             if self._live.pop(grant.token, None) is None:
                 self._note_reuse(grant, reuse_detection)
                 return False
-            self._spent[grant.token] = grant
+            _remember(self._spent, grant)
             return True
 
     def revoke_refresh_tokens(self) -> None:
@@ -160,3 +164,9 @@ class Store:
 
     def _drop(self, doomed: Callable[[Grant], bool]) -> None:
         self._live = {token: grant for token, grant in self._live.items() if not doomed(grant)}
+
+
+def _remember(grants: dict[str, Grant], grant: Grant) -> None:
+    grants[grant.token] = grant
+    if len(grants) > MOST_REFRESH_TOKENS:
+        del grants[next(iter(grants))]

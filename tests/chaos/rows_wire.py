@@ -29,7 +29,7 @@ def broken(break_it: Callable[[World], object]) -> Callable[[World], None]:
                     TokenManager.force_refresh(name, wait=True)
                 except NoTokenError as error:
                     causes.append(error.cause)
-            kept = TokenManager.get_access_token(name) == old
+            kept = TokenManager.get_access_token(name, timeout=0) == old
             world.proxy.heal()
             world.proxy.up()
             world.pass_time(2.0)
