@@ -26,7 +26,6 @@ from supervision import (
     send_after,
     stop,
     unregister,
-    whereis,
 )
 
 
@@ -61,7 +60,7 @@ assert_type(send_after(1.0, "counter", "get").cancel(), bool)
 
 
 def on_down(down: Down) -> None:
-    print(down.reason)  # noqa: T201
+    print(down.reason)
 
 
 watch = monitor(ref, on_down)
