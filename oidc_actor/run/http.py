@@ -123,6 +123,7 @@ class Application:
         while True:
             server = self._fleet.server_of(name)
             if server is None:
+                self._bodies.pop(name, None)
                 return _refused(404, "not_found", "no manager has this name")
             left_s = max(0.0, ends_at - asyncio.get_running_loop().time())
             try:

@@ -99,7 +99,10 @@ class Service:
                 while True:  # several that came together are one
                     self._hups.get_nowait()
             reloading()
-            self._reload()
+            try:
+                self._reload()
+            except Exception as error:  # noqa: BLE001 - the next one must find somebody who listens
+                log("config_refused", error=type(error).__name__)
             notify("READY=1")
 
     def _reload(self) -> None:

@@ -1,0 +1,83 @@
+"""How many token reads a second one core serves: ``PYTHONPATH=tests python -m run.measure [reads]``.
+
+The sidecar's own CPU time is what counts, from the kernel, so that the client and other programs on the machine do not.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+from run.sidecar import DEADLINE_S, Sidecar
+
+from oidc_actor.testing import Provider
+
+CONNECTIONS = 16
+
+
+def cpu_s(pid: int) -> float:
+    fields = Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
+def read_one(connection: socket.socket) -> int:
+    """Read one whole answer; its length."""
+    answer = connection.recv(65536)
+    assert answer.startswith(b"HTTP/1.1 200"), answer[:200]
+    while b"\r\n\r\n" not in answer:
+        answer += connection.recv(65536)
+    head, _, body = answer.partition(b"\r\n\r\n")
+    length = int(head.lower().partition(b"content-length: ")[2].split()[0])
+    while len(body) < length:
+        body += connection.recv(65536)
+    return len(head) + 4 + length
+
+
+def measure(connections: list[socket.socket], request: bytes, reads: int, pid: int) -> str:
+    began_cpu, began = cpu_s(pid), time.perf_counter()
+    for _ in range(reads // len(connections)):
+        for connection in connections:
+            connection.sendall(request)
+        for connection in connections:
+            size = read_one(connection)
+    took, cpu = time.perf_counter() - began, cpu_s(pid) - began_cpu
+    done = reads // len(connections) * len(connections)
+    return (
+        f"{done / cpu:,.0f} reads per second of its CPU, {done / took:,.0f} by the clock ({done} reads of {size} bytes)"
+    )
+
+
+def main(reads: int) -> None:
+    with tempfile.TemporaryDirectory() as name, Provider(token_lifetime_s=3600) as provider:
+        directory = Path(name)
+        (directory / "config.toml").write_text(
+            f'[server]\nunix_socket = "tokens.sock"\ntcp = "127.0.0.1:0"\n[managers.a]\nissuer_url = "{provider.issuer_url}"\n'
+            f'client_id = "{provider.client_id}"\nclient_secret = {{ env = "THE_SECRET" }}\n'
+        )
+        with Sidecar(directory, THE_SECRET=provider.client_secret) as sidecar:
+            assert sidecar.get("/token/a").token
+            port = sidecar.tcp_port
+            request = f"GET /token/a HTTP/1.1\r\nHost: 127.0.0.1:{port}\r\nX-OIDC-Actor: 1\r\n\r\n".encode()
+            for kind in ("unix", "tcp"):
+                connections = []
+                for _ in range(CONNECTIONS):
+                    family, address = (
+                        (socket.AF_UNIX, str(sidecar.socket))
+                        if kind == "unix"
+                        else (socket.AF_INET, ("127.0.0.1", port))
+                    )
+                    connection = socket.socket(family)
+                    connection.settimeout(DEADLINE_S)
+                    connection.connect(address)
+                    connections.append(connection)
+                print(f"{kind}: {measure(connections, request, reads, sidecar.process.pid)}")
+                for connection in connections:
+                    connection.close()
+
+
+if __name__ == "__main__":
+    main(int(sys.argv[1]) if len(sys.argv) > 1 else 50_000)

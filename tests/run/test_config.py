@@ -1,0 +1,256 @@
+"""The configuration: what a good one becomes, and that a bad one names every key that is wrong, and no secret."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from oidc_actor import ClientCredentials, ConfigError, OIDCConfig, Password, RefreshToken, SecretFile, TokenManager
+from oidc_actor.run.config import ServerConfig, load
+from oidc_actor.secrets import Secret
+
+GOOD = """
+[server]
+unix_socket = "run/tokens.sock"
+tcp = "127.0.0.1:8391"
+wait_seconds = 2
+drain_seconds = 3.5
+
+[managers.billing]
+issuer_url = "https://auth.example.com"
+client_id = "billing"
+client_secret = { file = "secrets/billing" }
+scopes = ["read", "write"]
+audience = "api"
+refresh_buffer_seconds = 30
+token_file = "run/billing.token"
+
+[managers.legacy]
+grant = "password"
+token_endpoint = "https://old.example.com/token"
+username = "robot"
+password = { env = "ROBOT_PASSWORD" }
+
+[managers.mobile]
+grant = "refresh_token"
+issuer_url = "https://auth.example.com"
+client_id = "mobile"
+refresh_token = { file = "/run/refresh" }
+"""
+
+
+@pytest.fixture
+def read(tmp_path):
+    def read_text(text: str | bytes):
+        path = tmp_path / "config.toml"
+        path.write_bytes(text if isinstance(text, bytes) else text.encode())
+        return load(path)
+
+    return read_text
+
+
+def problems(read, text: str) -> list[str]:
+    with pytest.raises(ConfigError) as caught:
+        read(text)
+    first, *rest = str(caught.value).splitlines()
+    assert first.endswith(f"config.toml: {len(rest)} problem{'s' if len(rest) != 1 else ''}")
+    return [line.strip() for line in rest]
+
+
+def manager(*lines: str) -> str:
+    return "\n".join(['[server]\nunix_socket = "s"', "[managers.m]", *lines])
+
+
+FULL = ('issuer_url = "https://auth.example.com"', 'client_id = "id"', 'client_secret = { file = "f" }')
+
+
+def test_a_good_one(read, tmp_path, monkeypatch) -> None:
+    monkeypatch.setenv("ROBOT_PASSWORD", "pass")
+    config = read(GOOD)
+    assert config.server == ServerConfig(tmp_path / "run/tokens.sock", ("127.0.0.1", 8391), 2.0, 3.5)
+    billing, legacy, mobile = config.managers.values()
+    assert billing.token_file == tmp_path / "run/billing.token"
+    assert billing.options == {
+        "issuer_url": "https://auth.example.com",
+        "refresh_buffer_seconds": 30,
+        "auth": ClientCredentials(
+            "billing", SecretFile(tmp_path / "secrets/billing"), ["read", "write"], audience="api"
+        ),
+    }
+    assert legacy.options["oidc_config"] == OIDCConfig(token_endpoint="https://old.example.com/token")
+    assert legacy.options["auth"] == Password("robot", Secret("pass"))
+    assert mobile.options["auth"] == RefreshToken(SecretFile("/run/refresh"), "mobile")
+    for one in config.managers.values():
+        TokenManager.child_spec(name=one.name, **one.options)
+
+
+def test_the_same_text_gives_equal_values_and_a_changed_one_does_not(read) -> None:
+    first, again = read(manager(*FULL)), read(manager(*FULL))
+    assert first == again
+    assert first.managers["m"] != read(manager(*FULL, 'scopes = "more"')).managers["m"]
+
+
+def test_all_problems_are_named_at_once(read) -> None:
+    found = problems(
+        read,
+        """
+        [sever]
+        [server]
+        tcp = "0.0.0.0:80"
+        drain_seconds = -1
+        unix_sockt = "s"
+        [managers.a]
+        isuer_url = "https://auth.example.com"
+        client_id = ""
+        client_secret = "very-secret"
+        scopes = 5
+        refresh_buffer_seconds = "soon"
+        timeout_seconds = 0
+        [managers.b]
+        issuer_url = "http://auth.example.com"
+        client_auth = "magic"
+        ca_bundle = "missing.pem"
+        token_file = 7
+        [managers.c]
+        grant = "implicit"
+        issuer_url = "https://auth.example.com"
+        token_endpoint = "https://auth.example.com/token"
+        """,
+    )
+    assert {problem.split(": ")[0] for problem in found} == {
+        "sever",
+        "server.tcp",
+        "server.drain_seconds",
+        "server.unix_sockt",
+        "managers.a.isuer_url",
+        "managers.a.client_id",
+        "managers.a.client_secret",
+        "managers.a.scopes",
+        "managers.a.refresh_buffer_seconds",
+        "managers.a.timeout_seconds",
+        "managers.a",
+        "managers.b.client_id",
+        "managers.b.issuer_url",
+        "managers.b.client_auth",
+        "managers.b.ca_bundle",
+        "managers.b.token_file",
+        "managers.c.grant",
+        "managers.c.client_id",
+        "managers.c",
+    }
+    assert "very-secret" not in " ".join(found)
+
+
+@pytest.mark.parametrize(
+    ("lines", "problem"),
+    [
+        ((*FULL[:1], *FULL[2:]), "managers.m.client_id: missing"),
+        (FULL[1:], "managers.m: expected exactly one of issuer_url and token_endpoint, got neither"),
+        ((*FULL, 'scope = "a"'), "managers.m.scope: no such key; did you mean 'scopes'?"),
+        ((*FULL, 'scopes = "a\\"b"'), "managers.m.scopes: expected texts without spaces"),
+        ((*FULL, 'extra = { grant_type = "x" }'), "managers.m.extra: 'grant_type' belongs to the protocol"),
+        ((*FULL, "allow_insecure_http = 1"), "managers.m.allow_insecure_http: expected True or False, got 1"),
+        ((*FULL, 'grant = "magic"'), "managers.m.grant: expected one of client_credentials, password, refresh_token"),
+        ((*FULL[1:], 'token_endpoint = "ftp://x"'), "managers.m.token_endpoint: expected an https URL"),
+        ((*FULL[1:], "token_endpoint = 1"), "managers.m.token_endpoint: expected an https URL, got int"),
+        ((*FULL[1:], "issuer_url = 1"), "managers.m.issuer_url: expected an https URL, got int"),
+        ((*FULL, 'token_file = ""'), "managers.m.token_file: expected a path, got ''"),
+    ],
+)
+def test_one_problem(read, lines: tuple[str, ...], problem: str) -> None:
+    (found,) = problems(read, manager(*lines))
+    assert found.startswith(problem)
+
+
+@pytest.mark.parametrize(
+    ("secret", "problem"),
+    [
+        (
+            '"very-secret"',
+            'expected { file = "<path>" } or { env = "<variable>" }, got a text: a secret does not belong',
+        ),
+        ("5", "got int: a secret does not belong in this file"),
+        ('{ text = "very-secret" }', "managers.m.client_secret: expected"),
+        ('{ file = "a", env = "B" }', "and one of them only"),
+        ('{ file = "" }', "and one of them only"),
+        ("{ env = 5 }", "and one of them only"),
+        ('{ env = "NOT_SET" }', "expected the secret in the environment variable 'NOT_SET', got empty text; set it"),
+    ],
+)
+def test_a_secret_is_in_a_file_or_in_the_environment(read, monkeypatch, secret: str, problem: str) -> None:
+    monkeypatch.delenv("NOT_SET", raising=False)
+    (found,) = problems(read, manager(*FULL[:2], f"client_secret = {secret}"))
+    assert found.startswith("managers.m.client_secret: ")
+    assert problem in found
+    assert "very-secret" not in found
+
+
+@pytest.mark.parametrize(
+    ("server", "problem"),
+    [
+        ("", 'server: expected unix_socket = "<path>" or tcp = "127.0.0.1:<port>", got neither'),
+        ('tcp = "10.0.0.1:80"', "server.tcp: expected a loopback address such as 127.0.0.1, got '10.0.0.1'"),
+        ('tcp = "127.0.0.1"', "server.tcp: expected"),
+        ('tcp = "127.0.0.1:65536"', "server.tcp: expected"),
+        ("tcp = 80", "server.tcp: expected"),
+        ("unix_socket = 5", "server.unix_socket: expected a path, got 5"),
+        ('unix_socket = "s"\nwait_seconds = inf', "server.wait_seconds: expected finite seconds"),
+        ('unix_socket = "s"\ndrain_seconds = true', "server.drain_seconds: expected finite seconds"),
+    ],
+)
+def test_a_wrong_server(read, server: str, problem: str) -> None:
+    (found,) = problems(read, "\n".join(["[server]", server, "[managers.m]", *FULL]))
+    assert found.startswith(problem)
+
+
+def test_ipv6_and_localhost_are_loopback(read) -> None:
+    for address, expected in (("[::1]:80", ("::1", 80)), ("localhost:0", ("localhost", 0))):
+        text = "\n".join([f'[server]\ntcp = "{address}"', "[managers.m]", *FULL])
+        assert read(text).server.tcp == expected
+
+
+def test_managers_are_needed_and_have_names_that_fit_a_url(read) -> None:
+    server = '[server]\nunix_socket = "s"\n'
+    assert problems(read, server) == ["managers: expected at least one table [managers.<name>], got none"]
+    (found,) = problems(read, "\n".join([server, '[managers."a/b"]', *FULL]))
+    assert found.startswith("managers.a/b: expected a name of letters")
+    (found,) = problems(read, f"{server}[managers]\nm = 5")
+    assert found == "managers.m: expected a table [managers.m], got int"
+    (found,) = problems(read, "\n".join(["server = 5", "[managers.m]", *FULL]))
+    assert found.startswith("server: expected a table [server], got int")
+
+
+def test_two_managers_do_not_share_a_token_file(read) -> None:
+    lines = (*FULL, 'token_file = "t"')
+    (found,) = problems(read, "\n".join([manager(*lines), "[managers.n]", *lines]))
+    assert found == "managers.n.token_file: expected a file of its own, got that of managers.m"
+
+
+@pytest.mark.parametrize(
+    ("content", "problem"),
+    [
+        ("[server", "expected TOML: "),
+        (b"\xff", "expected UTF-8 text"),
+        (b"#" * (4 * 1024 * 1024 + 1), "expected at most"),
+    ],
+)
+def test_what_is_no_toml(read, content: str | bytes, problem: str) -> None:
+    with pytest.raises(ConfigError, match=problem):
+        read(content)
+
+
+def test_a_syntax_error_says_the_line(read) -> None:
+    with pytest.raises(ConfigError, match="at line 2"):
+        read("[server]\nunix_socket = \n")
+
+
+def test_a_missing_file() -> None:
+    with pytest.raises(ConfigError, match=r"/nowhere/config\.toml: expected a readable TOML file: No such file"):
+        load(Path("/nowhere/config.toml"))
+
+
+def test_nothing_secret_is_in_a_repr(read, monkeypatch) -> None:
+    monkeypatch.setenv("THE_SECRET", "very-secret")
+    config = read(manager(*FULL[:2], 'client_secret = { env = "THE_SECRET" }'))
+    assert "very-secret" not in f"{config!r} {config.managers} {config.managers['m'].options}"

@@ -1,0 +1,174 @@
+"""The managers behind the names, and the files, while the configuration changes. A scripted transport, no process."""
+
+from __future__ import annotations
+
+import logging
+import stat
+from pathlib import Path
+from typing import Any
+
+import pytest
+from fakes import AUTH, DEADLINE_S, ISSUER, UNREACHABLE, Fixed, ScriptedTransport, eventually, minted
+from pykka import ActorRegistry
+
+from oidc_actor import TokenManager
+from oidc_actor.fetches import EXCHANGES
+from oidc_actor.run import token_files
+from oidc_actor.run.fleet import Changes, Fleet
+from oidc_actor.run.manager_tables import ManagerConfig
+from oidc_actor.testing import ManualClock
+from oidc_actor.tokens import TokenResponse
+from supervision import whereis
+
+
+@pytest.fixture
+def fleet():
+    running = Fleet()
+    yield running
+    running.stop(DEADLINE_S)
+    ActorRegistry.stop_all(block=True, timeout=DEADLINE_S)
+    eventually(lambda: not EXCHANGES.busy, "the end of every exchange")
+
+
+@pytest.fixture
+def clock() -> ManualClock:
+    return ManualClock()
+
+
+@pytest.fixture
+def config(clock):
+    no_jitter = Fixed(0)
+
+    def make(name: str, transport: ScriptedTransport, token_file: Path | None = None, **more: Any) -> ManagerConfig:
+        options = {"auth": AUTH, "issuer_url": ISSUER, "transport": transport, "clock": clock, "rng": no_jitter}
+        return ManagerConfig(name, {**options, **more}, token_file)
+
+    return make
+
+
+def applied(fleet: Fleet, *configs: ManagerConfig) -> Changes:
+    return fleet.apply({one.name: one for one in configs})
+
+
+def text(fleet: Fleet, name: str) -> str:
+    server = fleet.server_of(name)
+    assert server is not None
+    return TokenManager.get_access_token(server)
+
+
+def test_an_unchanged_manager_keeps_its_token(fleet, config) -> None:
+    transport = ScriptedTransport()
+    assert applied(fleet, config("a", transport)) == Changes(started=1)
+    assert text(fleet, "a") == "t1"
+    assert applied(fleet, config("a", transport)) == Changes(kept=1)
+    assert text(fleet, "a") == "t1"
+    assert len(transport.posts) == 1
+
+
+def test_a_changed_manager_serves_until_its_successor_has_a_token(fleet, config) -> None:
+    before, after = ScriptedTransport(minted("old")), ScriptedTransport(minted("new"))
+    applied(fleet, config("a", before))
+    assert text(fleet, "a") == "old"
+    with after.held_back():
+        assert applied(fleet, config("a", after)) == Changes(replaced=1)
+        after.wait_for_requests(1)
+        assert text(fleet, "a") == "old"
+        assert fleet.not_ready() == []
+    eventually(lambda: text(fleet, "a") == "new")
+    eventually(lambda: whereis("a") is None, "the end of the one replaced")
+    assert fleet.names == ["a"]
+
+
+def test_new_credentials_that_do_not_work_take_no_token_away(fleet, config) -> None:
+    applied(fleet, config("a", ScriptedTransport(minted("old"))))
+    assert text(fleet, "a") == "old"
+    broken = ScriptedTransport()
+    broken.goes_down(UNREACHABLE)
+    applied(fleet, config("a", broken))
+    broken.wait_for_requests(1)
+    assert text(fleet, "a") == "old"
+
+
+def test_once_the_old_token_has_ended_readers_wait_for_the_new_one(fleet, config, clock) -> None:
+    before = ScriptedTransport(minted("old"))
+    applied(fleet, config("a", before))
+    assert text(fleet, "a") == "old"
+    before.goes_down()
+    after = ScriptedTransport()
+    with after.held_back():
+        applied(fleet, config("a", after))
+        after.wait_for_requests(1)
+        clock.advance(301)
+        assert fleet.server_of("a") == "a@2"
+        assert fleet.not_ready() == ["a"]
+    eventually(lambda: fleet.not_ready() == [])
+
+
+def test_a_successor_that_never_came_is_overtaken_by_the_next(fleet, config) -> None:
+    applied(fleet, config("a", ScriptedTransport(minted("old"))))
+    assert text(fleet, "a") == "old"
+    broken = ScriptedTransport()
+    broken.goes_down(UNREACHABLE)
+    applied(fleet, config("a", broken))
+    assert applied(fleet, config("a", ScriptedTransport(minted("newest")))) == Changes(replaced=1)
+    eventually(lambda: text(fleet, "a") == "newest")
+    eventually(lambda: whereis("a") is None and whereis("a@2") is None)
+
+
+def test_a_removed_manager_is_gone_and_others_are_not(fleet, config) -> None:
+    transport = ScriptedTransport()
+    applied(fleet, config("a", transport), config("b", transport))
+    assert applied(fleet, config("b", transport)) == Changes(kept=1, stopped=1)
+    assert fleet.server_of("a") is None
+    assert fleet.names == ["b"]
+    assert whereis("a") is None
+
+
+def test_a_token_file_follows_the_token(fleet, config, clock, tmp_path) -> None:
+    path = tmp_path / "a.token"
+    transport = ScriptedTransport()
+    applied(fleet, config("a", transport, path))
+    eventually(lambda: path.exists() and path.read_text() == "t1")
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600
+    clock.advance(240)
+    eventually(lambda: path.read_text() == "t2")
+    applied(fleet, config("a", ScriptedTransport(minted("other")), path))
+    eventually(lambda: path.read_text() == "other")
+    assert [one.name for one in tmp_path.iterdir()] == ["a.token"]
+
+
+def test_files_move_appear_and_go_with_the_configuration(fleet, config, tmp_path) -> None:
+    transport = ScriptedTransport()
+    first, second = tmp_path / "first", tmp_path / "second"
+    applied(fleet, config("a", transport, first), config("b", transport, second))
+    eventually(lambda: first.exists() and second.exists())
+    token = first.read_text()
+    assert applied(fleet, config("a", transport), config("b", transport, first)) == Changes(kept=2)
+    eventually(lambda: first.exists() and first.read_text() not in ("", token))
+    assert not second.exists()
+    applied(fleet, config("a", transport, second))
+    eventually(lambda: second.exists() and second.read_text() == token)
+    assert not first.exists()
+
+
+def test_a_file_that_cannot_be_written_is_logged_and_tried_again(fleet, config, tmp_path, monkeypatch, caplog) -> None:
+    monkeypatch.setattr(token_files, "RETRY_S", 0.01)
+    path = tmp_path / "missing" / "a.token"
+    with caplog.at_level(logging.ERROR, "oidc_actor.run"):
+        applied(fleet, config("a", ScriptedTransport(), path))
+        eventually(lambda: [record for record in caplog.records if record.event == "token_file_failed"])
+    path.parent.mkdir()
+    eventually(path.exists)
+    assert path.read_text() == "t1"
+    assert "t1" not in caplog.text
+
+
+def test_a_file_is_replaced_and_never_written_through(tmp_path) -> None:
+    path, victim = tmp_path / "token", tmp_path / "victim"
+    victim.write_text("untouched")
+    path.symlink_to(victim)
+    (tmp_path / ".token.new").symlink_to(victim)
+    assert token_files.replace_file(path, TokenResponse(access_token="secret")) is None
+    assert victim.read_text() == "untouched"
+    assert not path.is_symlink()
+    assert path.read_text() == "secret"

@@ -1,0 +1,400 @@
+"""The sidecar as a process, before a real provider: what it serves, what it refuses, and its signals."""
+
+from __future__ import annotations
+
+import http.client
+import json
+import signal
+import stat
+import subprocess
+import sys
+import threading
+from pathlib import Path
+
+import pytest
+import requests
+from fakes import eventually
+from run.conftest import SERVER
+from run.sidecar import DEADLINE_S, Sidecar, UnixConnection
+
+from oidc_actor.testing import Provider
+
+HEADER = {"X-OIDC-Actor": "1"}
+
+
+@pytest.fixture(scope="module")
+def shared_provider():
+    with Provider(token_lifetime_s=600) as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
+def sidecar(tmp_path_factory, shared_provider):
+    """One for all tests that only read; at the finest log level, whose output the last of them looks through."""
+    directory = tmp_path_factory.mktemp("sidecar")
+    (directory / "config.toml").write_text(
+        f"""
+        [server]
+        unix_socket = "tokens.sock"
+        tcp = "127.0.0.1:0"
+        wait_seconds = 10
+
+        [managers.a]
+        issuer_url = "{shared_provider.issuer_url}"
+        client_id = "{shared_provider.client_id}"
+        client_secret = {{ env = "THE_SECRET" }}
+        scopes = "read"
+        token_file = "a.token"
+
+        [managers.refused]
+        issuer_url = "{shared_provider.issuer_url}"
+        client_id = "nobody"
+        client_secret = {{ env = "THE_SECRET" }}
+        """
+    )
+    with Sidecar(directory, "debug", THE_SECRET=shared_provider.client_secret) as running:
+        assert running.get("/token/a").token
+        yield running
+
+
+def accepted(provider: Provider, token: str) -> bool:
+    answer = requests.get(provider.resource_url, headers={"Authorization": f"Bearer {token}"}, timeout=DEADLINE_S)
+    return answer.status_code == 200
+
+
+# --- what it serves ---------------------------------------------------------------------------------------------------
+
+
+def test_a_token_that_the_provider_accepts(sidecar, shared_provider) -> None:
+    reply = sidecar.get("/token/a")
+    assert accepted(shared_provider, reply.token)
+    assert set(reply.json) == {"access_token", "token_type", "scope", "expires_at"}
+    assert (reply.json["token_type"], reply.json["scope"]) == ("Bearer", "read")
+    assert reply.headers["content-type"] == "application/json"
+    assert reply.headers["cache-control"] == "no-store"
+
+
+def test_the_token_alone_for_scripts(sidecar) -> None:
+    reply = sidecar.get("/token/a", Accept="text/plain")
+    assert reply.body.decode() == sidecar.get("/token/a").token
+    assert reply.headers["content-type"].startswith("text/plain")
+
+
+def test_no_read_causes_a_request(sidecar, shared_provider) -> None:
+    before = shared_provider.token_requests
+    for _ in range(20):
+        assert sidecar.get("/token/a").token
+    assert shared_provider.token_requests == before
+
+
+def test_a_token_that_must_live_longer(sidecar) -> None:
+    assert sidecar.get("/token/a?min_validity=10").token
+    reply = sidecar.get("/token/a?min_validity=100000")
+    assert (reply.status, reply.json["error"]) == (503, "no_token")
+
+
+@pytest.mark.parametrize(
+    "query", ["min_validity=soon", "min_validity=-1", "min_validity=nan", "x=1", "min_validity=1&x=1", "&"]
+)
+def test_a_query_that_means_nothing(sidecar, query: str) -> None:
+    assert sidecar.get(f"/token/a?{query}").status == 400
+
+
+def test_a_manager_without_a_token_says_why(sidecar) -> None:
+    reply = sidecar.get("/token/refused")
+    assert (reply.status, reply.json["error"]) == (503, "no_token")
+    assert "invalid_client" in reply.json["error_description"]
+    assert int(reply.headers["retry-after"]) >= 1
+
+
+def test_health_and_readiness(sidecar) -> None:
+    assert sidecar.get("/healthz").status == 200
+    reply = sidecar.get("/readyz")
+    assert (reply.status, reply.json) == (503, {"ready": False, "not_ready": ["refused"]})
+
+
+def test_metrics_of_all_managers(sidecar) -> None:
+    text = sidecar.get("/metrics").body.decode()
+    assert 'oidc_actor_manager_restarts_total{issuer="' in text
+    assert 'manager="a"' in text
+    assert 'manager="refused"' in text
+    assert sidecar.get("/metrics", Accept="application/openmetrics-text").body.endswith(b"# EOF\n")
+
+
+@pytest.mark.parametrize("path", ["/", "/token/", "/token/b", "/token/a/", "/token/../a", "/tokens/a", "/token/a@2"])
+def test_paths_that_are_not_there(sidecar, path: str) -> None:
+    reply = sidecar.get(path)
+    assert (reply.status, reply.json["error"]) == (404, "not_found")
+
+
+@pytest.mark.parametrize("method", ["POST", "PUT", "DELETE", "OPTIONS"])
+def test_methods_that_are_not_there(sidecar, method: str) -> None:
+    reply = sidecar.get("/token/a", method)
+    assert (reply.status, reply.headers["allow"]) == (405, "GET, HEAD")
+
+
+def test_head_has_no_body(sidecar) -> None:
+    reply = sidecar.get("/token/a", "HEAD")
+    assert (reply.status, reply.body) == (200, b"")
+
+
+def test_the_socket_and_the_file_are_for_their_owner_alone(sidecar) -> None:
+    path = sidecar.directory / "a.token"
+    eventually(path.exists)
+    assert path.read_text() == sidecar.get("/token/a").token
+    assert [stat.S_IMODE(one.stat().st_mode) for one in (path, sidecar.socket)] == [0o600, 0o600]
+
+
+# --- what it refuses --------------------------------------------------------------------------------------------------
+
+
+def test_tcp_with_host_and_header(sidecar) -> None:
+    reply = sidecar.get_tcp("/token/a", {"Host": f"127.0.0.1:{sidecar.tcp_port}", **HEADER})
+    assert reply.token == sidecar.get("/token/a").token
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {"Host": "127.0.0.1:{port}"},  # forged: a page cannot set the header
+        {"Host": "evil.example:{port}", **HEADER},  # another host's name for this machine
+        {"Host": "127.0.0.1", **HEADER},
+        HEADER,
+        {"Host": "127.0.0.1:{port}", "Origin": "https://evil.example", **HEADER},
+        {"Host": "127.0.0.1:{port}", "Sec-Fetch-Site": "cross-site", **HEADER},
+        {"Host": "evil.example", "X-Forwarded-Host": "127.0.0.1:{port}", **HEADER},
+    ],
+)
+def test_a_forged_or_cross_host_request_gets_nothing(sidecar, headers: dict[str, str]) -> None:
+    reply = sidecar.get_tcp("/token/a", {name: value.format(port=sidecar.tcp_port) for name, value in headers.items()})
+    assert reply.status in (400, 403)
+    assert sidecar.get("/token/a").token.encode() not in reply.body
+    assert "access-control-allow-origin" not in reply.headers
+
+
+def test_a_preflight_is_not_answered(sidecar) -> None:
+    headers = {
+        "Host": f"127.0.0.1:{sidecar.tcp_port}",
+        "Origin": "https://evil.example",
+        "Access-Control-Request-Method": "GET",
+        "Access-Control-Request-Headers": "x-oidc-actor",
+    }
+    reply = sidecar.get_tcp("/token/a", headers, "OPTIONS")
+    assert reply.status == 403
+    assert not [name for name in reply.headers if name.lower().startswith("access-control")]
+
+
+def test_probes_on_tcp_need_the_host_only(sidecar) -> None:
+    host = {"Host": f"localhost:{sidecar.tcp_port}"}
+    assert sidecar.get_tcp("/healthz", host).status == 200
+    assert sidecar.get_tcp("/metrics", host).status == 200
+    assert sidecar.get_tcp("/metrics", {"Host": "evil.example"}).status == 403
+
+
+def test_nothing_secret_was_logged(sidecar, shared_provider) -> None:
+    token = sidecar.get("/token/a").token
+    log = sidecar.log
+    assert "token_obtained" in log
+    assert token not in log
+    assert token.split(".")[2] not in log
+    assert shared_provider.client_secret not in log
+    assert "GET" not in log  # no access log
+
+
+# --- signals ----------------------------------------------------------------------------------------------------------
+
+
+class Load:
+    """Readers that never stop, over connections that they keep; every answer but a token is a failure."""
+
+    def __init__(self, path: Path, readers: int = 4) -> None:
+        self.reads = 0
+        self.failures: list[object] = []
+        self.tokens: set[str] = set()
+        self._over = threading.Event()
+        self._lock = threading.Lock()  # guards what is counted
+        self._threads = [threading.Thread(target=self._read, args=(path,)) for _ in range(readers)]
+
+    def __enter__(self) -> Load:
+        for thread in self._threads:
+            thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._over.set()
+        for thread in self._threads:
+            thread.join(DEADLINE_S)
+            assert not thread.is_alive()
+
+    def _read(self, path: Path) -> None:
+        connection = UnixConnection(path)
+        while not self._over.is_set():
+            try:
+                connection.request("GET", "/token/a")
+                response = connection.getresponse()
+                body, status = response.read(), response.status
+            except (OSError, http.client.HTTPException) as error:
+                body, status = repr(error).encode(), None
+                connection.close()
+            with self._lock:
+                if status == 200:
+                    self.reads += 1
+                    self.tokens.add(json.loads(body)["access_token"])
+                else:
+                    self.failures.append((status, body))
+        connection.close()
+
+    def goes_on(self, more: int = 50) -> None:
+        """Wait until so many more have read."""
+        enough = self.reads + more
+        eventually(lambda: self.reads >= enough or self.failures, "further reads")
+
+
+def test_hang_ups_under_load_cost_no_read_and_no_token(tmp_path, provider, manager_table) -> None:
+    config = tmp_path / "config.toml"
+    config.write_text(SERVER + manager_table("a") + manager_table("b"))
+    with Sidecar(tmp_path) as sidecar, Load(sidecar.socket) as load:
+        load.goes_on()
+        requests_before = provider.token_requests
+        for number in range(10):
+            config.write_text(SERVER + manager_table("a") + (manager_table("b") if number % 2 else ""))
+            sidecar.hang_up()
+            load.goes_on()
+        assert load.failures == []
+        assert len(load.tokens) == 1  # `a` was never touched
+        assert provider.token_requests <= requests_before + 6  # `b`, started five times
+
+
+def test_a_changed_manager_under_load_costs_no_read(tmp_path, provider, manager_table) -> None:
+    config = tmp_path / "config.toml"
+    config.write_text(SERVER + manager_table("a"))
+    with Sidecar(tmp_path) as sidecar, Load(sidecar.socket) as load:
+        load.goes_on()
+        for number in range(5):
+            config.write_text(SERVER + manager_table("a", f'scopes = "scope{number}"'))
+            known = len(load.tokens)
+            sidecar.hang_up()
+            eventually(lambda: len(load.tokens) > known, "the token of the new configuration")  # noqa: B023
+        load.goes_on()
+        assert load.failures == []
+        assert len(load.tokens) == 6
+        assert sidecar.get("/token/a").json["scope"] == "scope4"
+
+
+def test_a_wrong_configuration_changes_nothing(tmp_path, manager_table) -> None:
+    config = tmp_path / "config.toml"
+    config.write_text(SERVER + manager_table("a"))
+    with Sidecar(tmp_path) as sidecar:
+        token = sidecar.get("/token/a").token
+        config.write_text(SERVER + manager_table("a", "scopes = 5", 'password = "very-secret"'))
+        sidecar.hang_up()
+        assert sidecar.get("/token/a").token == token
+        assert "config_refused" in sidecar.log
+        assert "managers.a.scopes" in sidecar.log
+        assert "very-secret" not in sidecar.log
+        config.write_text(SERVER.replace("tokens", "others") + "drain_seconds = 1\n" + manager_table("a"))
+        sidecar.hang_up()
+        assert "key='server.unix_socket'" in sidecar.log
+        assert "key='server.drain_seconds'" in sidecar.log
+        assert sidecar.get("/token/a").token == token
+
+
+def test_a_storm_of_hang_ups_ends_in_one_state(tmp_path, manager_table) -> None:
+    (tmp_path / "config.toml").write_text(SERVER + manager_table("a"))
+    with Sidecar(tmp_path) as sidecar, Load(sidecar.socket) as load:
+        for _ in range(200):
+            sidecar.process.send_signal(signal.SIGHUP)
+        load.goes_on()
+        assert load.failures == []
+        load.__exit__()
+        assert sidecar.terminate() == 0
+
+
+def test_told_to_stop_it_answers_what_was_asked(tmp_path, provider, manager_table) -> None:
+    (tmp_path / "config.toml").write_text(SERVER + manager_table("a"))
+    provider.answer_next(1, delay_s=1.0)
+    with Sidecar(tmp_path) as sidecar:
+        assert provider.wait_for_requests(1, timeout_s=DEADLINE_S)
+        asked = UnixConnection(sidecar.socket)
+        asked.request("GET", "/token/a")
+        assert sidecar.get("/healthz").status == 200  # by now the other request has been read, too
+        sidecar.process.terminate()
+        sidecar.wait_for("STOPPING=1")
+        assert json.loads(asked.getresponse().read())["access_token"]
+        asked.close()
+        assert sidecar.process.wait(DEADLINE_S) == 0
+        assert not sidecar.socket.exists()
+
+
+def test_what_does_not_end_is_cut_off_at_the_deadline(tmp_path, provider, manager_table) -> None:
+    (tmp_path / "config.toml").write_text(
+        SERVER + "drain_seconds = 0.2\nwait_seconds = 60\n" + manager_table("a", "timeout_seconds = 60")
+    )
+    provider.answer_next(None, delay_s=60)
+    with Sidecar(tmp_path) as sidecar:
+        asked = UnixConnection(sidecar.socket)
+        asked.request("GET", "/token/a")
+        assert sidecar.get("/healthz").status == 200
+        assert sidecar.terminate() == 0
+        asked.close()
+
+
+def test_killed_and_started_again(tmp_path, manager_table) -> None:
+    (tmp_path / "config.toml").write_text(SERVER + manager_table("a"))
+    with Sidecar(tmp_path) as sidecar:
+        sidecar.process.kill()
+        sidecar.process.wait(DEADLINE_S)
+        assert sidecar.socket.exists()
+        sidecar.start()
+        assert sidecar.get("/token/a").token
+
+
+def test_systemds_watchdog_is_fed(tmp_path, manager_table) -> None:
+    (tmp_path / "config.toml").write_text(SERVER + manager_table("a"))
+    with Sidecar(tmp_path, WATCHDOG_USEC="200000") as sidecar:
+        sidecar.wait_for("WATCHDOG=1")
+        sidecar.wait_for("WATCHDOG=1")
+
+
+# --- the command ------------------------------------------------------------------------------------------------------
+
+
+def command(*arguments: str | Path, code: str = "pass") -> subprocess.CompletedProcess[str]:
+    script = f"import sys; {code}; from oidc_actor.cli import main; main()"
+    return subprocess.run(
+        [sys.executable, "-c", script, "run", *map(str, arguments)],
+        capture_output=True,
+        text=True,
+        timeout=DEADLINE_S * 2,
+        check=False,
+    )
+
+
+def test_check_reads_the_configuration_and_starts_nothing(tmp_path, provider, manager_table) -> None:
+    config = tmp_path / "config.toml"
+    config.write_text(SERVER + manager_table("a"))
+    done = command(config, "--check")
+    assert (done.returncode, done.stdout) == (0, f"{config}: ok\n")
+    assert provider.token_requests == 0
+
+
+def test_a_wrong_configuration_is_a_usage_error_that_names_the_keys(tmp_path) -> None:
+    config = tmp_path / "config.toml"
+    config.write_text('[server]\nunix_sock = "s"\n')
+    done = command(config)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr.splitlines() == [
+        f"oidc-actor run: {config}: 3 problems",
+        "  server.unix_sock: no such key; did you mean 'unix_socket'?",
+        '  server: expected unix_socket = "<path>" or tcp = "127.0.0.1:<port>", got neither',
+        "  managers: expected at least one table [managers.<name>], got none",
+    ]
+
+
+@pytest.mark.parametrize("missing", ["uvicorn", "prometheus_client"])
+def test_without_the_extra_it_says_what_to_install_in_one_line(tmp_path, missing: str) -> None:
+    done = command(tmp_path / "config.toml", code=f"sys.modules[{missing!r}] = None")
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr.splitlines() == [
+        f'oidc-actor run: needs {missing}, which is not installed: pip install "oidc-actor[run]"'
+    ]
