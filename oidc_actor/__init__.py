@@ -7,17 +7,20 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from oidc_actor.backoff import RetryPolicy
+    from oidc_actor.certificate import ClientCertificate
     from oidc_actor.credentials import ClientCredentials, Password, RefreshToken
     from oidc_actor.errors import ConfigError, DiscoveryError, NoTokenError, OIDCActorError, TokenRequestError
     from oidc_actor.health import Health
     from oidc_actor.manager import TokenManager
     from oidc_actor.messages import ForceRefresh, GetToken
+    from oidc_actor.private_key import PrivateKey
     from oidc_actor.provider import OIDCConfig
     from oidc_actor.secrets import SecretFile
     from oidc_actor.source import TokenSource
     from oidc_actor.tokens import TokenResponse
 
 __all__ = [
+    "ClientCertificate",
     "ClientCredentials",
     "ConfigError",
     "DiscoveryError",
@@ -28,6 +31,7 @@ __all__ = [
     "OIDCActorError",
     "OIDCConfig",
     "Password",
+    "PrivateKey",
     "RefreshToken",
     "RetryPolicy",
     "SecretFile",
@@ -39,11 +43,13 @@ __all__ = [
 
 _HOMES = {
     "backoff": ["RetryPolicy"],
+    "certificate": ["ClientCertificate"],
     "credentials": ["ClientCredentials", "Password", "RefreshToken"],
     "errors": ["ConfigError", "DiscoveryError", "NoTokenError", "OIDCActorError", "TokenRequestError"],
     "health": ["Health"],
     "manager": ["TokenManager"],
     "messages": ["ForceRefresh", "GetToken"],
+    "private_key": ["PrivateKey"],
     "provider": ["OIDCConfig"],
     "secrets": ["SecretFile"],
     "source": ["TokenSource"],

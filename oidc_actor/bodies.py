@@ -24,7 +24,7 @@ def read_object(body: bytes) -> dict[str, Any] | str:
 
     Returns:
         The object, or what is wrong with the bytes. Only the outermost object's names are checked for duplicates;
-        inner ones come as lists of pairs, because nothing here uses them.
+        inner ones come as lists of pairs, see `with_object`.
     """
     if len(body) > MAX_BODY_BYTES:
         return f"expected at most {MAX_BODY_BYTES} bytes, got more"
@@ -39,6 +39,20 @@ def read_object(body: bytes) -> dict[str, Any] | str:
         return "expected a JSON object, got another JSON value"
     members = dict(found)
     return members if len(members) == len(found) else "expected each name once, got a JSON object that repeats one"
+
+
+def with_object(members: dict[str, Any], name: str) -> dict[str, Any]:
+    """Make an inner object of a read one an object again.
+
+    Args:
+        members: What `read_object` found.
+        name: The member that is wanted as an object; anything else there stays as it is.
+
+    Returns:
+        The members; of a name that the inner object repeats the last value counts.
+    """
+    inner = members.get(name)
+    return {**members, name: dict(inner)} if isinstance(inner, _Pairs) else members
 
 
 def read_error_object(response: Response) -> Mapping[str, Any]:

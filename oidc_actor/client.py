@@ -13,28 +13,31 @@ import os
 import socket
 import ssl
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 from urllib.parse import urlsplit
 
 import requests
 import urllib3
 from requests.adapters import HTTPAdapter
 from requests.utils import DEFAULT_CA_BUNDLE_PATH, get_environ_proxies
-from urllib3.util.ssl_ import create_urllib3_context
 
+from oidc_actor.certificate import ClientCertificate
 from oidc_actor.errors import ConfigError
-from oidc_actor.sockets import POOL_CLASSES, BoundedTLSSocket, exchange
+from oidc_actor.sockets import POOL_CLASSES, exchange
+from oidc_actor.tls import check_ca_bundle, tls_context
 from oidc_actor.transport import MAX_BODY_BYTES, Request, Response, TransportError, public_url
 from oidc_actor.urls import is_loopback
 
 USER_AGENT = "oidc-actor"
 _HOSTS = 128
 _CONNECTIONS_PER_HOST = 32
+_CERTIFICATES = 64  # clients' certificates whose connections are kept
 _CHUNK_BYTES = 64 * 1024
 _CA_VARIABLES = ("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE")
+_Key: TypeAlias = tuple[int, ClientCertificate | None, object]
 _ENCODINGS = {"gzip": 16 + zlib.MAX_WBITS, "x-gzip": 16 + zlib.MAX_WBITS, "deflate": zlib.MAX_WBITS}
 
 
@@ -57,10 +60,11 @@ class RequestsTransport:
             ConfigError: Where ``ca_bundle`` holds no certificates. There is no value that turns verification off.
         """
         self._trust_env = trust_env
-        self._ca_bundle = None if ca_bundle is None else _check_ca_bundle(ca_bundle)
+        self._ca_bundle = None if ca_bundle is None else check_ca_bundle(ca_bundle)
         # By process: sockets that a fork duplicated stay the parent's, and are never closed in the child, which would
-        # write into the parent's TLS sessions. Two threads that come first at once may both make an adapter; one is kept.
-        self._adapters: dict[int, _Adapter] = {}
+        # write into the parent's TLS sessions. By certificate, as its files were: connections know who opened them. Two
+        # threads that come first at once may both make an adapter; one is kept.
+        self._adapters: dict[_Key, _Adapter] = {}
 
     def __call__(self, request: Request, /) -> Response:
         """Perform one exchange on the calling thread.
@@ -82,9 +86,7 @@ class RequestsTransport:
 
     def close(self) -> None:
         """Close idle connections. The object stays usable."""
-        adapter = self._adapters.pop(os.getpid(), None)
-        if adapter is not None:
-            adapter.close()
+        self._discard(key for key in list(self._adapters) if key[0] == os.getpid())
 
     def __repr__(self) -> str:
         return f"RequestsTransport(ca_bundle={self._ca_bundle!r})"
@@ -101,7 +103,7 @@ class RequestsTransport:
         headers = {"User-Agent": USER_AGENT, "Accept-Encoding": "identity", **request.headers}
         # Prepared without a session: nothing is merged in, neither cookies nor netrc.
         prepared = requests.Request(request.method, request.url, headers, data=request.body or None).prepare()
-        answer = self._adapter().send(
+        answer = self._adapter(request.client_certificate).send(
             prepared,
             stream=True,
             timeout=urllib3.Timeout(total=request.timeout_s),  # type: ignore[arg-type]  # legal, the stubs lag
@@ -114,20 +116,31 @@ class RequestsTransport:
             answer.close()
         return Response(answer.status_code, dict(answer.headers), _decompressed(body, answer.headers))
 
-    def _adapter(self) -> _Adapter:
-        process = os.getpid()
-        adapter = self._adapters.get(process)
+    def _adapter(self, certificate: ClientCertificate | None) -> _Adapter:
+        key = (os.getpid(), certificate, None if certificate is None else certificate.version())
+        adapter = self._adapters.get(key)
         if adapter is None:
-            adapter = self._adapters.setdefault(process, _Adapter(self._context()))
+            known = list(self._adapters)
+            self._discard(
+                one for one in known if certificate is not None and one[:2] == key[:2]
+            )  # its files have changed
+            self._discard(known[1 : len(known) - _CERTIFICATES])
+            adapter = self._adapters.setdefault(key, _Adapter(tls_context(self._trusted(), certificate)))
         return adapter
 
-    def _context(self) -> ssl.SSLContext:
+    def _discard(self, keys: Iterable[_Key]) -> None:
+        for key in keys:
+            adapter = self._adapters.pop(key, None)
+            if adapter is not None:
+                adapter.close()
+
+    def _trusted(self) -> str:
         if self._ca_bundle is not None:
-            return _tls_context(self._ca_bundle)
+            return self._ca_bundle
         for name in _CA_VARIABLES if self._trust_env else ():
             if path := os.environ.get(name):
-                return _tls_context(_check_ca_bundle(path, name))
-        return _tls_context(DEFAULT_CA_BUNDLE_PATH)
+                return check_ca_bundle(path, name)
+        return DEFAULT_CA_BUNDLE_PATH
 
     def _proxies(self, url: str) -> dict[str, str]:
         # What is sent in the clear because it stays on this machine must not leave it through a proxy.
@@ -177,31 +190,6 @@ class _Adapter(HTTPAdapter):
     def cert_verify(self, conn: Any, url: Any, verify: Any, cert: Any) -> None:
         # Requests would add certifi's certificates to the context at every connection, also to a ca_bundle.
         conn.cert_reqs = "CERT_REQUIRED"
-
-
-def _tls_context(ca_bundle: str) -> ssl.SSLContext:
-    context = create_urllib3_context(cert_reqs=ssl.CERT_REQUIRED)
-    if os.path.isdir(ca_bundle):
-        context.load_verify_locations(capath=ca_bundle)
-    else:
-        context.load_verify_locations(cafile=ca_bundle)
-    context.sslsocket_class = BoundedTLSSocket
-    return context
-
-
-def _check_ca_bundle(ca_bundle: object, name: str = "ca_bundle") -> str:
-    if not isinstance(ca_bundle, (str, Path)):
-        raise ConfigError(
-            f"{name}: expected the path of a file or directory of certificates, got {ca_bundle!r}; TLS verification "
-            "cannot be turned off, name the provider's CA instead"
-        )
-    try:
-        _tls_context(str(ca_bundle))
-    except OSError as error:  # ssl.SSLError is one
-        problem = error.strerror or type(error).__name__
-    else:
-        return str(ca_bundle)
-    raise ConfigError(f"{name}: expected PEM certificates in {str(ca_bundle)!r}, got: {problem}")
 
 
 def _chunks(raw: Any) -> Iterator[bytes]:

@@ -4,13 +4,24 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields
-from typing import Any, ClassVar, Self
+from typing import Any, ClassVar, Self, TypedDict
 
-from oidc_actor.client_auth import check_client_auth
+from oidc_actor.certificate import ClientCertificate, read_certificate
+from oidc_actor.client_auth import Means, check_client_auth
 from oidc_actor.errors import ConfigError
 from oidc_actor.parameters import ExtraParameters, Repeatable, parse_scopes, read_extra, read_repeatable, read_text
+from oidc_actor.private_key import PrivateKey, read_private_key
 from oidc_actor.sealed import put, refuse_pickling
-from oidc_actor.secrets import StoredSecret, store_secret
+from oidc_actor.secrets import SecretSource, StoredSecret, store_secret
+
+
+class ClientProof(TypedDict, total=False):
+    """How a client proves who it is, where that is not a client secret: options of all credentials; `Credentials` says more."""
+
+    private_key: PrivateKey | SecretSource | Mapping[str, Any] | None
+    client_assertion: SecretSource | None
+    assertion_audience: str | None
+    client_certificate: ClientCertificate | Mapping[str, Any] | None
 
 
 @dataclass(frozen=True, slots=True, init=False, repr=False)
@@ -25,6 +36,14 @@ class Credentials:
         resource: Where the token is used (RFC 8707); ``None`` to say nothing.
         extra: Further parameters of the token request; ``None`` for none.
         client_auth: The client authentication method (RFC 8414 section 2); ``None`` chooses from the metadata.
+        private_key: What the client's assertions are signed with (RFC 7523 section 2.2): a `PrivateKey`, or just the key as PEM
+            or JWK: a text, a callable, or `SecretFile`; ``None`` for none.
+        client_assertion: An assertion that somebody else signs for the client (workload identity): a callable or `SecretFile`,
+            read at every request; ``None`` for none.
+        assertion_audience: Whom signed assertions name: ``"issuer"``, ``"token_endpoint"``, or another text as it is; ``None``
+            for the issuer, but the token endpoint where that is unknown, and for Entra ID.
+        client_certificate: What is shown in mutual TLS (RFC 8705); alone it authenticates the client, beside a secret or a key it
+            binds the tokens. ``None`` for none.
     """
 
     grant_type: ClassVar[str]
@@ -35,6 +54,28 @@ class Credentials:
     resource: Repeatable
     extra: ExtraParameters | None
     client_auth: str | None
+    private_key: PrivateKey | None
+    client_assertion: StoredSecret | None
+    assertion_audience: str | None
+    client_certificate: ClientCertificate | None
+
+    @property
+    def means(self) -> Means:
+        """What the client can prove who it is with."""
+        return Means(
+            client_id=self.client_id is not None,
+            secret=self.client_secret is not None,
+            key=self.private_key is not None or self.client_assertion is not None,
+            certificate=self.client_certificate is not None,
+        )
+
+    @property
+    def sources(self) -> tuple[StoredSecret, ...]:
+        """Where everything secret in it comes from, for whoever watches files."""
+        single = (self.client_secret, self.grant_secret, self.client_assertion)
+        held = (self.private_key, self.client_certificate)
+        within = [source for one in held if one is not None for source in one.sources]
+        return (*(source for source in single if source is not None), *within)
 
     @property
     def grant_secret(self) -> StoredSecret | None:
@@ -68,33 +109,46 @@ _READERS: Mapping[str, Callable[[Any, str], object]] = {
     "audience": read_repeatable,
     "resource": read_repeatable,
     "extra": lambda value, _: read_extra(value),
+    "private_key": lambda value, _: read_private_key(value),
+    "client_assertion": store_secret,
+    "assertion_audience": read_text,
+    "client_certificate": lambda value, _: read_certificate(value),
 }
+_NEEDING_CLIENT = frozenset({"client_credentials", "refresh_token"})
+_OPTIONAL = frozenset({"client_secret", "client_assertion", "assertion_audience"})
 
 
-def fill_fields(credentials: Credentials, client_auth: object, **options: object) -> str | None:
+def fill_fields(
+    credentials: Credentials, client_auth: object, proof: Mapping[str, object], **options: object
+) -> Exception | None:
     """Check the options and set them as fields of credentials under construction.
 
     Args:
         credentials: The object under construction.
         client_auth: The chosen method or ``None``.
+        proof: Those of `ClientProof`, as they were given.
         **options: The other options as they were given, secrets included.
 
     Returns:
-        What is wrong, or ``None``. It raises nothing, because its frame and its caller's hold secrets.
+        What to raise, or ``None``. It raises nothing, because its frame and its caller's hold secrets.
     """
-    has_id, has_secret = options["client_id"] is not None, options["client_secret"] is not None
-    optional = {"client_secret", "client_id"} if credentials.grant_type == "password" else {"client_secret"}
+    for name in proof:
+        if name not in ClientProof.__annotations__:
+            return TypeError(f"{type(credentials).__name__}() got an unexpected keyword argument {name!r}")
+    optional = _OPTIONAL | ({"client_id"} if credentials.grant_type not in _NEEDING_CLIENT else set())
     try:
-        for name, value in options.items():
+        for name, value in {**dict.fromkeys(ClientProof.__annotations__), **options, **proof}.items():
             absent = value is None and name in optional
             put(credentials, **{name: None if absent else _READERS[name](value, name)})
-        put(credentials, client_auth=check_client_auth(client_auth, has_client_id=has_id, has_secret=has_secret))
+        if credentials.private_key is not None and credentials.client_assertion is not None:
+            return ConfigError("expected one of private_key and client_assertion, got both; drop one")
+        put(credentials, client_auth=check_client_auth(client_auth, credentials.means))
     except ConfigError as error:
-        return str(error)
+        return ConfigError(str(error))
     return None
 
 
-def refuse(problem: str | None) -> None:
+def refuse(problem: Exception | None) -> None:
     """Raise what `fill_fields` found, from frames that hold no secret any more.
 
     Args:
@@ -102,6 +156,7 @@ def refuse(problem: str | None) -> None:
 
     Raises:
         ConfigError: Where something is.
+        TypeError: Where an option has a name that there is not.
     """
     if problem is not None:
-        raise ConfigError(problem)
+        raise problem

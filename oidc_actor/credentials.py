@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, fields
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Unpack
 
-from oidc_actor.credential_fields import Credentials, fill_fields, refuse
+from oidc_actor.credential_fields import ClientProof, Credentials, fill_fields, refuse
 from oidc_actor.errors import ConfigError
 from oidc_actor.parameters import Scopes, parse_scopes
 from oidc_actor.secrets import SecretSource, StoredSecret
@@ -31,6 +31,7 @@ class ClientCredentials(Credentials):
         resource: str | Iterable[str] | None = None,
         extra: Mapping[str, str] | None = None,
         client_auth: str | None = None,
+        **proof: Unpack[ClientProof],
     ) -> None:
         """Check and keep the credentials.
 
@@ -42,6 +43,7 @@ class ClientCredentials(Credentials):
             resource: One or several, likewise.
             extra: Further parameters, likewise.
             client_auth: One of RFC 8414's names; ``None`` chooses from the metadata.
+            **proof: ``private_key``, ``client_assertion``, ``assertion_audience``, ``client_certificate``.
 
         Raises:
             ConfigError: Where something does not fit.
@@ -49,6 +51,7 @@ class ClientCredentials(Credentials):
         problem = fill_fields(
             self,
             client_auth,
+            proof,
             client_id=client_id,
             client_secret=client_secret,
             scopes=scopes,
@@ -56,7 +59,7 @@ class ClientCredentials(Credentials):
             resource=resource,
             extra=extra,
         )
-        del client_secret, extra
+        del client_secret, extra, proof
         refuse(problem)
 
 
@@ -90,6 +93,7 @@ class Password(Credentials):
         resource: str | Iterable[str] | None = None,
         extra: Mapping[str, str] | None = None,
         client_auth: str | None = None,
+        **proof: Unpack[ClientProof],
     ) -> None:
         """Check and keep the credentials.
 
@@ -103,6 +107,7 @@ class Password(Credentials):
             resource: One or several, likewise.
             extra: Further parameters, likewise.
             client_auth: One of RFC 8414's names; ``None`` chooses from the metadata.
+            **proof: ``private_key``, ``client_assertion``, ``assertion_audience``, ``client_certificate``.
 
         Raises:
             ConfigError: Where something does not fit.
@@ -110,6 +115,7 @@ class Password(Credentials):
         problem = fill_fields(
             self,
             client_auth,
+            proof,
             username=username,
             password=password,
             client_id=client_id,
@@ -119,7 +125,7 @@ class Password(Credentials):
             resource=resource,
             extra=extra,
         )
-        del password, client_secret, extra
+        del password, client_secret, extra, proof
         refuse(problem)
 
 
@@ -151,6 +157,7 @@ class RefreshToken(Credentials):
         resource: str | Iterable[str] | None = None,
         extra: Mapping[str, str] | None = None,
         client_auth: str | None = None,
+        **proof: Unpack[ClientProof],
     ) -> None:
         """Check and keep the credentials.
 
@@ -163,6 +170,7 @@ class RefreshToken(Credentials):
             resource: One or several, likewise.
             extra: Further parameters, likewise.
             client_auth: One of RFC 8414's names; ``None`` chooses from the metadata.
+            **proof: ``private_key``, ``client_assertion``, ``assertion_audience``, ``client_certificate``.
 
         Raises:
             ConfigError: Where something does not fit.
@@ -170,6 +178,7 @@ class RefreshToken(Credentials):
         problem = fill_fields(
             self,
             client_auth,
+            proof,
             refresh_token=refresh_token,
             client_id=client_id,
             client_secret=client_secret,
@@ -178,7 +187,7 @@ class RefreshToken(Credentials):
             resource=resource,
             extra=extra,
         )
-        del refresh_token, client_secret, extra
+        del refresh_token, client_secret, extra, proof
         refuse(problem)
 
 

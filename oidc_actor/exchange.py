@@ -7,10 +7,11 @@ from dataclasses import replace
 
 from oidc_actor.credentials import Credentials
 from oidc_actor.errors import DiscoveryError, ProviderError, TokenRequestError
-from oidc_actor.grants import SentSecrets, secrets_in, token_request
+from oidc_actor.grants import token_request
 from oidc_actor.provider import OIDCConfig
+from oidc_actor.proving import gather
 from oidc_actor.redaction import presentable
-from oidc_actor.secrets import Secret, resolve_secret
+from oidc_actor.secrets import Secret
 from oidc_actor.transport import Request, Response, Transport, TransportError
 from oidc_actor.wire import DEFAULT_LIFETIME_S, ParsedToken, discovery_request, parse_discovery, parse_token
 
@@ -66,11 +67,7 @@ def exchange_token(
         SecretUnavailable: Where a secret cannot be read; nothing was sent.
         TokenRequestError: Where the provider refuses, answers nonsense, or cannot be reached.
     """
-    secrets = SentSecrets(
-        None if auth.client_secret is None else resolve_secret(auth.client_secret, "client_secret"),
-        refresh_token or (None if auth.grant_secret is None else resolve_secret(auth.grant_secret, auth.grant_type)),
-        secrets_in(auth),
-    )
+    secrets = gather(config, auth, refresh_token=refresh_token, now_wall=time.time())
     refreshing = refresh_token is not None
     request = token_request(config, auth, secrets, refreshing=refreshing, timeout_s=timeout_s)
     now_wall = time.time()

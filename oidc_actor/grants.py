@@ -6,7 +6,8 @@ import base64
 from dataclasses import dataclass
 from urllib.parse import quote, urlencode
 
-from oidc_actor.client_auth import choose_client_auth
+from oidc_actor.assertions import ASSERTION_TYPE
+from oidc_actor.client_auth import ASSERTING, choose_client_auth
 from oidc_actor.credentials import Credentials, Password
 from oidc_actor.entra import default_parameters
 from oidc_actor.provider import OIDCConfig
@@ -24,15 +25,31 @@ class SentSecrets:
         client_secret: The client's; ``None`` where there is none.
         grant_secret: The password, or the refresh token that is redeemed; ``None`` where the grant needs none.
         extra: Further values that an answer must not repeat into a log.
+        client_assertion: The signed assertion that authenticates the client; ``None`` where the method sends none.
     """
 
     client_secret: Secret | None = None
     grant_secret: Secret | None = None
     extra: tuple[Secret, ...] = ()
+    client_assertion: Secret | None = None
 
     def all(self) -> tuple[Secret, ...]:
         """Every secret there is."""
-        return tuple(one for one in (self.client_secret, self.grant_secret, *self.extra) if one is not None)
+        single = (self.client_secret, self.grant_secret, self.client_assertion)
+        return (*(one for one in single if one is not None), *self.extra)
+
+
+def chosen_method(config: OIDCConfig, auth: Credentials) -> str:
+    """Say which client authentication method a request uses.
+
+    Args:
+        config: The provider's metadata.
+        auth: The credentials.
+
+    Returns:
+        One of RFC 8414's names.
+    """
+    return choose_client_auth(auth.client_auth, auth.means, config.token_endpoint_auth_methods_supported)
 
 
 def token_request(
@@ -56,11 +73,7 @@ def token_request(
         The request. It may be shown; its headers and body may not.
     """
     assert config.token_endpoint is not None
-    method = choose_client_auth(
-        auth.client_auth,
-        has_secret=secrets.client_secret is not None,
-        supported=config.token_endpoint_auth_methods_supported,
-    )
+    method = chosen_method(config, auth)
     parameters = [
         *_grant_parameters(auth, secrets, refreshing=refreshing),
         *_chosen_parameters(auth, config.token_endpoint),
@@ -69,7 +82,8 @@ def token_request(
     headers = {"Accept": "application/json", "Content-Type": "application/x-www-form-urlencoded"}
     if method == "client_secret_basic":
         headers["Authorization"] = _basic(auth.client_id or "", secrets.client_secret)
-    return Request("POST", config.token_endpoint, headers, urlencode(parameters).encode("ascii"), timeout_s)
+    body = urlencode(parameters).encode("ascii")
+    return Request("POST", _endpoint(config, auth), headers, body, timeout_s, auth.client_certificate)
 
 
 def secrets_in(auth: Credentials) -> tuple[Secret, ...]:
@@ -110,7 +124,15 @@ def _client_parameters(method: str, auth: Credentials, secrets: SentSecrets) -> 
     client = [("client_id", auth.client_id)]
     if method == "client_secret_post" and secrets.client_secret is not None:
         client.append(("client_secret", secrets.client_secret.reveal()))
+    if method in ASSERTING and secrets.client_assertion is not None:
+        client += [("client_assertion_type", ASSERTION_TYPE), ("client_assertion", secrets.client_assertion.reveal())]
     return client
+
+
+def _endpoint(config: OIDCConfig, auth: Credentials) -> str:
+    # RFC 8705 section 5: a server that asks for certificates at the usual address would make every browser ask for one.
+    aliases = (config.mtls_endpoint_aliases or {}) if auth.client_certificate is not None else {}
+    return aliases.get("token_endpoint") or config.token_endpoint or ""
 
 
 def _basic(client_id: str, client_secret: Secret | None) -> str:

@@ -93,8 +93,7 @@ class Options:
     @property
     def secret_files(self) -> tuple[SecretFile, ...]:
         """The files that secrets are kept in."""
-        sources = (self.auth.client_secret, self.auth.grant_secret)
-        return tuple(source for source in sources if isinstance(source, SecretFile))
+        return tuple(source for source in self.auth.sources if isinstance(source, SecretFile))
 
 
 def read_options(given: Mapping[str, Any]) -> Options | ConfigError:

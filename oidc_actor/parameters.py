@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
-from typing import Any, TypeAlias
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any, TypeAlias, TypeVar
 
 from oidc_actor.errors import ConfigError
 from oidc_actor.sealed import FrozenMapping
 
 Scopes: TypeAlias = str | Iterable[str] | None
 Repeatable: TypeAlias = str | tuple[str, ...] | None
+Built = TypeVar("Built")
 
 PROTOCOL_PARAMETERS = frozenset(
     {
@@ -133,6 +134,28 @@ def read_extra(value: object) -> ExtraParameters | None:
         if not isinstance(text, str) or any("\ud800" <= character <= "\udfff" for character in text):
             raise ConfigError(f"extra: expected a text for {name!r}, got {type(text).__name__}")
     return ExtraParameters(value) if value else None
+
+
+def from_mapping(
+    kind: Callable[..., Built], value: Mapping[Any, Any], name: str, needed: str, known: Iterable[str]
+) -> Built:
+    """Build an option's value from a mapping, which is how a configuration file writes it.
+
+    Args:
+        kind: What to build; it takes ``needed`` first, the others by name.
+        value: The mapping.
+        name: The option, for the error's message.
+        needed: The one argument that must be there.
+        known: All arguments.
+
+    Raises:
+        ConfigError: Where a name is unknown or missing. The message shows no value.
+    """
+    unknown = sorted(str(one) for one in value if one not in known)
+    if unknown or needed not in value:
+        got = f"got {', '.join(unknown)}" if unknown else f"{needed} is missing"
+        raise ConfigError(f"{name}: expected a mapping with {', '.join(known)}; {got}")
+    return kind(value[needed], **{one: value[one] for one in value if one != needed})
 
 
 def _texts(value: object, name: str, expected: str) -> tuple[Any, ...]:

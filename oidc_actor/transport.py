@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 from urllib.parse import urlsplit
 
 from oidc_actor.errors import OIDCActorError
 from oidc_actor.sealed import Sealed, put
+
+if TYPE_CHECKING:
+    from oidc_actor.certificate import ClientCertificate
 
 MAX_BODY_BYTES = 1024 * 1024
 """The longest response body that is believed, in bytes, after decompression.
@@ -42,19 +45,28 @@ class Request(Sealed):
         headers: Header fields; may hold credentials.
         body: The body's bytes; empty for none; may hold credentials.
         timeout_s: Seconds for the whole exchange, connecting and reading the last byte included.
+        client_certificate: What to show in mutual TLS (RFC 8705); ``None`` for a connection without.
     """
 
-    __slots__ = ("body", "headers", "method", "timeout_s", "url")
+    __slots__ = ("body", "client_certificate", "headers", "method", "timeout_s", "url")
     method: str
     url: str
     headers: Mapping[str, str]
     body: bytes
     timeout_s: float
+    client_certificate: ClientCertificate | None
 
     def __init__(
-        self, method: str, url: str, headers: Mapping[str, str], body: bytes = b"", timeout_s: float = 10.0
+        self,
+        method: str,
+        url: str,
+        headers: Mapping[str, str],
+        body: bytes = b"",
+        timeout_s: float = 10.0,
+        client_certificate: ClientCertificate | None = None,
     ) -> None:
         put(self, method=method, url=url, headers=dict(headers), body=body, timeout_s=timeout_s)
+        put(self, client_certificate=client_certificate)
 
     def __repr__(self) -> str:
         return f"Request({self.method} {public_url(self.url)})"

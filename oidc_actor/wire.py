@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
-from oidc_actor.bodies import read_error_object, read_object
+from oidc_actor.bodies import read_error_object, read_object, with_object
 from oidc_actor.errors import DiscoveryError, TokenRequestError, is_permanent
 from oidc_actor.grants import SentSecrets, token_request
 from oidc_actor.header_times import provider_now, retry_after_s
@@ -178,6 +178,8 @@ def _read_metadata(response: Response, issuer_url: str, *, allow_insecure_http: 
     if response.status != 200:
         return _status_problem(response.status, "metadata")
     members = read_object(response.body)
+    if not isinstance(members, str):
+        members = with_object(members, "mtls_endpoint_aliases")
     problem = members if isinstance(members, str) else metadata_problem(members)
     if isinstance(members, str) or problem is not None:
         return presentable(str(problem), ())

@@ -11,7 +11,7 @@ from oidc_actor.cli.connection import Connection, in_options, with_client_auth
 from oidc_actor.cli.exits import advice_for
 from oidc_actor.cli.findings import Finding, skipped
 from oidc_actor.cli.observe import Exchange, Recorder, look_at_tls, named_issuer
-from oidc_actor.client_auth import choose_client_auth
+from oidc_actor.client_auth import Means, choose_client_auth
 from oidc_actor.errors import DiscoveryError, OIDCActorError, TokenRequestError
 from oidc_actor.lifetime import read_claims
 from oidc_actor.oidc import exchange_discovery, exchange_token
@@ -99,7 +99,7 @@ class Doctor:
         if self._config is None:
             return skipped("client auth", "no metadata")
         auth, offered = self._connection.auth, self._config.token_endpoint_auth_methods_supported
-        chosen = choose_client_auth(auth.client_auth, has_secret=auth.client_secret is not None, supported=offered)
+        chosen = choose_client_auth(auth.client_auth, auth.means, offered)
         return findings.judge_client_auth(chosen, offered)
 
     def _token(self) -> Iterator[Finding]:
@@ -135,7 +135,7 @@ class Doctor:
         if config is None or auth.client_secret is None:
             return None
         offered = config.token_endpoint_auth_methods_supported
-        chosen = choose_client_auth(None, has_secret=True, supported=offered)
+        chosen = choose_client_auth(None, Means(client_id=True, secret=True), offered)
         other = "client_secret_post" if chosen == "client_secret_basic" else "client_secret_basic"
         try:
             exchange_token(self._recorder, config, with_client_auth(auth, other), timeout_s=self._connection.timeout_s)

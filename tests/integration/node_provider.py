@@ -7,11 +7,12 @@ import json
 import os
 import queue
 import shutil
+import ssl
 import subprocess
 import tempfile
 import threading
 import urllib.request
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -95,13 +96,27 @@ class NodeProvider:
         token_lifetime_s: Life of an access token; whole seconds.
         rotation: Whether refresh tokens rotate.
         public_url: What it calls itself, where a proxy stands before it.
+        clients: Metadata of further clients (OpenID Connect Dynamic Client Registration 1.0, section 2).
+        tls: PEM files ``key``, ``cert`` and ``ca``, for https with and, on a second port, without client certificates.
+        nonces: Whether DPoP proofs need a nonce.
     """
 
     def __init__(
-        self, folder: Path, *, token_lifetime_s: int = 2, rotation: bool = True, public_url: str | None = None
+        self,
+        folder: Path,
+        *,
+        token_lifetime_s: int = 2,
+        rotation: bool = True,
+        public_url: str | None = None,
+        clients: Sequence[Mapping[str, Any]] = (),
+        tls: Mapping[str, str] | None = None,
+        nonces: bool = False,
     ) -> None:
         self._folder = folder
         self._settings = {"ttl": token_lifetime_s, "rotate": rotation, "user": USER, "issuer": public_url}
+        self._settings |= {"tls": tls, "nonces": nonces}
+        self._clients = list(clients)
+        self._trust = None if tls is None else ssl.create_default_context(cafile=tls["ca"])
         self._port = 0
         self._process: subprocess.Popen[str] | None = None
         self.issuer_url = ""
@@ -110,7 +125,7 @@ class NodeProvider:
         """Start it and wait until it listens."""
         shutil.copy(HERE / "provider.mjs", self._folder)
         clients = [{"token_endpoint_auth_method": method, **client} for method, client in CLIENTS.items()]
-        argument = json.dumps({**self._settings, "port": self._port, "clients": clients})
+        argument = json.dumps({**self._settings, "port": self._port, "clients": clients + self._clients})
         self._process = subprocess.Popen(
             ["node", "provider.mjs", argument],
             cwd=self._folder,
@@ -128,11 +143,11 @@ class NodeProvider:
     @property
     def listen_url(self) -> str:
         """Where it listens, whatever it calls itself."""
-        return f"http://127.0.0.1:{self._port}"
+        return f"{'http' if self._trust is None else 'https'}://127.0.0.1:{self._port}"
 
     def set_token_lifetime(self, seconds: int) -> None:
         """Change the life of the access tokens to come, until it is stopped."""
-        with urllib.request.urlopen(f"{self.listen_url}/ttl/{seconds}", timeout=10) as answer:
+        with urllib.request.urlopen(f"{self.listen_url}/ttl/{seconds}", timeout=10, context=self._trust) as answer:
             answer.read()
 
     def stop(self) -> None:
@@ -152,7 +167,7 @@ class NodeProvider:
 
     def stats(self) -> Stats:
         """What it did since its last start."""
-        with urllib.request.urlopen(f"{self.listen_url}/stats", timeout=10) as answer:
+        with urllib.request.urlopen(f"{self.listen_url}/stats", timeout=10, context=self._trust) as answer:
             return Stats(**json.load(answer))
 
 

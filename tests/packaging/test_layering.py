@@ -43,6 +43,7 @@ SHELL = {
         "oidc_actor.measures",
         "oidc_actor.oidc",
         "oidc_actor.options",
+        "oidc_actor.proving",
         "oidc_actor.published",
         "oidc_actor.reads",
         "oidc_actor.runner",
@@ -50,6 +51,7 @@ SHELL = {
         "oidc_actor.source",
         "oidc_actor.streams",
         "oidc_actor.subscriptions",
+        "oidc_actor.tls",
         "oidc_actor.waiters",
     },
     "supervision": {

@@ -20,7 +20,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
-from oidc_actor import client, sockets
+from oidc_actor import client, sockets, tls
 from oidc_actor.client import RequestsTransport, shared_transport
 from oidc_actor.errors import ConfigError
 from oidc_actor.transport import MAX_BODY_BYTES, Request, Response, TransportError
@@ -635,7 +635,7 @@ def test_every_operation_of_a_socket_observes_the_deadline(serve, certificate, o
         sock = sockets._connect("127.0.0.1", server.port, [(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)])
         assert sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
         if over_tls:
-            sock = client._tls_context(str(certificate.path)).wrap_socket(sock, server_hostname="127.0.0.1")
+            sock = tls.tls_context(str(certificate.path)).wrap_socket(sock, server_hostname="127.0.0.1")
     with sock, sockets.exchange(0.0), pytest.raises(TimeoutError, match="the exchange is over"):
         operation(sock)
 

@@ -7,7 +7,8 @@ from functools import partial
 
 import pytest
 
-from oidc_actor.client_auth import METHODS, SUPPORTED, choose_client_auth
+from oidc_actor.certificate import ClientCertificate
+from oidc_actor.client_auth import METHODS, Means, choose_client_auth
 from oidc_actor.credentials import ClientCredentials, Password, RefreshToken, parse_auth, parse_scopes
 from oidc_actor.errors import ConfigError
 from oidc_actor.secrets import Secret, SecretFile, resolve_secret
@@ -146,35 +147,102 @@ def test_what_makes_no_credentials(make, message):
     assert caught.value.__context__ is None
 
 
-@pytest.mark.parametrize("method", sorted(set(METHODS) - set(SUPPORTED)))
+@pytest.mark.parametrize("method", ["private_key_jwt", "tls_client_auth", "self_signed_tls_client_auth"])
 @every_kind
-def test_a_method_that_is_not_supported_yet_says_which_are(make, method):
-    with pytest.raises(ConfigError, match="use one of client_secret_basic, client_secret_post, none"):
+def test_a_method_whose_means_are_missing_is_refused(make, method):
+    with pytest.raises(ConfigError, match=f"'{method}' needs a "):
         make(client_auth=method)
 
 
-def test_the_supported_methods_are_accepted():
-    assert ClientCredentials("id", "s", client_auth="client_secret_basic").client_auth == "client_secret_basic"
-    assert ClientCredentials("id", "s", client_auth="client_secret_post").client_auth == "client_secret_post"
-    assert Password("u", "p", client_auth="none").client_auth == "none"
+def test_every_method_is_accepted_with_its_means():
+    means = {
+        "client_secret_basic": {"client_secret": "s"},
+        "client_secret_post": {"client_secret": "s"},
+        "client_secret_jwt": {"client_secret": "s"},
+        "private_key_jwt": {"client_assertion": lambda: "x"},
+        "tls_client_auth": {"client_certificate": ClientCertificate("c.pem")},
+        "self_signed_tls_client_auth": {"client_certificate": {"cert_file": "c.pem", "key_file": "k.pem"}},
+        "none": {},
+    }
+    assert set(means) == set(METHODS)
+    for method, held in means.items():
+        assert ClientCredentials("id", client_auth=method, **held).client_auth == method
+
+
+WITH_SECRET, WITH_KEY, WITH_CERTIFICATE = Means(True, secret=True), Means(True, key=True), Means(True, certificate=True)
 
 
 @pytest.mark.parametrize(
-    ("chosen", "has_secret", "supported", "method"),
+    ("chosen", "means", "supported", "method"),
     [
-        (None, True, None, "client_secret_basic"),
-        (None, True, (), "client_secret_basic"),
-        (None, True, ("client_secret_post", "client_secret_basic"), "client_secret_basic"),
-        (None, True, ("client_secret_post",), "client_secret_post"),
-        (None, True, ("private_key_jwt",), "client_secret_basic"),
-        (None, False, ("client_secret_basic",), "none"),
-        (None, False, None, "none"),
-        ("client_secret_post", True, ("client_secret_basic",), "client_secret_post"),
-        ("none", False, ("client_secret_basic",), "none"),
+        (None, WITH_SECRET, None, "client_secret_basic"),
+        (None, WITH_SECRET, (), "client_secret_basic"),
+        (None, WITH_SECRET, ("client_secret_post", "client_secret_basic"), "client_secret_basic"),
+        (None, WITH_SECRET, ("client_secret_jwt", "client_secret_post"), "client_secret_post"),
+        (None, WITH_SECRET, ("private_key_jwt", "client_secret_jwt"), "client_secret_jwt"),
+        (None, WITH_SECRET, ("private_key_jwt",), "client_secret_basic"),
+        (None, Means(True, secret=True, certificate=True), ("tls_client_auth",), "client_secret_basic"),
+        (None, WITH_KEY, ("client_secret_basic",), "private_key_jwt"),
+        (None, Means(True, key=True, certificate=True), ("tls_client_auth",), "private_key_jwt"),
+        (None, WITH_CERTIFICATE, None, "tls_client_auth"),
+        (None, WITH_CERTIFICATE, ("self_signed_tls_client_auth", "tls_client_auth"), "tls_client_auth"),
+        (None, WITH_CERTIFICATE, ("self_signed_tls_client_auth",), "self_signed_tls_client_auth"),
+        (None, Means(True), ("client_secret_basic",), "none"),
+        (None, Means(), None, "none"),
+        ("client_secret_post", WITH_SECRET, ("client_secret_basic",), "client_secret_post"),
+        ("none", WITH_CERTIFICATE, ("tls_client_auth",), "none"),
     ],
 )
-def test_the_choice_of_a_method(chosen, has_secret, supported, method):
-    assert choose_client_auth(chosen, has_secret=has_secret, supported=supported) == method
+def test_the_choice_of_a_method(chosen, means, supported, method):
+    assert choose_client_auth(chosen, means, supported) == method
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (
+            {"client_secret": "s", "client_assertion": "a"},
+            "expected one of client_secret and private_key or client_ass",
+        ),
+        ({"client_assertion": "a", "client_auth": "none"}, "'none' never sends a private_key or client_assertion"),
+        ({"client_assertion": "a", "client_auth": "client_secret_jwt"}, "'client_secret_jwt' needs a client_secret"),
+        ({"client_assertion": 5}, "client_assertion: expected a non-empty text, a callable or SecretFile"),
+        ({"assertion_audience": ""}, "assertion_audience: expected a non-empty text"),
+        (
+            {"client_certificate": "c.pem"},
+            r"client_certificate: expected ClientCertificate\(cert_file, key_file\), got str",
+        ),
+        (
+            {"client_certificate": {"key_file": "k"}},
+            "client_certificate: expected a mapping with .*; cert_file is missing",
+        ),
+        ({"client_certificate": {"cert_file": "c", "kei": "k"}}, "with cert_file, key_file, password; got kei"),
+        ({"client_certificate": {"cert_file": 5}}, "expected cert_file as the path of a PEM file, got int"),
+        ({"private_key": {"kid": "k"}}, "private_key: expected a mapping with .*; key is missing"),
+        ({"private_key": 5}, "private_key: key: expected a non-empty text, a callable"),
+        (
+            {"private_key": "hunter2"},
+            "private_key: expected a private key of RSA, P-256 or Ed25519, as PEM or JWK, got",
+        ),
+        ({"private_key": "{"}, "got a JWK that cannot be read"),
+    ],
+)
+def test_means_that_do_not_fit_are_refused(options, message):
+    with pytest.raises(ConfigError, match=message) as caught:
+        ClientCredentials("id", **options)
+    assert "hunter2" not in str(caught.value)
+
+
+def test_means_need_a_client():
+    for means in ({"client_assertion": "a"}, {"client_certificate": ClientCertificate("c")}):
+        with pytest.raises(ConfigError, match="expected a client_id beside it"):
+            Password("u", "p", **means)
+
+
+@every_kind
+def test_an_unknown_option_is_a_type_error_that_names_it(make):
+    with pytest.raises(TypeError, match="got an unexpected keyword argument 'client_key'"):
+        make(client_key="x")
 
 
 @pytest.mark.parametrize(
@@ -255,7 +323,7 @@ def test_the_mapping_form(mapping, credentials):
         ({"type": "oidc_refresh_token", "client_id": "id"}, "refresh_token is missing"),
         (
             {"type": "oidc_client_credentials", "client_id": "id", "client_secrte": "hunter2"},
-            "unknown option client_secrte; the options are audience, client_auth, client_id, client_secret",
+            "unknown option client_secrte; the options are assertion_audience, audience, client_assertion, client_auth",
         ),
         ({"type": "oidc_password", "username": "u", "password": "hunter2", 5: 6}, "unknown option 5"),
     ],

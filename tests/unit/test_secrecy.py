@@ -1,5 +1,6 @@
 """No secret in any error, its traceback with captured locals, or any object that this layer makes."""
 
+import base64
 import dataclasses
 import json
 import logging
@@ -8,12 +9,16 @@ import traceback
 
 import pytest
 import structlog
+from joserfc.jwk import ECKey
+from pki import KINDS, pem
 
 from oidc_actor import oidc
+from oidc_actor.certificate import ClientCertificate
 from oidc_actor.client import RequestsTransport
 from oidc_actor.credentials import ClientCredentials, Password, RefreshToken, parse_auth
 from oidc_actor.errors import OIDCActorError
 from oidc_actor.exchange import exchange_token
+from oidc_actor.private_key import PrivateKey
 from oidc_actor.provider import OIDCConfig
 from oidc_actor.sealed import Sealed
 from oidc_actor.secrets import Secret, SecretCall, SecretFile, resolve_secret
@@ -25,6 +30,11 @@ from oidc_actor.wire import ParsedToken, SentSecrets, parse_token, token_request
 SECRET = "hunter2-the-secret"
 ISSUER = "https://id.example"
 CONFIG = OIDCConfig(token_endpoint="https://id.example/token")
+KEY = json.dumps(ECKey.generate_key("P-256", None).as_dict(private=True))
+LOCKED = pem(KINDS["EC"](), "another password")
+EXPIRED = (
+    f"e30.{base64.urlsafe_b64encode(json.dumps({'exp': 1, 'jti': SECRET}).encode()).decode().rstrip('=')}.{SECRET}"
+)
 
 
 def leaking():
@@ -116,6 +126,26 @@ CALLS = {
     ),
     "parse_token": lambda: parse_token(refusing(Request("POST", ISSUER, {}, SECRET.encode())), now_wall=0.0),
     "over HTTP": over_http,
+    "a key that is none": lambda: PrivateKey(SECRET),
+    "a JWK that is none": lambda: PrivateKey(json.dumps({"kty": "EC", "d": SECRET})),
+    "a key in credentials": lambda: ClientCredentials("id", private_key=SECRET, extra={"otp": SECRET}),
+    "a key in a mapping": lambda: ClientCredentials("id", private_key={"key": SECRET, "algorithm": "x"}),
+    "an encrypted key": lambda: PrivateKey(LOCKED, password=SECRET),
+    "a key from a callable": lambda: oidc.get_token(
+        CONFIG, ClientCredentials("id", private_key=lambda: SECRET), transport=nobody
+    ),
+    "an assertion that is refused": lambda: oidc.get_token(
+        CONFIG, ClientCredentials("id", client_assertion=lambda: SECRET), transport=refusing
+    ),
+    "an assertion that has expired": lambda: oidc.get_token(
+        CONFIG, ClientCredentials("id", client_assertion=lambda: EXPIRED), transport=nobody
+    ),
+    "a certificate's password": lambda: oidc.get_token(
+        OIDCConfig(token_endpoint="https://127.0.0.1:1/token"),
+        ClientCredentials("id", client_certificate=ClientCertificate(__file__, password=SECRET)),
+    ),
+    "proofs that exclude each other": lambda: ClientCredentials("id", SECRET, client_assertion=SECRET),
+    "an unknown proof": lambda: oidc.get_token(CONFIG, mapping(client_id="id", private=SECRET), transport=nobody),
 }
 
 
@@ -144,6 +174,12 @@ def made():
         auth,
         auth.extra,
         ClientCredentials("id", SECRET),
+        ClientCredentials("id", client_assertion=SECRET),
+        ClientCredentials("id", private_key=PrivateKey(KEY, password=SECRET)),
+        PrivateKey(KEY, password=SECRET),
+        PrivateKey(lambda: SECRET),
+        PrivateKey(KEY).signer(),
+        ClientCertificate("c", password=SECRET),
         RefreshToken(SECRET, "id", SECRET),
         secrets,
         token,

@@ -567,3 +567,13 @@ def test_any_answer_is_metadata_or_a_typed_error(status, fields, body):
 @given(st.binary(max_size=500))
 def test_any_bytes_are_an_object_or_a_phrase(body):
     assert isinstance(read_object(body), (dict, str))
+
+
+def test_the_alias_for_certificates_is_read_from_the_metadata():
+    aliases = {"token_endpoint": "https://mtls.id.example/token"}
+    metadata = {"issuer": ISSUER, "token_endpoint": f"{ISSUER}/token", "mtls_endpoint_aliases": aliases}
+    config = parse_discovery(Response(200, {}, json.dumps(metadata)), ISSUER, now_wall=0.0)
+    assert config.mtls_endpoint_aliases == aliases
+    metadata["mtls_endpoint_aliases"] = {"token_endpoint": "http://mtls.id.example/token"}
+    with pytest.raises(DiscoveryError, match=r"mtls_endpoint_aliases.*expected https"):
+        parse_discovery(Response(200, {}, json.dumps(metadata)), ISSUER, now_wall=0.0)

@@ -1,10 +1,15 @@
 // The certified `oidc-provider`, configured for tests: short lives, one user, one client for each way to authenticate.
 //
-// Argument: a JSON object {port, issuer, ttl, rotate, clients: [...], user: {name, password}}; port 0 takes a free one, an
-// issuer of null is where it listens. Prints one line of JSON, {issuer, port}, once it listens. `GET /stats` tells what the
+// Argument: a JSON object {port, issuer, ttl, rotate, clients: [...], user: {name, password}, tls, nonces}; port 0 takes a free
+// one, an issuer of null is where it listens. `tls`, where given, names PEM files {key, cert, ca}: it then speaks https, and on
+// a second port https that asks for a client certificate, which the metadata name as RFC 8705's alias. `nonces` has DPoP proofs
+// need one. Prints one line of JSON, {issuer, port}, once it listens. `GET /stats` tells what the
 // token endpoint did, `GET /ttl/25` makes the access tokens to come live 25 seconds.
 // It ends when its standard input does, so it cannot outlive the test run.
+import { randomBytes } from 'node:crypto';
+import { readFileSync } from 'node:fs';
 import { createServer } from 'node:http';
+import { createServer as createSecureServer } from 'node:https';
 
 // Two of oidc-provider's start-up remarks (in-memory storage, Node's release line) are about production.
 console.info = console.warn = () => {};
@@ -25,7 +30,10 @@ const configuration = {
     ...client,
   })),
   scopes: ['openid', 'offline_access', ...API_SCOPES.split(' ')],
-  clientAuthMethods: ['client_secret_basic', 'client_secret_post', 'client_secret_jwt', 'private_key_jwt', 'none'],
+  clientAuthMethods: [
+    'client_secret_basic', 'client_secret_post', 'client_secret_jwt', 'private_key_jwt', 'none',
+    ...(settings.tls ? ['tls_client_auth', 'self_signed_tls_client_auth'] : []),
+  ],
   ttl: {
     AccessToken: () => settings.ttl, ClientCredentials: () => settings.ttl, RefreshToken: 3600, Grant: 3600, IdToken: 3600,
     AuthorizationCode: 60, Interaction: 60, Session: 600,
@@ -36,6 +44,20 @@ const configuration = {
   findAccount: (_ctx, id) => (id === settings.user.name ? { accountId: id, claims: () => ({ sub: id }) } : undefined),
   features: {
     clientCredentials: { enabled: true },
+    dPoP: { enabled: true, nonceSecret: randomBytes(32), requireNonce: () => settings.nonces },
+    // Its own: the comparison of certificates and the binding of tokens. Ours, because it leaves both to whoever ends TLS: where
+    // the certificate is found, that Node has verified it against our authority, and how a subject is spelled.
+    mTLS: {
+      enabled: Boolean(settings.tls),
+      certificateBoundAccessTokens: true,
+      selfSignedTlsClientAuth: true,
+      tlsClientAuth: true,
+      getCertificate: (ctx) => ctx.socket.getPeerX509Certificate?.(),
+      certificateAuthorized: (ctx) => ctx.socket.authorized,
+      certificateSubjectMatches: (ctx, property, expected) => (
+        property === 'tls_client_auth_subject_dn' && ctx.socket.getPeerX509Certificate().subject === expected
+      ),
+    },
     devInteractions: { enabled: true }, // its login and consent forms, which a test fills in
     resourceIndicators: { // with `resource=` a token is a signed JWT, without it an opaque one
       enabled: true,
@@ -76,7 +98,7 @@ function count(outcome, ctx) {
   stats[outcome][grant] = (stats[outcome][grant] ?? 0) + 1;
 }
 
-const server = createServer((request, response) => {
+function answer(request, response) {
   if (request.url === '/stats') {
     response.setHeader('Content-Type', 'application/json');
     response.end(JSON.stringify(stats));
@@ -86,12 +108,22 @@ const server = createServer((request, response) => {
   } else {
     handle(request, response);
   }
-});
+}
 let handle = (_request, response) => response.writeHead(503).end();
 
-server.listen(settings.port, '127.0.0.1', () => {
-  const { port } = server.address();
-  const issuer = settings.issuer ?? `http://127.0.0.1:${port}`;
+const listening = (server, port) => new Promise((resolve) => {
+  server.listen(port, '127.0.0.1', () => resolve(server.address().port));
+});
+const files = Object.fromEntries(Object.entries(settings.tls ?? {}).map(([name, path]) => [name, readFileSync(path)]));
+
+async function start() {
+  const port = await listening(settings.tls ? createSecureServer(files, answer) : createServer(answer), settings.port);
+  const issuer = settings.issuer ?? `${settings.tls ? 'https' : 'http'}://127.0.0.1:${port}`;
+  if (settings.tls) {
+    const asking = { ...files, requestCert: true, rejectUnauthorized: false }; // whom it lets in is oidc-provider's business
+    const alias = await listening(createSecureServer(asking, answer), 0);
+    configuration.discovery = { mtls_endpoint_aliases: { token_endpoint: `https://127.0.0.1:${alias}/token` } };
+  }
   const provider = new Provider(issuer, configuration);
   provider.registerGrantType('password', (ctx) => passwordGrant(provider, ctx), ['username', 'password', 'scope']);
   provider.on('grant.success', (ctx) => count('success', ctx));
@@ -99,6 +131,7 @@ server.listen(settings.port, '127.0.0.1', () => {
   provider.on('server_error', (_ctx, error) => console.error(error));
   handle = provider.callback();
   process.stdout.write(`${JSON.stringify({ issuer, port })}\n`);
-});
+}
+await start();
 
 process.stdin.on('end', () => process.exit(0)).resume();

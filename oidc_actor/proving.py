@@ -1,0 +1,91 @@
+"""What is proved to the provider for one token: every secret read from its source now, every assertion signed now."""
+
+from __future__ import annotations
+
+from secrets import token_urlsafe
+
+from oidc_actor.assertions import client_claims, staleness
+from oidc_actor.credentials import Credentials
+from oidc_actor.errors import ConfigError, SecretUnavailable
+from oidc_actor.grants import SentSecrets, chosen_method, secrets_in
+from oidc_actor.jose import Signer, require_jose, secret_signer
+from oidc_actor.provider import OIDCConfig
+from oidc_actor.secrets import Secret, StoredSecret, resolve_secret
+
+
+def gather(config: OIDCConfig, auth: Credentials, *, refresh_token: Secret | None, now_wall: float) -> SentSecrets:
+    """Read and sign what one token request needs; callables run on the calling thread.
+
+    Args:
+        config: The provider's metadata, with a token endpoint.
+        auth: The credentials.
+        refresh_token: What to redeem in place of the full grant; ``None`` for the full grant.
+        now_wall: Seconds since the epoch.
+
+    Returns:
+        The secrets. Of a client secret that only signs, the assertion is sent in its place.
+
+    Raises:
+        SecretUnavailable: Where one cannot be had now, or has expired. Retryable.
+    """
+    certificate = auth.client_certificate
+    for file in () if certificate is None else certificate.sources:
+        if file.version() is None:
+            raise SecretUnavailable(f"client_certificate cannot be read: {str(file.path)!r}: no such file", sent=False)
+    return SentSecrets(
+        None if auth.client_secret is None else resolve_secret(auth.client_secret, "client_secret"),
+        refresh_token or _read(auth.grant_secret, auth.grant_type),
+        secrets_in(auth),
+        client_assertion=_client_assertion(config, auth, now_wall),
+    )
+
+
+def _client_assertion(config: OIDCConfig, auth: Credentials, now_wall: float) -> Secret | None:
+    method = chosen_method(config, auth)
+    if method == "private_key_jwt" and auth.client_assertion is not None:
+        return fresh(auth.client_assertion, "client_assertion", now_wall)
+    if method not in ("private_key_jwt", "client_secret_jwt"):
+        return None
+    claims = client_claims(auth, config, now_wall=now_wall, jti=token_urlsafe(16))
+    signer = _signer(config, auth)
+    header = {} if auth.private_key is None else auth.private_key.header()
+    signed = signer if isinstance(signer, str) else signer.sign(claims, header)
+    if isinstance(signed, str):
+        raise SecretUnavailable(f"client_assertion: {signed}", sent=False)
+    return signed
+
+
+def _signer(config: OIDCConfig, auth: Credentials) -> Signer | str:
+    if auth.private_key is not None:
+        return auth.private_key.signer(config.token_endpoint_auth_signing_alg_values_supported)
+    assert auth.client_secret is not None
+    try:
+        require_jose("the provider takes client_secret_jwt only, which")
+    except ConfigError as error:
+        return str(error)
+    return secret_signer(resolve_secret(auth.client_secret, "client_secret"))
+
+
+def fresh(source: StoredSecret, name: str, now_wall: float) -> Secret:
+    """Read a token that somebody else has signed.
+
+    Args:
+        source: Where it comes from.
+        name: What it is, for the error's message.
+        now_wall: Seconds since the epoch.
+
+    Returns:
+        The token.
+
+    Raises:
+        SecretUnavailable: Where it cannot be had, or says itself that it has expired: the provider would say so, too.
+    """
+    token = resolve_secret(source, name)
+    problem = staleness(token, now_wall=now_wall)
+    if problem is not None:
+        raise SecretUnavailable(f"{name}: {problem}", sent=False)
+    return token
+
+
+def _read(source: StoredSecret | None, name: str) -> Secret | None:
+    return None if source is None else resolve_secret(source, name)

@@ -1,0 +1,79 @@
+"""TLS as it is spoken with a provider: always verified, against the certificates that were named, and no others."""
+
+from __future__ import annotations
+
+import os
+import ssl
+from pathlib import Path
+
+from urllib3.util.ssl_ import create_urllib3_context
+
+from oidc_actor.certificate import ClientCertificate
+from oidc_actor.errors import ConfigError
+from oidc_actor.secrets import resolve_secret
+from oidc_actor.sockets import BoundedTLSSocket
+
+
+def tls_context(ca_bundle: str, certificate: ClientCertificate | None = None) -> ssl.SSLContext:
+    """Make what connections are made with.
+
+    Args:
+        ca_bundle: File or directory of the certificates to trust.
+        certificate: What to show where the server asks for one (RFC 8705); ``None`` for nothing.
+
+    Returns:
+        The context.
+
+    Raises:
+        OSError: Where ``ca_bundle`` holds no certificates.
+        ConfigError: Where the client's certificate and key cannot be used together.
+    """
+    context = create_urllib3_context(cert_reqs=ssl.CERT_REQUIRED)
+    if os.path.isdir(ca_bundle):
+        context.load_verify_locations(capath=ca_bundle)
+    else:
+        context.load_verify_locations(cafile=ca_bundle)
+    context.sslsocket_class = BoundedTLSSocket
+    problem = None if certificate is None else _load(context, certificate)
+    if problem is not None:
+        raise ConfigError(f"client_certificate: expected a PEM certificate and the key that fits it, got: {problem}")
+    return context
+
+
+def check_ca_bundle(ca_bundle: object, name: str = "ca_bundle") -> str:
+    """Check what is to be trusted, given as an option.
+
+    Args:
+        ca_bundle: The candidate.
+        name: What it is, for the error's message.
+
+    Returns:
+        The path of a file or directory.
+
+    Raises:
+        ConfigError: Where it holds no certificates.
+    """
+    if not isinstance(ca_bundle, (str, Path)):
+        raise ConfigError(
+            f"{name}: expected the path of a file or directory of certificates, got {ca_bundle!r}; TLS verification "
+            "cannot be turned off, name the provider's CA instead"
+        )
+    try:
+        tls_context(str(ca_bundle))
+    except OSError as error:  # ssl.SSLError is one
+        problem = error.strerror or type(error).__name__
+    else:
+        return str(ca_bundle)
+    raise ConfigError(f"{name}: expected PEM certificates in {str(ca_bundle)!r}, got: {problem}")
+
+
+def _load(context: ssl.SSLContext, certificate: ClientCertificate) -> str | None:
+    password = certificate.password
+    try:
+        # Without a password OpenSSL would ask for one on the terminal, and wait.
+        opened = "" if password is None else resolve_secret(password, "client_certificate: its password").reveal()
+        context.load_cert_chain(certificate.cert_file, certificate.key_file, opened)
+    except Exception as error:  # noqa: BLE001 - whatever it is, its frames hold the password
+        reason = getattr(error, "reason", None) or getattr(error, "strerror", None) or type(error).__name__
+        return f"{reason} ({', '.join(str(file.path) for file in certificate.sources)})"
+    return None

@@ -1,0 +1,81 @@
+"""An authority, a server's certificate for loopback, clients' certificates and keys: made on the spot, as files."""
+
+from __future__ import annotations
+
+import datetime
+import ipaddress
+from pathlib import Path
+from typing import Any
+
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
+from cryptography.hazmat.primitives.serialization import (
+    BestAvailableEncryption,
+    Encoding,
+    NoEncryption,
+    PrivateFormat,
+)
+from cryptography.x509.oid import NameOID
+
+KINDS: dict[str, Any] = {
+    "RSA": lambda: rsa.generate_private_key(65537, 2048),
+    "EC": lambda: ec.generate_private_key(ec.SECP256R1()),
+    "OKP": ed25519.Ed25519PrivateKey.generate,
+}
+
+
+def pem(key: Any, password: str | None = None) -> str:
+    """A private key as PKCS#8."""
+    encryption = NoEncryption() if password is None else BestAvailableEncryption(password.encode())
+    return key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, encryption).decode()
+
+
+class Authority:
+    """Signs certificates into a folder.
+
+    Attributes:
+        ca: PEM file of its own certificate.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._key = KINDS["EC"]()
+        self._name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "tests")])
+        certificate = _builder(self._name, self._name, self._key).add_extension(
+            x509.BasicConstraints(ca=True, path_length=None), critical=True
+        )
+        self.ca = folder / "ca.pem"
+        self.ca.write_bytes(certificate.sign(self._key, hashes.SHA256()).public_bytes(Encoding.PEM))
+
+    def server(self) -> dict[str, str]:
+        """Files for a server on 127.0.0.1, which is to trust this authority."""
+        cert, key = self.client("127.0.0.1")
+        return {"cert": str(cert), "key": str(key), "ca": str(self.ca)}
+
+    def client(self, name: str, *, self_signed: bool = False, password: str | None = None) -> tuple[Path, Path]:
+        """A certificate and its key; one made anew for the same name replaces the files."""
+        key = KINDS["EC"]()
+        subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
+        issuer, signer = (subject, key) if self_signed else (self._name, self._key)
+        builder = _builder(subject, issuer, key)
+        if name == "127.0.0.1":
+            addresses = [x509.IPAddress(ipaddress.ip_address(name))]
+            builder = builder.add_extension(x509.SubjectAlternativeName(addresses), critical=False)
+        cert_file, key_file = (self._folder / f"{name}.{what}.pem" for what in ("cert", "key"))
+        cert_file.write_bytes(builder.sign(signer, hashes.SHA256()).public_bytes(Encoding.PEM))
+        key_file.write_text(pem(key, password))
+        return cert_file, key_file
+
+
+def _builder(subject: x509.Name, issuer: x509.Name, key: Any) -> x509.CertificateBuilder:
+    now = datetime.datetime.now(datetime.UTC)
+    return (
+        x509.CertificateBuilder()
+        .subject_name(subject)
+        .issuer_name(issuer)
+        .public_key(key.public_key())
+        .serial_number(x509.random_serial_number())
+        .not_valid_before(now - datetime.timedelta(hours=1))
+        .not_valid_after(now + datetime.timedelta(days=1))
+    )
