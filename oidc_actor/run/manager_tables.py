@@ -178,6 +178,8 @@ def _resolved(key: str, value: object, base: Path) -> object:
         inner = {name: _resolved(name, one, base) for name, one in value.items()}
         wrong = [(name, one) for name, one in inner.items() if isinstance(one, ConfigError)]
         return ConfigError("; ".join(f"{name}: {one}" for name, one in wrong)) if wrong else inner
+    if key.endswith("_file") and isinstance(value, str) and value:
+        return str(base / value)
     if key in SECRETS:
         return ConfigError(_INLINE.format("a text" if isinstance(value, str) else type(value).__name__))
     return value

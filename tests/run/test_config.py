@@ -7,6 +7,8 @@ from pathlib import Path
 import pytest
 
 from oidc_actor import ClientCredentials, ConfigError, OIDCConfig, Password, RefreshToken, SecretFile, TokenManager
+from oidc_actor.certificate import ClientCertificate
+from oidc_actor.private_key import PrivateKey
 from oidc_actor.run.config import ServerConfig, load
 from oidc_actor.secrets import Secret
 
@@ -89,6 +91,24 @@ def test_the_same_text_gives_equal_values_and_a_changed_one_does_not(read) -> No
     first, again = read(manager(*FULL)), read(manager(*FULL))
     assert first == again
     assert first.managers["m"] != read(manager(*FULL, 'scopes = "more"')).managers["m"]
+
+
+def test_a_client_with_a_key_and_a_certificate(read, tmp_path) -> None:
+    lines = (
+        *FULL[:2],
+        'private_key = { key = { file = "key.pem" }, kid = "1" }',
+        'client_certificate = { cert_file = "tls.pem", key_file = "/tls.key" }',
+    )
+    auth = read(manager(*lines)).managers["m"].options["auth"]
+    assert auth.private_key == PrivateKey(SecretFile(tmp_path / "key.pem"), kid="1")
+    assert auth.client_certificate == ClientCertificate(tmp_path / "tls.pem", "/tls.key")
+    assert read(manager(*lines)) == read(manager(*lines))
+
+
+def test_a_key_does_not_stand_in_the_file(read) -> None:
+    (found,) = problems(read, manager(*FULL[:2], 'private_key = { key = "very-secret", kid = "1" }'))
+    assert found.startswith("managers.m.private_key: key: expected { file =")
+    assert "very-secret" not in found
 
 
 def test_all_problems_are_named_at_once(read) -> None:
