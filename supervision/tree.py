@@ -49,7 +49,7 @@ class Branch:
     def _line(self) -> str:
         name = f" ({self.name})" if self.name not in (None, self.id) else ""
         age = "" if self.age_s is None else f", up {self.age_s:.1f} s"
-        restarts = f", {self.restarts} restarts" if self.restarts else ""
+        restarts = f", {self.restarts} restart{'s' if self.restarts > 1 else ''}" if self.restarts else ""
         last_exit = "" if self.last_exit is None else f", last exit {self.last_exit}"
         return f"{self.id}{name}: {self.state}{age}{restarts}{last_exit}"
 

@@ -4,7 +4,7 @@ import logging
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from probes import Clock, Scripted, Watch, World, crash, die, held, quiet, ref_of, states
 
@@ -46,6 +46,7 @@ def test_the_window(times: list[float], max_restarts: int, max_seconds: float, m
     assert lasts(times, max_restarts, max_seconds) == made
 
 
+@settings(deadline=None)
 @given(
     st.lists(st.integers(0, 40), max_size=30).map(sorted),
     st.integers(0, 5),
@@ -63,6 +64,7 @@ def test_the_window_is_otps_formula(times: list[int], max_restarts: int, max_sec
     assert lasts([float(t) for t in times], max_restarts, max_seconds) == expected
 
 
+@settings(deadline=None)
 @given(st.lists(st.floats(0, 100, allow_nan=False), max_size=30).map(sorted), st.integers(0, 5), st.floats(0.1, 10))
 def test_the_window_forgets_what_no_longer_counts(times: list[float], max_restarts: int, max_seconds: float) -> None:
     window = Intensity(max_restarts, max_seconds)

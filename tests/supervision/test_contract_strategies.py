@@ -3,7 +3,7 @@
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from probes import KINDS, PlainProbe, Probe, Scripted, ThreadProbe, World, crash, die, quiet, ref_of, states
 
@@ -158,6 +158,7 @@ def test_any_hashable_id_works(strategy: Any, world: World) -> None:
 # --- the pure plan ----------------------------------------------------------------------------------------------------
 
 
+@settings(deadline=None)
 @given(st.sampled_from(["one_for_one", "one_for_all", "rest_for_one"]), st.integers(1, 9), st.data())
 def test_a_plan_stops_in_reverse_what_it_starts(strategy: Any, count: int, data: st.DataObject) -> None:
     ids = tuple(range(count))

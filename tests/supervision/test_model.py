@@ -1,0 +1,366 @@
+"""Random histories of real supervisors against OTP in plain Python: order, states, counts and answers after each step.
+
+One step holds the supervisor, puts deaths and requests into its mailbox in a known order, and lets it run until nothing is
+left to do. So the histories include what happens between two attempts of a restart, and children found dead.
+"""
+
+from __future__ import annotations
+
+import collections
+import logging
+import random
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, Phase, note, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import (
+    RuleBasedStateMachine,
+    initialize,
+    invariant,
+    precondition,
+    rule,
+    run_state_machine_as_test,
+)
+from otp_model import RUNNING, STOPPED, Child, Model, Spec
+from probes import DEADLINE_S, KINDS, Clock, Scripted, Watch, World, die, held, quiet
+from pykka import ActorDeadError
+
+from supervision import SHUTDOWN, ChildSpec, DynamicSupervisor, Exit, StartError, SupervisionError, Supervisor
+
+IDS = "abcd"
+ENDS: dict[str, tuple[BaseException | None, bool]] = {
+    "normal": (Exit(), True),
+    "shutdown": (Exit(SHUTDOWN), True),
+    "crash": (Scripted("crash"), False),
+    "kill": (None, False),
+}
+DEATHS = ["crash", "crash", *ENDS]
+SETTINGS = settings(
+    max_examples=100,
+    stateful_step_count=12,
+    deadline=None,
+    phases=[Phase.explicit, Phase.reuse, Phase.generate, Phase.shrink],
+    suppress_health_check=[HealthCheck.too_slow, HealthCheck.filter_too_much, HealthCheck.data_too_large],
+)
+
+seeds = st.integers(0, 2**32 - 1)  # hypothesis likes small examples too much: what a step does is drawn by its seed
+
+
+class Draws(random.Random):
+    """What happens next, in proportions that make supervisors work."""
+
+    def spec(self, child_id: str, *, significant: bool) -> Spec:
+        restart = self.choice(["permanent", "permanent", "transient", "temporary"])
+        significant = significant and restart != "permanent" and self.random() < 0.5
+        return Spec(child_id, restart, significant, self.randrange(len(KINDS)))
+
+    def scripts(self) -> dict[str, list[str]]:
+        """For some ids, what their next starts do."""
+        outcomes = [["fail"], ["fail", "fail"], ["ignore"], ["ok", "fail"]]
+        return {child_id: self.choice(outcomes) for child_id in IDS if self.random() < 0.2}
+
+    def batch(self, model: Model) -> list[tuple[str, Any]]:
+        """Deaths and requests, mostly of and for children that there are."""
+        operations = ["die"] * 6 + ["terminate_child", "restart_child", "restart_child", "delete_child", "start_child"]
+        known = [child.spec.id for child in model.children] or [*IDS]
+        chosen = [(self.choice(operations), self.choice(known * 4 + [*IDS])) for _ in range(self.randint(1, 4))]
+        if self.random() < 0.2:  # a retry that is taken back
+            child_id = self.choice(known)
+            chosen += [(operation, child_id) for operation in ("die", "terminate_child", "restart_child")]
+        missing = [child_id for child_id in IDS if child_id not in known]
+        return chosen + [("start_child", child_id) for child_id in missing if self.random() < 0.7]
+
+
+class Machine(RuleBasedStateMachine):
+    """What both kinds of supervisor have in common: time, scripts, deaths, answers."""
+
+    kind: Any = Supervisor
+    clock: Clock
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.world = World()
+        self.clock.at = 1_000.0
+        self.sup: Any = None
+        self.watch: Any = None
+        self.model = Model(running=False)
+
+    def begin(self, sup: Any) -> None:
+        self.sup, self.watch = sup, Watch(sup)
+
+    def real(self, spec: Spec) -> ChildSpec:
+        return self.world.spec(spec.id, KINDS[spec.kind], restart=spec.restart, significant=self.significant(spec))
+
+    def significant(self, spec: Spec) -> bool:
+        return spec.significant
+
+    def kill_or_crash(self, child: Child, ref: Any, how: str) -> None:
+        exception, orderly = ENDS[how]
+        self.model.die(child, orderly=orderly, silent=exception is None)
+        if exception is None:
+            self.world.gone(child.spec.id)
+        die(ref, exception)
+
+    def settle_and_compare(self, answers: list[tuple[list[str], Any]]) -> None:
+        alive = quiet(self.sup, self.kind)
+        self.model.run()
+        assert [outcome(real) for _, real in answers] == [expected[0] for expected, _ in answers]
+        assert alive is self.model.running
+        if not alive:
+            assert self.watch.reason() == SHUTDOWN
+        self.compare()
+
+    def compare(self) -> None:
+        assert self.world.log() == self.model.log
+        self.model.log.clear()
+        alive = sorted(child.spec.id for child in self.model.children if child.alive)
+        assert self.world.live() == sorted(set(alive))
+
+    def next_starts(self, scripts: dict[str, list[str]]) -> None:
+        """What the coming starts will do."""
+        for child_id, outcomes in scripts.items():
+            self.world.script(child_id, *outcomes)
+            self.model.scripts[child_id].extend(outcomes)
+
+    def time_passes(self, seconds: float) -> None:
+        self.clock.at += seconds
+        self.model.now = self.clock.at
+
+    @precondition(lambda self: self.model.running)
+    @rule(seed=seeds)
+    def live(self, seed: int) -> None:
+        """Some time, and a few steps."""
+        draw = Draws(seed)
+        for _ in range(4):
+            self.time_passes(draw.choice([0.0, 0.5, 4.999, 5.0, 5.001, 60.0]))
+            if self.model.running:
+                self.step(draw)
+
+    def step(self, draw: Draws) -> None:
+        raise NotImplementedError
+
+    @invariant()
+    def never_two_incarnations(self) -> None:
+        if not self.model.dynamic:
+            assert self.world.doubles == []
+
+    def teardown(self) -> None:
+        if self.model.running:
+            self.kind.stop(self.sup, timeout=DEADLINE_S)
+            self.model.stop()
+            self.compare()
+
+
+def outcome(answer: Any) -> str:
+    """What a request came to, in one word."""
+    try:
+        value = answer()
+    except ActorDeadError:
+        return "dead"
+    except SupervisionError as error:
+        return type(error).__name__
+    return "None" if value is None else "ref"
+
+
+class StaticMachine(Machine):
+    """A ``Supervisor`` of every strategy."""
+
+    @initialize(seed=seeds)
+    def first_start(self, seed: int) -> None:
+        self.start(seed)
+
+    @precondition(lambda self: not self.model.running)
+    @rule(seed=seeds)
+    def start(self, seed: int) -> None:
+        draw = Draws(seed)
+        if draw.random() < 0.3:
+            self.next_starts(draw.scripts())
+        self.auto_shutdown = draw.choice(["never", "never", "any_significant", "all_significant"])
+        flags: Any = {
+            "strategy": draw.choice(["one_for_one", "one_for_all", "rest_for_one"]),
+            "max_restarts": draw.choice([0, 1, 3, 5, 10, 20]),
+            "auto_shutdown": self.auto_shutdown,
+        }
+        self.model = Model(**flags, max_seconds=5.0, now=self.clock.at, scripts=self.model.scripts)
+        children = [self.draw_spec(draw, child_id) for child_id in draw.sample(IDS, draw.randint(0, len(IDS)))]
+        note(f"{flags} {children}")
+        specs = [self.real(spec) for spec in children]
+        failed = self.model.start(children)
+        if failed is not None:
+            with pytest.raises(StartError) as caught:
+                Supervisor.start_link(specs, max_seconds=5.0, **flags)
+            assert caught.value.child_id == failed
+            self.compare()
+            return
+        self.begin(Supervisor.start_link(specs, max_seconds=5.0, **flags))
+        self.compare_states()
+
+    def draw_spec(self, draw: Draws, child_id: str) -> Spec:
+        return draw.spec(child_id, significant=self.auto_shutdown != "never")
+
+    def step(self, draw: Draws) -> None:
+        self.next_starts(draw.scripts())
+        batch = draw.batch(self.model)
+        note(str(batch))
+        refs = {row.id: row.ref for row in Supervisor.which_children(self.sup) if row.ref is not None}
+        answers: list[tuple[list[str], Any]] = []
+        with held(self.sup) as post:
+            for operation, child_id in batch:
+                if operation == "die":
+                    child = self.model.find(child_id)
+                    if child is not None and child.alive:
+                        self.kill_or_crash(child, refs[child_id], draw.choice(DEATHS))
+                elif operation == "start_child":
+                    spec = self.draw_spec(draw, child_id)
+                    answers.append((self.model.post(operation, spec), post.send(operation, self.real(spec))))
+                else:
+                    answers.append((self.model.post(operation, child_id), post.send(operation, child_id)))
+        self.settle_and_compare(answers)
+        if self.model.running:
+            self.compare_states()
+
+    def compare_states(self) -> None:
+        self.compare()
+        expected = [(child.spec.id, child.state) for child in self.model.children]
+        assert [(row.id, row.state) for row in Supervisor.which_children(self.sup)] == expected
+        assert all((row.ref is not None) is (row.state == RUNNING) for row in Supervisor.which_children(self.sup))
+        counts = Supervisor.count_children(self.sup)
+        active = sum(state == RUNNING for _, state in expected)
+        assert (counts.specs, counts.active, counts.supervisors, counts.workers) == (
+            len(expected),
+            active,
+            0,
+            len(expected),
+        )
+        tree = Supervisor.tree(self.sup).children
+        assert [branch.restarts for branch in tree] == [child.restarts for child in self.model.children]
+
+
+class DynamicMachine(Machine):
+    """A ``DynamicSupervisor``; its children are known by ref, so the model keeps who is who."""
+
+    kind = DynamicSupervisor
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.refs: dict[Child, Any] = {}
+        self.forgotten: list[Any] = []
+
+    def significant(self, spec: Spec) -> bool:
+        return False
+
+    @initialize(seed=seeds)
+    def first_start(self, seed: int) -> None:
+        self.start(seed)
+
+    @precondition(lambda self: not self.model.running)
+    @rule(seed=seeds)
+    def start(self, seed: int) -> None:
+        draw = Draws(seed)
+        self.refs, self.forgotten = {}, []
+        flags: Any = {"max_restarts": draw.choice([0, 1, 3, 5, 10, 20]), "max_children": draw.choice([None, None, 3])}
+        note(str(flags))
+        self.model = Model(**flags, max_seconds=5.0, dynamic=True, now=self.clock.at, scripts=self.model.scripts)
+        self.begin(DynamicSupervisor.start_link(**flags, max_seconds=5.0))
+
+    def add(self, draw: Draws) -> None:
+        """Several children, if they fit; ids are given once among the living, so that scripts can be told apart."""
+        if draw.random() < 0.3:
+            self.next_starts(draw.scripts())
+        for child_id in draw.sample(IDS, 3):
+            if self.model.find(child_id) is None:
+                self.add_one(draw.spec(child_id, significant=False))
+        self.compare_states()
+
+    def add_one(self, spec: Spec) -> None:
+        note(str(spec))
+        expected = self.model.post("start_child", spec)
+        before = len(self.model.children)
+        self.model.run()
+        made: list[Any] = []
+
+        def start() -> Any:
+            made.append(DynamicSupervisor.start_child(self.sup, self.real(spec)))
+            return made[0]
+
+        assert outcome(start) == expected[0]
+        if len(self.model.children) > before:
+            self.refs[self.model.children[-1]] = made[0]
+
+    def step(self, draw: Draws) -> None:
+        self.add(draw)
+        if self.model.max_children == len(self.model.children):
+            self.make_room(draw)
+        self.next_starts(draw.scripts())
+        batch = draw.batch(self.model)
+        note(str(batch))
+        answers: list[tuple[list[str], Any]] = []
+        with held(self.sup) as post:
+            for operation, child_id in batch:
+                child = self.model.find(child_id)
+                if child is not None and operation == "die":
+                    if child.alive:
+                        self.kill_or_crash(child, self.refs[child], draw.choice(DEATHS))
+                elif child is not None and operation == "terminate_child":
+                    newest = (child, child.incarnation)
+                    answers.append((self.model.post(operation, newest), post.send(operation, self.refs[child])))
+        self.settle_and_compare(answers)
+        if self.model.running:
+            self.compare_states()
+
+    def make_room(self, draw: Draws) -> None:
+        """To be held, a supervisor must have room for one more."""
+        child = draw.choice(self.model.children)
+        expected = self.model.post("terminate_child", (child, child.incarnation))
+        self.model.run()
+        assert outcome(lambda: DynamicSupervisor.terminate_child(self.sup, self.refs[child])) == expected[0]
+        self.compare_states()
+
+    @precondition(lambda self: self.model.running)
+    @rule()
+    def refs_of_the_past_are_nobodys(self) -> None:
+        for ref in self.forgotten[-5:]:
+            assert outcome(lambda ref=ref: DynamicSupervisor.terminate_child(self.sup, ref)) == "ChildNotFound"
+
+    def compare_states(self) -> None:
+        self.compare()
+        rows = DynamicSupervisor.which_children(self.sup)
+        expected = collections.Counter((child.spec.id, child.state) for child in self.model.children)
+        assert collections.Counter((row.id, row.state) for row in rows) == expected
+        assert not any(child.state == STOPPED for child in self.model.children)
+        counts = DynamicSupervisor.count_children(self.sup)
+        active = sum(child.alive for child in self.model.children)
+        assert (counts.specs, counts.active, counts.workers) == (len(rows), active, len(rows))
+        now = {child: next(row.ref for row in rows if row.id == child.spec.id) for child in self.model.children}
+        self.forgotten += [ref for child, ref in self.refs.items() if now.get(child) is not ref]
+        self.refs = now
+
+    def compare(self) -> None:
+        """Siblings of a dynamic supervisor end at the same time: within the last lines the order is open."""
+        real, model = self.world.log(), list(self.model.log)
+        self.model.log.clear()
+        if self.model.running:
+            assert real == model
+        else:
+            last = len(model) - next(
+                (n for n, line in enumerate(reversed(model)) if not line.startswith("stop")), len(model)
+            )
+            assert real[:last] == model[:last]
+            assert sorted(real[last:]) == sorted(model[last:])
+        assert self.world.live() == sorted(child.spec.id for child in self.model.children if child.alive)
+
+
+@pytest.mark.parametrize("machine", [StaticMachine, DynamicMachine])
+def test_a_supervisor_does_what_the_model_does(
+    machine: type[Machine], clock: Clock, caplog: pytest.LogCaptureFixture
+) -> None:
+    for logger in ("supervision", "pykka"):  # thousands of crashes, each with its traceback
+        caplog.set_level(logging.CRITICAL, logger)
+
+    class Clocked(machine):  # type: ignore[misc, valid-type]
+        pass
+
+    Clocked.clock = clock
+    Clocked.__name__ = machine.__name__
+    run_state_machine_as_test(Clocked, settings=SETTINGS)
