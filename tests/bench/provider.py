@@ -2,7 +2,7 @@
 
 ``POST /token?key=a&delay=0.2&life=60&until=100`` answers after ``delay`` seconds with a token of ``life`` seconds; beyond the
 ``until``-th request with that ``key`` the connection stays open and nothing ever comes. ``GET /requests?key=a`` answers with
-the times at which the requests with that key came, on the machine's boot-time clock.
+the times at which the requests with that key came, on the machine's boot-time clock; ``GET /summary`` with `Summary`.
 """
 
 from __future__ import annotations
@@ -10,19 +10,47 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+import math
 import subprocess
 import sys
 import time
 import urllib.request
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterator
+from dataclasses import asdict, dataclass
 from typing import Any
 from urllib.parse import parse_qsl, urlsplit
 
+
+@dataclass
+class Summary:
+    """What the provider saw.
+
+    Attributes:
+        requests: All token requests.
+        clients: How many keys there are.
+        fewest: Requests of the key with the fewest.
+        least_left_s: Seconds that a key's last token still had to live when it asked for the next; the least of all.
+        burst: First requests of a key within one second, at most.
+        connections: Connections that were opened.
+    """
+
+    requests: int = 0
+    clients: int = 0
+    fewest: int = 0
+    least_left_s: float = math.inf
+    burst: int = 0
+    connections: int = 0
+
+
 _came: defaultdict[str, list[float]] = defaultdict(list)
+_first: Counter[int] = Counter()
+_ends: dict[str, float] = {}
+_seen = Summary()
 
 
 async def _serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    _seen.connections += 1
     with contextlib.suppress(ConnectionError, asyncio.IncompleteReadError):
         while True:
             head = (await reader.readuntil(b"\r\n\r\n")).decode("latin-1")
@@ -44,20 +72,34 @@ async def _serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> 
 
 
 async def _answer(method: str, target: str, body: bytes) -> Any:
-    asked = dict(parse_qsl(urlsplit(target).query))
-    came = _came[asked.get("key", "")]
+    address = urlsplit(target)
+    asked = dict(parse_qsl(address.query))
+    if address.path == "/summary":
+        return _summary()
+    key = asked.get("key", "")
+    came = _came[key]
     if method == "GET":
         return came
-    came.append(time.clock_gettime(time.CLOCK_BOOTTIME))
+    now = time.clock_gettime(time.CLOCK_BOOTTIME)
+    if came:
+        _seen.least_left_s = min(_seen.least_left_s, _ends[key] - now)
+    else:
+        _first[int(now)] += 1
+    came.append(now)
+    _seen.requests += 1
     if len(came) > float(asked.get("until", "inf")):
         return None
     if "delay" in asked:
         await asyncio.sleep(float(asked["delay"]))
-    return {
-        "access_token": f"{asked.get('key', '')}.{len(came)}." + "t" * 600,
-        "token_type": "Bearer",
-        "expires_in": float(asked.get("life", 3600)),
-    }
+    life_s = float(asked.get("life", 3600))
+    end = _ends[key] = now + life_s
+    return {"access_token": f"{key}.{end:.6f}.".ljust(600, "t"), "token_type": "Bearer", "expires_in": life_s}
+
+
+def _summary() -> dict[str, Any]:
+    _seen.clients, _seen.fewest = len(_came), min(map(len, _came.values()), default=0)
+    _seen.burst = max(_first.values(), default=0)
+    return asdict(_seen)
 
 
 async def _main() -> None:
@@ -78,9 +120,16 @@ class Endpoint:
 
     def requests(self, key: str) -> list[float]:
         """When the requests with a key came."""
-        with urllib.request.urlopen(f"{self._origin}/requests?key={key}", timeout=10) as answer:
-            came: list[float] = json.load(answer)
+        came: list[float] = self._get(f"/requests?key={key}")
         return came
+
+    def summary(self) -> Summary:
+        """What came so far, of all keys."""
+        return Summary(**self._get("/summary"))
+
+    def _get(self, path: str) -> Any:
+        with urllib.request.urlopen(self._origin + path, timeout=10) as answer:
+            return json.load(answer)
 
 
 @contextlib.contextmanager
