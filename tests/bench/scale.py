@@ -1,8 +1,8 @@
 """Many managers in one process: what each costs, how fast they start and stop, and whether every refresh is in time.
 
-Every size runs in a process of its own, against a provider in that same process: a transport that answers without a network,
-so that what is measured is the managers (each refresh otherwise complete: request built, answer parsed, token published). The benchmark
-`network` has HTTP in it, too.
+Every size runs in a process of its own, against a provider in that same process: a transport that answers without a
+network, so that what is measured is the managers (each refresh otherwise complete: request built, answer parsed, token
+published). The benchmark `network` has HTTP in it, too.
 """
 
 from __future__ import annotations
