@@ -57,7 +57,8 @@ class _Clockwork:
     def __init__(self, clock: Callable[[], float]) -> None:
         self.now = clock
         # Guards the heap, its counters, `_sleeps_until`, and every Alarm's callback slot. Never held while a callback runs.
-        self.lock = threading.Lock()
+        # Reentrant: the garbage collector may choose that moment for somebody's __del__, which cancels a timer.
+        self.lock = threading.RLock()
         self._heap: list[tuple[float, int, Alarm]] = []
         self._numbers = itertools.count()
         self._cancelled = 0
@@ -71,7 +72,12 @@ class _Clockwork:
                 thread = threading.Thread(target=self._run, name="supervision-timers", daemon=True)
                 thread.start()  # which may fail; then nothing has been added, and the next one tries again
                 self._thread = thread
-            heapq.heappush(self._heap, (due, next(self._numbers), alarm))
+            entry = (
+                due,
+                next(self._numbers),
+                alarm,
+            )  # an allocation, and with it maybe a finalizer; before the heap is touched
+            heapq.heappush(self._heap, entry)
             if due < self._sleeps_until:
                 self._bell.notify()
 
@@ -79,9 +85,10 @@ class _Clockwork:
         """Count a cancelled entry, and sweep when more than half of the heap is cancelled. The lock is held."""
         self._cancelled += 1
         if self._cancelled > 64 and self._cancelled * 2 > len(self._heap):
-            self._heap = [entry for entry in self._heap if entry[2].callback is not None]
-            heapq.heapify(self._heap)
             self._cancelled = 0
+            swept, self._heap = self._heap, []
+            self._heap += [entry for entry in swept if entry[2].callback is not None]
+            heapq.heapify(self._heap)
 
     def _run(self) -> None:
         while True:

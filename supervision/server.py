@@ -14,7 +14,7 @@ from supervision import dispatch
 from supervision.child_spec import check_seconds
 from supervision.errors import AlreadyStarted, StartError
 from supervision.exits import Crash, Reason
-from supervision.lifecycle import POOL, Life, Mailbox, OwnThread, Reply, ServerStyle, StopFlag, current, launch, roster
+from supervision.lifecycle import POOL, Life, Mailbox, OwnThread, ServerStyle, StopFlag, current, launch, roster
 from supervision.registry import check_name, whereis
 from supervision.reports import report
 
@@ -132,7 +132,7 @@ class Server(pykka.Actor):
         life: Life = self.actor_inbox.life  # type: ignore[attr-defined]
         starter = current()
         if starter is not None and getattr(starter.ref.actor_class, "supervises", False):
-            life.handshake, life.waited_for_by = Reply(), starter
+            life.awaited(starter)
         roster.enter(life.ref)  # Pykka has just done so; this makes sure that leaving takes constant time
         try:
             life.runtime.begin(life)

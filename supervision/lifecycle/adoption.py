@@ -1,16 +1,20 @@
-"""Unmodified ``pykka.ThreadingActor`` classes, and actors that somebody else has started already.
+"""Actors of unmodified ``pykka.ThreadingActor`` classes, made ours.
 
-A class is constructed as ever and then gets our mailbox and our life before its first turn; ``takeover`` does the rest.
+One of a class that a supervisor knows is constructed as ever and gets our mailbox and our life before its first turn. So is
+one that Pykka starts inside a supervisor's start callable, at the moment that it enters ``ActorRegistry``. Any other that is
+watched, named or supervised is alive already; ``takeover`` sees to those.
 """
 
 from __future__ import annotations
 
+import functools
 import os
 import threading
 from typing import Any
 
 import pykka
 
+from supervision.exits import Crash
 from supervision.lifecycle import exiting, roster, takeover
 from supervision.lifecycle.caller import current
 from supervision.lifecycle.life import Life
@@ -38,12 +42,43 @@ def construct(cls: type[pykka.ThreadingActor], args: tuple[Any, ...], kwargs: di
     actor: Any = cls(*args, **kwargs)
     if getattr(actor, "_actor_ref", None) is None:
         raise TypeError(f"{cls.__name__}.__init__ must call super().__init__()")
+    return _make_ours(actor)
+
+
+def _make_ours(actor: Any) -> Life:
     mailbox = Mailbox()
     life = Life(actor, actor.actor_ref, mailbox, OwnThread(), PykkaStyle())
     takeover.forward(actor.actor_inbox, mailbox)  # the actor's __init__ may have sent itself messages
     actor.actor_inbox = life.ref.actor_inbox = mailbox
     actor.actor_stopped = life.ref.actor_stopped = StopFlag(mailbox)
     return life
+
+
+def _take_in(ref: pykka.ActorRef[Any]) -> None:
+    """Pykka is starting an actor on this thread: inside a supervisor's start callable, have it start as ours."""
+    starter = current()
+    if starter is None or not getattr(starter.ref.actor_class, "supervises", False):
+        return
+    actor: Any = ref._actor_weakref()
+    if not isinstance(actor, pykka.ThreadingActor) or isinstance(getattr(ref.actor_inbox, "life", None), Life):
+        return
+    if type(actor)._start_actor_loop is not pykka.ThreadingActor._start_actor_loop:
+        return  # a thread of its class's own making, which has to be taken over
+    life = _make_ours(actor)
+    life.awaited(starter)
+    actor.__dict__["_start_actor_loop"] = functools.partial(_begin, actor, life)
+
+
+def _begin(actor: Any, life: Life) -> None:
+    del actor.__dict__["_start_actor_loop"]
+    try:
+        life.runtime.begin(life)
+    except RuntimeError as no_thread:
+        life.finish(Crash(no_thread))
+        raise
+
+
+roster.greet_with(_take_in)
 
 
 def life_of(ref: pykka.ActorRef[Any]) -> Life | None:

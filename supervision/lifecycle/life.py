@@ -133,6 +133,21 @@ class Life:
             if self.monitors and watch in self.monitors:
                 self.monitors.remove(watch)
 
+    def awaited(self, starter: Life | None) -> Reply:
+        """Somebody waits for its start: the answer that comes when it is up, or has failed.
+
+        Args:
+            starter: the actor that starts it and waits, ``None`` outside one.
+        """
+        handshake = Reply()
+        with self.mailbox.lock:
+            if self.phase is not Phase.ENDED:
+                self.handshake = handshake
+                self.starter = self.waited_for_by = starter
+                return handshake
+        handshake.fail(self._ended_while_starting())
+        return handshake
+
     # --- turns, on the actor's thread -----------------------------------------------------------------------------
 
     def turn(self) -> bool:
@@ -251,7 +266,7 @@ class Life:
         if names_owned:
             names.release(names_owned, self)
         if self.handshake is not None:
-            self.handshake.fail(start_failure or ActorDeadError(f"{self.ref} ended while it started: {self.reason}"))
+            self.handshake.fail(start_failure or self._ended_while_starting())
         for envelope in left:
             self._answer_unhandled(envelope)
         interrupt: BaseException | None = None
@@ -263,6 +278,9 @@ class Life:
         self.runtime.retire(self)
         if interrupt is not None:
             raise interrupt
+
+    def _ended_while_starting(self) -> ActorDeadError:
+        return ActorDeadError(f"{self.ref} ended while it started: {self.reason}")
 
     def _answer_unhandled(self, envelope: Any) -> None:
         if envelope.reply_to is None:

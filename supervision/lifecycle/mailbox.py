@@ -41,7 +41,8 @@ class Mailbox:
 
     def __init__(self) -> None:
         # Guards everything here but `life`, and the life's phase and what hangs on it; held for a few instructions only.
-        self.lock = threading.Lock()
+        # Reentrant: the garbage collector may choose that moment for somebody's __del__, which sends a message.
+        self.lock = threading.RLock()
         self._arrived: list[Envelope[Any]] = []
         self._turned: list[Envelope[Any]] = []
         self._closed = False

@@ -16,7 +16,8 @@ class _Names:
 
     def __init__(self) -> None:
         # Guards the table against concurrent claims and releases. Taken before a life's lock, never after. Look-ups go without.
-        self.lock = threading.Lock()
+        # Reentrant for the sake of finalizers, which the garbage collector may run here.
+        self.lock = threading.RLock()
         self.table: dict[str, Any] = {}
 
 

@@ -8,12 +8,14 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 from pykka import ActorRegistry
 
-__all__ = ["enter", "knows", "leave"]
+__all__ = ["enter", "greet_with", "knows", "leave"]
+
+_greeters: list[Callable[[Any], None]] = []
 
 
 class _IndexedRefs:
@@ -23,6 +25,8 @@ class _IndexedRefs:
         self._refs: dict[Any, None] = dict.fromkeys(refs)
 
     def append(self, ref: Any) -> None:
+        for greet in _greeters:
+            greet(ref)
         self._refs[ref] = None
 
     def remove(self, ref: Any) -> None:
@@ -61,6 +65,11 @@ def _start_over() -> None:
 
 if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_start_over)
+
+
+def greet_with(greet: Callable[[Any], None]) -> None:
+    """Have a function called with every ref that is about to enter, on the thread that starts the actor, before its own does."""
+    _greeters.append(greet)
 
 
 def enter(ref: Any) -> None:

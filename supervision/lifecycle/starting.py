@@ -5,11 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 from supervision.errors import StartError
-from supervision.exits import Crash, Ignore
+from supervision.exits import NORMAL, Crash, Ignore
 from supervision.lifecycle import names, roster
 from supervision.lifecycle.caller import current
 from supervision.lifecycle.life import Life
-from supervision.lifecycle.replies import Reply
 
 __all__ = ["launch"]
 
@@ -30,11 +29,14 @@ def launch(life: Life, *, name: str | None = None, timeout: float | None = None)
         Exception: what ``on_start`` raised.
         StartError: it raised a ``SystemExit`` or its like, which must not look like one of the starter's own.
     """
-    if name is not None:
-        names.claim(name, life)
-    handshake = life.handshake = Reply()
-    life.starter = life.waited_for_by = current()
+    handshake = life.awaited(current())
     roster.enter(life.ref)
+    if name is not None:
+        try:
+            names.claim(name, life)
+        except BaseException:
+            life.finish(NORMAL)
+            raise
     try:
         life.runtime.begin(life)
     except RuntimeError as no_thread:  # "can't start new thread": Pykka would leave it registered and never alive

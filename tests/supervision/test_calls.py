@@ -252,7 +252,7 @@ def test_an_exit_under_call_is_told_to_the_caller_as_the_end(kind: str) -> None:
 
 
 def test_a_ctrl_c_while_waiting_for_a_start_leaves_no_orphan(monkeypatch: pytest.MonkeyPatch) -> None:
-    from supervision.lifecycle import Reply, starting
+    from supervision.lifecycle import Reply, life
 
     class Interrupted(Reply):
         def arrived(self, timeout: float | None) -> bool:
@@ -260,7 +260,7 @@ def test_a_ctrl_c_while_waiting_for_a_start_leaves_no_orphan(monkeypatch: pytest
 
     entered = threading.Event()
     with Stuck() as stuck:
-        monkeypatch.setattr(starting, "Reply", Interrupted)
+        monkeypatch.setattr(life, "Reply", Interrupted)
         with pytest.raises(KeyboardInterrupt):
             Pooled.start_link({"on_start": lambda: (entered.set(), stuck(None))}, name="it")
         monkeypatch.undo()

@@ -23,6 +23,10 @@ SYSTEMS = {
     """,
     "dynamic": "d = DynamicSupervisor.start_link(); [DynamicSupervisor.start_child(d, ChildSpec(1, Plain)) for _ in range(9)]",
     "supervised, started by a callable": "Supervisor.start_link([ChildSpec(n, lambda: Plain.start()) for n in range(3)])",
+    "supervised, started before": """
+        ref = Plain.start()
+        Supervisor.start_link([ChildSpec(1, lambda: ref, restart="temporary"), ChildSpec(2, Plain)])
+    """,
     "a call under way": "r = Pooled.start_link(); threading.Thread(target=call, args=(r, forever, None), daemon=True).start()",
     "a start under way": """
         class Slow(Pooled):

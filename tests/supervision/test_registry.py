@@ -5,7 +5,8 @@ import threading
 from typing import Any
 
 import pytest
-from specimens import DEADLINE_S, KINDS, Pooled, Stuck, Threaded, Watch, run, spawn
+from pykka import ActorRegistry
+from specimens import DEADLINE_S, KINDS, Pooled, Stuck, Threaded, Watch, eventually, run, spawn
 
 from supervision import (
     AlreadyStarted,
@@ -17,6 +18,7 @@ from supervision import (
     kill,
     monitor,
     register,
+    send_after,
     stop,
     unregister,
     whereis,
@@ -245,3 +247,66 @@ def test_a_successor_keeps_its_name_when_its_predecessor_is_cleaned_up_late() ->
             successor = Pooled.start_link(name="it")
             go.set()
     assert whereis("it") is successor
+
+
+@every_server
+def test_one_killed_by_its_name_before_its_first_turn_fails_its_start(
+    cls: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    claim = names.claim
+
+    def claim_and_kill(name: str, life: Any) -> None:
+        claim(name, life)
+        kill(name)
+
+    ran: list[Any] = []
+    monkeypatch.setattr(names, "claim", claim_and_kill)
+    with pytest.raises(StartError):
+        cls.start_link(None, ran, name="it")
+    assert ran == ["__init__"]
+    assert whereis("it") is None
+    assert ActorRegistry.get_all() == []
+
+
+@every_server
+def test_one_whose_name_is_taken_at_the_last_moment_is_dead(cls: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    refs: list[Any] = []
+    owner = cls.start_link(name="it")
+    monkeypatch.setattr("supervision.server.whereis", lambda _: None)
+    with pytest.raises(AlreadyStarted) as raised:
+        cls.start_link({"__init__": lambda: refs.extend(ActorRegistry.get_all())}, name="it")
+    assert raised.value.ref is owner
+    assert ActorRegistry.get_all() == [owner]
+
+
+def test_a_finalizer_that_casts_registers_and_cancels_does_not_deadlock() -> None:
+    """The garbage collector may run it at any allocation, also of ours, and on a thread that is just at work on them."""
+    import gc
+
+    ref = Pooled.start_link(name="it")
+    handled: list[Any] = []
+
+    class Garbage:
+        def __init__(self) -> None:
+            self.me = self
+            self.timer = send_after(1_000, ref, "never")
+
+        def __del__(self) -> None:
+            cast(ref, lambda _: handled.append("last words"))
+            self.timer.cancel()
+            send_after(0, "it", lambda _: handled.append("last words"))
+            unregister("nobody")
+
+    before = gc.get_threshold()
+    gc.set_threshold(1)
+    try:
+        for number in range(300):
+            Garbage()
+            cast("it", lambda _: handled.append("message"))
+            send_after(1_000, ref, "never").cancel()
+            register(f"{number}", ref)
+            monitor(ref, lambda _: None)
+    finally:
+        gc.set_threshold(*before)
+    gc.collect()
+    eventually(lambda: handled.count("message") == 300 and handled.count("last words") == 600)

@@ -26,7 +26,6 @@ from supervision import (
     NoProcess,
     Server,
     ServerDied,
-    StartError,
     Supervisor,
     call,
     cast,
@@ -314,8 +313,6 @@ def test_many_start_and_stop_whole_trees_at_once() -> None:
             leaves = [ChildSpec(number, cls) for number, cls in enumerate((Pooled, Threaded, Plain))]
             inner = Supervisor.child_spec(leaves, id="inner", strategy="one_for_all")
             sup = Supervisor.start_link([inner], name=f"{user}.{turn}")
-            with contextlib.suppress(StartError, NoProcess):
-                ActorRegistry.get_all()[0].tell("hello")
             Supervisor.stop(sup, timeout=DEADLINE_S)
 
     with run(*[lambda user=user: grow(user) for user in range(8)]):

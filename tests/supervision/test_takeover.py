@@ -7,6 +7,8 @@ from typing import Any
 import pykka
 import pytest
 from pykka import ActorDeadError, ActorRegistry
+from pykka._envelope import Envelope
+from pykka.messages import _ActorStop
 from specimens import DEADLINE_S, Plain, Pooled, Stuck, Watch, end_hooks, eventually, run
 
 from supervision import (
@@ -78,13 +80,27 @@ def test_who_still_holds_the_old_queue_reaches_the_actor() -> None:
     old = ref.actor_inbox
     register("it", ref)
     handled = threading.Event()
-    old.put(pykka._envelope.Envelope(lambda _: handled.set()))
+    old.put(Envelope(lambda _: handled.set()))
     assert handled.wait(DEADLINE_S)
     watch = Watch(ref)
     ref.stop(timeout=DEADLINE_S)
     watch.reason()
     with pytest.raises(ActorDeadError):
-        old.put(pykka._envelope.Envelope(1))
+        old.put(Envelope(1))
+
+
+def test_what_is_left_in_the_queue_of_one_that_ended_meanwhile_is_answered() -> None:
+    """Pykka drains the queue "while not empty" and leaves; what is put after that is ours to answer."""
+    ended = Pooled.start_link()
+    ended.stop(timeout=DEADLINE_S)
+    old: queue.Queue[Any] = queue.Queue()
+    asked, stopped = pykka.ThreadingFuture[Any](), pykka.ThreadingFuture[Any]()
+    for envelope in (Envelope(1, asked), Envelope("a tell"), Envelope(_ActorStop(), stopped)):
+        old.put(envelope)
+    takeover.forward(old, ended.actor_inbox)
+    for future in (asked, stopped):
+        with pytest.raises(ActorDeadError):
+            future.get(timeout=0)
 
 
 def test_twenty_at_once_take_over_the_same_actor_once() -> None:

@@ -55,7 +55,7 @@ from supervision import (
     unregister,
     whereis,
 )
-from supervision.lifecycle import abandoned_count, life_of
+from supervision.lifecycle import OwnThread, abandoned_count, life_of
 
 Boom = type("Boom", (Exception,), {})
 BASES = [SystemExit, KeyboardInterrupt, asyncio.CancelledError, GeneratorExit]
@@ -231,9 +231,9 @@ def test_p3_a_supervised_start_waits_for_on_start_and_gives_its_error(start: Any
     with pytest.raises(StartError) as raised:
         Supervisor.start_link([ChildSpec("it", start, ({"on_start": slow},), name="it")])
     assert raised.value.child_id == "it"
-    assert raised.value.cause is boom or isinstance(raised.value.cause, ActorDeadError)
+    assert raised.value.cause is boom
     assert whereis("it") is None
-    eventually(lambda: ActorRegistry.get_all() == [])
+    assert ActorRegistry.get_all() == []
 
 
 @pytest.mark.parametrize("cls", [Pooled, Threaded])
@@ -247,7 +247,7 @@ def test_p4_whatever_a_start_raises_is_a_start_error(cls: Any, hook: str, error:
     assert ActorRegistry.get_all() == []
 
 
-@pytest.mark.parametrize("cls", [Pooled, Threaded, Plain])
+@every_child
 @pytest.mark.parametrize("hook", ["__init__", "on_start"])
 @every_base
 def test_p4_p7_a_base_exception_in_a_childs_start_fails_that_start_only(
@@ -412,12 +412,14 @@ def test_p7_a_base_exception_in_a_raw_actors_on_start_leaves_no_zombie(error: Ba
     eventually(no_raw_thread)
 
 
-@a_thread_may_die
-def test_p7_a_supervisor_hears_of_a_raw_start_that_died_without_a_word() -> None:
+@every_base
+def test_p7_a_supervisor_hears_what_a_start_callable_died_of(error: BaseException, bystander: Any) -> None:
+    ran: list[Any] = []
     with pytest.raises(StartError) as raised:
-        Supervisor.start_link([ChildSpec("it", lambda: Plain.start({"on_start": SystemExit()}))])
-    assert isinstance(raised.value.cause, ActorDeadError)
-    assert ActorRegistry.get_all() == []
+        Supervisor.start_link([ChildSpec("it", lambda: Plain.start({"on_start": error}, ran))])
+    assert raised.value.cause is error
+    assert ActorRegistry.get_all() == [bystander]
+    assert end_hooks(ran) == []
 
 
 # --- P8, P26: what the end hooks raise --------------------------------------------------------------------------------
@@ -497,6 +499,15 @@ def _refuse(thread: threading.Thread) -> None:
     raise RuntimeError("can't start new thread")
 
 
+def test_p9_so_does_a_start_in_a_callable(monkeypatch: pytest.MonkeyPatch) -> None:
+    sup = Supervisor.start_link([])
+    monkeypatch.setattr(threading.Thread, "start", _refuse)
+    with pytest.raises(StartError) as raised:
+        Supervisor.start_child(sup, ChildSpec("it", lambda: Plain.start()))
+    assert isinstance(raised.value.cause, RuntimeError)
+    assert ActorRegistry.get_all() == [sup]
+
+
 def test_p9_the_pool_goes_on_once_there_are_threads_again(monkeypatch: pytest.MonkeyPatch) -> None:
     ref = Pooled.start_link()
     with monkeypatch.context() as patch:
@@ -552,6 +563,31 @@ def test_p10_a_restart_waits_for_the_end_hook_and_the_thread(cls: Any) -> None:
     go.set()
     up.get(timeout=DEADLINE_S)
     assert not overlaps
+    assert quiet(sup)
+
+
+@pytest.mark.parametrize("cls", [cls for kind, cls in CHILDREN.items() if kind != "pooled"], ids=[*CHILDREN][1:])
+def test_p10_a_restart_waits_until_the_old_thread_is_gone(cls: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Here it has its last hook behind it, and lingers."""
+    lingers, go = threading.Event(), threading.Event()
+    up: queue.SimpleQueue[Any] = queue.SimpleQueue()
+    run_out = OwnThread.run
+
+    def run_and_linger(self: Any, life: Any) -> None:
+        run_out(self, life)
+        if life.ref.actor_class is not Supervisor:
+            lingers.set()
+            assert go.wait(DEADLINE_S)
+
+    monkeypatch.setattr(OwnThread, "run", run_and_linger)
+    sup = Supervisor.start_link([ChildSpec("it", cls, ({"on_start": lambda: up.put(None)},))])
+    up.get(timeout=DEADLINE_S)
+    cast(ref_of(sup, "it"), Boom())
+    assert lingers.wait(DEADLINE_S)
+    with pytest.raises(queue.Empty):
+        up.get(timeout=0.05)
+    go.set()
+    up.get(timeout=DEADLINE_S)
     assert quiet(sup)
 
 
@@ -791,9 +827,10 @@ def test_p14_an_actor_may_kill_itself(kind: str) -> None:
     assert abandoned_count() == 0
 
 
-@pytest.mark.parametrize("cls", [Threaded, Plain])
-def test_p14_the_threads_of_supervised_actors_are_daemons(cls: Any) -> None:
-    sup = Supervisor.start_link([ChildSpec("it", cls)])
+@pytest.mark.parametrize("start", [Threaded, Plain, lambda: Plain.start()], ids=["threaded", "managed", "raw"])
+def test_p14_the_threads_of_supervised_actors_are_daemons(start: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Plain, "use_daemon_thread", False)
+    sup = Supervisor.start_link([ChildSpec("it", start)])
     assert call(ref_of(sup, "it"), lambda _: threading.current_thread().daemon) is True
 
 
@@ -883,7 +920,7 @@ def test_p18_a_stop_of_itself_in_on_start_does_not_deadlock(cls: Any) -> None:
     eventually(lambda: not ref.is_alive())
 
 
-@pytest.mark.parametrize("cls", [Pooled, Threaded, Plain])
+@every_child
 @pytest.mark.parametrize("hook", ["on_start", "end hook"])
 def test_p18_stopping_the_supervisor_that_waits_does_not_deadlock(cls: Any, hook: str) -> None:
     def stops_it(*_: Any) -> None:
@@ -898,7 +935,7 @@ def test_p18_stopping_the_supervisor_that_waits_does_not_deadlock(cls: Any, hook
     assert watch.reason() in (NORMAL, SHUTDOWN)
 
 
-@pytest.mark.parametrize("cls", [Pooled, Threaded, Plain])
+@every_child
 @pytest.mark.parametrize("hook", ["on_start", "end hook"])
 def test_p18_a_call_that_could_only_deadlock_is_an_error_at_once(cls: Any, hook: str) -> None:
     outcomes: list[Any] = []
