@@ -8,6 +8,7 @@ module                           what a program writes
 `oidc_actor.adapters.httpx2`     the same, for its successor httpx2
 `oidc_actor.adapters.aiohttp`    ``aiohttp.ClientSession(middlewares=[OIDCAuth("name")])``
 `oidc_actor.adapters.grpc`       ``grpc.metadata_call_credentials(OIDCAuth("name"))``, in `grpc.composite_channel_credentials`
+`oidc_actor.adapters.grpc_retry` ``grpc.intercept_channel(channel, *interceptors("name"))``: what call credentials cannot do
 `oidc_actor.adapters.headers`    ``headers("name")``, ``await aheaders("name")``: for everything else
 ===============================  ===============================================================================
 

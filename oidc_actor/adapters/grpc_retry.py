@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 from oidc_actor.adapters.authorization import Authorization
@@ -123,7 +123,8 @@ class _Interceptor(
     def intercept_unary_unary(self, continuation: Callable[..., Any], details: Any, request: Any) -> Any:
         verdict = _Verdict(self._bearer, details, self._timeout_s)
         call = continuation(details, request)
-        if not call.done():  # it was begun with .future(), whose caller must not wait here
+        # Begun with .future(), whose caller must not wait here, it is a live call; otherwise it is the outcome of one.
+        if isinstance(call, Iterator) or not call.done():
             return _noted(call, verdict)
         if not verdict.refuses(call.code(), call.trailing_metadata()) or verdict.successor() is None:
             return call

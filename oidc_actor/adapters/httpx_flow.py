@@ -88,10 +88,9 @@ class AuthFlow:
         return False
 
     def _is_refused(self, response: Any) -> bool:
-        # It may come from another origin, after a redirect: then it had no token to refuse.
-        origin, sent = _whose(response)
-        fields = response.headers.get_list("WWW-Authenticate")
-        return sent is not None and self._bearer.is_refused(origin, response.status_code, fields)
+        # It may come from another origin, after a redirect: then no token was sent, and nobody complains about none.
+        origin, _ = _whose(response)
+        return self._bearer.is_refused(origin, response.status_code, response.headers.get_list("WWW-Authenticate"))
 
 
 def _whose(response: Any) -> tuple[str, Authorization | None]:

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import threading
 import time
 import urllib.request
-from collections.abc import Callable
 from dataclasses import dataclass
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any, Self
@@ -70,10 +70,13 @@ class Api:
         self.status = 401
         self.elsewhere = ""
         self.pages: dict[str, Any] = {}
-        self.answers_early = False  # a refusal is sent before the body is read
+        self.answers_early = (
+            False  # a refusal is sent before the body is read, which happens when the next request has come
+        )
         self.hangs_up = False  # instead of answering a good token
         self._changed = threading.Condition()  # guards `_seen`
         self._seen: list[Seen] = []
+        self._begun = 0  # requests whose header has come
         self._server = _Server(("127.0.0.1", 0), type("Handler", (_Handler,), {"api": self}))
         self.url = f"http://127.0.0.1:{self._server.server_port}"
 
@@ -95,14 +98,20 @@ class Api:
         """The tokens that came, in order."""
         return [one.token for one in self.seen]
 
+    def begin(self) -> None:
+        with self._changed:
+            self._begun += 1
+            self._changed.notify_all()
+
+    def wait_for_another(self) -> None:
+        """Wait for the request after the first."""
+        with self._changed:
+            self._changed.wait_for(lambda: self._begun > 1, DEADLINE_S)
+
     def note(self, seen: Seen) -> None:
         with self._changed:
             self._seen.append(seen)
             self._changed.notify_all()
-
-    def wait_for(self, condition: Callable[[list[Seen]], bool]) -> None:
-        with self._changed:
-            assert self._changed.wait_for(lambda: condition(self._seen), DEADLINE_S), self._seen
 
 
 class _Server(ThreadingHTTPServer):
@@ -121,6 +130,7 @@ class _Handler(BaseHTTPRequestHandler):
 
     def handle_any(self) -> None:
         api = self.api
+        api.begin()
         authorization = self.headers.get("Authorization")
         admitted = api.gatekeeper.admits(authorization)
         early = api.answers_early and not admitted
@@ -128,6 +138,8 @@ class _Handler(BaseHTTPRequestHandler):
         api.note(Seen(self.command, self.path, authorization, body))
         if self.path in {"/moved", "/near"}:
             self._answer(307, b"", {"Location": api.elsewhere if self.path == "/moved" else "/echo"})
+        elif early:
+            self._answer_early()
         elif not admitted:
             self._answer(api.status, b"refused", {} if api.challenge is None else {"WWW-Authenticate": api.challenge})
         elif api.hangs_up:
@@ -139,10 +151,21 @@ class _Handler(BaseHTTPRequestHandler):
             self._answer(200, body or b"welcome", {})
         else:
             self._answer(404, b"", {})
-        if early:
-            self._body()
 
     do_GET = do_POST = do_PUT = handle_any
+
+    def _answer_early(self) -> None:
+        """Send the head of a refusal; its body, and the reading of the request's, come once the next request has come."""
+        self.send_response(401)
+        self.send_header("WWW-Authenticate", INVALID_TOKEN)
+        self.send_header("Content-Length", "7")
+        self.end_headers()
+        self.wfile.flush()
+        self.api.wait_for_another()
+        self.close_connection = True
+        with contextlib.suppress(OSError):  # the client may have hung up
+            self._body()
+            self.wfile.write(b"refused")
 
     def _body(self) -> bytes:
         if self.headers.get("Transfer-Encoding", "").lower() != "chunked":

@@ -60,7 +60,7 @@ def test_a_refusal_before_the_body_was_read_leaves_nobody_writing(
 ) -> None:
     http.answers_early = True
     gatekeeper.revoke(settled.token)
-    body = bytes(range(256)) * 32_768  # more than the sockets take at once
+    body = bytes(range(256)) * 131_072  # more than the sockets take at once
     auth = OIDCAuth(settled.name)
     sent = io.BytesIO(body)
     assert run(lambda session: status(session, f"{http.url}/echo", data=sent), middlewares=[auth]) == 200

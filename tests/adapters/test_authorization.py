@@ -11,9 +11,8 @@ import pytest
 from adapters.drivers import DRIVERS, Driver, opened
 from adapters.held import Held
 
-from oidc_actor import ConfigError, NoTokenError
+from oidc_actor import NoTokenError
 from oidc_actor.adapters.authorization import Authorization
-from oidc_actor.adapters.bearer import Bearer
 
 VALUE = Authorization.bearer("the-token")
 
@@ -61,13 +60,3 @@ def _frames(stack: traceback.TracebackException | None) -> list[traceback.FrameS
     if stack is None:
         return []
     return [*stack.stack, *_frames(stack.__context__), *_frames(stack.__cause__)]
-
-
-def test_bad_arguments_are_told_before_anything_is_sent() -> None:
-    with pytest.raises(TypeError, match="server: expected the ref or the name"):
-        Bearer(3)  # type: ignore[arg-type]
-    with pytest.raises(ConfigError, match="timeout: expected finite seconds"):
-        Bearer("name", timeout=-1)
-    with pytest.raises(ConfigError, match="origins: expected"):
-        Bearer("name", origins="https://a.example")
-    assert repr(Bearer("name")) == "Bearer(name)"
