@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import threading
+from collections.abc import Iterator
 from typing import Any
 from weakref import WeakKeyDictionary
 
@@ -11,13 +13,16 @@ from pykka._envelope import Envelope
 from supervision import alarm
 from supervision.child_spec import ShutdownSetting
 from supervision.exits import NOPROC, SHUTDOWN, Reason
-from supervision.lifecycle import Life, life_of
+from supervision.lifecycle import Life, current, life_of
 from supervision.messages import ExitSignal
 
-__all__ = ["Departure", "Tether", "settle"]
+__all__ = ["Departure", "Tether", "asking", "settle"]
 
 JOIN_S = 5.0
+LOOK_S = 0.01
 PATIENCE_S = 5.0
+
+_asking: set[Life] = set()  # ended actors whose watchers wait for a supervisor; each change is one atomic step
 
 _tethers: WeakKeyDictionary[Any, Tether] = WeakKeyDictionary()  # by the supervisor's ref, dead ones too
 
@@ -66,6 +71,23 @@ class Departure:
             self._ended.wait(JOIN_S)  # somebody else may be ending it this very moment
 
 
+@contextlib.contextmanager
+def asking() -> Iterator[None]:
+    """Says that the calling thread is about to wait for a supervisor.
+
+    It may be a watcher's, on the thread of an actor that has just ended: that supervisor must not wait for the thread.
+    """
+    life = current()
+    if life is None or not life.is_ended:
+        yield
+        return
+    _asking.add(life)
+    try:
+        yield
+    finally:
+        _asking.discard(life)
+
+
 def settle(ref: Any) -> None:
     """Wait until the thread of an ended incarnation is gone, so that the next one finds its port and files free.
 
@@ -73,10 +95,19 @@ def settle(ref: Any) -> None:
     """
     life = life_of(ref)
     if life is not None and not life.abandoned:
-        life.runtime.join(JOIN_S)
+        _join(life)
     tether = _tethers.get(ref)
     if tether is not None:
         tether.await_orphans()
+
+
+def _join(life: Life) -> None:
+    thread = life.runtime.thread
+    if thread is None or thread is threading.current_thread():
+        return
+    deadline = alarm.now() + JOIN_S
+    while thread.is_alive() and life not in _asking and alarm.now() < deadline:
+        thread.join(LOOK_S)
 
 
 class Tether:

@@ -20,7 +20,21 @@ __all__ = [
 
 
 class SupervisionError(Exception):
-    """Root of all errors of this package; raised itself where a call could only deadlock."""
+    """Root of all errors of this package; raised itself where a call could only deadlock.
+
+    They can be pickled, to cross to another process; there a ref has no meaning, and its text stands for it.
+    """
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        fields = {name: str(value) if hasattr(value, "actor_urn") else value for name, value in vars(self).items()}
+        return _rebuild, (type(self), self.args, fields)
+
+
+def _rebuild(kind: type[SupervisionError], args: tuple[Any, ...], fields: dict[str, Any]) -> SupervisionError:
+    error = kind.__new__(kind, *args)
+    error.args = args
+    vars(error).update(fields)
+    return error
 
 
 class StartError(SupervisionError):
@@ -36,9 +50,6 @@ class StartError(SupervisionError):
         self.child_id = child_id
         self.cause = cause
         self.__cause__ = cause
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        return type(self), (self.child_id, self.cause)
 
 
 class AlreadyStarted(SupervisionError):
@@ -61,9 +72,6 @@ class _ChildError(SupervisionError):
     def __init__(self, child_id: Any) -> None:
         super().__init__(self.text.format(child_id=child_id))
         self.child_id = child_id
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        return type(self), (self.child_id,)
 
 
 class AlreadyPresent(_ChildError):
@@ -96,9 +104,6 @@ class MaxChildren(SupervisionError):
     def __init__(self, max_children: int) -> None:
         super().__init__(f"the supervisor already holds max_children={max_children} children")
         self.max_children = max_children
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        return type(self), (self.max_children,)
 
 
 class NoProcess(SupervisionError):

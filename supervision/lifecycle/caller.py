@@ -47,7 +47,9 @@ def must_outlive_caller(life: Life) -> bool:
     """Whether a wait for that actor's end could only deadlock: it is the caller, its supervisor, or waits for it."""
     if is_awaited_by_caller(life):
         return True
-    starter = None if _this.life is None else _this.life.starter
+    caller = _this.life
+    # Once it has ended, nobody waits for what its watchers do on its thread.
+    starter = None if caller is None or caller.is_ended else caller.starter
     while starter is not None and getattr(starter.ref.actor_class, "supervises", False):
         if starter is life:
             return True

@@ -25,6 +25,7 @@ from supervision import (
     call,
     cast,
     kill,
+    monitor,
     register,
     send_after,
     stop,
@@ -450,6 +451,24 @@ def test_a_killed_supervisor_is_restarted_after_its_children_have_left(world: Wo
     assert states("inner") == {"a": "running", "b": "running", "c": "running"}
 
 
+def test_a_supervisor_killed_in_the_middle_of_a_restart_starts_nothing_more(world: World, gate: Gate) -> None:
+    class Slow(Probe):
+        def on_terminate(self, reason: Any) -> None:
+            gate()
+            super().on_terminate(reason)
+
+    specs = [world.spec("a"), world.spec("b", Slow, shutdown="infinity"), world.spec("c")]
+    sup = Supervisor.start_link(specs, strategy="one_for_all")
+    world.log()
+    die(ref_of(sup, "a"), BOOM)
+    gate.await_entry()  # the supervisor waits for b
+    kill(sup)
+    gate.leave.set()
+    eventually(lambda: abandoned_count() == 0)
+    eventually(lambda: world.live() == [])
+    assert world.log() == ["end a", "stop c", "stop b"]
+
+
 def test_a_killed_dynamic_supervisor_takes_its_children_along(world: World) -> None:
     top = Supervisor.start_link([DynamicSupervisor.child_spec(id="d", name="dynamic")])
     for child in "abc":
@@ -544,3 +563,43 @@ def test_a_child_may_call_its_supervisor_from_any_other_hook(world: World) -> No
     sup = Supervisor.start_link([world.spec("a", Asks)], name="top")
     assert call(ref_of(sup, "a"), "start") is ref_of(sup, "b")
     assert counted == [1]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_watcher_may_ask_the_supervisor_of_what_it_watched(kind: type, world: World) -> None:
+    """It runs on the thread that has just ended, for which the supervisor waits before it starts the next incarnation."""
+    answers: list[Any] = []
+    answered = threading.Event()
+    sup = Supervisor.start_link([world.spec("a", kind)])
+
+    def look(_: Any) -> None:
+        began = time.monotonic()
+        answers.append(states(sup))
+        answers.append(time.monotonic() - began)
+        answered.set()
+
+    ref = ref_of(sup, "a")
+    monitor(ref, look)
+    cast(ref, BOOM)
+    assert answered.wait(DEADLINE_S)
+    assert answers[0] == {"a": "running"}
+    assert answers[1] < 2.0  # the supervisor gives up on the thread at once, and not only at its deadline
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_watcher_may_stop_the_supervisor_of_what_it_watched(kind: type, world: World) -> None:
+    done = threading.Event()
+    sup = Supervisor.start_link([world.spec("a", kind), world.spec("b", kind)])
+    watch = Watch(sup)
+
+    def stop_it(_: Any) -> None:
+        began = time.monotonic()
+        Supervisor.stop(sup)
+        if time.monotonic() - began < 2.0:
+            done.set()
+
+    monitor(ref_of(sup, "a"), stop_it)
+    cast(ref_of(sup, "a"), BOOM)
+    assert watch.reason() == SHUTDOWN
+    assert done.wait(DEADLINE_S)
+    assert world.live() == []

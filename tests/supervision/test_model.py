@@ -26,12 +26,13 @@ from otp_model import RUNNING, STOPPED, Child, Model, Spec
 from probes import DEADLINE_S, KINDS, Clock, Scripted, Watch, World, die, held, quiet
 from pykka import ActorDeadError
 
-from supervision import SHUTDOWN, ChildSpec, DynamicSupervisor, Exit, StartError, SupervisionError, Supervisor
+from supervision import SHUTDOWN, ChildSpec, DynamicSupervisor, Exit, Shutdown, StartError, SupervisionError, Supervisor
 
 IDS = "abcd"
 ENDS: dict[str, tuple[BaseException | None, bool]] = {
     "normal": (Exit(), True),
     "shutdown": (Exit(SHUTDOWN), True),
+    "moved": (Exit(Shutdown("moved")), True),
     "crash": (Scripted("crash"), False),
     "kill": (None, False),
 }
