@@ -73,7 +73,7 @@ class Options:
     transport: Transport | None = field(default=None, repr=False)
     clock: Clock = default_clock
     rng: Rng = field(default_factory=lambda: _RNG)
-    retry: RetryPolicy = field(default_factory=RetryPolicy)
+    retry: RetryPolicy = RetryPolicy()
     min_interval_seconds: float = 1.0
     default_lifetime_seconds: float = 300.0
     timeout_seconds: float = 10.0
