@@ -8,14 +8,17 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from oidc_actor.backoff import RetryPolicy
     from oidc_actor.certificate import ClientCertificate
-    from oidc_actor.credentials import ClientCredentials, Password, RefreshToken
+    from oidc_actor.credentials import ClientCredentials, JWTBearer, Password, RefreshToken, TokenExchange
     from oidc_actor.errors import ConfigError, DiscoveryError, NoTokenError, OIDCActorError, TokenRequestError
+    from oidc_actor.github_actions import GitHubActionsToken
     from oidc_actor.health import Health
     from oidc_actor.manager import TokenManager
+    from oidc_actor.manager_token import ManagerToken
     from oidc_actor.messages import ForceRefresh, GetToken
     from oidc_actor.private_key import PrivateKey
     from oidc_actor.provider import OIDCConfig
     from oidc_actor.secrets import SecretFile
+    from oidc_actor.signed_assertion import SignedAssertion
     from oidc_actor.source import TokenSource
     from oidc_actor.tokens import TokenResponse
 
@@ -26,7 +29,10 @@ __all__ = [
     "DiscoveryError",
     "ForceRefresh",
     "GetToken",
+    "GitHubActionsToken",
     "Health",
+    "JWTBearer",
+    "ManagerToken",
     "NoTokenError",
     "OIDCActorError",
     "OIDCConfig",
@@ -35,6 +41,8 @@ __all__ = [
     "RefreshToken",
     "RetryPolicy",
     "SecretFile",
+    "SignedAssertion",
+    "TokenExchange",
     "TokenManager",
     "TokenRequestError",
     "TokenResponse",
@@ -44,14 +52,17 @@ __all__ = [
 _HOMES = {
     "backoff": ["RetryPolicy"],
     "certificate": ["ClientCertificate"],
-    "credentials": ["ClientCredentials", "Password", "RefreshToken"],
+    "credentials": ["ClientCredentials", "JWTBearer", "Password", "RefreshToken", "TokenExchange"],
     "errors": ["ConfigError", "DiscoveryError", "NoTokenError", "OIDCActorError", "TokenRequestError"],
+    "github_actions": ["GitHubActionsToken"],
     "health": ["Health"],
     "manager": ["TokenManager"],
+    "manager_token": ["ManagerToken"],
     "messages": ["ForceRefresh", "GetToken"],
     "private_key": ["PrivateKey"],
     "provider": ["OIDCConfig"],
     "secrets": ["SecretFile"],
+    "signed_assertion": ["SignedAssertion"],
     "source": ["TokenSource"],
     "tokens": ["TokenResponse"],
 }

@@ -9,7 +9,15 @@ from typing import Any, ClassVar, Self, TypedDict
 from oidc_actor.certificate import ClientCertificate, read_certificate
 from oidc_actor.client_auth import Means, check_client_auth
 from oidc_actor.errors import ConfigError
-from oidc_actor.parameters import ExtraParameters, Repeatable, parse_scopes, read_extra, read_repeatable, read_text
+from oidc_actor.parameters import (
+    ExtraParameters,
+    Repeatable,
+    parse_scopes,
+    read_extra,
+    read_repeatable,
+    read_text,
+    read_token_type,
+)
 from oidc_actor.private_key import PrivateKey, read_private_key
 from oidc_actor.sealed import put, refuse_pickling
 from oidc_actor.secrets import SecretSource, StoredSecret, store_secret
@@ -72,7 +80,7 @@ class Credentials:
     @property
     def sources(self) -> tuple[StoredSecret, ...]:
         """Where everything secret in it comes from, for whoever watches files."""
-        single = (self.client_secret, self.grant_secret, self.client_assertion)
+        single = (self.client_secret, self.grant_secret, self.actor_secret, self.client_assertion)
         held = (self.private_key, self.client_certificate)
         within = [source for one in held if one is not None for source in one.sources]
         return (*(source for source in single if source is not None), *within)
@@ -80,6 +88,11 @@ class Credentials:
     @property
     def grant_secret(self) -> StoredSecret | None:
         """The secret that the full grant itself sends, besides the client's; ``None`` where there is none."""
+        return None
+
+    @property
+    def actor_secret(self) -> StoredSecret | None:
+        """The token of who acts for the subject (RFC 8693 section 2.1); ``None`` where nobody does."""
         return None
 
     def __repr__(self) -> str:
@@ -105,6 +118,13 @@ _READERS: Mapping[str, Callable[[Any, str], object]] = {
     "client_secret": store_secret,
     "password": store_secret,
     "refresh_token": store_secret,
+    "assertion": store_secret,
+    "device_code": store_secret,
+    "subject_token": store_secret,
+    "actor_token": store_secret,
+    "subject_token_type": read_token_type,
+    "actor_token_type": read_token_type,
+    "requested_token_type": read_token_type,
     "scopes": lambda value, _: parse_scopes(value),
     "audience": read_repeatable,
     "resource": read_repeatable,
@@ -115,7 +135,7 @@ _READERS: Mapping[str, Callable[[Any, str], object]] = {
     "client_certificate": lambda value, _: read_certificate(value),
 }
 _NEEDING_CLIENT = frozenset({"client_credentials", "refresh_token"})
-_OPTIONAL = frozenset({"client_secret", "client_assertion", "assertion_audience"})
+_OPTIONAL = frozenset({"client_secret", "client_assertion", "assertion_audience", "actor_token"})
 
 
 def fill_fields(

@@ -10,8 +10,18 @@ from oidc_actor.credential_fields import ClientProof, Credentials, fill_fields, 
 from oidc_actor.errors import ConfigError
 from oidc_actor.parameters import Scopes, parse_scopes
 from oidc_actor.secrets import SecretSource, StoredSecret
+from oidc_actor.token_grants import JWTBearer, TokenExchange
 
-__all__ = ["ClientCredentials", "Credentials", "Password", "RefreshToken", "parse_auth", "parse_scopes"]
+__all__ = [
+    "ClientCredentials",
+    "Credentials",
+    "JWTBearer",
+    "Password",
+    "RefreshToken",
+    "TokenExchange",
+    "parse_auth",
+    "parse_scopes",
+]
 
 
 @dataclass(frozen=True, slots=True, init=False, repr=False)
@@ -191,10 +201,19 @@ class RefreshToken(Credentials):
         refuse(problem)
 
 
-_TYPES: dict[str, type[ClientCredentials | Password | RefreshToken]] = {
+_TYPES: dict[str, type[Credentials]] = {
     "oidc_client_credentials": ClientCredentials,
     "oidc_password": Password,
     "oidc_refresh_token": RefreshToken,
+    "oidc_jwt_bearer": JWTBearer,
+    "oidc_token_exchange": TokenExchange,
+}
+_REQUIRED: dict[type[Credentials], tuple[str, ...]] = {
+    ClientCredentials: ("client_id",),
+    Password: ("username", "password"),
+    RefreshToken: ("refresh_token", "client_id"),
+    JWTBearer: ("assertion",),
+    TokenExchange: ("subject_token",),
 }
 
 
@@ -248,16 +267,11 @@ def _mapping_problem(cls: type[Credentials], options: Mapping[Any, object]) -> s
     unknown = sorted(str(name) for name in options if name not in known)
     if unknown:
         return f"unknown option {', '.join(unknown)}; the options are {', '.join(sorted(known))}"
-    required = {Password: ("username", "password"), RefreshToken: ("refresh_token", "client_id")}.get(
-        cls, ("client_id",)
-    )
-    missing = [name for name in required if options.get(name) is None]
+    missing = [name for name in _REQUIRED[cls] if options.get(name) is None]
     return f"{', '.join(missing)} is missing" if missing else None
 
 
-def _build(
-    cls: type[ClientCredentials | Password | RefreshToken], options: dict[str, Any]
-) -> Credentials | ConfigError:
+def _build(cls: type[Credentials], options: dict[str, Any]) -> Credentials | ConfigError:
     try:
         return cls(**options)
     except ConfigError as error:

@@ -8,7 +8,7 @@ from urllib.parse import quote, urlencode
 
 from oidc_actor.assertions import ASSERTION_TYPE
 from oidc_actor.client_auth import ASSERTING, choose_client_auth
-from oidc_actor.credentials import Credentials, Password
+from oidc_actor.credentials import Credentials, JWTBearer, Password, TokenExchange
 from oidc_actor.entra import default_parameters
 from oidc_actor.provider import OIDCConfig
 from oidc_actor.secrets import Secret
@@ -26,16 +26,18 @@ class SentSecrets:
         grant_secret: The password, or the refresh token that is redeemed; ``None`` where the grant needs none.
         extra: Further values that an answer must not repeat into a log.
         client_assertion: The signed assertion that authenticates the client; ``None`` where the method sends none.
+        actor_token: The token of who acts for the subject of an exchange; ``None`` where nobody does.
     """
 
     client_secret: Secret | None = None
     grant_secret: Secret | None = None
     extra: tuple[Secret, ...] = ()
     client_assertion: Secret | None = None
+    actor_token: Secret | None = None
 
     def all(self) -> tuple[Secret, ...]:
         """Every secret there is."""
-        single = (self.client_secret, self.grant_secret, self.client_assertion)
+        single = (self.client_secret, self.grant_secret, self.client_assertion, self.actor_token)
         return (*(one for one in single if one is not None), *self.extra)
 
 
@@ -60,7 +62,7 @@ def token_request(
     refreshing: bool = False,
     timeout_s: float,
 ) -> Request:
-    """Build a token request (RFC 6749 sections 4.3, 4.4 and 6).
+    """Build a token request (RFC 6749 sections 4.3, 4.4 and 6; RFC 7523 section 2; RFC 8693 section 2.1).
 
     Args:
         config: The provider's metadata, with a token endpoint.
@@ -105,7 +107,21 @@ def _grant_parameters(auth: Credentials, secrets: SentSecrets, *, refreshing: bo
         return [("grant_type", "refresh_token"), ("refresh_token", secret)]
     if isinstance(auth, Password):
         return [("grant_type", "password"), ("username", auth.username), ("password", secret)]
+    if isinstance(auth, JWTBearer):
+        return [("grant_type", auth.grant_type), ("assertion", secret)]
+    if isinstance(auth, TokenExchange):
+        return _exchange_parameters(auth, secret, secrets.actor_token)
     return [("grant_type", auth.grant_type)]
+
+
+def _exchange_parameters(auth: TokenExchange, subject: str, actor: Secret | None) -> list[tuple[str, str]]:
+    found = [("grant_type", auth.grant_type)]
+    found += [("subject_token", subject), ("subject_token_type", auth.subject_token_type)]
+    if actor is not None and auth.actor_token_type is not None:
+        found += [("actor_token", actor.reveal()), ("actor_token_type", auth.actor_token_type)]
+    if auth.requested_token_type is not None:
+        found.append(("requested_token_type", auth.requested_token_type))
+    return found
 
 
 def _chosen_parameters(auth: Credentials, token_endpoint: str) -> list[tuple[str, str]]:

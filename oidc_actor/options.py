@@ -16,7 +16,7 @@ from oidc_actor.credentials import Credentials, read_auth
 from oidc_actor.errors import ConfigError
 from oidc_actor.oidc import check_transport
 from oidc_actor.provider import OIDCConfig, check_config
-from oidc_actor.secrets import SecretFile
+from oidc_actor.secrets import Finder, SecretFile
 from oidc_actor.transport import Transport
 from oidc_actor.urls import check_issuer_url
 
@@ -93,7 +93,7 @@ class Options:
     @property
     def secret_files(self) -> tuple[SecretFile, ...]:
         """The files that secrets are kept in."""
-        return tuple(source for source in self.auth.sources if isinstance(source, SecretFile))
+        return tuple(file for source in self.auth.sources if isinstance(source, Finder) for file in source.files)
 
 
 def read_options(given: Mapping[str, Any]) -> Options | ConfigError:

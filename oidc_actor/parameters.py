@@ -23,6 +23,9 @@ PROTOCOL_PARAMETERS = frozenset(
 )  # fmt: skip
 """Parameters that an option of their own sets, so that ``extra`` may not."""
 
+TOKEN_TYPE = "urn:ietf:params:oauth:token-type:"  # noqa: S105 - a name
+"""What the names of RFC 8693's token types begin with."""
+
 _SCOPE_TOKEN = re.compile(r"[\x21\x23-\x5b\x5d-\x7e]+")  # RFC 6749, appendix A.4
 _SEPARATORS = re.compile(r"[\s,]+")
 
@@ -109,6 +112,25 @@ def read_text(value: object, name: str) -> str:
     if any(ord(character) < 0x20 or character == "\x7f" or "\ud800" <= character <= "\udfff" for character in value):
         raise ConfigError(f"{name}: expected a text without control characters, got {value!r}")
     return value
+
+
+def read_token_type(value: object, name: str) -> str | None:
+    """Check a token type (RFC 8693 section 3).
+
+    Args:
+        value: A URI, or the last part of one of the RFC's own, such as ``"id_token"``; ``None`` to say nothing.
+        name: The parameter's name.
+
+    Returns:
+        The URI.
+
+    Raises:
+        ConfigError: Where it is neither.
+    """
+    if value is None:
+        return None
+    text = read_text(value, name)
+    return text if ":" in text else TOKEN_TYPE + text
 
 
 def read_extra(value: object) -> ExtraParameters | None:

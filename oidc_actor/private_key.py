@@ -119,7 +119,8 @@ class PrivateKey(Sealed):
         return self.key, self.kid, self.algorithm, self.password, self.certificate_file
 
     def __repr__(self) -> str:
-        return f"PrivateKey({self.key!r}, kid={self.kid!r}, algorithm={self.algorithm!r})"
+        shown = ((name, getattr(self, name, None)) for name in ("key", "kid", "algorithm"))  # under construction, too
+        return f"PrivateKey({', '.join(f'{name}={value!r}' for name, value in shown if value is not None)})"
 
 
 def read_private_key(value: object) -> PrivateKey | None:

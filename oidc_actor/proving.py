@@ -5,7 +5,7 @@ from __future__ import annotations
 from secrets import token_urlsafe
 
 from oidc_actor.assertions import client_claims, staleness
-from oidc_actor.credentials import Credentials
+from oidc_actor.credentials import Credentials, JWTBearer, TokenExchange
 from oidc_actor.errors import ConfigError, SecretUnavailable
 from oidc_actor.grants import SentSecrets, chosen_method, secrets_in
 from oidc_actor.jose import Signer, require_jose, secret_signer
@@ -34,16 +34,23 @@ def gather(config: OIDCConfig, auth: Credentials, *, refresh_token: Secret | Non
             raise SecretUnavailable(f"client_certificate cannot be read: {str(file.path)!r}: no such file", sent=False)
     return SentSecrets(
         None if auth.client_secret is None else resolve_secret(auth.client_secret, "client_secret"),
-        refresh_token or _read(auth.grant_secret, auth.grant_type),
+        refresh_token or _grant_secret(auth, now_wall),
         secrets_in(auth),
         client_assertion=_client_assertion(config, auth, now_wall),
+        actor_token=None if refresh_token is not None else _foreign(auth.actor_secret, "actor_token", now_wall),
     )
+
+
+def _grant_secret(auth: Credentials, now_wall: float) -> Secret | None:
+    if isinstance(auth, JWTBearer | TokenExchange):
+        return _foreign(auth.grant_secret, "assertion" if isinstance(auth, JWTBearer) else "subject_token", now_wall)
+    return None if auth.grant_secret is None else resolve_secret(auth.grant_secret, auth.grant_type)
 
 
 def _client_assertion(config: OIDCConfig, auth: Credentials, now_wall: float) -> Secret | None:
     method = chosen_method(config, auth)
     if method == "private_key_jwt" and auth.client_assertion is not None:
-        return fresh(auth.client_assertion, "client_assertion", now_wall)
+        return _foreign(auth.client_assertion, "client_assertion", now_wall)
     if method not in ("private_key_jwt", "client_secret_jwt"):
         return None
     claims = client_claims(auth, config, now_wall=now_wall, jti=token_urlsafe(16))
@@ -66,26 +73,12 @@ def _signer(config: OIDCConfig, auth: Credentials) -> Signer | str:
     return secret_signer(resolve_secret(auth.client_secret, "client_secret"))
 
 
-def fresh(source: StoredSecret, name: str, now_wall: float) -> Secret:
-    """Read a token that somebody else has signed.
-
-    Args:
-        source: Where it comes from.
-        name: What it is, for the error's message.
-        now_wall: Seconds since the epoch.
-
-    Returns:
-        The token.
-
-    Raises:
-        SecretUnavailable: Where it cannot be had, or says itself that it has expired: the provider would say so, too.
-    """
+def _foreign(source: StoredSecret | None, name: str, now_wall: float) -> Secret | None:
+    """Read a token that somebody else has signed. One that says itself that it has expired is not sent."""
+    if source is None:
+        return None
     token = resolve_secret(source, name)
     problem = staleness(token, now_wall=now_wall)
     if problem is not None:
         raise SecretUnavailable(f"{name}: {problem}", sent=False)
     return token
-
-
-def _read(source: StoredSecret | None, name: str) -> Secret | None:
-    return None if source is None else resolve_secret(source, name)

@@ -55,8 +55,23 @@ class Secret(Sealed):
         return "Secret(***)"
 
 
+class Finder:
+    """A source that goes and finds its secret at every request, and can say why it cannot. `SecretFile` is one."""
+
+    __slots__ = ()
+
+    def look(self) -> Secret | str:
+        """Find the secret, or say in a phrase why it cannot be had now; raises nothing. Runs on the exchange's thread."""
+        raise NotImplementedError
+
+    @property
+    def files(self) -> tuple[SecretFile, ...]:
+        """The files whose change makes another look worth while."""
+        return ()
+
+
 @dataclass(frozen=True, slots=True, init=False)
-class SecretFile:
+class SecretFile(Finder):
     """A secret kept in a file that others may replace while this process runs (a mounted secret, for instance).
 
     The file is read at every request, never at construction, so it may appear later.
@@ -99,6 +114,11 @@ class SecretFile:
         except (OSError, ValueError):
             return None
         return found.st_mtime_ns, found.st_size, found.st_ino
+
+    @property
+    def files(self) -> tuple[SecretFile, ...]:
+        """The file itself."""
+        return (self,)
 
     def look(self) -> Secret | str:
         """Read the secret, or say in a phrase why it cannot be had now; raises nothing."""
@@ -144,10 +164,10 @@ class SecretCall(Sealed):
         return "SecretCall(***)"
 
 
-SecretSource: TypeAlias = str | Secret | Callable[[], str | Secret] | SecretFile
-"""Where a secret comes from: the text itself, a callable that is called once for each request, or a file."""
+SecretSource: TypeAlias = str | Secret | Callable[[], str | Secret] | Finder
+"""Where a secret comes from: the text itself, a callable that is called once for each request, a file or another finder."""
 
-StoredSecret: TypeAlias = Secret | SecretCall | SecretFile
+StoredSecret: TypeAlias = Secret | SecretCall | Finder
 """A secret's source as credentials keep it: nothing in it can be printed."""
 
 
@@ -165,7 +185,7 @@ def store_secret(source: object, name: str) -> StoredSecret:
         ConfigError: Where it is none of the forms. Raised from a frame that holds the secret: callers catch it and
             raise anew.
     """
-    if isinstance(source, (Secret, SecretCall, SecretFile)):
+    if isinstance(source, (Secret, SecretCall, Finder)):
         return source
     if iscoroutinefunction(source):
         raise ConfigError(f"{name}: expected a plain function, got a coroutine function; read the secret without await")
@@ -231,7 +251,7 @@ def resolve_secret(source: SecretSource, name: str = "secret") -> Secret:
 def _read(source: SecretSource) -> Secret | str:
     if isinstance(source, Secret):
         return source
-    if isinstance(source, SecretFile):
+    if isinstance(source, Finder):
         return source.look()
     if isinstance(source, str):
         problem = secret_problem(source)

@@ -99,6 +99,7 @@ class NodeProvider:
         clients: Metadata of further clients (OpenID Connect Dynamic Client Registration 1.0, section 2).
         tls: PEM files ``key``, ``cert`` and ``ca``, for https with and, on a second port, without client certificates.
         nonces: Whether DPoP proofs need a nonce.
+        workload: An issuer, as ``issuer`` and ``jwks``, whose tokens it takes as assertions and as subjects.
     """
 
     def __init__(
@@ -111,10 +112,11 @@ class NodeProvider:
         clients: Sequence[Mapping[str, Any]] = (),
         tls: Mapping[str, str] | None = None,
         nonces: bool = False,
+        workload: Mapping[str, Any] | None = None,
     ) -> None:
         self._folder = folder
         self._settings = {"ttl": token_lifetime_s, "rotate": rotation, "user": USER, "issuer": public_url}
-        self._settings |= {"tls": tls, "nonces": nonces}
+        self._settings |= {"tls": tls, "nonces": nonces, "workload": workload}
         self._clients = list(clients)
         self._trust = None if tls is None else ssl.create_default_context(cafile=tls["ca"])
         self._port = 0

@@ -15,13 +15,14 @@ from pki import KINDS, pem
 from oidc_actor import oidc
 from oidc_actor.certificate import ClientCertificate
 from oidc_actor.client import RequestsTransport
-from oidc_actor.credentials import ClientCredentials, Password, RefreshToken, parse_auth
+from oidc_actor.credentials import ClientCredentials, JWTBearer, Password, RefreshToken, TokenExchange, parse_auth
 from oidc_actor.errors import OIDCActorError
 from oidc_actor.exchange import exchange_token
 from oidc_actor.private_key import PrivateKey
 from oidc_actor.provider import OIDCConfig
 from oidc_actor.sealed import Sealed
 from oidc_actor.secrets import Secret, SecretCall, SecretFile, resolve_secret
+from oidc_actor.signed_assertion import SignedAssertion
 from oidc_actor.tokens import TokenResponse
 from oidc_actor.transport import Request, Response, TransportError
 from oidc_actor.wire import ParsedToken, SentSecrets, parse_token, token_request
@@ -128,6 +129,7 @@ CALLS = {
     "over HTTP": over_http,
     "a key that is none": lambda: PrivateKey(SECRET),
     "a JWK that is none": lambda: PrivateKey(json.dumps({"kty": "EC", "d": SECRET})),
+    "a key for nothing": lambda: PrivateKey(SECRET, algorithm="x", password=SECRET),
     "a key in credentials": lambda: ClientCredentials("id", private_key=SECRET, extra={"otp": SECRET}),
     "a key in a mapping": lambda: ClientCredentials("id", private_key={"key": SECRET, "algorithm": "x"}),
     "an encrypted key": lambda: PrivateKey(LOCKED, password=SECRET),
@@ -143,6 +145,15 @@ CALLS = {
     "a certificate's password": lambda: oidc.get_token(
         OIDCConfig(token_endpoint="https://127.0.0.1:1/token"),
         ClientCredentials("id", client_certificate=ClientCertificate(__file__, password=SECRET)),
+    ),
+    "an assertion in a refusal": lambda: oidc.get_token(CONFIG, JWTBearer(SECRET), transport=refusing),
+    "a subject in a refusal": lambda: oidc.get_token(
+        CONFIG, TokenExchange(SECRET, actor_token=lambda: SECRET), transport=refusing
+    ),
+    "a subject that has expired": lambda: oidc.get_token(CONFIG, TokenExchange(EXPIRED), transport=nobody),
+    "a key of one's own": lambda: SignedAssertion(SECRET, issuer="i", audience="a"),
+    "a key of one's own, later": lambda: oidc.get_token(
+        CONFIG, JWTBearer(SignedAssertion(lambda: SECRET, issuer="i", audience="a")), transport=nobody
     ),
     "proofs that exclude each other": lambda: ClientCredentials("id", SECRET, client_assertion=SECRET),
     "an unknown proof": lambda: oidc.get_token(CONFIG, mapping(client_id="id", private=SECRET), transport=nobody),
@@ -180,6 +191,9 @@ def made():
         PrivateKey(lambda: SECRET),
         PrivateKey(KEY).signer(),
         ClientCertificate("c", password=SECRET),
+        JWTBearer(SECRET),
+        TokenExchange(SECRET, actor_token=SECRET),
+        SignedAssertion(KEY, issuer="i", audience="a", claims={"x": SECRET}),
         RefreshToken(SECRET, "id", SECRET),
         secrets,
         token,

@@ -3,7 +3,7 @@
 // Argument: a JSON object {port, issuer, ttl, rotate, clients: [...], user: {name, password}, tls, nonces}; port 0 takes a free
 // one, an issuer of null is where it listens. `tls`, where given, names PEM files {key, cert, ca}: it then speaks https, and on
 // a second port https that asks for a client certificate, which the metadata name as RFC 8705's alias. `nonces` has DPoP proofs
-// need one. Prints one line of JSON, {issuer, port}, once it listens. `GET /stats` tells what the
+// need one. `workload` {issuer, jwks} is an issuer whose tokens are taken as assertions and subjects. Prints one line of JSON, {issuer, port}, once it listens. `GET /stats` tells what the
 // token endpoint did, `GET /ttl/25` makes the access tokens to come live 25 seconds.
 // It ends when its standard input does, so it cannot outlive the test run.
 import { randomBytes } from 'node:crypto';
@@ -14,14 +14,21 @@ import { createServer as createSecureServer } from 'node:https';
 // Two of oidc-provider's start-up remarks (in-memory storage, Node's release line) are about production.
 console.info = console.warn = () => {};
 const { default: Provider, errors } = await import('oidc-provider');
+const { createLocalJWKSet, jwtVerify } = await import('jose'); // oidc-provider's own
 
 const settings = JSON.parse(process.argv[2]);
 const stats = { success: {}, error: {} };
-const GRANTS = ['client_credentials', 'password', 'refresh_token', 'authorization_code'];
+const JWT_BEARER = 'urn:ietf:params:oauth:grant-type:jwt-bearer';
+const TOKEN_EXCHANGE = 'urn:ietf:params:oauth:grant-type:token-exchange';
+const DEVICE_CODE = 'urn:ietf:params:oauth:grant-type:device_code';
+const GRANTS = [
+  'client_credentials', 'password', 'refresh_token', 'authorization_code', JWT_BEARER, TOKEN_EXCHANGE, DEVICE_CODE,
+];
 const API_SCOPES = 'read write admin';
 const CLIENT_SCOPES = 'openid offline_access read write'; // no admin, so that a scope can be refused
 
 const configuration = {
+  extraTokenClaims: (_ctx, token) => token.extra,
   clients: settings.clients.map(({ public: isPublic, ...client }) => ({
     redirect_uris: ['http://127.0.0.1/callback'],
     response_types: ['code'],
@@ -44,6 +51,7 @@ const configuration = {
   findAccount: (_ctx, id) => (id === settings.user.name ? { accountId: id, claims: () => ({ sub: id }) } : undefined),
   features: {
     clientCredentials: { enabled: true },
+    deviceFlow: { enabled: true },
     dPoP: { enabled: true, nonceSecret: randomBytes(32), requireNonce: () => settings.nonces },
     // Its own: the comparison of certificates and the binding of tokens. Ours, because it leaves both to whoever ends TLS: where
     // the certificate is found, that Node has verified it against our authority, and how a subject is spelled.
@@ -93,6 +101,43 @@ async function passwordGrant(provider, ctx) {
   };
 }
 
+// Two grants that oidc-provider has not at all. Client authentication, resources and tokens are its own code; ours is who is
+// believed: the workload issuer of the settings, and for an exchange also oidc-provider's own live tokens.
+async function foreignSubject(provider, text) {
+  const { issuer, jwks } = settings.workload;
+  const options = { issuer, audience: provider.issuer, requiredClaims: ['exp', 'sub'] };
+  const { payload } = await jwtVerify(text, createLocalJWKSet(jwks), options).catch(({ message }) => {
+    throw new errors.InvalidGrant(message);
+  });
+  return payload.sub;
+}
+
+async function issue(provider, ctx, extra) {
+  const { client, params } = ctx.oidc;
+  const token = new provider.ClientCredentials({ client, scope: params.scope, extra });
+  if (params.resource) {
+    const [audience] = [params.resource].flat();
+    token.resourceServer = new provider.ResourceServer(audience, {
+      scope: API_SCOPES, audience, accessTokenTTL: settings.ttl, accessTokenFormat: 'jwt',
+    });
+  }
+  return { access_token: await token.save(), expires_in: token.expiration, token_type: token.tokenType };
+}
+
+async function jwtBearerGrant(provider, ctx) {
+  ctx.body = await issue(provider, ctx, { acts_as: await foreignSubject(provider, ctx.oidc.params.assertion) });
+}
+
+async function tokenExchangeGrant(provider, ctx) {
+  const { params } = ctx.oidc;
+  const types = ['access_token', 'jwt'].map((name) => `urn:ietf:params:oauth:token-type:${name}`);
+  if (!types.includes(params.subject_token_type)) throw new errors.InvalidRequest('unknown subject_token_type');
+  const own = await provider.AccessToken.find(params.subject_token) ?? await provider.ClientCredentials.find(params.subject_token);
+  const actsAs = own ? own.accountId ?? own.clientId : await foreignSubject(provider, params.subject_token);
+  const actor = params.actor_token && await foreignSubject(provider, params.actor_token);
+  ctx.body = { ...await issue(provider, ctx, { acts_as: actsAs, actor, asked: params.audience }), issued_token_type: types[0] };
+}
+
 function count(outcome, ctx) {
   const grant = ctx.oidc?.params?.grant_type ?? 'unknown';
   stats[outcome][grant] = (stats[outcome][grant] ?? 0) + 1;
@@ -126,6 +171,10 @@ async function start() {
   }
   const provider = new Provider(issuer, configuration);
   provider.registerGrantType('password', (ctx) => passwordGrant(provider, ctx), ['username', 'password', 'scope']);
+  provider.registerGrantType(JWT_BEARER, (ctx) => jwtBearerGrant(provider, ctx), ['assertion', 'scope', 'resource'], 'resource');
+  provider.registerGrantType(TOKEN_EXCHANGE, (ctx) => tokenExchangeGrant(provider, ctx), [
+    'subject_token', 'subject_token_type', 'actor_token', 'actor_token_type', 'scope', 'resource', 'audience',
+  ], ['resource', 'audience']);
   provider.on('grant.success', (ctx) => count('success', ctx));
   provider.on('grant.error', (ctx) => count('error', ctx));
   provider.on('server_error', (_ctx, error) => console.error(error));

@@ -1,0 +1,160 @@
+"""Grants that trade a token from elsewhere for one of the provider's: JWT bearer and token exchange."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import ClassVar, Unpack
+
+from oidc_actor.credential_fields import ClientProof, Credentials, fill_fields, refuse
+from oidc_actor.parameters import Scopes
+from oidc_actor.secrets import SecretSource, StoredSecret
+
+
+@dataclass(frozen=True, slots=True, init=False, repr=False)
+class JWTBearer(Credentials):
+    """A statement whose signer the provider trusts (RFC 7523 section 4): an account's own, or the token of a served user.
+
+    Attributes:
+        assertion: Where the assertion comes from, read at every exchange; one that says itself that it has expired is not sent.
+    """
+
+    grant_type: ClassVar[str] = "urn:ietf:params:oauth:grant-type:jwt-bearer"
+    assertion: StoredSecret
+
+    @property
+    def grant_secret(self) -> StoredSecret:
+        """The assertion."""
+        return self.assertion
+
+    def __init__(
+        self,
+        assertion: SecretSource,
+        client_id: str | None = None,
+        client_secret: SecretSource | None = None,
+        scopes: Scopes = (),
+        *,
+        audience: str | Iterable[str] | None = None,
+        resource: str | Iterable[str] | None = None,
+        extra: Mapping[str, str] | None = None,
+        client_auth: str | None = None,
+        **proof: Unpack[ClientProof],
+    ) -> None:
+        """Check and keep the credentials.
+
+        Args:
+            assertion: A callable, `SecretFile`, `SignedAssertion`, `GitHubActionsToken`, `ManagerToken`, or a text.
+            client_id: The client's identifier, where the provider wants one.
+            client_secret: Its secret; ``None`` for a public client.
+            scopes: As of `ClientCredentials`, and so are the options below.
+            audience: One or several, sent with every grant and refresh.
+            resource: One or several, likewise.
+            extra: Further parameters, likewise.
+            client_auth: One of RFC 8414's names; ``None`` chooses from the metadata.
+            **proof: ``private_key``, ``client_assertion``, ``assertion_audience``, ``client_certificate``.
+
+        Raises:
+            ConfigError: Where something does not fit.
+        """
+        problem = fill_fields(
+            self,
+            client_auth,
+            proof,
+            assertion=assertion,
+            client_id=client_id,
+            client_secret=client_secret,
+            scopes=scopes,
+            audience=audience,
+            resource=resource,
+            extra=extra,
+        )
+        del assertion, client_secret, extra, proof
+        refuse(problem)
+
+
+@dataclass(frozen=True, slots=True, init=False, repr=False)
+class TokenExchange(Credentials):
+    """A token of a subject, traded for another (RFC 8693). The subject's and the actor's are read at every exchange.
+
+    Attributes:
+        subject_token: Where the subject's token comes from; one that says itself that it has expired is not sent.
+        subject_token_type: What it is (section 3), as a URI.
+        actor_token: Where the token of who acts for the subject comes from; ``None`` where nobody does.
+        actor_token_type: What that is, as a URI; ``None`` without one.
+        requested_token_type: What is wanted, as a URI; ``None`` leaves it to the provider.
+    """
+
+    grant_type: ClassVar[str] = "urn:ietf:params:oauth:grant-type:token-exchange"
+    subject_token: StoredSecret
+    subject_token_type: str
+    actor_token: StoredSecret | None
+    actor_token_type: str | None
+    requested_token_type: str | None
+
+    @property
+    def grant_secret(self) -> StoredSecret:
+        """The subject's token."""
+        return self.subject_token
+
+    @property
+    def actor_secret(self) -> StoredSecret | None:
+        """The actor's token."""
+        return self.actor_token
+
+    def __init__(
+        self,
+        subject_token: SecretSource,
+        client_id: str | None = None,
+        client_secret: SecretSource | None = None,
+        scopes: Scopes = (),
+        *,
+        subject_token_type: str = "access_token",  # noqa: S107 - the name of a type
+        actor_token: SecretSource | None = None,
+        actor_token_type: str | None = None,
+        requested_token_type: str | None = None,
+        audience: str | Iterable[str] | None = None,
+        resource: str | Iterable[str] | None = None,
+        extra: Mapping[str, str] | None = None,
+        client_auth: str | None = None,
+        **proof: Unpack[ClientProof],
+    ) -> None:
+        """Check and keep the credentials.
+
+        Args:
+            subject_token: A callable, `SecretFile`, `ManagerToken`, `GitHubActionsToken`, or a text.
+            client_id: The client's identifier, where the provider wants one.
+            client_secret: Its secret; ``None`` for a public client.
+            scopes: As of `ClientCredentials`.
+            subject_token_type: A URI, or ``"access_token"``, ``"id_token"``, ``"jwt"``, ... for RFC 8693's own.
+            actor_token: Like ``subject_token``.
+            actor_token_type: Like ``subject_token_type``; an access token's where it is not said.
+            requested_token_type: Likewise; ``None`` leaves it to the provider.
+            audience: As of `ClientCredentials`, and so are the options below.
+            resource: One or several, likewise.
+            extra: Further parameters, likewise.
+            client_auth: One of RFC 8414's names; ``None`` chooses from the metadata.
+            **proof: ``private_key``, ``client_assertion``, ``assertion_audience``, ``client_certificate``.
+
+        Raises:
+            ConfigError: Where something does not fit.
+        """
+        if actor_token is not None and actor_token_type is None:
+            actor_token_type = "access_token"  # noqa: S105 - the name of a type
+        problem = fill_fields(
+            self,
+            client_auth,
+            proof,
+            subject_token=subject_token,
+            subject_token_type=subject_token_type or "access_token",
+            actor_token=actor_token,
+            actor_token_type=actor_token_type if actor_token is not None else None,
+            requested_token_type=requested_token_type,
+            client_id=client_id,
+            client_secret=client_secret,
+            scopes=scopes,
+            audience=audience,
+            resource=resource,
+            extra=extra,
+        )
+        del subject_token, actor_token, client_secret, extra, proof
+        refuse(problem)
