@@ -21,6 +21,7 @@ from oidc_actor.transport import Transport
 from oidc_actor.urls import check_issuer_url
 
 _RNG = cast(Rng, random)  # the module's own generator, which it seeds anew in a forked child
+_RETRY = RetryPolicy()
 
 
 class ManagerOptions(TypedDict, total=False):
@@ -73,7 +74,7 @@ class Options:
     transport: Transport | None = field(default=None, repr=False)
     clock: Clock = default_clock
     rng: Rng = field(default_factory=lambda: _RNG)
-    retry: RetryPolicy = RetryPolicy()
+    retry: RetryPolicy = _RETRY
     min_interval_seconds: float = 1.0
     default_lifetime_seconds: float = 300.0
     timeout_seconds: float = 10.0
