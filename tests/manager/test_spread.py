@@ -1,13 +1,16 @@
 """The start of many managers: their provider sees a bounded rate, and nobody who wants a token waits for that."""
 
+import contextlib
+
 import pytest
 from fakes import ScriptedTransport, eventually
 from manager_tests import Start
 
-from oidc_actor import TokenManager
+from oidc_actor import OIDCConfig, TokenManager
 from oidc_actor.fetches import EXCHANGES
 from oidc_actor.pace import BURST, RATE_PER_S
 from oidc_actor.testing import ManualClock
+from supervision import kill
 
 MORE = 40
 
@@ -57,11 +60,27 @@ def test_another_issuers_managers_do_not_wait_for_this_ones(names: list[str], st
     other.wait_for_posts(1)
 
 
-def test_a_restart_takes_no_place_in_line(names: list[str], transport: ScriptedTransport, start: Start) -> None:
-    import supervision
+def test_a_silent_issuer_leaves_threads_to_the_others(start: Start) -> None:
+    silent = [ScriptedTransport(issuer=f"https://silent{number}.example.com") for number in range(3)]
+    with contextlib.ExitStack() as silence:
+        for one in silent:
+            silence.enter_context(one.held_back())
+            config = OIDCConfig(issuer=one.issuer, token_endpoint=f"{one.issuer}/token")
+            for _ in range(40):
+                start(oidc_config=config, transport=one)
+        for one, share in zip(silent, (16, 8, 4), strict=True):
+            one.wait_for_posts(share)
+        well = ScriptedTransport()
+        for number in range(20):
+            start(name=f"well{number}", transport=well)
+        assert len({TokenManager.get_access_token(f"well{number}") for number in range(20)}) == 20
+        assert [len(one.posts) for one in silent] == [16, 8, 4]
+        assert EXCHANGES.threads <= 32
 
+
+def test_a_restart_takes_no_place_in_line(names: list[str], transport: ScriptedTransport, start: Start) -> None:
     token = TokenManager.get_access_token(names[0])
-    supervision.kill(names[0])
+    kill(names[0])
     start(name=names[0])
     assert TokenManager.get_access_token(names[0]) == token
     assert len(transport.posts) == BURST
