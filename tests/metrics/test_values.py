@@ -146,6 +146,16 @@ def test_a_read_of_a_live_token_joins_nothing(start, sample, labels) -> None:
     assert sample("flights_joined_total", **labels) == joined
 
 
+def test_who_causes_an_attempt_joins_nothing(start, transport, clock, sample, labels) -> None:
+    start(name="m")
+    TokenManager.get_token("m")
+    joined = sample("flights_joined_total", **labels)
+    clock.advance(2)
+    TokenManager.force_refresh("m", wait=True)
+    assert len(transport.posts) == 2
+    assert sample("flights_joined_total", **labels) == joined
+
+
 def test_a_stopped_manager_is_not_in_the_next_scrape(start, sample, labels) -> None:
     ref = start(name="m")
     assert sample("manager_restarts_total", **labels) == 0

@@ -13,6 +13,7 @@ from pykka import ActorRegistry
 
 from oidc_actor import TokenManager
 from oidc_actor.fetches import EXCHANGES
+from oidc_actor.metrics import ready
 from oidc_actor.run import token_files
 from oidc_actor.run.fleet import Changes, Fleet
 from oidc_actor.run.manager_tables import ManagerConfig
@@ -77,6 +78,20 @@ def test_a_changed_manager_serves_until_its_successor_has_a_token(fleet, config)
     eventually(lambda: text(fleet, "a") == "new")
     eventually(lambda: whereis("a") is None, "the end of the one replaced")
     assert fleet.names == ["a"]
+
+
+def test_a_token_that_came_before_anybody_listened(fleet, config, monkeypatch) -> None:
+    subscribe = TokenManager.subscribe
+
+    def subscribe_late(server: str, listener: Any) -> Any:
+        eventually(lambda: ready(server))
+        return subscribe(server, listener)
+
+    applied(fleet, config("a", ScriptedTransport(minted("old"))))
+    assert text(fleet, "a") == "old"
+    monkeypatch.setattr(TokenManager, "subscribe", subscribe_late)
+    applied(fleet, config("a", ScriptedTransport(minted("new"))))
+    assert text(fleet, "a") == "new"
 
 
 def test_new_credentials_that_do_not_work_take_no_token_away(fleet, config) -> None:
