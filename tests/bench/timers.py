@@ -32,6 +32,7 @@ def run(*, quick: bool) -> list[Figure]:
         timer.cancel()
     withdrawn = (time.thread_time() - began) / len(pending) * 1e6
     stop(ref)
+    delivered = [_delivered(5_000) for _ in range(3)]
     growth = statistics.median(many) / statistics.median(few)
     against = "threading.Timer"
     return [
@@ -47,7 +48,36 @@ def run(*, quick: bool) -> list[Figure]:
             **at_most(2, growth),
         ),
         Figure("timers", "cancel each of 100,000", withdrawn, "us"),
+        Figure("timers", "send_after(0) until it is handled, in a row of 5,000", statistics.median(delivered), "us"),
     ]
+
+
+class Counter(Server):
+    """Says when it has had so many messages."""
+
+    def __init__(self, left: int, done: threading.Event) -> None:
+        super().__init__()
+        self._left = left
+        self._done = done
+
+    def on_receive(self, message: object) -> None:
+        """Count."""
+        self._left -= 1
+        if not self._left:
+            self._done.set()
+
+
+def _delivered(times: int) -> float:
+    """Microseconds for one that is due at once."""
+    done = threading.Event()
+    ref = Counter.start_link(times, done)
+    began = time.perf_counter()
+    for _ in range(times):
+        send_after(0, ref, "now")
+    done.wait(60)
+    took = (time.perf_counter() - began) / times * 1e6
+    stop(ref)
+    return took
 
 
 def _thread_timer() -> threading.Timer:
