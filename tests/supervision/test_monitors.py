@@ -142,6 +142,19 @@ def test_after_demonitor_nobody_is_told(kind: str) -> None:
     assert downs == []
 
 
+@every_kind
+def test_a_watcher_may_take_back_another_that_is_just_to_be_told(kind: str) -> None:
+    ref = spawn(kind)
+    downs: list[Any] = []
+    others: list[Any] = []
+    monitor(ref, lambda _: demonitor(others[0]))
+    others.append(monitor(ref, downs.append))
+    watch = Watch(ref)
+    stop(ref)
+    watch.reason()
+    assert downs == []
+
+
 def test_an_actor_that_demonitors_in_a_handler_hears_nothing_after_it() -> None:
     """The death happens at any moment of that handler; what counts is what comes after demonitor has returned."""
     for _ in range(200):

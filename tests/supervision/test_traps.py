@@ -908,6 +908,21 @@ def test_p18_stop_all_inside_an_actor_does_not_wait_for_itself(kind: str, hook: 
     assert len(end_hooks(ran)) == 1
 
 
+@pytest.mark.parametrize("kind", ["pooled", "threaded", "raw"])
+def test_p18_two_whose_end_hooks_stop_all_do_not_wait_for_each_other(kind: str) -> None:
+    both = threading.Barrier(2)
+
+    def stops_all(*_: Any) -> None:
+        both.wait(DEADLINE_S)
+        ActorRegistry.stop_all(timeout=DEADLINE_S)
+
+    refs = [spawn(kind, dict.fromkeys(("on_terminate", "on_stop"), stops_all)) for _ in range(2)]
+    watches = [Watch(ref) for ref in refs]
+    for ref in refs:
+        ref.tell(lambda actor: actor.stop())
+    assert [watch.reason() for watch in watches] == [NORMAL, NORMAL]
+
+
 @pytest.mark.parametrize("cls", [Pooled, Threaded, Plain])
 def test_p18_a_stop_of_itself_in_on_start_does_not_deadlock(cls: Any) -> None:
     sup = Supervisor.start_link([])
