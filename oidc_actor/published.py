@@ -197,13 +197,14 @@ class Cell:
         if ref is not None:
             cast(ref, message)
 
-    def enrol(self, waiter: AnyWaiter) -> bool:
-        """Wait for an outcome; false where none can come, because no manager is here or on its way."""
+    def enrol(self, waiter: AnyWaiter, *, quietly: bool = False) -> bool:
+        """Wait for an outcome, quietly where the manager need not know; false where none is here or on its way."""
         with self._lock:
             if not self._has_future():
                 return False
             last = next(reversed(self.waiting), None)
-            announced = last is not None and last.joined is None  # one message does for a herd
+            announced = quietly or (last is not None and last.joined is None)  # one message does for a herd
+            waiter.joined = self if quietly else None
             self.waiting[waiter] = None
             watched = not self.is_down or self.watch is not None
         if not watched:

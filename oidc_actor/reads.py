@@ -55,8 +55,8 @@ async def wait_for_token_async(server: Server, timeout: float, min_validity: flo
         loop = asyncio.get_running_loop()
         waiter = TaskWaiter(loop, cell.clock() + left_s, min_validity, wants_refresh=False)
         with _Place(cell, waiter, server):
-            done, _ = await asyncio.wait([waiter.future], timeout=left_s)
-        _judge(waiter.future.result() if done else None, server)
+            outcome = await waiter.wait(left_s)
+        _judge(outcome, server)
 
 
 def refresh_soon(server: Server, rejected: Secret | None) -> None:

@@ -103,7 +103,7 @@ async def renewals(server: Server) -> AsyncGenerator[Renewal]:
             renewal = watch.look()
             if renewal is not None:
                 yield renewal
-            elif not cell.enrol(waiter) or await _outcome(cell, waiter) is GONE:
+            elif not cell.enrol(waiter, quietly=True) or await _outcome(cell, waiter) is GONE:
                 break
     finally:
         subscription.cancel()

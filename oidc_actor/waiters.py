@@ -61,7 +61,7 @@ class TaskWaiter:
         self.min_validity_s = min_validity_s
         self.wants_refresh = wants_refresh
         self.joined: object = None
-        self.future: asyncio.Future[Outcome | Gone] = loop.create_future()
+        self.future: asyncio.Future[Outcome | Gone | None] = loop.create_future()
         self._loop = loop
 
     def resolve(self, outcome: Outcome | Gone) -> None:
@@ -69,7 +69,15 @@ class TaskWaiter:
         with contextlib.suppress(RuntimeError):  # the loop is closed: nobody waits any more
             self._loop.call_soon_threadsafe(self._set, outcome)
 
-    def _set(self, outcome: Outcome | Gone) -> None:
+    async def wait(self, timeout_s: float) -> Outcome | Gone | None:
+        """Wait for the outcome; ``None`` where none came in time."""
+        deadline = self._loop.call_later(timeout_s, self._set, None)
+        try:
+            return await self.future
+        finally:
+            deadline.cancel()
+
+    def _set(self, outcome: Outcome | Gone | None) -> None:
         if not self.future.done():
             self.future.set_result(outcome)
 

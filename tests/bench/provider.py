@@ -47,6 +47,7 @@ _came: defaultdict[str, list[float]] = defaultdict(list)
 _first: Counter[int] = Counter()
 _ends: dict[str, float] = {}
 _seen = Summary()
+_never = asyncio.Event()
 
 
 async def _serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -62,7 +63,7 @@ async def _serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> 
             method, target, _ = head.split(" ", 2)
             members = await _answer(method, target, body)
             if members is None:
-                await asyncio.Event().wait()
+                await _never.wait()
             text = json.dumps(members).encode()
             writer.write(
                 b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n%s" % (len(text), text)

@@ -1,6 +1,7 @@
 """The cell: what readers see, what a successor finds, and who may write."""
 
 import math
+import queue
 import threading
 from dataclasses import FrozenInstanceError
 
@@ -130,6 +131,38 @@ def test_waiters_are_known_to_an_incarnation_once(cell: Cell, owner, successor) 
     cell.leave(reader)
     cell.leave(reader)
     assert cell.waiters_for(owner) == []
+
+
+def told(cell: Cell, count: int) -> list[str]:
+    """Have the cell's manager be one that counts, and give the types of its first messages."""
+    heard: queue.SimpleQueue[object] = queue.SimpleQueue()
+
+    class Hearing(Server):
+        def on_receive(self, message: object) -> None:
+            heard.put(message)
+
+    ref = Hearing.start_link()
+    cell.take_over(ref, None)
+    try:
+        for reader in [waiter() for _ in range(count)]:
+            cell.enrol(reader)
+        for listener in [waiter() for _ in range(count)]:
+            cell.enrol(listener, quietly=True)
+        supervision.stop(ref)
+    finally:
+        supervision.kill(ref)
+    return [type(heard.get_nowait()).__name__ for _ in range(heard.qsize())]
+
+
+def test_a_herd_sends_one_message_and_a_quiet_listener_none(cell: Cell) -> None:
+    assert told(cell, 50) == ["Newcomers"]
+
+
+def test_whoever_comes_behind_a_quiet_listener_or_a_known_reader_is_announced(cell: Cell, owner) -> None:
+    cell.enrol(waiter(), quietly=True)
+    assert told(cell, 1) == ["Newcomers"]
+    assert len(cell.waiters_for(owner)) == 3
+    assert told(cell, 1) == ["Newcomers"]
 
 
 def test_closing_empties_it_and_dismisses_who_waits(cell: Cell, owner) -> None:
