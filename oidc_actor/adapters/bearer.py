@@ -57,11 +57,6 @@ class Bearer:
     def __repr__(self) -> str:
         return f"Bearer({self._server!s})"
 
-    @property
-    def origins(self) -> frozenset[str] | None:
-        """The only origins that get the token; ``None`` where there is no such limit."""
-        return self._origins
-
     def settle_on(self, origin: str) -> None:
         """Give the token to one origin only from now on, unless others were named."""
         if self._origins is None:
