@@ -134,7 +134,7 @@ _READERS: Mapping[str, Callable[[Any, str], object]] = {
     "assertion_audience": read_text,
     "client_certificate": lambda value, _: read_certificate(value),
 }
-_NEEDING_CLIENT = frozenset({"client_credentials", "refresh_token"})
+_NEEDING_CLIENT = frozenset({"client_credentials", "refresh_token", "urn:ietf:params:oauth:grant-type:device_code"})
 _OPTIONAL = frozenset({"client_secret", "client_assertion", "assertion_audience", "actor_token"})
 
 

@@ -6,8 +6,9 @@ import time
 from dataclasses import replace
 
 from oidc_actor.credentials import Credentials
-from oidc_actor.errors import DiscoveryError, ProviderError, TokenRequestError
-from oidc_actor.grants import token_request
+from oidc_actor.device import DeviceAuthorization, read_device_authorization
+from oidc_actor.errors import ConfigError, DiscoveryError, ProviderError, TokenRequestError
+from oidc_actor.grants import device_request, token_request
 from oidc_actor.provider import OIDCConfig
 from oidc_actor.proving import gather
 from oidc_actor.redaction import presentable
@@ -85,6 +86,47 @@ def exchange_token(
     if refresh_token is None or parsed.token.refresh_token is not None:
         return parsed
     return replace(parsed, token=parsed.token.with_refresh_token(refresh_token.reveal()))
+
+
+def exchange_device(
+    transport: Transport,
+    config: OIDCConfig,
+    auth: Credentials,
+    *,
+    timeout_s: float,
+    allow_insecure_http: bool = False,
+) -> DeviceAuthorization:
+    """Run the exchange that begins a device flow (RFC 8628 section 3.1), on the calling thread.
+
+    Args:
+        transport: What performs the request.
+        config: The provider's metadata, already checked.
+        auth: The client's credentials.
+        timeout_s: Seconds for the whole exchange.
+        allow_insecure_http: Whether a person may be sent to plain http beyond loopback.
+
+    Returns:
+        What the person has to do.
+
+    Raises:
+        ConfigError: Where the provider has no such endpoint.
+        SecretUnavailable: Where a secret cannot be read; nothing was sent.
+        TokenRequestError: Where the provider refuses, answers nonsense, or cannot be reached.
+    """
+    if config.device_authorization_endpoint is None:
+        raise ConfigError("this provider offers no device flow: its metadata have no device_authorization_endpoint")
+    now_wall = time.time()
+    secrets = gather(config, auth, refresh_token=None, now_wall=now_wall)
+    request = device_request(config, auth, secrets, timeout_s=timeout_s)
+    response = _perform(transport, request, secrets.all(), TokenRequestError)
+    if isinstance(response, ProviderError):
+        raise response
+    if response.status != 200:
+        parse_token(response, now_wall=now_wall, sent_secrets=secrets.all())
+    found = read_device_authorization(response, secrets.all(), allow_insecure_http=allow_insecure_http)
+    if isinstance(found, str):
+        raise TokenRequestError(f"device authorization failed: HTTP {response.status}: {found}", status=response.status)
+    return found
 
 
 def _perform(

@@ -9,6 +9,7 @@ from urllib.parse import quote, urlencode
 from oidc_actor.assertions import ASSERTION_TYPE
 from oidc_actor.client_auth import ASSERTING, choose_client_auth
 from oidc_actor.credentials import Credentials, JWTBearer, Password, TokenExchange
+from oidc_actor.device import DeviceCode
 from oidc_actor.entra import default_parameters
 from oidc_actor.provider import OIDCConfig
 from oidc_actor.secrets import Secret
@@ -74,18 +75,41 @@ def token_request(
     Returns:
         The request. It may be shown; its headers and body may not.
     """
+    grant = _grant_parameters(auth, secrets, refreshing=refreshing)
+    return _request(config, auth, secrets, "token_endpoint", grant, timeout_s)
+
+
+def device_request(config: OIDCConfig, auth: Credentials, secrets: SentSecrets, *, timeout_s: float) -> Request:
+    """Build the request that begins a device flow (RFC 8628 section 3.1).
+
+    Args:
+        config: The provider's metadata, with a device authorization endpoint.
+        auth: The client's credentials; a grant of their own is not used.
+        secrets: Their secrets as they are now.
+        timeout_s: Seconds for the whole exchange.
+
+    Returns:
+        The request. It may be shown; its headers and body may not.
+    """
+    return _request(config, auth, secrets, "device_authorization_endpoint", [], timeout_s)
+
+
+def _request(
+    config: OIDCConfig,
+    auth: Credentials,
+    secrets: SentSecrets,
+    endpoint: str,
+    grant: list[tuple[str, str]],
+    timeout_s: float,
+) -> Request:
     assert config.token_endpoint is not None
     method = chosen_method(config, auth)
-    parameters = [
-        *_grant_parameters(auth, secrets, refreshing=refreshing),
-        *_chosen_parameters(auth, config.token_endpoint),
-        *_client_parameters(method, auth, secrets),
-    ]
+    parameters = [*grant, *_chosen_parameters(auth, config.token_endpoint), *_client_parameters(method, auth, secrets)]
     headers = {"Accept": "application/json", "Content-Type": "application/x-www-form-urlencoded"}
     if method == "client_secret_basic":
         headers["Authorization"] = _basic(auth.client_id or "", secrets.client_secret)
     body = urlencode(parameters).encode("ascii")
-    return Request("POST", _endpoint(config, auth), headers, body, timeout_s, auth.client_certificate)
+    return Request("POST", _address(config, auth, endpoint), headers, body, timeout_s, auth.client_certificate)
 
 
 def secrets_in(auth: Credentials) -> tuple[Secret, ...]:
@@ -109,6 +133,8 @@ def _grant_parameters(auth: Credentials, secrets: SentSecrets, *, refreshing: bo
         return [("grant_type", "password"), ("username", auth.username), ("password", secret)]
     if isinstance(auth, JWTBearer):
         return [("grant_type", auth.grant_type), ("assertion", secret)]
+    if isinstance(auth, DeviceCode):
+        return [("grant_type", auth.grant_type), ("device_code", secret)]
     if isinstance(auth, TokenExchange):
         return _exchange_parameters(auth, secret, secrets.actor_token)
     return [("grant_type", auth.grant_type)]
@@ -145,10 +171,10 @@ def _client_parameters(method: str, auth: Credentials, secrets: SentSecrets) -> 
     return client
 
 
-def _endpoint(config: OIDCConfig, auth: Credentials) -> str:
+def _address(config: OIDCConfig, auth: Credentials, endpoint: str) -> str:
     # RFC 8705 section 5: a server that asks for certificates at the usual address would make every browser ask for one.
     aliases = (config.mtls_endpoint_aliases or {}) if auth.client_certificate is not None else {}
-    return aliases.get("token_endpoint") or config.token_endpoint or ""
+    return aliases.get(endpoint) or getattr(config, endpoint) or ""
 
 
 def _basic(client_id: str, client_secret: Secret | None) -> str:

@@ -54,6 +54,8 @@ _KNOWN_CODES = frozenset(
         "server_error",
         "temporarily_unavailable",
         "slow_down",
+        "authorization_pending",
+        "expired_token",
     }
 )
 _TOKENS = ("access_token", "refresh_token", "id_token")

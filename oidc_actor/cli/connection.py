@@ -50,14 +50,18 @@ class Connection:
     allow_insecure_http: bool
 
 
-def connect(options: ConnectionOptions) -> Connection:
+def connect(options: ConnectionOptions, *, by_device: bool = False) -> Connection:
     """Check the options and read the secrets.
+
+    Args:
+        options: What was said.
+        by_device: Whether a person lets the program in, so that the client needs no secret.
 
     Raises:
         ConfigError: Something is missing, contradicts itself or is malformed; the message names the option.
     """
     issuer_url, config = _provider(options)
-    auth = _credentials(options)
+    auth = _credentials(options, by_device=by_device)
     bundle = options.ca_bundle
     if bundle is not None and not bundle.is_file():
         raise ConfigError(f"--ca-bundle: expected a PEM file, found none at {bundle}")
@@ -97,7 +101,7 @@ def _provider(options: ConnectionOptions) -> tuple[str | None, OIDCConfig | None
     raise ConfigError("no provider: give --issuer URL or set OIDC_ISSUER_URL")
 
 
-def _credentials(options: ConnectionOptions) -> ClientCredentials | Password:
+def _credentials(options: ConnectionOptions, *, by_device: bool) -> ClientCredentials | Password:
     if options.client_secret_stdin and options.password_stdin:
         raise ConfigError("only one secret can come on standard input: use a file or a variable for the other")
     if not options.client_id:
@@ -110,7 +114,10 @@ def _credentials(options: ConnectionOptions) -> ClientCredentials | Password:
         raise ConfigError("a password but no user: give --username NAME or set OIDC_USERNAME")
     if options.username and password is None:
         raise ConfigError("no password: set OIDC_PASSWORD, or give --password-file FILE or --password-stdin")
-    if not options.username and client_secret is None and options.client_auth != "none":
+    if by_device and options.username:
+        raise ConfigError("expected one of --device and --username, got both")
+    needs_secret = not options.username and not by_device and options.client_auth != "none"
+    if needs_secret and client_secret is None:
         raise ConfigError(
             "no client secret: set OIDC_CLIENT_SECRET, or give --client-secret-file FILE or --client-secret-stdin"
         )

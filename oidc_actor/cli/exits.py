@@ -22,6 +22,9 @@ ADVICE = {
     "invalid_scope": "Ask for scopes this client has (--scope), or add them to the client at the provider.",
     "unsupported_grant_type": "This provider does not offer the grant; use a client that may use client_credentials.",
     "invalid_target": "Check --resource or --audience against the names of the APIs that the provider knows.",
+    "access_denied": "The person, or a rule of the provider, said no.",
+    "expired_token": "Nobody let the program in before the code expired: run the command again.",
+    "authorization_pending": "Nobody let the program in before the code expired: run the command again.",
     "invalid_request": "Something required is missing or malformed: often --audience, --resource or --scope.",
 }
 

@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 from oidc_actor.cli.connection import connect
+from oidc_actor.cli.device import log_in
 from oidc_actor.cli.errors_shown import errors_shown
 from oidc_actor.cli.options import ConnectionOptions, with_connection
 from oidc_actor.client import RequestsTransport
@@ -24,6 +25,10 @@ def token(
         bool, typer.Option("--json", help="As JSON: the token, its type, its scope, when it ends.")
     ] = False,
     header: Annotated[bool, typer.Option("--header", help='As a header, for curl -H "$(...)".')] = False,
+    device: Annotated[
+        bool,
+        typer.Option("--device", help="As a person, with a browser anywhere; the login is kept for the next time."),
+    ] = False,
 ) -> None:
     """Get one token and print it.
 
@@ -34,15 +39,15 @@ def token(
     with errors_shown("token"):
         if as_json and header:
             raise ConfigError("expected one of --json and --header, got both")
-        got = _get(options)
+        got = _get(options, by_device=device)
     if as_json:
         sys.stdout.write(json.dumps(_fields(got)) + "\n")
     else:
         sys.stdout.write(f"Authorization: {got.token_type} {got.access_token}\n" if header else f"{got.access_token}\n")
 
 
-def _get(options: ConnectionOptions) -> TokenResponse:
-    connection = connect(options)
+def _get(options: ConnectionOptions, *, by_device: bool) -> TokenResponse:
+    connection = connect(options, by_device=by_device)
     transport = RequestsTransport(ca_bundle=connection.ca_bundle)
     config = connection.config
     if connection.issuer_url is not None:
@@ -53,6 +58,8 @@ def _get(options: ConnectionOptions) -> TokenResponse:
             allow_insecure_http=connection.allow_insecure_http,
         )
     assert config is not None
+    if by_device:
+        return log_in(connection, config, transport)
     return get_token(
         config,
         connection.auth,

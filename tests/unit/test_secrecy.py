@@ -16,6 +16,7 @@ from oidc_actor import oidc
 from oidc_actor.certificate import ClientCertificate
 from oidc_actor.client import RequestsTransport
 from oidc_actor.credentials import ClientCredentials, JWTBearer, Password, RefreshToken, TokenExchange, parse_auth
+from oidc_actor.device import DeviceAuthorization, DeviceCode
 from oidc_actor.errors import OIDCActorError
 from oidc_actor.exchange import exchange_token
 from oidc_actor.private_key import PrivateKey
@@ -191,6 +192,8 @@ def made():
         PrivateKey(lambda: SECRET),
         PrivateKey(KEY).signer(),
         ClientCertificate("c", password=SECRET),
+        DeviceCode(Secret(SECRET), ClientCredentials("id", SECRET)),
+        DeviceAuthorization({"device_code": SECRET, "user_code": SECRET, "verification_uri": "https://x"}, 1.0, 1.0),
         JWTBearer(SECRET),
         TokenExchange(SECRET, actor_token=SECRET),
         SignedAssertion(KEY, issuer="i", audience="a", claims={"x": SECRET}),

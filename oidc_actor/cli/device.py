@@ -1,0 +1,119 @@
+"""`oidc-actor token --device`: a person lets the program in once; the refresh token is kept for the next time."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Callable
+
+from oidc_actor.cli.connection import Connection
+from oidc_actor.cli.kept import Kept, kept_for
+from oidc_actor.device import DeviceAuthorization, DeviceCode
+from oidc_actor.errors import TokenRequestError, refuses_refresh_token
+from oidc_actor.exchange import exchange_device, exchange_token
+from oidc_actor.provider import OIDCConfig
+from oidc_actor.secrets import Secret
+from oidc_actor.tokens import TokenResponse
+from oidc_actor.transport import Transport
+
+SLOWER_S = 5.0
+"""Seconds that each ``slow_down`` adds to the interval (RFC 8628 section 3.5)."""
+
+Pause = Callable[[float], object]
+
+
+def log_in(
+    connection: Connection, config: OIDCConfig, transport: Transport, pause: Pause = time.sleep
+) -> TokenResponse:
+    """Get a token by the refresh token of an earlier login, else by a new login.
+
+    Args:
+        connection: Which provider, as which client.
+        config: The provider's metadata.
+        transport: What performs the requests.
+        pause: Waits that many seconds.
+
+    Returns:
+        The token.
+
+    Raises:
+        ConfigError: The provider has no device flow, or the login cannot be kept.
+        TokenRequestError: The provider or the person refused, or the provider cannot be reached.
+    """
+    kept = kept_for(connection)
+    with kept.locked(connection.timeout_s, pause):  # one that rotates is redeemed once, however many commands run
+        found = kept.read()
+        token = None if found is None else _refreshed(connection, config, transport, found)
+        if token is not None:
+            _keep(kept, token)
+            return token
+    begun = exchange_device(
+        transport,
+        config,
+        connection.auth,
+        timeout_s=connection.timeout_s,
+        allow_insecure_http=connection.allow_insecure_http,
+    )
+    _show(begun)
+    token = _await_token(connection, config, transport, begun, pause)
+    if token.refresh_token is None:
+        sys.stderr.write(
+            "No refresh token came, so the next time asks again; many want --scope offline_access for one.\n"
+        )
+    with kept.locked(connection.timeout_s, pause):
+        _keep(kept, token)
+    return token
+
+
+def _refreshed(connection: Connection, config: OIDCConfig, transport: Transport, found: Secret) -> TokenResponse | None:
+    """None where the kept one is of no use any more; where the provider is only in trouble, its error."""
+    timeout_s = connection.timeout_s
+    try:
+        return exchange_token(transport, config, connection.auth, refresh_token=found, timeout_s=timeout_s).token
+    except TokenRequestError as error:
+        if refuses_refresh_token(error):
+            return None
+        raise
+
+
+def _await_token(
+    connection: Connection, config: OIDCConfig, transport: Transport, begun: DeviceAuthorization, pause: Pause
+) -> TokenResponse:
+    auth = DeviceCode(begun.device_code, connection.auth)
+    left_s, interval_s = begun.expires_in_s, begun.interval_s
+    while True:
+        # The interval is waited for before the first question, too. Counted, not read off a clock: a laptop that was shut in
+        # between finds out from the provider.
+        wait_s = min(interval_s, left_s)
+        pause(wait_s)
+        left_s -= wait_s
+        try:
+            return exchange_token(transport, config, auth, timeout_s=connection.timeout_s).token
+        except TokenRequestError as error:
+            if left_s <= 0 or not _may_still_come(error):
+                raise
+            if error.error == "slow_down":
+                interval_s += SLOWER_S
+            elif error.status is None:
+                interval_s = min(2 * interval_s, 60.0)  # section 3.5: back off where no answer comes
+
+
+def _may_still_come(error: TokenRequestError) -> bool:
+    waiting = error.error in ("authorization_pending", "slow_down")
+    return waiting or error.status is None or error.status >= 500 or error.status == 429
+
+
+def _show(begun: DeviceAuthorization) -> None:
+    minutes = max(1, round(begun.expires_in_s / 60))
+    sys.stderr.write(
+        f"To let this program in, open {begun.verification_uri}\n"
+        f"and enter the code {begun.user_code} (within {minutes} min)\n"
+    )
+    if begun.verification_uri_complete is not None:
+        sys.stderr.write(f"or open {begun.verification_uri_complete} and compare the code.\n")
+    sys.stderr.flush()
+
+
+def _keep(kept: Kept, token: TokenResponse) -> None:
+    if token.refresh_token is not None:
+        kept.write(Secret(token.refresh_token))

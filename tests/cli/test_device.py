@@ -1,0 +1,193 @@
+"""`oidc-actor token --device`: how long it waits, what it bears, what it keeps."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+
+import pytest
+
+from oidc_actor.cli.connection import connect
+from oidc_actor.cli.device import log_in
+from oidc_actor.cli.kept import Kept, kept_for
+from oidc_actor.cli.options import ConnectionOptions
+from oidc_actor.errors import ConfigError, TokenRequestError
+from oidc_actor.provider import OIDCConfig
+from oidc_actor.secrets import Secret
+from oidc_actor.transport import Response, TransportError
+
+CONFIG = OIDCConfig(
+    token_endpoint="https://id.example/token", device_authorization_endpoint="https://id.example/device"
+)
+BEGUN = {
+    "device_code": "the device code", "user_code": "ABCD", "verification_uri": "https://id.example/go", "expires_in": 30,
+    "interval": 4,
+}  # fmt: skip
+TOKEN = {"access_token": "t", "expires_in": 60, "refresh_token": "r"}
+
+
+class Provider:
+    """Begins a flow, then answers in turn; the last answer stays."""
+
+    def __init__(self, *answers, begun=BEGUN):
+        self.begun = begun
+        self.answers = list(answers)
+        self.bodies = []
+
+    def __call__(self, request):
+        self.bodies.append(request.body.decode())
+        if request.url.endswith("/device"):
+            return Response(200, {}, json.dumps(self.begun))
+        answer = self.answers.pop(0) if len(self.answers) > 1 else self.answers[0]
+        if isinstance(answer, Exception):
+            raise answer
+        status = 400 if isinstance(answer, str) else 200
+        return Response(status, {}, json.dumps({"error": answer} if status == 400 else answer))
+
+
+@pytest.fixture(autouse=True)
+def state(tmp_path, monkeypatch):
+    monkeypatch.setenv("OIDC_ACTOR_STATE", str(tmp_path / "state"))
+
+
+def connection(**options):
+    given = {"token_endpoint": CONFIG.token_endpoint, "client_id": "me"} | options
+    return connect(ConnectionOptions(**given), by_device=True)
+
+
+def log(provider):
+    waits = []
+    return waits, lambda: log_in(connection(), CONFIG, provider, waits.append)
+
+
+def test_it_waits_as_it_is_told_and_slows_down():
+    provider = Provider("authorization_pending", "slow_down", "slow_down", TOKEN, begun=BEGUN | {"expires_in": 60})
+    waits, run = log(provider)
+    assert run().access_token == "t"
+    assert waits == [4, 4, 9, 14]
+    assert provider.bodies[0] == "client_id=me"
+    assert "device_code=the+device+code" in provider.bodies[1]
+
+
+def test_it_bears_an_outage_and_backs_off():
+    waits, run = log(Provider(TransportError("no"), TransportError("no"), TOKEN))
+    assert run().access_token == "t"
+    assert waits == [4, 8, 16]
+
+
+@pytest.mark.parametrize("answer", ["authorization_pending", "slow_down", TransportError("no")])
+def test_it_ends_when_the_code_does(answer):
+    waits, run = log(Provider(answer))
+    with pytest.raises(TokenRequestError):
+        run()
+    assert sum(waits) == 30
+
+
+@pytest.mark.parametrize("code", ["access_denied", "expired_token", "invalid_grant", "invalid_client"])
+def test_it_ends_at_once_when_it_is_refused(code):
+    waits, run = log(Provider(code))
+    with pytest.raises(TokenRequestError, match=code):
+        run()
+    assert len(waits) == 1
+
+
+@pytest.mark.parametrize(
+    ("changes", "problem"),
+    [
+        ({"device_code": None}, "expected a device_code"),
+        ({"user_code": "\x1b[2J"}, "expected a user_code"),
+        ({"user_code": 5}, "expected a user_code"),
+        ({"verification_uri": "http://id.example"}, "verification_uri: expected https"),
+        ({"verification_uri": None}, "verification_uri: expected an https URL"),
+        ({"verification_uri_complete": "javascript:alert(1)"}, "verification_uri_complete: expected an https URL"),
+        ({"expires_in": "soon"}, "expected a positive expires_in"),
+    ],
+)
+def test_what_begins_no_flow(changes, problem):
+    _, run = log(Provider(TOKEN, begun=BEGUN | changes))
+    with pytest.raises(TokenRequestError, match=problem) as caught:
+        run()
+    assert "the device code" not in str(caught.value)
+
+
+def test_the_interval_has_a_default(capsys):
+    waits, run = log(Provider(TOKEN, begun={**BEGUN, "interval": None}))
+    run()
+    assert waits == [5]
+    said = capsys.readouterr().err
+    assert "open https://id.example/go\nand enter the code ABCD (within 1 min)" in said
+
+
+def test_without_a_refresh_token_it_says_what_may_bring_one(capsys):
+    _, run = log(Provider({"access_token": "t", "expires_in": 60}))
+    run()
+    assert "--scope offline_access" in capsys.readouterr().err
+
+
+def test_a_kept_login_that_is_refused_begins_a_new_one_and_one_in_an_outage_does_not():
+    kept_of = kept_for(connection())
+    with kept_of.locked(1.0, print):
+        kept_of.write(Secret("old"))
+    _, run = log(Provider(TransportError("no")))
+    with pytest.raises(TokenRequestError, match="no answer"):
+        run()
+    assert kept_of.read() == Secret("old")
+    provider = Provider("invalid_grant", TOKEN)
+    waits, run = log(provider)
+    assert run().refresh_token == "r"
+    assert waits == [4]
+    assert "refresh_token=old" in provider.bodies[0]
+    assert kept_of.read() == Secret("r")
+
+
+def test_logins_are_kept_apart():
+    places = {kept_for(connection(**options))._path for options in ({}, {"client_id": "x"}, {"scope": ["a"]})}
+    assert len(places) == 3
+
+
+def test_a_second_command_waits_for_the_first_and_not_for_ever(tmp_path: Path):
+    kept = Kept(tmp_path / "state" / "x.token")
+    waits = []
+    with (
+        kept.locked(1.0, waits.append),
+        pytest.raises(ConfigError, match="another oidc-actor uses the login"),
+        kept.locked(1.0, waits.append),
+    ):
+        pass
+    assert sum(waits) == pytest.approx(1.0, abs=0.1)
+
+
+def test_a_place_that_cannot_be_written_is_named(tmp_path: Path, monkeypatch):
+    (tmp_path / "file").write_text("")
+    monkeypatch.setenv("OIDC_ACTOR_STATE", str(tmp_path / "file" / "below"))
+    _, run = log(Provider(TOKEN))
+    with pytest.raises(ConfigError, match=r"cannot be kept in .*set OIDC_ACTOR_STATE"):
+        run()
+
+
+def test_without_a_folder_of_its_own_it_is_xdgs(monkeypatch):
+    monkeypatch.delenv("OIDC_ACTOR_STATE")
+    monkeypatch.setenv("XDG_STATE_HOME", "/somewhere")
+    assert str(kept_for(connection())._path).startswith("/somewhere/oidc-actor/")
+    monkeypatch.delenv("XDG_STATE_HOME")
+    assert os.path.join(".local", "state", "oidc-actor") in str(kept_for(connection())._path)
+
+
+def test_a_provider_without_the_flow():
+    with pytest.raises(ConfigError, match="offers no device flow"):
+        log_in(connection(), OIDCConfig(token_endpoint="https://id.example/token"), Provider(TOKEN), print)
+
+
+def test_a_user_name_does_not_go_with_it(invoke):
+    done = invoke(
+        "token",
+        "--device",
+        "--username",
+        "u",
+        OIDC_PASSWORD="p",
+        OIDC_CLIENT_ID="me",
+        OIDC_ISSUER_URL="https://x.example",
+    )
+    assert done.exit_code == 2
+    assert "expected one of --device and --username" in done.stderr
