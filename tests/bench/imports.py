@@ -27,7 +27,7 @@ def run(*, quick: bool) -> list[Figure]:
         # All compiled, as installed packages are.
         known = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
         environment = known | {"PYTHONPYCACHEPREFIX": cache}
-        for turn in range(6 if quick else 26):
+        for turn in range(5 if quick else 13):
             for statement in STATEMENTS:
                 cost = _cost(statement, environment)
                 if turn:  # the first compiles

@@ -14,7 +14,7 @@ from oidc_actor import ClientCredentials, OIDCConfig, TokenManager
 
 def run(*, quick: bool) -> list[Figure]:
     """Start them, let them live, stop them."""
-    managers, lifetime_s, lifetimes = (500, 10.0, 1) if quick else (5_000, 60.0, 3)
+    managers, lifetime_s, lifetimes = (500, 10.0, 1) if quick else (5_000, 40.0, 3)
     with provider.running() as endpoint:
         for number in range(managers):
             address = endpoint.token(f"m{number}", life=lifetime_s)

@@ -36,6 +36,9 @@ def main() -> int:
         print(f"{name} ...", flush=True)
         figures += from_json(_alone(name, quick=asked.quick))
         print(f"{name}: {time.monotonic() - began:.0f} s", flush=True)
+        if asked.json:
+            known = {"versions": environment.versions(), "figures": [asdict(one) for one in figures]}
+            asked.json.write_text(json.dumps(known, indent=1))
     versions = environment.versions()
     print()
     print(table(figures))
@@ -43,8 +46,6 @@ def main() -> int:
     print(
         f"{platform.machine()}, {os.cpu_count()} cores;", ", ".join(f"{name} {text}" for name, text in versions.items())
     )
-    if asked.json:
-        asked.json.write_text(json.dumps({"versions": versions, "figures": [asdict(one) for one in figures]}, indent=1))
     if asked.plots:
         importlib.import_module("plots").draw(figures, asked.plots)
     return int(any(one.met is False for one in figures))
