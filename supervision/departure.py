@@ -114,7 +114,7 @@ class Tether:
     """Keeps the children of one supervisor from outliving it: what is left of OTP's link, in one direction.
 
     A supervisor that ends in an orderly way has stopped its children, and nothing hangs on its tether. When it is killed,
-    the tether asks each child to leave, newest first; one that has not left within its own shutdown time, or
+    the tether asks all children to leave at the same time; one that has not left within its own shutdown time, or
     ``PATIENCE_S`` where that is infinite, is abandoned.
     """
 
@@ -154,7 +154,7 @@ class Tether:
         with self._lock:
             self._cut_at = alarm.now()
             left, self._children = self._children, {}
-        for ref, shutdown in reversed(left.items()):
+        for ref, shutdown in left.items():
             patience_s = PATIENCE_S if shutdown is None or shutdown == "infinity" else shutdown
             departure = Departure(ref, patience_s)
             self._orphans.append(departure)

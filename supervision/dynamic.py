@@ -42,7 +42,6 @@ class DynamicSupervisor(Parent):
         self._max_children = max_children
         self.extra_args = tuple(extra_args)
         self._by_ref: dict[Any, Child] = {}  # by the newest incarnation, in start order
-        self._by_monitor: dict[Any, Child] = {}
         self._operations = {
             "start_child": self._start_child,
             "terminate_child": self._terminate_child,
@@ -171,7 +170,8 @@ class DynamicSupervisor(Parent):
 
     def watched_by(self, watch: Any) -> Child | None:
         """The child whose incarnation that monitor watches."""
-        return self._by_monitor.pop(watch, None)
+        child = self._by_ref.get(getattr(watch, "ref", None))
+        return child if child is not None and child.monitor is watch else None
 
     def holds(self, child: Child) -> bool:
         """Whether it is still one of the children."""
@@ -191,7 +191,7 @@ class DynamicSupervisor(Parent):
             return
         del self._by_ref[last_ref]
         if ref is not None:
-            self._note(child)
+            self._by_ref[ref] = child
             self.restarted(child)
 
     # --- operations ---------------------------------------------------------------------------------------------------
@@ -200,15 +200,15 @@ class DynamicSupervisor(Parent):
         if self._max_children is not None and len(self._by_ref) >= self._max_children:
             raise MaxChildren(self._max_children)
         child = Child(spec)
-        if self.bring_up(child) is not None:
-            self._note(child)
-        return child.ref
+        ref = self.bring_up(child)
+        if ref is not None:
+            self._by_ref[ref] = child
+        return ref
 
     def _terminate_child(self, ref: Any) -> None:
         child = self._by_ref.get(ref) if isinstance(ref, pykka.ActorRef) else None
         if child is None:
             raise ChildNotFound(ref)
-        self._by_monitor.pop(child.monitor, None)
         self.see_off(child, self.send_away(child))
         self._forget(child)
 
@@ -219,10 +219,6 @@ class DynamicSupervisor(Parent):
         return ChildCounts(len(children), active, supervisors, len(children) - supervisors)
 
     # --- steps --------------------------------------------------------------------------------------------------------
-
-    def _note(self, child: Child) -> None:
-        self._by_ref[child.ref] = child
-        self._by_monitor[child.monitor] = child
 
     def _forget(self, child: Child) -> None:
         self._by_ref.pop(child.last_ref, None)

@@ -15,6 +15,7 @@ from supervision import (
     NORMAL,
     SHUTDOWN,
     CallTimeout,
+    ChildSpec,
     DynamicSupervisor,
     Exit,
     NoProcess,
@@ -516,7 +517,10 @@ def test_a_supervisor_stops_like_any_server(world: World) -> None:
 
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("depth", [0, 1])
-def test_a_call_to_its_supervisor_from_on_start_is_an_error_at_once(depth: int, kind: type, world: World) -> None:
+@pytest.mark.parametrize("way", ["class", "callable"])
+def test_a_call_to_its_supervisor_from_on_start_is_an_error_at_once(
+    way: str, depth: int, kind: Any, world: World
+) -> None:
     raised: list[BaseException] = []
 
     def ask() -> None:
@@ -527,7 +531,7 @@ def test_a_call_to_its_supervisor_from_on_start_is_an_error_at_once(depth: int, 
                 raised.append(error)
 
     world.script("a", ask)
-    children = [world.spec("a", kind)]
+    children = [ChildSpec("a", kind if way == "class" else lambda *args: kind.start(*args), (world, "a"))]
     if depth:
         children = [Supervisor.child_spec(children, id="inner")]
     Supervisor.start_link(children, name="top")

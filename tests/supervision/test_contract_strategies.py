@@ -1,5 +1,6 @@
 """SUPERVISION.md 1.4: what a restart takes along, and in which order. The logs are OTP's."""
 
+import threading
 from typing import Any
 
 import pytest
@@ -7,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from probes import KINDS, PlainProbe, Probe, Scripted, ThreadProbe, World, crash, die, quiet, ref_of, states
 
-from supervision import ChildSpec, Exit, Supervisor
+from supervision import ChildSpec, Exit, Supervisor, monitor
 from supervision.strategy import RestartPlan, ends_supervisor, plan_restart
 
 IDS = "abcd"
@@ -195,3 +196,29 @@ def test_a_normal_end_of_everybody_leaves_an_empty_supervisor(world: World) -> N
     for row in Supervisor.which_children(sup):
         die(row.ref, Exit())
     assert Supervisor.which_children(sup) == []
+
+
+@pytest.mark.parametrize("kind", [ThreadProbe, PlainProbe])
+def test_a_group_starts_again_only_when_the_threads_of_the_old_ones_are_gone(kind: Any, world: World) -> None:
+    """What runs on the old thread after its end (here a watcher) keeps the next incarnation from its port and files."""
+    started, too_early = threading.Event(), threading.Event()
+
+    def last_on_the_thread(_: Any) -> None:
+        if started.wait(0.2):
+            too_early.set()
+
+    class Lingers(kind):
+        def on_stop(self) -> None:
+            monitor(self.actor_ref, last_on_the_thread)  # after the supervisor's own, so it is told after that
+            super().on_stop()
+
+        def on_terminate(self, reason: Any) -> None:
+            monitor(self.actor_ref, last_on_the_thread)
+            super().on_terminate(reason)
+
+    sup = Supervisor.start_link([world.spec("a"), world.spec("b", Lingers)], strategy="one_for_all")
+    world.script("a", started.set)
+    assert crash(sup, "a")
+    assert started.is_set()
+    assert not too_early.is_set()
+    assert world.log() == ["start a", "start b", "end a", "stop b", "start a", "start b"]
