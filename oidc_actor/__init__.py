@@ -9,6 +9,7 @@ if TYPE_CHECKING:
     from oidc_actor.backoff import RetryPolicy
     from oidc_actor.certificate import ClientCertificate
     from oidc_actor.credentials import ClientCredentials, JWTBearer, Password, RefreshToken, TokenExchange
+    from oidc_actor.dpop import DPoPKey
     from oidc_actor.errors import ConfigError, DiscoveryError, NoTokenError, OIDCActorError, TokenRequestError
     from oidc_actor.github_actions import GitHubActionsToken
     from oidc_actor.health import Health
@@ -26,6 +27,7 @@ __all__ = [
     "ClientCertificate",
     "ClientCredentials",
     "ConfigError",
+    "DPoPKey",
     "DiscoveryError",
     "ForceRefresh",
     "GetToken",
@@ -53,6 +55,7 @@ _HOMES = {
     "backoff": ["RetryPolicy"],
     "certificate": ["ClientCertificate"],
     "credentials": ["ClientCredentials", "JWTBearer", "Password", "RefreshToken", "TokenExchange"],
+    "dpop": ["DPoPKey"],
     "errors": ["ConfigError", "DiscoveryError", "NoTokenError", "OIDCActorError", "TokenRequestError"],
     "github_actions": ["GitHubActionsToken"],
     "health": ["Health"],

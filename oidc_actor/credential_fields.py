@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields
-from typing import Any, ClassVar, Self, TypedDict
+from typing import Any, ClassVar, Literal, Self, TypedDict
 
 from oidc_actor.certificate import ClientCertificate, read_certificate
 from oidc_actor.client_auth import Means, check_client_auth
+from oidc_actor.dpop import DPoPKey, read_dpop
 from oidc_actor.errors import ConfigError
 from oidc_actor.parameters import (
     ExtraParameters,
@@ -30,6 +31,7 @@ class ClientProof(TypedDict, total=False):
     client_assertion: SecretSource | None
     assertion_audience: str | None
     client_certificate: ClientCertificate | Mapping[str, Any] | None
+    dpop: DPoPKey | bool | None
 
 
 @dataclass(frozen=True, slots=True, init=False, repr=False)
@@ -52,6 +54,8 @@ class Credentials:
             for the issuer, but the token endpoint where that is unknown, and for Entra ID.
         client_certificate: What is shown in mutual TLS (RFC 8705); alone it authenticates the client, beside a secret or a key it
             binds the tokens. ``None`` for none.
+        dpop: The key that tokens are bound to (RFC 9449): a `DPoPKey`; ``True`` for one that each manager makes for itself;
+            ``None`` for bearer tokens.
     """
 
     grant_type: ClassVar[str]
@@ -66,6 +70,7 @@ class Credentials:
     client_assertion: StoredSecret | None
     assertion_audience: str | None
     client_certificate: ClientCertificate | None
+    dpop: DPoPKey | Literal[True] | None
 
     @property
     def means(self) -> Means:
@@ -81,7 +86,7 @@ class Credentials:
     def sources(self) -> tuple[StoredSecret, ...]:
         """Where everything secret in it comes from, for whoever watches files."""
         single = (self.client_secret, self.grant_secret, self.actor_secret, self.client_assertion)
-        held = (self.private_key, self.client_certificate)
+        held = (self.private_key, self.client_certificate, self.dpop if isinstance(self.dpop, DPoPKey) else None)
         within = [source for one in held if one is not None for source in one.sources]
         return (*(source for source in single if source is not None), *within)
 
@@ -133,6 +138,7 @@ _READERS: Mapping[str, Callable[[Any, str], object]] = {
     "client_assertion": store_secret,
     "assertion_audience": read_text,
     "client_certificate": lambda value, _: read_certificate(value),
+    "dpop": lambda value, _: read_dpop(value),
 }
 _NEEDING_CLIENT = frozenset({"client_credentials", "refresh_token", "urn:ietf:params:oauth:grant-type:device_code"})
 _OPTIONAL = frozenset({"client_secret", "client_assertion", "assertion_audience", "actor_token"})

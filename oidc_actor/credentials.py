@@ -53,7 +53,7 @@ class ClientCredentials(Credentials):
             resource: One or several, likewise.
             extra: Further parameters, likewise.
             client_auth: One of RFC 8414's names; ``None`` chooses from the metadata.
-            **proof: ``private_key``, ``client_assertion``, ``assertion_audience``, ``client_certificate``.
+            **proof: ``private_key``, ``client_assertion``, ``assertion_audience``, ``client_certificate``, ``dpop``.
 
         Raises:
             ConfigError: Where something does not fit.
@@ -117,7 +117,7 @@ class Password(Credentials):
             resource: One or several, likewise.
             extra: Further parameters, likewise.
             client_auth: One of RFC 8414's names; ``None`` chooses from the metadata.
-            **proof: ``private_key``, ``client_assertion``, ``assertion_audience``, ``client_certificate``.
+            **proof: ``private_key``, ``client_assertion``, ``assertion_audience``, ``client_certificate``, ``dpop``.
 
         Raises:
             ConfigError: Where something does not fit.
@@ -180,7 +180,7 @@ class RefreshToken(Credentials):
             resource: One or several, likewise.
             extra: Further parameters, likewise.
             client_auth: One of RFC 8414's names; ``None`` chooses from the metadata.
-            **proof: ``private_key``, ``client_assertion``, ``assertion_audience``, ``client_certificate``.
+            **proof: ``private_key``, ``client_assertion``, ``assertion_audience``, ``client_certificate``, ``dpop``.
 
         Raises:
             ConfigError: Where something does not fit.

@@ -46,7 +46,9 @@ class DeviceCode(Credentials):
         Raises:
             ConfigError: Where ``auth`` names no client.
         """
-        proof = {name: getattr(auth, name) for name in ("private_key", "client_assertion", "assertion_audience")}
+        proof = {
+            name: getattr(auth, name) for name in ("private_key", "client_assertion", "assertion_audience", "dpop")
+        }
         problem = fill_fields(
             self,
             auth.client_auth,

@@ -5,8 +5,10 @@ from __future__ import annotations
 import time
 from dataclasses import replace
 
+from oidc_actor.bodies import read_error_object
 from oidc_actor.credentials import Credentials
 from oidc_actor.device import DeviceAuthorization, read_device_authorization
+from oidc_actor.dpop import DPoPKey
 from oidc_actor.errors import ConfigError, DiscoveryError, ProviderError, TokenRequestError
 from oidc_actor.grants import device_request, token_request
 from oidc_actor.provider import OIDCConfig
@@ -65,14 +67,27 @@ def exchange_token(
         The token, its lifetime counted from the start of the request, and who says so.
 
     Raises:
+        ConfigError: Where the DPoP key is left to a manager, and there is none.
         SecretUnavailable: Where a secret cannot be read; nothing was sent.
         TokenRequestError: Where the provider refuses, answers nonsense, or cannot be reached.
     """
-    secrets = gather(config, auth, refresh_token=refresh_token, now_wall=time.time())
+    if auth.dpop is True:
+        raise ConfigError(
+            "dpop: expected a DPoPKey where no manager makes one: its tokens are of no use without the key"
+        )
     refreshing = refresh_token is not None
+    secrets = gather(config, auth, refresh_token=refresh_token, now_wall=time.time())
     request = token_request(config, auth, secrets, refreshing=refreshing, timeout_s=timeout_s)
-    now_wall = time.time()
+    begun, now_wall = time.monotonic(), time.time()
     response = _perform(transport, request, secrets.all(), TokenRequestError)
+    left_s = timeout_s - (time.monotonic() - begun)
+    if wants_nonce(auth, request, response) and left_s > 0:
+        # RFC 9449 section 8: the same once more with the nonce, and with fresh assertions, which are taken once.
+        secrets = gather(config, auth, refresh_token=refresh_token, now_wall=time.time())
+        request = token_request(config, auth, secrets, refreshing=refreshing, timeout_s=left_s)
+        now_wall = time.time()
+        response = _perform(transport, request, secrets.all(), TokenRequestError)
+        wants_nonce(auth, request, response)  # which keeps the one for the next time
     if isinstance(response, ProviderError):
         raise response
     parsed = parse_token(
@@ -86,6 +101,23 @@ def exchange_token(
     if refresh_token is None or parsed.token.refresh_token is not None:
         return parsed
     return replace(parsed, token=parsed.token.with_refresh_token(refresh_token.reveal()))
+
+
+def wants_nonce(auth: Credentials, request: Request, response: Response | ProviderError) -> bool:
+    """Keep the nonce that an answer brought, and say whether the request was refused for want of it.
+
+    Args:
+        auth: The credentials.
+        request: What was sent.
+        response: What came back.
+
+    Returns:
+        Whether it is worth another try.
+    """
+    if not isinstance(auth.dpop, DPoPKey) or not isinstance(response, Response):
+        return False
+    is_new = auth.dpop.note_nonce(request.url, response.header("DPoP-Nonce"))
+    return is_new and response.status in {400, 401} and read_error_object(response).get("error") == "use_dpop_nonce"
 
 
 def exchange_device(

@@ -28,6 +28,7 @@ class SentSecrets:
         extra: Further values that an answer must not repeat into a log.
         client_assertion: The signed assertion that authenticates the client; ``None`` where the method sends none.
         actor_token: The token of who acts for the subject of an exchange; ``None`` where nobody does.
+        dpop_proof: The proof for this one request (RFC 9449); ``None`` for a bearer token.
     """
 
     client_secret: Secret | None = None
@@ -35,11 +36,12 @@ class SentSecrets:
     extra: tuple[Secret, ...] = ()
     client_assertion: Secret | None = None
     actor_token: Secret | None = None
+    dpop_proof: Secret | None = None
 
     def all(self) -> tuple[Secret, ...]:
         """Every secret there is."""
         single = (self.client_secret, self.grant_secret, self.client_assertion, self.actor_token)
-        return (*(one for one in single if one is not None), *self.extra)
+        return (*(one for one in (*single, self.dpop_proof) if one is not None), *self.extra)
 
 
 def chosen_method(config: OIDCConfig, auth: Credentials) -> str:
@@ -108,8 +110,10 @@ def _request(
     headers = {"Accept": "application/json", "Content-Type": "application/x-www-form-urlencoded"}
     if method == "client_secret_basic":
         headers["Authorization"] = _basic(auth.client_id or "", secrets.client_secret)
+    if secrets.dpop_proof is not None and endpoint == "token_endpoint":
+        headers["DPoP"] = secrets.dpop_proof.reveal()
     body = urlencode(parameters).encode("ascii")
-    return Request("POST", _address(config, auth, endpoint), headers, body, timeout_s, auth.client_certificate)
+    return Request("POST", address_of(config, auth, endpoint), headers, body, timeout_s, auth.client_certificate)
 
 
 def secrets_in(auth: Credentials) -> tuple[Secret, ...]:
@@ -171,8 +175,18 @@ def _client_parameters(method: str, auth: Credentials, secrets: SentSecrets) -> 
     return client
 
 
-def _address(config: OIDCConfig, auth: Credentials, endpoint: str) -> str:
-    # RFC 8705 section 5: a server that asks for certificates at the usual address would make every browser ask for one.
+def address_of(config: OIDCConfig, auth: Credentials, endpoint: str = "token_endpoint") -> str:
+    """Say where a request goes.
+
+    Args:
+        config: The provider's metadata.
+        auth: The credentials; those with a certificate may have an address of their own (RFC 8705 section 5), because a server
+            that asks for certificates at the usual one would make every browser ask its user for one.
+        endpoint: The endpoint's name in the metadata.
+
+    Returns:
+        The address; empty where there is none.
+    """
     aliases = (config.mtls_endpoint_aliases or {}) if auth.client_certificate is not None else {}
     return aliases.get(endpoint) or getattr(config, endpoint) or ""
 

@@ -13,6 +13,7 @@ from typing import Any, Required, TypedDict, cast
 from oidc_actor.backoff import RetryPolicy, Rng
 from oidc_actor.clock import Clock, default_clock
 from oidc_actor.credentials import Credentials, read_auth
+from oidc_actor.dpop import with_own_key
 from oidc_actor.errors import ConfigError
 from oidc_actor.oidc import check_transport
 from oidc_actor.provider import OIDCConfig, check_config
@@ -109,7 +110,7 @@ def read_options(given: Mapping[str, Any]) -> Options | ConfigError:
     unknown = _unknown_option(given)
     if unknown is not None:
         return unknown
-    auth = read_auth(given.get("auth")) if "auth" in given else ConfigError(_NO_AUTH)
+    auth = with_own_key(read_auth(given.get("auth")) if "auth" in given else ConfigError(_NO_AUTH))
     if isinstance(auth, ConfigError):
         return auth
     rest = {name: value for name, value in given.items() if name != "auth" and value is not None}

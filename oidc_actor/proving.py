@@ -6,8 +6,9 @@ from secrets import token_urlsafe
 
 from oidc_actor.assertions import client_claims, staleness
 from oidc_actor.credentials import Credentials, JWTBearer, TokenExchange
+from oidc_actor.dpop import DPoPKey
 from oidc_actor.errors import ConfigError, SecretUnavailable
-from oidc_actor.grants import SentSecrets, chosen_method, secrets_in
+from oidc_actor.grants import SentSecrets, address_of, chosen_method, secrets_in
 from oidc_actor.jose import Signer, require_jose, secret_signer
 from oidc_actor.provider import OIDCConfig
 from oidc_actor.secrets import Secret, StoredSecret, resolve_secret
@@ -38,7 +39,15 @@ def gather(config: OIDCConfig, auth: Credentials, *, refresh_token: Secret | Non
         secrets_in(auth),
         client_assertion=_client_assertion(config, auth, now_wall),
         actor_token=None if refresh_token is not None else _foreign(auth.actor_secret, "actor_token", now_wall),
+        dpop_proof=_dpop_proof(config, auth, now_wall),
     )
+
+
+def _dpop_proof(config: OIDCConfig, auth: Credentials, now_wall: float) -> Secret | None:
+    if not isinstance(auth.dpop, DPoPKey):
+        return None
+    accepted, url = config.dpop_signing_alg_values_supported, address_of(config, auth)
+    return auth.dpop.proof("POST", url, now_wall=now_wall, jti=token_urlsafe(16), accepted=accepted)
 
 
 def _grant_secret(auth: Credentials, now_wall: float) -> Secret | None:

@@ -51,7 +51,7 @@ class JWTBearer(Credentials):
             resource: One or several, likewise.
             extra: Further parameters, likewise.
             client_auth: One of RFC 8414's names; ``None`` chooses from the metadata.
-            **proof: ``private_key``, ``client_assertion``, ``assertion_audience``, ``client_certificate``.
+            **proof: ``private_key``, ``client_assertion``, ``assertion_audience``, ``client_certificate``, ``dpop``.
 
         Raises:
             ConfigError: Where something does not fit.
@@ -133,7 +133,7 @@ class TokenExchange(Credentials):
             resource: One or several, likewise.
             extra: Further parameters, likewise.
             client_auth: One of RFC 8414's names; ``None`` chooses from the metadata.
-            **proof: ``private_key``, ``client_assertion``, ``assertion_audience``, ``client_certificate``.
+            **proof: ``private_key``, ``client_assertion``, ``assertion_audience``, ``client_certificate``, ``dpop``.
 
         Raises:
             ConfigError: Where something does not fit.

@@ -118,6 +118,7 @@ class NodeProvider:
         self._settings = {"ttl": token_lifetime_s, "rotate": rotation, "user": USER, "issuer": public_url}
         self._settings |= {"tls": tls, "nonces": nonces, "workload": workload}
         self._clients = list(clients)
+        self.nonces = nonces
         self._trust = None if tls is None else ssl.create_default_context(cafile=tls["ca"])
         self._port = 0
         self._process: subprocess.Popen[str] | None = None

@@ -45,6 +45,7 @@ SHELL = {
         "oidc_actor.measures",
         "oidc_actor.oidc",
         "oidc_actor.options",
+        "oidc_actor.proofs",
         "oidc_actor.proving",
         "oidc_actor.published",
         "oidc_actor.reads",

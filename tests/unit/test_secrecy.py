@@ -17,9 +17,11 @@ from oidc_actor.certificate import ClientCertificate
 from oidc_actor.client import RequestsTransport
 from oidc_actor.credentials import ClientCredentials, JWTBearer, Password, RefreshToken, TokenExchange, parse_auth
 from oidc_actor.device import DeviceAuthorization, DeviceCode
+from oidc_actor.dpop import DPoPKey
 from oidc_actor.errors import OIDCActorError
 from oidc_actor.exchange import exchange_token
 from oidc_actor.private_key import PrivateKey
+from oidc_actor.proofs import Presentation
 from oidc_actor.provider import OIDCConfig
 from oidc_actor.sealed import Sealed
 from oidc_actor.secrets import Secret, SecretCall, SecretFile, resolve_secret
@@ -152,6 +154,16 @@ CALLS = {
         CONFIG, TokenExchange(SECRET, actor_token=lambda: SECRET), transport=refusing
     ),
     "a subject that has expired": lambda: oidc.get_token(CONFIG, TokenExchange(EXPIRED), transport=nobody),
+    "a DPoP key that is none": lambda: DPoPKey(SECRET),
+    "a DPoP key that is none, later": lambda: oidc.get_token(
+        CONFIG, ClientCredentials("id", dpop=DPoPKey(lambda: SECRET)), transport=nobody
+    ),
+    "a proof with a token": lambda: DPoPKey(lambda: SECRET).proof(
+        "GET", ISSUER, now_wall=0.0, jti="j", access_token=SECRET
+    ),
+    "a DPoP key in a refusal": lambda: oidc.get_token(
+        CONFIG, ClientCredentials("id", SECRET, dpop=DPoPKey()), transport=refusing
+    ),
     "a key of one's own": lambda: SignedAssertion(SECRET, issuer="i", audience="a"),
     "a key of one's own, later": lambda: oidc.get_token(
         CONFIG, JWTBearer(SignedAssertion(lambda: SECRET, issuer="i", audience="a")), transport=nobody
@@ -194,6 +206,9 @@ def made():
         ClientCertificate("c", password=SECRET),
         DeviceCode(Secret(SECRET), ClientCredentials("id", SECRET)),
         DeviceAuthorization({"device_code": SECRET, "user_code": SECRET, "verification_uri": "https://x"}, 1.0, 1.0),
+        DPoPKey(KEY),
+        ClientCredentials("id", dpop=DPoPKey(KEY)),
+        Presentation(Secret(SECRET), Secret(SECRET)),
         JWTBearer(SECRET),
         TokenExchange(SECRET, actor_token=SECRET),
         SignedAssertion(KEY, issuer="i", audience="a", claims={"x": SECRET}),

@@ -1,0 +1,182 @@
+"""DPoP (RFC 9449): a key that tokens are bound to, and the proofs that its holder sends along. Only nonces change in it."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+from collections.abc import Sequence
+from dataclasses import fields
+from typing import Any, Literal, TypeVar
+from urllib.parse import urlsplit
+
+from oidc_actor.errors import ConfigError, SecretUnavailable
+from oidc_actor.jose import Signer, new_signer, require_jose
+from oidc_actor.private_key import PrivateKey, read_private_key
+from oidc_actor.sealed import Sealed, put
+from oidc_actor.secrets import Secret, SecretSource, StoredSecret
+from oidc_actor.transport import public_url
+
+LONGEST_NONCE = 1024
+"""Characters of a nonce that is believed; it goes back as it came."""
+
+Holder = TypeVar("Holder")
+
+
+class DPoPKey(Sealed):
+    """A key that access and refresh tokens are bound to. Two are equal only if they are the same object.
+
+    It also keeps the nonces that servers ask for (section 8): the newest of each origin. Any number of threads may use it.
+    """
+
+    __slots__ = ("_key", "_nonces", "_signers")
+    _key: PrivateKey | None
+    _signers: list[Signer]
+    _nonces: dict[str, str]
+
+    def __init__(self, key: PrivateKey | SecretSource | None = None) -> None:
+        """Take a key, or make one.
+
+        Args:
+            key: A `PrivateKey`, its text, a callable, or `SecretFile`, which is read once, at the first use: what is bound to one
+                key is of no use with another. ``None`` makes a new key, which ends with the process.
+
+        Raises:
+            ConfigError: Where it is no key, or joserfc is not installed.
+        """
+        problem = _fill(self, key)
+        del key
+        if problem is not None:
+            raise ConfigError(f"dpop: {problem}")
+
+    @property
+    def sources(self) -> tuple[StoredSecret, ...]:
+        """Where the key comes from, for whoever watches files."""
+        return () if self._key is None else self._key.sources
+
+    def proof(
+        self,
+        method: str,
+        url: str,
+        *,
+        now_wall: float,
+        jti: str,
+        access_token: str | None = None,
+        accepted: Sequence[str] | None = None,
+    ) -> Secret:
+        """Sign the proof for one request (section 4.2), with the newest nonce that its origin asked for.
+
+        Args:
+            method: The request's method.
+            url: Its address; query and fragment do not count.
+            now_wall: Seconds since the epoch.
+            jti: A text that no other proof has.
+            access_token: The token that goes with it; ``None`` at the token endpoint.
+            accepted: The algorithms that the server lists, for the first use of a key that can do several.
+
+        Returns:
+            The proof.
+
+        Raises:
+            SecretUnavailable: Where the key cannot be read now.
+        """
+        claims: dict[str, Any] = {"jti": jti, "htm": method.upper(), "htu": public_url(url), "iat": int(now_wall)}
+        if access_token is not None:
+            claims["ath"] = _hash(access_token)
+        del access_token  # this frame may raise
+        nonce = self._nonces.get(_origin(url))
+        if nonce is not None:
+            claims["nonce"] = nonce
+        signer = self._signer(accepted)
+        signed = signer.sign(claims, {"typ": "dpop+jwt", "jwk": signer.public_jwk()})
+        if isinstance(signed, str):
+            raise SecretUnavailable(f"dpop: {signed}", sent=False)
+        return signed
+
+    def thumbprint(self) -> str:
+        """Return what a bound token names the key by (section 6.1, ``cnf.jkt``)."""
+        return self._signer(None).thumbprint()
+
+    def note_nonce(self, url: str, nonce: str | None) -> bool:
+        """Keep the nonce of an answer's ``DPoP-Nonce`` field for the requests to come.
+
+        Args:
+            url: What was asked.
+            nonce: The field's value; ``None`` where there is none.
+
+        Returns:
+            Whether it is a new one, so that a request which was refused for it is worth another try.
+        """
+        if nonce is None or not nonce or len(nonce) > LONGEST_NONCE or not all("!" <= one <= "~" for one in nonce):
+            return False
+        origin = _origin(url)
+        if self._nonces.get(origin) == nonce:
+            return False
+        self._nonces[origin] = nonce
+        return True
+
+    def _signer(self, accepted: Sequence[str] | None) -> Signer:
+        if not self._signers:
+            assert self._key is not None
+            # Two threads that come first at once may both read it; the first one's stays for both.
+            self._signers.append(self._key.signer(accepted))
+        return self._signers[0]
+
+    def __repr__(self) -> str:
+        return "DPoPKey(***)"
+
+
+def read_dpop(value: object) -> DPoPKey | Literal[True] | None:
+    """Check the option ``dpop``.
+
+    Args:
+        value: A `DPoPKey`; ``True`` for one that each manager makes for itself; ``False`` or ``None`` for none.
+
+    Raises:
+        ConfigError: Where it is none of these, or joserfc is not installed.
+    """
+    if value is None or value is False:
+        return None
+    if value is True:
+        require_jose("dpop")
+        return True
+    if isinstance(value, DPoPKey):
+        return value
+    raise ConfigError(f"dpop: expected True or a DPoPKey, got {type(value).__name__}")
+
+
+def with_own_key(credentials: Holder) -> Holder:
+    """Give credentials that leave the DPoP key to their manager a new one.
+
+    Args:
+        credentials: The credentials.
+
+    Returns:
+        The same, or a copy with a key.
+    """
+    if getattr(credentials, "dpop", None) is not True:
+        return credentials
+    own = object.__new__(type(credentials))
+    for field in fields(credentials):  # type: ignore[arg-type]  # credentials are dataclasses
+        put(own, **{field.name: getattr(credentials, field.name)})
+    put(own, dpop=DPoPKey())
+    return own
+
+
+def _fill(holder: DPoPKey, key: object) -> str | None:
+    """Set the fields; what is wrong comes back, because this frame holds the key."""
+    try:
+        require_jose("a DPoP key")
+        given = read_private_key(key)
+    except ConfigError as error:
+        return str(error)
+    put(holder, _key=given, _signers=[new_signer()] if given is None else [], _nonces={})
+    return None
+
+
+def _origin(url: str) -> str:
+    parts = urlsplit(url)
+    return f"{parts.scheme}://{parts.netloc}".lower()
+
+
+def _hash(access_token: str) -> str:
+    return base64.urlsafe_b64encode(hashlib.sha256(access_token.encode("ascii")).digest()).decode().rstrip("=")

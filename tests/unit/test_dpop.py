@@ -1,0 +1,201 @@
+"""DPoP: what a proof says, which nonce it carries, whose key it is."""
+
+import base64
+import hashlib
+import json
+import pickle
+
+import pytest
+from fakes import Fixed, ScriptedTransport
+from joserfc import jwt
+from joserfc.jwk import ECKey
+from pki import KINDS, pem
+
+from oidc_actor import TokenManager
+from oidc_actor.cells import locate
+from oidc_actor.credentials import ClientCredentials, Password, TokenExchange, parse_auth
+from oidc_actor.dpop import DPoPKey
+from oidc_actor.errors import ConfigError, SecretUnavailable, TokenRequestError
+from oidc_actor.exchange import exchange_token
+from oidc_actor.options import read_options
+from oidc_actor.proofs import note_nonce, present
+from oidc_actor.provider import OIDCConfig
+from oidc_actor.secrets import Secret, SecretFile
+from oidc_actor.transport import Response
+
+CONFIG = OIDCConfig(issuer="https://id.example", token_endpoint="https://id.example/token?x=y")
+URL = "https://api.example/items?page=2#top"
+NOW = 1_800_000_000.5
+
+
+def opened(proof):
+    head, body = (json.loads(base64.urlsafe_b64decode(part + "==")) for part in proof.split(".")[:2])
+    return head, body
+
+
+def made(key, **options):
+    return key.proof("get", URL, **{"now_wall": NOW, "jti": "j", **options}).reveal()
+
+
+def test_what_a_proof_says():
+    key = DPoPKey()
+    proof = made(key, access_token="the token")
+    head, body = opened(proof)
+    assert body == {
+        "jti": "j", "htm": "GET", "htu": "https://api.example/items", "iat": int(NOW),
+        "ath": base64.urlsafe_b64encode(hashlib.sha256(b"the token").digest()).decode().rstrip("="),
+    }  # fmt: skip
+    assert (head["typ"], head["alg"], sorted(head["jwk"])) == ("dpop+jwt", "ES256", ["crv", "kty", "x", "y"])
+    public = ECKey.import_key(head["jwk"])
+    assert public.thumbprint() == key.thumbprint()
+    assert jwt.decode(proof, public).claims == body
+
+
+def test_nonces_are_kept_by_origin_and_only_the_newest():
+    key = DPoPKey()
+    assert key.note_nonce("https://api.example/else", "one")
+    assert not key.note_nonce("https://API.example", "one")
+    assert key.note_nonce(URL, "two")
+    assert key.note_nonce("https://id.example/token", "three")
+    assert opened(made(key))[1]["nonce"] == "two"
+
+
+@pytest.mark.parametrize("nonce", [None, "", "a b", "a\r\nb", "é", "x" * 1025])
+def test_what_is_no_nonce_is_not_sent_back(nonce):
+    key = DPoPKey()
+    assert not key.note_nonce(URL, nonce)
+    assert "nonce" not in opened(made(key))[1]
+
+
+def test_a_key_in_a_file_is_read_once_at_the_first_use(tmp_path):
+    file = tmp_path / "key"
+    key = DPoPKey(SecretFile(file))
+    with pytest.raises(SecretUnavailable, match="No such file"):
+        made(key)
+    file.write_text(pem(KINDS["RSA"]()))
+    assert opened(made(key, accepted=("PS256",)))[0]["alg"] == "PS256"
+    thumbprint = key.thumbprint()
+    file.write_text(pem(KINDS["EC"]()))
+    assert key.thumbprint() == thumbprint
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda: DPoPKey("hunter2"), "^dpop: private_key: expected a private key"),
+        (lambda: ClientCredentials("id", dpop="hunter2"), "^dpop: expected True or a DPoPKey, got str"),
+        (lambda: exchange_token(None, CONFIG, ClientCredentials("id", dpop=True), timeout_s=1.0), "expected a DPoPKey where"),
+    ],
+)  # fmt: skip
+def test_mistakes(make, message):
+    with pytest.raises(ConfigError, match=message) as caught:
+        make()
+    assert "hunter2" not in str(caught.value)
+
+
+def test_without_joserfc_it_says_so(monkeypatch):
+    monkeypatch.setitem(__import__("sys").modules, "joserfc", None)
+    for make in (DPoPKey, lambda: ClientCredentials("id", dpop=True)):
+        with pytest.raises(
+            ConfigError, match=r'needs joserfc, which is not installed: pip install "oidc-actor\[jwt\]"'
+        ):
+            make()
+
+
+def test_each_manager_gets_a_key_of_its_own_and_a_specification_keeps_it():
+    auth = parse_auth({"type": "oidc_password", "username": "u", "password": "p", "client_id": "id", "dpop": True})
+    assert auth == Password("u", "p", "id", dpop=True)
+    one, two = (read_options({"auth": auth, "issuer_url": "https://id.example"}).auth for _ in range(2))
+    assert isinstance(one.dpop, DPoPKey)
+    assert one.dpop is not two.dpop
+    assert one != two
+    assert (one.password, one.client_id) == (auth.password, auth.client_id)
+    spec = TokenManager.child_spec(auth=auth, issuer_url="https://id.example")
+    again = read_options(spec.kwargs).auth
+    assert again is spec.kwargs["auth"]
+    assert ClientCredentials("id", dpop=False) == ClientCredentials("id")
+
+
+def test_a_key_refuses_pickling():
+    with pytest.raises(TypeError, match="cannot pickle"):
+        pickle.dumps(DPoPKey())
+
+
+class Provider:
+    """Answers in turn: a nonce to ask for with ``use_dpop_nonce``, or a token."""
+
+    def __init__(self, *nonces):
+        self.nonces = list(nonces)
+        self.proofs = []
+        self.timeouts = []
+
+    def __call__(self, request):
+        self.proofs.append(opened(request.headers["DPoP"])[1])
+        self.timeouts.append(request.timeout_s)
+        if self.nonces:
+            return Response(400, {"dpop-nonce": self.nonces.pop(0)}, '{"error": "use_dpop_nonce"}')
+        body = {"access_token": "t", "token_type": "dpop", "expires_in": 60}
+        return Response(200, {"DPoP-Nonce": "for-the-next"}, json.dumps(body))
+
+
+def test_a_wanted_nonce_is_brought_within_the_same_exchange():
+    provider = Provider("wanted")
+    auth = ClientCredentials("id", "s", dpop=DPoPKey())
+    token = exchange_token(provider, CONFIG, auth, timeout_s=5.0).token
+    exchange_token(provider, CONFIG, auth, timeout_s=5.0)
+    assert token.token_type == "DPoP"
+    assert [proof.get("nonce") for proof in provider.proofs] == [None, "wanted", "for-the-next"]
+    assert len({proof["jti"] for proof in provider.proofs}) == 3
+    assert {proof["htu"] for proof in provider.proofs} == {"https://id.example/token"}
+    assert provider.timeouts[0] == 5.0 > provider.timeouts[1]
+
+
+@pytest.mark.parametrize("nonces", [("one", "two", "three"), ("one", "one"), ("bad nonce",)])
+def test_a_provider_that_is_never_content_ends_the_attempt_only(nonces):
+    provider = Provider(*nonces)
+    with pytest.raises(TokenRequestError, match="use_dpop_nonce") as caught:
+        exchange_token(provider, CONFIG, ClientCredentials("id", "s", dpop=DPoPKey()), timeout_s=5.0)
+    assert caught.value.retryable
+    assert len(provider.proofs) == min(len(nonces), 2)
+
+
+def test_every_grant_and_every_refresh_carries_a_proof():
+    provider = Provider()
+    auth = TokenExchange("s", "id", dpop=DPoPKey())
+    exchange_token(provider, CONFIG, auth, timeout_s=5.0)
+    exchange_token(provider, CONFIG, auth, refresh_token=Secret("r"), timeout_s=5.0)
+    assert len(provider.proofs) == 2
+
+
+def test_what_a_manager_presents():
+    transport = ScriptedTransport()
+    transport.default = Provider("wanted")
+    auth = ClientCredentials("id", "s", dpop=True)
+    ref = TokenManager.start_link(auth=auth, oidc_config=CONFIG, transport=transport, rng=Fixed())
+    try:
+        token = TokenManager.get_token(ref)
+        assert len(transport.posts) == 2
+        shown = present(ref, token, "POST", URL)
+        assert repr(shown) == "Presentation(DPoP)"
+        assert note_nonce(ref, URL, "of-the-api")
+        assert not note_nonce(ref, URL, "of-the-api")
+        headers = present(ref, token, "POST", URL).headers()
+        assert headers["Authorization"] == "DPoP t"
+        head, body = opened(headers["DPoP"])
+        assert (body["htm"], body["htu"], body["nonce"]) == ("POST", "https://api.example/items", "of-the-api")
+        assert ECKey.import_key(head["jwk"]).thumbprint() == locate(ref).identity[0].dpop.thumbprint()
+    finally:
+        TokenManager.stop(ref)
+
+
+def test_a_manager_of_bearer_tokens_presents_them_plainly():
+    transport = ScriptedTransport()
+    ref = TokenManager.start_link(
+        auth=ClientCredentials("id", "s"), oidc_config=CONFIG, transport=transport, rng=Fixed()
+    )
+    try:
+        token = TokenManager.get_token(ref)
+        assert present(ref, token, "GET", URL).headers() == {"Authorization": f"Bearer {token.access_token}"}
+        assert not note_nonce(ref, URL, "x")
+    finally:
+        TokenManager.stop(ref)
