@@ -28,7 +28,8 @@ class Supervisor(Parent):
     """Starts children in order, restarts them by a strategy, stops them in reverse.
 
     It serves calls and deaths one at a time, on a thread of its own: a child's slow ``on_start`` delays the others (as in
-    OTP). In every function ``sup`` is a ref or a name; a supervisor that is not alive gives ``NoProcess``.
+    OTP). In every function ``sup`` is a ref or a name; a supervisor that is not alive gives ``NoProcess``. One that is
+    killed takes its children along: they are asked to leave, all at the same time.
     """
 
     def __init__(

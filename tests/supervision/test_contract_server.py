@@ -302,6 +302,20 @@ def test_a_stop_that_times_out_goes_on(ref: Any, gate: Any) -> None:
     assert watch.reason() == NORMAL
 
 
+@pytest.mark.parametrize("timeout", [-1, float("nan"), float("inf"), "5", True])
+def test_a_bad_timeout_is_an_error_and_the_server_lives(ref: Any, timeout: Any) -> None:
+    """``stop3``; and the same for a call, which the server does not hear of."""
+    heard: list[str] = []
+    for attempt in (
+        lambda: stop(ref, timeout=timeout),
+        lambda: call(ref, lambda _: heard.append("heard"), timeout=timeout),
+    ):
+        with pytest.raises((TypeError, ValueError), match="timeout"):
+            attempt()
+    assert call(ref, "alive") == "alive"
+    assert heard == []
+
+
 def test_stopping_oneself_is_an_error_at_once(ref: Any) -> None:
     def stops_itself(actor: Any) -> str:
         with pytest.raises(SupervisionError, match="Exit"):
