@@ -4,6 +4,9 @@ import base64
 import hashlib
 import json
 import pickle
+import subprocess
+import sys
+import threading
 
 import pytest
 from fakes import Fixed, ScriptedTransport
@@ -22,6 +25,7 @@ from oidc_actor.proofs import note_nonce, present
 from oidc_actor.provider import OIDCConfig
 from oidc_actor.secrets import Secret, SecretFile
 from oidc_actor.transport import Response
+from supervision import Supervisor, kill, monitor, whereis
 
 CONFIG = OIDCConfig(issuer="https://id.example", token_endpoint="https://id.example/token?x=y")
 URL = "https://api.example/items?page=2#top"
@@ -199,3 +203,33 @@ def test_a_manager_of_bearer_tokens_presents_them_plainly():
         assert not note_nonce(ref, URL, "x")
     finally:
         TokenManager.stop(ref)
+
+
+def test_a_restarted_manager_has_the_token_and_the_key_that_it_is_bound_to():
+    transport = ScriptedTransport()
+    transport.default = Provider()
+    spec = TokenManager.child_spec(
+        auth=ClientCredentials("id", "s", dpop=True), oidc_config=CONFIG, transport=transport, rng=Fixed(), name="bound"
+    )
+    supervisor = Supervisor.start_link([spec])
+    try:
+        token = TokenManager.get_token("bound")
+        proof = present("bound", token, "GET", URL).proof
+        died = threading.Event()
+        monitor(whereis("bound"), lambda _: died.set())
+        kill("bound")
+        assert died.wait(10)
+        assert TokenManager.get_token("bound") is token
+        again = present("bound", token, "GET", URL).proof
+        assert opened(proof.reveal())[0]["jwk"] == opened(again.reveal())[0]["jwk"]
+        assert len(transport.posts) == 1
+    finally:
+        Supervisor.stop(supervisor)
+
+
+def test_nothing_of_it_is_imported_before_it_is_used():
+    code = (
+        "import sys; from oidc_actor import TokenManager, ClientCredentials, PrivateKey, DPoPKey\n"
+        "ClientCredentials('id', 's'); assert not {'joserfc', 'cryptography'} & set(sys.modules)"
+    )
+    assert subprocess.run([sys.executable, "-c", code], timeout=60, check=False).returncode == 0
