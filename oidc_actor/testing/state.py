@@ -81,7 +81,7 @@ class Grant:
         return self.scope
 
 
-MOST_REFRESH_TOKENS = 10_000
+MOST_REFRESH_TOKENS = 1000
 """So many live and so many spent ones are remembered; beyond that the oldest are forgotten, and `invalid_grant`."""
 
 

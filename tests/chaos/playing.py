@@ -7,14 +7,23 @@ import time
 import traceback
 from collections.abc import Iterator
 
-from chaos import rows_callers, rows_crashes, rows_discovery, rows_outages, rows_time, rows_tokens, rows_wire
+from chaos import (
+    rows_callers,
+    rows_crashes,
+    rows_discovery,
+    rows_outages,
+    rows_processes,
+    rows_time,
+    rows_tokens,
+    rows_wire,
+)
 from chaos.backends import Stages
 from chaos.scenario import SCENARIOS, Check, Row, Scenario
 from chaos.world import World
 
 from oidc_actor.testing import ManualClock
 
-MODULES = (rows_callers, rows_outages, rows_tokens, rows_time, rows_discovery, rows_wire, rows_crashes)
+MODULES = (rows_callers, rows_outages, rows_tokens, rows_time, rows_discovery, rows_wire, rows_crashes, rows_processes)
 
 
 def cases() -> Iterator[tuple[Scenario, str]]:

@@ -75,4 +75,4 @@ def killed_in_an_outage(world: World) -> None:
     world.backend.heal()
     old = TokenManager.get_access_token(name)
     world.pass_time(61)
-    world.check("afterwards", "a new token", TokenManager.get_access_token(name) != old)
+    world.expect("afterwards", "a new token", TokenManager.get_access_token(name) != old)

@@ -20,7 +20,7 @@ def endpoint_moved(world: World) -> None:
         world.pass_time(world.lifetime_s - 1)
         new = TokenManager.get_access_token(name)
     world.check_reads(readers)
-    world.check("token before the old one's end", "new", new != old)
+    world.expect("token before the old one's end", "new", new != old)
     again = world.provider.discovery_requests - asked
     world.check("discoveries", again, 1 <= again <= 3)
 
@@ -41,7 +41,7 @@ def wrong_issuer(world: World) -> None:
     world.check("token requests", world.provider.token_requests, world.provider.token_requests == 0)
     world.provider.heal()
     world.pass_time(61)
-    world.check("afterwards", "a token", refused(name) is None)
+    world.expect("afterwards", "a token", refused(name) is None)
 
 
 @row("pain 13", "metadata once known serve on when they can no longer be had", on=ONLY_SCRIPTED)

@@ -88,7 +88,7 @@ def suspended(world: World) -> None:
     world.check("first read", type(first).__name__, first is not None)
     world.check("reads of the dead token", f"{len(expired)} of {readers.reads}", not expired and readers.reads)
     world.check("token requests", world.requests - before, world.requests - before == 1)
-    world.check("afterwards", "a new token", new != dead)
+    world.expect("afterwards", "a new token", new != dead)
 
 
 class _Frozen:

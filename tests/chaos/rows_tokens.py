@@ -108,7 +108,7 @@ def rotation_with_a_lost_answer(world: World) -> None:
     world.check_reads(readers)
     world.check("spent tokens redeemed", world.backend.refused_refreshes(), world.backend.refused_refreshes() == 0)
     world.check("logins", world.backend.full_grants(), world.backend.full_grants() == 4)
-    world.check("afterwards", "a new token", TokenManager.get_access_token(name) != old)
+    world.expect("afterwards", "a new token", TokenManager.get_access_token(name) != old)
 
 
 @row(
@@ -122,7 +122,7 @@ def refused_refresh_token(world: World) -> None:
     world.provider.answer_next(rotation=False)
     world.clock.advance(1.0)
     TokenManager.force_refresh(name, wait=True)
-    world.check("kept where none came", "the old one", TokenManager.get_token(name).refresh_token == first)
+    world.expect("kept where none came", "the old one", TokenManager.get_token(name).refresh_token == first)
     world.provider.revoke_refresh_tokens()
     world.clock.advance(1.0)
     before = world.requests
@@ -141,7 +141,7 @@ def min_validity_beyond_reach(world: World) -> None:
     errors = [refused(name, timeout=0.2, min_validity=world.lifetime_s + 100) for _ in range(20)]
     world.check("calls that raised", sum(error is not None for error in errors), all(errors))
     world.check("requests", world.requests - before, world.requests - before == 1)
-    world.check("without it", "served", refused(name) is None)
+    world.expect("without it", "served", refused(name) is None)
 
 
 @row("peers: repr", "no secret in the repr, str or pickle of anything a caller gets")

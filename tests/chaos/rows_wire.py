@@ -38,7 +38,7 @@ def broken(break_it: Callable[[World], object]) -> Callable[[World], None]:
         typed = all(isinstance(cause, TokenRequestError) and cause.retryable for cause in causes)
         world.check("failed attempts, typed and retryable", len(causes), typed and len(causes) == ATTEMPTS)
         world.check("the live token meanwhile", "served" if kept else "lost", kept)
-        world.check("two seconds after the end of the fault", "a new token", new != old and refused(name) is None)
+        world.expect("two seconds after the end of the fault", "a new token", new != old and refused(name) is None)
 
     return play
 

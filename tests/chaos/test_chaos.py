@@ -20,7 +20,7 @@ def stages() -> Iterator[Stages]:
 
 PEERS = {
     "cold", "in the refresh window", "503 with a live token", "503 without a token", "invalid_client", "429", "slow provider",
-    "rotating refresh token", "25 s token", "expires_in missing", "wall clock", "repr",
+    "rotating refresh token", "25 s token", "expires_in missing", "wall clock", "repr", "fork",
 }  # fmt: skip
 
 

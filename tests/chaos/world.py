@@ -195,6 +195,10 @@ class World:
         """Note what was measured, and whether it keeps the promise."""
         self._row.checks.append(Check(what, str(measured), bool(kept)))
 
+    def expect(self, what: str, outcome: str, kept: object) -> None:
+        """Note that something came out as expected, or did not."""
+        self.check(what, outcome if kept else f"not {outcome}", kept)
+
     def check_reads(self, readers: Readers) -> None:
         """Note that reads went on and none failed."""
         first = f", first: {readers.failed[0]}" if readers.failed else ""

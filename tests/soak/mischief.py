@@ -136,7 +136,7 @@ class Mischief:
         self._town.withdrawn[rejected] = wall() + 1e9  # from when on is known only afterwards
         TokenManager.force_refresh(name, rejected=rejected)
         self._town.withdrawn[rejected] = wall()
-        while len(self._town.withdrawn) > 2000:
+        while len(self._town.withdrawn) > 200:
             self._town.withdrawn.pop(next(iter(self._town.withdrawn)))
 
     def _stop_and_start(self) -> None:

@@ -1,0 +1,62 @@
+"""A program that forks with a manager running, for the row about it. Standard input: its settings; output: what came of it."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import threading
+import time
+
+from oidc_actor import OIDCConfig, Password, TokenManager
+
+DEADLINE_S = 20.0
+
+
+def child(name: str, parents: str) -> int:
+    """What a child does; 0 where all is as it should be, else which step was not."""
+    if TokenManager.get_access_token(name, timeout=0) != parents:
+        return 1
+    TokenManager.force_refresh(name, wait=True, timeout=DEADLINE_S / 2)
+    return 2 if TokenManager.get_access_token(name, timeout=0) == parents else 0
+
+
+def status_of(pid: int) -> int | None:
+    """A child's exit status; `None` and an end by force where it hangs."""
+    never, deadline = threading.Event(), time.monotonic() + DEADLINE_S
+    while time.monotonic() < deadline:
+        done, status = os.waitpid(pid, os.WNOHANG)
+        if done:
+            return os.waitstatus_to_exitcode(status)
+        never.wait(0.005)
+    os.kill(pid, 9)
+    os.waitpid(pid, 0)
+    return None
+
+
+def main() -> None:
+    """Fork, several children at a time, and see how they end."""
+    given = json.load(sys.stdin)
+    auth = Password(**given["auth"])
+    config = OIDCConfig(token_endpoint=given["token_endpoint"])
+    TokenManager.start_link(auth=auth, oidc_config=config, name="forking", min_interval_seconds=0.05)
+    token = TokenManager.get_access_token("forking", timeout=DEADLINE_S)
+    statuses: list[int | None] = []
+    for _ in range(given["rounds"]):
+        pids = []
+        for _ in range(given["at_once"]):
+            pid = os.fork()
+            if pid == 0:
+                status = 9
+                try:
+                    status = child("forking", token)
+                finally:
+                    os._exit(status)
+            pids.append(pid)
+        statuses += [status_of(pid) for pid in pids]
+    TokenManager.force_refresh("forking", wait=True, timeout=DEADLINE_S)
+    json.dump({"statuses": statuses, "parent": TokenManager.get_access_token("forking") != token}, sys.stdout)
+
+
+if __name__ == "__main__":
+    main()
