@@ -5,14 +5,17 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TypedDict
 
+from oidc_actor.certificate import ClientCertificate
 from oidc_actor.cli.options import ConnectionOptions
 from oidc_actor.cli.secret_input import read_secret
+from oidc_actor.credential_fields import ClientProof
 from oidc_actor.credentials import ClientCredentials, Password
 from oidc_actor.errors import ConfigError
 from oidc_actor.parameters import parse_scopes
+from oidc_actor.private_key import PrivateKey
 from oidc_actor.provider import OIDCConfig, check_config
+from oidc_actor.secrets import SecretFile
 from oidc_actor.urls import check_issuer_url
 
 # The library's errors name its own arguments; here the same things have these names.
@@ -78,12 +81,13 @@ def in_options(text: str) -> str:
 def with_client_auth(auth: ClientCredentials | Password, method: str) -> ClientCredentials | Password:
     """The same credentials with another client authentication method."""
     common = _Common(scopes=auth.scopes, audience=auth.audience, resource=auth.resource, client_auth=method)
+    common["client_certificate"] = auth.client_certificate
     if isinstance(auth, Password):
         return Password(auth.username, auth.password, auth.client_id, auth.client_secret, **common)
     return ClientCredentials(auth.client_id, auth.client_secret, **common)
 
 
-class _Common(TypedDict):
+class _Common(ClientProof):
     scopes: tuple[str, ...]
     audience: str | Iterable[str] | None
     resource: str | Iterable[str] | None
@@ -116,7 +120,8 @@ def _credentials(options: ConnectionOptions, *, by_device: bool) -> ClientCreden
         raise ConfigError("no password: set OIDC_PASSWORD, or give --password-file FILE or --password-stdin")
     if by_device and options.username:
         raise ConfigError("expected one of --device and --username, got both")
-    needs_secret = not options.username and not by_device and options.client_auth != "none"
+    proof = _proof(options)
+    needs_secret = not (options.username or by_device or proof or options.client_auth == "none")
     if needs_secret and client_secret is None:
         raise ConfigError(
             "no client secret: set OIDC_CLIENT_SECRET, or give --client-secret-file FILE or --client-secret-stdin"
@@ -126,10 +131,24 @@ def _credentials(options: ConnectionOptions, *, by_device: bool) -> ClientCreden
         audience=options.audience or None,
         resource=options.resource or None,
         client_auth=options.client_auth or None,
+        **proof,
     )
     if options.username and password is not None:
         return Password(options.username, password, options.client_id, client_secret, **common)
     return ClientCredentials(options.client_id, client_secret, **common)
+
+
+def _proof(options: ConnectionOptions) -> ClientProof:
+    found = ClientProof()
+    if options.private_key_file is not None:
+        found["private_key"] = PrivateKey(SecretFile(options.private_key_file), kid=options.key_id or None)
+    elif options.key_id:
+        raise ConfigError("--key-id: expected --private-key-file beside it, got none")
+    if options.client_cert is not None:
+        found["client_certificate"] = ClientCertificate(options.client_cert, options.client_key)
+    elif options.client_key is not None:
+        raise ConfigError("--client-key: expected --client-cert beside it, got none")
+    return found
 
 
 def _scopes(options: ConnectionOptions) -> tuple[str, ...]:

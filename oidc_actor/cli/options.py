@@ -80,13 +80,46 @@ class ConnectionOptions:
             "--client-secret-stdin", rich_help_panel=CLIENT, help="Read the client's secret from standard input."
         ),
     ] = False
+    private_key_file: Annotated[
+        Path | None,
+        typer.Option(
+            envvar="OIDC_PRIVATE_KEY_FILE",
+            metavar="FILE",
+            rich_help_panel=CLIENT,
+            help="Instead of a secret: the client's private key, PEM or JWK.",
+        ),
+    ] = None
+    key_id: Annotated[
+        str | None,
+        typer.Option(
+            envvar="OIDC_KEY_ID", metavar="KID", rich_help_panel=CLIENT, help="What that key is registered under."
+        ),
+    ] = None
+    client_cert: Annotated[
+        Path | None,
+        typer.Option(
+            envvar="OIDC_CLIENT_CERT",
+            metavar="FILE",
+            rich_help_panel=CLIENT,
+            help="For mutual TLS: the client's certificate, PEM.",
+        ),
+    ] = None
+    client_key: Annotated[
+        Path | None,
+        typer.Option(
+            envvar="OIDC_CLIENT_KEY",
+            metavar="FILE",
+            rich_help_panel=CLIENT,
+            help="The certificate's key, where it is not in that file.",
+        ),
+    ] = None
     client_auth: Annotated[
         str | None,
         typer.Option(
             envvar="OIDC_CLIENT_AUTH",
             metavar="METHOD",
             rich_help_panel=CLIENT,
-            help="client_secret_basic, client_secret_post, none, ...; else the metadata decide.",
+            help="client_secret_basic, private_key_jwt, none, ...; else the metadata decide.",
         ),
     ] = None
     username: Annotated[

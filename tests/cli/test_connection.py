@@ -1,0 +1,47 @@
+"""From options to credentials: what proves who the client is, in place of a secret."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from oidc_actor.certificate import ClientCertificate
+from oidc_actor.cli.connection import connect
+from oidc_actor.cli.options import ConnectionOptions
+from oidc_actor.credentials import ClientCredentials
+from oidc_actor.errors import ConfigError
+from oidc_actor.private_key import PrivateKey
+from oidc_actor.secrets import SecretFile
+
+
+@pytest.fixture(autouse=True)
+def no_secret(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("OIDC_CLIENT_SECRET", raising=False)
+
+
+def credentials(**options: object) -> object:
+    return connect(ConnectionOptions(issuer="https://id.example", client_id="me", **options)).auth
+
+
+def test_a_key_stands_for_a_secret() -> None:
+    key = PrivateKey(SecretFile("key.pem"), kid="1")
+    assert credentials(private_key_file=Path("key.pem"), key_id="1") == ClientCredentials("me", private_key=key)
+
+
+def test_a_certificate_stands_for_a_secret() -> None:
+    found = credentials(client_cert=Path("c.pem"), client_key=Path("k.pem"))
+    assert found == ClientCredentials("me", client_certificate=ClientCertificate("c.pem", "k.pem"))
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({}, "no client secret"),
+        ({"key_id": "1", "client_auth": "none"}, "--key-id: expected --private-key-file"),
+        ({"client_key": Path("k"), "client_auth": "none"}, "--client-key: expected --client-cert"),
+    ],
+)
+def test_half_of_it_is_a_mistake(options: dict[str, object], message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        credentials(**options)
