@@ -5,8 +5,10 @@ from __future__ import annotations
 import heapq
 import itertools
 import math
+import os
 import threading
 import time
+import weakref
 from typing import Any
 
 import pykka
@@ -68,6 +70,7 @@ class ManualClock:
         self._wall_ahead_s = time.time() - self._now
         self._timers: list[tuple[float, int, ManualTimer]] = []
         self._numbers = itertools.count()
+        _clocks.add(self)
 
     def __call__(self) -> float:
         """Its reading, in seconds."""
@@ -124,3 +127,21 @@ class ManualClock:
             due, _, timer = heapq.heappop(self._timers)
             self._now = max(self._now, due)
             return timer
+
+    def _start_over(self) -> None:
+        """In a forked child: a thread that held a lock at the fork does not exist here."""
+        self._lock, self._advancing = threading.Lock(), threading.Lock()
+        for _, _, timer in self._timers:
+            timer._lock = threading.Lock()
+
+
+_clocks: weakref.WeakSet[ManualClock] = weakref.WeakSet()
+
+
+def _start_over() -> None:
+    for clock in list(_clocks):
+        clock._start_over()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_start_over)
