@@ -133,7 +133,9 @@ class Server(pykka.Actor):
         starter = current()
         if starter is not None and getattr(starter.ref.actor_class, "supervises", False):
             life.awaited(starter)
-        roster.enter(life.ref)  # Pykka has just done so; this makes sure that leaving takes constant time
+        roster.install()
+        if life.is_ended:  # before Pykka entered it there, so that nobody could take it out
+            roster.leave(life.ref)
         try:
             life.runtime.begin(life)
         except RuntimeError as no_thread:

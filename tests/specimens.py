@@ -131,6 +131,14 @@ def eventually(holds: Callable[[], bool], what: str = "") -> None:
     raise AssertionError(f"not before the deadline: {what}")
 
 
+def elsewhere(function: Callable[..., Any], *args: Any) -> Any:
+    """Run it on another thread, to which nobody is a supervisor; what it returned."""
+    returned: list[Any] = []
+    with run(lambda: returned.append(function(*args))):
+        pass
+    return returned[0]
+
+
 @contextlib.contextmanager
 def run(*works: Callable[[], Any]) -> Iterator[list[BaseException]]:
     """Run each on a thread of its own; at the end of ``with`` all are done, and none has raised."""
@@ -163,6 +171,7 @@ __all__ = [
     "Stuck",
     "Threaded",
     "Watch",
+    "elsewhere",
     "end_hooks",
     "eventually",
     "run",

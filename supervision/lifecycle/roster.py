@@ -13,7 +13,7 @@ from typing import Any
 
 from pykka import ActorRegistry
 
-__all__ = ["enter", "greet_with", "knows", "leave"]
+__all__ = ["enter", "greet_with", "install", "knows", "leave"]
 
 _greeters: list[Callable[[Any], None]] = []
 
@@ -51,7 +51,8 @@ class _IndexedRefs:
         return list(self._refs)[key]
 
 
-def _install() -> None:
+def install() -> None:
+    """See that it is in place; whoever sets Pykka's list anew sets it aside."""
     with ActorRegistry._actor_refs_lock:
         if isinstance(ActorRegistry._actor_refs, list):
             ActorRegistry._actor_refs = _IndexedRefs(ActorRegistry._actor_refs)  # type: ignore[assignment]
@@ -74,7 +75,7 @@ def greet_with(greet: Callable[[Any], None]) -> None:
 
 def enter(ref: Any) -> None:
     """Make an actor visible to ``ActorRegistry``; constant time."""
-    _install()
+    install()
     ActorRegistry.register(ref)
 
 
@@ -85,6 +86,6 @@ def leave(ref: Any) -> None:
 
 def knows(ref: Any) -> bool:
     """Whether it is there: started, not ended, and of this process."""
-    _install()
+    install()
     with ActorRegistry._actor_refs_lock:
         return ref in ActorRegistry._actor_refs

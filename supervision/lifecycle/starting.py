@@ -31,6 +31,8 @@ def launch(life: Life, *, name: str | None = None, timeout: float | None = None)
     """
     handshake = life.awaited(current())
     roster.enter(life.ref)
+    if life.is_ended:  # by its own __init__, say; it was not there to be taken out
+        roster.leave(life.ref)
     if name is not None:
         try:
             names.claim(name, life)

@@ -146,6 +146,59 @@ def test_p23_a_fork_inside_a_handler(cls: str) -> None:
     )
 
 
+def test_p23_a_fork_while_another_thread_holds_every_lock_there_is() -> None:
+    script(
+        """
+        from supervision import alarm, dispatch, timers
+        from supervision.lifecycle import abandoned, abandoned_count, adoption, exiting, names
+        stuck = Pooled.start_link(name="stuck")
+        entered = threading.Event()
+        cast(stuck, lambda _: (entered.set(), forever()))
+        assert entered.wait(5)
+        kill(stuck)
+        assert abandoned_count() == 1
+        before = Pooled.start_link(name="it")
+        timer = send_after(3600, before, 1)
+        raw = Plain.start()
+        locks = [
+            abandoned._lock, adoption._adopting, alarm._clockwork.lock, dispatch._pool.lock, exiting._held.lock,
+            names._names.lock, timers._settling, ActorRegistry._actor_refs_lock, before.actor_inbox.lock,
+        ]
+        held, go = threading.Event(), threading.Event()
+        def holds():
+            import contextlib
+            with contextlib.ExitStack() as stack:
+                for lock in locks:
+                    stack.enter_context(lock)
+                held.set()
+                go.wait()
+        threading.Thread(target=holds, daemon=True).start()
+        assert held.wait(5)
+
+        def child():
+            assert abandoned_count() == 0
+            assert outcome(call, before, 1) == outcome(call, "it", 1) == outcome(call, raw, 1) == "NoProcess"
+            timer.cancel()
+            new_ones_work()
+            entered = threading.Event()
+            again = Pooled.start_link(name="it")
+            cast(again, lambda _: (entered.set(), forever()))
+            assert entered.wait(5)
+            kill("it")
+            assert abandoned_count() == 1
+            still = Plain.start()
+            Supervisor.start_link([ChildSpec(1, lambda: still)])
+            ActorRegistry.stop_all()
+
+        assert fork(child) == 0
+        go.set()
+        assert call("it", 1) == call(raw, 1) == 1
+        raw.stop()
+        print("ok")
+        """
+    )
+
+
 def test_p23_a_grandchild() -> None:
     script(
         """

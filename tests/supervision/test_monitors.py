@@ -1,5 +1,6 @@
 """Monitors: exactly one Down each, with the reason, whatever way and on whatever thread the actor ends."""
 
+import contextlib
 import threading
 from typing import Any
 
@@ -20,9 +21,11 @@ from supervision import (
     demonitor,
     kill,
     monitor,
+    register,
     stop,
     whereis,
 )
+from supervision.lifecycle import names
 
 every_kind = pytest.mark.parametrize("kind", KINDS)
 Boom = type("Boom", (Exception,), {})
@@ -190,6 +193,40 @@ def test_a_monitor_races_the_end_and_hears_of_it_once(kind: str) -> None:
         eventually(lambda downs=downs: len(downs) == 4)
         assert {down.reason for down in downs} <= {KILLED, NOPROC}
         assert len({down.monitor for down in downs}) == 4
+
+
+class _EndsItFirst:
+    """In the place of a mailbox's lock: whoever takes it finds that the actor has ended at the last moment."""
+
+    def __init__(self, ref: Any) -> None:
+        self._ref = ref
+        self._lock = ref.actor_inbox.lock
+        self._ended = False
+
+    def __enter__(self) -> None:
+        if not self._ended:
+            self._ended = True
+            kill(self._ref)
+        self._lock.acquire()
+
+    def __exit__(self, *_raised: object) -> None:
+        self._lock.release()
+
+
+@every_kind
+def test_an_end_at_the_last_moment_before_monitor_or_register(kind: str) -> None:
+    downs: list[Any] = []
+    for function in (lambda ref: monitor(ref, downs.append), lambda ref: register("it", ref)):
+        ref = spawn(kind)
+        assert call(ref, 1) == 1
+        watch = Watch(ref)
+        ref.actor_inbox.lock = _EndsItFirst(ref)
+        with contextlib.suppress(NoProcess):
+            function(ref)
+        assert watch.reason() == KILLED
+    assert [down.reason for down in downs] == [NOPROC]
+    assert whereis("it") is None
+    assert names._names.table == {}
 
 
 @pytest.mark.parametrize("error", [Boom, SystemExit, KeyboardInterrupt])

@@ -279,6 +279,65 @@ def test_one_whose_name_is_taken_at_the_last_moment_is_dead(cls: Any, monkeypatc
     assert ActorRegistry.get_all() == [owner]
 
 
+@every_server
+def test_one_killed_in_its_own_init_fails_its_start(cls: Any) -> None:
+    class Doomed(cls):  # type: ignore[misc]
+        def __init__(self) -> None:
+            super().__init__()
+            kill(self.actor_ref)
+
+    for name in ("it", None):
+        with pytest.raises(StartError):
+            Doomed.start_link(name=name)
+    assert whereis("it") is None
+    assert not Doomed.start().is_alive()
+    assert ActorRegistry.get_all() == []
+
+
+class _Collects:
+    """In the place of a lock: whoever takes it has the garbage collector run, with a finalizer that takes it, too."""
+
+    def __init__(self, lock: Any, finalizer: Any) -> None:
+        self._lock = lock
+        self._finalizer = finalizer
+
+    def __enter__(self) -> None:
+        self._lock.acquire()
+        finalizer, self._finalizer = self._finalizer, None
+        if finalizer is not None:
+            finalizer()
+
+    def __exit__(self, *_raised: object) -> None:
+        self._lock.release()
+
+
+@pytest.mark.parametrize("what", ["cast", "register", "monitor", "kill"])
+def test_a_finalizer_inside_our_locks_does_not_deadlock(what: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    ref, other = Pooled.start_link(), Pooled.start_link()
+    handled: list[Any] = []
+
+    def last_words() -> None:
+        cast(ref, lambda _: handled.append("last words"))
+        register("late", other)
+        unregister("late")
+
+    for lock in ("mailbox", "names"):
+        with monkeypatch.context() as patch:
+            if lock == "names":
+                patch.setattr(names._names, "lock", _Collects(names._names.lock, last_words))
+            else:
+                ref.actor_inbox.lock = _Collects(ref.actor_inbox.lock, last_words)
+            {
+                "cast": lambda: cast(ref, "message"),
+                "register": lambda lock=lock: register(lock, ref),
+                "monitor": lambda: monitor(ref, lambda _: None),
+                "kill": lambda: kill(ref),
+            }[what]()
+    if what != "kill":
+        assert call(ref, 1) == 1
+        assert handled
+
+
 def test_a_finalizer_that_casts_registers_and_cancels_does_not_deadlock() -> None:
     """The garbage collector may run it at any allocation, also of ours, and on a thread that is just at work on them."""
     import gc

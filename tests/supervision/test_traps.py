@@ -22,6 +22,7 @@ from specimens import (
     Stuck,
     Threaded,
     Watch,
+    elsewhere,
     end_hooks,
     eventually,
     run,
@@ -63,7 +64,9 @@ every_kind = pytest.mark.parametrize("kind", KINDS)
 every_server = pytest.mark.parametrize("kind", SERVERS)
 every_plain = pytest.mark.parametrize("kind", PLAIN)
 CHILDREN = {"pooled": Pooled, "threaded": Threaded, "managed": Plain, "raw": lambda *args: Plain.start(*args)}
+GUESTS = {**CHILDREN, "taken over": lambda *args: elsewhere(Plain.start, *args)}
 every_child = pytest.mark.parametrize("cls", CHILDREN.values(), ids=CHILDREN.keys())
+every_guest = pytest.mark.parametrize("cls", GUESTS.values(), ids=GUESTS.keys())
 every_base = pytest.mark.parametrize("error", BASES, indirect=True, ids=lambda base: base.__name__)
 a_thread_may_die = pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
 
@@ -535,7 +538,7 @@ def test_p9_a_timer_without_a_thread_fails_and_the_next_one_has_one(monkeypatch:
 # --- P10: the next incarnation waits for the last one's hooks and thread -----------------------------------------------
 
 
-@every_child
+@every_guest
 def test_p10_a_restart_waits_for_the_end_hook_and_the_thread(cls: Any) -> None:
     in_hook, go = threading.Event(), threading.Event()
     threads: list[threading.Thread] = []
@@ -566,7 +569,7 @@ def test_p10_a_restart_waits_for_the_end_hook_and_the_thread(cls: Any) -> None:
     assert quiet(sup)
 
 
-@pytest.mark.parametrize("cls", [cls for kind, cls in CHILDREN.items() if kind != "pooled"], ids=[*CHILDREN][1:])
+@pytest.mark.parametrize("cls", [cls for kind, cls in GUESTS.items() if kind != "pooled"], ids=[*GUESTS][1:])
 def test_p10_a_restart_waits_until_the_old_thread_is_gone(cls: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     """Here it has its last hook behind it, and lingers."""
     lingers, go = threading.Event(), threading.Event()
@@ -612,7 +615,7 @@ def test_p11_a_stop_is_handled_in_its_turn(kind: str) -> None:
     assert handled == [0, 1, 2]
 
 
-@every_child
+@every_guest
 def test_p11_a_backlog_longer_than_the_shutdown_time_is_abandoned(cls: Any) -> None:
     sup = Supervisor.start_link([ChildSpec("it", cls, shutdown=0.05)])
     ref = ref_of(sup, "it")
@@ -864,7 +867,7 @@ def test_p15_a_call_has_a_deadline_by_default() -> None:
 
 
 @pytest.mark.parametrize("strategy", ["one_for_one", "one_for_all", "rest_for_one"])
-@every_child
+@every_guest
 def test_p16_stop_all_ends_supervisors_too(strategy: Any, cls: Any) -> None:
     inner = Supervisor.child_spec([ChildSpec(number, cls) for number in range(3)], id="inner", strategy=strategy)
     sup = Supervisor.start_link([ChildSpec("first", cls), inner, ChildSpec("last", cls)], strategy=strategy)
@@ -965,7 +968,7 @@ def test_p18_a_call_that_could_only_deadlock_is_an_error_at_once(cls: Any, hook:
     assert outcomes == [SupervisionError, SupervisionError]
 
 
-@every_child
+@every_guest
 def test_p18_a_child_cannot_wait_for_the_end_of_the_supervisors_above_it(cls: Any) -> None:
     inner = Supervisor.child_spec([ChildSpec("it", cls, shutdown="infinity", name="it")], id="inner", name="inner")
     sup = Supervisor.start_link([inner], name="outer")
@@ -979,7 +982,7 @@ def test_p18_a_child_cannot_wait_for_the_end_of_the_supervisors_above_it(cls: An
 # --- P19, P25, P27: refs, unknown messages, reasons -------------------------------------------------------------------
 
 
-@every_child
+@every_guest
 def test_p19_a_name_outlives_incarnations_and_a_ref_does_not(cls: Any) -> None:
     sup = Supervisor.start_link([ChildSpec("it", cls, name="it")])
     first = whereis("it")
