@@ -6,12 +6,14 @@ supervisor; ``raw`` is one that Pykka has started and that is taken over while i
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import threading
 from collections.abc import Callable, Iterator
 from typing import Any
 
 import pykka
+import pytest
 from probes import DEADLINE_S, Watch, ref_of
 
 from supervision import ChildSpec, Server, Supervisor
@@ -19,6 +21,10 @@ from supervision import ChildSpec, Server, Supervisor
 SERVERS = ("pooled", "threaded")
 PLAIN = ("managed", "raw")
 KINDS = SERVERS + PLAIN
+
+
+class Boom(Exception):
+    """What goes wrong in these tests."""
 
 
 class _Specimen:
@@ -160,12 +166,33 @@ def run(*works: Callable[[], Any]) -> Iterator[list[BaseException]]:
     assert not raised, raised
 
 
+CHILDREN: dict[str, Any] = {
+    "pooled": Pooled,
+    "threaded": Threaded,
+    "managed": Plain,
+    "raw": lambda *args: Plain.start(*args),  # started by a callable, as an existing system has it
+}
+GUESTS = {**CHILDREN, "taken over": lambda *args: elsewhere(Plain.start, *args)}
+BASES = [SystemExit, KeyboardInterrupt, asyncio.CancelledError, GeneratorExit]
+
+every_kind = pytest.mark.parametrize("kind", KINDS)
+every_server = pytest.mark.parametrize("kind", SERVERS)
+every_plain = pytest.mark.parametrize("kind", PLAIN)
+every_child = pytest.mark.parametrize("cls", CHILDREN.values(), ids=CHILDREN.keys())
+every_guest = pytest.mark.parametrize("cls", GUESTS.values(), ids=GUESTS.keys())
+every_base = pytest.mark.parametrize("base", BASES, ids=lambda base: base.__name__)
+
+
 __all__ = [
+    "BASES",
+    "CHILDREN",
     "CLASSES",
     "DEADLINE_S",
+    "GUESTS",
     "KINDS",
     "PLAIN",
     "SERVERS",
+    "Boom",
     "Plain",
     "Pooled",
     "Stuck",
@@ -174,6 +201,12 @@ __all__ = [
     "elsewhere",
     "end_hooks",
     "eventually",
+    "every_base",
+    "every_child",
+    "every_guest",
+    "every_kind",
+    "every_plain",
+    "every_server",
     "run",
     "spawn",
 ]

@@ -6,7 +6,20 @@ import time
 from typing import Any
 
 import pytest
-from specimens import DEADLINE_S, KINDS, SERVERS, Plain, Pooled, Stuck, Watch, end_hooks, eventually, run, spawn
+from specimens import (
+    DEADLINE_S,
+    Boom,
+    Plain,
+    Pooled,
+    Stuck,
+    Watch,
+    end_hooks,
+    eventually,
+    every_kind,
+    every_server,
+    run,
+    spawn,
+)
 
 from supervision import (
     KILLED,
@@ -21,10 +34,6 @@ from supervision import (
     kill,
     stop,
 )
-
-every_kind = pytest.mark.parametrize("kind", KINDS)
-every_server = pytest.mark.parametrize("kind", SERVERS)
-Boom = type("Boom", (Exception,), {})
 
 
 @every_kind

@@ -6,7 +6,20 @@ from typing import Any
 
 import pykka
 import pytest
-from specimens import DEADLINE_S, KINDS, SERVERS, Plain, Pooled, Stuck, Threaded, Watch, eventually, run, spawn
+from specimens import (
+    DEADLINE_S,
+    SERVERS,
+    Boom,
+    Plain,
+    Pooled,
+    Stuck,
+    Threaded,
+    Watch,
+    eventually,
+    every_kind,
+    run,
+    spawn,
+)
 
 from supervision import (
     KILLED,
@@ -26,9 +39,6 @@ from supervision import (
     whereis,
 )
 from supervision.lifecycle import names
-
-every_kind = pytest.mark.parametrize("kind", KINDS)
-Boom = type("Boom", (Exception,), {})
 
 
 class Watcher:

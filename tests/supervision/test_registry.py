@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 from pykka import ActorRegistry
-from specimens import DEADLINE_S, KINDS, Pooled, Stuck, Threaded, Watch, eventually, run, spawn
+from specimens import DEADLINE_S, Boom, Pooled, Stuck, Threaded, Watch, eventually, every_kind, run, spawn
 
 from supervision import (
     AlreadyStarted,
@@ -25,9 +25,7 @@ from supervision import (
 )
 from supervision.lifecycle import names
 
-every_kind = pytest.mark.parametrize("kind", KINDS)
 every_server = pytest.mark.parametrize("cls", [Pooled, Threaded])
-Boom = type("Boom", (Exception,), {})
 
 
 @every_kind

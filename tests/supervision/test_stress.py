@@ -13,7 +13,7 @@ from typing import Any
 import pykka
 import pytest
 from pykka import ActorDeadError, ActorRegistry
-from specimens import DEADLINE_S, Plain, Pooled, Threaded, eventually, run
+from specimens import DEADLINE_S, Boom, Plain, Pooled, Threaded, eventually, run
 
 from supervision import (
     AlreadyPresent,
@@ -36,8 +36,6 @@ from supervision import (
     stop,
 )
 from supervision.lifecycle import abandoned_count, life_of, names
-
-Boom = type("Boom", (Exception,), {})
 
 
 @pytest.fixture(autouse=True)

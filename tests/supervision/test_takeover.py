@@ -9,7 +9,7 @@ import pytest
 from pykka import ActorDeadError, ActorRegistry
 from pykka._envelope import Envelope
 from pykka.messages import _ActorStop
-from specimens import DEADLINE_S, Plain, Pooled, Stuck, Watch, end_hooks, eventually, run
+from specimens import DEADLINE_S, Boom, Plain, Pooled, Stuck, Watch, end_hooks, eventually, run
 
 from supervision import (
     KILLED,
@@ -29,8 +29,6 @@ from supervision import (
     whereis,
 )
 from supervision.lifecycle import Life, Phase, abandoned_count, life_of, takeover
-
-Boom = type("Boom", (Exception,), {})
 
 
 def is_ours(ref: Any) -> bool:

@@ -5,11 +5,9 @@ import threading
 from typing import Any
 
 import pytest
-from specimens import DEADLINE_S, KINDS, Pooled, Stuck, Threaded, Watch, eventually, run, spawn
+from specimens import DEADLINE_S, Pooled, Stuck, Threaded, Watch, eventually, every_kind, run, spawn
 
 from supervision import NoProcess, alarm, call, cast, kill, send_after, stop, whereis
-
-every_kind = pytest.mark.parametrize("kind", KINDS)
 
 
 class FakeTime:
