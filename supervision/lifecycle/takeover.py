@@ -24,7 +24,7 @@ from supervision.lifecycle import roster
 from supervision.lifecycle.life import Life, Phase
 from supervision.lifecycle.loop import PykkaStyle
 from supervision.lifecycle.mailbox import Mailbox
-from supervision.lifecycle.replies import Reply, answer_dead
+from supervision.lifecycle.replies import answer_dead
 from supervision.lifecycle.runtimes import OwnThread
 from supervision.lifecycle.stop_flag import StopFlag
 from supervision.reports import report
@@ -39,16 +39,13 @@ class _Request(NamedTuple):
     """Asks the thread of a live actor to enter our loop."""
 
 
-def forward(old: Any, mailbox: Mailbox, last: Envelope[Any] | None = None) -> bool:
+def forward(old: Any, mailbox: Mailbox, guest: _Guest | None = None) -> None:
     """Move what is in Pykka's queue into the mailbox, and have it forward what still comes.
 
     Args:
         old: the queue.
         mailbox: where its messages go.
-        last: the one envelope that the queue's own reader still gets, if any.
-
-    Returns:
-        Whether the queue's reader was waiting for a message.
+        guest: the actor whose thread reads that queue, and gets one thing more from it; ``None`` if it has not started.
 
     Raises:
         TypeError: the actor's class has put something of its own in the place of Pykka's queue.
@@ -56,29 +53,28 @@ def forward(old: Any, mailbox: Mailbox, last: Envelope[Any] | None = None) -> bo
     if not isinstance(old, queue.Queue):
         raise TypeError(f"actor_inbox: expected a queue.Queue, as Pykka makes it, got {type(old).__name__}")
     with old.mutex:
-        idle = bool(old.not_empty._waiters)  # type: ignore[attr-defined]
         while old._qsize():
             with contextlib.suppress(pykka.ActorDeadError):  # it has ended meanwhile, which tells nobody of a lost tell
                 mailbox.put(old._get())
-        if last is not None:
-            old._put(last)
+        if guest is not None:
+            if not old.not_empty._waiters:  # type: ignore[attr-defined]
+                guest.has_something_in_hand()
+            old._put(Envelope(_Request()))
             old.not_empty.notify()
         old._put = mailbox.put  # type: ignore[method-assign, assignment]
-    return idle
 
 
 def take_over(actor: Any, ref: Any) -> Life | None:
     """Take over a live actor; ``None`` if it ended before that."""
     old_flag = actor.actor_stopped
     mailbox = Mailbox()
-    thread = _thread_of(actor)
-    runtime = OwnThread(thread)
+    runtime = OwnThread(_thread_of(actor))
     life = Life(actor, ref, mailbox, runtime, PykkaStyle())
-    life.handshake = Reply()
+    life.awaited(None)
     flag, lookout = StopFlag(mailbox), _Lookout(actor, life)
-    _Guest(actor, life, runtime, flag, lookout).shadow()
-    if not forward(actor.actor_inbox, mailbox, Envelope(_Request())) and thread is not None:
-        life.busy = thread.ident  # in Pykka's loop, with something in hand; the guest's leave() ends that
+    guest = _Guest(actor, life, runtime, flag, lookout)
+    guest.shadow()
+    forward(actor.actor_inbox, mailbox, guest)
     ref.actor_inbox = mailbox
     ref.actor_stopped = flag
     if old_flag.is_set():  # it ended in Pykka's loop, maybe before the shadows could see it
@@ -116,6 +112,11 @@ class _Guest:
             "on_failure": self.after_failure,
         }
         self._actor.__dict__.update(self._shadows)
+
+    def has_something_in_hand(self) -> None:
+        """Its thread is in a handler or a hook that began in Pykka's loop; ``leave`` says that it has come out of it."""
+        if self._runtime.thread is not None:
+            self._life.busy = self._runtime.thread.ident
 
     def receive(self, message: Any) -> Any:
         """Handle a message as ever, or enter our loop."""

@@ -118,16 +118,16 @@ def test_twenty_at_once_take_over_the_same_actor_once() -> None:
 def test_its_thread_may_be_in_our_loop_before_the_take_over_is_done(monkeypatch: pytest.MonkeyPatch) -> None:
     forward = takeover.forward
 
-    def slow(old: Any, mailbox: Any, last: Any = None) -> bool:
-        idle = forward(old, mailbox, last)
+    def slow(old: Any, mailbox: Any, guest: Any = None) -> None:
+        forward(old, mailbox, guest)
         eventually(lambda: mailbox.life.phase == Phase.RUNNING)
-        return idle
 
     monkeypatch.setattr(takeover, "forward", slow)
     ref = Plain.start()
     assert ref.ask(1) == 1
     watch = Watch(ref)
     thread = call(ref, lambda _: threading.current_thread())
+    eventually(lambda: life_of(ref).busy is None)  # type: ignore[union-attr]
     assert ref.stop(timeout=DEADLINE_S) is True
     assert watch.reason() == NORMAL
     thread.join(DEADLINE_S)  # an error that ends it fails this test, too
