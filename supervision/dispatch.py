@@ -19,6 +19,7 @@ from supervision import alarm
 __all__ = ["Runnable", "blocking", "found_worker", "lost_worker", "submit", "worker_count"]
 
 WORKERS = 4
+SPARES = 16
 MOST_RUNNING = 512
 IDLE_S = 5.0
 STALL_S = 0.05
@@ -111,12 +112,14 @@ class _Pool:
             raise
 
     def _next(self) -> Runnable | None:
-        """The next actor with mail, or ``None`` when this worker is one too many and nothing came for a while."""
+        """The next actor with mail, or ``None`` when this worker is one too many.
+
+        It leaves when nothing came for a while, or at once where enough others are idle: with work for some of them at any
+        time, each of a hundred spares would have its turn before its while is over.
+        """
         try:
             actor = self.queue.get_nowait()
         except queue.Empty:
-            with self.lock:
-                self.idle += 1
             waited_for = self._wait()
             if waited_for is None:
                 # A submit that saw this worker as idle relies on it: look once more.
@@ -128,12 +131,17 @@ class _Pool:
         return actor
 
     def _wait(self) -> Runnable | None:
+        with self.lock:
+            if self.idle >= SPARES and self._is_one_too_many():
+                self.workers -= 1
+                return None
+            self.idle += 1
         while True:
             try:
                 actor = self.queue.get(timeout=IDLE_S)
             except queue.Empty:
                 with self.lock:
-                    if self.workers - self.blocked > WORKERS:
+                    if self._is_one_too_many():
                         self.idle -= 1
                         self.workers -= 1
                         return None
@@ -141,6 +149,10 @@ class _Pool:
                 with self.lock:
                     self.idle -= 1
                 return actor
+
+    def _is_one_too_many(self) -> bool:
+        """Whether a worker may leave. The lock is held."""
+        return self.workers - self.blocked > WORKERS
 
     def block(self) -> None:
         with self.lock:

@@ -36,7 +36,7 @@ def unregister(name: str) -> None:
     Without effect in the abandoned handler of a killed actor: the name may be its successor's by now.
     """
     caller = current()
-    if caller is None or not caller.is_ended:
+    if caller is None or not caller.abandoned:
         names.forget(name)
 
 

@@ -35,9 +35,6 @@ class Runtime(Protocol):
     def retire(self, life: Life) -> None:
         """The life has ended: let go of what waits for its mail."""
 
-    def join(self, timeout: float) -> None:
-        """Wait until the thread of its own, if it has one, is gone; at most ``timeout`` seconds."""
-
     def lost(self) -> None:
         """Its thread is stuck in an abandoned handler."""
 
@@ -59,9 +56,6 @@ class Pool:
 
     def retire(self, life: Life) -> None:
         """Nothing waits for a pooled actor's mail."""
-
-    def join(self, timeout: float) -> None:
-        """A pooled actor has no thread of its own."""
 
     def lost(self) -> None:
         dispatch.lost_worker()
@@ -106,11 +100,6 @@ class OwnThread:
 
     def retire(self, life: Life) -> None:
         self._bell.put(None)
-
-    def join(self, timeout: float) -> None:
-        thread = self.thread
-        if thread is not None and thread is not threading.current_thread():
-            thread.join(timeout)
 
     def lost(self) -> None:
         """It takes nobody else's place."""

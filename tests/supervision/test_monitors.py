@@ -36,6 +36,7 @@ from supervision import (
     monitor,
     register,
     stop,
+    unregister,
     whereis,
 )
 from supervision.lifecycle import names
@@ -285,6 +286,29 @@ def test_a_watcher_may_look_at_the_dead_and_at_everybody_else() -> None:
     kill(ref)
     assert seen == [(None, False, "alive")]
     assert whereis("it") is not None
+
+
+@every_kind
+def test_a_watcher_on_the_dead_actors_thread_may_do_all_that_others_may(kind: str) -> None:
+    ref, other = spawn(kind), Pooled.start_link(name="other")
+    seen: list[Any] = []
+
+    def acts(down: Down) -> None:
+        unregister("other")
+        register("again", other)
+        seen.append((threading.current_thread(), call("again", 1), whereis("other")))
+        seen.append(Pooled.start_link(name="successor"))
+        stop("again")
+
+    assert call(ref, 1) == 1
+    monitor(ref, acts)
+    watch = Watch(ref)
+    cast(ref, Boom())
+    watch.reason()
+    assert seen[0][0] is not threading.current_thread()
+    assert seen[0][1:] == (1, None)
+    assert whereis("successor") is seen[1]
+    assert whereis("again") is None
 
 
 def test_a_dead_watcher_is_refused() -> None:

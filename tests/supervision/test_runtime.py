@@ -140,6 +140,18 @@ def test_workers_that_are_too_many_leave_when_idle(pool: dispatch._Pool, monkeyp
     assert sum(call(ref, 1) for ref in refs) == len(refs)
 
 
+def test_of_many_spares_most_leave_without_a_pause(pool: dispatch._Pool, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(dispatch, "IDLE_S", 1_000.0)
+    refs = [Pooled.start_link() for _ in range(100)]
+
+    def chain(rest: list[Any]) -> Any:
+        return (lambda _: call(rest[0], chain(rest[1:]))) if rest else (lambda _: pool.workers)
+
+    assert call(refs[0], chain(refs[1:])) >= 100
+    eventually(lambda: pool.workers <= dispatch.SPARES + 1, f"{pool.workers} workers")
+    assert sum(call(ref, 1) for ref in refs) == len(refs)
+
+
 def test_workers_that_leave_at_once_do_not_all_leave(pool: dispatch._Pool, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(dispatch, "IDLE_S", 0.001)
     refs = [Pooled.start_link() for _ in range(12)]
