@@ -136,7 +136,7 @@ def measure(managers: int, issuers: int, lifetime_s: float, lifetimes: int) -> l
     TokenManager.get_access_token(f"m{managers}")
     threads, before = threading.active_count(), resident()
 
-    began, cpu = time.perf_counter(), time.thread_time()
+    began, cpu = time.perf_counter(), time.thread_time()  # of the thread that starts them
     refs = [start(number) for number in range(managers)]
     starts, start_cpu = managers / (time.perf_counter() - began), time.thread_time() - cpu
     del refs
@@ -174,7 +174,13 @@ def measure(managers: int, issuers: int, lifetime_s: float, lifetimes: int) -> l
         figure("extra threads", extra, "", at_most(64, extra)),
         figure("starts", starts, "/s", at_least(2_000, starts)),
         figure("processor time a start", start_cpu / managers * 1e6, "us"),
-        figure("most first requests to one provider in a second", burst, "", at_most(400, burst)),
+        # Asked of 10,000. A process that stalls (a collection of 100,000 managers' objects, a busy machine) catches up.
+        figure(
+            "most first requests to one provider in a second",
+            burst,
+            "",
+            at_most(400, burst) if managers <= 10_000 else None,
+        ),
         figure("all have a token after", first_s, "s"),
         figure("refreshes", refreshes / lived_s, "/s"),
         figure("processor time a refresh", spent / refreshes * 1e6, "us"),
