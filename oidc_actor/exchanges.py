@@ -38,7 +38,9 @@ class _Dispatch:
 def ask_for_token(
     cell: Cell, issuer: Issuer, options: Options, flight: int, leg: int, grant: Redeem | FullGrant
 ) -> None:
-    """Run a token exchange and deliver what it brings. Raises nothing."""
+    """Run a token exchange and deliver what it brings, unless nobody wants it any more. Raises nothing."""
+    if cell.closed or cell.expected != (flight, leg):
+        return  # it has waited for this thread for too long: the manager was stopped, or has given it up
     dispatch = _Dispatch(issuer, lambda at: cell.tell(FetchStarted(flight, leg, at)))
     result = _token(dispatch, grant, options)
     if dispatch.is_sent:

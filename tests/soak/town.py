@@ -25,6 +25,7 @@ PROVIDERS = 4
 READERS = 6
 READ_PAUSE_S = 0.0005
 SLACK_S = 0.3
+PATIENCE_S = 5.0
 
 
 @dataclass
@@ -128,7 +129,7 @@ class Town:
             token = read(tenant.name)
         except (NoTokenError, NoProcess) as error:
             self.findings.count("reads without a token")
-            self._judge_refusal(tenant, life, error, waited=read is _patiently)
+            self._judge_refusal(tenant, life, error)
         except Exception as error:
             self.findings.broke(f"{tenant.name}: {type(error).__name__}: {error}")
         else:
@@ -141,7 +142,7 @@ class Town:
                 )
             tenant.note(token, life)
 
-    def _judge_refusal(self, tenant: Tenant, life: int, error: Exception, *, waited: bool) -> None:
+    def _judge_refusal(self, tenant: Tenant, life: int, error: Exception) -> None:
         token, end = tenant.best
         # A token's life counts from the start of its request, which the provider answered later by up to the timeout.
         left_s = end - TIMEOUT_S - SLACK_S - wall()
@@ -149,8 +150,18 @@ class Town:
             return
         if left_s > 0 and token not in self.withdrawn:
             self.findings.broke(f"{tenant.name}: {type(error).__name__} although a token lives {left_s:.3f} s more")
-        elif waited and isinstance(error, NoProcess):  # one that does not wait may find it just being restarted
-            self.findings.broke(f"{tenant.name}: no process, although its supervisor restarts it")
+        elif isinstance(error, NoProcess):
+            self._await_restart(tenant, life)
+
+    def _await_restart(self, tenant: Tenant, life: int) -> None:
+        """Its supervisor is just restarting it: a reader with patience finds it there."""
+        try:
+            TokenManager.get_token(tenant.name, timeout=PATIENCE_S)
+        except NoProcess:
+            if life == tenant.life and not tenant.stopped:
+                self.findings.broke(f"{tenant.name}: no process, although its supervisor restarts it")
+        except NoTokenError:
+            return
 
     # --- the end ------------------------------------------------------------------------------------------------------
 
@@ -189,7 +200,7 @@ def _by_source(name: str) -> str:
 
 
 def _patiently(name: str) -> str:
-    return TokenManager.get_token(name, timeout=1.0).access_token
+    return TokenManager.get_token(name, timeout=0.2).access_token
 
 
 READS = (_by_name, _by_name, _by_name, _by_source, _by_source, _patiently)
