@@ -219,3 +219,30 @@ def test_a_loaded_system_ends_cleanly_every_time() -> None:
         )
         assert done.returncode == 0, done.stderr
         assert done.stderr == ""
+
+
+def test_a_main_thread_that_is_gone_for_good_is_no_exit() -> None:
+    """As in an embedded interpreter, where the thread that imported ``threading`` first may end at any time."""
+    done = run_script(
+        """
+        class Gone(threading._MainThread):
+            def is_alive(self):
+                return False
+            def join(self, timeout=None):
+                pass
+        main = threading.main_thread()
+        main.__class__ = Gone
+        def crash(_): raise ValueError
+        raw = Plain.start()
+        sup = Supervisor.start_link([ChildSpec(1, Pooled, name="it"), ChildSpec(2, lambda: raw, restart="temporary")])
+        first = whereis("it")
+        down = threading.Event()
+        monitor(first, lambda _: down.set())
+        cast("it", crash)
+        assert down.wait(5)
+        print(Supervisor.count_children(sup).active, raw.is_alive())
+        main.__class__ = threading._MainThread
+        """
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.split() == ["2", "True"]

@@ -161,7 +161,7 @@ def test_p23_a_fork_while_another_thread_holds_every_lock_there_is() -> None:
         timer = send_after(3600, before, 1)
         raw = Plain.start()
         locks = [
-            abandoned._lock, adoption._adopting, alarm._clockwork.lock, dispatch._pool.lock, exiting._held.lock,
+            abandoned._lock, adoption._adopting, alarm._clockwork.lock, dispatch._pool.lock, exiting._exit.lock,
             names._names.lock, timers._settling, ActorRegistry._actor_refs_lock, before.actor_inbox.lock,
         ]
         held, go = threading.Event(), threading.Event()
