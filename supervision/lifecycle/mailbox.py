@@ -121,6 +121,10 @@ class Mailbox:
         """Whether no message waits."""
         return not (self._arrived or self._turned)
 
+    def qsize(self) -> int:
+        """How many messages wait, by the name that it has on Pykka's own queue."""
+        return len(self._arrived) + len(self._turned)
+
     # --- the end ------------------------------------------------------------------------------------------------------
 
     def refuse_more(self) -> None:

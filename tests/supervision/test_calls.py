@@ -74,7 +74,7 @@ def test_a_server_that_dies_fails_its_waiting_callers_at_once_with_its_reason(ki
     with run(lambda: ask(stuck)), stuck:
         assert stuck.entered.wait(DEADLINE_S)
         with run(*[lambda: ask("queued")] * 3):
-            eventually(lambda: len(ref.actor_inbox._arrived) == 3)
+            eventually(lambda: ref.actor_inbox.qsize() == 3)
             kill(ref)
         eventually(lambda: len(outcomes) == 4)
     assert outcomes == [KILLED] * 4

@@ -5,13 +5,15 @@ import threading
 from typing import Any
 
 import pytest
-from pykka import ActorRegistry
+from pykka import ActorDeadError, ActorRegistry
 from specimens import DEADLINE_S, Boom, Pooled, Stuck, Threaded, Watch, eventually, every_kind, run, spawn
 
 from supervision import (
     AlreadyStarted,
+    Crash,
     Ignore,
     NoProcess,
+    ServerDied,
     StartError,
     call,
     cast,
@@ -184,6 +186,40 @@ def test_a_name_leads_to_an_actor_that_still_starts_and_messages_wait(cls: Any) 
         go.set()
     call("it", lambda _: handled.append("late"))
     assert handled == ["early", "late"]
+
+
+@every_server
+def test_what_waits_for_an_actor_whose_start_fails_is_answered(cls: Any) -> None:
+    entered, go = threading.Event(), threading.Event()
+    boom = Boom()
+    reasons: list[Any] = []
+
+    def slow() -> None:
+        entered.set()
+        assert go.wait(DEADLINE_S)
+        raise boom
+
+    def start() -> None:
+        with pytest.raises(StartError):
+            cls.start_link({"on_start": slow}, name="it")
+
+    def ask() -> None:
+        with pytest.raises(ServerDied) as raised:
+            call("it", 1)
+        reasons.append(raised.value.reason)
+
+    with run(start):
+        assert entered.wait(DEADLINE_S)
+        ref = whereis("it")
+        assert ref is not None
+        asked, stopped = ref.ask(1, block=False), ref.stop(block=False)
+        with run(ask):
+            eventually(lambda: ref.actor_inbox.qsize() == 3)  # type: ignore[attr-defined]
+            go.set()
+    assert reasons == [Crash(boom)]
+    assert stopped.get(timeout=0) is True
+    with pytest.raises(ActorDeadError):
+        asked.get(timeout=0)
 
 
 def test_many_who_want_one_name_get_one_owner() -> None:

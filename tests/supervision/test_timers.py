@@ -31,7 +31,7 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> FakeTime:
 
 
 def waits_in(ref: Any, count: int = 1) -> bool:
-    return len(ref.actor_inbox._arrived) + len(ref.actor_inbox._turned) >= count
+    return ref.actor_inbox.qsize() >= count
 
 
 @every_kind

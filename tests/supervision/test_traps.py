@@ -43,7 +43,6 @@ from supervision import (
     monitor,
     stop,
 )
-from supervision.lifecycle import life_of
 
 a_thread_may_die = pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
 
@@ -181,7 +180,7 @@ def test_p5_what_waits_in_the_mailbox_at_the_end_is_answered(kind: str) -> None:
         watch = Watch(ref)
         asked, stopped = ref.ask(1, block=False), ref.stop(block=False)
         with run(ask, ask):
-            eventually(lambda: len(life_of(ref).mailbox._arrived) >= 4)  # type: ignore[union-attr]
+            eventually(lambda: ref.actor_inbox.qsize() >= 4)
             stuck.go()
     assert outcomes.get(timeout=DEADLINE_S) == outcomes.get(timeout=DEADLINE_S) == watch.reason() == Crash(boom)
     with pytest.raises(ActorDeadError):
