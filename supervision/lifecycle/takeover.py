@@ -135,7 +135,7 @@ class _Guest:
     def fail(self, exc_type: Any, error: BaseException, traceback: Any) -> None:
         """Pykka's loop is about to end by an exception, an orderly ``Exit`` perhaps, of which it knows nothing."""
         self._failure = error
-        if is_orderly(reason_of(error)):
+        if self._life.is_ended or is_orderly(reason_of(error)):
             roster.leave(self._life.ref)
             self._actor.actor_stopped.set()
         else:
@@ -172,9 +172,11 @@ class _Guest:
         self._tear_down()
 
     def _guarded(self, hook: Callable[..., None]) -> Callable[..., None]:
-        """The hook, with what it raises reported: a ``BaseException`` would make Pykka's loop skip its tear-down."""
+        """The hook, unless the actor has been killed; what it raises would make Pykka's loop skip its tear-down."""
 
         def guarded(*args: Any) -> None:
+            if self._life.is_ended:
+                return
             try:
                 hook(*args)
             except BaseException as error:  # noqa: BLE001 - an end hook changes nothing about the end

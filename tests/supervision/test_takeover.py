@@ -172,10 +172,19 @@ def test_a_stop_that_is_under_way_at_the_take_over_is_told_as_one() -> None:
     assert len(watch.downs) == 1
 
 
-def test_killing_it_while_it_is_in_pykkas_loop_abandons_its_thread() -> None:
+@pytest.mark.parametrize("late", [None, Boom, Exit, SystemExit, "stop"])
+def test_killing_it_while_it_is_in_pykkas_loop_abandons_its_thread(late: Any) -> None:
+    def then(actor: Any) -> None:
+        if late == "stop":
+            actor._stop()
+        elif late is not None:
+            raise late
+
     ran: list[Any] = []
     ref = Plain.start(None, ran)
+    bystander = Pooled.start_link()
     with Stuck() as stuck:
+        stuck.then = then
         stuck.grip(ref)
         watch = Watch(ref)
         queued = ref.ask(1, block=False)
@@ -188,6 +197,7 @@ def test_killing_it_while_it_is_in_pykkas_loop_abandons_its_thread() -> None:
     eventually(lambda: not any(thread.name.startswith("Plain") for thread in threading.enumerate()))
     assert end_hooks(ran) == []
     assert len(watch.downs) == 1
+    assert call(bystander, 1) == 1
 
 
 def test_a_kill_in_its_on_start_abandons_that() -> None:
