@@ -80,7 +80,9 @@ class Publish:
 
 @dataclass(frozen=True, slots=True)
 class Retract:
-    """Take the published token back."""
+    """Take a published token back; nothing is done if another has been published since."""
+
+    token: TokenResponse
 
 
 @dataclass(frozen=True, slots=True)

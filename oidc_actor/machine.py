@@ -126,7 +126,7 @@ def _refresh(state: State, event: Refresh, now: float, rng: Rng) -> Step:
         if state.token is None or state.token.access_token != event.rejected.reveal():
             return state, _complaint_is_void(state, event.waiter)
         fields = {"fingerprint": fingerprint(state.token.access_token)}
-        effects = [Retract(), Report("token_rejected", state.flights, fields)]
+        effects = [Retract(state.token), Report("token_rejected", state.flights, fields)]
         state = _without_token(state)
     if event.waiter is not None:
         state = _with_waiter(state, event.waiter)

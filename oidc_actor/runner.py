@@ -160,8 +160,8 @@ class Runner:
             self.log("listener_failed", 0, error=type(error).__name__)
 
     def _retract(self, effect: Retract) -> None:
-        if self._cell.belongs_to(self._ref):
-            self._cell.withdraw(self._cell.snapshot.text)
+        # That very token and no other: an incarnation that was killed may get here when its successor has a new one.
+        self._cell.withdraw(effect.token.access_token)
 
     def _reply(self, effect: Reply) -> None:
         for waiter in effect.waiters:

@@ -13,6 +13,7 @@ import json
 import sys
 import threading
 import time
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -20,14 +21,14 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from soak.mischief import Mischief
 from soak.town import Town
-from soak.watch import Findings, Vitals, use_one_arena
+from soak.watch import Findings, Vitals
 
 from oidc_actor.published import Cell
 
 REPORT_EVERY_S = 10.0
 LET_GO_S = 15.0
-GROWTH_MB = 8.0  # in the second half, until everything has its size
-GROWTH_MB_PER_MINUTE = 0.2
+GROWTH_MB, GROWTH_BLOCKS = 4.0, 25_000  # in the second half, until everything has its size
+GROWTH_MB_PER_MINUTE, GROWTH_BLOCKS_PER_MINUTE = 0.05, 500
 
 
 def cells_left() -> int:
@@ -43,7 +44,6 @@ def cells_left() -> int:
 
 def soak(seconds: float, managers: int, seed: int, *, quiet: bool) -> dict[str, Any]:
     """Run one; the summary."""
-    use_one_arena()
     findings = Findings()
     town = Town(findings, managers, seed)
     vitals = Vitals(findings)
@@ -55,15 +55,17 @@ def soak(seconds: float, managers: int, seed: int, *, quiet: bool) -> dict[str, 
             counts = findings.counts
             print(
                 f"{time.monotonic() - began:6.0f} s  {counts.get('reads', 0)} reads, {counts.get('token requests', 0)} requests, "
-                f"{counts.get('kill', 0)} crashes, {vitals.memory_mb:.1f} MB, {counts.get('broken', 0)} broken",
+                f"{counts.get('kill', 0)} crashes, {vitals.memory.resident_mb:.1f} MB, {counts.get('broken', 0)} broken",
                 flush=True,
             )
     mischief.stop()
     town.recovers()
     vitals.stop()
-    growth_mb, slope = vitals.growth_mb()
-    if growth_mb > GROWTH_MB + GROWTH_MB_PER_MINUTE * seconds / 120:
-        findings.broke(f"memory grew by {growth_mb:.1f} MB in the second half, {slope:.2f} MB a minute")
+    growth, minutes = vitals.growth(), seconds / 120
+    if growth.malloc_mb > GROWTH_MB + GROWTH_MB_PER_MINUTE * minutes:
+        findings.broke(f"malloc has given out {growth.malloc_mb:.1f} MB more in the second half")
+    if growth.blocks > GROWTH_BLOCKS + GROWTH_BLOCKS_PER_MINUTE * minutes:
+        findings.broke(f"Python has {growth.blocks} blocks more in the second half")
     town.stop()
     del town, mischief
     left = cells_left()
@@ -76,9 +78,8 @@ def soak(seconds: float, managers: int, seed: int, *, quiet: bool) -> dict[str, 
         "seed": seed,
         "counts": findings.counts,
         "most_threads": vitals.most_threads,
-        "memory_mb": round(vitals.memory_mb, 1),
-        "memory_growth_in_second_half_mb": round(growth_mb, 2),
-        "memory_slope_mb_per_minute": round(slope, 2),
+        "memory": asdict(vitals.memory),
+        "memory_growth_in_second_half": asdict(growth),
         "broken": findings.broken,
     }
 

@@ -124,12 +124,12 @@ class Town:
             self._read_once(tenant, chance.choice(READS))
 
     def _read_once(self, tenant: Tenant, read: Callable[[str], str]) -> None:
-        life, began = tenant.life, wall()
+        life, best, began = tenant.life, tenant.best, wall()
         try:
             token = read(tenant.name)
         except (NoTokenError, NoProcess) as error:
             self.findings.count("reads without a token")
-            self._judge_refusal(tenant, life, error)
+            self._judge_refusal(tenant, life, best, error)
         except Exception as error:
             self.findings.broke(f"{tenant.name}: {type(error).__name__}: {error}")
         else:
@@ -142,11 +142,13 @@ class Town:
                 )
             tenant.note(token, life)
 
-    def _judge_refusal(self, tenant: Tenant, life: int, error: Exception) -> None:
-        token, end = tenant.best
+    def _judge_refusal(self, tenant: Tenant, life: int, best: tuple[str, float], error: Exception) -> None:
+        token, end = best
         # A token's life counts from the start of its request, which the provider answered later by up to the timeout.
         left_s = end - TIMEOUT_S - SLACK_S - wall()
-        if life != tenant.life or tenant.stopped:
+        if (
+            life != tenant.life or tenant.stopped or best != tenant.best
+        ):  # a newer one may have come, or gone, meanwhile
             return
         if left_s > 0 and token not in self.withdrawn:
             self.findings.broke(f"{tenant.name}: {type(error).__name__} although a token lives {left_s:.3f} s more")

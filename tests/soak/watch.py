@@ -7,9 +7,12 @@ import contextlib
 import ctypes
 import functools
 import json
+import sys
 import threading
 import time
 from collections import Counter, defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import parse_qs, unquote
 
@@ -22,7 +25,6 @@ MOST_THREADS = {"oidc-actor-http": 32, "oidc-actor-listeners": 4, "supervision":
 SAMPLE_EVERY_S = 0.5
 STATM = Path("/proc/self/statm")
 PAGE_BYTES = 4096
-M_ARENA_MAX = -8
 
 _ahead_s = time.time() - default_clock()
 
@@ -128,14 +130,49 @@ def end_of(token: str) -> float:
     return float(json.loads(base64.urlsafe_b64decode(payload + "=" * (-len(payload) % 4)))["exp"])
 
 
-def use_one_arena() -> None:
-    """Keep glibc's malloc to one arena, before any thread is started.
+@dataclass(frozen=True, slots=True)
+class Memory:
+    """What the process holds: resident MB, MB that malloc has given out, and blocks that Python has.
 
-    By default it has one for a handful of threads each, and with a provider that starts a thread for every request they
-    fragment for minutes: growth that looks like a leak and is none.
+    Only the latter two show a leak: with a provider that starts a thread for each request malloc's free space fragments, and
+    the resident size creeps up for minutes with nothing held.
     """
-    with contextlib.suppress(OSError, AttributeError):  # another C library
-        ctypes.CDLL(None).mallopt(M_ARENA_MAX, 1)
+
+    resident_mb: float
+    malloc_mb: float
+    blocks: int
+
+
+class _MallInfo(ctypes.Structure):
+    """glibc's `struct mallinfo2`."""
+
+    _fields_ = tuple(
+        (name, ctypes.c_size_t)
+        for name in [
+            "arena",
+            "ordblks",
+            "smblks",
+            "hblks",
+            "hblkhd",
+            "usmblks",
+            "fsmblks",
+            "uordblks",
+            "fordblks",
+            "keepcost",
+        ]
+    )
+
+
+def memory() -> Memory:
+    """Look now; what this system does not tell is 0."""
+    resident = int(STATM.read_text().split()[1]) * PAGE_BYTES if STATM.exists() else 0
+    given_out = 0
+    with contextlib.suppress(OSError, AttributeError):  # another C library, or an old one
+        look = ctypes.CDLL(None).mallinfo2
+        look.restype = _MallInfo
+        info = look()
+        given_out = info.uordblks + info.hblkhd
+    return Memory(resident / 1e6, given_out / 1e6, sys.getallocatedblocks())
 
 
 class Vitals:
@@ -145,7 +182,7 @@ class Vitals:
         self._findings = findings
         self._over = threading.Event()
         self._most: Counter[str] = Counter()
-        self._memory: list[tuple[float, float]] = []  # seconds, MB
+        self._memory: list[Memory] = []
         self._thread = threading.Thread(target=self._run, name="soak-vitals", daemon=True)
         self._thread.start()
 
@@ -160,30 +197,37 @@ class Vitals:
         return dict(self._most)
 
     @property
-    def memory_mb(self) -> float:
-        """Resident memory now."""
-        return self._memory[-1][1] if self._memory else 0.0
+    def memory(self) -> Memory:
+        """Memory at the last look."""
+        return self._memory[-1] if self._memory else memory()
 
-    def growth_mb(self) -> tuple[float, float]:
-        """Growth over the second half, and the slope of a line through it in MB a minute."""
+    def growth(self) -> Memory:
+        """Growth of each figure over the second half, along a line through it."""
         half = self._memory[len(self._memory) // 2 :]
-        if len(half) < 4:
-            return 0.0, 0.0
-        mean_t, mean_m = (sum(column) / len(half) for column in zip(*half, strict=True))
-        spread = sum((t - mean_t) ** 2 for t, _ in half)
-        slope = sum((t - mean_t) * (m - mean_m) for t, m in half) / spread
-        return slope * (half[-1][0] - half[0][0]), slope * 60
+        return Memory(
+            _rise([one.resident_mb for one in half]),
+            _rise([one.malloc_mb for one in half]),
+            round(_rise([one.blocks for one in half])),
+        )
 
     def _run(self) -> None:
-        began = time.monotonic()
         while not self._over.wait(SAMPLE_EVERY_S):
             now = Counter(_owner(thread.name) for thread in threading.enumerate())
             for owner, limit in MOST_THREADS.items():
                 self._most[owner] = max(self._most[owner], now[owner])
                 if now[owner] > limit:
                     self._findings.broke(f"{now[owner]} threads of {owner}")
-            if STATM.exists():
-                self._memory.append((time.monotonic() - began, int(STATM.read_text().split()[1]) * PAGE_BYTES / 1e6))
+            self._memory.append(memory())
+
+
+def _rise(values: Sequence[float]) -> float:
+    """How much a line through values at equal distances rises from the first to the last."""
+    count = len(values)
+    if count < 4:
+        return 0.0
+    middle, mean = (count - 1) / 2, sum(values) / count
+    slope = sum((at - middle) * (value - mean) for at, value in enumerate(values))
+    return slope / sum((at - middle) ** 2 for at in range(count)) * (count - 1)
 
 
 def _owner(name: str) -> str:

@@ -480,8 +480,10 @@ def test_a_refresh_is_refused_at_once_where_retry_after_outlasts_it() -> None:
 
 
 def test_a_rejected_token_is_withdrawn_and_replaced() -> None:
-    driver = with_token(300).wait(10).do(Refresh(None, Secret("a")))
-    assert driver.of(Retract) == [Retract()]
+    driver = with_token(300).wait(10)
+    rejected = driver.state.token
+    driver.do(Refresh(None, Secret("a")))
+    assert [effect.token for effect in driver.of(Retract)] == [rejected]
     assert driver.state.token is None
     assert driver.fetch is not None
     assert driver.reports[0] == "token_rejected"

@@ -212,6 +212,7 @@ class Machine(RuleBasedStateMachine):
         elif isinstance(effect, Retract):
             assert isinstance(event, Refresh)
             assert event.rejected is not None
+            assert event.rejected.reveal() == effect.token.access_token
         elif isinstance(effect, Reply):
             for waiter in effect.waiters:
                 assert isinstance(waiter, Reader)

@@ -1,0 +1,29 @@
+"""A killed incarnation runs on for a while, because Python cannot end its thread; its successor is none the worse."""
+
+from fakes import AUTH, DEADLINE_S, ScriptedTransport
+from manager_tests import Start
+
+from oidc_actor import TokenManager
+from oidc_actor.cells import locate
+from oidc_actor.effects import Retract
+from oidc_actor.issuers import join
+from oidc_actor.options import Options
+from oidc_actor.provider import OIDCConfig
+from oidc_actor.runner import Runner
+from oidc_actor.testing import ManualClock
+
+
+def test_a_late_withdrawal_spares_the_token_that_came_after(
+    start: Start, clock: ManualClock, transport: ScriptedTransport
+) -> None:
+    ref = start(name="late")
+    rejected = TokenManager.get_token("late")
+    clock.advance(1)
+    TokenManager.force_refresh("late", rejected=rejected.access_token, wait=True)
+    renewed = TokenManager.get_access_token("late")
+    options = Options(AUTH, oidc_config=OIDCConfig(token_endpoint="https://i/token"), clock=clock, transport=transport)
+    late = Runner(ref, locate("late"), join(options), options)
+    late.perform(Retract(rejected))
+    assert TokenManager.get_access_token("late", timeout=0) == renewed
+    late.perform(Retract(TokenManager.get_token("late", timeout=DEADLINE_S)))
+    assert not locate("late").snapshot.text
