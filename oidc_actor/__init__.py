@@ -7,19 +7,19 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from oidc_actor.backoff import RetryPolicy
-    from oidc_actor.certificate import ClientCertificate
     from oidc_actor.credentials import ClientCredentials, JWTBearer, Password, RefreshToken, TokenExchange
-    from oidc_actor.dpop import DPoPKey
     from oidc_actor.errors import ConfigError, DiscoveryError, NoTokenError, OIDCActorError, TokenRequestError
-    from oidc_actor.github_actions import GitHubActionsToken
     from oidc_actor.health import Health
     from oidc_actor.manager import TokenManager
-    from oidc_actor.manager_token import ManagerToken
     from oidc_actor.messages import ForceRefresh, GetToken
-    from oidc_actor.private_key import PrivateKey
+    from oidc_actor.proof.certificate import ClientCertificate
+    from oidc_actor.proof.dpop import DPoPKey
+    from oidc_actor.proof.github_actions import GitHubActionsToken
+    from oidc_actor.proof.manager_token import ManagerToken
+    from oidc_actor.proof.private_key import PrivateKey
+    from oidc_actor.proof.signed_assertion import SignedAssertion
     from oidc_actor.provider import OIDCConfig
     from oidc_actor.secrets import SecretFile
-    from oidc_actor.signed_assertion import SignedAssertion
     from oidc_actor.source import TokenSource
     from oidc_actor.tokens import TokenResponse
 
@@ -53,19 +53,19 @@ __all__ = [
 
 _HOMES = {
     "backoff": ["RetryPolicy"],
-    "certificate": ["ClientCertificate"],
+    "proof.certificate": ["ClientCertificate"],
     "credentials": ["ClientCredentials", "JWTBearer", "Password", "RefreshToken", "TokenExchange"],
-    "dpop": ["DPoPKey"],
+    "proof.dpop": ["DPoPKey"],
     "errors": ["ConfigError", "DiscoveryError", "NoTokenError", "OIDCActorError", "TokenRequestError"],
-    "github_actions": ["GitHubActionsToken"],
+    "proof.github_actions": ["GitHubActionsToken"],
     "health": ["Health"],
     "manager": ["TokenManager"],
-    "manager_token": ["ManagerToken"],
+    "proof.manager_token": ["ManagerToken"],
     "messages": ["ForceRefresh", "GetToken"],
-    "private_key": ["PrivateKey"],
+    "proof.private_key": ["PrivateKey"],
     "provider": ["OIDCConfig"],
     "secrets": ["SecretFile"],
-    "signed_assertion": ["SignedAssertion"],
+    "proof.signed_assertion": ["SignedAssertion"],
     "source": ["TokenSource"],
     "tokens": ["TokenResponse"],
 }

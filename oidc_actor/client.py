@@ -24,10 +24,10 @@ import urllib3
 from requests.adapters import HTTPAdapter
 from requests.utils import DEFAULT_CA_BUNDLE_PATH, get_environ_proxies
 
-from oidc_actor.certificate import ClientCertificate
 from oidc_actor.errors import ConfigError
-from oidc_actor.sockets import POOL_CLASSES, exchange
-from oidc_actor.tls import check_ca_bundle, tls_context
+from oidc_actor.exchanges.sockets import POOL_CLASSES, exchange
+from oidc_actor.exchanges.tls import check_ca_bundle, tls_context
+from oidc_actor.proof.certificate import ClientCertificate
 from oidc_actor.transport import MAX_BODY_BYTES, Request, Response, TransportError, public_url
 from oidc_actor.urls import is_loopback
 

@@ -6,11 +6,11 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, fields
 from typing import Any, ClassVar, Unpack
 
-from oidc_actor.credential_fields import ClientProof, Credentials, fill_fields, refuse
 from oidc_actor.errors import ConfigError
-from oidc_actor.parameters import Scopes, parse_scopes
+from oidc_actor.grants.fields import ClientProof, Credentials, fill_fields, refuse
+from oidc_actor.grants.parameters import Scopes, parse_scopes
+from oidc_actor.grants.token_grants import JWTBearer, TokenExchange
 from oidc_actor.secrets import SecretSource, StoredSecret
-from oidc_actor.token_grants import JWTBearer, TokenExchange
 
 __all__ = [
     "ClientCredentials",

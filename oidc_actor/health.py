@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from oidc_actor.policy import code_of, status_of
-from oidc_actor.schedule import next_attempt_at
-from oidc_actor.state import State, is_valid
+from oidc_actor.decisions.policy import code_of, status_of
+from oidc_actor.decisions.schedule import next_attempt_at
+from oidc_actor.decisions.state import State, is_valid
 
 
 @dataclass(frozen=True, slots=True)

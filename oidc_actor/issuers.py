@@ -12,14 +12,14 @@ import weakref
 from collections.abc import Hashable
 from dataclasses import replace
 
-from oidc_actor import outage, pace, policy
 from oidc_actor.backoff import RetryPolicy
+from oidc_actor.decisions import outage, pace, policy
+from oidc_actor.decisions.flight import METADATA_AGE_S
+from oidc_actor.decisions.outage import Hold, Outage
 from oidc_actor.errors import OIDCActorError
-from oidc_actor.flight import METADATA_AGE_S
 from oidc_actor.messages import FetchFailed, FetchStarted, FetchSucceeded, Released
 from oidc_actor.oidc import default_transport
 from oidc_actor.options import Options
-from oidc_actor.outage import Hold, Outage
 from oidc_actor.provider import OIDCConfig
 from oidc_actor.published import Cell
 from oidc_actor.transport import Transport

@@ -11,14 +11,15 @@ from typing import Any, ClassVar, Self
 import pykka
 
 from oidc_actor import issuers
-from oidc_actor.cells import claim
 from oidc_actor.clock import JumpDetector, counts_suspend
 from oidc_actor.credentials import RefreshToken
-from oidc_actor.effects import Discover, Publish
+from oidc_actor.decisions.effects import Discover, Publish
+from oidc_actor.decisions.refusals import refusal
+from oidc_actor.decisions.state import Rules, State, is_valid
 from oidc_actor.errors import NoTokenError, TokenRequestError
+from oidc_actor.exchanges.measures import FLIGHT_JOINED
 from oidc_actor.health import Health, health_of
 from oidc_actor.machine import adopt, step
-from oidc_actor.measures import FLIGHT_JOINED
 from oidc_actor.messages import (
     Arrived,
     AskHealth,
@@ -39,9 +40,8 @@ from oidc_actor.messages import (
 )
 from oidc_actor.options import Options
 from oidc_actor.published import Cell
-from oidc_actor.refusals import refusal
+from oidc_actor.reading.cells import claim
 from oidc_actor.runner import Runner
-from oidc_actor.state import Rules, State, is_valid
 from oidc_actor.tokens import TokenResponse
 from supervision import Server, monitor
 from supervision.exits import Reason, is_orderly

@@ -1,7 +1,7 @@
 """The manager's decisions: ``step(state, event, now, rng) -> (state, effects)``. Pure.
 
-After every event the machine settles: with no flight under way and an attempt due (`oidc_actor.schedule`) it takes off, and
-sees that a tick comes when the next one is due. So no event is needed for time to count, and none can be missed.
+After every event the machine settles: with no flight under way and an attempt due (`oidc_actor.decisions.schedule`) it takes
+off, and sees that a tick comes when the next one is due. So no event is needed for time to count, and none can be missed.
 
 ==================  ==========================================================================================
 event               what happens, besides settling
@@ -30,10 +30,13 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
-from oidc_actor import flight
 from oidc_actor.backoff import Rng
-from oidc_actor.effects import CancelTick, CheckSecrets, Effect, Redeem, Reply, Report, Retract, ScheduleTick
-from oidc_actor.flight import Step
+from oidc_actor.decisions import flight
+from oidc_actor.decisions.effects import CancelTick, CheckSecrets, Effect, Redeem, Reply, Report, Retract, ScheduleTick
+from oidc_actor.decisions.flight import Step
+from oidc_actor.decisions.refusals import hopeless, refusal
+from oidc_actor.decisions.schedule import next_attempt_at, wake_at
+from oidc_actor.decisions.state import NEVER, State, is_valid
 from oidc_actor.messages import (
     Event,
     FetchFailed,
@@ -49,10 +52,7 @@ from oidc_actor.messages import (
     Tick,
     Waiter,
 )
-from oidc_actor.refusals import hopeless, refusal
-from oidc_actor.schedule import next_attempt_at, wake_at
 from oidc_actor.secrets import fingerprint
-from oidc_actor.state import NEVER, State, is_valid
 
 
 def step(state: State, event: Event, now: float, rng: Rng) -> Step:

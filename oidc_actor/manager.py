@@ -11,16 +11,23 @@ from typing import Self, Unpack
 import pykka
 
 import supervision
-from oidc_actor.cells import locate
 from oidc_actor.errors import ConfigError
 from oidc_actor.health import Health
 from oidc_actor.keeper import Keeper
 from oidc_actor.messages import AskHealth
 from oidc_actor.options import ManagerOptions, Options, read_options
 from oidc_actor.published import Cell, Ref, by_name
-from oidc_actor.reads import Server, read_complaint, refresh_now, refresh_soon, wait_for_token, wait_for_token_async
+from oidc_actor.reading.cells import locate
+from oidc_actor.reading.reads import (
+    Server,
+    read_complaint,
+    refresh_now,
+    refresh_soon,
+    wait_for_token,
+    wait_for_token_async,
+)
+from oidc_actor.reading.subscriptions import Subscription
 from oidc_actor.source import TokenSource
-from oidc_actor.subscriptions import Subscription
 from oidc_actor.tokens import TokenResponse
 from supervision import ChildSpec, NoProcess, ServerDied
 from supervision.server import ClassOrInstance

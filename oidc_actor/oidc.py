@@ -16,7 +16,7 @@ from typing import Any, TypeAlias, TypeVar
 
 from oidc_actor.credentials import Credentials, parse_scopes, read_auth
 from oidc_actor.errors import ConfigError
-from oidc_actor.exchange import exchange_discovery, exchange_token
+from oidc_actor.exchanges.exchange import exchange_discovery, exchange_token
 from oidc_actor.provider import OIDCConfig, check_config, check_issuer_url
 from oidc_actor.secrets import Secret, secret_problem
 from oidc_actor.tokens import TokenResponse

@@ -13,9 +13,9 @@ from typing import Any, Required, TypedDict, cast
 from oidc_actor.backoff import RetryPolicy, Rng
 from oidc_actor.clock import Clock, default_clock
 from oidc_actor.credentials import Credentials, read_auth
-from oidc_actor.dpop import with_own_key
 from oidc_actor.errors import ConfigError
 from oidc_actor.oidc import check_transport
+from oidc_actor.proof.dpop import with_own_key
 from oidc_actor.provider import OIDCConfig, check_config
 from oidc_actor.secrets import Finder, SecretFile
 from oidc_actor.transport import Transport

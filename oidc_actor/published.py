@@ -21,12 +21,12 @@ from typing import Any, TypeAlias
 import pykka
 
 from oidc_actor.clock import Clock
+from oidc_actor.decisions.state import State
 from oidc_actor.messages import Arrived, FetchFailed, FetchSucceeded, Newcomers
-from oidc_actor.snapshot import EMPTY, Snapshot
-from oidc_actor.state import State
-from oidc_actor.subscriptions import Subscription
+from oidc_actor.reading.snapshot import EMPTY, Snapshot
+from oidc_actor.reading.subscriptions import Subscription
+from oidc_actor.reading.waiters import TaskWaiter, ThreadWaiter, dismiss
 from oidc_actor.tokens import TokenResponse
-from oidc_actor.waiters import TaskWaiter, ThreadWaiter, dismiss
 from supervision import Down, Monitor, cast, demonitor, monitor
 from supervision.exits import is_orderly
 
@@ -36,7 +36,7 @@ AnyWaiter: TypeAlias = ThreadWaiter | TaskWaiter
 
 
 by_name: dict[str, Cell] = {}
-"""The cells by name, for the fastest look-up. `oidc_actor.cells` adds to it, and a cell that closes removes itself."""
+"""The cells by name, for the fastest look-up. `oidc_actor.reading.cells` adds to it, and a cell that closes removes itself."""
 
 _numbers = itertools.count(1)
 

@@ -12,7 +12,7 @@ from collections.abc import Callable
 from typing import Any
 
 from oidc_actor.clock import real_delay_s
-from oidc_actor.effects import (
+from oidc_actor.decisions.effects import (
     CancelTick,
     CheckSecrets,
     Discover,
@@ -28,8 +28,8 @@ from oidc_actor.effects import (
 )
 from oidc_actor.errors import TokenRequestError
 from oidc_actor.events import log
-from oidc_actor.exchanges import ask_for_metadata, ask_for_token, lease_s
-from oidc_actor.fetches import EXCHANGES, LISTENERS
+from oidc_actor.exchanges.delivery import ask_for_metadata, ask_for_token, lease_s
+from oidc_actor.exchanges.fetches import EXCHANGES, LISTENERS
 from oidc_actor.issuers import Issuer, Journey
 from oidc_actor.messages import (
     Event,
@@ -43,7 +43,7 @@ from oidc_actor.messages import (
 )
 from oidc_actor.options import Options
 from oidc_actor.published import Cell, Ref
-from oidc_actor.subscriptions import Subscription
+from oidc_actor.reading.subscriptions import Subscription
 from oidc_actor.tokens import TokenResponse
 from supervision import Timer, send_after
 

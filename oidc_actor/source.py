@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from oidc_actor.cells import locate
 from oidc_actor.published import Cell, Ref
-from oidc_actor.reads import wait_for_token
+from oidc_actor.reading.cells import locate
+from oidc_actor.reading.reads import wait_for_token
 from oidc_actor.tokens import TokenResponse
 
 

@@ -18,14 +18,14 @@ from collections.abc import AsyncGenerator, Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
-from oidc_actor.cells import locate
 from oidc_actor.manager import TokenManager
 from oidc_actor.published import Cell
-from oidc_actor.reads import Server
-from oidc_actor.snapshot import EMPTY
-from oidc_actor.subscriptions import Subscription
+from oidc_actor.reading.cells import locate
+from oidc_actor.reading.reads import Server
+from oidc_actor.reading.snapshot import EMPTY
+from oidc_actor.reading.subscriptions import Subscription
+from oidc_actor.reading.waiters import GONE, TaskWaiter
 from oidc_actor.tokens import TokenResponse
-from oidc_actor.waiters import GONE, TaskWaiter
 from supervision import NoProcess
 
 

@@ -10,7 +10,7 @@ from oidc_actor.errors import OIDCActorError
 from oidc_actor.sealed import Sealed, put
 
 if TYPE_CHECKING:
-    from oidc_actor.certificate import ClientCertificate
+    from oidc_actor.proof.certificate import ClientCertificate
 
 MAX_BODY_BYTES = 1024 * 1024
 """The longest response body that is believed, in bytes, after decompression.

@@ -11,13 +11,13 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
-from oidc_actor.bodies import read_error_object, read_object, with_object
+from oidc_actor.answers.bodies import read_error_object, read_object, with_object
+from oidc_actor.answers.header_times import provider_now, retry_after_s
+from oidc_actor.answers.lifetime import LifetimeSource, decide_lifetime
+from oidc_actor.answers.redaction import presentable
 from oidc_actor.errors import DiscoveryError, TokenRequestError, is_permanent
-from oidc_actor.grants import SentSecrets, token_request
-from oidc_actor.header_times import provider_now, retry_after_s
-from oidc_actor.lifetime import LifetimeSource, decide_lifetime
+from oidc_actor.grants.request import SentSecrets, token_request
 from oidc_actor.provider import OIDCConfig, config_problem, metadata_problem
-from oidc_actor.redaction import presentable
 from oidc_actor.secrets import Secret, secret_problem
 from oidc_actor.tokens import TokenResponse
 from oidc_actor.transport import Request, Response

@@ -6,12 +6,12 @@ from typing import Any
 from fakes import AUTH, Fixed
 
 from oidc_actor.backoff import Rng
-from oidc_actor.effects import Effect, Fetch, Publish, Reply, Report, Retract, ScheduleTick
+from oidc_actor.decisions.effects import Effect, Fetch, Publish, Reply, Report, Retract, ScheduleTick
+from oidc_actor.decisions.state import Rules, State
 from oidc_actor.errors import DiscoveryError, OIDCActorError, TokenRequestError
 from oidc_actor.machine import step
 from oidc_actor.messages import Event, FetchFailed, FetchStarted, FetchSucceeded, Join, Refresh, Started, Tick
 from oidc_actor.provider import OIDCConfig
-from oidc_actor.state import Rules, State
 from oidc_actor.tokens import TokenResponse
 from oidc_actor.wire import ParsedToken
 

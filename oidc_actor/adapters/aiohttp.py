@@ -6,7 +6,7 @@ from collections.abc import Iterable
 
 from oidc_actor.adapters.bearer import Bearer
 from oidc_actor.extras import not_installed
-from oidc_actor.reads import Server
+from oidc_actor.reading.reads import Server
 
 try:
     import aiohttp

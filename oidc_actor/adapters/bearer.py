@@ -12,7 +12,7 @@ from oidc_actor.adapters.complaints import Complaints
 from oidc_actor.adapters.destinations import check_destination, origin_of, read_origins
 from oidc_actor.errors import NoTokenError
 from oidc_actor.manager import TokenManager
-from oidc_actor.reads import Server, check_wait
+from oidc_actor.reading.reads import Server, check_wait
 from supervision import NoProcess
 
 

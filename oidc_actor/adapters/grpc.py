@@ -18,9 +18,9 @@ import time
 
 from oidc_actor.adapters.bearer import Bearer
 from oidc_actor.errors import NoTokenError, OIDCActorError
+from oidc_actor.exchanges.fetches import Pool
 from oidc_actor.extras import not_installed
-from oidc_actor.fetches import Pool
-from oidc_actor.reads import Server
+from oidc_actor.reading.reads import Server
 from supervision import SupervisionError
 
 try:

@@ -20,7 +20,7 @@ from typing import Any
 from oidc_actor.adapters.authorization import Authorization
 from oidc_actor.adapters.bearer import Bearer
 from oidc_actor.extras import not_installed
-from oidc_actor.reads import Server
+from oidc_actor.reading.reads import Server
 
 try:
     import grpc

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from oidc_actor.adapters.authorization import Authorization
 from oidc_actor.manager import TokenManager
-from oidc_actor.reads import Server
+from oidc_actor.reading.reads import Server
 
 
 def headers(server: Server, *, timeout: float = 5.0) -> dict[str, str]:

@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 from oidc_actor.adapters.authorization import Authorization
 from oidc_actor.adapters.bearer import Bearer
 from oidc_actor.adapters.destinations import origin_of
-from oidc_actor.reads import Server
+from oidc_actor.reading.reads import Server
 
 
 class AuthFlow:

@@ -12,7 +12,7 @@ from requests.utils import rewind_body
 
 from oidc_actor.adapters.bearer import Bearer
 from oidc_actor.adapters.destinations import origin_of
-from oidc_actor.reads import Server
+from oidc_actor.reading.reads import Server
 
 
 class OIDCAuth(AuthBase):

@@ -6,14 +6,14 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-from oidc_actor.certificate import ClientCertificate
 from oidc_actor.cli.options import ConnectionOptions
 from oidc_actor.cli.secret_input import read_secret
-from oidc_actor.credential_fields import ClientProof
 from oidc_actor.credentials import ClientCredentials, Password
 from oidc_actor.errors import ConfigError
-from oidc_actor.parameters import parse_scopes
-from oidc_actor.private_key import PrivateKey
+from oidc_actor.grants.fields import ClientProof
+from oidc_actor.grants.parameters import parse_scopes
+from oidc_actor.proof.certificate import ClientCertificate
+from oidc_actor.proof.private_key import PrivateKey
 from oidc_actor.provider import OIDCConfig, check_config
 from oidc_actor.secrets import SecretFile
 from oidc_actor.urls import check_issuer_url

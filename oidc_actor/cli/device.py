@@ -8,9 +8,9 @@ from collections.abc import Callable
 
 from oidc_actor.cli.connection import Connection
 from oidc_actor.cli.kept import Kept, kept_for
-from oidc_actor.device import DeviceAuthorization, DeviceCode
 from oidc_actor.errors import TokenRequestError, refuses_refresh_token
-from oidc_actor.exchange import exchange_device, exchange_token
+from oidc_actor.exchanges.exchange import exchange_device, exchange_token
+from oidc_actor.grants.device import DeviceAuthorization, DeviceCode
 from oidc_actor.provider import OIDCConfig
 from oidc_actor.secrets import Secret
 from oidc_actor.tokens import TokenResponse

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from oidc_actor.exchanges.measures import Exchange, observe
 from oidc_actor.extras import not_installed
-from oidc_actor.measures import Exchange, observe
 from oidc_actor.metrics.instruments import INSTRUMENTS, LATENCY_BUCKETS_S, REQUEST_DURATION, Instrument
 from oidc_actor.metrics.readings import Bound, read_managers
 

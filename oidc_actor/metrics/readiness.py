@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from oidc_actor.cells import all_cells, locate
 from oidc_actor.metrics.readings import expires_in_s
 from oidc_actor.published import Ref
+from oidc_actor.reading.cells import all_cells, locate
 from supervision import NoProcess
 
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
-from oidc_actor.cells import all_cells
 from oidc_actor.issuers import Issuer
 from oidc_actor.published import Cell
+from oidc_actor.reading.cells import all_cells
 
 OTHER = "(other)"
 """Stands for what is beyond the bound of a label."""

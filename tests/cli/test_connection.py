@@ -6,12 +6,12 @@ from pathlib import Path
 
 import pytest
 
-from oidc_actor.certificate import ClientCertificate
 from oidc_actor.cli.connection import connect
 from oidc_actor.cli.options import ConnectionOptions
 from oidc_actor.credentials import ClientCredentials
 from oidc_actor.errors import ConfigError
-from oidc_actor.private_key import PrivateKey
+from oidc_actor.proof.certificate import ClientCertificate
+from oidc_actor.proof.private_key import PrivateKey
 from oidc_actor.secrets import SecretFile
 
 

@@ -29,8 +29,8 @@ from oidc_actor import (
     TokenManager,
     TokenRequestError,
 )
+from oidc_actor.answers.lifetime import read_claims
 from oidc_actor.client import RequestsTransport
-from oidc_actor.lifetime import read_claims
 from oidc_actor.oidc import discover, get_token
 
 RESOURCE = "https://api.example"  # for a token whose claims can be read

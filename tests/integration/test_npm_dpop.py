@@ -14,10 +14,10 @@ from joserfc.jwk import ECKey
 from pki import KINDS, pem
 
 from oidc_actor import ClientCredentials, DPoPKey, OIDCConfig, RefreshToken, TokenManager
+from oidc_actor.answers.lifetime import read_claims
 from oidc_actor.client import RequestsTransport
-from oidc_actor.lifetime import read_claims
 from oidc_actor.oidc import discover, get_token
-from oidc_actor.proofs import NONCE_FIELD, note_nonce, present
+from oidc_actor.proof.proofs import NONCE_FIELD, note_nonce, present
 from oidc_actor.transport import Request, Response
 
 RESOURCE = "https://api.example"

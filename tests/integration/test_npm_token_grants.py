@@ -28,7 +28,7 @@ from oidc_actor import (
     TokenManager,
     TokenRequestError,
 )
-from oidc_actor.lifetime import read_claims
+from oidc_actor.answers.lifetime import read_claims
 from oidc_actor.oidc import discover, get_token
 
 WORKLOAD = "https://workloads.example"

@@ -4,11 +4,11 @@ from fakes import AUTH, DEADLINE_S, ScriptedTransport
 from manager_tests import Start
 
 from oidc_actor import TokenManager
-from oidc_actor.cells import locate
-from oidc_actor.effects import Retract
+from oidc_actor.decisions.effects import Retract
 from oidc_actor.issuers import join
 from oidc_actor.options import Options
 from oidc_actor.provider import OIDCConfig
+from oidc_actor.reading.cells import locate
 from oidc_actor.runner import Runner
 from oidc_actor.testing import ManualClock
 

@@ -11,7 +11,7 @@ from fakes import AUTH, ISSUER, Fixed, ScriptedTransport, eventually, failing, m
 from manager_tests import Start
 
 from oidc_actor import ClientCredentials, NoTokenError, Password, SecretFile, TokenManager
-from oidc_actor.cells import locate
+from oidc_actor.reading.cells import locate
 from oidc_actor.transport import Request, Response
 from supervision import Supervisor
 

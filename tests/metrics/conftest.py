@@ -11,7 +11,7 @@ from prometheus_client import CollectorRegistry
 from pykka import ActorRegistry
 
 from oidc_actor import TokenManager
-from oidc_actor.fetches import EXCHANGES
+from oidc_actor.exchanges.fetches import EXCHANGES
 from oidc_actor.metrics.prometheus import Collector
 from oidc_actor.published import by_name
 from oidc_actor.testing import ManualClock

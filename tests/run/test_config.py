@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from oidc_actor import ClientCredentials, ConfigError, OIDCConfig, Password, RefreshToken, SecretFile, TokenManager
-from oidc_actor.certificate import ClientCertificate
-from oidc_actor.private_key import PrivateKey
+from oidc_actor.proof.certificate import ClientCertificate
+from oidc_actor.proof.private_key import PrivateKey
 from oidc_actor.run.config import ServerConfig, load
 from oidc_actor.secrets import Secret
 

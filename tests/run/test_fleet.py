@@ -12,7 +12,7 @@ from fakes import AUTH, DEADLINE_S, ISSUER, UNREACHABLE, Fixed, ScriptedTranspor
 from pykka import ActorRegistry
 
 from oidc_actor import TokenManager
-from oidc_actor.fetches import EXCHANGES
+from oidc_actor.exchanges.fetches import EXCHANGES
 from oidc_actor.metrics import ready
 from oidc_actor.run import token_files
 from oidc_actor.run.fleet import Changes, Fleet

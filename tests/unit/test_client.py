@@ -20,9 +20,10 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
-from oidc_actor import client, sockets, tls
+from oidc_actor import client
 from oidc_actor.client import RequestsTransport, shared_transport
 from oidc_actor.errors import ConfigError
+from oidc_actor.exchanges import sockets, tls
 from oidc_actor.transport import MAX_BODY_BYTES, Request, Response, TransportError
 
 SECRET = "hunter2-the-secret"

@@ -7,10 +7,10 @@ from functools import partial
 
 import pytest
 
-from oidc_actor.certificate import ClientCertificate
-from oidc_actor.client_auth import METHODS, Means, choose_client_auth
 from oidc_actor.credentials import ClientCredentials, Password, RefreshToken, parse_auth, parse_scopes
 from oidc_actor.errors import ConfigError
+from oidc_actor.proof.certificate import ClientCertificate
+from oidc_actor.proof.client_auth import METHODS, Means, choose_client_auth
 from oidc_actor.secrets import Secret, SecretFile, resolve_secret
 
 SECRET = "hunter2"

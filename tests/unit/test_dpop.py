@@ -15,14 +15,14 @@ from joserfc.jwk import ECKey
 from pki import KINDS, pem
 
 from oidc_actor import TokenManager
-from oidc_actor.cells import locate
 from oidc_actor.credentials import ClientCredentials, Password, TokenExchange, parse_auth
-from oidc_actor.dpop import DPoPKey
 from oidc_actor.errors import ConfigError, SecretUnavailable, TokenRequestError
-from oidc_actor.exchange import exchange_token
+from oidc_actor.exchanges.exchange import exchange_token
 from oidc_actor.options import read_options
-from oidc_actor.proofs import note_nonce, present
+from oidc_actor.proof.dpop import DPoPKey
+from oidc_actor.proof.proofs import note_nonce, present
 from oidc_actor.provider import OIDCConfig
+from oidc_actor.reading.cells import locate
 from oidc_actor.secrets import Secret, SecretFile
 from oidc_actor.transport import Response
 from supervision import Supervisor, kill, monitor, whereis

@@ -5,8 +5,8 @@ import threading
 import pytest
 from fakes import DEADLINE_S, eventually
 
-from oidc_actor import fetches
-from oidc_actor.fetches import EXCHANGES, LISTENERS, Pool
+from oidc_actor.exchanges import fetches
+from oidc_actor.exchanges.fetches import EXCHANGES, LISTENERS, Pool
 
 
 class Gate:

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from oidc_actor.credentials import ClientCredentials, Password, RefreshToken
-from oidc_actor.grants import SentSecrets, secrets_in, token_request
+from oidc_actor.grants.request import SentSecrets, secrets_in, token_request
 from oidc_actor.provider import OIDCConfig
 from oidc_actor.secrets import Secret
 

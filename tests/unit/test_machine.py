@@ -4,7 +4,7 @@ import pytest
 from fakes import Fixed
 from machine_driver import CONFIG, DOWN, INVALID_CLIENT, Driver, Reader, with_token
 
-from oidc_actor.effects import (
+from oidc_actor.decisions.effects import (
     CancelTick,
     CheckSecrets,
     Discover,
@@ -15,8 +15,10 @@ from oidc_actor.effects import (
     Retract,
     ScheduleTick,
 )
+from oidc_actor.decisions.flight import METADATA_AGE_S
+from oidc_actor.decisions.schedule import WATCH_S, next_attempt_at
+from oidc_actor.decisions.state import Rules
 from oidc_actor.errors import DiscoveryError, SecretUnavailable, TokenRequestError
-from oidc_actor.flight import METADATA_AGE_S
 from oidc_actor.machine import adopt
 from oidc_actor.messages import (
     FetchFailed,
@@ -32,9 +34,7 @@ from oidc_actor.messages import (
     Tick,
 )
 from oidc_actor.provider import OIDCConfig
-from oidc_actor.schedule import WATCH_S, next_attempt_at
 from oidc_actor.secrets import Secret
-from oidc_actor.state import Rules
 from oidc_actor.tokens import TokenResponse
 from oidc_actor.wire import ParsedToken
 

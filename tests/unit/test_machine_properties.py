@@ -9,7 +9,19 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 from machine_driver import CONFIG, DOWN, INVALID_CLIENT, INVALID_GRANT, Reader
 
 from oidc_actor.backoff import RetryPolicy
-from oidc_actor.effects import CancelTick, Discover, Effect, Fetch, Publish, Redeem, Reply, Retract, ScheduleTick
+from oidc_actor.decisions.effects import (
+    CancelTick,
+    Discover,
+    Effect,
+    Fetch,
+    Publish,
+    Redeem,
+    Reply,
+    Retract,
+    ScheduleTick,
+)
+from oidc_actor.decisions.schedule import next_attempt_at, refresh_point
+from oidc_actor.decisions.state import NEVER, Rules, State
 from oidc_actor.errors import DiscoveryError, OIDCActorError, SecretUnavailable, TokenRequestError
 from oidc_actor.health import health_of
 from oidc_actor.machine import adopt, step
@@ -28,9 +40,7 @@ from oidc_actor.messages import (
     Started,
     Tick,
 )
-from oidc_actor.schedule import next_attempt_at, refresh_point
 from oidc_actor.secrets import Secret
-from oidc_actor.state import NEVER, Rules, State
 from oidc_actor.tokens import TokenResponse
 from oidc_actor.wire import ParsedToken
 

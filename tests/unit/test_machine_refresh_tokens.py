@@ -4,11 +4,11 @@ import pytest
 from machine_driver import CONFIG, DOWN, INVALID_CLIENT, INVALID_GRANT, Driver
 
 from oidc_actor import RefreshToken, SecretFile
-from oidc_actor.effects import FullGrant, Redeem
+from oidc_actor.decisions.effects import FullGrant, Redeem
+from oidc_actor.decisions.state import Rules
 from oidc_actor.errors import SecretUnavailable, TokenRequestError
 from oidc_actor.machine import adopt
 from oidc_actor.secrets import Secret
-from oidc_actor.state import Rules
 
 OWN = Rules(discovers=False, own_refresh_token=True)
 PERMANENT_INVALID_GRANT = TokenRequestError("HTTP 400", status=400, error="invalid_grant", retryable=False)

@@ -11,7 +11,7 @@ import pytest
 from oidc_actor import oidc
 from oidc_actor.credentials import ClientCredentials, Password, RefreshToken
 from oidc_actor.errors import ConfigError, DiscoveryError, OIDCActorError, SecretUnavailable, TokenRequestError
-from oidc_actor.exchange import exchange_discovery, exchange_token
+from oidc_actor.exchanges.exchange import exchange_discovery, exchange_token
 from oidc_actor.provider import OIDCConfig
 from oidc_actor.secrets import Secret, SecretFile
 from oidc_actor.transport import Response, TransportError

@@ -1,6 +1,6 @@
 """What the managers of one issuer know together."""
 
-from oidc_actor.outage import Hold, Outage, admit, asked_to_wait, failed
+from oidc_actor.decisions.outage import Hold, Outage, admit, asked_to_wait, failed
 
 LEASE_S = 11.0
 

@@ -2,7 +2,7 @@
 
 from itertools import pairwise
 
-from oidc_actor.pace import BURST, NEVER, RATE_PER_S, first_attempt_at
+from oidc_actor.decisions.pace import BURST, NEVER, RATE_PER_S, first_attempt_at
 
 
 def places(times: list[float], last: float = NEVER) -> list[float]:

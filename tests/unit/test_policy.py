@@ -2,7 +2,7 @@
 
 import pytest
 
-from oidc_actor import policy
+from oidc_actor.decisions import policy
 from oidc_actor.errors import DiscoveryError, OIDCActorError, SecretUnavailable, TokenRequestError
 
 NO_ANSWER = TokenRequestError("no answer")

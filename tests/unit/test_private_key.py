@@ -10,15 +10,15 @@ from joserfc import jwt
 from joserfc.jwk import ECKey, OctKey, OKPKey, RSAKey
 from pki import KINDS, Authority, pem
 
-from oidc_actor.assertions import client_claims
-from oidc_actor.certificate import ClientCertificate
 from oidc_actor.credentials import ClientCredentials, Password, RefreshToken, parse_auth
 from oidc_actor.errors import ConfigError, SecretUnavailable
-from oidc_actor.exchange import exchange_token
+from oidc_actor.exchanges.exchange import exchange_token
 from oidc_actor.options import read_options
-from oidc_actor.private_key import PrivateKey
+from oidc_actor.proof.assertions import client_claims
+from oidc_actor.proof.certificate import ClientCertificate
+from oidc_actor.proof.private_key import PrivateKey
+from oidc_actor.proof.proving import gather
 from oidc_actor.provider import OIDCConfig
-from oidc_actor.proving import gather
 from oidc_actor.secrets import SecretFile
 from oidc_actor.transport import Response
 

@@ -11,13 +11,13 @@ from machine_driver import CONFIG, DOWN
 
 import supervision
 from oidc_actor import TokenResponse
-from oidc_actor.cells import claim, locate
+from oidc_actor.decisions.state import State
 from oidc_actor.messages import FetchFailed
 from oidc_actor.published import Cell, by_name
-from oidc_actor.snapshot import EMPTY, Snapshot
-from oidc_actor.state import State
-from oidc_actor.subscriptions import Subscription
-from oidc_actor.waiters import GONE, ThreadWaiter
+from oidc_actor.reading.cells import claim, locate
+from oidc_actor.reading.snapshot import EMPTY, Snapshot
+from oidc_actor.reading.subscriptions import Subscription
+from oidc_actor.reading.waiters import GONE, ThreadWaiter
 from supervision import Crash, Down, NoProcess, Server
 
 TOKEN = TokenResponse("the-token", expires_in=300)

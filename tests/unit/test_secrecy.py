@@ -13,19 +13,19 @@ from joserfc.jwk import ECKey
 from pki import KINDS, pem
 
 from oidc_actor import oidc
-from oidc_actor.certificate import ClientCertificate
 from oidc_actor.client import RequestsTransport
 from oidc_actor.credentials import ClientCredentials, JWTBearer, Password, RefreshToken, TokenExchange, parse_auth
-from oidc_actor.device import DeviceAuthorization, DeviceCode
-from oidc_actor.dpop import DPoPKey
 from oidc_actor.errors import OIDCActorError
-from oidc_actor.exchange import exchange_token
-from oidc_actor.private_key import PrivateKey
-from oidc_actor.proofs import Presentation
+from oidc_actor.exchanges.exchange import exchange_token
+from oidc_actor.grants.device import DeviceAuthorization, DeviceCode
+from oidc_actor.proof.certificate import ClientCertificate
+from oidc_actor.proof.dpop import DPoPKey
+from oidc_actor.proof.private_key import PrivateKey
+from oidc_actor.proof.proofs import Presentation
+from oidc_actor.proof.signed_assertion import SignedAssertion
 from oidc_actor.provider import OIDCConfig
 from oidc_actor.sealed import Sealed
 from oidc_actor.secrets import Secret, SecretCall, SecretFile, resolve_secret
-from oidc_actor.signed_assertion import SignedAssertion
 from oidc_actor.tokens import TokenResponse
 from oidc_actor.transport import Request, Response, TransportError
 from oidc_actor.wire import ParsedToken, SentSecrets, parse_token, token_request

@@ -7,12 +7,12 @@ import threading
 import pytest
 from pki import Authority
 
-from oidc_actor.certificate import ClientCertificate
 from oidc_actor.client import _CERTIFICATES, RequestsTransport
 from oidc_actor.credentials import ClientCredentials
 from oidc_actor.errors import SecretUnavailable
-from oidc_actor.exchange import exchange_token
-from oidc_actor.grants import SentSecrets, token_request
+from oidc_actor.exchanges.exchange import exchange_token
+from oidc_actor.grants.request import SentSecrets, token_request
+from oidc_actor.proof.certificate import ClientCertificate
 from oidc_actor.provider import OIDCConfig
 from oidc_actor.transport import Request, TransportError
 

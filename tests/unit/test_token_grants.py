@@ -12,13 +12,13 @@ from joserfc.jwk import ECKey
 from oidc_actor import oidc
 from oidc_actor.credentials import JWTBearer, TokenExchange, parse_auth
 from oidc_actor.errors import ConfigError, SecretUnavailable
-from oidc_actor.exchange import exchange_token
-from oidc_actor.github_actions import TOKEN_VARIABLE, URL_VARIABLE, GitHubActionsToken
-from oidc_actor.manager_token import ManagerToken
+from oidc_actor.exchanges.exchange import exchange_token
 from oidc_actor.options import read_options
+from oidc_actor.proof.github_actions import TOKEN_VARIABLE, URL_VARIABLE, GitHubActionsToken
+from oidc_actor.proof.manager_token import ManagerToken
+from oidc_actor.proof.signed_assertion import SignedAssertion
 from oidc_actor.provider import OIDCConfig
 from oidc_actor.secrets import Secret, SecretFile, resolve_secret
-from oidc_actor.signed_assertion import SignedAssertion
 from oidc_actor.transport import Response, TransportError
 
 CONFIG = OIDCConfig(issuer="https://id.example", token_endpoint="https://id.example/token")

@@ -10,12 +10,12 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from oidc_actor.bodies import read_object
+from oidc_actor.answers.bodies import read_object
+from oidc_actor.answers.header_times import provider_now, retry_after_s
+from oidc_actor.answers.lifetime import LONGEST_LIFETIME_S, decide_lifetime, read_claims
+from oidc_actor.answers.redaction import LONGEST_TEXT, presentable, redact
 from oidc_actor.errors import DiscoveryError, TokenRequestError
-from oidc_actor.header_times import provider_now, retry_after_s
-from oidc_actor.lifetime import LONGEST_LIFETIME_S, decide_lifetime, read_claims
 from oidc_actor.provider import OIDCConfig
-from oidc_actor.redaction import LONGEST_TEXT, presentable, redact
 from oidc_actor.secrets import Secret
 from oidc_actor.transport import MAX_BODY_BYTES, Response
 from oidc_actor.wire import ParsedToken, discovery_request, discovery_url, parse_discovery, parse_token

@@ -12,7 +12,7 @@ An attempt is due
 from __future__ import annotations
 
 from oidc_actor.backoff import Rng, probe_delay_s, retry_delay_s
-from oidc_actor.state import State, is_valid
+from oidc_actor.decisions.state import State, is_valid
 
 JITTER = 0.1
 """Share of its lifetime by which a token may be refreshed early, so that equal expiries do not meet."""

@@ -5,11 +5,11 @@ from __future__ import annotations
 import functools
 from collections.abc import Callable
 
-from oidc_actor.effects import FullGrant, Redeem
+from oidc_actor.decisions.effects import FullGrant, Redeem
 from oidc_actor.errors import DiscoveryError, OIDCActorError, ProviderError, TokenRequestError
 from oidc_actor.events import log
+from oidc_actor.exchanges.measures import Exchange, count_of, observers, outcome_of
 from oidc_actor.issuers import Discovery, Issuer
-from oidc_actor.measures import Exchange, count_of, observers, outcome_of
 from oidc_actor.messages import FetchFailed, FetchStarted, FetchSucceeded
 from oidc_actor.oidc import exchange_discovery, exchange_token
 from oidc_actor.options import Options

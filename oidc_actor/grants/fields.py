@@ -6,11 +6,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields
 from typing import Any, ClassVar, Literal, Self, TypedDict
 
-from oidc_actor.certificate import ClientCertificate, read_certificate
-from oidc_actor.client_auth import Means, check_client_auth
-from oidc_actor.dpop import DPoPKey, read_dpop
 from oidc_actor.errors import ConfigError
-from oidc_actor.parameters import (
+from oidc_actor.grants.parameters import (
     ExtraParameters,
     Repeatable,
     parse_scopes,
@@ -19,7 +16,10 @@ from oidc_actor.parameters import (
     read_text,
     read_token_type,
 )
-from oidc_actor.private_key import PrivateKey, read_private_key
+from oidc_actor.proof.certificate import ClientCertificate, read_certificate
+from oidc_actor.proof.client_auth import Means, check_client_auth
+from oidc_actor.proof.dpop import DPoPKey, read_dpop
+from oidc_actor.proof.private_key import PrivateKey, read_private_key
 from oidc_actor.sealed import put, refuse_pickling
 from oidc_actor.secrets import SecretSource, StoredSecret, store_secret
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 import os
 from urllib.parse import quote
 
-from oidc_actor.bodies import read_object
+from oidc_actor.answers.bodies import read_object
+from oidc_actor.grants.parameters import read_text
 from oidc_actor.oidc import check_timeout, check_transport
-from oidc_actor.parameters import read_text
 from oidc_actor.secrets import Finder, Secret, secret_problem
 from oidc_actor.transport import Request, Response, Transport, TransportError
 from oidc_actor.urls import url_problem

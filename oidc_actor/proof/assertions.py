@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from oidc_actor.credential_fields import Credentials
-from oidc_actor.entra import is_entra
-from oidc_actor.lifetime import read_claims, read_number
+from oidc_actor.answers.lifetime import read_claims, read_number
+from oidc_actor.grants.fields import Credentials
+from oidc_actor.proof.entra import is_entra
 from oidc_actor.provider import OIDCConfig
 from oidc_actor.secrets import Secret
 

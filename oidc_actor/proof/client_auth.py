@@ -6,7 +6,7 @@ from collections.abc import Collection
 from dataclasses import dataclass
 
 from oidc_actor.errors import ConfigError
-from oidc_actor.jose import require_jose
+from oidc_actor.proof.jose import require_jose
 
 METHODS = (
     "client_secret_basic",

@@ -9,9 +9,9 @@ import time
 from secrets import token_urlsafe
 from typing import Any
 
-from oidc_actor.cells import locate
-from oidc_actor.dpop import DPoPKey
-from oidc_actor.reads import Server
+from oidc_actor.proof.dpop import DPoPKey
+from oidc_actor.reading.cells import locate
+from oidc_actor.reading.reads import Server
 from oidc_actor.sealed import Sealed, put
 from oidc_actor.secrets import Secret
 from oidc_actor.tokens import TokenResponse

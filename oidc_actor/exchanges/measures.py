@@ -11,7 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final, Literal, TypeAlias
 
-from oidc_actor import policy
+from oidc_actor.decisions import policy
 from oidc_actor.errors import OIDCActorError, ProviderError
 from oidc_actor.wire import ParsedToken
 

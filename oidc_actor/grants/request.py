@@ -6,11 +6,11 @@ import base64
 from dataclasses import dataclass
 from urllib.parse import quote, urlencode
 
-from oidc_actor.assertions import ASSERTION_TYPE
-from oidc_actor.client_auth import ASSERTING, choose_client_auth
 from oidc_actor.credentials import Credentials, JWTBearer, Password, TokenExchange
-from oidc_actor.device import DeviceCode
-from oidc_actor.entra import default_parameters
+from oidc_actor.grants.device import DeviceCode
+from oidc_actor.proof.assertions import ASSERTION_TYPE
+from oidc_actor.proof.client_auth import ASSERTING, choose_client_auth
+from oidc_actor.proof.entra import default_parameters
 from oidc_actor.provider import OIDCConfig
 from oidc_actor.secrets import Secret
 from oidc_actor.transport import Request

@@ -7,14 +7,14 @@ import math
 import time
 from typing import TypeAlias
 
-from oidc_actor.cells import locate
+from oidc_actor.decisions.refusals import refusal
 from oidc_actor.errors import ConfigError, NoTokenError
 from oidc_actor.messages import Nudge, Outcome, Refresh, Refusal
 from oidc_actor.published import Cell, Ref
-from oidc_actor.refusals import refusal
+from oidc_actor.reading.cells import locate
+from oidc_actor.reading.waiters import GONE, Gone, TaskWaiter, ThreadWaiter
 from oidc_actor.secrets import Secret, secret_problem
 from oidc_actor.tokens import TokenResponse
-from oidc_actor.waiters import GONE, Gone, TaskWaiter, ThreadWaiter
 from supervision import NoProcess
 
 Server: TypeAlias = Ref | str

@@ -14,7 +14,7 @@ from oidc_actor.secrets import Secret
 from oidc_actor.tokens import TokenResponse
 
 if TYPE_CHECKING:
-    from oidc_actor.effects import Grant
+    from oidc_actor.decisions.effects import Grant
     from oidc_actor.messages import Waiter
 
 NEVER = -math.inf

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from oidc_actor.errors import ConfigError
-from oidc_actor.parameters import from_mapping
+from oidc_actor.grants.parameters import from_mapping
 from oidc_actor.sealed import put, refuse_pickling
 from oidc_actor.secrets import SecretFile, SecretSource, StoredSecret, store_secret
 

@@ -8,8 +8,8 @@ from secrets import token_urlsafe
 from typing import Any
 
 from oidc_actor.errors import ConfigError, SecretUnavailable
-from oidc_actor.parameters import read_text
-from oidc_actor.private_key import PrivateKey, read_private_key
+from oidc_actor.grants.parameters import read_text
+from oidc_actor.proof.private_key import PrivateKey, read_private_key
 from oidc_actor.secrets import Finder, Secret, SecretFile, SecretSource
 
 _OWN_CLAIMS = frozenset({"iss", "sub", "aud", "iat", "exp", "jti"})

@@ -5,15 +5,15 @@ from __future__ import annotations
 import time
 from dataclasses import replace
 
-from oidc_actor.bodies import read_error_object
+from oidc_actor.answers.bodies import read_error_object
+from oidc_actor.answers.redaction import presentable
 from oidc_actor.credentials import Credentials
-from oidc_actor.device import DeviceAuthorization, read_device_authorization
-from oidc_actor.dpop import DPoPKey
 from oidc_actor.errors import ConfigError, DiscoveryError, ProviderError, TokenRequestError
-from oidc_actor.grants import device_request, token_request
+from oidc_actor.grants.device import DeviceAuthorization, read_device_authorization
+from oidc_actor.grants.request import device_request, token_request
+from oidc_actor.proof.dpop import DPoPKey
+from oidc_actor.proof.proving import gather
 from oidc_actor.provider import OIDCConfig
-from oidc_actor.proving import gather
-from oidc_actor.redaction import presentable
 from oidc_actor.secrets import Secret
 from oidc_actor.transport import Request, Response, Transport, TransportError
 from oidc_actor.wire import DEFAULT_LIFETIME_S, ParsedToken, discovery_request, parse_discovery, parse_token

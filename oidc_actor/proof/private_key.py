@@ -11,8 +11,8 @@ from ssl import PEM_cert_to_DER_cert
 from typing import Any
 
 from oidc_actor.errors import ConfigError, SecretUnavailable
-from oidc_actor.jose import ALGORITHMS, Signer, load_signer, require_jose
-from oidc_actor.parameters import from_mapping
+from oidc_actor.grants.parameters import from_mapping
+from oidc_actor.proof.jose import ALGORITHMS, Signer, load_signer, require_jose
 from oidc_actor.sealed import Sealed, put
 from oidc_actor.secrets import Secret, SecretFile, SecretSource, StoredSecret, resolve_secret, store_secret
 

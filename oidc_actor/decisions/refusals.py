@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+from oidc_actor.decisions.schedule import next_attempt_at
+from oidc_actor.decisions.state import State
 from oidc_actor.messages import Refusal, Waiter
-from oidc_actor.schedule import next_attempt_at
-from oidc_actor.state import State
 
 
 def hopeless(state: State, waiter: Waiter, now: float) -> bool:

@@ -6,10 +6,10 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
-from oidc_actor.bodies import read_object
-from oidc_actor.credential_fields import Credentials, fill_fields, refuse
-from oidc_actor.lifetime import read_number
-from oidc_actor.redaction import presentable
+from oidc_actor.answers.bodies import read_object
+from oidc_actor.answers.lifetime import read_number
+from oidc_actor.answers.redaction import presentable
+from oidc_actor.grants.fields import Credentials, fill_fields, refuse
 from oidc_actor.sealed import Sealed, put
 from oidc_actor.secrets import Secret, StoredSecret, secret_problem
 from oidc_actor.transport import Response

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from secrets import token_urlsafe
 
-from oidc_actor.assertions import client_claims, staleness
 from oidc_actor.credentials import Credentials, JWTBearer, TokenExchange
-from oidc_actor.dpop import DPoPKey
 from oidc_actor.errors import ConfigError, SecretUnavailable
-from oidc_actor.grants import SentSecrets, address_of, chosen_method, secrets_in
-from oidc_actor.jose import Signer, require_jose, secret_signer
+from oidc_actor.grants.request import SentSecrets, address_of, chosen_method, secrets_in
+from oidc_actor.proof.assertions import client_claims, staleness
+from oidc_actor.proof.dpop import DPoPKey
+from oidc_actor.proof.jose import Signer, require_jose, secret_signer
 from oidc_actor.provider import OIDCConfig
 from oidc_actor.secrets import Secret, StoredSecret, resolve_secret
 

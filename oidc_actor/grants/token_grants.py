@@ -6,8 +6,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import ClassVar, Unpack
 
-from oidc_actor.credential_fields import ClientProof, Credentials, fill_fields, refuse
-from oidc_actor.parameters import Scopes
+from oidc_actor.grants.fields import ClientProof, Credentials, fill_fields, refuse
+from oidc_actor.grants.parameters import Scopes
 from oidc_actor.secrets import SecretSource, StoredSecret
 
 

@@ -6,7 +6,7 @@ from typing import Literal
 
 from oidc_actor.errors import ConfigError, NoTokenError
 from oidc_actor.manager import TokenManager
-from oidc_actor.reads import Server
+from oidc_actor.reading.reads import Server
 from oidc_actor.secrets import Finder, Secret
 from supervision import NoProcess
 

@@ -10,8 +10,8 @@ from typing import Any, Literal, TypeVar
 from urllib.parse import urlsplit
 
 from oidc_actor.errors import ConfigError, SecretUnavailable
-from oidc_actor.jose import Signer, new_signer, require_jose
-from oidc_actor.private_key import PrivateKey, read_private_key
+from oidc_actor.proof.jose import Signer, new_signer, require_jose
+from oidc_actor.proof.private_key import PrivateKey, read_private_key
 from oidc_actor.sealed import Sealed, put
 from oidc_actor.secrets import Secret, SecretSource, StoredSecret
 from oidc_actor.transport import public_url

@@ -8,10 +8,10 @@ from pathlib import Path
 
 from urllib3.util.ssl_ import create_urllib3_context
 
-from oidc_actor.certificate import ClientCertificate
 from oidc_actor.errors import ConfigError
+from oidc_actor.exchanges.sockets import BoundedTLSSocket
+from oidc_actor.proof.certificate import ClientCertificate
 from oidc_actor.secrets import resolve_secret
-from oidc_actor.sockets import BoundedTLSSocket
 
 
 def tls_context(ca_bundle: str, certificate: ClientCertificate | None = None) -> ssl.SSLContext:

@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Literal, TypeAlias
 
-from oidc_actor.bodies import read_object
+from oidc_actor.answers.bodies import read_object
 
 LifetimeSource: TypeAlias = Literal["expires_in", "expires_at", "exp", "default"]
 

@@ -5,16 +5,16 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TypeAlias
 
-from oidc_actor import policy
 from oidc_actor.backoff import Rng
-from oidc_actor.effects import Discover, Effect, Fetch, FullGrant, Grant, Publish, Redeem, Reply, Report
+from oidc_actor.decisions import policy
+from oidc_actor.decisions.effects import Discover, Effect, Fetch, FullGrant, Grant, Publish, Redeem, Reply, Report
+from oidc_actor.decisions.refusals import refusal, too_short
+from oidc_actor.decisions.schedule import next_attempt_at, refresh_point, retry_point
+from oidc_actor.decisions.state import NEVER, Flight, State, is_valid
 from oidc_actor.errors import OIDCActorError, TokenRequestError
 from oidc_actor.messages import FetchFailed, FetchStarted, FetchSucceeded, Held, Waiter
 from oidc_actor.provider import OIDCConfig
-from oidc_actor.refusals import refusal, too_short
-from oidc_actor.schedule import next_attempt_at, refresh_point, retry_point
 from oidc_actor.secrets import Secret, fingerprint
-from oidc_actor.state import NEVER, Flight, State, is_valid
 from oidc_actor.tokens import TokenResponse
 from oidc_actor.wire import ParsedToken
 

@@ -1,0 +1,1 @@
+"""What a provider answered, made safe: bodies, times, lifetimes, texts fit to be shown. Pure."""
