@@ -29,6 +29,11 @@ EVENTS: dict[str, tuple[str, str, str]] = {
     "token_rejected": ("warning", "fingerprint", "a resource server refused the token; it is withdrawn"),
     "secret_changed": ("info", "", "a secret's file has changed; an attempt follows"),
     "clock_jumped": ("warning", "", "the machine was suspended, or the wall clock set; a refresh follows"),
+    "clock_skewed": (
+        "warning",
+        "skew_s",
+        "the provider's clock is that much ahead of this machine's: signed assertions and proofs may be refused",
+    ),
     "listener_failed": ("error", "error", "a listener raised; the others are told all the same"),
 }
 """Each event's name with its level, its further fields, and what it means."""

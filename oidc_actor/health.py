@@ -27,6 +27,8 @@ class Health:
         refreshes: Tokens obtained so far.
         last_error: The error of the last attempt, redacted, with the HTTP status and the OAuth code; ``None`` after a
             success.
+        clock_skew_s: Seconds by which the provider's clock is ahead of this machine's, by the ``Date`` of its last answer;
+            negative where it is behind, 0 where they agree as far as can be told, ``None`` where no answer told.
     """
 
     state: Literal["empty", "fresh", "stale", "expired"]
@@ -40,6 +42,7 @@ class Health:
     token_requests: int
     refreshes: int
     last_error: str | None
+    clock_skew_s: float | None = None
 
 
 def health_of(state: State, now: float) -> Health:
@@ -65,6 +68,7 @@ def health_of(state: State, now: float) -> Health:
         token_requests=state.token_requests,
         refreshes=state.refreshes,
         last_error=_last_error(state),
+        clock_skew_s=_clock_skew_s(state),
     )
 
 
@@ -74,6 +78,12 @@ def _condition(state: State, now: float) -> Literal["empty", "fresh", "stale", "
     if not is_valid(state, now):
         return "expired"
     return "stale" if now >= state.refresh_at else "fresh"
+
+
+def _clock_skew_s(state: State) -> float | None:
+    if state.skew is None:
+        return None
+    return round(state.skew.ahead_s, 1) if state.skew.least_s else 0.0
 
 
 def _last_error(state: State) -> str | None:

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol, TypeAlias
 
+from oidc_actor.answers.header_times import Skew
 from oidc_actor.errors import OIDCActorError
 from oidc_actor.provider import OIDCConfig
 from oidc_actor.secrets import Secret
@@ -111,12 +112,14 @@ class FetchSucceeded:
         leg: Number of the exchange within the flight.
         at: Reading of the clock when its request started.
         result: The provider's metadata, or a token.
+        skew: How the provider's clock goes, as its answer shows it; ``None`` where it does not.
     """
 
     flight: int
     leg: int
     at: float
     result: OIDCConfig | ParsedToken
+    skew: Skew | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,6 +132,7 @@ class FetchFailed:
         at: Reading of the clock when its request started.
         error: What went wrong.
         outage: Failures in a row that all managers of this issuer have seen, this one included.
+        skew: How the provider's clock goes, as its answer shows it; ``None`` where it does not.
     """
 
     flight: int
@@ -136,6 +140,7 @@ class FetchFailed:
     at: float
     error: OIDCActorError
     outage: int = 0
+    skew: Skew | None = None
 
 
 @dataclass(frozen=True, slots=True)

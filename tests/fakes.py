@@ -29,9 +29,11 @@ def eventually(condition: Callable[[], object], what: str = "the condition") -> 
     raise AssertionError(f"{what} did not come about within {DEADLINE_S} s")
 
 
-def minted(text: str = "token", **members: Any) -> Response:
+def minted(text: str = "token", *, headers: Mapping[str, str] | None = None, **members: Any) -> Response:
     """A token endpoint's good answer."""
-    return Response(200, {}, json.dumps({"access_token": text, "token_type": "Bearer", "expires_in": 300} | members))
+    return Response(
+        200, headers, json.dumps({"access_token": text, "token_type": "Bearer", "expires_in": 300} | members)
+    )
 
 
 def refused(code: str, status: int = 400, description: str | None = None, **headers: str) -> Response:

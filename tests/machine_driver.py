@@ -5,9 +5,10 @@ from typing import Any
 
 from fakes import AUTH, Fixed
 
+from oidc_actor.answers.header_times import Skew
 from oidc_actor.backoff import Rng
 from oidc_actor.decisions.effects import Effect, Fetch, Publish, Reply, Report, Retract, ScheduleTick
-from oidc_actor.decisions.state import Rules, State
+from oidc_actor.decisions.state import Flight, Rules, State
 from oidc_actor.errors import DiscoveryError, OIDCActorError, TokenRequestError
 from oidc_actor.machine import step
 from oidc_actor.messages import Event, FetchFailed, FetchStarted, FetchSucceeded, Join, Refresh, Started, Tick
@@ -65,8 +66,12 @@ class Driver:
         return found[0] if found else None
 
     @property
+    def reported(self) -> list[Report]:
+        return self.of(Report)
+
+    @property
     def reports(self) -> list[str]:
-        return [effect.event for effect in self.of(Report)]
+        return [effect.event for effect in self.reported]
 
     def start(self) -> "Driver":
         return self.do(Started())
@@ -85,14 +90,20 @@ class Driver:
         assert self.state.flight is not None
         return self.do(FetchStarted(self.state.flight.number, self.state.flight.leg, self.now))
 
-    def succeeds(self, text: str = "a", lifetime: float = 300.0, *, ago: float = 0.0, **members: Any) -> "Driver":
+    def succeeds(
+        self, text: str = "a", lifetime: float = 300.0, *, ago: float = 0.0, skew: Skew | None = None, **members: Any
+    ) -> "Driver":
         """The exchange under way brings a token."""
         token = ParsedToken(TokenResponse(text, expires_in=lifetime, **members), lifetime, "expires_in")
-        return self.ends_with(token, ago=ago)
+        return self.ends_with(token, ago=ago, skew=skew)
 
-    def ends_with(self, result: OIDCConfig | ParsedToken, *, ago: float = 0.0) -> "Driver":
+    def ends_with(self, result: OIDCConfig | ParsedToken, *, ago: float = 0.0, skew: Skew | None = None) -> "Driver":
         assert self.state.flight is not None
-        return self.do(FetchSucceeded(self.state.flight.number, self.state.flight.leg, self.now - ago, result))
+        return self.do(FetchSucceeded(self.state.flight.number, self.state.flight.leg, self.now - ago, result, skew))
+
+    def late(self, flight: Flight, error: OIDCActorError = DOWN, **fields: Any) -> "Driver":
+        """The exchange of a flight that has ended long since fails."""
+        return self.do(FetchFailed(flight.number, flight.leg, self.now, error, **fields))
 
     def fails(self, error: OIDCActorError = DOWN, **fields: Any) -> "Driver":
         assert self.state.flight is not None

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 import re
+from dataclasses import dataclass
 from datetime import UTC
 from email.utils import parsedate_to_datetime
 
@@ -12,7 +14,9 @@ LONGEST_WAIT_S = 3600.0
 """The longest wait that is honoured, in seconds."""
 
 TOLERATED_SKEW_S = 60.0
-"""Seconds by which ``Date`` may differ before this machine's clock is taken for the wrong one."""
+"""Seconds by which ``Date`` may differ before one of the two clocks is taken for wrong."""
+
+_DATE_RESOLUTION_S = 1.0
 
 _SECONDS = re.compile(r"[0-9]+(?:\.[0-9]+)?")
 
@@ -52,6 +56,46 @@ def read_date(value: str) -> float | None:
         return (found if found.tzinfo else found.replace(tzinfo=UTC)).timestamp()
     except (ValueError, TypeError, IndexError, OverflowError):
         return None
+
+
+@dataclass(frozen=True, slots=True)
+class Skew:
+    """How a provider's clock goes against this machine's, as one answer shows it.
+
+    Attributes:
+        ahead_s: Seconds the provider's clock is ahead; negative where it is behind.
+        uncertainty_s: By how much that may be wrong: ``Date`` has whole seconds, and the answer travelled.
+    """
+
+    ahead_s: float
+    uncertainty_s: float
+
+    @property
+    def least_s(self) -> float:
+        """As little as the clocks may differ, with the sign of `ahead_s`; 0 where they may agree."""
+        return math.copysign(max(0.0, abs(self.ahead_s) - self.uncertainty_s), self.ahead_s)
+
+    @property
+    def is_tolerable(self) -> bool:
+        """Whether what has a time in it (an assertion, a proof, a token's ``exp``) is likely read as it was meant."""
+        return abs(self.least_s) <= TOLERATED_SKEW_S
+
+
+def read_skew(response: Response, *, ended_wall: float, took_s: float) -> Skew | None:
+    """Estimate how far a provider's clock is off this machine's.
+
+    Args:
+        response: The response.
+        ended_wall: Seconds since the epoch by this machine's clock, when it had come.
+        took_s: Seconds from sending the request until then.
+
+    Returns:
+        The estimate: ``Date`` was written at some time in between; ``None`` where there is none.
+    """
+    shown = read_date(response.header("Date") or "")
+    if shown is None:
+        return None
+    return Skew(shown + _DATE_RESOLUTION_S / 2 - (ended_wall - took_s / 2), (took_s + _DATE_RESOLUTION_S) / 2)
 
 
 def provider_now(response: Response, *, now_wall: float) -> float:

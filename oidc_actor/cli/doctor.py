@@ -144,11 +144,10 @@ class Doctor:
         return f"The secret is right, but this client has to send it another way: --client-auth {other}"
 
     def _clock(self) -> Finding:
-        dated = [exchange for exchange in self._exchanges if exchange.server_ahead_s() is not None]
-        if not dated:
+        seen = [skew for exchange in self._exchanges if (skew := exchange.skew()) is not None]
+        if not seen:
             return skipped("clock", "the server sent no Date" if self._exchanges else "no answer to read the time from")
-        best = min(dated, key=Exchange.uncertainty_s)
-        return findings.judge_clock(best.server_ahead_s(), best.uncertainty_s())
+        return findings.judge_clock(min(seen, key=lambda skew: skew.uncertainty_s))
 
     def _note(self) -> Exchange | None:
         exchange = self._recorder.last

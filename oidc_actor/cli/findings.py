@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, Literal
 
+from oidc_actor.answers.header_times import Skew
+
 Result = Literal["pass", "warn", "fail", "skip"]
 
 CLOCK_WARN_S = 5.0
@@ -165,19 +167,12 @@ def _claims_problem(
     return None
 
 
-def judge_clock(ahead_s: float | None, uncertainty_s: float) -> Finding:
-    """How this machine's clock goes with the server's `Date`.
-
-    Args:
-        ahead_s: Seconds the server is ahead of this machine; `None` where it sent no date.
-        uncertainty_s: How far off that may be: `Date` has whole seconds, and the answer travelled.
-    """
-    if ahead_s is None:
-        return skipped("clock", "the server sent no Date")
-    off_s = max(0.0, abs(ahead_s) - uncertainty_s)
-    direction = "behind" if ahead_s > 0 else "ahead of"
+def judge_clock(skew: Skew) -> Finding:
+    """How this machine's clock goes with the server's `Date`."""
+    off_s = abs(skew.least_s)
+    direction = "behind" if skew.ahead_s > 0 else "ahead of"
     if off_s <= CLOCK_WARN_S:
         return Finding("clock", "pass", "this machine's clock and the server's agree")
-    found = f"this machine's clock is {abs(ahead_s):.0f} s {direction} the server's"
+    found = f"this machine's clock is {abs(skew.ahead_s):.0f} s {direction} the server's"
     fix = "Set this machine's clock (NTP), or the server's: APIs compare a token's exp and nbf with their own."
     return Finding("clock", "fail" if off_s > CLOCK_FAIL_S else "warn", found, fix)

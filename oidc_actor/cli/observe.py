@@ -13,11 +13,10 @@ from urllib.parse import urlsplit
 import certifi
 
 from oidc_actor.answers.bodies import read_object
-from oidc_actor.answers.header_times import read_date
+from oidc_actor.answers.header_times import Skew, read_skew
 from oidc_actor.transport import Request, Response, Transport
 
 DAY_S = 86_400.0
-DATE_RESOLUTION_S = 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,14 +33,9 @@ class Exchange:
     took_s: float
     ended_wall: float
 
-    def server_ahead_s(self) -> float | None:
-        """How far the server's `Date` is ahead of this machine's clock, in seconds; `None` where it sent none."""
-        date = read_date(self.response.header("Date") or "")
-        return None if date is None else date + DATE_RESOLUTION_S / 2 - (self.ended_wall - self.took_s / 2)
-
-    def uncertainty_s(self) -> float:
-        """By how much that may be wrong."""
-        return self.took_s / 2 + DATE_RESOLUTION_S
+    def skew(self) -> Skew | None:
+        """How the server's clock goes against this machine's; `None` where it sent no `Date`."""
+        return read_skew(self.response, ended_wall=self.ended_wall, took_s=self.took_s)
 
 
 class Recorder:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TypeAlias
 
+from oidc_actor.answers.header_times import Skew
 from oidc_actor.backoff import Rng
 from oidc_actor.decisions import policy
 from oidc_actor.decisions.effects import Discover, Effect, Fetch, FullGrant, Grant, Publish, Redeem, Reply, Report
@@ -51,17 +52,23 @@ def succeeded(state: State, event: FetchSucceeded, now: float, rng: Rng) -> Step
         return state, []
     if isinstance(event.result, OIDCConfig):
         return _discovered(state, event.result, now)
+    state, seen = _with_skew(state, event.skew)
     if event.at + event.result.lifetime_s <= now:
         late = TokenRequestError(f"the token had expired when it came: it lived {event.result.lifetime_s:.1f} s")
         state = replace(state, refresh_token=_next_refresh_token(state, event.result.token))  # that came alive
-        return _end(state, late, 0, now, rng)
-    return _land(state, event.at, event.result, now, rng)
+        return _after(seen, _end(state, late, 0, now, rng))
+    return _after(seen, _land(state, event.at, event.result, now, rng))
 
 
 def failed(state: State, event: FetchFailed, now: float, rng: Rng) -> Step:
     """Go on to the next leg where there is another way, else end the flight and wait."""
     if not _is_under_way(state, event):
         return state, []
+    state, seen = _with_skew(state, event.skew)
+    return _after(seen, _failed(state, event, now, rng))
+
+
+def _failed(state: State, event: FetchFailed, now: float, rng: Rng) -> Step:
     error, grant = event.error, _grant(state)
     if isinstance(grant, Discover):
         return _undiscovered(state, event, now, rng)
@@ -167,6 +174,21 @@ def _end(state: State, error: OIDCActorError, outage: int, now: float, rng: Rng)
         state = replace(state, waiters=tuple(waiter for waiter in state.waiters if not waiter.wants_refresh))
         effects.append(Reply(refused, refusal(state, now)))
     return state, effects
+
+
+def _with_skew(state: State, skew: Skew | None) -> Step:
+    """Keep what an answer shows of the provider's clock; the first that is far off is worth a warning."""
+    if skew is None:
+        return state, []
+    was_tolerable = state.skew is None or state.skew.is_tolerable
+    news = not skew.is_tolerable and was_tolerable
+    reports = [Report("clock_skewed", state.flights, {"skew_s": round(skew.ahead_s, 1)})] if news else []
+    return replace(state, skew=skew), [*reports]
+
+
+def _after(effects: list[Effect], step: Step) -> Step:
+    state, more = step
+    return state, effects + more
 
 
 def _send(state: State, grant: Grant, *, urgent: bool = False) -> Step:

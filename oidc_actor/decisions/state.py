@@ -6,6 +6,7 @@ import math
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from oidc_actor.answers.header_times import Skew
 from oidc_actor.backoff import RetryPolicy
 from oidc_actor.credentials import Credentials
 from oidc_actor.errors import OIDCActorError, SecretUnavailable
@@ -87,6 +88,7 @@ class State:
         last_error: The error of the last attempt; ``None`` after a success.
         config_at: When ``oidc_config`` was discovered.
         config_suspect: Whether the token endpoint behaves as if it had moved.
+        skew: How the provider's clock goes against this machine's, as last seen; ``None`` where it did not show.
         waiters: Who waits.
         token_requests: Requests sent to the token endpoint.
         refreshes: Tokens obtained.
@@ -114,6 +116,7 @@ class State:
     last_error: OIDCActorError | None = None
     config_at: float = NEVER
     config_suspect: bool = False
+    skew: Skew | None = None
     waiters: tuple[Waiter, ...] = ()
     token_requests: int = 0
     refreshes: int = 0

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import functools
+import time
 from collections.abc import Callable
 
+from oidc_actor.answers.header_times import Skew, read_skew
+from oidc_actor.clock import wall_clock
 from oidc_actor.decisions.effects import FullGrant, Redeem
 from oidc_actor.errors import DiscoveryError, OIDCActorError, ProviderError, TokenRequestError
 from oidc_actor.events import log
@@ -20,19 +23,30 @@ from oidc_actor.wire import ParsedToken
 
 
 class _Dispatch:
-    """The issuer's transport, with a note of when the request was sent: a token's life counts from there."""
+    """The issuer's transport, with a note of when the request was sent: a token's life counts from there.
+
+    Attributes:
+        is_sent: Whether a request was sent.
+        at: Reading of the manager's clock when the last one was.
+        skew: How the provider's clock goes, as its last answer shows it; ``None`` where it does not.
+    """
 
     def __init__(self, issuer: Issuer, sent: Callable[[float], None]) -> None:
         self._issuer = issuer
         self._sent = sent
         self.is_sent = False
         self.at = issuer.clock()
+        self.skew: Skew | None = None
 
     def __call__(self, request: Request, /) -> Response:
         self.at = self._issuer.clock()
         self.is_sent = True
         self._sent(self.at)
-        return self._issuer.transport(request)
+        began = time.monotonic()
+        response = self._issuer.transport(request)
+        if isinstance(response, Response):  # an injected transport may return anything
+            self.skew = read_skew(response, ended_wall=wall_clock(), took_s=time.monotonic() - began)
+        return response
 
 
 def ask_for_token(
@@ -47,10 +61,10 @@ def ask_for_token(
         _measure(cell, issuer, result, flight, issuer.clock() - dispatch.at)
     if isinstance(result, ParsedToken):
         issuer.note_answer()
-        cell.deliver(FetchSucceeded(flight, leg, dispatch.at, result))
+        cell.deliver(FetchSucceeded(flight, leg, dispatch.at, result, dispatch.skew))
         return
     failures = issuer.note_failure(cell, result, options.retry, lease_s(options))
-    cell.deliver(FetchFailed(flight, leg, dispatch.at, result, failures))
+    cell.deliver(FetchFailed(flight, leg, dispatch.at, result, failures, dispatch.skew))
 
 
 def _measure(cell: Cell, issuer: Issuer, result: ParsedToken | OIDCActorError, flight: int, duration_s: float) -> None:

@@ -1,9 +1,11 @@
 """health: how a manager is doing, without a secret."""
 
 import dataclasses
+import time
+from email.utils import formatdate
 
 import pytest
-from fakes import UNREACHABLE, Fixed, eventually, failing, refused
+from fakes import UNREACHABLE, Fixed, eventually, failing, minted, refused
 from manager_tests import Start
 
 from oidc_actor import Health, NoTokenError, TokenManager
@@ -46,6 +48,16 @@ def test_through_the_life_of_a_token(start: Start, transport, clock) -> None:
         expired = TokenManager.health("m")
         assert (expired.state, expired.ready, expired.expires_in_s) == ("expired", False, 0)
     eventually(lambda: TokenManager.health("m").state == "expired" or TokenManager.health("m").refreshes == 2)
+
+
+def test_a_providers_clock_that_is_off_is_reported(start: Start, transport, caplog) -> None:
+    with caplog.at_level("WARNING", "oidc_actor"):
+        transport.then(minted(headers={"Date": formatdate(time.time() - 7200, usegmt=True)}))
+        start(name="m")
+        TokenManager.get_token("m")
+        skew_s = TokenManager.health("m").clock_skew_s
+    assert skew_s == pytest.approx(-7200, abs=2)
+    assert [record.event for record in caplog.records] == ["clock_skewed"]
 
 
 def test_of_a_blocked_manager(start: Start, transport) -> None:
