@@ -19,7 +19,7 @@ from oidc_actor.decisions.state import Rules, State, is_valid
 from oidc_actor.errors import NoTokenError, TokenRequestError
 from oidc_actor.exchanges.measures import FLIGHT_JOINED
 from oidc_actor.health import Health, health_of
-from oidc_actor.machine import adopt, step
+from oidc_actor.machine import adopt, farewell, step
 from oidc_actor.messages import (
     Arrived,
     AskHealth,
@@ -115,12 +115,14 @@ class Keeper(Server):
             self._apply(Join(waiter))
 
     def on_terminate(self, reason: Reason) -> None:
-        """An orderly end empties the cell; a crash leaves it to the successor."""
+        """An orderly end empties the cell, and revokes the token if asked to; a crash leaves it to the successor."""
         self._runner.retire()
-        self._runner.log("manager_stopped", self._state.flights, reason=str(reason))
         if is_orderly(reason):
             self._cell.close(self.actor_ref)
+            for effect in farewell(self._state, self._options.clock()):
+                self._runner.perform(effect)
             self._issuer.leave(self._cell)
+        self._runner.log("manager_stopped", self._state.flights, reason=str(reason))
 
     # --- messages -----------------------------------------------------------------------------------------------------
 
@@ -231,6 +233,7 @@ def _rules(options: Options) -> Rules:
         discovers=options.issuer_url is not None,
         own_refresh_token=isinstance(options.auth, RefreshToken),
         watches_files=bool(options.secret_files),
+        revokes=options.revoke_on_stop,
     )
 
 

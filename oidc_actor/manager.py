@@ -71,7 +71,9 @@ class TokenManager(Keeper):
                 under. ``refresh_buffer_seconds=60``: lead before expiry. ``retry=RetryPolicy(...)``: waits after failures.
                 ``min_interval_seconds=1.0``: least time between two attempts. ``default_lifetime_seconds=300``: where the
                 provider says nothing. ``timeout_seconds=10``: for one whole exchange. ``ca_bundle``: certificates to trust.
-                ``allow_insecure_http=False``. For tests: ``transport``, ``clock``, ``rng``.
+                ``allow_insecure_http=False``. ``revoke_on_stop=False``: whether an orderly stop has the provider revoke
+                the token, and a refresh token that came with it (RFC 7009), as far as three seconds suffice. For tests:
+                ``transport``, ``clock``, ``rng``.
 
         Returns:
             Its ref.

@@ -5,6 +5,7 @@ Example::
     config = oidc.discover("https://auth.example.com")
     token = oidc.get_token(config, ClientCredentials("id", "secret"))
     token = oidc.refresh_token(config, token.refresh_token, ClientCredentials("id", "secret"))
+    oidc.revoke_token(config, token.access_token, ClientCredentials("id", "secret"))
 """
 
 from __future__ import annotations
@@ -16,7 +17,8 @@ from typing import Any, TypeAlias, TypeVar
 
 from oidc_actor.credentials import Credentials, parse_scopes, read_auth
 from oidc_actor.errors import ConfigError
-from oidc_actor.exchanges.exchange import exchange_discovery, exchange_token
+from oidc_actor.exchanges.exchange import exchange_discovery, exchange_revocation, exchange_token
+from oidc_actor.grants.request import TokenTypeHint
 from oidc_actor.provider import OIDCConfig, check_config, check_issuer_url
 from oidc_actor.secrets import Secret, secret_problem
 from oidc_actor.tokens import TokenResponse
@@ -32,6 +34,7 @@ __all__ = [
     "get_token",
     "parse_scopes",
     "refresh_token",
+    "revoke_token",
 ]
 
 Auth: TypeAlias = Credentials | Mapping[str, Any]
@@ -135,7 +138,7 @@ def refresh_token(
         TokenRequestError: Where the provider refuses, answers nonsense, or cannot be reached.
     """
     credentials = read_auth(auth)
-    redeemed = _redeemed(refresh_token)
+    redeemed = _given_token(refresh_token, "refresh_token")
     del auth, refresh_token  # both may hold secrets as they are, and errors pass through this frame
     return exchange_token(
         check_transport(transport, ca_bundle),
@@ -144,6 +147,48 @@ def refresh_token(
         refresh_token=_raised(redeemed),
         timeout_s=check_timeout(timeout_seconds),
     ).token
+
+
+def revoke_token(
+    config: OIDCConfig,
+    token: str | Secret,
+    auth: Auth,
+    *,
+    token_type_hint: TokenTypeHint | None = None,
+    transport: Transport | None = None,
+    timeout_seconds: float = 10,
+    allow_insecure_http: bool = False,
+    ca_bundle: str | Path | None = None,
+) -> None:
+    """Revoke a token (RFC 7009). A provider that does not know it, or not any more, answers as if it had done so.
+
+    Args:
+        config: The provider's metadata, with a revocation endpoint.
+        token: The access or refresh token. With a refresh token providers end the access tokens that came of it, too.
+        auth: Credentials of the client it was given to, or their mapping form; a grant of their own is not used.
+        token_type_hint: What it is: ``"access_token"`` or ``"refresh_token"``; ``None`` leaves it to the provider.
+        transport: What performs the request; ``None`` for HTTP by requests.
+        timeout_seconds: Seconds for the whole exchange.
+        allow_insecure_http: Whether plain http is acceptable beyond loopback.
+        ca_bundle: File or directory of the certificates to trust instead of the usual ones.
+
+    Raises:
+        ConfigError: Where an argument is wrong, or the provider revokes no tokens.
+        TokenRequestError: Where the provider refuses, answers nonsense, or cannot be reached.
+    """
+    credentials = read_auth(auth)
+    revoked = _given_token(token, "token")
+    del auth, token  # both may hold secrets as they are, and errors pass through this frame
+    if token_type_hint not in (None, "access_token", "refresh_token"):
+        raise ConfigError("token_type_hint: expected 'access_token', 'refresh_token' or None, got something else")
+    exchange_revocation(
+        check_transport(transport, ca_bundle),
+        check_config(config, allow_insecure_http=allow_insecure_http),
+        _raised(credentials),
+        _raised(revoked),
+        token_type_hint,
+        timeout_s=check_timeout(timeout_seconds),
+    )
 
 
 def default_transport(ca_bundle: str | Path | None = None) -> Transport:
@@ -203,11 +248,11 @@ def check_transport(transport: object, ca_bundle: str | Path | None = None) -> T
     return transport
 
 
-def _redeemed(refresh_token: str | Secret) -> Secret | ConfigError:
-    if isinstance(refresh_token, Secret):
-        return refresh_token
-    problem = secret_problem(refresh_token)
-    return ConfigError(f"refresh_token: expected a text, got {problem}") if problem else Secret(refresh_token)
+def _given_token(token: str | Secret, name: str) -> Secret | ConfigError:
+    if isinstance(token, Secret):
+        return token
+    problem = secret_problem(token)
+    return ConfigError(f"{name}: expected a text, got {problem}") if problem else Secret(token)
 
 
 def _raised(value: Value | ConfigError) -> Value:

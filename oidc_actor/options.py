@@ -42,6 +42,7 @@ class ManagerOptions(TypedDict, total=False):
     min_interval_seconds: float
     default_lifetime_seconds: float
     timeout_seconds: float
+    revoke_on_stop: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +64,7 @@ class Options:
         min_interval_seconds: Least seconds between two attempts.
         default_lifetime_seconds: Seconds a token is taken to live where nothing says.
         timeout_seconds: Seconds for one whole exchange.
+        revoke_on_stop: Whether an orderly stop revokes the token (RFC 7009).
     """
 
     auth: Credentials
@@ -79,6 +81,7 @@ class Options:
     min_interval_seconds: float = 1.0
     default_lifetime_seconds: float = 300.0
     timeout_seconds: float = 10.0
+    revoke_on_stop: bool = False
 
     @property
     def issuer(self) -> str:
@@ -140,13 +143,11 @@ def _checked(auth: Credentials, rest: dict[str, Any]) -> Options:
     if ("issuer_url" in rest) == ("oidc_config" in rest):
         got = "both" if "issuer_url" in rest else "neither"
         raise ConfigError(f"expected exactly one of issuer_url and oidc_config, got {got}")
-    insecure = rest.get("allow_insecure_http", False)
-    if not isinstance(insecure, bool):
-        raise ConfigError(f"allow_insecure_http: expected True or False, got {insecure!r}")
+    insecure, revoke = (_flag(rest, name) for name in ("allow_insecure_http", "revoke_on_stop"))
     if "issuer_url" in rest:
         check_issuer_url(rest["issuer_url"], allow_insecure_http=insecure)
-    else:
-        check_config(rest["oidc_config"], allow_insecure_http=insecure)
+    elif check_config(rest["oidc_config"], allow_insecure_http=insecure).revocation_endpoint is None and revoke:
+        raise ConfigError("revoke_on_stop: expected an oidc_config with a revocation_endpoint, got one without")
     for name, check in _CHECKS.items():
         if name in rest:
             check(name, rest[name])
@@ -154,6 +155,13 @@ def _checked(auth: Credentials, rest: dict[str, Any]) -> Options:
         rest["ca_bundle"] = str(rest["ca_bundle"])
         check_transport(rest.get("transport"), rest["ca_bundle"])  # says at once where that is no bundle
     return Options(auth, **rest)
+
+
+def _flag(rest: Mapping[str, Any], name: str) -> bool:
+    value = rest.get(name, False)
+    if not isinstance(value, bool):
+        raise ConfigError(f"{name}: expected True or False, got {value!r}")
+    return value
 
 
 def _check_name(name: str, value: object) -> None:

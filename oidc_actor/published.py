@@ -293,6 +293,6 @@ class Cell:
         self._lock = threading.Lock()
         self.waiting, self.expected, self.result, self.counts = {}, None, None, {}
         if self.state is not None:  # a rotating refresh token stays the parent's
-            self.state = replace(self.state, waiters=(), refresh_token=None)
+            self.state = replace(self.state, waiters=(), refresh_token=None, borrowed=True)
         if not self.closed and not self.is_down and self.inherited is None:
             self.inherited, self.snapshot = self.snapshot, EMPTY

@@ -24,12 +24,14 @@ from oidc_actor.decisions.effects import (
     Reply,
     Report,
     Retract,
+    Revoke,
     ScheduleTick,
 )
 from oidc_actor.errors import TokenRequestError
 from oidc_actor.events import log
 from oidc_actor.exchanges.delivery import ask_for_metadata, ask_for_token, lease_s
 from oidc_actor.exchanges.fetches import EXCHANGES, LISTENERS
+from oidc_actor.exchanges.revocation import revoke
 from oidc_actor.issuers import Issuer, Journey
 from oidc_actor.messages import (
     Event,
@@ -178,6 +180,9 @@ class Runner:
     def _file_versions(self) -> object:
         return tuple(file.version() for file in self._options.secret_files)
 
+    def _revoke(self, effect: Revoke) -> None:
+        revoke(self._cell, self._issuer, self._options, effect, self.log)
+
     def _report(self, effect: Report) -> None:
         self.log(effect.event, effect.flight, **effect.fields)
 
@@ -190,5 +195,6 @@ _ACTIONS: dict[type[Any], Callable[[Runner, Any], Event | None]] = {
     Retract: Runner._retract,
     Reply: Runner._reply,
     CheckSecrets: Runner._check_secrets,
+    Revoke: Runner._revoke,
     Report: Runner._report,
 }

@@ -11,14 +11,15 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
-from oidc_actor.answers.bodies import read_error_object, read_object, with_object
+from oidc_actor.answers.bodies import read_object, with_object
+from oidc_actor.answers.faults import Fault, read_fault, status_problem, tokens_in
 from oidc_actor.answers.header_times import provider_now, retry_after_s
 from oidc_actor.answers.lifetime import LifetimeSource, decide_lifetime
 from oidc_actor.answers.redaction import presentable
 from oidc_actor.errors import DiscoveryError, TokenRequestError, is_permanent
 from oidc_actor.grants.request import SentSecrets, token_request
 from oidc_actor.provider import OIDCConfig, config_problem, metadata_problem
-from oidc_actor.secrets import Secret, secret_problem
+from oidc_actor.secrets import Secret
 from oidc_actor.tokens import TokenResponse
 from oidc_actor.transport import Request, Response
 from oidc_actor.urls import WELL_KNOWN
@@ -27,6 +28,7 @@ __all__ = [
     "DEFAULT_LIFETIME_S",
     "ParsedToken",
     "SentSecrets",
+    "check_revoked",
     "discovery_request",
     "discovery_url",
     "parse_discovery",
@@ -38,27 +40,7 @@ DEFAULT_LIFETIME_S = 300.0
 """Seconds a token is taken to live where nothing says."""
 
 _TOKEN_TYPES = {"bearer": "Bearer", "dpop": "DPoP"}
-_KNOWN_CODES = frozenset(
-    {
-        "invalid_request",
-        "invalid_client",
-        "invalid_grant",
-        "unauthorized_client",
-        "unsupported_grant_type",
-        "invalid_scope",
-        "invalid_target",
-        "invalid_token",
-        "invalid_dpop_proof",
-        "use_dpop_nonce",
-        "access_denied",
-        "server_error",
-        "temporarily_unavailable",
-        "slow_down",
-        "authorization_pending",
-        "expired_token",
-    }
-)
-_TOKENS = ("access_token", "refresh_token", "id_token")
+_WANTED = "a token or an OAuth error"
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,15 +56,6 @@ class ParsedToken:
     token: TokenResponse
     lifetime_s: float
     lifetime_source: LifetimeSource
-
-
-@dataclass(frozen=True, slots=True)
-class _Fault:
-    """What is wrong with a response. Fit to be shown."""
-
-    problem: str
-    error: str | None = None
-    description: str | None = None
 
 
 def discovery_url(issuer_url: str) -> str:
@@ -163,7 +136,7 @@ def parse_token(
         TokenRequestError: Where the response is anything else.
     """
     found = _read_token(response, tuple(sent_secrets), now_wall=now_wall, default_lifetime_s=default_lifetime_s)
-    if isinstance(found, _Fault):
+    if isinstance(found, Fault):
         permanent = is_permanent(found.error, status=response.status, grant_type=grant_type, refreshing=refreshing)
         raise TokenRequestError(
             f"token request failed: HTTP {response.status}: {found.problem}",
@@ -176,9 +149,32 @@ def parse_token(
     return found
 
 
+def check_revoked(response: Response, *, now_wall: float, sent_secrets: Iterable[Secret] = ()) -> None:
+    """Read the answer to a revocation request (RFC 7009 section 2.2): a token that nobody knows any more is no error.
+
+    Args:
+        response: What came back.
+        now_wall: Seconds since the epoch when the request was started.
+        sent_secrets: What the answer may repeat and no error may show.
+
+    Raises:
+        TokenRequestError: Where the response is anything but a success.
+    """
+    if response.status in {200, 204}:
+        return
+    fault = read_fault(response, tuple(sent_secrets), "a success or an OAuth error")
+    raise TokenRequestError(
+        f"revocation failed: HTTP {response.status}: {fault.problem}",
+        status=response.status,
+        error=fault.error,
+        error_description=fault.description,
+        retry_after_s=retry_after_s(response, now_wall=now_wall),
+    )
+
+
 def _read_metadata(response: Response, issuer_url: str, *, allow_insecure_http: bool) -> OIDCConfig | str:
     if response.status != 200:
-        return _status_problem(response.status, "metadata")
+        return status_problem(response.status, "metadata")
     members = read_object(response.body)
     if not isinstance(members, str):
         members = with_object(members, "mtls_endpoint_aliases")
@@ -196,22 +192,22 @@ def _read_metadata(response: Response, issuer_url: str, *, allow_insecure_http: 
 
 def _read_token(
     response: Response, sent: Collection[Secret], *, now_wall: float, default_lifetime_s: float
-) -> ParsedToken | _Fault:
+) -> ParsedToken | Fault:
     if response.status not in {200, 201}:
-        return _read_fault(response, sent)
+        return read_fault(response, sent, _WANTED)
     members = read_object(response.body)
     if isinstance(members, str):
-        return _Fault(members)
+        return Fault(members)
     if members.get("error"):  # some providers send errors with status 200
-        return _read_fault(response, sent)
-    problem = _token_problem(members, (*sent, *_received(members)))
+        return read_fault(response, sent, _WANTED)
+    problem = _token_problem(members, (*sent, *tokens_in(members)))
     if problem is not None:
-        return _Fault(problem)
+        return Fault(problem)
     access_token: str = members["access_token"]
     at = provider_now(response, now_wall=now_wall)
     life = decide_lifetime(members, access_token, now_wall=at, default_s=default_lifetime_s)
     if life.seconds <= 0:
-        return _Fault(f"expected a positive lifetime, got {life.seconds:g} seconds from {life.source}")
+        return Fault(f"expected a positive lifetime, got {life.seconds:g} seconds from {life.source}")
     token = TokenResponse(
         access_token,
         _TOKEN_TYPES[(members.get("token_type") or "Bearer").lower()],
@@ -236,34 +232,6 @@ def _token_problem(members: Mapping[str, Any], secrets: Collection[Secret]) -> s
         shown = presentable(token_type, secrets)[:40] if isinstance(token_type, str) else type(token_type).__name__
         return f"expected the token_type Bearer or DPoP, got {shown!r}"
     return None
-
-
-def _read_fault(response: Response, sent: Collection[Secret]) -> _Fault:
-    members = read_error_object(response)
-    secrets = (*sent, *_received(members))
-    error = _code(members.get("error"), secrets)
-    told = members.get("error_description")
-    description = presentable(told, secrets) if isinstance(told, str) and told else None
-    problem = ": ".join(part for part in (error, description) if part)
-    return _Fault(problem or _status_problem(response.status, "a token or an OAuth error"), error, description)
-
-
-def _received(members: Mapping[str, Any]) -> tuple[Secret, ...]:
-    # A bad response may hold a token all the same, which must not come into the error's text either.
-    return tuple(Secret(str(members[name])) for name in _TOKENS if secret_problem(members.get(name)) is None)
-
-
-def _code(code: object, secrets: Collection[Secret]) -> str | None:
-    if not isinstance(code, str) or not code:
-        return None
-    # A weak secret such as "client" must not hide what the code says.
-    return code if code in _KNOWN_CODES else presentable(code, secrets)
-
-
-def _status_problem(status: int, wanted: str) -> str:
-    if 300 <= status < 400:
-        return f"expected {wanted}, got a redirect, which is never followed; configure the address it should go to"
-    return f"expected {wanted}, got neither" if " or " in wanted else f"expected {wanted}, got none"
 
 
 def _text(value: object) -> str | None:

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TypeAlias
 
+from oidc_actor.grants.request import TokenTypeHint
 from oidc_actor.messages import Outcome, Waiters
 from oidc_actor.provider import OIDCConfig
 from oidc_actor.secrets import Secret
@@ -99,6 +100,21 @@ class CheckSecrets:
 
 
 @dataclass(frozen=True, slots=True)
+class Revoke:
+    """Revoke tokens at the provider, in this order, as far as that is possible in a few seconds (RFC 7009).
+
+    Attributes:
+        flight: Number of the manager's last flight.
+        config: The provider's metadata; ``None`` where they were never discovered.
+        tokens: Each with what it is.
+    """
+
+    flight: int
+    config: OIDCConfig | None
+    tokens: tuple[tuple[TokenTypeHint, Secret], ...]
+
+
+@dataclass(frozen=True, slots=True)
 class Report:
     """Log an event of the table in `oidc_actor.events`."""
 
@@ -107,4 +123,4 @@ class Report:
     fields: Mapping[str, object] = field(default_factory=dict)
 
 
-Effect: TypeAlias = Fetch | ScheduleTick | CancelTick | Publish | Retract | Reply | CheckSecrets | Report
+Effect: TypeAlias = Fetch | ScheduleTick | CancelTick | Publish | Retract | Reply | CheckSecrets | Revoke | Report

@@ -131,6 +131,7 @@ def _land(state: State, at: float, minted: ParsedToken, now: float, rng: Rng) ->
         expires_at=at + minted.lifetime_s,
         refresh_at=refresh_point(state.refresh_buffer_seconds, at, minted.lifetime_s, rules.min_interval_s, rng),
         refresh_token=_next_refresh_token(state, token),
+        borrowed=False,
         flight=None,
         failures=0,
         probes=0,

@@ -32,6 +32,7 @@ class Rules:
         discovers: Whether the metadata come from an issuer's URL, so that they can be asked for again.
         own_refresh_token: Whether the full grant itself redeems a refresh token.
         watches_files: Whether a secret is kept in a file, whose change is worth an attempt.
+        revokes: Whether an orderly end revokes the token.
     """
 
     retry: RetryPolicy = field(default_factory=RetryPolicy)
@@ -39,6 +40,7 @@ class Rules:
     discovers: bool = True
     own_refresh_token: bool = False
     watches_files: bool = False
+    revokes: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,6 +76,7 @@ class State:
         expires_at: When ``token`` ends.
         refresh_at: When its refresh is due.
         refresh_token: What the next attempt redeems, or ``None`` for the full grant.
+        borrowed: Whether ``token`` is the parent process's, which goes on using it after a fork.
         flight: The attempt under way, or ``None``.
         flights: How many attempts there were.
         attempted_at: When the last attempt started.
@@ -103,6 +106,7 @@ class State:
     expires_at: float = NEVER
     refresh_at: float = NEVER
     refresh_token: Secret | None = None
+    borrowed: bool = False
     flight: Flight | None = None
     flights: int = 0
     attempted_at: float = NEVER

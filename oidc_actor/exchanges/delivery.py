@@ -106,7 +106,7 @@ def _token(dispatch: _Dispatch, grant: Redeem | FullGrant, options: Options) -> 
             default_lifetime_s=options.default_lifetime_seconds,
         )
     except BaseException as error:  # noqa: BLE001 - whatever foreign code raises is a failure of this attempt only
-        return _as_value(error, TokenRequestError)
+        return as_value(error, TokenRequestError)
 
 
 def _metadata(dispatch: _Dispatch, options: Options) -> OIDCConfig | OIDCActorError:
@@ -119,11 +119,16 @@ def _metadata(dispatch: _Dispatch, options: Options) -> OIDCConfig | OIDCActorEr
             allow_insecure_http=options.allow_insecure_http,
         )
     except BaseException as error:  # noqa: BLE001 - as above
-        return _as_value(error, DiscoveryError)
+        return as_value(error, DiscoveryError)
 
 
-def _as_value(error: BaseException, unknown: type[ProviderError]) -> OIDCActorError:
-    """An error to keep: without its frames, which hold what was sent."""
+def as_value(error: BaseException, unknown: type[ProviderError]) -> OIDCActorError:
+    """Turn what an exchange raised into an error to keep: without its frames, which hold what was sent.
+
+    Args:
+        error: What it raised.
+        unknown: The type to give to what no exchange raises on purpose.
+    """
     if isinstance(error, OIDCActorError):
         error.__cause__ = error.__context__ = None
         return error.with_traceback(None)

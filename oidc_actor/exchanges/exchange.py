@@ -10,13 +10,20 @@ from oidc_actor.answers.redaction import presentable
 from oidc_actor.credentials import Credentials
 from oidc_actor.errors import ConfigError, DiscoveryError, ProviderError, TokenRequestError
 from oidc_actor.grants.device import DeviceAuthorization, read_device_authorization
-from oidc_actor.grants.request import device_request, token_request
+from oidc_actor.grants.request import TokenTypeHint, device_request, revocation_request, token_request
 from oidc_actor.proof.dpop import DPoPKey
 from oidc_actor.proof.proving import gather
 from oidc_actor.provider import OIDCConfig
 from oidc_actor.secrets import Secret
 from oidc_actor.transport import Request, Response, Transport, TransportError
-from oidc_actor.wire import DEFAULT_LIFETIME_S, ParsedToken, discovery_request, parse_discovery, parse_token
+from oidc_actor.wire import (
+    DEFAULT_LIFETIME_S,
+    ParsedToken,
+    check_revoked,
+    discovery_request,
+    parse_discovery,
+    parse_token,
+)
 
 
 def exchange_discovery(
@@ -159,6 +166,41 @@ def exchange_device(
     if isinstance(found, str):
         raise TokenRequestError(f"device authorization failed: HTTP {response.status}: {found}", status=response.status)
     return found
+
+
+def exchange_revocation(
+    transport: Transport,
+    config: OIDCConfig,
+    auth: Credentials,
+    token: Secret,
+    hint: TokenTypeHint | None,
+    *,
+    timeout_s: float,
+) -> None:
+    """Run the exchange that revokes a token (RFC 7009), on the calling thread.
+
+    Args:
+        transport: What performs the request.
+        config: The provider's metadata, already checked.
+        auth: The client's credentials; a grant of their own is not used.
+        token: The token.
+        hint: What kind of token it is; ``None`` leaves it to the provider to find out.
+        timeout_s: Seconds for the whole exchange.
+
+    Raises:
+        ConfigError: Where the provider has no such endpoint.
+        SecretUnavailable: Where a secret cannot be read; nothing was sent.
+        TokenRequestError: Where the provider refuses, answers nonsense, or cannot be reached.
+    """
+    if config.revocation_endpoint is None:
+        raise ConfigError("this provider revokes no tokens: its metadata have no revocation_endpoint")
+    now_wall = time.time()
+    secrets = gather(config, auth, refresh_token=token, now_wall=now_wall)  # the token in place of a grant's secret
+    request = revocation_request(config, auth, secrets, hint, timeout_s=timeout_s)
+    response = _perform(transport, request, secrets.all(), TokenRequestError)
+    if isinstance(response, ProviderError):
+        raise response
+    check_revoked(response, now_wall=now_wall, sent_secrets=secrets.all())
 
 
 def _perform(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 from dataclasses import dataclass
+from typing import Literal, TypeAlias
 from urllib.parse import quote, urlencode
 
 from oidc_actor.credentials import Credentials, JWTBearer, Password, TokenExchange
@@ -14,6 +15,9 @@ from oidc_actor.proof.entra import default_parameters
 from oidc_actor.provider import OIDCConfig
 from oidc_actor.secrets import Secret
 from oidc_actor.transport import Request
+
+TokenTypeHint: TypeAlias = Literal["access_token", "refresh_token"]
+"""What a token that is to be revoked is (RFC 7009 section 2.1)."""
 
 _SHORTEST_SECRET_IN_EXTRA = 8
 
@@ -96,6 +100,28 @@ def device_request(config: OIDCConfig, auth: Credentials, secrets: SentSecrets, 
     return _request(config, auth, secrets, "device_authorization_endpoint", [], timeout_s)
 
 
+def revocation_request(
+    config: OIDCConfig, auth: Credentials, secrets: SentSecrets, hint: TokenTypeHint | None, *, timeout_s: float
+) -> Request:
+    """Build the request that revokes a token (RFC 7009 section 2.1). The client authenticates as at the token endpoint.
+
+    Args:
+        config: The provider's metadata, with a revocation endpoint.
+        auth: The client's credentials; a grant of their own is not used.
+        secrets: Their secrets as they are now; ``grant_secret`` is the token.
+        hint: What kind of token it is; ``None`` leaves it to the provider to find out.
+        timeout_s: Seconds for the whole exchange.
+
+    Returns:
+        The request. It may be shown; its headers and body may not.
+    """
+    assert secrets.grant_secret is not None
+    parameters = [("token", secrets.grant_secret.reveal())]
+    if hint is not None:
+        parameters.append(("token_type_hint", hint))
+    return _post(config, auth, secrets, "revocation_endpoint", parameters, timeout_s)
+
+
 def _request(
     config: OIDCConfig,
     auth: Credentials,
@@ -105,8 +131,20 @@ def _request(
     timeout_s: float,
 ) -> Request:
     assert config.token_endpoint is not None
+    parameters = [*grant, *_chosen_parameters(auth, config.token_endpoint)]
+    return _post(config, auth, secrets, endpoint, parameters, timeout_s)
+
+
+def _post(
+    config: OIDCConfig,
+    auth: Credentials,
+    secrets: SentSecrets,
+    endpoint: str,
+    parameters: list[tuple[str, str]],
+    timeout_s: float,
+) -> Request:
     method = chosen_method(config, auth)
-    parameters = [*grant, *_chosen_parameters(auth, config.token_endpoint), *_client_parameters(method, auth, secrets)]
+    parameters = [*parameters, *_client_parameters(method, auth, secrets)]
     headers = {"Accept": "application/json", "Content-Type": "application/x-www-form-urlencoded"}
     if method == "client_secret_basic":
         headers["Authorization"] = _basic(auth.client_id or "", secrets.client_secret)

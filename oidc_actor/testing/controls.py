@@ -149,6 +149,11 @@ class Controls:
         return self._script.issued()
 
     @property
+    def tokens_revoked(self) -> int:
+        """How many tokens clients have revoked, of either kind."""
+        return self._store.revocations
+
+    @property
     def refresh_tokens_reused(self) -> int:
         """How many times a spent refresh token came back."""
         return self._store.reuses

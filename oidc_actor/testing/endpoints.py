@@ -20,6 +20,7 @@ from oidc_actor.testing.state import GRANTS, Store
 Answer: TypeAlias = Callable[[], flask.Response]
 
 DISCOVERY_PATH = "/.well-known/openid-configuration"
+REVOCATION_PATH = "/revoke"
 
 
 def metadata(issuer: str, token_path: str, auth_methods: Sequence[str], scopes: Sequence[str] | None) -> dict[str, Any]:
@@ -29,6 +30,7 @@ def metadata(issuer: str, token_path: str, auth_methods: Sequence[str], scopes: 
         "issuer": issuer,
         "token_endpoint": f"{issuer}{token_path}",
         "jwks_uri": f"{issuer}/jwks",
+        "revocation_endpoint": f"{issuer}{REVOCATION_PATH}",
         "grant_types_supported": list(GRANTS),
         "token_endpoint_auth_methods_supported": list(auth_methods),
         "response_types_supported": [],
@@ -68,6 +70,7 @@ class Endpoints:
         scopes: Sequence[str] | None,
     ) -> None:
         self._issuer = issuer
+        self._store = store
         self._script = script
         self._pause = pause
         self._clock = clock
@@ -90,10 +93,11 @@ class Endpoints:
         self._route(DISCOVERY_PATH, "discovery", self._metadata)
         self._route("/jwks", "jwks", lambda: flask.jsonify(self._keys.as_dict(private=False)))
         self._route("/resource", "resource", self._resource)
+        self._route(REVOCATION_PATH, "revocation", self._revoke, "POST")
         self.app.add_url_rule("/<path:_>", "token", self._token, methods=["GET", "POST"])
 
-    def _route(self, path: str, endpoint: Endpoint, answer: Answer) -> None:
-        self.app.add_url_rule(path, endpoint, lambda: self._answer(endpoint, answer), methods=["GET"])
+    def _route(self, path: str, endpoint: Endpoint, answer: Answer, method: str = "GET") -> None:
+        self.app.add_url_rule(path, endpoint, lambda: self._answer(endpoint, answer), methods=[method])
 
     def _token(self, _: str) -> flask.Response:
         if flask.request.path != self.token_path:
@@ -115,12 +119,16 @@ class Endpoints:
     def _metadata(self) -> flask.Response:
         return flask.jsonify(metadata(self._issuer(), self.token_path, self._auth_methods, self._scopes))
 
+    def _revoke(self) -> flask.Response:
+        answer: flask.Response = self._tokens.create_endpoint_response("revocation")
+        return answer
+
     def _resource(self) -> flask.Response:
         """What an API does with a token (RFC 6750 section 3): its claims, or 401 `invalid_token`."""
         scheme, _, text = flask.request.headers.get("Authorization", "").partition(" ")
         known = scheme.lower() == "bearer"
         claims = read_token(text, self._keys, issuer=self._issuer(), now_wall=self._clock()) if known else None
-        if claims is not None:
+        if claims is not None and not self._store.is_revoked(text):
             return flask.jsonify(claims)
         refused = flask.jsonify(error="invalid_token")
         refused.status_code = 401

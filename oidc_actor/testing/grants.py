@@ -9,6 +9,7 @@ import flask
 from authlib.integrations.flask_oauth2 import AuthorizationServer
 from authlib.oauth2.rfc6749 import grants
 from authlib.oauth2.rfc6749.errors import InvalidGrantError
+from authlib.oauth2.rfc7009 import RevocationEndpoint
 from authlib.oauth2.rfc9068 import JWTBearerTokenGenerator
 from joserfc.jwk import KeySet
 
@@ -100,6 +101,21 @@ class _RefreshToken(grants.RefreshTokenGrant):  # type: ignore[misc] # Authlib h
         """Nothing is left to do: `issue_token` has spent it."""
 
 
+class _Revocation(RevocationEndpoint):  # type: ignore[misc] # Authlib has no types
+    """RFC 7009. A refresh token takes its family with it; an access token is remembered until its end."""
+
+    CLIENT_AUTH_METHODS = AUTH_METHODS
+
+    def authenticate_token(self, request: Any, client: Client) -> str:
+        # Whose token it is the store sees when it is revoked; one that nobody knows is no error (section 2.2).
+        self.check_params(request, client)
+        token: str = request.form["token"]
+        return token
+
+    def revoke_token(self, token: str, request: Any) -> None:
+        self.server.store.revoke(token, request.client.client_id)
+
+
 class TokenServer(AuthorizationServer):  # type: ignore[misc] # Authlib has no types
     """Authlib's authorization server on our store.
 
@@ -134,6 +150,7 @@ class TokenServer(AuthorizationServer):  # type: ignore[misc] # Authlib has no t
         self.register_token_generator("default", _Generator(issuer, keys, lambda: self.policy, clock))
         for grant in (_ClientCredentials, _Password, _RefreshToken):
             self.register_grant(grant)
+        self.register_endpoint(_Revocation)
 
     @property
     def policy(self) -> Policy:

@@ -30,7 +30,8 @@ class Provider(Controls):
     Access tokens are JWTs signed with ES256 by joserfc. One connection serves one request: Werkzeug has no keep-alive.
 
     It has one confidential client and one user to begin with; grants `client_credentials`, `password` and
-    `refresh_token` with rotation and reuse detection; discovery, JWKS, and `/resource`, an API that accepts its tokens.
+    `refresh_token` with rotation and reuse detection; discovery, JWKS, revocation (RFC 7009), and `/resource`, an API that
+    accepts its tokens until they expire or are revoked.
     All methods may be called from any thread.
 
     Args:

@@ -9,7 +9,7 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-Endpoint = Literal["token", "discovery", "jwks", "resource"]
+Endpoint = Literal["token", "discovery", "jwks", "resource", "revocation"]
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,6 +11,9 @@ import secrets
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import TypeVar
+
+T = TypeVar("T")
 
 GRANTS = ("client_credentials", "password", "refresh_token")
 
@@ -81,8 +84,8 @@ class Grant:
         return self.scope
 
 
-MOST_REFRESH_TOKENS = 1000
-"""So many live and so many spent ones are remembered; beyond that the oldest are forgotten, and `invalid_grant`."""
+MOST_TOKENS = 1000
+"""So many live, spent and revoked ones are remembered, each; beyond that the oldest are forgotten."""
 
 
 class Store:
@@ -95,6 +98,8 @@ class Store:
         self._passwords: dict[str, str] = {}
         self._live: dict[str, Grant] = {}
         self._spent: dict[str, Grant] = {}
+        self._revoked: dict[str, None] = {}  # access tokens
+        self._revocations = 0
         self._reuses = 0
 
     @property
@@ -102,6 +107,12 @@ class Store:
         """How many times a spent refresh token came back."""
         with self._lock:
             return self._reuses
+
+    @property
+    def revocations(self) -> int:
+        """How many tokens clients have revoked."""
+        with self._lock:
+            return self._revocations
 
     def put_client(self, client: Client) -> None:
         """Register a client, or replace the one of that id (which is how a secret is rotated)."""
@@ -130,7 +141,7 @@ class Store:
         """A new refresh token; `family=None` begins a family."""
         grant = Grant(secrets.token_urlsafe(24), client_id, user, scope, family or secrets.token_hex(8))
         with self._lock:
-            _remember(self._live, grant)
+            _remember(self._live, grant.token, grant)
         return grant.token
 
     def find(self, token: str, *, reuse_detection: bool) -> Grant | None:
@@ -146,12 +157,27 @@ class Store:
             if self._live.pop(grant.token, None) is None:
                 self._note_reuse(grant, reuse_detection)
                 return False
-            _remember(self._spent, grant)
+            _remember(self._spent, grant.token, grant)
             return True
 
     def revoke_refresh_tokens(self) -> None:
         """Forget every refresh token."""
         self._revoke(lambda _grant: True)
+
+    def revoke(self, token: str, client_id: str) -> None:
+        """Revoke what a client names (RFC 7009): a refresh token of its own with its family, else that very text."""
+        with self._lock:
+            self._revocations += 1
+            grant = self._live.get(token) or self._spent.get(token)
+            if grant is None:
+                _remember(self._revoked, token, None)
+            elif grant.client_id == client_id:
+                self._drop(lambda other: other.family == grant.family)
+
+    def is_revoked(self, access_token: str) -> bool:
+        """Whether a client has revoked it."""
+        with self._lock:
+            return access_token in self._revoked
 
     def _note_reuse(self, grant: Grant, reuse_detection: bool) -> None:
         self._reuses += 1
@@ -166,7 +192,7 @@ class Store:
         self._live = {token: grant for token, grant in self._live.items() if not doomed(grant)}
 
 
-def _remember(grants: dict[str, Grant], grant: Grant) -> None:
-    grants[grant.token] = grant
-    if len(grants) > MOST_REFRESH_TOKENS:
-        del grants[next(iter(grants))]
+def _remember(known: dict[str, T], token: str, value: T) -> None:
+    known[token] = value
+    if len(known) > MOST_TOKENS:
+        del known[next(iter(known))]

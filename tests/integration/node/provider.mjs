@@ -52,6 +52,7 @@ const configuration = {
   features: {
     clientCredentials: { enabled: true },
     deviceFlow: { enabled: true },
+    revocation: { enabled: true },
     dPoP: { enabled: true, nonceSecret: randomBytes(32), requireNonce: () => settings.nonces },
     // Its own: the comparison of certificates and the binding of tokens. Ours, because it leaves both to whoever ends TLS: where
     // the certificate is found, that Node has verified it against our authority, and how a subject is spelled.
