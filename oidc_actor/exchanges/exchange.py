@@ -5,17 +5,16 @@ from __future__ import annotations
 import time
 from dataclasses import replace
 
-from oidc_actor.answers.bodies import read_error_object
-from oidc_actor.answers.redaction import presentable
 from oidc_actor.credentials import Credentials
 from oidc_actor.errors import ConfigError, DiscoveryError, ProviderError, TokenRequestError
+from oidc_actor.exchanges.perform import perform
+from oidc_actor.exchanges.turns import Turn, converse
 from oidc_actor.grants.device import DeviceAuthorization, read_device_authorization
-from oidc_actor.grants.request import TokenTypeHint, device_request, revocation_request, token_request
-from oidc_actor.proof.dpop import DPoPKey
+from oidc_actor.grants.request import TokenTypeHint, device_request, revocation_request
 from oidc_actor.proof.proving import gather
 from oidc_actor.provider import OIDCConfig
 from oidc_actor.secrets import Secret
-from oidc_actor.transport import Request, Response, Transport, TransportError
+from oidc_actor.transport import Transport
 from oidc_actor.wire import (
     DEFAULT_LIFETIME_S,
     ParsedToken,
@@ -44,7 +43,7 @@ def exchange_discovery(
         DiscoveryError: Where the metadata cannot be had or trusted.
     """
     now_wall = time.time()
-    response = _perform(transport, discovery_request(issuer_url, timeout_s=timeout_s), (), DiscoveryError)
+    response = perform(transport, discovery_request(issuer_url, timeout_s=timeout_s), (), DiscoveryError)
     if isinstance(response, ProviderError):
         raise response
     return parse_discovery(response, issuer_url, now_wall=now_wall, allow_insecure_http=allow_insecure_http)
@@ -82,49 +81,24 @@ def exchange_token(
         raise ConfigError(
             "dpop: expected a DPoPKey where no manager makes one: its tokens are of no use without the key"
         )
-    refreshing = refresh_token is not None
-    secrets = gather(config, auth, refresh_token=refresh_token, now_wall=time.time())
-    request = token_request(config, auth, secrets, refreshing=refreshing, timeout_s=timeout_s)
-    begun, now_wall = time.monotonic(), time.time()
-    response = _perform(transport, request, secrets.all(), TokenRequestError)
-    left_s = timeout_s - (time.monotonic() - begun)
-    if wants_nonce(auth, request, response) and left_s > 0:
-        # RFC 9449 section 8: the same once more with the nonce, and with fresh assertions, which are taken once.
-        secrets = gather(config, auth, refresh_token=refresh_token, now_wall=time.time())
-        request = token_request(config, auth, secrets, refreshing=refreshing, timeout_s=left_s)
-        now_wall = time.time()
-        response = _perform(transport, request, secrets.all(), TokenRequestError)
-        wants_nonce(auth, request, response)  # which keeps the one for the next time
-    if isinstance(response, ProviderError):
-        raise response
+    turn = converse(transport, config, auth, refresh_token, timeout_s=timeout_s)
+    return _understood(turn, auth, refresh_token, default_lifetime_s)
+
+
+def _understood(turn: Turn, auth: Credentials, refresh_token: Secret | None, default_lifetime_s: float) -> ParsedToken:
+    if isinstance(turn.response, ProviderError):
+        raise turn.response
     parsed = parse_token(
-        response,
-        now_wall=now_wall,
-        sent_secrets=secrets.all(),
+        turn.response,
+        now_wall=turn.sent_wall,
+        sent_secrets=turn.secrets.all(),
         default_lifetime_s=default_lifetime_s,
         grant_type=auth.grant_type,
-        refreshing=refreshing,
+        refreshing=refresh_token is not None,
     )
     if refresh_token is None or parsed.token.refresh_token is not None:
         return parsed
     return replace(parsed, token=parsed.token.with_refresh_token(refresh_token.reveal()))
-
-
-def wants_nonce(auth: Credentials, request: Request, response: Response | ProviderError) -> bool:
-    """Keep the nonce that an answer brought, and say whether the request was refused for want of it.
-
-    Args:
-        auth: The credentials.
-        request: What was sent.
-        response: What came back.
-
-    Returns:
-        Whether it is worth another try.
-    """
-    if not isinstance(auth.dpop, DPoPKey) or not isinstance(response, Response):
-        return False
-    is_new = auth.dpop.note_nonce(request.url, response.header("DPoP-Nonce"))
-    return is_new and response.status in {400, 401} and read_error_object(response).get("error") == "use_dpop_nonce"
 
 
 def exchange_device(
@@ -157,7 +131,7 @@ def exchange_device(
     now_wall = time.time()
     secrets = gather(config, auth, refresh_token=None, now_wall=now_wall)
     request = device_request(config, auth, secrets, timeout_s=timeout_s)
-    response = _perform(transport, request, secrets.all(), TokenRequestError)
+    response = perform(transport, request, secrets.all(), TokenRequestError)
     if isinstance(response, ProviderError):
         raise response
     if response.status != 200:
@@ -197,22 +171,7 @@ def exchange_revocation(
     now_wall = time.time()
     secrets = gather(config, auth, refresh_token=token, now_wall=now_wall)  # the token in place of a grant's secret
     request = revocation_request(config, auth, secrets, hint, timeout_s=timeout_s)
-    response = _perform(transport, request, secrets.all(), TokenRequestError)
+    response = perform(transport, request, secrets.all(), TokenRequestError)
     if isinstance(response, ProviderError):
         raise response
     check_revoked(response, now_wall=now_wall, sent_secrets=secrets.all())
-
-
-def _perform(
-    transport: Transport, request: Request, secrets: tuple[Secret, ...], failure: type[ProviderError]
-) -> Response | ProviderError:
-    """Run the exchange. It raises nothing: the frames below a transport's error hold what was sent."""
-    try:
-        response: object = transport(request)
-    except TransportError as error:
-        return failure(f"no answer: {presentable(str(error), secrets)}", sent=error.sent)
-    except Exception as error:  # noqa: BLE001 - an injected transport; its own text may quote the request
-        return failure(f"no answer: the transport raised {type(error).__name__} for {request!r}")
-    if isinstance(response, Response):
-        return response
-    return failure(f"no answer: expected a Response from the transport, got {type(response).__name__}")

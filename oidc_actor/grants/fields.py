@@ -96,6 +96,11 @@ class Credentials:
         return None
 
     @property
+    def trades_token(self) -> bool:
+        """Whether what the full grant sends is a token from elsewhere, which ends by itself."""
+        return False
+
+    @property
     def actor_secret(self) -> StoredSecret | None:
         """The token of who acts for the subject (RFC 8693 section 2.1); ``None`` where nobody does."""
         return None

@@ -47,6 +47,17 @@ class SentSecrets:
         single = (self.client_secret, self.grant_secret, self.client_assertion, self.actor_token)
         return (*(one for one in (*single, self.dpop_proof) if one is not None), *self.extra)
 
+    def signed(self, *, of_grant: bool) -> tuple[Secret, ...]:
+        """Those that are signed statements with a time in them.
+
+        Args:
+            of_grant: Whether ``grant_secret`` is one, too.
+        """
+        grant = self.grant_secret if of_grant else None
+        return tuple(
+            one for one in (self.client_assertion, grant, self.actor_token, self.dpop_proof) if one is not None
+        )
+
 
 def chosen_method(config: OIDCConfig, auth: Credentials) -> str:
     """Say which client authentication method a request uses.

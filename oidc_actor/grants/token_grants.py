@@ -27,6 +27,11 @@ class JWTBearer(Credentials):
         """The assertion."""
         return self.assertion
 
+    @property
+    def trades_token(self) -> bool:
+        """It does: the assertion."""
+        return True
+
     def __init__(
         self,
         assertion: SecretSource,
@@ -95,6 +100,11 @@ class TokenExchange(Credentials):
     def grant_secret(self) -> StoredSecret:
         """The subject's token."""
         return self.subject_token
+
+    @property
+    def trades_token(self) -> bool:
+        """It does: the subject's token."""
+        return True
 
     @property
     def actor_secret(self) -> StoredSecret | None:

@@ -17,6 +17,10 @@ ASSERTION_LIFE_S = 60
 """Seconds that a client assertion lives: it is used at once, and some providers refuse any that lives longer."""
 
 
+FORGIVEN_S = 5.0
+"""Seconds by which a statement may be from the future for hardly anybody to mind."""
+
+
 def client_claims(auth: Credentials, config: OIDCConfig, *, now_wall: float, jti: str) -> dict[str, Any]:
     """Say what a client assertion claims (RFC 7523 section 3).
 
@@ -60,6 +64,20 @@ def assertion_audience(auth: Credentials, config: OIDCConfig) -> str:
     if chosen is None and is_entra(config.token_endpoint):
         return config.token_endpoint
     return config.issuer
+
+
+def is_timely(statement: Secret, *, at: float) -> bool:
+    """Tell whether whoever reads a statement at some time finds it neither over nor from the future.
+
+    Args:
+        statement: A client assertion, a foreign token or a DPoP proof; nothing of it is verified here. Other texts are timely.
+        at: Seconds since the epoch by the reader's clock.
+    """
+    claims = read_claims(statement.reveal())
+    ends, begins = read_number(claims.get("exp")), read_number(claims.get("nbf", claims.get("iat")))
+    if ends is None and begins is not None:  # a proof is judged by when it was made (RFC 9449 section 11.1)
+        ends = begins + ASSERTION_LIFE_S
+    return (ends is None or ends > at) and (begins is None or begins <= at + FORGIVEN_S)
 
 
 def staleness(assertion: Secret, *, now_wall: float) -> str | None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from secrets import token_urlsafe
 
-from oidc_actor.credentials import Credentials, JWTBearer, TokenExchange
+from oidc_actor.credentials import Credentials, JWTBearer
 from oidc_actor.errors import ConfigError, SecretUnavailable
 from oidc_actor.grants.request import SentSecrets, address_of, chosen_method, secrets_in
 from oidc_actor.proof.assertions import client_claims, staleness
@@ -51,7 +51,7 @@ def _dpop_proof(config: OIDCConfig, auth: Credentials, now_wall: float) -> Secre
 
 
 def _grant_secret(auth: Credentials, now_wall: float) -> Secret | None:
-    if isinstance(auth, JWTBearer | TokenExchange):
+    if auth.trades_token:
         return _foreign(auth.grant_secret, "assertion" if isinstance(auth, JWTBearer) else "subject_token", now_wall)
     return None if auth.grant_secret is None else resolve_secret(auth.grant_secret, auth.grant_type)
 

@@ -1,0 +1,126 @@
+"""A token request, and the same once more where what the provider refused can be mended at once."""
+
+from __future__ import annotations
+
+import functools
+import time
+from dataclasses import dataclass
+
+from oidc_actor.answers.bodies import read_error_object
+from oidc_actor.answers.header_times import provider_now
+from oidc_actor.credentials import Credentials
+from oidc_actor.errors import ProviderError, TokenRequestError
+from oidc_actor.exchanges.perform import perform
+from oidc_actor.grants.request import SentSecrets, token_request
+from oidc_actor.proof.assertions import is_timely
+from oidc_actor.proof.dpop import DPoPKey
+from oidc_actor.proof.proving import gather
+from oidc_actor.provider import OIDCConfig
+from oidc_actor.secrets import Secret
+from oidc_actor.transport import Request, Response, Transport
+
+_ABOUT_STATEMENTS = frozenset({"invalid_client", "invalid_grant", "invalid_request", "invalid_dpop_proof"})
+"""OAuth error codes by which providers refuse a statement that is out of date (RFC 7521, RFC 8693, RFC 9449)."""
+
+
+def converse(
+    transport: Transport, config: OIDCConfig, auth: Credentials, refresh_token: Secret | None, *, timeout_s: float
+) -> Turn:
+    """Send a token request, and again with a nonce or with fresh statements if that is what it lacks.
+
+    Args:
+        transport: What performs the requests.
+        config: The provider's metadata.
+        auth: The credentials.
+        refresh_token: What to redeem in place of the full grant; ``None`` for the full grant.
+        timeout_s: Seconds for all requests together; reading and signing is not part of it.
+
+    Returns:
+        The last request, with its answer.
+
+    Raises:
+        SecretUnavailable: A secret cannot be had now, or has expired.
+    """
+    ask = functools.partial(_ask, transport, config, auth, refresh_token)
+    turn, left_s = ask(time.time(), timeout_s), timeout_s
+    remedies = [_sign_with_nonce, _sign_in_time]
+    # What the provider refused for a reason that can be mended now is sent once more, at most once for each reason.
+    while (left_s := left_s - turn.took_s) > 0:
+        mended = next(((remedy, at) for remedy in remedies if (at := remedy(turn)) is not None), None)
+        if mended is None:
+            break
+        remedies.remove(mended[0])
+        turn = ask(mended[1], left_s)
+    return turn
+
+
+@dataclass(frozen=True, slots=True)
+class Turn:
+    """One request of an exchange, and what came of it.
+
+    Attributes:
+        signed_wall: The time that its statements were signed for, in seconds since the epoch.
+        sent_wall: When it was sent, in seconds since the epoch by this machine's clock.
+        took_s: Seconds until its end.
+        secrets: What it held.
+        statements: Those of them that have a time in them.
+        response: The answer, or why there is none.
+        brought_nonce: Whether it brought a DPoP nonce that is new.
+    """
+
+    signed_wall: float
+    sent_wall: float
+    took_s: float
+    secrets: SentSecrets
+    statements: tuple[Secret, ...]
+    response: Response | ProviderError
+    brought_nonce: bool
+
+
+def _ask(
+    transport: Transport,
+    config: OIDCConfig,
+    auth: Credentials,
+    refresh_token: Secret | None,
+    signed_wall: float,
+    timeout_s: float,
+) -> Turn:
+    """Send one token request, with everything read and signed anew: assertions and proofs are taken once."""
+    refreshing = refresh_token is not None
+    secrets = gather(config, auth, refresh_token=refresh_token, now_wall=signed_wall)
+    request = token_request(config, auth, secrets, refreshing=refreshing, timeout_s=timeout_s)
+    sent_wall, began = time.time(), time.monotonic()
+    response = perform(transport, request, secrets.all(), TokenRequestError)
+    took_s = time.monotonic() - began
+    statements = secrets.signed(of_grant=not refreshing and auth.trades_token)
+    brought_nonce = _keep_nonce(auth, request, response)
+    return Turn(signed_wall, sent_wall, took_s, secrets, statements, response, brought_nonce)
+
+
+def _keep_nonce(auth: Credentials, request: Request, response: Response | ProviderError) -> bool:
+    if not isinstance(auth.dpop, DPoPKey) or not isinstance(response, Response):
+        return False
+    return auth.dpop.note_nonce(request.url, response.header("DPoP-Nonce"))
+
+
+def _sign_with_nonce(turn: Turn) -> float | None:
+    """The time to sign anew for, because the provider wants its nonce in the proof (RFC 9449 section 8), or ``None``."""
+    return turn.signed_wall if turn.brought_nonce and _code(turn) == "use_dpop_nonce" else None
+
+
+def _sign_in_time(turn: Turn) -> float | None:
+    """The time to sign anew for, because a statement is out of date by the provider's clock, which then counts; or ``None``.
+
+    A file may have been replaced since it was read, and this machine's clock may be off.
+    """
+    if not isinstance(turn.response, Response) or _code(turn) not in _ABOUT_STATEMENTS:
+        return None
+    at = provider_now(turn.response, now_wall=turn.sent_wall)
+    return None if all(is_timely(one, at=at) for one in turn.statements) else at
+
+
+def _code(turn: Turn) -> object:
+    response = turn.response
+    if not isinstance(response, Response) or response.status not in {400, 401}:
+        return None
+    return read_error_object(response).get("error")
