@@ -5,7 +5,8 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 from fakes import AUTH, DEADLINE_S, ISSUER, ScriptedTransport, eventually
 
-from oidc_actor import TokenManager, cells
+from oidc_actor import TokenManager
+from oidc_actor.reading import cells
 from supervision import NoProcess, whereis
 
 
