@@ -34,7 +34,7 @@ from oidc_actor.messages import (
     Nudge,
     Refresh,
     Released,
-    SecretsChanged,
+    SecretsChecked,
     Started,
     Tick,
 )
@@ -249,5 +249,5 @@ _HANDLERS: dict[type[Any], Callable[[Keeper, Any], Any]] = {
     Tick: Keeper._tick,
     Nudge: Keeper._apply,
     Released: Keeper._apply,
-    SecretsChanged: Keeper._apply,
+    SecretsChecked: Keeper._apply,
 }

@@ -9,10 +9,11 @@ event               what happens, besides settling
 Started, Tick       nothing
 Nudge, Join         a token that lives long enough is the answer; one that falls short makes an attempt due at once, unless
                     the last one failed: then the backoff stands. The first attempt, which is put off while many managers
-                    start, is due at once too. A waiter is refused as soon as waiting cannot help
+                    start, is due at once too. A waiter is refused as soon as waiting cannot help; where a changed secret
+                    might, the files are looked at first
 Refresh             a complaint about another token costs nothing; about the current one withdraws it (Retract). Otherwise
                     an attempt is due at once, in a backoff and while blocked too; one under way is joined
-SecretsChanged      while blocked, an attempt is due at once
+SecretsChecked      where one has changed while that is waited for, an attempt is due at once
 FetchSucceeded      metadata: the token is next, in the same flight. A token: Publish, every waiter is answered
 FetchFailed         metadata, with older ones at hand: those serve. A refresh token refused: the full grant, in the same flight.
                     Else the flight has failed: a backoff, or a slow probe after a permanent error. Whoever waited for
@@ -58,7 +59,7 @@ from oidc_actor.messages import (
     Nudge,
     Refresh,
     Released,
-    SecretsChanged,
+    SecretsChecked,
     Started,
     Tick,
     Waiter,
@@ -97,7 +98,7 @@ def adopt(state: State, *, in_flight: bool, withdrawn: bool) -> State:
     Returns:
         What its successor starts with. Its waiters join anew.
     """
-    state = replace(state, refresh_timer=None, waiters=())
+    state = replace(state, refresh_timer=None, checking=False, waiters=())
     if withdrawn:
         state = _without_token(state)
     if in_flight or state.flight is None:
@@ -137,11 +138,12 @@ def _pass(state: State, event: Event, now: float, rng: Rng) -> Step:
 
 
 def _tick(state: State, event: Tick, now: float, rng: Rng) -> Step:
-    return replace(state, refresh_timer=None), [CheckSecrets()] if state.watching else []
+    return _look_at_secrets(replace(state, refresh_timer=None))
 
 
 def _nudge(state: State, event: Nudge, now: float, rng: Rng) -> Step:
-    return _want(state, event.min_validity_s, now), []
+    state = _want(state, event.min_validity_s, now)
+    return (state, []) if is_valid(state, now, event.min_validity_s) else _look_at_secrets(state)
 
 
 def _join(state: State, event: Join, now: float, rng: Rng) -> Step:
@@ -150,7 +152,14 @@ def _join(state: State, event: Join, now: float, rng: Rng) -> Step:
         return _refresh(state, Refresh(waiter), now, rng)
     if state.token is not None and is_valid(state, now, waiter.min_validity_s):
         return state, [Reply((waiter,), state.token)]
-    return _with_waiter(_want(state, waiter.min_validity_s, now), waiter), []
+    return _look_at_secrets(_with_waiter(_want(state, waiter.min_validity_s, now), waiter))
+
+
+def _look_at_secrets(state: State) -> Step:
+    """See whether a secret that is waited for has changed, unless that is being seen to."""
+    if not state.watching or state.checking or state.flight is not None:
+        return state, []
+    return replace(state, checking=True), [CheckSecrets()]
 
 
 def _refresh(state: State, event: Refresh, now: float, rng: Rng) -> Step:
@@ -171,8 +180,9 @@ def _complaint_is_void(state: State, waiter: Waiter | None) -> list[Effect]:
     return [] if waiter is None or state.token is None else [Reply((waiter,), state.token)]
 
 
-def _secrets_changed(state: State, event: SecretsChanged, now: float, rng: Rng) -> Step:
-    if not state.watching or state.flight is not None:
+def _secrets_checked(state: State, event: SecretsChecked, now: float, rng: Rng) -> Step:
+    state = replace(state, checking=False)
+    if not event.changed or not state.watching or state.flight is not None:
         return state, []
     return replace(state, wanted=True), [Report("secret_changed", state.flights)]
 
@@ -230,7 +240,7 @@ _HANDLERS: dict[type[Any], Callable[[State, Any, float, Rng], Step]] = {
     Nudge: _nudge,
     Join: _join,
     Refresh: _refresh,
-    SecretsChanged: _secrets_changed,
+    SecretsChecked: _secrets_checked,
     Released: _released,
     FetchStarted: flight.started,
     FetchSucceeded: flight.succeeded,

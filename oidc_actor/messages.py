@@ -166,8 +166,14 @@ class Released:
 
 
 @dataclass(frozen=True, slots=True)
-class SecretsChanged:
-    """A secret's file is not what it was at the last attempt."""
+class SecretsChecked:
+    """The secrets' files were looked at.
+
+    Attributes:
+        changed: Whether one is not what it was at the last attempt.
+    """
+
+    changed: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -204,7 +210,7 @@ Event: TypeAlias = (
     | FetchFailed
     | Held
     | Released
-    | SecretsChanged
+    | SecretsChecked
 )
 
 Waiters: TypeAlias = Sequence[Waiter]

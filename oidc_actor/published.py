@@ -200,7 +200,7 @@ class Cell:
     def enrol(self, waiter: AnyWaiter, *, quietly: bool = False) -> bool:
         """Wait for an outcome, quietly where the manager need not know; false where none is here or on its way."""
         with self._lock:
-            if not self._has_future():
+            if not self.has_future():
                 return False
             last = next(reversed(self.waiting), None)
             announced = quietly or (last is not None and last.joined is None)  # one message does for a herd
@@ -229,7 +229,7 @@ class Cell:
     def subscribe(self, subscription: Subscription) -> bool:
         """Add a listener; false where nobody is there to be listened to."""
         with self._lock:
-            if not self._has_future():
+            if not self.has_future():
                 return False
             self.subscriptions = (*self.subscriptions, subscription)
             return True
@@ -239,8 +239,8 @@ class Cell:
         with self._lock:
             self.subscriptions = tuple(one for one in self.subscriptions if one is not subscription)
 
-    def _has_future(self) -> bool:
-        """Whether a manager is here, or a supervisor that will start the next. The lock is held."""
+    def has_future(self) -> bool:
+        """Whether a manager is here, or a supervisor that will start the next."""
         if self.closed:
             return False
         return not self.is_down or (self.supervisor is not None and self.supervisor.is_alive())
@@ -256,7 +256,7 @@ class Cell:
             if not self.belongs_to(down.ref):
                 return
             self.is_down = True
-            left = [] if self._has_future() else list(self.waiting)
+            left = [] if self.has_future() else list(self.waiting)
         dismiss(left)
 
     def _watch_supervisor(self) -> None:
@@ -271,7 +271,7 @@ class Cell:
 
     def _supervisor_ended(self, down: Down) -> None:
         with self._lock:
-            left = [] if self._has_future() else list(self.waiting)
+            left = [] if self.has_future() else list(self.waiting)
         dismiss(left)
 
     def close(self, ref: Ref | None) -> None:

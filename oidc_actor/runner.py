@@ -40,7 +40,7 @@ from oidc_actor.messages import (
     FetchStarted,
     FetchSucceeded,
     Held,
-    SecretsChanged,
+    SecretsChecked,
     Tick,
 )
 from oidc_actor.options import Options
@@ -169,13 +169,15 @@ class Runner:
         for waiter in effect.waiters:
             waiter.resolve(effect.outcome)
 
-    def _check_secrets(self, effect: CheckSecrets) -> None:
-        with contextlib.suppress(RuntimeError):  # without a thread the next tick tries again
+    def _check_secrets(self, effect: CheckSecrets) -> Event | None:
+        try:
             EXCHANGES.submit(self._options.secret_files, self._compare_versions)
+        except RuntimeError:  # without a thread the next tick tries again
+            return SecretsChecked(changed=False)
+        return None
 
     def _compare_versions(self) -> None:
-        if self._file_versions() != self._cell.versions:
-            self._cell.tell(SecretsChanged())
+        self._cell.tell(SecretsChecked(self._file_versions() != self._cell.versions))
 
     def _file_versions(self) -> object:
         return tuple(file.version() for file in self._options.secret_files)

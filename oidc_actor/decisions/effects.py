@@ -96,7 +96,7 @@ class Reply:
 
 @dataclass(frozen=True, slots=True)
 class CheckSecrets:
-    """See off the mailbox whether a secret's file has changed; if so, `SecretsChanged` comes back."""
+    """See off the mailbox whether a secret's file has changed; `SecretsChecked` comes back."""
 
 
 @dataclass(frozen=True, slots=True)

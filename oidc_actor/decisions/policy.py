@@ -23,7 +23,7 @@ from oidc_actor.errors import refuses_refresh_token as refuses
 UNREACHABLE_TRIES = 4
 """After that many unreachable attempts in a row the metadata are asked for again: the endpoint may have moved."""
 
-_MOVED = frozenset({404, 405, 410})
+_MOVED = frozenset({301, 302, 303, 307, 308, 404, 405, 410})  # a redirect is never followed, but it is a hint
 _LOST = frozenset({502, 504})
 
 

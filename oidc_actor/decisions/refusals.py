@@ -8,11 +8,11 @@ from oidc_actor.messages import Refusal, Waiter
 
 
 def hopeless(state: State, waiter: Waiter, now: float) -> bool:
-    """Whether a waiter's wait is over, or no attempt can end before its deadline."""
-    if waiter.deadline <= now:
-        return True
+    """Whether no attempt can end before a waiter's deadline. While one is under way its own patience ends its wait."""
     if state.flight is not None:
         return False
+    if state.checking:
+        return waiter.deadline <= now
     if state.blocked and not state.wanted:
         return True
     return next_attempt_at(state) > waiter.deadline

@@ -92,6 +92,7 @@ class State:
         config_at: When ``oidc_config`` was discovered.
         config_suspect: Whether the token endpoint behaves as if it had moved.
         skew: How the provider's clock goes against this machine's, as last seen; ``None`` where it did not show.
+        checking: Whether the secrets' files are being looked at.
         waiters: Who waits.
         token_requests: Requests sent to the token endpoint.
         refreshes: Tokens obtained.
@@ -121,6 +122,7 @@ class State:
     config_at: float = NEVER
     config_suspect: bool = False
     skew: Skew | None = None
+    checking: bool = False
     waiters: tuple[Waiter, ...] = ()
     token_requests: int = 0
     refreshes: int = 0

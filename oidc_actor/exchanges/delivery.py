@@ -18,6 +18,7 @@ from oidc_actor.oidc import exchange_discovery, exchange_token
 from oidc_actor.options import Options
 from oidc_actor.provider import OIDCConfig
 from oidc_actor.published import Cell
+from oidc_actor.secrets import Secret
 from oidc_actor.transport import Request, Response
 from oidc_actor.wire import ParsedToken
 
@@ -56,7 +57,8 @@ def ask_for_token(
     if cell.closed or cell.expected != (flight, leg):
         return  # it has waited for this thread for too long: the manager was stopped, or has given it up
     dispatch = _Dispatch(issuer, lambda at: cell.tell(FetchStarted(flight, leg, at)))
-    result = _token(dispatch, grant, options)
+    known = tuple(Secret(text) for text in (cell.snapshot.text,) if text)
+    result = _token(dispatch, grant, options, known)
     if dispatch.is_sent:
         _measure(cell, issuer, result, flight, issuer.clock() - dispatch.at)
     if isinstance(result, ParsedToken):
@@ -95,7 +97,9 @@ def lease_s(options: Options) -> float:
     return options.timeout_seconds + options.min_interval_seconds
 
 
-def _token(dispatch: _Dispatch, grant: Redeem | FullGrant, options: Options) -> ParsedToken | OIDCActorError:
+def _token(
+    dispatch: _Dispatch, grant: Redeem | FullGrant, options: Options, known: tuple[Secret, ...]
+) -> ParsedToken | OIDCActorError:
     try:
         return exchange_token(
             dispatch,
@@ -104,6 +108,7 @@ def _token(dispatch: _Dispatch, grant: Redeem | FullGrant, options: Options) -> 
             refresh_token=grant.refresh_token if isinstance(grant, Redeem) else None,
             timeout_s=options.timeout_seconds,
             default_lifetime_s=options.default_lifetime_seconds,
+            known=known,
         )
     except BaseException as error:  # noqa: BLE001 - whatever foreign code raises is a failure of this attempt only
         return as_value(error, TokenRequestError)

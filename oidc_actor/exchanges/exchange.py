@@ -10,7 +10,7 @@ from oidc_actor.errors import ConfigError, DiscoveryError, ProviderError, TokenR
 from oidc_actor.exchanges.perform import perform
 from oidc_actor.exchanges.turns import Turn, converse
 from oidc_actor.grants.device import DeviceAuthorization, read_device_authorization
-from oidc_actor.grants.request import TokenTypeHint, device_request, revocation_request
+from oidc_actor.grants.request import TokenTypeHint, device_request, revocation_request, sent_in
 from oidc_actor.proof.proving import gather
 from oidc_actor.provider import OIDCConfig
 from oidc_actor.secrets import Secret
@@ -57,6 +57,7 @@ def exchange_token(
     refresh_token: Secret | None = None,
     timeout_s: float,
     default_lifetime_s: float = DEFAULT_LIFETIME_S,
+    known: tuple[Secret, ...] = (),
 ) -> ParsedToken:
     """Run one token exchange on the calling thread. Secrets are read from their sources first, here.
 
@@ -68,6 +69,7 @@ def exchange_token(
             refresh token keeps the one that was redeemed.
         timeout_s: Seconds for the whole exchange; reading the secrets is not part of it.
         default_lifetime_s: Seconds a token is taken to live where nothing says.
+        known: Further secrets that no error may show: tokens that the provider has given out before.
 
     Returns:
         The token, its lifetime counted from the start of the request, and who says so.
@@ -81,7 +83,7 @@ def exchange_token(
         raise ConfigError(
             "dpop: expected a DPoPKey where no manager makes one: its tokens are of no use without the key"
         )
-    turn = converse(transport, config, auth, refresh_token, timeout_s=timeout_s)
+    turn = converse(transport, config, auth, refresh_token, timeout_s=timeout_s, known=known)
     return _understood(turn, auth, refresh_token, default_lifetime_s)
 
 
@@ -91,7 +93,7 @@ def _understood(turn: Turn, auth: Credentials, refresh_token: Secret | None, def
     parsed = parse_token(
         turn.response,
         now_wall=turn.sent_wall,
-        sent_secrets=turn.secrets.all(),
+        sent_secrets=turn.hidden,
         default_lifetime_s=default_lifetime_s,
         grant_type=auth.grant_type,
         refreshing=refresh_token is not None,
@@ -131,12 +133,13 @@ def exchange_device(
     now_wall = time.time()
     secrets = gather(config, auth, refresh_token=None, now_wall=now_wall)
     request = device_request(config, auth, secrets, timeout_s=timeout_s)
-    response = perform(transport, request, secrets.all(), TokenRequestError)
+    hidden = sent_in(request, secrets)
+    response = perform(transport, request, hidden, TokenRequestError)
     if isinstance(response, ProviderError):
         raise response
     if response.status != 200:
-        parse_token(response, now_wall=now_wall, sent_secrets=secrets.all())
-    found = read_device_authorization(response, secrets.all(), allow_insecure_http=allow_insecure_http)
+        parse_token(response, now_wall=now_wall, sent_secrets=hidden)
+    found = read_device_authorization(response, hidden, allow_insecure_http=allow_insecure_http)
     if isinstance(found, str):
         raise TokenRequestError(f"device authorization failed: HTTP {response.status}: {found}", status=response.status)
     return found
@@ -171,7 +174,8 @@ def exchange_revocation(
     now_wall = time.time()
     secrets = gather(config, auth, refresh_token=token, now_wall=now_wall)  # the token in place of a grant's secret
     request = revocation_request(config, auth, secrets, hint, timeout_s=timeout_s)
-    response = perform(transport, request, secrets.all(), TokenRequestError)
+    hidden = sent_in(request, secrets)
+    response = perform(transport, request, hidden, TokenRequestError)
     if isinstance(response, ProviderError):
         raise response
-    check_revoked(response, now_wall=now_wall, sent_secrets=secrets.all())
+    check_revoked(response, now_wall=now_wall, sent_secrets=hidden)

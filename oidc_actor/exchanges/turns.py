@@ -11,7 +11,7 @@ from oidc_actor.answers.header_times import provider_now
 from oidc_actor.credentials import Credentials
 from oidc_actor.errors import ProviderError, TokenRequestError
 from oidc_actor.exchanges.perform import perform
-from oidc_actor.grants.request import SentSecrets, token_request
+from oidc_actor.grants.request import sent_in, token_request
 from oidc_actor.proof.assertions import is_timely
 from oidc_actor.proof.dpop import DPoPKey
 from oidc_actor.proof.proving import gather
@@ -24,7 +24,13 @@ _ABOUT_STATEMENTS = frozenset({"invalid_client", "invalid_grant", "invalid_reque
 
 
 def converse(
-    transport: Transport, config: OIDCConfig, auth: Credentials, refresh_token: Secret | None, *, timeout_s: float
+    transport: Transport,
+    config: OIDCConfig,
+    auth: Credentials,
+    refresh_token: Secret | None,
+    *,
+    timeout_s: float,
+    known: tuple[Secret, ...] = (),
 ) -> Turn:
     """Send a token request, and again with a nonce or with fresh statements if that is what it lacks.
 
@@ -34,6 +40,7 @@ def converse(
         auth: The credentials.
         refresh_token: What to redeem in place of the full grant; ``None`` for the full grant.
         timeout_s: Seconds for all requests together; reading and signing is not part of it.
+        known: Secrets that no error may show, besides those that are sent.
 
     Returns:
         The last request, with its answer.
@@ -41,7 +48,7 @@ def converse(
     Raises:
         SecretUnavailable: A secret cannot be had now, or has expired.
     """
-    ask = functools.partial(_ask, transport, config, auth, refresh_token)
+    ask = functools.partial(_ask, transport, config, auth, refresh_token, known)
     turn, left_s = ask(time.time(), timeout_s), timeout_s
     remedies = [_sign_with_nonce, _sign_in_time]
     # What the provider refused for a reason that can be mended now is sent once more, at most once for each reason.
@@ -62,8 +69,8 @@ class Turn:
         signed_wall: The time that its statements were signed for, in seconds since the epoch.
         sent_wall: When it was sent, in seconds since the epoch by this machine's clock.
         took_s: Seconds until its end.
-        secrets: What it held.
-        statements: Those of them that have a time in them.
+        hidden: What no error may show: the secrets that were sent, and others that are known.
+        statements: Those that were sent and have a time in them.
         response: The answer, or why there is none.
         brought_nonce: Whether it brought a DPoP nonce that is new.
     """
@@ -71,7 +78,7 @@ class Turn:
     signed_wall: float
     sent_wall: float
     took_s: float
-    secrets: SentSecrets
+    hidden: tuple[Secret, ...]
     statements: tuple[Secret, ...]
     response: Response | ProviderError
     brought_nonce: bool
@@ -82,6 +89,7 @@ def _ask(
     config: OIDCConfig,
     auth: Credentials,
     refresh_token: Secret | None,
+    known: tuple[Secret, ...],
     signed_wall: float,
     timeout_s: float,
 ) -> Turn:
@@ -90,11 +98,12 @@ def _ask(
     secrets = gather(config, auth, refresh_token=refresh_token, now_wall=signed_wall)
     request = token_request(config, auth, secrets, refreshing=refreshing, timeout_s=timeout_s)
     sent_wall, began = time.time(), time.monotonic()
-    response = perform(transport, request, secrets.all(), TokenRequestError)
+    hidden = (*sent_in(request, secrets), *known)
+    response = perform(transport, request, hidden, TokenRequestError)
     took_s = time.monotonic() - began
     statements = secrets.signed(of_grant=not refreshing and auth.trades_token)
     brought_nonce = _keep_nonce(auth, request, response)
-    return Turn(signed_wall, sent_wall, took_s, secrets, statements, response, brought_nonce)
+    return Turn(signed_wall, sent_wall, took_s, hidden, statements, response, brought_nonce)
 
 
 def _keep_nonce(auth: Credentials, request: Request, response: Response | ProviderError) -> bool:

@@ -59,6 +59,20 @@ class SentSecrets:
         )
 
 
+def sent_in(request: Request, secrets: SentSecrets) -> tuple[Secret, ...]:
+    """Find every secret that went out with a request, in the form in which a header had it, too.
+
+    Args:
+        request: The request.
+        secrets: What it was built with.
+
+    Returns:
+        What no error may show.
+    """
+    credentials = request.headers.get("Authorization", "").partition(" ")[2]
+    return (*secrets.all(), Secret(credentials)) if credentials else secrets.all()
+
+
 def chosen_method(config: OIDCConfig, auth: Credentials) -> str:
     """Say which client authentication method a request uses.
 
@@ -166,16 +180,18 @@ def _post(
 
 
 def secrets_in(auth: Credentials) -> tuple[Secret, ...]:
-    """Find values among the further parameters that an answer must not repeat into a log.
+    """Find what an answer must not repeat into a log, whether this request has it or not.
 
     Args:
         auth: The credentials.
 
     Returns:
-        Those long enough to be a secret at all: to redact ``"yes"`` would only make texts unreadable.
+        Secrets that are given as texts, and further parameters that are long enough to be a secret at all: to redact ``"yes"``
+        would only make texts unreadable.
     """
     values = (auth.extra or {}).values()
-    return tuple(Secret(value) for value in values if len(value) >= _SHORTEST_SECRET_IN_EXTRA)
+    given = tuple(source for source in auth.sources if isinstance(source, Secret))
+    return (*given, *(Secret(value) for value in values if len(value) >= _SHORTEST_SECRET_IN_EXTRA))
 
 
 def _grant_parameters(auth: Credentials, secrets: SentSecrets, *, refreshing: bool) -> list[tuple[str, str]]:

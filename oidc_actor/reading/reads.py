@@ -140,10 +140,13 @@ def error_of(refused: Refusal) -> NoTokenError:
 
 def _too_late(cell: Cell, server: Server, timeout: float, min_validity: float) -> Exception:
     """What a reader gets at its deadline. Whoever did not wait at all has the manager look at the clock."""
-    state = cell.state
-    if state is None or not cell.is_served:
+    state, within = cell.state, f"within {timeout:g} s: " if timeout else ""
+    if state is None or not cell.has_future():
         return NoProcess(server)
+    if not cell.is_served:
+        return NoTokenError(
+            f"{within}no token that is valid long enough; the manager has crashed and is being restarted"
+        )
     cell.tell(Nudge(min_validity))
     refused = refusal(state, cell.clock())
-    within = f"within {timeout:g} s: " if timeout else ""
     return error_of(Refusal(within + refused.message, refused.cause, refused.retry_in_s))

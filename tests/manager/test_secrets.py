@@ -7,7 +7,7 @@ import traceback
 from pathlib import Path
 
 import pytest
-from fakes import AUTH, ISSUER, Fixed, ScriptedTransport, eventually, failing, minted, refused
+from fakes import AUTH, DEADLINE_S, ISSUER, Fixed, ScriptedTransport, eventually, failing, minted, refused
 from manager_tests import Start
 
 from oidc_actor import ClientCredentials, NoTokenError, Password, SecretFile, TokenManager
@@ -37,6 +37,27 @@ def test_a_callable_is_called_once_for_each_request(start: Start, transport, clo
     eventually(lambda: TokenManager.get_access_token("m") == "t2")
     assert [basic(request) for request in transport.posts] == ["id:secret-1", "id:secret-2"]
     assert len(calls) == 2
+
+
+def test_a_reader_that_comes_right_after_the_secret_was_mended_gets_its_token(start: Start, clock, tmp_path) -> None:
+    file = tmp_path / "secret"
+    file.write_text("wrong")
+
+    def provider(request: Request) -> Response:
+        return minted("t") if basic(request) == "id:right" else refused("invalid_client", 401)
+
+    transport = ScriptedTransport()
+    transport.default = provider
+    start(name="m", auth=ClientCredentials("id", SecretFile(file)), transport=transport)
+    with pytest.raises(NoTokenError) as caught:
+        TokenManager.get_token("m")
+    assert caught.value.cause is not None
+    with pytest.raises(NoTokenError):  # the file is looked at, and is what it was
+        TokenManager.get_token("m")
+    clock.advance(2)
+    file.write_text("right")
+    assert TokenManager.get_access_token("m", timeout=DEADLINE_S) == "t"
+    assert len(transport.posts) == 2
 
 
 def test_a_callable_that_raises_is_a_retryable_failure(start: Start, transport, clock) -> None:

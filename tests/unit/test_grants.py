@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from oidc_actor.credentials import ClientCredentials, Password, RefreshToken
-from oidc_actor.grants.request import SentSecrets, secrets_in, token_request
+from oidc_actor.grants.request import SentSecrets, secrets_in, sent_in, token_request
 from oidc_actor.provider import OIDCConfig
 from oidc_actor.secrets import Secret
 
@@ -145,7 +145,9 @@ def test_entra_s_defaults(config, auth, scope, resource, refresh_token):
 
 def test_every_secret_sent_is_known():
     auth = ClientCredentials("id", "s", extra={"otp": "8-digits", "yes": "seven-7"})
-    assert secrets_in(auth) == (Secret("8-digits"),)
+    assert secrets_in(auth) == (Secret("s"), Secret("8-digits"))
+    request = token_request(CONFIG, auth, SentSecrets(Secret("s")), timeout_s=1.0)
+    assert sent_in(request, SentSecrets(Secret("s"))) == (Secret("s"), Secret(base64.b64encode(b"id:s").decode()))
     secrets = SentSecrets(Secret("a"), Secret("b"), (Secret("c"),))
     assert secrets.all() == (Secret("a"), Secret("b"), Secret("c"))
     assert SentSecrets().all() == ()

@@ -30,7 +30,7 @@ from oidc_actor.messages import (
     Refresh,
     Refusal,
     Released,
-    SecretsChanged,
+    SecretsChecked,
     Tick,
 )
 from oidc_actor.provider import OIDCConfig
@@ -76,7 +76,7 @@ def test_a_failed_discovery_is_repeated() -> None:
 
 def test_one_flight_at_a_time() -> None:
     driver = Driver().start()
-    for event in (Tick(), Nudge(), Join(Reader(1005.0)), Refresh(), SecretsChanged(), Released()):
+    for event in (Tick(), Nudge(), Join(Reader(1005.0)), Refresh(), SecretsChecked(True), Released()):
         assert driver.do(event).fetch is None
     assert driver.state.flights == 1
 
@@ -367,12 +367,22 @@ def test_a_reader_of_a_blocked_manager_is_refused_at_once() -> None:
     assert refused(driver.join(timeout=10_000)).cause is INVALID_CLIENT
 
 
-def test_a_reader_whose_deadline_has_passed_is_refused_with_the_next_event() -> None:
+def test_a_reader_whose_deadline_has_passed_is_refused_when_the_attempt_fails() -> None:
+    driver = Driver().start().fails(TokenRequestError("HTTP 429", status=429, retry_after_s=3))
+    reader = driver.join(timeout=5)
+    assert reader.outcomes == []
+    driver.wait(6).do(Tick()).fails(TokenRequestError("HTTP 429", status=429, retry_after_s=3))
+    assert refused(reader).retry_in_s == 3
+    assert driver.state.waiters == ()
+
+
+def test_while_an_attempt_is_under_way_only_the_readers_own_patience_ends_its_wait() -> None:
     driver = Driver().start()
     reader = driver.join(timeout=5)
-    driver.wait(5).do(Tick())
-    assert refused(reader).retry_in_s is None
-    assert driver.state.waiters == ()
+    driver.wait(8).do(Tick())
+    assert reader.outcomes == []
+    driver.succeeds(lifetime=300, ago=8)
+    assert reader.outcomes == [driver.state.token]
 
 
 def test_a_short_token_makes_an_attempt_due_at_once() -> None:
@@ -526,12 +536,46 @@ def test_a_blocked_manager_looks_at_its_secrets_files() -> None:
 
 def test_a_changed_file_wakes_it() -> None:
     driver = Driver(rules=Rules(discovers=False, watches_files=True)).start().fails(INVALID_CLIENT).wait(2)
-    assert driver.do(SecretsChanged()).fetch is not None
+    assert driver.do(SecretsChecked(True)).fetch is not None
+
+
+def test_a_reader_has_a_blocked_manager_look_at_its_files_before_it_is_refused() -> None:
+    driver = Driver(rules=Rules(discovers=False, watches_files=True)).start().fails(INVALID_CLIENT).wait(2)
+    first = driver.join()
+    assert driver.of(CheckSecrets) == [CheckSecrets()]
+    second = driver.join()
+    assert driver.of(CheckSecrets) == []  # one look does for both
+    assert first.outcomes == second.outcomes == []
+    driver.do(SecretsChecked(False))
+    assert refused(first).retry_in_s == refused(second).retry_in_s
+    third = driver.join()
+    assert driver.do(SecretsChecked(True)).fetch is not None
+    driver.succeeds()
+    assert third.outcomes == [driver.state.token]
+
+
+def test_a_reader_that_does_not_wait_has_the_files_looked_at_too() -> None:
+    driver = Driver(rules=Rules(discovers=False, watches_files=True)).start().fails(INVALID_CLIENT).wait(2)
+    assert driver.do(Nudge()).of(CheckSecrets) == [CheckSecrets()]
+    assert driver.do(Nudge()).of(CheckSecrets) == []
+
+
+def test_the_look_at_the_files_does_not_outlast_a_readers_deadline() -> None:
+    driver = Driver(rules=Rules(discovers=False, watches_files=True)).start().fails(INVALID_CLIENT).wait(2)
+    reader = driver.join(timeout=1)
+    driver.wait(1).do(Tick())
+    assert refused(reader).retry_in_s is not None
+
+
+def test_a_successor_looks_at_the_files_itself() -> None:
+    driver = Driver(rules=Rules(discovers=False, watches_files=True)).start().fails(INVALID_CLIENT).wait(2).do(Nudge())
+    successor = Driver(adopt(driver.state, in_flight=False, withdrawn=False), now=driver.now).start()
+    assert successor.do(Nudge()).of(CheckSecrets) == [CheckSecrets()]
 
 
 def test_a_changed_file_is_nothing_to_a_manager_that_is_well() -> None:
     driver = with_token(300, rules=Rules(discovers=False, watches_files=True)).wait(10)
-    assert driver.do(SecretsChanged()).fetch is None
+    assert driver.do(SecretsChecked(True)).fetch is None
     assert driver.do(Tick()).of(CheckSecrets) == []
 
 
@@ -540,7 +584,7 @@ def test_a_missing_file_is_watched_for_too() -> None:
         Driver(rules=Rules(discovers=False, watches_files=True)).start().fails(SecretUnavailable("missing")).wait(2)
     )
     assert not driver.state.blocked
-    assert driver.do(SecretsChanged()).fetch is not None
+    assert driver.do(SecretsChecked(True)).fetch is not None
 
 
 def test_other_events_do_not_put_the_look_off() -> None:

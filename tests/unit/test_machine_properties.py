@@ -36,7 +36,7 @@ from oidc_actor.messages import (
     Refresh,
     Refusal,
     Released,
-    SecretsChanged,
+    SecretsChecked,
     Started,
     Tick,
 )
@@ -127,9 +127,9 @@ class Machine(RuleBasedStateMachine):
     def released(self, within: float) -> None:
         self.do(Released(within))
 
-    @rule()
-    def secrets_changed(self) -> None:
-        self.do(SecretsChanged())
+    @rule(changed=st.booleans())
+    def secrets_checked(self, changed: bool) -> None:
+        self.do(SecretsChecked(changed))
 
     @precondition(lambda self: self.fetch is not None and not self.sent)
     @rule()
@@ -269,7 +269,7 @@ class Machine(RuleBasedStateMachine):
 
     @invariant()
     def nobody_waits_for_what_cannot_help(self) -> None:
-        if not hasattr(self, "state") or self.state.flight is not None:
+        if not hasattr(self, "state") or self.state.flight is not None or self.state.checking:
             return
         due = next_attempt_at(self.state)
         for waiter in self.state.waiters:

@@ -4,7 +4,7 @@ import json
 import subprocess
 import sys
 from datetime import UTC, datetime
-from urllib.parse import parse_qs
+from urllib.parse import parse_qs, quote
 
 import pytest
 
@@ -126,10 +126,32 @@ def test_a_description_is_redacted_of_everything_that_was_sent():
     refused = Response(400, {}, json.dumps({"error": "invalid_grant", "error_description": description}))
     with pytest.raises(TokenRequestError) as caught:
         oidc.get_token(CONFIG, auth, transport=Provider(refused))
-    assert caught.value.error_description == "*** *** *** refresh-1 kept"
+    assert caught.value.error_description == "*** *** *** refresh-1 kept"  # of which it knows nothing
     with pytest.raises(TokenRequestError) as caught:
         oidc.refresh_token(CONFIG, "refresh-1", auth, transport=Provider(refused))
-    assert caught.value.error_description == "pass-word *** *** *** kept"
+    assert caught.value.error_description == "*** *** *** *** kept"
+
+
+@pytest.mark.parametrize("client_id", ["id", "my-app", "app", "a:b"])
+@pytest.mark.parametrize("secret", [SECRET, f"{SECRET}%&", SECRET + "x"])
+def test_a_description_that_repeats_the_basic_credentials_is_redacted(client_id: str, secret: str) -> None:
+    def echo(request):
+        sent = request.headers["Authorization"]
+        told = {"error": "invalid_client", "error_description": f"bad {sent} in {quote(sent)}"}
+        return Response(401, {}, json.dumps(told))
+
+    with pytest.raises(TokenRequestError) as caught:
+        oidc.get_token(CONFIG, ClientCredentials(client_id, secret), transport=echo)
+    assert caught.value.error_description == "bad Basic *** in Basic%20***"
+
+
+def test_a_description_that_repeats_the_live_token_is_redacted() -> None:
+    refused = Response(400, {}, json.dumps({"error": "slow_down", "error_description": f"{SECRET} lives"}))
+    with pytest.raises(TokenRequestError) as caught:
+        exchange_token(
+            Provider(refused), CONFIG, ClientCredentials("id", "password-1"), timeout_s=1.0, known=(Secret(SECRET),)
+        )
+    assert caught.value.error_description == "*** lives"
 
 
 def test_a_secret_file_is_read_at_every_exchange(tmp_path):

@@ -56,6 +56,8 @@ def test_the_wait_that_was_asked_for() -> None:
         (status(404), 1, True),
         (status(405), 1, True),
         (status(410), 1, True),
+        (status(301), 1, True),
+        (status(308), 1, True),
         (status(400), 4, False),
         (status(503), 4, False),
         (NO_ANSWER, 1, False),
