@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import threading
+import time
 import weakref
 from typing import Any
 
@@ -12,9 +13,16 @@ import pykka
 from oidc_actor.clock import Clock
 from oidc_actor.published import Cell, Ref, by_name
 from supervision import NoProcess, whereis
+from supervision.dispatch import blocking
+
+START_S = 5.0
+"""Seconds that whoever asks for a manager waits for its start, at most; a start waits for nothing."""
+
+LOOK_S = 0.05
 
 _by_ref: weakref.WeakKeyDictionary[Ref, Cell] = weakref.WeakKeyDictionary()
 _lock = threading.Lock()  # guards the choice of a name's cell, and writes to the table by ref; look-ups go without
+_claimed = threading.Condition(_lock)  # told of each manager that has its cell
 _reviving = threading.Lock()  # one manager at a time is made anew in a forked child; guards nothing else
 
 
@@ -54,15 +62,17 @@ def claim(
             replaced.close(None)
         if name is not None:
             by_name[name] = found
+        _claimed.notify_all()
         return found
 
 
-def locate(server: Ref | str, *, revive: bool = True) -> Cell:
+def locate(server: Ref | str, *, revive: bool = True, wait_s: float = START_S) -> Cell:
     """Find a manager's cell.
 
     Args:
         server: The manager's ref or a name of it.
         revive: In a forked child, whether to make an inherited manager anew.
+        wait_s: Seconds to wait for one that has its name already and will have its cell in a moment.
 
     Returns:
         Its cell, which may hold a live token even where the manager itself has crashed.
@@ -72,6 +82,8 @@ def locate(server: Ref | str, *, revive: bool = True) -> Cell:
         TypeError: That is neither a name nor the ref of a manager.
     """
     cell = _look_up(server)
+    if (cell is None or cell.closed) and wait_s > 0 and is_starting(server):
+        cell = _await_start(server, wait_s)
     if cell is None or cell.closed:
         raise NoProcess(server)
     if revive and cell.inherited is not None:
@@ -84,6 +96,20 @@ def all_cells() -> list[Cell]:
     with _lock:
         found = {*by_name.copy().values(), *_by_ref.values()}
     return sorted((cell for cell in found if not cell.closed), key=lambda cell: cell.number)
+
+
+def is_starting(server: Ref | str) -> bool:
+    """Tell whether a manager is there that will have its cell in a moment."""
+    ref = whereis(server) if isinstance(server, str) else server
+    return ref is not None and ref.is_alive() and ref not in _by_ref and _is_manager(ref)
+
+
+def _await_start(server: Ref | str, wait_s: float) -> Cell | None:
+    ends_at = time.monotonic() + wait_s
+    with blocking(), _claimed:
+        while is_starting(server) and (left_s := ends_at - time.monotonic()) > 0:
+            _claimed.wait(min(left_s, LOOK_S))  # of a start that fails nobody is told
+    return _look_up(server)
 
 
 def _make_anew(cell: Cell) -> None:
@@ -106,15 +132,14 @@ def _look_up(server: Any) -> Cell | None:
 
 def _of_ref(ref: Ref) -> Cell | None:
     cell = _by_ref.get(ref)
-    if cell is None and ref.is_alive() and not _is_starting(ref):
+    if cell is None and ref.is_alive() and not _is_manager(ref):
         raise TypeError(
             f"server: expected the ref or the name of a TokenManager, got that of {ref.actor_class.__name__}"
         )
     return cell
 
 
-def _is_starting(ref: Ref) -> bool:
-    """Whether it is a manager that has its name already and will have its cell in a moment."""
+def _is_manager(ref: Ref) -> bool:
     from oidc_actor.keeper import Keeper  # a manager's callbacks, which use this module
 
     return issubclass(ref.actor_class, Keeper)
@@ -122,8 +147,9 @@ def _is_starting(ref: Ref) -> bool:
 
 def _start_over() -> None:
     """In a forked child no manager runs; each is made anew at its first use."""
-    global _lock, _reviving  # noqa: PLW0603 - a lock may be held by a thread that does not exist in the child
+    global _lock, _claimed, _reviving  # noqa: PLW0603 - a lock may be held by a thread that does not exist in the child
     _lock = threading.Lock()
+    _claimed = threading.Condition(_lock)
     _reviving = threading.Lock()
     for cell in {*by_name.values(), *_by_ref.values()}:
         cell.fork()

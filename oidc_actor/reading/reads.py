@@ -11,7 +11,7 @@ from oidc_actor.decisions.refusals import refusal
 from oidc_actor.errors import ConfigError, NoTokenError
 from oidc_actor.messages import Nudge, Outcome, Refresh, Refusal
 from oidc_actor.published import Cell, Ref
-from oidc_actor.reading.cells import locate
+from oidc_actor.reading.cells import is_starting, locate
 from oidc_actor.reading.waiters import GONE, Gone, TaskWaiter, ThreadWaiter
 from oidc_actor.secrets import Secret, secret_problem
 from oidc_actor.tokens import TokenResponse
@@ -19,13 +19,16 @@ from supervision import NoProcess
 
 Server: TypeAlias = Ref | str
 
+LOOK_ASYNC_S = 0.002
+"""How often, in seconds, a task looks whether a manager that is starting has started."""
+
 
 def wait_for_token(server: Server, timeout: float, min_validity: float) -> TokenResponse:
     """Get a valid token, waiting for one if need be; see `TokenManager.get_token`."""
     check_wait(timeout, min_validity)
     ends_at = time.monotonic() + timeout
     while True:
-        cell = locate(server)
+        cell = _found(server, ends_at)
         token = _published(cell, min_validity)
         if token is not None:
             return token
@@ -45,7 +48,9 @@ async def wait_for_token_async(server: Server, timeout: float, min_validity: flo
     check_wait(timeout, min_validity)
     ends_at = time.monotonic() + timeout
     while True:
-        cell = locate(server)
+        while is_starting(server) and time.monotonic() < ends_at:
+            await asyncio.sleep(LOOK_ASYNC_S)
+        cell = _found(server, 0.0)
         token = _published(cell, min_validity)
         if token is not None:
             return token
@@ -62,7 +67,7 @@ async def wait_for_token_async(server: Server, timeout: float, min_validity: flo
 def refresh_soon(server: Server, rejected: Secret | None) -> None:
     """Ask for a refresh and do not wait; as a cast, silent where nobody is there."""
     with contextlib.suppress(NoProcess):
-        cell = locate(server)
+        cell = locate(server, wait_s=0.0)
         if rejected is None or cell.withdraw(rejected.reveal()):
             cell.tell(Refresh(None, rejected))
 
@@ -70,7 +75,7 @@ def refresh_soon(server: Server, rejected: Secret | None) -> None:
 def refresh_now(server: Server, timeout: float, rejected: Secret | None) -> None:
     """Wait for a refresh; see `TokenManager.force_refresh`."""
     check_wait(timeout, 0.0)
-    cell = locate(server)
+    cell = locate(server, wait_s=timeout)
     if rejected is not None and not cell.withdraw(rejected.reveal()):
         return
     waiter = ThreadWaiter(cell.clock() + timeout, 0.0, wants_refresh=True)
@@ -100,6 +105,16 @@ def check_wait(timeout: object, min_validity: object) -> None:
     for name, value in (("timeout", timeout), ("min_validity", min_validity)):
         if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value < math.inf:
             raise ConfigError(f"{name}: expected finite seconds of at least 0, got {value!r}")
+
+
+def _found(server: Server, ends_at: float) -> Cell:
+    """The manager's cell, as soon as it has one."""
+    try:
+        return locate(server, wait_s=max(0.0, ends_at - time.monotonic()))
+    except NoProcess:
+        if is_starting(server):
+            raise NoTokenError("no token yet: the manager is starting") from None
+        raise
 
 
 class _Place:

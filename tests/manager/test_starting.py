@@ -1,27 +1,101 @@
-"""A manager that is just being started, seen by a reader who is too early."""
+"""A manager that is just being started, seen by those who come early: its name is there, its cell not yet."""
 
-from concurrent.futures import ThreadPoolExecutor
+import asyncio
+import threading
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 
 import pytest
 from fakes import AUTH, DEADLINE_S, ISSUER, ScriptedTransport, eventually
 
-from oidc_actor import TokenManager
-from oidc_actor.reading import cells
+from oidc_actor import NoTokenError, TokenManager
+from oidc_actor.keeper import Keeper
 from supervision import NoProcess, whereis
 
 
-def test_a_reader_finds_nobody_there_until_it_has_started() -> None:
-    def start() -> None:
-        TokenManager.start_link(auth=AUTH, issuer_url=ISSUER, name="starting", transport=ScriptedTransport())
+class Held:
+    """A start that stays where it is until it is let go, or told to fail."""
 
-    with ThreadPoolExecutor(1) as pool:
-        with cells._lock:  # its name is registered, its cell waits for this lock
-            started = pool.submit(start)
-            eventually(lambda: whereis("starting") is not None, "the name")
-            with pytest.raises(NoProcess):
-                TokenManager.get_access_token("starting", timeout=0)
-            with pytest.raises(NoProcess):
-                TokenManager.health("starting")
-        started.result(DEADLINE_S)
-    assert TokenManager.get_access_token("starting")
+    def __init__(self, pool: ThreadPoolExecutor) -> None:
+        self.go = threading.Event()
+        self.error: Exception | None = None
+        self.pool = pool
+
+    def begin(self) -> None:
+        """Start it, up to where its name is there."""
+        options = {"auth": AUTH, "issuer_url": ISSUER, "transport": ScriptedTransport()}
+        self.started = self.pool.submit(lambda: TokenManager.start_link(name="starting", **options))
+        eventually(lambda: whereis("starting") is not None, "the name")
+
+    def meanwhile(self, work: Callable[[], object]) -> "Future[object]":
+        """Have somebody come early, on a thread of its own."""
+        return self.pool.submit(work)
+
+
+@pytest.fixture
+def held(monkeypatch: pytest.MonkeyPatch) -> Iterator[Held]:
+    on_start = Keeper.on_start
+    with ThreadPoolExecutor(8) as pool:
+        one = Held(pool)
+
+        def hold(manager: Keeper) -> None:
+            assert one.go.wait(DEADLINE_S)
+            if one.error is not None:
+                raise one.error
+            on_start(manager)
+
+        monkeypatch.setattr(Keeper, "on_start", hold)
+        one.begin()
+        yield one
+        one.go.set()
+        one.started.exception(DEADLINE_S)
+
+
+EARLY: dict[str, Callable[[object], object]] = {
+    "get_token": lambda server: TokenManager.get_token(server).access_token,
+    "get_access_token": lambda server: TokenManager.get_access_token(server),
+    "aget_token": lambda server: asyncio.run(TokenManager.aget_access_token(server)),
+    "source": lambda server: TokenManager.source(server)(),
+    "force_refresh": lambda server: TokenManager.force_refresh(server, wait=True),
+    "health": lambda server: TokenManager.health(server).state,
+    "subscribe": lambda server: TokenManager.subscribe(server, print).cancel(),
+}
+
+
+@pytest.mark.parametrize("by", ["name", "ref"])
+def test_those_who_come_early_wait_for_it(held: Held, by: str) -> None:
+    server = "starting" if by == "name" else whereis("starting")
+    early = {name: held.meanwhile(lambda call=call: call(server)) for name, call in EARLY.items()}
+    assert not any(one.done() for one in early.values())
+    held.go.set()
+    held.started.result(DEADLINE_S)
+    found = {name: one.result(DEADLINE_S) for name, one in early.items()}
+    assert found["get_token"] == found["get_access_token"] == found["aget_token"]
     TokenManager.stop("starting")
+
+
+def test_those_who_do_not_wait_are_told_that_it_is_starting(held: Held) -> None:
+    with pytest.raises(NoTokenError, match="the manager is starting"):
+        TokenManager.get_access_token("starting", timeout=0)
+    with pytest.raises(NoTokenError, match="the manager is starting"):
+        asyncio.run(TokenManager.aget_access_token("starting", timeout=0))
+    TokenManager.force_refresh("starting")  # a cast: it is about to ask for a token anyway
+
+
+def test_those_who_wait_hear_of_a_start_that_fails(held: Held) -> None:
+    early = held.meanwhile(lambda: TokenManager.get_access_token("starting"))
+    held.error = RuntimeError("no start")
+    held.go.set()
+    assert isinstance(early.exception(DEADLINE_S), NoProcess)
+
+
+def test_it_can_be_stopped_as_soon_as_it_has_its_name(held: Held) -> None:
+    stopped = held.meanwhile(lambda: TokenManager.stop("starting"))
+    held.go.set()
+    stopped.result(DEADLINE_S)
+    assert whereis("starting") is None
+
+
+def test_a_name_that_nobody_has_is_no_start(held: Held) -> None:
+    with pytest.raises(NoProcess):
+        TokenManager.get_access_token("another")
