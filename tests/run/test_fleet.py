@@ -178,6 +178,7 @@ def test_a_file_that_cannot_be_written_is_logged_and_tried_again(fleet, config, 
     with caplog.at_level(logging.ERROR, "oidc_actor.run"):
         applied(fleet, config("a", ScriptedTransport(), path))
         eventually(lambda: [record for record in caplog.records if record.event == "token_file_failed"])
+    assert "missing' does not exist: create it" in caplog.text
     path.parent.mkdir()
     eventually(path.exists)
     assert path.read_text() == "t1"
