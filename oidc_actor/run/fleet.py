@@ -12,6 +12,7 @@ import functools
 import threading
 from collections.abc import Mapping
 from dataclasses import dataclass
+from graphlib import TopologicalSorter
 from pathlib import Path
 from typing import Any
 
@@ -81,7 +82,8 @@ class Fleet:
             for one in gone:
                 self._remove(one)
             kept = started = replaced = 0
-            for name, config in configs.items():
+            for name in _used_first(configs):
+                config = configs[name]
                 post = self._posts.by_name.get(name)
                 if post is None:
                     started += self._add(config)
@@ -205,6 +207,12 @@ class Fleet:
             return TokenManager.get_token(server, timeout=0)
         except (NoTokenError, NoProcess):
             return None
+
+
+def _used_first(configs: Mapping[str, ManagerConfig]) -> list[str]:
+    """The names, each after those whose tokens it trades, so that none complains of one that is about to start."""
+    order = TopologicalSorter({name: sorted(config.uses) for name, config in configs.items()}).static_order()
+    return [name for name in order if name in configs]
 
 
 def _lacks(server: str) -> bool:

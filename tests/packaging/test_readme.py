@@ -9,7 +9,9 @@ import pytest
 
 import oidc_actor
 import supervision
+from oidc_actor import ClientCredentials, JWTBearer, TokenExchange
 from oidc_actor.events import EVENTS
+from oidc_actor.run.config import load
 from oidc_actor.run.events import EVENTS as RUN_EVENTS
 from oidc_actor.testing import Provider
 
@@ -64,6 +66,14 @@ def test_the_table_of_events_names_every_event_of_supervision(text) -> None:
             re.findall(r'report\(\s*(?:[^()"]|"(?:info|warning|error)"|\([^()]*\))*?"(\w{8,})"', path.read_text())
         )
     assert {event for event in reported if "_" in event} <= named
+
+
+def test_the_sidecars_configuration_is_a_good_one(text, tmp_path) -> None:
+    path = tmp_path / "config.toml"
+    path.write_text("\n".join(re.findall(r"^```toml\n(.*?)^```", text, flags=re.MULTILINE | re.DOTALL)))
+    managers = load(path).managers
+    assert {type(one.options["auth"]) for one in managers.values()} == {ClientCredentials, TokenExchange, JWTBearer}
+    assert managers["upstream"].uses == {"billing"}
 
 
 def test_the_commands_are_one_pasteable_line_each(text) -> None:
