@@ -121,8 +121,8 @@ def _file(key: str, place: object, base: Path, problems: Problems) -> SecretFile
 
 
 def _env(key: str, name: object, problems: Problems) -> Secret | None:
-    if not isinstance(name, str) or not name or "\0" in name:
-        problems.add(key, f"expected the name of an environment variable, got {shown(name)}")
+    if not isinstance(name, str) or not name.isidentifier():  # it may be the secret itself
+        problems.add(key, f"expected the name of an environment variable, got {kind_of(name)} that is none")
         return None
     text = os.environ.get(name)
     problem = "none" if text is None else secret_problem(text)

@@ -67,6 +67,8 @@ class ProofTables:
 
     def private_key(self, key: str, value: object) -> PrivateKey | None:
         """Read a private key: its place alone, or a table with ``key`` and what else there is to say."""
+        if self._made(key, lambda: PrivateKey(_NOWHERE)) is None:  # joserfc is missing
+            return None
         if not isinstance(value, dict) or not set(KEY) & set(value):
             place = self.secret(key, value)
             return None if place is None else self._made(key, lambda: PrivateKey(place))

@@ -213,7 +213,11 @@ def test_one_problem(read, lines: tuple[str, ...], problem: str) -> None:
         ('{ file = "a", env = "B" }', ': expected { file = "<path>" } or { env = "<variable>" }, and one of them only'),
         ("{}", ': expected { file = "<path>" } or { env = "<variable>" }, and one of them only'),
         ('{ file = "" }', ".file: expected a path, got ''"),
-        ("{ env = 5 }", ".env: expected the name of an environment variable, got 5"),
+        ("{ env = 5 }", ".env: expected the name of an environment variable, got int that is none"),
+        (
+            '{ env = "very-secret" }',
+            ".env: expected the name of an environment variable, got a text that is none",
+        ),
         ('{ env = "NOT_SET" }', ".env: expected the secret in the environment variable 'NOT_SET', got none; set it"),
         ('{ env = "EMPTY" }', ".env: expected the secret in the environment variable 'EMPTY', got empty text; set it"),
     ],

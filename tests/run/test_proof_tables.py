@@ -2,24 +2,36 @@
 
 from __future__ import annotations
 
+import contextlib
+import re
+import sys
 from pathlib import Path
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from pki import KINDS, pem
 from run.test_config import manager, problems
 
 from oidc_actor import (
     ClientCertificate,
     ClientCredentials,
+    ConfigError,
     GitHubActionsToken,
     JWTBearer,
     PrivateKey,
     SecretFile,
     SignedAssertion,
     TokenExchange,
+    TokenManager,
 )
 from oidc_actor.run.config import load
+from oidc_actor.run.manager_tables import GRANTS, OPTIONS, OWN, _names, read_manager
+from oidc_actor.run.places import SECRETS
 from oidc_actor.run.posts import Posts, PostToken
+from oidc_actor.run.problems import Problems
+from oidc_actor.run.proof_tables import CERTIFICATE, KEY, SIGNED, SOURCES
+from oidc_actor.run.references import References
 from oidc_actor.secrets import Secret
 
 URL = 'issuer_url = "https://auth.example.com"'
@@ -286,6 +298,56 @@ def test_a_secret_that_stands_in_the_file_is_refused_and_not_shown(read, line: s
     (complaint,) = complaints(read, *lines, line)
     assert complaint.startswith(f"{key}: ")
     assert "very-secret" not in complaint
+
+
+def test_without_joserfc_each_key_says_what_to_install(read, monkeypatch) -> None:
+    monkeypatch.setitem(sys.modules, "joserfc", None)
+    lines = (
+        'grant = "jwt_bearer"',
+        'private_key = { key = { file = "k" }, kid = "1", algorithm = "RS256" }',
+        'assertion = { key = { file = "k" }, issuer = "i", audience = "a" }',
+    )
+    needs = 'a private key needs joserfc, which is not installed: pip install "oidc-actor[jwt]"'
+    assert complaints(read, *CLIENT, *lines) == [f"private_key: {needs}", f"assertion: {needs}"]
+
+
+_PLAIN = st.none() | st.booleans() | st.integers(-1, 2) | st.floats() | st.sampled_from(["", "x", "jwt", "m", "other"])
+_OF_CREDENTIALS = _names("token_exchange") | _names("jwt_bearer") | _names("password") | {"dpop", "text"}
+_OF_SOURCES = {*SOURCES, *KEY, *SIGNED, *CERTIFICATE, "kind", "timeout_seconds"}
+_NAMES = st.sampled_from(sorted({*OPTIONS, *OWN, *_OF_SOURCES, *_OF_CREDENTIALS}))
+_VALUES = st.recursive(
+    _PLAIN | st.just("very secret"),
+    lambda inner: st.lists(inner, max_size=2) | st.dictionaries(_NAMES, inner, max_size=4),
+    max_leaves=8,
+)
+_GRANTS = st.sampled_from([*GRANTS, "", 5])
+
+
+@given(st.fixed_dictionaries({"grant": _GRANTS}), st.dictionaries(_NAMES, _VALUES, max_size=8))
+@settings(max_examples=100, deadline=None)
+def test_whatever_a_table_holds_it_is_a_manager_or_has_a_complaint(grant: dict, rest: dict) -> None:
+    base, references, found = Path("/nowhere"), References(), Problems()
+    table = {"issuer_url": "https://auth.example.com", "client_id": "id", **rest, **grant}
+    made = read_manager("m", table, base, Posts(), references, found)
+    assert (made is None) == (len(found) > 0)
+    if made is not None:
+        TokenManager.child_spec(name="m", **made.options)
+
+
+@given(st.sampled_from(sorted(SECRETS | {"client_certificate"})), st.sampled_from(list(GRANTS)), _VALUES)
+@settings(max_examples=100, deadline=None)
+def test_whatever_stands_in_the_place_of_a_secret_is_not_shown(key: str, grant: str, value: object) -> None:
+    base, references, found = Path("/nowhere"), References(), Problems()
+    table = {"issuer_url": "https://auth.example.com", "client_id": "id", "grant": grant, key: value}
+    read_manager("m", table, base, Posts(), references, found)
+    references.check({"m"}, found)
+    with contextlib.suppress(ConfigError):
+        found.raise_any("here")
+    shown_anyway = re.compile(
+        r"\.(manager|kind|algorithm|kid|issuer|github_actions|timeout_seconds|lifetime_seconds)\b"
+    )
+    lines = [line for line in found._found if shown_anyway.search(line.partition(": ")[0]) is None]
+    assert "very secret" not in "".join(lines)
 
 
 # --- managers that use each other -------------------------------------------------------------------------------------
