@@ -12,6 +12,7 @@ from fakes import eventually
 from integration.node_provider import CLIENTS, NodeProvider, running
 from joserfc import jwt
 from joserfc.jwk import ECKey
+from pki import Authority
 from run.sidecar import Sidecar
 
 from oidc_actor.answers.lifetime import read_claims
@@ -126,3 +127,31 @@ def test_a_reload_leaves_all_that_are_unchanged_alone(provider: NodeProvider, si
         name: before[name] for name in names[:3]
     }
     assert "kept=3 started=0 replaced=1" in sidecar.log
+
+
+def test_a_certificate_over_real_tls(tmp_path: Path) -> None:
+    authority = Authority(tmp_path)
+    cert, key = authority.client("known by name", password="the key's password")
+    client = {
+        "client_id": "known by name",
+        "token_endpoint_auth_method": "tls_client_auth",
+        "tls_client_auth_subject_dn": "CN=known by name",
+        "grant_types": ["client_credentials"],
+        "redirect_uris": [],
+        "response_types": [],
+    }
+    with running(clients=[client], tls=authority.server()) as provider:
+        (tmp_path / "config.toml").write_text(
+            f"""
+            [server]
+            unix_socket = "tokens.sock"
+            [managers.mutual]
+            issuer_url = "{provider.issuer_url}"
+            ca_bundle = "{authority.ca.name}"
+            client_id = "known by name"
+            client_auth = "tls_client_auth"
+            client_certificate = {{ cert_file = "{cert.name}", key_file = "{key.name}", password = {{ env = "THE_SECRET" }} }}
+            """
+        )
+        with Sidecar(tmp_path, THE_SECRET="the key's password") as sidecar:
+            assert sidecar.get("/token/mutual").token
