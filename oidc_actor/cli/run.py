@@ -11,7 +11,8 @@ import typer
 
 from oidc_actor.cli.exits import FAILED, USAGE
 from oidc_actor.errors import ConfigError
-from oidc_actor.run.config import load
+from oidc_actor.run.config import RunConfig, load
+from oidc_actor.secrets import Finder
 
 EXTRA_MISSING = 'oidc-actor run: needs {name}, which is not installed: pip install "oidc-actor[run]"\n'
 LEVELS = ("debug", "info", "warning", "error")
@@ -38,14 +39,23 @@ def run(
     _log_to_stderr(log_level)
     try:
         if check:
-            load(config)
-            sys.stdout.write(f"{config}: ok\n")
+            sys.stdout.write("\n".join([f"{config}: ok", *_missing(load(config))]) + "\n")
             return
         status = serve(config)
     except ConfigError as error:
         sys.stderr.write(f"oidc-actor run: {error}\n")
         raise typer.Exit(USAGE) from None
     raise typer.Exit(status)
+
+
+def _missing(config: RunConfig) -> list[str]:
+    """The files that cannot be read now: no mistake, because they may appear later, but worth a line."""
+    found = []
+    for name, manager in config.managers.items():
+        sources = manager.options["auth"].sources
+        looks = [file.look() for source in sources if isinstance(source, Finder) for file in source.files]
+        found += [f"  managers.{name}: cannot be read yet: {look}" for look in looks if isinstance(look, str)]
+    return found
 
 
 def _log_to_stderr(level: str) -> None:

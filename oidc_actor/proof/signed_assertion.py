@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Mapping
 from secrets import token_urlsafe
@@ -37,7 +38,7 @@ class SignedAssertion(Finder):
             issuer: Who signs; the provider knows the key as this one's.
             audience: The provider; most want the address of their token endpoint.
             subject: Whom the token is to be for; ``None`` for the issuer itself.
-            claims: Further claims.
+            claims: Further claims; what JSON can say.
             lifetime_seconds: Seconds that each assertion lives.
 
         Raises:
@@ -50,9 +51,9 @@ class SignedAssertion(Finder):
         named = {"iss": issuer, "sub": subject if subject is not None else issuer, "aud": audience}
         for name, text in named.items():
             read_text(text, name)
-        taken = sorted(_OWN_CLAIMS & set(claims or {}))
-        if taken:
-            raise ConfigError(f"claims: {', '.join(taken)} are set by the options made for them")
+        problem = _claims_problem({} if claims is None else claims)
+        if problem is not None:
+            raise ConfigError(f"claims: {problem}")
         seconds: object = lifetime_seconds
         if isinstance(seconds, bool) or not isinstance(seconds, int) or seconds < 1:
             raise ConfigError(f"lifetime_seconds: expected whole seconds of at least 1, got {lifetime_seconds!r}")
@@ -86,6 +87,19 @@ class SignedAssertion(Finder):
     def __repr__(self) -> str:
         claims = getattr(self, "_claims", {})  # without under construction, when an error may show this frame
         return f"SignedAssertion(issuer={claims.get('iss')!r}, subject={claims.get('sub')!r})"
+
+
+def _claims_problem(claims: object) -> str | None:
+    if not isinstance(claims, Mapping):
+        return f"expected a mapping, got {type(claims).__name__}"
+    taken = sorted(name for name in _OWN_CLAIMS if name in claims)
+    if taken:
+        return f"{', '.join(taken)} are set by the options made for them"
+    try:
+        json.dumps(dict(claims), allow_nan=False)
+    except (TypeError, ValueError, RecursionError):  # a date of a TOML file, for one
+        return "expected what JSON can say: texts, finite numbers, True, False, None, lists and mappings of these"
+    return None
 
 
 def _read_key(value: object) -> PrivateKey | ConfigError:

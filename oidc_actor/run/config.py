@@ -12,7 +12,10 @@ from typing import Any
 
 from oidc_actor.errors import ConfigError
 from oidc_actor.run.manager_tables import ManagerConfig, read_manager
+from oidc_actor.run.places import path_at, shown
+from oidc_actor.run.posts import Posts
 from oidc_actor.run.problems import Problems
+from oidc_actor.run.references import References
 from oidc_actor.urls import is_loopback
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
@@ -49,11 +52,12 @@ class RunConfig:
     managers: Mapping[str, ManagerConfig] = field(default_factory=dict)
 
 
-def load(path: Path) -> RunConfig:
+def load(path: Path, posts: Posts | None = None) -> RunConfig:
     """Read and check a configuration. Secrets in files are not read yet; those in the environment are.
 
     Args:
         path: The TOML file; relative paths in it start at its directory.
+        posts: Where the managers that trade another's token will look for that; ``None`` where nothing is started.
 
     Returns:
         The configuration.
@@ -64,7 +68,7 @@ def load(path: Path) -> RunConfig:
     table = _parse(path)
     if isinstance(table, ConfigError):
         raise table
-    problems, config = _checked(table, path)
+    problems, config = _checked(table, path, Posts() if posts is None else posts)
     del table  # somebody may have put a secret in it
     problems.raise_any(str(path))
     return config
@@ -86,11 +90,12 @@ def _parse(path: Path) -> dict[str, Any] | ConfigError:
         return ConfigError(f"{path}: expected TOML: {error.args[0] if error.args else type(error).__name__}")
 
 
-def _checked(table: dict[str, Any], path: Path) -> tuple[Problems, RunConfig]:
+def _checked(table: dict[str, Any], path: Path, posts: Posts) -> tuple[Problems, RunConfig]:
     problems = Problems()
     problems.unknown("", table, ("server", "managers"))
     base = path.absolute().parent
-    return problems, RunConfig(_server(table.get("server", {}), base, problems), _managers(table, base, problems))
+    server = _server(table.get("server", {}), base, problems)
+    return problems, RunConfig(server, _managers(table, base, posts, problems))
 
 
 def _server(table: object, base: Path, problems: Problems) -> ServerConfig:
@@ -111,12 +116,12 @@ def _server(table: object, base: Path, problems: Problems) -> ServerConfig:
     return ServerConfig(**found)
 
 
-def _managers(table: dict[str, Any], base: Path, problems: Problems) -> dict[str, ManagerConfig]:
+def _managers(table: dict[str, Any], base: Path, posts: Posts, problems: Problems) -> dict[str, ManagerConfig]:
     tables = table.get("managers")
     if not isinstance(tables, dict) or not tables:
         problems.add("managers", "expected at least one table [managers.<name>], got none")
         return {}
-    found, files = {}, dict[Path, str]()
+    found, files, references = {}, dict[Path, str](), References()
     for name, one in tables.items():
         key = f"managers.{name}"
         if _NAME.fullmatch(name) is None:
@@ -124,7 +129,7 @@ def _managers(table: dict[str, Any], base: Path, problems: Problems) -> dict[str
         if not isinstance(one, dict):
             problems.add(key, f"expected a table [{key}], got {type(one).__name__}")
             continue
-        manager = read_manager(name, one, base, problems)
+        manager = read_manager(name, one, base, posts, references, problems)
         if manager is None:
             continue
         found[name] = manager
@@ -132,18 +137,13 @@ def _managers(table: dict[str, Any], base: Path, problems: Problems) -> dict[str
             other = files.setdefault(manager.token_file, name)
             if other != name:
                 problems.add(f"{key}.token_file", f"expected a file of its own, got that of managers.{other}")
+    references.check(tables, problems)
     return found
-
-
-def _path(value: object, base: Path) -> Path | ConfigError:
-    if not isinstance(value, str) or not value or "\0" in value:
-        return ConfigError(f"expected a path, got {value!r}")
-    return base / value
 
 
 def _seconds(value: object, _base: Path) -> float | ConfigError:
     if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value < math.inf:
-        return ConfigError(f"expected finite seconds of at least 0, got {value!r}")
+        return ConfigError(f"expected finite seconds of at least 0, got {shown(value)}")
     return float(value)
 
 
@@ -151,7 +151,7 @@ def _address(value: object, _base: Path) -> tuple[str, int] | ConfigError:
     host, _, port = value.rpartition(":") if isinstance(value, str) else ("", "", "")
     host = host.removeprefix("[").removesuffix("]")
     if not port.isdecimal() or not port.isascii() or int(port) > 65535 or not host:
-        return ConfigError(f'expected "127.0.0.1:<port>", got {value!r}')
+        return ConfigError(f'expected "127.0.0.1:<port>", got {shown(value)}')
     if not is_loopback(host):
         return ConfigError(
             f"expected a loopback address such as 127.0.0.1, got {host!r}: tokens are not served to other machines"
@@ -160,7 +160,7 @@ def _address(value: object, _base: Path) -> tuple[str, int] | ConfigError:
 
 
 _SERVER_KEYS: dict[str, Callable[[object, Path], Any]] = {
-    "unix_socket": _path,
+    "unix_socket": path_at,
     "tcp": _address,
     "wait_seconds": _seconds,
     "drain_seconds": _seconds,

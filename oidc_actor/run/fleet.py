@@ -12,6 +12,7 @@ import functools
 import threading
 from collections.abc import Mapping
 from dataclasses import dataclass
+from graphlib import TopologicalSorter
 from pathlib import Path
 from typing import Any
 
@@ -20,8 +21,10 @@ import pykka
 from oidc_actor.errors import NoTokenError
 from oidc_actor.manager import TokenManager
 from oidc_actor.metrics import ready
+from oidc_actor.reading.cells import locate
 from oidc_actor.run.events import log
 from oidc_actor.run.manager_tables import ManagerConfig
+from oidc_actor.run.posts import Post, Posts
 from oidc_actor.run.token_files import TokenFile, Write
 from oidc_actor.tokens import TokenResponse
 from supervision import ChildNotFound, ChildSpec, NoProcess, SupervisionError, Supervisor, cast
@@ -40,28 +43,19 @@ class Changes:
     stopped: int = 0
 
 
-class Post:
-    """What is behind one name."""
-
-    __slots__ = ("coming", "generation", "name", "options", "serving", "token_file")
-
-    def __init__(self, name: str, options: Mapping[str, Any]) -> None:
-        self.name = name
-        self.options = options
-        self.generation = 1
-        self.serving = name  # the name of the manager that is read
-        self.coming: str | None = None  # that of its successor, until it has a token
-        self.token_file: Path | None = None
-
-
 class Fleet:
     """All managers, by the names that readers use."""
 
-    def __init__(self) -> None:
+    def __init__(self, posts: Posts | None = None) -> None:
+        """Start the supervisor, with nobody under it.
+
+        Args:
+            posts: Where managers that trade the token of another find that; ``None`` where none does.
+        """
         self.supervisor: pykka.ActorRef[Any] = Supervisor.start_link(
             [], max_restarts=MAX_RESTARTS, max_seconds=MAX_SECONDS
         )
-        self._posts: dict[str, Post] = {}
+        self._posts = Posts() if posts is None else posts
         self._lock = (
             threading.Lock()
         )  # guards who serves and who is coming; look-ups go without, nothing is called under it
@@ -70,17 +64,11 @@ class Fleet:
     @property
     def names(self) -> list[str]:
         """The names that can be read."""
-        return list(self._posts)
+        return self._posts.names
 
     def server_of(self, name: str) -> str | None:
         """The manager to read by a name; ``None`` where there is no such name."""
-        post = self._posts.get(name)
-        if post is None:
-            return None
-        coming = post.coming
-        if coming is not None and not ready(post.serving):
-            return coming  # the one that serves has nothing to give: better wait for the other
-        return post.serving
+        return self._posts.server_of(name)
 
     def not_ready(self) -> list[str]:
         """The names that have no valid token."""
@@ -90,12 +78,13 @@ class Fleet:
     def apply(self, configs: Mapping[str, ManagerConfig]) -> Changes:
         """Bring the managers in line with a configuration; waits for no provider. Any thread, one at a time."""
         with self._applying:
-            gone = [post for name, post in self._posts.items() if name not in configs]
+            gone = [post for name, post in self._posts.by_name.items() if name not in configs]
             for one in gone:
                 self._remove(one)
             kept = started = replaced = 0
-            for name, config in configs.items():
-                post = self._posts.get(name)
+            for name in _used_first(configs):
+                config = configs[name]
+                post = self._posts.by_name.get(name)
                 if post is None:
                     started += self._add(config)
                 elif post.options == config.options:
@@ -117,10 +106,10 @@ class Fleet:
     # --- managers -----------------------------------------------------------------------------------------------------
 
     def _add(self, config: ManagerConfig) -> bool:
-        post = Post(config.name, config.options)
+        post = Post(config.name, config.options, config.uses)
         if not self._start(post.serving, config.options):
             return False
-        self._posts[config.name] = post
+        self._posts.by_name[config.name] = post
         return self._listen(post, post.serving)
 
     def _replace(self, post: Post, config: ManagerConfig) -> bool:
@@ -133,11 +122,11 @@ class Fleet:
         if not self._start(server, config.options):
             return False
         with self._lock:
-            post.coming, post.options = server, config.options
+            post.coming, post.options, post.uses = server, config.options, config.uses
         return self._listen(post, server)
 
     def _remove(self, post: Post) -> None:
-        del self._posts[post.name]
+        del self._posts.by_name[post.name]
         with self._lock:
             servers, post.coming = [post.serving, post.coming], None
         for server in servers:
@@ -172,6 +161,9 @@ class Fleet:
         if replaced is not None:
             self._end(replaced)
         cast(_file_of(post.name), Write())
+        for user in self._posts.users_of(post.name):
+            if _lacks(user):
+                TokenManager.force_refresh(user)  # it may be in a long backoff, for want of this token
 
     def _end(self, child: str) -> None:
         with contextlib.suppress(ChildNotFound, NoProcess):  # the supervisor is going down with it
@@ -181,7 +173,7 @@ class Fleet:
     # --- files --------------------------------------------------------------------------------------------------------
 
     def _place_files(self, configs: Mapping[str, ManagerConfig]) -> None:
-        moved = [post for post in self._posts.values() if post.token_file != configs[post.name].token_file]
+        moved = [post for post in self._posts.by_name.values() if post.token_file != configs[post.name].token_file]
         for post in moved:  # all of them first: one may get the place of another
             self._remove_file(post)
         for post in moved:
@@ -215,6 +207,21 @@ class Fleet:
             return TokenManager.get_token(server, timeout=0)
         except (NoTokenError, NoProcess):
             return None
+
+
+def _used_first(configs: Mapping[str, ManagerConfig]) -> list[str]:
+    """The names, each after those whose tokens it trades, so that none complains of one that is about to start."""
+    order = TopologicalSorter({name: sorted(config.uses) for name, config in configs.items()}).static_order()
+    return [name for name in order if name in configs]
+
+
+def _lacks(server: str) -> bool:
+    """Whether a manager has no token yet, or could not renew the one it has."""
+    try:
+        state = locate(server).state
+    except NoProcess:
+        return False
+    return state is not None and (state.token is None or state.failures > 0)
 
 
 def _file_of(name: str) -> str:

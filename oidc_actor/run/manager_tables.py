@@ -1,26 +1,30 @@
-"""One table ``[managers.<name>]``: a manager's options, as `TokenManager` takes them.
-
-A secret is ``{ file = "<path>" }`` or ``{ env = "<variable>" }`` and never stands in the file itself: configurations are
-committed, copied and shown, and have mode 0644. A file is read again when it changes; the environment once.
-"""
+"""One table ``[managers.<name>]``: a manager's options, as `TokenManager` takes them."""
 
 from __future__ import annotations
 
-import os
+import difflib
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any, TypeAlias
 
-from oidc_actor.credentials import ClientCredentials, Credentials, Password, RefreshToken
-from oidc_actor.errors import ConfigError
+from oidc_actor.credentials import ClientCredentials, Credentials, JWTBearer, Password, RefreshToken, TokenExchange
 from oidc_actor.options import Options, read_options
 from oidc_actor.provider import OIDCConfig
-from oidc_actor.run.problems import Problems
-from oidc_actor.secrets import Secret, SecretFile, secret_problem
+from oidc_actor.run.places import check_plain, path_at, refuse_inline, shown
+from oidc_actor.run.posts import Posts
+from oidc_actor.run.problems import Problems, meant
+from oidc_actor.run.proof_tables import ProofTables
+from oidc_actor.run.references import References
 
-GRANTS: dict[str, type[Credentials]] = {cls.grant_type: cls for cls in (ClientCredentials, Password, RefreshToken)}
-"""The values of ``grant``."""
+GRANTS: dict[str, type[Credentials]] = {
+    "client_credentials": ClientCredentials,
+    "password": Password,
+    "refresh_token": RefreshToken,
+    "jwt_bearer": JWTBearer,
+    "token_exchange": TokenExchange,
+}
+"""The values of ``grant``; where the protocol's own name is a URN, that is one too."""
 
 OPTIONS = (
     "issuer_url",
@@ -35,13 +39,12 @@ OPTIONS = (
 
 OWN = ("grant", "token_endpoint", "token_file")
 
-SECRETS = frozenset(
-    {"client_secret", "password", "refresh_token", "private_key", "client_assertion", "key", "assertion"}
-    | {"subject_token", "actor_token"}
+_SECRETS = ("client_secret", "password", "refresh_token")
+_TOKENS = ("assertion", "subject_token", "actor_token", "client_assertion")
+_NO_DPOP = (
+    "cannot be used here: a token bound to a key is worth nothing without the key, which whoever reads the token from the "
+    "sidecar does not have; leave it out"
 )
-"""Keys whose text may not stand in the file."""
-
-_INLINE = 'expected {{ file = "<path>" }} or {{ env = "<variable>" }}, got {}: a secret does not belong in this file'
 _Given: TypeAlias = dict[str, Any]
 
 
@@ -53,20 +56,26 @@ class ManagerConfig:
         name: What readers call it.
         options: Its options, as of `TokenManager.child_spec`, without a name.
         token_file: The file that its token is kept in, or ``None`` for none.
+        uses: The managers whose tokens it trades.
     """
 
     name: str
     options: Mapping[str, Any] = field(repr=False)
     token_file: Path | None = None
+    uses: frozenset[str] = frozenset()
 
 
-def read_manager(name: str, table: Mapping[str, Any], base: Path, problems: Problems) -> ManagerConfig | None:
+def read_manager(
+    name: str, table: Mapping[str, Any], base: Path, posts: Posts, references: References, problems: Problems
+) -> ManagerConfig | None:
     """Read one table.
 
     Args:
         name: The manager's name.
         table: The table.
         base: Where relative paths start.
+        posts: Where the tokens of other managers are found, later.
+        references: Takes the names of the managers that it uses.
         problems: Takes what is wrong.
 
     Returns:
@@ -74,32 +83,89 @@ def read_manager(name: str, table: Mapping[str, Any], base: Path, problems: Prob
     """
     prefix = f"managers.{name}."
     before = len(problems)
-    grant = table.get("grant", "client_credentials")
-    if not isinstance(grant, str) or grant not in GRANTS:
-        problems.add(f"{prefix}grant", f"expected one of {', '.join(GRANTS)}, got {grant!r}")
-        grant = "client_credentials"
-    of_credentials = {one.name for one in fields(GRANTS[grant])}
-    problems.unknown(prefix, table, {*OPTIONS, *OWN, *of_credentials})
-    token_file = _path(table.get("token_file"), base, f"{prefix}token_file", problems)
-    given = {key: value for key, value in table.items() if key in OPTIONS}
+    grant = _grant(table.get("grant", "client_credentials"), f"{prefix}grant", problems)
+    _check_names(prefix, table, grant, problems)
+    token_file = _token_file(table, base, f"{prefix}token_file", problems)
+    given = _plain_options(prefix, table, problems)
     if "ca_bundle" in given and isinstance(given["ca_bundle"], str) and given["ca_bundle"]:
         given["ca_bundle"] = str(base / given["ca_bundle"])
     if "token_endpoint" in table:
         given["oidc_config"] = _config(table["token_endpoint"], f"{prefix}token_endpoint", problems)
-    auth: _Given = {}
-    for key in of_credentials & set(table):
-        found = _resolved(key, table[key], base)
-        if not isinstance(found, ConfigError):
-            auth[key] = found
-            continue
-        problems.add(f"{prefix}{key}", str(found))
-        if key in _TEXTS:
-            auth[key] = _PLACEHOLDER
-    given["auth"] = {"type": f"oidc_{grant}", **auth}
+    tables = ProofTables(name, base, posts, references, problems)
+    given["auth"] = {"type": f"oidc_{grant}", **_auth(prefix, table, grant, tables, problems)}
     options = _options(given, prefix, problems)
     if options is None or len(problems) > before:
         return None
-    return ManagerConfig(name, {**given, "auth": options.auth}, token_file)
+    return ManagerConfig(name, {**given, "auth": options.auth}, token_file, references.used_by(name))
+
+
+def _plain_options(prefix: str, table: Mapping[str, Any], problems: Problems) -> _Given:
+    """The manager's own options; one that is needed gets a placeholder where it may not be looked at."""
+    found: _Given = {}
+    for key in OPTIONS:
+        if key not in table:
+            continue
+        before = len(problems)
+        check_plain(f"{prefix}{key}", table[key], problems)
+        if len(problems) == before:
+            found[key] = table[key]
+        elif key == "issuer_url":
+            found[key] = _NO_URL
+    return found
+
+
+def _grant(value: object, key: str, problems: Problems) -> str:
+    """The grant's short name; of a wrong one the nearest, so that what else is wrong is found too."""
+    for name, kind in GRANTS.items():
+        if value in (name, kind.grant_type):
+            return name
+    near = difflib.get_close_matches(value, GRANTS, n=1) if isinstance(value, str) else []
+    hint = f"; did you mean {near[0]!r}?" if near else ""
+    problems.add(key, f"expected one of {', '.join(GRANTS)}, got {shown(value)}{hint}")
+    return near[0] if near else "client_credentials"
+
+
+def _check_names(prefix: str, table: Mapping[str, Any], grant: str, problems: Problems) -> None:
+    known = {*OPTIONS, *OWN, *_names(grant)}
+    for key in table:
+        if key == "dpop":
+            problems.add(f"{prefix}{key}", _NO_DPOP)
+        elif key not in known:
+            others = [other for other in GRANTS if key in _names(other)]
+            text = f'belongs to grant = "{others[0]}", got "{grant}"' if others else "no such key; "
+            problems.add(f"{prefix}{key}", text if others else text + meant(key, known, "the keys here are"))
+
+
+def _names(grant: str) -> set[str]:
+    return {one.name for one in fields(GRANTS[grant])} - {"dpop"}
+
+
+def _auth(prefix: str, table: Mapping[str, Any], grant: str, tables: ProofTables, problems: Problems) -> _Given:
+    """The options of the credentials; a placeholder for each that is wrong and needed."""
+    found: _Given = {}
+    for key in table:
+        if key not in _names(grant):
+            continue
+        before = len(problems)
+        value = _value(f"{prefix}{key}", key, table[key], tables, problems)
+        if len(problems) == before:
+            found[key] = value
+        elif key in _STAND_INS:
+            found |= _STAND_INS[key]
+    return found
+
+
+def _value(path: str, key: str, value: object, tables: ProofTables, problems: Problems) -> object:
+    if key in _SECRETS:
+        return tables.secret(path, value)
+    if key in _TOKENS:
+        return tables.token(path, value)
+    if key == "private_key":
+        return tables.private_key(path, value)
+    if key == "client_certificate":
+        return tables.certificate(path, value)
+    (refuse_inline if key == "extra" else check_plain)(path, value, problems)
+    return value
 
 
 _PLACEHOLDER = "placeholder"
@@ -107,32 +173,44 @@ _PLACEHOLDER = "placeholder"
 
 _NO_URL = "https://placeholder.invalid"
 _NO_CONFIG = OIDCConfig(None, _NO_URL)
-_TEXTS = ("client_id", "client_secret", "username", "password", "refresh_token")
+_TEXTS = ("client_id", "username", *_SECRETS, *_TOKENS)
+_STAND_INS: dict[str, _Given] = {
+    **{key: {key: _PLACEHOLDER} for key in _TEXTS},
+    "private_key": {"client_assertion": _PLACEHOLDER},
+    "client_certificate": {"client_certificate": {"cert_file": _PLACEHOLDER}},
+}
 _MISSING = "missing"
 _ONE_OF = "expected exactly one of issuer_url and oidc_config"
 
 
 def _options(given: _Given, prefix: str, problems: Problems) -> Options | None:
     """Have the library check everything, again and again until it has found all there is to find."""
-    for _ in range(50):
+    seen: set[str] = set()
+    while True:
         found = read_options(given)
         if isinstance(found, Options):
             return found
-        key, text = _parted(str(found), given)
-        problems.add(prefix.rstrip(".") if key is None else f"{prefix}{key}", text)
+        text = str(found)
+        key, rest = _parted(text, given)
+        if text in seen:  # a placeholder does not do
+            if given["auth"].pop(key, None) is None:
+                return None
+            continue
+        seen.add(text)
+        problems.add(prefix.rstrip(".") if key is None else f"{prefix}{key}", rest)
         if key is not None:
-            _mend(key, given, missing=text == _MISSING)
-        elif str(found).startswith(_ONE_OF):
+            _mend(key, given, missing=rest == _MISSING)
+        elif text.startswith(_ONE_OF):
             given["issuer_url"], given["oidc_config"] = _NO_URL, None
         else:
-            return None
-    return None
+            _drop_one(rest, given["auth"])
 
 
 def _parted(text: str, given: _Given) -> tuple[str | None, str]:
     """The key that an error of the library is about, and the rest of its text."""
     auth = given["auth"]
     text = text.removeprefix(f"auth of type {auth['type']!r}: ").removeprefix("auth: ")
+    text = text.replace("allow_insecure_http=True", "allow_insecure_http = true")
     if text.endswith(" is missing"):
         return text.removesuffix(" is missing").split(", ")[0], _MISSING
     key, separator, rest = text.partition(": ")
@@ -142,9 +220,14 @@ def _parted(text: str, given: _Given) -> tuple[str | None, str]:
     return None, text.replace("oidc_config", "token_endpoint")
 
 
+def _drop_one(text: str, auth: _Given) -> None:
+    """Two ways to prove who the client is are one too many, and the library looks no further."""
+    auth.pop("client_secret" if text.startswith("expected one of client_secret") else "client_assertion", None)
+
+
 def _mend(key: str, given: _Given, *, missing: bool) -> None:
     auth = given["auth"]
-    if missing or key in _TEXTS:
+    if missing or (key in _TEXTS and auth[key] != _PLACEHOLDER):
         auth[key] = _PLACEHOLDER
     elif key in auth:
         del auth[key]
@@ -163,36 +246,11 @@ def _config(value: object, key: str, problems: Problems) -> OIDCConfig:
     return _NO_CONFIG
 
 
-def _path(value: object, base: Path, key: str, problems: Problems) -> Path | None:
-    if value is None or (isinstance(value, str) and value and "\0" not in value):
-        return None if value is None else base / str(value)
-    problems.add(key, f"expected a path, got {value!r}")
+def _token_file(table: Mapping[str, Any], base: Path, key: str, problems: Problems) -> Path | None:
+    if "token_file" not in table:
+        return None
+    found = path_at(table["token_file"], base)
+    if isinstance(found, Path):
+        return found
+    problems.add(key, str(found))
     return None
-
-
-def _resolved(key: str, value: object, base: Path) -> object:
-    """A value with its places of secrets turned into secrets; an error, without the text, for one that stands there."""
-    if isinstance(value, dict) and key != "extra":
-        if "file" in value or "env" in value:
-            return _source(value, base)
-        inner = {name: _resolved(name, one, base) for name, one in value.items()}
-        wrong = [(name, one) for name, one in inner.items() if isinstance(one, ConfigError)]
-        return ConfigError("; ".join(f"{name}: {one}" for name, one in wrong)) if wrong else inner
-    if key.endswith("_file") and isinstance(value, str) and value:
-        return str(base / value)
-    if key in SECRETS:
-        return ConfigError(_INLINE.format("a text" if isinstance(value, str) else type(value).__name__))
-    return value
-
-
-def _source(table: Mapping[str, object], base: Path) -> Secret | SecretFile | ConfigError:
-    (kind, place), *more = table.items()
-    if more or not isinstance(place, str) or not place or "\0" in place:
-        return ConfigError('expected { file = "<path>" } or { env = "<variable>" }, and one of them only')
-    if kind == "file":
-        return SecretFile(base / place)
-    found = os.environ.get(place, "")
-    problem = secret_problem(found)
-    if problem is not None:
-        return ConfigError(f"expected the secret in the environment variable {place!r}, got {problem}; set it")
-    return Secret(found)

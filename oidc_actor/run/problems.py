@@ -29,12 +29,10 @@ class Problems:
 
     def unknown(self, prefix: str, table: Mapping[str, Any], known: Iterable[str]) -> None:
         """Note every key of a table that does not exist, with the one that may have been meant."""
-        legal = sorted(known)
+        legal = set(known)
         for name in table:
             if name not in legal:
-                near = difflib.get_close_matches(name, legal, n=1, cutoff=0.6)
-                hint = f"did you mean {near[0]!r}?" if near else f"the keys here are {', '.join(legal)}"
-                self.add(f"{prefix}{name}", f"no such key; {hint}")
+                self.add(f"{prefix}{name}", f"no such key; {meant(name, legal, 'the keys here are')}")
 
     def raise_any(self, source: str) -> None:
         """Raise for what was found.
@@ -48,3 +46,16 @@ class Problems:
         if self._found:
             count = "1 problem" if len(self._found) == 1 else f"{len(self._found)} problems"
             raise ConfigError("\n".join([f"{source}: {count}", *(f"  {problem}" for problem in self._found)]))
+
+
+def meant(name: str, legal: Iterable[str], otherwise: str) -> str:
+    """Say which of the legal names may have been meant, or what they are.
+
+    Args:
+        name: The name that is none of them.
+        legal: The names.
+        otherwise: Stands before the list of all of them, where none is near.
+    """
+    names = sorted(legal)
+    near = difflib.get_close_matches(name, names, n=1, cutoff=0.6)
+    return f"did you mean {near[0]!r}?" if near else f"{otherwise} {', '.join(names) or 'none'}"

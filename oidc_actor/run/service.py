@@ -24,6 +24,7 @@ from oidc_actor.run.guards import local_hosts
 from oidc_actor.run.http import Application
 from oidc_actor.run.listening import BACKLOG, address_of, listening
 from oidc_actor.run.notify import notify, reloading, watchdog_interval_s
+from oidc_actor.run.posts import Posts
 from supervision import Down, SupervisionError, monitor
 
 KEEP_ALIVE_S = 75
@@ -45,19 +46,21 @@ def run(path: Path) -> int:
     Raises:
         ConfigError: The configuration is wrong, or an address in it cannot be had; nothing was started.
     """
-    config = load(path)
+    posts = Posts()
+    config = load(path, posts)
     with listening(config.server) as sockets:
-        return Service(path, config).run(sockets)
+        return Service(path, config, posts).run(sockets)
 
 
 class Service:
     """One run of the sidecar."""
 
-    def __init__(self, path: Path, config: RunConfig) -> None:
+    def __init__(self, path: Path, config: RunConfig, posts: Posts) -> None:
         self._path = path
+        self._posts = posts
         self._server_config = config.server
         self._managers = config.managers
-        self._fleet = Fleet()
+        self._fleet = Fleet(posts)
         self._hups: queue.SimpleQueue[None] = queue.SimpleQueue()  # its `put` may interrupt itself, as signals do
         self._lost = False
 
@@ -107,7 +110,7 @@ class Service:
 
     def _reload(self) -> None:
         try:
-            config = load(self._path)
+            config = load(self._path, self._posts)
         except ConfigError as error:
             log("config_refused", error=str(error))
             return

@@ -71,6 +71,8 @@ def replace_file(path: Path, token: TokenResponse) -> str | None:
         with open(number, "wb", closefd=True) as file:
             file.write(token.access_token.encode())
         fresh.replace(path)
+    except FileNotFoundError:
+        return f"{str(path.parent)!r} does not exist: create it"
     except OSError as error:
         return error.strerror or type(error).__name__
     return None

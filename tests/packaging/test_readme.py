@@ -1,13 +1,18 @@
 """What the README says is so: its examples run, its tables name what there is."""
 
+import ast
 import doctest
 import re
 from pathlib import Path
 
 import pytest
 
+import oidc_actor
 import supervision
+from oidc_actor import ClientCredentials, JWTBearer, TokenExchange
 from oidc_actor.events import EVENTS
+from oidc_actor.run.config import load
+from oidc_actor.run.events import EVENTS as RUN_EVENTS
 from oidc_actor.testing import Provider
 
 README = Path(__file__).parents[2] / "README.md"
@@ -35,9 +40,22 @@ def test_the_examples_run_as_written(text, monkeypatch) -> None:
                 supervision.Supervisor.stop(namespace["supervisor"], timeout=10)
 
 
-def test_the_table_of_events_names_every_event(text) -> None:
-    named = set(re.findall(r"^\| `oidc_actor` \| `(\w+)` ", text, flags=re.MULTILINE))
-    assert named == set(EVENTS)
+@pytest.mark.parametrize(("logger", "events"), [("oidc_actor", EVENTS), ("oidc_actor.run", RUN_EVENTS)])
+def test_the_table_of_events_names_every_event_with_its_level_and_fields(text, logger: str, events) -> None:
+    rows = re.findall(rf"^\| `{re.escape(logger)}` \| `(\w+)` \| (\w+) \| (.*?) \| (.*) \|$", text, flags=re.MULTILINE)
+    assert [name for name, *_ in rows] == list(events)
+    assert {name: (level, fields.replace("`", ""), means) for name, level, fields, means in rows} == events
+
+
+def test_the_sidecar_logs_the_events_of_its_table_with_these_fields() -> None:
+    logged: dict[str, set[str]] = {}
+    for path in (Path(oidc_actor.__file__).parent / "run").glob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "log":
+                name = ast.literal_eval(node.args[0])
+                fields = {one.arg for one in node.keywords if one.arg is not None}
+                assert logged.setdefault(name, fields) == fields
+    assert logged == {name: set(filter(None, fields.split(", "))) for name, (_, fields, _) in RUN_EVENTS.items()}
 
 
 def test_the_table_of_events_names_every_event_of_supervision(text) -> None:
@@ -48,6 +66,14 @@ def test_the_table_of_events_names_every_event_of_supervision(text) -> None:
             re.findall(r'report\(\s*(?:[^()"]|"(?:info|warning|error)"|\([^()]*\))*?"(\w{8,})"', path.read_text())
         )
     assert {event for event in reported if "_" in event} <= named
+
+
+def test_the_sidecars_configuration_is_a_good_one(text, tmp_path) -> None:
+    path = tmp_path / "config.toml"
+    path.write_text("\n".join(re.findall(r"^```toml\n(.*?)^```", text, flags=re.MULTILINE | re.DOTALL)))
+    managers = load(path).managers
+    assert {type(one.options["auth"]) for one in managers.values()} == {ClientCredentials, TokenExchange, JWTBearer}
+    assert managers["upstream"].uses == {"billing"}
 
 
 def test_the_commands_are_one_pasteable_line_each(text) -> None:

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from oidc_actor.run.config import RunConfig, load
 from oidc_actor.testing import Provider
 
 SERVER = '[server]\nunix_socket = "tokens.sock"\n'
@@ -14,6 +15,18 @@ SERVER = '[server]\nunix_socket = "tokens.sock"\n'
 def provider() -> Iterator[Provider]:
     with Provider(token_lifetime_s=600) as running:
         yield running
+
+
+@pytest.fixture
+def read(tmp_path: Path) -> Callable[[str | bytes], RunConfig]:
+    """Loads a configuration from its text."""
+
+    def read_text(text: str | bytes) -> RunConfig:
+        path = tmp_path / "config.toml"
+        path.write_bytes(text if isinstance(text, bytes) else text.encode())
+        return load(path)
+
+    return read_text
 
 
 @pytest.fixture

@@ -42,16 +42,6 @@ refresh_token = { file = "/run/refresh" }
 """
 
 
-@pytest.fixture
-def read(tmp_path):
-    def read_text(text: str | bytes):
-        path = tmp_path / "config.toml"
-        path.write_bytes(text if isinstance(text, bytes) else text.encode())
-        return load(path)
-
-    return read_text
-
-
 def problems(read, text: str) -> list[str]:
     with pytest.raises(ConfigError) as caught:
         read(text)
@@ -107,7 +97,7 @@ def test_a_client_with_a_key_and_a_certificate(read, tmp_path) -> None:
 
 def test_a_key_does_not_stand_in_the_file(read) -> None:
     (found,) = problems(read, manager(*FULL[:2], 'private_key = { key = "very-secret", kid = "1" }'))
-    assert found.startswith("managers.m.private_key: key: expected { file =")
+    assert found.startswith("managers.m.private_key.key: expected { file =")
     assert "very-secret" not in found
 
 
@@ -176,6 +166,30 @@ def test_all_problems_are_named_at_once(read) -> None:
         ((*FULL[1:], "token_endpoint = 1"), "managers.m.token_endpoint: expected an https URL, got int"),
         ((*FULL[1:], "issuer_url = 1"), "managers.m.issuer_url: expected an https URL, got int"),
         ((*FULL, 'token_file = ""'), "managers.m.token_file: expected a path, got ''"),
+        ((*FULL, 'grant = "jwt-bearer"', 'assertion = { file = "a" }'), "managers.m.grant: expected one of"),
+        (
+            (*FULL, 'subject_token = { file = "a" }'),
+            'managers.m.subject_token: belongs to grant = "token_exchange", got "client_credentials"',
+        ),
+        ((*FULL, 'grant = "token_exchange"'), "managers.m.subject_token: missing"),
+        ((*FULL, 'grant = "jwt_bearer"'), "managers.m.assertion: missing"),
+        (
+            (*FULL, "dpop = true"),
+            "managers.m.dpop: cannot be used here: a token bound to a key is worth nothing without",
+        ),
+        (
+            ('issuer_url = "http://a.example"', *FULL[1:]),
+            "managers.m.issuer_url: expected https, got plain http 'http://a.example', which would send secrets readable "
+            "over the network; use https, or allow_insecure_http = true in a test setup",
+        ),
+        (
+            (FULL[0], FULL[2], 'grant = "jwt_bearer"', 'assertion = { file = "a" }'),
+            "managers.m.client_secret: expected a client_id beside it, got none",
+        ),
+        (
+            (*FULL, 'client_assertion = { file = "a" }'),
+            "managers.m: expected one of client_secret and private_key or client_assertion, got both; drop one",
+        ),
     ],
 )
 def test_one_problem(read, lines: tuple[str, ...], problem: str) -> None:
@@ -188,22 +202,30 @@ def test_one_problem(read, lines: tuple[str, ...], problem: str) -> None:
     [
         (
             '"very-secret"',
-            'expected { file = "<path>" } or { env = "<variable>" }, got a text: a secret does not belong',
+            ': expected { file = "<path>" } or { env = "<variable>" }, got a text: a secret does not belong in this file',
         ),
-        ("5", "got int: a secret does not belong in this file"),
-        ('{ text = "very-secret" }', "managers.m.client_secret: expected"),
-        ('{ file = "a", env = "B" }', "and one of them only"),
-        ('{ file = "" }', "and one of them only"),
-        ("{ env = 5 }", "and one of them only"),
-        ('{ env = "NOT_SET" }', "expected the secret in the environment variable 'NOT_SET', got empty text; set it"),
+        (
+            "5",
+            ': expected { file = "<path>" } or { env = "<variable>" }, got int: a secret does not belong in this file',
+        ),
+        ('{ text = "very-secret" }', ".text: no such key; the keys here are env, file"),
+        ('{ fille = "very-secret" }', ".fille: no such key; did you mean 'file'?"),
+        ('{ file = "a", env = "B" }', ': expected { file = "<path>" } or { env = "<variable>" }, and one of them only'),
+        ("{}", ': expected { file = "<path>" } or { env = "<variable>" }, and one of them only'),
+        ('{ file = "" }', ".file: expected a path, got ''"),
+        ("{ env = 5 }", ".env: expected the name of an environment variable, got int that is none"),
+        (
+            '{ env = "very-secret" }',
+            ".env: expected the name of an environment variable, got a text that is none",
+        ),
+        ('{ env = "NOT_SET" }', ".env: expected the secret in the environment variable 'NOT_SET', got none; set it"),
+        ('{ env = "EMPTY" }', ".env: expected the secret in the environment variable 'EMPTY', got empty text; set it"),
     ],
 )
 def test_a_secret_is_in_a_file_or_in_the_environment(read, monkeypatch, secret: str, problem: str) -> None:
     monkeypatch.delenv("NOT_SET", raising=False)
-    (found,) = problems(read, manager(*FULL[:2], f"client_secret = {secret}"))
-    assert found.startswith("managers.m.client_secret: ")
-    assert problem in found
-    assert "very-secret" not in found
+    monkeypatch.setenv("EMPTY", "")
+    assert problems(read, manager(*FULL[:2], f"client_secret = {secret}")) == [f"managers.m.client_secret{problem}"]
 
 
 @pytest.mark.parametrize(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import stat
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -11,20 +12,26 @@ import pytest
 from fakes import AUTH, DEADLINE_S, ISSUER, UNREACHABLE, Fixed, ScriptedTransport, eventually, minted
 from pykka import ActorRegistry
 
-from oidc_actor import TokenManager
+from oidc_actor import NoTokenError, RetryPolicy, TokenExchange, TokenManager
 from oidc_actor.exchanges.fetches import EXCHANGES
 from oidc_actor.metrics import ready
 from oidc_actor.run import token_files
 from oidc_actor.run.fleet import Changes, Fleet
 from oidc_actor.run.manager_tables import ManagerConfig
+from oidc_actor.run.posts import Posts, PostToken
 from oidc_actor.testing import ManualClock
 from oidc_actor.tokens import TokenResponse
 from supervision import whereis
 
 
 @pytest.fixture
-def fleet():
-    running = Fleet()
+def posts() -> Posts:
+    return Posts()
+
+
+@pytest.fixture
+def fleet(posts):
+    running = Fleet(posts)
     yield running
     running.stop(DEADLINE_S)
     ActorRegistry.stop_all(block=True, timeout=DEADLINE_S)
@@ -172,6 +179,7 @@ def test_a_file_that_cannot_be_written_is_logged_and_tried_again(fleet, config, 
     with caplog.at_level(logging.ERROR, "oidc_actor.run"):
         applied(fleet, config("a", ScriptedTransport(), path))
         eventually(lambda: [record for record in caplog.records if record.event == "token_file_failed"])
+    assert "missing' does not exist: create it" in caplog.text
     path.parent.mkdir()
     eventually(path.exists)
     assert path.read_text() == "t1"
@@ -187,3 +195,71 @@ def test_a_file_is_replaced_and_never_written_through(tmp_path) -> None:
     assert victim.read_text() == "untouched"
     assert not path.is_symlink()
     assert path.read_text() == "secret"
+
+
+# --- managers that trade the tokens of others -------------------------------------------------------------------------
+
+
+@pytest.fixture
+def trading(fleet, posts):
+    """A manager that trades the token of `a`; it tries once an hour, unless it is woken."""
+    at_the_end = Fixed(1)
+
+    def make(transport: ScriptedTransport) -> ManagerConfig:
+        options = {
+            "auth": TokenExchange(PostToken(posts, "a")),
+            "issuer_url": ISSUER,
+            "transport": transport,
+            "min_interval_seconds": 0.01,
+            "retry": RetryPolicy(initial_s=3600, maximum_s=3600),
+            "rng": at_the_end,
+        }
+        return ManagerConfig("trader", options, uses=frozenset({"a"}))
+
+    return make
+
+
+def test_a_manager_is_woken_by_the_token_it_waits_for(fleet, config, trading, caplog) -> None:
+    one, other = ScriptedTransport(minted("traded")), ScriptedTransport(minted("subject"))
+    with caplog.at_level(logging.WARNING, "oidc_actor"), other.held_back():
+        applied(fleet, trading(one), config("a", other))
+        other.wait_for_requests(1)
+        eventually(lambda: "request_failed" in caplog.text, "the attempt without a subject")
+        assert "the manager a has no valid token yet" in caplog.text  # it started first, wherever it is in the file
+        assert fleet.not_ready() == ["a", "trader"]
+        assert not one.posts
+    eventually(lambda: fleet.not_ready() == [])
+    assert text(fleet, "trader") == "traded"
+    assert [form["subject_token"] for form in one.forms] == ["subject"]
+
+
+def test_a_manager_whose_renewal_failed_is_woken_and_one_in_order_is_not(fleet, config, trading) -> None:
+    one, other = ScriptedTransport(), ScriptedTransport()
+    applied(fleet, config("a", other, min_interval_seconds=0), trading(one))
+    eventually(lambda: fleet.not_ready() == [])
+    came = threading.Event()
+    TokenManager.subscribe("a", lambda _: came.set())  # told after the fleet
+    TokenManager.force_refresh("a", wait=True, timeout=DEADLINE_S)
+    assert came.wait(DEADLINE_S)
+    health = TokenManager.health("trader")
+    assert (health.refreshing, health.refreshes) == (False, 1)
+    assert (health.next_attempt_in_s or 0) > 1
+    one.then(UNREACHABLE)
+    with pytest.raises(NoTokenError):
+        TokenManager.force_refresh("trader", wait=True, timeout=DEADLINE_S)
+    assert text(fleet, "trader") == "t1"
+    TokenManager.force_refresh("a", wait=True, timeout=DEADLINE_S)
+    eventually(lambda: text(fleet, "trader") == "t2", "the token that the other's new one brought")
+
+
+def test_a_manager_that_is_used_is_replaced_and_its_user_goes_on_with_the_successor(fleet, config, trading) -> None:
+    one = ScriptedTransport()
+    applied(fleet, config("a", ScriptedTransport(minted("old"))), trading(one))
+    eventually(lambda: fleet.not_ready() == [])
+    changed = config("a", ScriptedTransport(minted("new")))
+    assert applied(fleet, changed, trading(one)) == Changes(kept=1, replaced=1)
+    eventually(lambda: fleet.server_of("a") == "a@2")
+    eventually(lambda: whereis("a") is None, "the end of the one replaced")
+    assert text(fleet, "trader") == "t1"
+    TokenManager.force_refresh("trader", wait=True, timeout=DEADLINE_S)
+    assert [form["subject_token"] for form in one.forms] == ["old", "new"]

@@ -8,6 +8,7 @@ import threading
 from fakes import DEADLINE_S, eventually
 
 from oidc_actor.run.config import load
+from oidc_actor.run.posts import Posts
 from oidc_actor.run.service import Service
 from supervision import Supervisor, monitor
 
@@ -26,7 +27,8 @@ def service(tmp_path) -> Service:
         '[server]\nunix_socket = "s"\n[managers.m]\nissuer_url = "https://auth.example.com"\nclient_id = "id"\n'
         'client_secret = { file = "missing" }\n'
     )
-    made = Service(path, load(path))
+    posts = Posts()
+    made = Service(path, load(path, posts), posts)
     made._server = ServerInPlace()
     return made
 

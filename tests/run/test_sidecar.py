@@ -378,6 +378,23 @@ def test_check_reads_the_configuration_and_starts_nothing(tmp_path, provider, ma
     assert provider.token_requests == 0
 
 
+def test_check_names_the_files_that_are_not_there_yet(tmp_path, manager_table) -> None:
+    config = tmp_path / "config.toml"
+    missing = [
+        "[managers.b]",
+        'issuer_url = "https://auth.example.com"',
+        'grant = "jwt_bearer"',
+        'assertion = { key = { file = "key.pem" }, issuer = "i", audience = "a" }',
+    ]
+    config.write_text("\n".join([SERVER + manager_table("a"), *missing]))
+    done = command(config, "--check")
+    assert done.returncode == 0
+    assert done.stdout.splitlines() == [
+        f"{config}: ok",
+        f"  managers.b: cannot be read yet: '{tmp_path / 'key.pem'}': No such file or directory",
+    ]
+
+
 def test_a_wrong_configuration_is_a_usage_error_that_names_the_keys(tmp_path) -> None:
     config = tmp_path / "config.toml"
     config.write_text('[server]\nunix_sock = "s"\n')

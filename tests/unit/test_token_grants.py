@@ -3,6 +3,7 @@
 import json
 import pickle
 import time
+from datetime import date
 from urllib.parse import parse_qsl
 
 import pytest
@@ -115,6 +116,9 @@ def test_what_has_expired_is_not_sent(make, name):
         (lambda: SignedAssertion("hunter2", issuer="i", audience="a"), "private_key: expected a private key"),
         (lambda: own(issuer=""), "iss: expected a non-empty text"),
         (lambda: own(claims={"exp": 5}), "claims: exp are set by the options"),
+        (lambda: own(claims="abc"), "claims: expected a mapping, got str"),
+        (lambda: own(claims={"on": date(2026, 1, 1)}), "claims: expected what JSON can say"),
+        (lambda: own(claims={"x": float("nan")}), "claims: expected what JSON can say"),
         (lambda: own(lifetime_seconds=0.5), "lifetime_seconds: expected whole seconds"),
     ],
 )
