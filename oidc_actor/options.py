@@ -147,7 +147,9 @@ def _checked(auth: Credentials, rest: dict[str, Any]) -> Options:
     if "issuer_url" in rest:
         check_issuer_url(rest["issuer_url"], allow_insecure_http=insecure)
     elif check_config(rest["oidc_config"], allow_insecure_http=insecure).revocation_endpoint is None and revoke:
-        raise ConfigError("revoke_on_stop: expected an oidc_config with a revocation_endpoint, got one without")
+        raise ConfigError(
+            "revoke_on_stop: expected an issuer_url, or an oidc_config with a revocation_endpoint, got one without"
+        )
     for name, check in _CHECKS.items():
         if name in rest:
             check(name, rest[name])

@@ -34,6 +34,7 @@ OPTIONS = (
     "default_lifetime_seconds",
     "allow_insecure_http",
     "ca_bundle",
+    "revoke_on_stop",
 )
 """The options of a manager that have the same name in a table; the others are its credentials'."""
 

@@ -150,7 +150,9 @@ def test_a_provider_without_the_endpoint_is_reported(start: Start, transport, lo
 
 def test_metadata_of_ones_own_without_the_endpoint_are_an_error_before_anything_starts(start: Start) -> None:
     config = OIDCConfig(token_endpoint=CONFIG.token_endpoint)
-    with pytest.raises(ConfigError, match="revoke_on_stop: expected an oidc_config with a revocation_endpoint"):
+    with pytest.raises(
+        ConfigError, match="revoke_on_stop: expected an issuer_url, or an oidc_config with a revocation_endpoint"
+    ):
         start(oidc_config=config, revoke_on_stop=True)
     with pytest.raises(ConfigError, match="revoke_on_stop: expected True or False, got 'yes'"):
         start(oidc_config=CONFIG, revoke_on_stop="yes")

@@ -77,6 +77,15 @@ def test_a_good_one(read, tmp_path, monkeypatch) -> None:
         TokenManager.child_spec(name=one.name, **one.options)
 
 
+def test_a_manager_can_revoke_its_token_when_it_stops(read) -> None:
+    assert read(manager(*FULL, "revoke_on_stop = true")).managers["m"].options["revoke_on_stop"] is True
+    (problem,) = problems(read, manager(*FULL, "revoke_on_stop = 1"))
+    assert problem == "managers.m.revoke_on_stop: expected True or False, got 1"
+    endpoint = ('token_endpoint = "https://auth.example.com/token"', *FULL[1:], "revoke_on_stop = true")
+    (problem,) = problems(read, manager(*endpoint))
+    assert problem.startswith("managers.m.revoke_on_stop: expected an issuer_url")
+
+
 def test_the_same_text_gives_equal_values_and_a_changed_one_does_not(read) -> None:
     first, again = read(manager(*FULL)), read(manager(*FULL))
     assert first == again
