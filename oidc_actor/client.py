@@ -8,6 +8,7 @@ proxies (``HTTPS_PROXY``, ``NO_PROXY``), never for loopback, and the certificate
 
 from __future__ import annotations
 
+import encodings.idna  # noqa: F401 - else the first look-up of a host imports it, on a thread (see `oidc_actor.imports`)
 import http.client
 import os
 import socket

@@ -19,6 +19,7 @@ from oidc_actor.credentials import Credentials, parse_scopes, read_auth
 from oidc_actor.errors import ConfigError
 from oidc_actor.exchanges.exchange import exchange_discovery, exchange_revocation, exchange_token
 from oidc_actor.grants.request import TokenTypeHint
+from oidc_actor.imports import importing
 from oidc_actor.provider import OIDCConfig, check_config, check_issuer_url
 from oidc_actor.secrets import Secret, secret_problem
 from oidc_actor.tokens import TokenResponse
@@ -203,7 +204,8 @@ def default_transport(ca_bundle: str | Path | None = None) -> Transport:
     Raises:
         ConfigError: Where ``ca_bundle`` holds no certificates.
     """
-    from oidc_actor.client import shared_transport
+    with importing():
+        from oidc_actor.client import shared_transport
 
     return shared_transport(ca_bundle)
 

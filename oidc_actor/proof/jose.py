@@ -80,7 +80,11 @@ def require_jose(what: str) -> None:
         ConfigError: Where joserfc is not installed.
     """
     try:
-        import joserfc  # noqa: F401
+        # All that is needed later on other threads, so that no import is left for them to make (see `oidc_actor.imports`).
+        import joserfc.errors
+        import joserfc.jwk
+        import joserfc.jws
+        import joserfc.jwt  # noqa: F401
     except ImportError:
         missing = True
     else:

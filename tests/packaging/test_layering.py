@@ -34,6 +34,7 @@ SHELL = {
         "oidc_actor.clock",
         "oidc_actor.events",
         "oidc_actor.proof.github_actions",
+        "oidc_actor.imports",
         "oidc_actor.issuers",
         "oidc_actor.keeper",
         "oidc_actor.manager",

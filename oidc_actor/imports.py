@@ -1,0 +1,45 @@
+"""Imports that are made at their first use, on whichever thread that is, and never while the process forks.
+
+A child that was forked in the middle of another thread's import finds the module's lock held for ever by nobody, and hangs
+at its own first use of it: a preloading server, which starts its managers and forks its workers right after, does just that.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+LONGEST_IMPORT_S = 10.0
+"""Seconds that a fork waits for an import under way; past them it goes on, rather than never."""
+
+# Held while something is imported, and by the thread that forks while it does. Reentrant: imports nest, and may fork.
+_lock = threading.RLock()
+_waited = False
+
+
+@contextmanager
+def importing() -> Iterator[None]:
+    """Say that the block imports something at its first use; one thread at a time."""
+    with _lock:
+        yield
+
+
+def _before_fork() -> None:
+    global _waited  # noqa: PLW0603 - the three hooks of one fork, under the interpreter's import lock
+    _waited = _lock.acquire(timeout=LONGEST_IMPORT_S)
+
+
+def _after_in_parent() -> None:
+    if _waited:
+        _lock.release()
+
+
+def _after_in_child() -> None:
+    global _lock  # noqa: PLW0603 - whoever held it does not exist here
+    _lock = threading.RLock()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(before=_before_fork, after_in_parent=_after_in_parent, after_in_child=_after_in_child)
