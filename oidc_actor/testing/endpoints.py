@@ -10,6 +10,7 @@ from typing import Any, TypeAlias
 import flask
 from joserfc.jwk import KeySet
 
+from oidc_actor.testing import dpop
 from oidc_actor.testing.grants import TokenServer
 from oidc_actor.testing.listener import break_connection
 from oidc_actor.testing.policy import Policy
@@ -36,6 +37,7 @@ def metadata(issuer: str, token_path: str, auth_methods: Sequence[str], scopes: 
         "response_types_supported": [],
         "subject_types_supported": ["public"],
         "id_token_signing_alg_values_supported": [ALGORITHM],
+        "dpop_signing_alg_values_supported": dpop.ALGORITHMS,
     } | listed
 
 
@@ -79,6 +81,7 @@ class Endpoints:
         self._scopes = scopes
         self.token_path = "/token"  # noqa: S105 - a path
         self._keys: KeySet = new_keys()
+        self._proofs = dpop.Proofs(clock)
         self.app = flask.Flask("oidc_actor.testing", static_folder=None, template_folder=None)
         self._tokens = TokenServer(
             self.app,
@@ -88,6 +91,7 @@ class Endpoints:
             issuer=issuer,
             clock=clock,
             scopes=scopes,
+            proofs=self._proofs,
             on_issue=script.note_issued,
         )
         self._route(DISCOVERY_PATH, "discovery", self._metadata)
@@ -124,16 +128,25 @@ class Endpoints:
         return answer
 
     def _resource(self) -> flask.Response:
-        """What an API does with a token (RFC 6750 section 3): its claims, or 401 `invalid_token`."""
+        """What an API does with a token (RFC 6750 section 3, RFC 9449 section 7): its claims, or a 401 that says why not."""
         scheme, _, text = flask.request.headers.get("Authorization", "").partition(" ")
-        known = scheme.lower() == "bearer"
+        known = scheme.lower() in {"bearer", "dpop"}
         claims = read_token(text, self._keys, issuer=self._issuer(), now_wall=self._clock()) if known else None
-        if claims is not None and not self._store.is_revoked(text):
-            return flask.jsonify(claims)
-        refused = flask.jsonify(error="invalid_token")
-        refused.status_code = 401
-        refused.headers["WWW-Authenticate"] = 'Bearer error="invalid_token"'
-        return refused
+        if claims is None or self._store.is_revoked(text) or (scheme.lower() == "dpop") != ("cnf" in claims):
+            return _refused("invalid_token", "DPoP" if scheme.lower() == "dpop" else "Bearer")
+        if "cnf" in claims:
+            proof, url = flask.request.headers.get("DPoP"), flask.request.base_url
+            found = self._proofs.check(proof, method=flask.request.method, url=url, access_token=text)
+            if found != claims["cnf"]["jkt"]:
+                return _refused(found.error if isinstance(found, dpop.Refusal) else "invalid_token", "DPoP")
+        return flask.jsonify(claims)
+
+
+def _refused(error: str, scheme: str) -> flask.Response:
+    refused = flask.jsonify(error=error)
+    refused.status_code = 401
+    refused.headers["WWW-Authenticate"] = f'{scheme} error="{error}"'
+    return refused
 
 
 def _scripted(canned: Canned) -> flask.Response:

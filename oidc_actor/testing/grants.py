@@ -8,11 +8,12 @@ from typing import Any
 import flask
 from authlib.integrations.flask_oauth2 import AuthorizationServer
 from authlib.oauth2.rfc6749 import grants
-from authlib.oauth2.rfc6749.errors import InvalidGrantError
+from authlib.oauth2.rfc6749.errors import InvalidGrantError, OAuth2Error
 from authlib.oauth2.rfc7009 import RevocationEndpoint
 from authlib.oauth2.rfc9068 import JWTBearerTokenGenerator
 from joserfc.jwk import KeySet
 
+from oidc_actor.testing.dpop import Proofs, Refusal
 from oidc_actor.testing.policy import Policy
 from oidc_actor.testing.signing import ALGORITHM
 from oidc_actor.testing.state import Client, Grant, Store, User
@@ -48,7 +49,8 @@ class _Generator(JWTBearerTokenGenerator):  # type: ignore[misc] # Authlib has n
 
     def get_extra_claims(self, client: Client, grant_type: str, user: User | None, scope: str) -> dict[str, Any]:
         now = self._clock()
-        return {"iss": self._issuer(), "iat": now, "exp": now + self._policy().token_lifetime_s}
+        bound = {"cnf": {"jkt": flask.g.jkt}} if "jkt" in flask.g else {}
+        return {"iss": self._issuer(), "iat": now, "exp": now + self._policy().token_lifetime_s, **bound}
 
     def _lifetime(self, client: Client, grant_type: str) -> float:
         lifetime_s = self._policy().token_lifetime_s
@@ -127,6 +129,7 @@ class TokenServer(AuthorizationServer):  # type: ignore[misc] # Authlib has no t
         issuer: What goes into `iss`.
         clock: Seconds since the epoch.
         scopes: All the scopes there are; `None` accepts any.
+        proofs: The DPoP proofs that came here.
         on_issue: Called after each access token, on the thread of its request.
     """
 
@@ -140,9 +143,11 @@ class TokenServer(AuthorizationServer):  # type: ignore[misc] # Authlib has no t
         issuer: Callable[[], str],
         clock: Callable[[], float],
         scopes: Sequence[str] | None,
+        proofs: Proofs,
         on_issue: Callable[[], None],
     ) -> None:
         self.store = store
+        self._proofs = proofs
         self._policy = policy
         self._on_issue = on_issue
         super().__init__(app, query_client=store.client, save_token=self._note)
@@ -159,8 +164,19 @@ class TokenServer(AuthorizationServer):  # type: ignore[misc] # Authlib has no t
         return own
 
     def generate_token(self, *args: Any, **kwargs: Any) -> dict[str, Any]:
-        """Authlib's token response, made unprintable."""
-        return _IssuedToken(super().generate_token(*args, **kwargs))
+        """Authlib's token response, made unprintable; of a token that is bound to the key of a proof, where one came."""
+        self._bind(flask.request.headers.get("DPoP"))
+        token = _IssuedToken(super().generate_token(*args, **kwargs))
+        return _IssuedToken(token, token_type="DPoP") if "jkt" in flask.g else token  # noqa: S106 - a scheme's name
+
+    def _bind(self, proof: str | None) -> None:
+        """RFC 9449 section 5: the access token is the key's. Its refresh token is not (a confidential client's)."""
+        if proof is None:
+            return
+        found = self._proofs.check(proof, method="POST", url=flask.request.base_url)
+        if isinstance(found, Refusal):
+            raise OAuth2Error(found.reason, error=found.error)
+        flask.g.jkt = found
 
     def _note(self, token: dict[str, Any], request: Any) -> None:
         self._on_issue()

@@ -31,7 +31,8 @@ class Provider(Controls):
 
     It has one confidential client and one user to begin with; grants `client_credentials`, `password` and
     `refresh_token` with rotation and reuse detection; discovery, JWKS, revocation (RFC 7009), and `/resource`, an API that
-    accepts its tokens until they expire or are revoked.
+    accepts its tokens until they expire or are revoked. A request for a token that comes with a DPoP proof (RFC 9449) gets one
+    that is bound to its key, which `/resource` takes with a proof only; it asks for no nonces.
     All methods may be called from any thread.
 
     Args:
