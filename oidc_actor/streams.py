@@ -8,6 +8,9 @@ async for renewal in renewals("name"):
     fresh = await connect(renewal.token.access_token)
     ...  # close the connection before this one by renewal.reconnect_before
 ```
+
+A token that is bound to a key (``token_type`` DPoP) is presented with a proof of the request that opens the connection:
+`oidc_actor.adapters.headers` makes both fields.
 """
 
 from __future__ import annotations

@@ -21,5 +21,16 @@ module                           what a program writes
   caller gets the 401. An origin that refuses the replacement too is believed: nothing is replaced for it again until it
   has accepted a token (`oidc_actor.adapters.complaints`).
 
+A token that is bound to a key (``dpop=`` in the credentials, RFC 9449) goes out as ``Authorization: DPoP`` with a proof for
+that one request; where the provider gives a bearer token all the same, it is sent as one.
+
+- Every request, every retry and every hop of a redirect that keeps the token has a proof of its own. httpx follows redirects
+  by itself: there a hop gets its proof once it has been refused without.
+- A server's ``DPoP-Nonce`` is kept, by origin. A 401 with ``use_dpop_nonce`` is answered by one more try with its nonce, under
+  the same rule for the body, and is no complaint about the token. A request is sent again at most once for a nonce and
+  once for a token.
+- `oidc_actor.adapters.headers` needs ``method=`` and ``url=`` then, and is told of nonces by its ``note_nonce``. There is no
+  DPoP for gRPC: a call with such a token fails and says so, and nothing is sent.
+
 Each module needs its library, which its extra of the same name brings; importing this package needs none.
 """

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from oidc_actor.adapters.bearer import Bearer
+from oidc_actor.adapters.presenter import Presenter
+from oidc_actor.adapters.tries import Answer, Tries, answer_to
 from oidc_actor.extras import not_installed
 from oidc_actor.reading.reads import Server
 
@@ -43,7 +44,7 @@ class OIDCAuth:
             ConfigError: An argument is wrong.
             TypeError: ``server`` is neither a ref nor a name.
         """
-        self._bearer = Bearer(server, timeout=timeout, origins=origins, allow_insecure_http=allow_insecure_http)
+        self._presenter = Presenter(server, timeout=timeout, origins=origins, allow_insecure_http=allow_insecure_http)
 
     async def __call__(
         self, request: aiohttp.ClientRequest, handler: aiohttp.ClientHandlerType
@@ -55,34 +56,44 @@ class OIDCAuth:
             NoTokenError: There is none.
             NoProcess: The manager is not there.
         """
-        origin = self._bearer.destination(str(request.url))
+        origin = self._presenter.destination(str(request.url))
         if origin is None:
             return await handler(request)
-        self._bearer.settle_on(origin)
-        request.headers["Authorization"] = await self._bearer.aheader()
-        response = await handler(request)
-        if not self._is_refused(origin, response) or not await self._renew(origin, request, response):
-            return response
-        response = await handler(request)
-        self._is_refused(origin, response)
-        return response
+        self._presenter.settle_on(origin)
+        tries = Tries()
+        request.headers.update(await self._presenter.afields(request.method, str(request.url)))
+        while True:
+            response = await handler(request)
+            fields = await self._next_fields(request, response, tries)
+            if fields is None:
+                return response
+            request.headers.update(fields)
 
-    def _is_refused(self, origin: str, response: aiohttp.ClientResponse) -> bool:
-        return self._bearer.is_refused(origin, response.status, response.headers.getall("WWW-Authenticate", ()))
-
-    async def _renew(self, origin: str, request: aiohttp.ClientRequest, response: aiohttp.ClientResponse) -> bool:
-        """Put another token on the request and make it ready to be sent again; whether that could be done."""
+    async def _next_fields(
+        self, request: aiohttp.ClientRequest, response: aiohttp.ClientResponse, tries: Tries
+    ) -> dict[str, str] | None:
+        """What to send the request again with, which it is ready for then; ``None`` where this is the caller's answer."""
+        answer = self._hear(request, response)
+        remedy = None if answer is None else tries.remedy(answer)
+        if answer is None or remedy is None:
+            return None
         if not _can_be_replayed(request):
-            self._bearer.complain(origin, request.headers["Authorization"])
-            return False
-        header = await self._bearer.asuccessor(origin, request.headers["Authorization"])
-        if header is None:
-            return False
-        request.headers["Authorization"] = header
-        # The server may have answered before it had read the whole body: nothing may still be writing it.
-        response.close()
-        await request.close()
-        return True
+            self._presenter.give_up(answer, remedy)
+            return None
+        fields = await self._presenter.aagain(answer, remedy)
+        if fields is not None:
+            # The server may have answered before it had read the whole body: nothing may still be writing it.
+            response.close()
+            await request.close()
+            request.headers.popall("DPoP", None)
+        return fields
+
+    def _hear(self, request: aiohttp.ClientRequest, response: aiohttp.ClientResponse) -> Answer | None:
+        url, headers = str(request.url), response.headers
+        if not self._presenter.hear(url, request.headers.get("Authorization"), response.status, headers):
+            return None
+        challenges = headers.getall("WWW-Authenticate", ())
+        return answer_to(request.method, url, request.headers, challenges, headers)
 
 
 def _can_be_replayed(request: aiohttp.ClientRequest) -> bool:

@@ -45,19 +45,33 @@ def challenges(field: str) -> list[Challenge]:
         position = word.end()
 
 
-def refuses_token(fields: Iterable[str]) -> bool:
-    """Tell whether a 401 is about the token that came with the request (RFC 6750 section 3).
+def refuses_token(fields: Iterable[str], scheme: str = "bearer") -> bool:
+    """Tell whether a 401 is about the token that came with the request (RFC 6750 section 3, RFC 9449 section 7.1).
 
     Args:
         fields: The values of its ``WWW-Authenticate`` fields.
+        scheme: What the token was sent as: ``"bearer"`` or ``"dpop"``.
 
     Returns:
-        ``True`` for a Bearer challenge with ``invalid_token``, and for Bearer challenges none of which names an error: section
-        3.1 has a server leave the code out where it saw no token, and many leave it out always. ``False`` for another
-        error, such as ``insufficient_scope``, which no new token cures, and where there is no Bearer challenge at all:
-        whoever answers so does not speak of bearer tokens.
+        ``True`` for a challenge of that scheme with ``invalid_token``, and for challenges of it none of which names an error:
+        section 3.1 has a server leave the code out where it saw no token, and many leave it out always. ``True`` also
+        where a Bearer challenge says ``invalid_token`` of a DPoP token. ``False`` for another error, such as
+        ``insufficient_scope`` or ``invalid_dpop_proof``, which no new token cures, and where there is no challenge of that
+        scheme at all: whoever answers so does not speak of such tokens.
     """
-    errors = {
-        parameters.get("error") for field in fields for scheme, parameters in challenges(field) if scheme == "bearer"
-    }
-    return "invalid_token" in errors or errors == {None}
+    told = _errors(fields)
+    errors = {error for one, error in told if one == scheme}
+    return ("bearer", "invalid_token") in told or "invalid_token" in errors or errors == {None}
+
+
+def wants_nonce(fields: Iterable[str]) -> bool:
+    """Tell whether a 401 asks for a proof with the nonce that it brings (RFC 9449 section 9); it says nothing of the token.
+
+    Args:
+        fields: The values of its ``WWW-Authenticate`` fields.
+    """
+    return ("dpop", "use_dpop_nonce") in _errors(fields)
+
+
+def _errors(fields: Iterable[str]) -> set[tuple[str, str | None]]:
+    return {(scheme, parameters.get("error")) for field in fields for scheme, parameters in challenges(field)}

@@ -36,7 +36,11 @@ class Complaints:
         mark = fingerprint(sent)
         return self._refused.setdefault(origin, mark) == mark
 
+    @property
+    def any(self) -> bool:
+        """Whether any origin has, so that what is accepted is worth noting."""
+        return bool(self._refused)
+
     def accepted(self, origin: str) -> None:
         """Note that an origin has accepted a token."""
-        if self._refused:
-            self._refused.pop(origin, None)
+        self._refused.pop(origin, None)

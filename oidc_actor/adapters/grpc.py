@@ -10,13 +10,16 @@ channel = grpc.secure_channel("api.example.com:443", credentials)  # or grpc.aio
 gRPC sends call credentials over secure channels only; for a plain connection on this machine there is
 `grpc.local_channel_credentials`. They are not told what becomes of a call: `oidc_actor.adapters.grpc_retry` has
 interceptors that answer ``UNAUTHENTICATED``.
+
+There is no DPoP for gRPC: RFC 9449 is of HTTP requests, and no server of gRPC looks for a proof. The token of a manager whose
+credentials have ``dpop=`` is not sent.
 """
 
 from __future__ import annotations
 
 import time
 
-from oidc_actor.adapters.bearer import Bearer
+from oidc_actor.adapters.presenter import Presenter
 from oidc_actor.errors import NoTokenError, OIDCActorError
 from oidc_actor.exchanges.fetches import Pool
 from oidc_actor.extras import not_installed
@@ -36,7 +39,8 @@ class OIDCAuth(grpc.AuthMetadataPlugin):
     """Gives each call the manager's token; see `oidc_actor.adapters`. It serves the channels of `grpc` and of `grpc.aio`.
 
     gRPC calls it on a thread of its own, which it never blocks: with a token at hand it answers at once, otherwise later
-    from another thread. A call that gets no token fails with ``UNAVAILABLE`` and the reason in its details.
+    from another thread. A call that gets no token fails with ``UNAVAILABLE`` and the reason in its details; so does every
+    call where the token is bound to a key (DPoP), which is of no use here.
     """
 
     def __init__(self, server: Server, *, timeout: float = 5.0) -> None:
@@ -50,7 +54,7 @@ class OIDCAuth(grpc.AuthMetadataPlugin):
             ConfigError: The timeout is wrong.
             TypeError: ``server`` is neither a ref nor a name.
         """
-        self._bearer = Bearer(server, timeout=timeout)
+        self._presenter = Presenter(server, timeout=timeout)
         self._timeout_s = timeout
 
     def __call__(self, context: grpc.AuthMetadataContext, callback: grpc.AuthMetadataPluginCallback) -> None:
@@ -73,7 +77,7 @@ class OIDCAuth(grpc.AuthMetadataPlugin):
 
     def _answer(self, callback: grpc.AuthMetadataPluginCallback, timeout_s: float, *, give_up: bool) -> bool:
         try:
-            header = self._bearer.header(timeout_s)
+            header = self._presenter.bearer(timeout_s)
         except (OIDCActorError, SupervisionError) as error:
             if isinstance(error, NoTokenError) and not give_up:
                 return False

@@ -18,7 +18,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 from oidc_actor.adapters.authorization import Authorization
-from oidc_actor.adapters.bearer import Bearer
+from oidc_actor.adapters.presenter import Presenter
 from oidc_actor.extras import not_installed
 from oidc_actor.reading.reads import Server
 
@@ -43,46 +43,46 @@ def interceptors(server: Server, *, timeout: float = 5.0) -> list[Any]:
         ConfigError: The timeout is wrong.
         TypeError: ``server`` is neither a ref nor a name.
     """
-    return [_Interceptor(Bearer(server, timeout=timeout), timeout)]
+    return [_Interceptor(Presenter(server, timeout=timeout), timeout)]
 
 
 def aio_interceptors(server: Server, *, timeout: float = 5.0) -> list[Any]:
     """Make the interceptors for one channel of `grpc.aio`; arguments and errors as for `interceptors`."""
-    bearer = Bearer(server, timeout=timeout)
+    presenter = Presenter(server, timeout=timeout)
     return [
-        _AioUnaryUnary(bearer, timeout),
-        *(kind(bearer) for kind in (_AioUnaryStream, _AioStreamUnary, _AioStreamStream)),
+        _AioUnaryUnary(presenter, timeout),
+        *(kind(presenter) for kind in (_AioUnaryStream, _AioStreamUnary, _AioStreamStream)),
     ]
 
 
 class _Verdict:
     """One call: which token it can have been sent with, and what it says of that."""
 
-    def __init__(self, bearer: Bearer, details: Any, timeout_s: float = 0.0) -> None:
-        self._bearer = bearer
+    def __init__(self, presenter: Presenter, details: Any, timeout_s: float = 0.0) -> None:
+        self._presenter = presenter
         # What is present before the call and still is after it is what was sent. If it has been replaced in between,
         # the retry has the newer one, whichever was sent.
-        self._before = bearer.present()
+        self._before = presenter.present()
         self._ends_at = None if details.timeout is None else time.monotonic() + details.timeout
         self._timeout_s = timeout_s
 
     def refuses(self, code: Any, trailers: Any) -> bool:
         """Whether the token was refused."""
         fields = [str(value) for name, value in trailers or () if name.lower() == "www-authenticate"]
-        return self._bearer.is_refused(_CHANNEL, _HTTP.get(code.name, 500), fields or ["Bearer"])
+        return self._presenter.is_refused(_CHANNEL, _HTTP.get(code.name, 500), fields or ["Bearer"])
 
     def note(self, code: Any, trailers: Any) -> None:
         """Complain if the token was refused; never waits."""
         if self.refuses(code, trailers):
-            self._bearer.complain(_CHANNEL, self._sent())
+            self._presenter.complain(_CHANNEL, self._sent())
 
     def successor(self) -> Authorization | None:
         """Wait for another token, on the caller's thread."""
-        return self._bearer.successor(_CHANNEL, self._sent(), self._patience_s())
+        return self._presenter.successor(_CHANNEL, self._sent(), self._patience_s())
 
     async def asuccessor(self) -> Authorization | None:
         """Wait for another token."""
-        return await self._bearer.asuccessor(_CHANNEL, self._sent(), self._patience_s())
+        return await self._presenter.asuccessor(_CHANNEL, self._sent(), self._patience_s())
 
     @property
     def left_s(self) -> float | None:
@@ -91,7 +91,7 @@ class _Verdict:
 
     def _sent(self) -> Authorization | None:
         # With none before the call, it was sent with the first that came.
-        return self._before or self._bearer.present()
+        return self._before or self._presenter.present()
 
     def _patience_s(self) -> float:
         left_s = self.left_s
@@ -116,12 +116,12 @@ class _Interceptor(
     grpc.StreamUnaryClientInterceptor,
     grpc.StreamStreamClientInterceptor,
 ):
-    def __init__(self, bearer: Bearer, timeout_s: float) -> None:
-        self._bearer = bearer
+    def __init__(self, presenter: Presenter, timeout_s: float) -> None:
+        self._presenter = presenter
         self._timeout_s = timeout_s
 
     def intercept_unary_unary(self, continuation: Callable[..., Any], details: Any, request: Any) -> Any:
-        verdict = _Verdict(self._bearer, details, self._timeout_s)
+        verdict = _Verdict(self._presenter, details, self._timeout_s)
         call = continuation(details, request)
         # Begun with .future(), whose caller must not wait here, it is a live call; otherwise it is the outcome of one.
         if isinstance(call, Iterator) or not call.done():
@@ -142,7 +142,7 @@ class _Interceptor(
         return self._watched(continuation, details, requests)
 
     def _watched(self, continuation: Callable[..., Any], details: Any, sent: Any) -> Any:
-        verdict = _Verdict(self._bearer, details)
+        verdict = _Verdict(self._presenter, details)
         return _noted(continuation(details, sent), verdict)
 
 
@@ -153,12 +153,12 @@ def _noted(call: Any, verdict: _Verdict) -> Any:
 
 
 class _AioUnaryUnary(grpc.aio.UnaryUnaryClientInterceptor):
-    def __init__(self, bearer: Bearer, timeout_s: float) -> None:
-        self._bearer = bearer
+    def __init__(self, presenter: Presenter, timeout_s: float) -> None:
+        self._presenter = presenter
         self._timeout_s = timeout_s
 
     async def intercept_unary_unary(self, continuation: Callable[..., Any], details: Any, request: Any) -> Any:
-        verdict = _Verdict(self._bearer, details, self._timeout_s)
+        verdict = _Verdict(self._presenter, details, self._timeout_s)
         call = await continuation(details, request)
         if not verdict.refuses(await call.code(), await call.trailing_metadata()):
             return call
@@ -173,12 +173,12 @@ class _AioUnaryUnary(grpc.aio.UnaryUnaryClientInterceptor):
 
 
 class _AioWatch:
-    def __init__(self, bearer: Bearer) -> None:
-        self._bearer = bearer
+    def __init__(self, presenter: Presenter) -> None:
+        self._presenter = presenter
         self._noting: set[asyncio.Task[None]] = set()  # a task that nobody holds may be collected before it has run
 
     async def _watched(self, continuation: Callable[..., Any], details: Any, sent: Any) -> Any:
-        verdict = _Verdict(self._bearer, details)
+        verdict = _Verdict(self._presenter, details)
         call = await continuation(details, sent)
 
         def ended(_: Any) -> None:

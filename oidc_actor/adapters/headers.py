@@ -2,29 +2,80 @@
 
 from __future__ import annotations
 
+from urllib.parse import urlsplit
+
+from oidc_actor.adapters import presentation
 from oidc_actor.adapters.authorization import Authorization
+from oidc_actor.errors import ConfigError
 from oidc_actor.manager import TokenManager
 from oidc_actor.reading.reads import Server
+from oidc_actor.tokens import TokenResponse
 
 
-def headers(server: Server, *, timeout: float = 5.0) -> dict[str, str]:
+def headers(
+    server: Server, *, timeout: float = 5.0, method: str | None = None, url: str | None = None
+) -> dict[str, str]:
     """Return the header for one request, with the token as it is now; ask again for each request.
 
     Args:
         server: The manager's ref or name.
         timeout: Seconds to wait for a token where there is none.
+        method: The request's method; with ``url`` it is needed where the token is bound to a key (``dpop=``), for the proof.
+        url: The request's address.
 
     Returns:
-        ``{"Authorization": "Bearer ..."}`` (RFC 6750 section 2.1); the ``repr`` of the value does not show the token. After a
-        401 tell the manager: ``TokenManager.force_refresh(server, rejected=token)``.
+        ``{"Authorization": "Bearer ..."}`` (RFC 6750 section 2.1), or ``{"Authorization": "DPoP ...", "DPoP": ...}`` (RFC 9449
+        section 7.1), which is good for that one request; the ``repr`` of the values shows neither token nor proof. After a 401
+        about the token tell the manager: ``TokenManager.force_refresh(server, rejected=token)``; and tell `note_nonce` of what
+        answers to a DPoP token bring.
 
     Raises:
         NoTokenError: None came in time, or none can.
         NoProcess: The manager is not there.
+        ConfigError: The token is bound to a key, and method and address were not given.
+        SecretUnavailable: That key cannot be read now.
     """
-    return {"Authorization": Authorization.bearer(TokenManager.get_access_token(server, timeout=timeout))}
+    _check(method, url)
+    return _fields(server, TokenManager.get_token(server, timeout=timeout), method, url)
 
 
-async def aheaders(server: Server, *, timeout: float = 5.0) -> dict[str, str]:
+async def aheaders(
+    server: Server, *, timeout: float = 5.0, method: str | None = None, url: str | None = None
+) -> dict[str, str]:
     """Do what `headers` does, without blocking the event loop."""
-    return {"Authorization": Authorization.bearer(await TokenManager.aget_access_token(server, timeout=timeout))}
+    _check(method, url)
+    return _fields(server, await TokenManager.aget_token(server, timeout=timeout), method, url)
+
+
+def note_nonce(server: Server, url: str, nonce: str | None) -> None:
+    """Keep the nonce that an answer to a DPoP token brought (RFC 9449 section 8.2), for the proofs to come.
+
+    Where a 401 says ``use_dpop_nonce``, call this and send the request again, once, with new `headers`.
+
+    Args:
+        server: The manager's ref or name.
+        url: What was asked.
+        nonce: The value of the answer's ``DPoP-Nonce``; ``None`` where there is none.
+
+    Raises:
+        NoProcess: The manager is not there.
+    """
+    presentation.note_nonce(server, url, nonce)
+
+
+def _check(method: str | None, url: str | None) -> None:
+    if (method is None) != (url is None):
+        raise ConfigError("method, url: expected both or neither, got one of them")
+    if url is not None and not (urlsplit(url).scheme and urlsplit(url).netloc):
+        raise ConfigError("url: expected an absolute address such as 'https://api.example.com/items', got another text")
+
+
+def _fields(server: Server, token: TokenResponse, method: str | None, url: str | None) -> dict[str, str]:
+    if method is not None and url is not None:
+        return presentation.present(server, token, method, url)
+    if presentation.key_of(server, token) is not None:
+        raise ConfigError(
+            f"method, url: expected those of the request, got none: the token of {server!s} is bound to a key (DPoP), and "
+            "goes with a proof for one request; call headers(server, method=..., url=...)"
+        )
+    return {"Authorization": Authorization.bearer(token.access_token)}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from oidc_actor.adapters.httpx_flow import AuthFlow
+from oidc_actor.adapters.httpx_flow import AuthFlow, OneRequest
 from oidc_actor.extras import not_installed
 
 try:
@@ -11,7 +11,12 @@ except ModuleNotFoundError as missing:
     raise not_installed(__name__, "httpx", missing) from None
 
 
+class _OneRequest(OneRequest, httpx.Headers):
+    _plain = httpx.Headers
+
+
 class OIDCAuth(AuthFlow, httpx.Auth):
     """httpx's `AuthFlow`: its arguments and what it does are described there."""
 
     _in_memory = httpx.ByteStream
+    _one_request = _OneRequest

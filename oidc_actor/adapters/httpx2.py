@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from oidc_actor.adapters.httpx_flow import AuthFlow
+from oidc_actor.adapters.httpx_flow import AuthFlow, OneRequest
 from oidc_actor.extras import not_installed
 
 try:
@@ -11,7 +11,12 @@ except ModuleNotFoundError as missing:
     raise not_installed(__name__, "httpx2", missing) from None
 
 
+class _OneRequest(OneRequest, httpx2.Headers):
+    _plain = httpx2.Headers
+
+
 class OIDCAuth(AuthFlow, httpx2.Auth):
     """httpx2's `AuthFlow`: its arguments and what it does are described there."""
 
     _in_memory = httpx2.ByteStream
+    _one_request = _OneRequest

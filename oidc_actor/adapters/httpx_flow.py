@@ -5,10 +5,72 @@ from __future__ import annotations
 from collections.abc import AsyncGenerator, Generator, Iterable
 from typing import Any, ClassVar
 
-from oidc_actor.adapters.authorization import Authorization
-from oidc_actor.adapters.bearer import Bearer
-from oidc_actor.adapters.destinations import origin_of
+from oidc_actor.adapters.presenter import Presenter
+from oidc_actor.adapters.tries import Answer, Remedy, Tries, answer_to
 from oidc_actor.reading.reads import Server
+
+
+class OneRequest:
+    """Headers with a proof, which goes with one request: the library copies all others to the request of a redirect.
+
+    A proof is for one address (RFC 9449 section 4.2) and would be refused at another, or told to another origin. The library
+    copies headers as their class keeps them, and sends them as they are read, so the proof is there for who reads.
+    """
+
+    _plain: ClassVar[type[Any]]
+    """The library's own class."""
+
+    def __init__(self, headers: Any, proof: str) -> None:
+        """Take headers as they are.
+
+        Args:
+            headers: The library's.
+            proof: The value of ``DPoP``.
+        """
+        super().__init__(headers)  # type: ignore[call-arg]  # that class is the next one
+        self._proof = proof
+
+    @property
+    def raw(self) -> Any:
+        """What is sent; this and what follows are the library's methods."""
+        return self._whole.raw
+
+    def keys(self) -> Any:  # noqa: D102 - the library's
+        return self._whole.keys()
+
+    def values(self) -> Any:  # noqa: D102 - the library's
+        return self._whole.values()
+
+    def items(self) -> Any:  # noqa: D102 - the library's
+        return self._whole.items()
+
+    def multi_items(self) -> Any:  # noqa: D102 - the library's
+        return self._whole.multi_items()
+
+    def get_list(self, key: str, split_commas: bool = False) -> Any:  # noqa: D102 - the library's
+        return self._whole.get_list(key, split_commas)
+
+    def copy(self) -> Any:
+        """Return them without the proof."""
+        return self._plain(self)
+
+    def __len__(self) -> int:
+        return len(self._whole)
+
+    def __getitem__(self, key: str) -> Any:
+        return self._whole[key]
+
+    def __contains__(self, key: Any) -> bool:
+        return key in self._whole
+
+    def __repr__(self) -> str:
+        return repr(self.copy())
+
+    @property
+    def _whole(self) -> Any:
+        whole = self.copy()
+        whole["DPoP"] = self._proof
+        return whole
 
 
 class AuthFlow:
@@ -16,11 +78,14 @@ class AuthFlow:
 
     A body that the library holds in memory (bytes, text, JSON, a form) is sent again; a file, an upload in parts or a generator
     is not, because it may have been read. On a redirect the library keeps the header only within the origin (from port
-    80 of a host to its port 443 counts as that).
+    80 of a host to its port 443 counts as that). It follows redirects by itself, so a DPoP token arrives there without a
+    proof, is refused, and is sent again with one, as far as the body allows that.
     """
 
     _in_memory: ClassVar[type[Any]]
     """The library's class for a body that it holds in memory."""
+    _one_request: ClassVar[type[Any]]
+    """Its class for headers, as `OneRequest`."""
 
     def __init__(
         self,
@@ -43,7 +108,7 @@ class AuthFlow:
             ConfigError: An argument is wrong.
             TypeError: ``server`` is neither a ref nor a name.
         """
-        self._bearer = Bearer(server, timeout=timeout, origins=origins, allow_insecure_http=allow_insecure_http)
+        self._presenter = Presenter(server, timeout=timeout, origins=origins, allow_insecure_http=allow_insecure_http)
 
     def sync_auth_flow(self, request: Any) -> Generator[Any, Any, None]:
         """Send a request with the token, and again if need be; runs on the caller's thread.
@@ -53,47 +118,50 @@ class AuthFlow:
             NoTokenError: There is none.
             NoProcess: The manager is not there.
         """
-        if self._bearer.destination(str(request.url)) is None:
+        if self._presenter.destination(str(request.url)) is None:
             yield request
             return
-        request.headers["Authorization"] = self._bearer.header()
-        response = yield request
-        if not self._is_worth_a_retry(request, response):
-            return
-        header = self._bearer.successor(*_whose(response))
-        if header is not None:
-            request.headers["Authorization"] = header
-            self._is_refused((yield request))
+        tries = Tries()
+        fields: dict[str, str] | None = self._presenter.fields(request.method, str(request.url))
+        while fields is not None:
+            response = yield self._with(request, fields)
+            request, found = response.request, self._next_try(response, tries)
+            fields = None if found is None else self._presenter.again(*found)
 
     async def async_auth_flow(self, request: Any) -> AsyncGenerator[Any, Any]:
         """Do what `sync_auth_flow` does, without blocking the event loop (asyncio's; trio only while there is a token)."""
-        if self._bearer.destination(str(request.url)) is None:
+        if self._presenter.destination(str(request.url)) is None:
             yield request
             return
-        request.headers["Authorization"] = await self._bearer.aheader()
-        response = yield request
-        if not self._is_worth_a_retry(request, response):
-            return
-        header = await self._bearer.asuccessor(*_whose(response))
-        if header is not None:
-            request.headers["Authorization"] = header
-            self._is_refused((yield request))
+        tries = Tries()
+        fields: dict[str, str] | None = await self._presenter.afields(request.method, str(request.url))
+        while fields is not None:
+            response = yield self._with(request, fields)
+            request, found = response.request, self._next_try(response, tries)
+            fields = None if found is None else await self._presenter.aagain(*found)
 
-    def _is_worth_a_retry(self, request: Any, response: Any) -> bool:
-        if not self._is_refused(response):
-            return False
-        if isinstance(request.stream, self._in_memory):
-            return True
-        self._bearer.complain(*_whose(response))
-        return False
+    def _with(self, request: Any, fields: dict[str, str]) -> Any:
+        request.headers["Authorization"] = fields["Authorization"]
+        if "DPoP" in fields:
+            request.headers = self._one_request(request.headers, fields["DPoP"])
+        elif isinstance(request.headers, OneRequest):
+            request.headers = request.headers.copy()  # of a try before, with a bound token
+        return request
 
-    def _is_refused(self, response: Any) -> bool:
+    def _next_try(self, response: Any, tries: Tries) -> tuple[Answer, Remedy] | None:
+        answer = self._hear(response)
+        remedy = None if answer is None else tries.remedy(answer)
+        if answer is None or remedy is None:
+            return None
+        if not isinstance(response.request.stream, self._in_memory):
+            self._presenter.give_up(answer, remedy)
+            return None
+        return answer, remedy
+
+    def _hear(self, response: Any) -> Answer | None:
         # It may come from another origin, after a redirect: then no token was sent, and nobody complains about none.
-        origin, _ = _whose(response)
-        return self._bearer.is_refused(origin, response.status_code, response.headers.get_list("WWW-Authenticate"))
-
-
-def _whose(response: Any) -> tuple[str, Authorization | None]:
-    """The origin that answered, and what it was sent."""
-    sent = response.request.headers.get("Authorization")
-    return origin_of(str(response.request.url)), None if sent is None else Authorization(sent)
+        request, headers = response.request, response.headers
+        url, sent = str(request.url), request.headers.get("Authorization")
+        if not self._presenter.hear(url, sent, response.status_code, headers):
+            return None
+        return answer_to(request.method, url, request.headers, headers.get_list("WWW-Authenticate"), headers)

@@ -13,7 +13,7 @@ from oidc_actor.errors import ProviderError, TokenRequestError
 from oidc_actor.exchanges.perform import perform
 from oidc_actor.grants.request import sent_in, token_request
 from oidc_actor.proof.assertions import is_timely
-from oidc_actor.proof.dpop import DPoPKey
+from oidc_actor.proof.dpop import DPoPKey, nonce_of
 from oidc_actor.proof.proving import gather
 from oidc_actor.provider import OIDCConfig
 from oidc_actor.secrets import Secret
@@ -72,7 +72,7 @@ class Turn:
         hidden: What no error may show: the secrets that were sent, and others that are known.
         statements: Those that were sent and have a time in them.
         response: The answer, or why there is none.
-        brought_nonce: Whether it brought a DPoP nonce that is new.
+        brought_nonce: Whether it brought a DPoP nonce other than the one that was sent.
     """
 
     signed_wall: float
@@ -109,7 +109,9 @@ def _ask(
 def _keep_nonce(auth: Credentials, request: Request, response: Response | ProviderError) -> bool:
     if not isinstance(auth.dpop, DPoPKey) or not isinstance(response, Response):
         return False
-    return auth.dpop.note_nonce(request.url, response.header("DPoP-Nonce"))
+    nonce = response.header("DPoP-Nonce")
+    # Compared with what was sent, not with what is known: managers that share a key may all be asked at once.
+    return auth.dpop.note_nonce(request.url, nonce) and nonce != nonce_of(request.headers["DPoP"])
 
 
 def _sign_with_nonce(turn: Turn) -> float | None:

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import json
 from collections.abc import Sequence
 from dataclasses import fields
-from typing import Any, Literal, TypeVar
+from typing import Any, Literal, TypeGuard, TypeVar
 from urllib.parse import urlsplit
 
 from oidc_actor.errors import ConfigError, SecretUnavailable
@@ -14,10 +15,13 @@ from oidc_actor.proof.jose import Signer, new_signer, require_jose
 from oidc_actor.proof.private_key import PrivateKey, read_private_key
 from oidc_actor.sealed import Sealed, put
 from oidc_actor.secrets import Secret, SecretSource, StoredSecret
-from oidc_actor.transport import public_url
 
 LONGEST_NONCE = 1024
 """Characters of a nonce that is believed; it goes back as it came."""
+
+_MOST_ORIGINS = 256
+_SCHEMES = {"ws": "http", "wss": "https"}  # a WebSocket begins as a request to the same server (RFC 6455 section 1.7)
+_DEFAULT_PORTS = {"http": ":80", "https": ":443"}
 
 Holder = TypeVar("Holder")
 
@@ -62,8 +66,9 @@ class DPoPKey(Sealed):
         jti: str,
         access_token: str | None = None,
         accepted: Sequence[str] | None = None,
+        nonce: str | None = None,
     ) -> Secret:
-        """Sign the proof for one request (section 4.2), with the newest nonce that its origin asked for.
+        """Sign the proof for one request (section 4.2).
 
         Args:
             method: The request's method.
@@ -72,6 +77,7 @@ class DPoPKey(Sealed):
             jti: A text that no other proof has.
             access_token: The token that goes with it; ``None`` at the token endpoint.
             accepted: The algorithms that the server lists, for the first use of a key that can do several.
+            nonce: What the answer to the try before asked for; ``None`` for the newest that the origin gave.
 
         Returns:
             The proof.
@@ -79,11 +85,12 @@ class DPoPKey(Sealed):
         Raises:
             SecretUnavailable: Where the key cannot be read now.
         """
-        claims: dict[str, Any] = {"jti": jti, "htm": method.upper(), "htu": public_url(url), "iat": int(now_wall)}
+        origin, path = _target(url)
+        claims: dict[str, Any] = {"jti": jti, "htm": method.upper(), "htu": origin + path, "iat": int(now_wall)}
         if access_token is not None:
             claims["ath"] = _hash(access_token)
         del access_token  # this frame may raise
-        nonce = self._nonces.get(_origin(url))
+        nonce = nonce or self._nonces.get(origin)
         if nonce is not None:
             claims["nonce"] = nonce
         signer = self._signer(accepted)
@@ -104,13 +111,13 @@ class DPoPKey(Sealed):
             nonce: The field's value; ``None`` where there is none.
 
         Returns:
-            Whether it is a new one, so that a request which was refused for it is worth another try.
+            Whether there was one that a proof can carry.
         """
-        if nonce is None or not nonce or len(nonce) > LONGEST_NONCE or not all("!" <= one <= "~" for one in nonce):
+        if not is_nonce(nonce):
             return False
-        origin = _origin(url)
-        if self._nonces.get(origin) == nonce:
-            return False
+        origin = _target(url)[0]
+        if origin not in self._nonces and len(self._nonces) >= _MOST_ORIGINS:
+            self._nonces.clear()  # each costs a request more, once
         self._nonces[origin] = nonce
         return True
 
@@ -144,6 +151,26 @@ def read_dpop(value: object) -> DPoPKey | Literal[True] | None:
     raise ConfigError(f"dpop: expected True or a DPoPKey, got {type(value).__name__}")
 
 
+def is_nonce(text: str | None) -> TypeGuard[str]:
+    """Tell whether a proof can carry what an answer's ``DPoP-Nonce`` says; ``None`` for an answer without."""
+    return text is not None and 0 < len(text) <= LONGEST_NONCE and all("!" <= one <= "~" for one in text)
+
+
+def nonce_of(proof: str) -> str | None:
+    """Read which nonce a proof of ours carries.
+
+    Args:
+        proof: The value of ``DPoP`` that was sent.
+
+    Returns:
+        The nonce; ``None`` where it carries none. Another one in the answer makes another try worth while, whoever else
+        has heard of it meanwhile.
+    """
+    body = proof.split(".")[1]
+    claims: dict[str, Any] = json.loads(base64.urlsafe_b64decode(body + "=" * (-len(body) % 4)))
+    return claims.get("nonce")
+
+
 def with_own_key(credentials: Holder) -> Holder:
     """Give credentials that leave the DPoP key to their manager a new one.
 
@@ -173,9 +200,15 @@ def _fill(holder: DPoPKey, key: object) -> str | None:
     return None
 
 
-def _origin(url: str) -> str:
+def _target(url: str) -> tuple[str, str]:
+    """An address's origin and path as ``htu`` has them (section 4.2): no user, query or fragment.
+
+    In the form that is its own normal form (RFC 3986 section 6.2.3): a server may compare texts.
+    """
     parts = urlsplit(url)
-    return f"{parts.scheme}://{parts.netloc}".lower()
+    scheme = _SCHEMES.get(parts.scheme, parts.scheme)
+    host = parts.netloc.rpartition("@")[2].lower().removesuffix(_DEFAULT_PORTS.get(scheme, ":"))
+    return f"{scheme}://{host}", parts.path or "/"
 
 
 def _hash(access_token: str) -> str:

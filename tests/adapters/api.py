@@ -14,6 +14,7 @@ from typing import Any, Self
 from joserfc.jwk import KeySet
 
 from oidc_actor.testing import Provider
+from oidc_actor.testing.dpop import Proofs, Refusal
 from oidc_actor.testing.signing import read_token
 
 INVALID_TOKEN = 'Bearer realm="api", error="invalid_token", error_description="not good enough"'
@@ -36,11 +37,29 @@ class Gatekeeper:
             self._revoked.add(token)
 
     def admits(self, authorization: str | None) -> bool:
+        """Whether it is a bearer token that is good."""
         scheme, _, token = (authorization or "").partition(" ")
+        claims = self._claims(token)
+        return scheme == "Bearer" and claims is not None and "cnf" not in claims
+
+    def refusal(
+        self, authorization: str | None, proof: str | None, *, proofs: Proofs, method: str, url: str
+    ) -> str | None:
+        """Why a request is not let in, by the challenge's error code; a proof comes before the token that it goes with."""
+        scheme, _, token = (authorization or "").partition(" ")
+        if scheme != "DPoP":
+            return None if self.admits(authorization) else "invalid_token"
+        found = proofs.check(proof, method=method, url=url, access_token=token)
+        if isinstance(found, Refusal):
+            return found.error
+        claims = self._claims(token)
+        return None if claims is not None and claims.get("cnf") == {"jkt": found} else "invalid_token"
+
+    def _claims(self, token: str) -> dict[str, Any] | None:
         with self._lock:
-            if scheme != "Bearer" or self.refuses_all or token in self._revoked:
-                return False
-        return read_token(token, self._keys, issuer=self._issuer, now_wall=time.time()) is not None
+            if self.refuses_all or token in self._revoked:
+                return None
+        return read_token(token, self._keys, issuer=self._issuer, now_wall=time.time())
 
 
 @dataclass(frozen=True)
@@ -50,6 +69,8 @@ class Seen:
     method: str
     path: str
     authorization: str | None
+    proof: str | None
+    refusal: str | None
     body: bytes
 
     @property
@@ -61,11 +82,15 @@ class Api:
     """An HTTP/1.1 server on loopback.
 
     ``/echo`` answers a good token with the body that came; ``/moved`` redirects to `elsewhere`, ``/near`` to ``/echo``; what is
-    in `pages` is served as JSON, to a good token too. Everything else about a token is a 401 with `challenge`.
+    in `pages` is served as JSON, to a good token too. Everything else about a token is a 401 with `challenge`, which speaks of
+    the scheme that the token came with; about its proof, a 401 with that error. Where `proofs` want a nonce every answer brings
+    it.
     """
 
     def __init__(self, gatekeeper: Gatekeeper) -> None:
         self.gatekeeper = gatekeeper
+        self.proofs = Proofs(time.time)
+        self.on_request = lambda: None
         self.challenge: str | None = INVALID_TOKEN
         self.status = 401
         self.elsewhere = ""
@@ -132,22 +157,26 @@ class _Handler(BaseHTTPRequestHandler):
         api = self.api
         api.begin()
         authorization = self.headers.get("Authorization")
-        admitted = api.gatekeeper.admits(authorization)
-        early = api.answers_early and not admitted
+        proof, url = self.headers.get("DPoP"), f"http://{self.headers['Host']}{self.path.partition('?')[0]}"
+        refusal = api.gatekeeper.refusal(authorization, proof, proofs=api.proofs, method=self.command, url=url)
+        early = api.answers_early and refusal is not None
         body = b"" if early else self._body()
-        api.note(Seen(self.command, self.path, authorization, body))
+        api.note(Seen(self.command, self.path, authorization, proof, refusal, body))
+        api.on_request()
         if self.path in {"/moved", "/near"}:
             self._answer(307, b"", {"Location": api.elsewhere if self.path == "/moved" else "/echo"})
         elif early:
             self._answer_early()
-        elif not admitted:
-            self._answer(api.status, b"refused", {} if api.challenge is None else {"WWW-Authenticate": api.challenge})
+        elif refusal is not None:
+            self._answer(
+                api.status, b"refused", self._challenge(refusal, (authorization or "Bearer").partition(" ")[0])
+            )
         elif api.hangs_up:
             self.close_connection = True
         elif self.path.partition("?")[0] in api.pages:
             page = json.dumps(api.pages[self.path.partition("?")[0]]).encode()
             self._answer(200, page, {"Content-Type": "application/json"})
-        elif self.path == "/echo":
+        elif self.path.partition("?")[0] == "/echo":
             self._answer(200, body or b"welcome", {})
         else:
             self._answer(404, b"", {})
@@ -177,10 +206,18 @@ class _Handler(BaseHTTPRequestHandler):
         self.rfile.readline()
         return b"".join(chunks)
 
+    def _challenge(self, refusal: str, scheme: str) -> dict[str, str]:
+        if refusal != "invalid_token":
+            return {"WWW-Authenticate": f'DPoP realm="api", error="{refusal}", algs="ES256"'}
+        challenge = self.api.challenge
+        return {} if challenge is None else {"WWW-Authenticate": challenge.replace("Bearer", scheme)}
+
     def _answer(self, status: int, body: bytes, headers: dict[str, str]) -> None:
         self.send_response(status)
         for name, value in headers.items():
             self.send_header(name, value)
+        if self.api.proofs.nonce is not None:
+            self.send_header("DPoP-Nonce", self.api.proofs.nonce)
         self.send_header("Content-Length", str(len(body)))
         self.end_headers()
         self.wfile.write(body)

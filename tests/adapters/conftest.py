@@ -45,9 +45,15 @@ def rpc(gatekeeper: Gatekeeper) -> Iterator[Rpc]:
 
 
 @pytest.fixture
-def cold(provider: Provider) -> Iterator[Held]:
+def bound() -> bool:
+    """Whether the manager's tokens are bound to a key of its own (DPoP)."""
+    return False
+
+
+@pytest.fixture
+def cold(provider: Provider, bound: bool) -> Iterator[Held]:
     """A manager that has no token until its gate is opened."""
-    held = Held(provider)
+    held = Held(provider, bound=bound)
     yield held
     held.gate.release()
     TokenManager.stop(held.ref, timeout=DEADLINE_S)

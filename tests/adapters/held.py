@@ -38,7 +38,7 @@ class Gate:
 class Held:
     """A manager whose time passes when the test says so, and whose requests go out once it lets them."""
 
-    def __init__(self, provider: Provider) -> None:
+    def __init__(self, provider: Provider, *, bound: bool = False) -> None:
         self.name = f"adapters.{next(_numbers)}"
         self.clock = ManualClock()
         self.gate = Gate()
@@ -46,7 +46,7 @@ class Held:
         self.ref = TokenManager.start_link(
             name=self.name,
             issuer_url=provider.issuer_url,
-            auth=ClientCredentials(provider.client_id, provider.client_secret),
+            auth=ClientCredentials(provider.client_id, provider.client_secret, dpop=bound),
             clock=self.clock,
             transport=self.gate,
         )

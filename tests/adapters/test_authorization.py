@@ -12,9 +12,11 @@ from adapters.drivers import DRIVERS, Driver, opened
 from adapters.held import Held
 
 from oidc_actor import NoTokenError
-from oidc_actor.adapters.authorization import Authorization
+from oidc_actor.adapters.authorization import Authorization, Proof
 
 VALUE = Authorization.bearer("the-token")
+BOUND = Authorization.dpop("the-token")
+PROOF = Proof("the-proof")
 
 
 def test_it_is_the_text() -> None:
@@ -25,17 +27,26 @@ def test_it_is_the_text() -> None:
     assert json.dumps({"Authorization": VALUE}) == '{"Authorization": "Bearer the-token"}'
 
 
-def test_what_holds_it_does_not_show_it() -> None:
-    for shown in (repr(VALUE), repr({"Authorization": VALUE}), str([VALUE]), f"{VALUE!r}"):
-        assert "the-token" not in shown
-        assert "<Bearer " in shown
+def test_its_scheme() -> None:
+    assert (BOUND, BOUND.token) == ("DPoP the-token", "the-token")
+    assert Authorization.needs_proof(BOUND)
+    assert not Authorization.needs_proof(VALUE)
+    assert [Authorization.is_ours(one) for one in (VALUE, BOUND, "Basic x", "")] == [True, True, False, False]
 
 
-def test_it_is_not_pickled_and_is_its_own_copy() -> None:
+@pytest.mark.parametrize(("value", "kind"), [(VALUE, "Bearer"), (BOUND, "DPoP"), (PROOF, "Proof")])
+def test_what_holds_it_does_not_show_it(value: str, kind: str) -> None:
+    for shown in (repr(value), repr({"Authorization": value}), str([value]), f"{value!r}"):
+        assert "the-" not in shown
+        assert f"<{kind} " in shown
+
+
+@pytest.mark.parametrize("value", [VALUE, BOUND, PROOF])
+def test_it_is_not_pickled_and_is_its_own_copy(value: str) -> None:
     for protocol in range(pickle.HIGHEST_PROTOCOL + 1):
         with pytest.raises(TypeError, match="not pickled"):
-            pickle.dumps(VALUE, protocol)
-    assert copy.copy(VALUE) is copy.deepcopy({"a": VALUE})["a"] is VALUE
+            pickle.dumps(value, protocol)
+    assert copy.copy(value) is copy.deepcopy({"a": value})["a"] is value
 
 
 @pytest.mark.parametrize("kind", DRIVERS, ids=lambda kind: kind.__name__)

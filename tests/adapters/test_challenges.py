@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from oidc_actor.adapters.challenges import challenges, refuses_token
+from oidc_actor.adapters.challenges import challenges, refuses_token, wants_nonce
 
 READ = [
     ("", []),
@@ -51,6 +51,40 @@ def test_challenges(field: str, found: list[tuple[str, dict[str, str]]]) -> None
 @pytest.mark.parametrize(("fields", "is_about_it"), ABOUT_THE_TOKEN)
 def test_which_401_is_about_the_token(fields: list[str], is_about_it: bool) -> None:
     assert refuses_token(fields) is is_about_it
+
+
+ABOUT_A_BOUND_TOKEN = [
+    ([], False),
+    (["DPoP"], True),
+    (['DPoP algs="ES256"'], True),
+    (['DPoP error="invalid_token", algs="ES256"'], True),
+    (['Bearer, DPoP algs="ES256"'], True),
+    (["Bearer"], False),
+    (['Bearer error="invalid_token"'], True),
+    (['DPoP error="invalid_dpop_proof"'], False),
+    (['DPoP error="insufficient_scope"'], False),
+    (['DPoP error="use_dpop_nonce"'], False),
+    (['Bearer, DPoP error="use_dpop_nonce"'], False),
+]
+
+
+@pytest.mark.parametrize(("fields", "is_about_it"), ABOUT_A_BOUND_TOKEN)
+def test_which_401_is_about_a_bound_token(fields: list[str], is_about_it: bool) -> None:
+    assert refuses_token(fields, "dpop") is is_about_it
+
+
+@pytest.mark.parametrize(
+    ("fields", "wanted"),
+    [
+        (['DPoP error="use_dpop_nonce"'], True),
+        (["Bearer", 'dpop realm="a", error="use_dpop_nonce", algs="ES256 PS256"'], True),
+        (['Bearer error="use_dpop_nonce"'], False),
+        (['DPoP error="invalid_dpop_proof"'], False),
+        ([], False),
+    ],
+)
+def test_which_401_wants_a_nonce(fields: list[str], wanted: bool) -> None:
+    assert wants_nonce(fields) is wanted
 
 
 @given(st.text(alphabet=st.sampled_from(' \t,="\\abBearer/~\x00é'), max_size=200))

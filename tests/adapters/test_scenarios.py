@@ -2,15 +2,38 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import pytest
 from adapters.api import Api, Gatekeeper
-from adapters.drivers import CHUNKS, Driver
+from adapters.drivers import CHUNKS, DRIVERS, WEB_DRIVERS, AsyncHttpx, Driver, Httpx, opened
 from adapters.held import Held
+from adapters.rpc import Rpc
 
 from oidc_actor import NoTokenError
 from oidc_actor.testing import Provider
 
 BODY = b"a body that is still at hand"
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """Every adapter with bearer tokens; those over HTTP also with tokens that are bound to a key."""
+    kinds = WEB_DRIVERS if "web" in metafunc.fixturenames else DRIVERS
+    clients = [*((kind, False) for kind in kinds), *((kind, True) for kind in WEB_DRIVERS)]
+    ids = [f"{kind.__name__}-{'dpop' if bound else 'bearer'}" for kind, bound in clients]
+    metafunc.parametrize(("kind", "bound"), clients, ids=ids)
+
+
+@pytest.fixture
+def driver(kind: type[Driver], http: Api, rpc: Rpc, cold: Held) -> Iterator[Driver]:
+    with opened(kind, http, rpc, cold.name) as driver:
+        yield driver
+
+
+@pytest.fixture
+def web(driver: Driver) -> Driver:
+    """One over HTTP, which has redirects, challenges, and exceptions of the caller's own."""
+    return driver
 
 
 def test_the_first_call_waits_for_the_first_token(driver: Driver, manager: Held, provider: Provider) -> None:
@@ -95,9 +118,17 @@ def test_a_streaming_body_that_is_gone_is_not_sent_again_but_the_token_is_replac
     assert provider.token_requests == 2
 
 
-def test_a_redirect_within_the_origin_keeps_the_token(web: Driver, settled: Held) -> None:
-    assert web.call("/near") == (200, b"welcome")
-    assert web.tokens == [settled.token] * 2
+def test_a_redirect_within_the_origin_keeps_the_token_and_has_a_proof_of_its_own(
+    web: Driver, settled: Held, http: Api, bound: bool
+) -> None:
+    # httpx follows redirects by itself: there a bound token arrives without a proof first, and is sent again with one.
+    refused = ["invalid_dpop_proof"] if bound and isinstance(web, Httpx | AsyncHttpx) else []
+    for body in (None, BODY):
+        assert web.call("/near", body) == (200, body or b"welcome")
+    assert [one.refusal for one in http.seen] == [None, *refused, None] * 2
+    assert {one.token for one in http.seen} == {settled.token}
+    assert [one.path for one in http.seen if one.refusal is not None] == ["/echo"] * 2 * len(refused)
+    assert all((one.proof is not None) is (bound and one.refusal is None) for one in http.seen)
 
 
 def test_a_redirect_to_another_origin_does_not_take_the_token_along(
@@ -107,7 +138,7 @@ def test_a_redirect_to_another_origin_does_not_take_the_token_along(
         http.elsewhere = elsewhere
         assert web.call("/moved")[0] == 401  # that other origin asks for a token, and gets none
     assert http.tokens == [settled.token] * 3
-    assert other.tokens == [None] * 4
+    assert [(one.token, one.proof) for one in other.seen] == [(None, None)] * 4
     assert provider.token_requests == 1
 
 

@@ -41,7 +41,6 @@ SHELL = {
         "oidc_actor.proof.manager_token",
         "oidc_actor.oidc",
         "oidc_actor.options",
-        "oidc_actor.proof.proofs",
         "oidc_actor.proof.proving",
         "oidc_actor.published",
         "oidc_actor.runner",

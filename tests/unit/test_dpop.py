@@ -15,12 +15,12 @@ from joserfc.jwk import ECKey
 from pki import KINDS, pem
 
 from oidc_actor import TokenManager
+from oidc_actor.adapters.presentation import note_nonce, present
 from oidc_actor.credentials import ClientCredentials, Password, TokenExchange, parse_auth
 from oidc_actor.errors import ConfigError, SecretUnavailable, TokenRequestError
 from oidc_actor.exchanges.exchange import exchange_token
 from oidc_actor.options import read_options
-from oidc_actor.proof.dpop import DPoPKey
-from oidc_actor.proof.proofs import note_nonce, present
+from oidc_actor.proof.dpop import DPoPKey, nonce_of
 from oidc_actor.provider import OIDCConfig
 from oidc_actor.reading.cells import locate
 from oidc_actor.secrets import Secret, SecretFile
@@ -37,8 +37,8 @@ def opened(proof):
     return head, body
 
 
-def made(key, **options):
-    return key.proof("get", URL, **{"now_wall": NOW, "jti": "j", **options}).reveal()
+def made(key, *, url=URL, **options):
+    return key.proof("get", url, **{"now_wall": NOW, "jti": "j", **options}).reveal()
 
 
 def test_what_a_proof_says():
@@ -55,13 +55,37 @@ def test_what_a_proof_says():
     assert jwt.decode(proof, public).claims == body
 
 
+@pytest.mark.parametrize(
+    ("url", "htu"),
+    [
+        ("https://API.example", "https://api.example/"),
+        ("https://api.example:443/Items?x#y", "https://api.example/Items"),
+        ("https://api.example:8443/", "https://api.example:8443/"),
+        ("http://me:hunter2@localhost:80/a", "http://localhost/a"),
+        ("wss://[::1]:9/socket", "https://[::1]:9/socket"),
+    ],
+)
+def test_what_it_says_of_the_address(url, htu):
+    assert opened(made(DPoPKey(), url=url))[1]["htu"] == htu
+
+
 def test_nonces_are_kept_by_origin_and_only_the_newest():
     key = DPoPKey()
-    assert key.note_nonce("https://api.example/else", "one")
-    assert not key.note_nonce("https://API.example", "one")
+    assert key.note_nonce("https://API.example:443/else", "one")
     assert key.note_nonce(URL, "two")
     assert key.note_nonce("https://id.example/token", "three")
-    assert opened(made(key))[1]["nonce"] == "two"
+    proof = made(key)
+    assert opened(proof)[1]["nonce"] == nonce_of(proof) == "two"
+    assert nonce_of(made(key, nonce="asked for")) == "asked for"
+    assert nonce_of(made(key)) == "two"
+
+
+def test_the_nonces_of_very_many_origins_are_forgotten_before_they_fill_the_memory():
+    key = DPoPKey()
+    for number in range(1000):
+        key.note_nonce(f"https://{number}.example", "n")
+        key.note_nonce("https://0.example", "m")
+    assert len(key._nonces) <= 256
 
 
 @pytest.mark.parametrize("nonce", [None, "", "a b", "a\r\nb", "é", "x" * 1025])
@@ -163,6 +187,21 @@ def test_a_provider_that_is_never_content_ends_the_attempt_only(nonces):
     assert len(provider.proofs) == min(len(nonces), 2)
 
 
+def test_managers_that_share_a_key_are_each_told_the_nonce():
+    key = DPoPKey()
+    one, two = (Provider("wanted") for _ in range(2))
+
+    def meanwhile(request):
+        if not one.proofs:
+            exchange_token(two, CONFIG, auth, timeout_s=5.0)  # which learns the nonce before this one does
+        return one(request)
+
+    auth = ClientCredentials("id", "s", dpop=key)
+    key.note_nonce(CONFIG.token_endpoint, "old")
+    assert exchange_token(meanwhile, CONFIG, auth, timeout_s=5.0).token.token_type == "DPoP"
+    assert [proof["nonce"] for proof in one.proofs + two.proofs] == ["old", "wanted"] * 2
+
+
 def test_every_grant_and_every_refresh_carries_a_proof():
     provider = Provider()
     auth = TokenExchange("s", "id", dpop=DPoPKey())
@@ -179,11 +218,11 @@ def test_what_a_manager_presents():
     try:
         token = TokenManager.get_token(ref)
         assert len(transport.posts) == 2
-        shown = present(ref, token, "POST", URL)
-        assert repr(shown) == "Presentation(DPoP)"
         assert note_nonce(ref, URL, "of-the-api")
-        assert not note_nonce(ref, URL, "of-the-api")
-        headers = present(ref, token, "POST", URL).headers()
+        assert not note_nonce(ref, URL, None)
+        headers = present(ref, token, "POST", URL)
+        assert repr(headers) == f"{{'Authorization': {headers['Authorization']!r}, 'DPoP': {headers['DPoP']!r}}}"
+        assert "eyJ" not in repr(headers)
         assert headers["Authorization"] == "DPoP t"
         head, body = opened(headers["DPoP"])
         assert (body["htm"], body["htu"], body["nonce"]) == ("POST", "https://api.example/items", "of-the-api")
@@ -199,7 +238,7 @@ def test_a_manager_of_bearer_tokens_presents_them_plainly():
     )
     try:
         token = TokenManager.get_token(ref)
-        assert present(ref, token, "GET", URL).headers() == {"Authorization": f"Bearer {token.access_token}"}
+        assert present(ref, token, "GET", URL) == {"Authorization": f"Bearer {token.access_token}"}
         assert not note_nonce(ref, URL, "x")
     finally:
         TokenManager.stop(ref)
@@ -214,14 +253,14 @@ def test_a_restarted_manager_has_the_token_and_the_key_that_it_is_bound_to():
     supervisor = Supervisor.start_link([spec])
     try:
         token = TokenManager.get_token("bound")
-        proof = present("bound", token, "GET", URL).proof
+        proof = present("bound", token, "GET", URL)["DPoP"]
         died = threading.Event()
         monitor(whereis("bound"), lambda _: died.set())
         kill("bound")
         assert died.wait(10)
         assert TokenManager.get_token("bound") is token
-        again = present("bound", token, "GET", URL).proof
-        assert opened(proof.reveal())[0]["jwk"] == opened(again.reveal())[0]["jwk"]
+        again = present("bound", token, "GET", URL)["DPoP"]
+        assert opened(proof)[0]["jwk"] == opened(again)[0]["jwk"]
         assert len(transport.posts) == 1
     finally:
         Supervisor.stop(supervisor)

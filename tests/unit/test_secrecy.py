@@ -21,7 +21,6 @@ from oidc_actor.grants.device import DeviceAuthorization, DeviceCode
 from oidc_actor.proof.certificate import ClientCertificate
 from oidc_actor.proof.dpop import DPoPKey
 from oidc_actor.proof.private_key import PrivateKey
-from oidc_actor.proof.proofs import Presentation
 from oidc_actor.proof.signed_assertion import SignedAssertion
 from oidc_actor.provider import OIDCConfig
 from oidc_actor.sealed import Sealed
@@ -208,7 +207,6 @@ def made():
         DeviceAuthorization({"device_code": SECRET, "user_code": SECRET, "verification_uri": "https://x"}, 1.0, 1.0),
         DPoPKey(KEY),
         ClientCredentials("id", dpop=DPoPKey(KEY)),
-        Presentation(Secret(SECRET), Secret(SECRET)),
         JWTBearer(SECRET),
         TokenExchange(SECRET, actor_token=SECRET),
         SignedAssertion(KEY, issuer="i", audience="a", claims={"x": SECRET}),

@@ -8,7 +8,7 @@ import pytest
 from adapters.held import Held
 
 from oidc_actor import ConfigError, NoTokenError
-from oidc_actor.adapters.bearer import Bearer
+from oidc_actor.adapters.presenter import Presenter
 from oidc_actor.testing import Provider
 from supervision import NoProcess
 
@@ -18,34 +18,34 @@ REFUSES = ["Bearer"]
 
 def test_bad_arguments_are_told_before_anything_is_sent() -> None:
     with pytest.raises(TypeError, match="server: expected the ref or the name"):
-        Bearer(3)  # type: ignore[arg-type]
+        Presenter(3)  # type: ignore[arg-type]
     with pytest.raises(ConfigError, match="timeout: expected finite seconds"):
-        Bearer("name", timeout=-1)
+        Presenter("name", timeout=-1)
     with pytest.raises(ConfigError, match="origins: expected"):
-        Bearer("name", origins="https://a.example")
-    assert repr(Bearer("name")) == "Bearer(name)"
+        Presenter("name", origins="https://a.example")
+    assert repr(Presenter("name")) == "Presenter(name)"
 
 
 def test_the_manager_may_come_later_and_is_asked_by_ref_or_by_name(settled: Held) -> None:
     for server in (settled.name, settled.ref):
-        assert Bearer(server).header() == f"Bearer {settled.token}"
-    nobody = Bearer("nobody")
+        assert Presenter(server).bearer() == f"Bearer {settled.token}"
+    nobody = Presenter("nobody")
     assert nobody.present() is None
     with pytest.raises(NoProcess):
-        nobody.header()
+        nobody.bearer()
 
 
 def test_a_token_that_was_replaced_already_is_worth_a_retry_and_no_request(settled: Held, provider: Provider) -> None:
-    bearer = Bearer(settled.name)
-    first = bearer.header()
-    assert bearer.successor(API, first) == f"Bearer {settled.wait_for_token()}"
-    second = bearer.header()
+    presenter = Presenter(settled.name)
+    first = presenter.bearer()
+    assert presenter.successor(API, first) == f"Bearer {settled.wait_for_token()}"
+    second = presenter.bearer()
     settled.clock.advance(5)
     settled.refresh()
     # The origin has accepted none since the first, but this one is not what it would be sent now.
-    assert bearer.successor(API, second) == f"Bearer {settled.token}"
+    assert presenter.successor(API, second) == f"Bearer {settled.token}"
     assert provider.token_requests == 3
-    assert bearer.successor(API, bearer.header()) is None
+    assert presenter.successor(API, presenter.bearer()) is None
     assert provider.token_requests == 3
 
 
@@ -53,27 +53,27 @@ def test_a_token_that_was_replaced_already_is_worth_a_retry_and_no_request(settl
     ("status", "counts"), [(200, True), (204, True), (302, False), (403, False), (404, False), (500, False)]
 )
 def test_only_a_success_shows_that_the_token_was_accepted(settled: Held, status: int, counts: bool) -> None:
-    bearer = Bearer(settled.name)
-    assert bearer.is_refused(API, 401, REFUSES)
-    assert bearer.successor(API, bearer.header()) is not None
-    assert not bearer.is_refused(API, status, [])
+    presenter = Presenter(settled.name)
+    assert presenter.is_refused(API, 401, REFUSES)
+    assert presenter.successor(API, presenter.bearer()) is not None
+    assert not presenter.is_refused(API, status, [])
     settled.clock.advance(5)
-    assert bearer.complain(API, bearer.header()) is counts
+    assert presenter.complain(API, presenter.bearer()) is counts
 
 
 def test_nobody_complains_about_what_is_no_bearers(settled: Held, provider: Provider) -> None:
-    bearer = Bearer(settled.name)
+    presenter = Presenter(settled.name)
     for sent in (None, b"Bearer x", "Basic abc", ""):
-        assert not bearer.complain(API, sent)
-        assert bearer.successor(API, sent) is None
-        assert asyncio.run(bearer.asuccessor(API, sent)) is None
+        assert not presenter.complain(API, sent)
+        assert presenter.successor(API, sent) is None
+        assert asyncio.run(presenter.asuccessor(API, sent)) is None
 
 
 def test_a_refusal_that_cannot_be_mended_in_time_is_the_callers_answer(settled: Held) -> None:
-    bearer = Bearer(settled.name)
-    sent = bearer.header()
+    presenter = Presenter(settled.name)
+    sent = presenter.bearer()
     settled.gate.shut()
-    assert bearer.successor(API, sent, 0.05) is None
-    assert asyncio.run(bearer.asuccessor(API, sent, 0.05)) is None
+    assert presenter.successor(API, sent, 0.05) is None
+    assert asyncio.run(presenter.asuccessor(API, sent, 0.05)) is None
     with pytest.raises(NoTokenError):
-        bearer.header(0)
+        presenter.bearer(0)

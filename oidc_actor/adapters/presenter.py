@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from contextlib import suppress
 
 import pykka
 
@@ -10,13 +11,16 @@ from oidc_actor.adapters.authorization import Authorization
 from oidc_actor.adapters.challenges import refuses_token
 from oidc_actor.adapters.complaints import Complaints
 from oidc_actor.adapters.destinations import check_destination, origin_of, read_origins
-from oidc_actor.errors import NoTokenError
+from oidc_actor.adapters.presentation import authorization, key_of, note_nonce, present
+from oidc_actor.adapters.tries import NONCE_FIELD, Answer, Remedy
+from oidc_actor.errors import ConfigError, NoTokenError
 from oidc_actor.manager import TokenManager
 from oidc_actor.reading.reads import Server, check_wait
+from oidc_actor.tokens import TokenResponse
 from supervision import NoProcess
 
 
-class Bearer:
+class Presenter:
     """A manager as an adapter uses it. One object serves any number of threads and event loops.
 
     What it is told of requests is told by header values, so that no adapter has a token's text in a variable.
@@ -55,7 +59,7 @@ class Bearer:
         self._complaints = Complaints()
 
     def __repr__(self) -> str:
-        return f"Bearer({self._server!s})"
+        return f"Presenter({self._server!s})"
 
     def settle_on(self, origin: str) -> None:
         """Give the token to one origin only from now on, unless others were named."""
@@ -82,8 +86,32 @@ class Bearer:
 
     # --- the token ----------------------------------------------------------------------------------------------------
 
-    def header(self, timeout_s: float | None = None) -> Authorization:
-        """Return the value of the header, waiting for a token if need be.
+    def fields(self, method: str, url: str, *, nonce: str | None = None) -> dict[str, str]:
+        """Make the header fields for one request, waiting for a token if need be.
+
+        Args:
+            method: The request's method.
+            url: Its address.
+            nonce: What a proof has to carry; ``None``, or what none can carry, for the newest that the origin gave.
+
+        Returns:
+            ``Authorization``, and ``DPoP`` where the token is bound to a key.
+
+        Raises:
+            NoTokenError: None came in time, or none can.
+            NoProcess: The manager is not there.
+            SecretUnavailable: Its DPoP key cannot be read now.
+        """
+        token = TokenManager.get_token(self._server, timeout=self._timeout_s)
+        return present(self._server, token, method, url, nonce=nonce)
+
+    async def afields(self, method: str, url: str, *, nonce: str | None = None) -> dict[str, str]:
+        """Do what `fields` does, without blocking the event loop."""
+        token = await TokenManager.aget_token(self._server, timeout=self._timeout_s)
+        return present(self._server, token, method, url, nonce=nonce)
+
+    def bearer(self, timeout_s: float | None = None) -> Authorization:
+        """Return the value of ``Authorization`` for a protocol that has no proofs, waiting for a token if need be.
 
         Args:
             timeout_s: Seconds to wait; ``None`` for those of the adapter.
@@ -91,25 +119,79 @@ class Bearer:
         Raises:
             NoTokenError: None came in time, or none can.
             NoProcess: The manager is not there.
+            ConfigError: The token is bound to a key.
         """
-        return Authorization.bearer(TokenManager.get_access_token(self._server, timeout=self._patience(timeout_s)))
-
-    async def aheader(self, timeout_s: float | None = None) -> Authorization:
-        """Do what `header` does, without blocking the event loop."""
-        timeout = self._patience(timeout_s)
-        return Authorization.bearer(await TokenManager.aget_access_token(self._server, timeout=timeout))
+        token = TokenManager.get_token(self._server, timeout=self._patience(timeout_s))
+        if key_of(self._server, token) is not None:
+            raise ConfigError(
+                f"expected a bearer token of the manager {self._server!s}, got one that is bound to a key: DPoP (RFC 9449) is "
+                "of HTTP requests, and this is none; use a manager whose credentials have no dpop="
+            )
+        return Authorization.bearer(token.access_token)
 
     def present(self) -> Authorization | None:
-        """Return the value of the header as it is now, or ``None`` where there is no token; never waits."""
+        """Return the value of ``Authorization`` as it is now, or ``None`` where there is no token; never waits."""
         try:
-            return self.header(0.0)
+            return self._value(TokenManager.get_token(self._server, timeout=0.0))
         except (NoTokenError, NoProcess):
             return None
 
     # --- its refusal --------------------------------------------------------------------------------------------------
 
+    def hear(self, url: str, sent: str | None, status: int, headers: Mapping[str, str]) -> bool:
+        """Note what an answer shows: that the token was accepted, and the nonce to come.
+
+        Args:
+            url: What was asked.
+            sent: The value of ``Authorization`` that went with it.
+            status: The answer's HTTP status.
+            headers: Its header fields, whatever their case.
+
+        Returns:
+            Whether it is a 401 to a token of ours, from where the token may go, so that it is worth looking at as an `Answer`.
+        """
+        if sent is None or not Authorization.is_ours(sent):
+            return False
+        if 200 <= status < 300 and self._complaints.any:
+            self._complaints.accepted(origin_of(url))
+        if Authorization.needs_proof(sent):
+            with suppress(NoProcess):
+                note_nonce(self._server, url, headers.get(NONCE_FIELD))
+        return status == 401 and (self._origins is None or origin_of(url) in self._origins)
+
+    def again(self, answer: Answer, remedy: Remedy) -> dict[str, str] | None:
+        """Make the fields for another try, waiting for another token if that is what it takes.
+
+        Args:
+            answer: What the last try got.
+            remedy: What to mend it with.
+
+        Returns:
+            The fields; ``None`` where nothing better can be had, so that the refusal is the caller's answer.
+        """
+        if remedy is Remedy.TOKEN and self.successor(origin_of(answer.url), answer.authorization) is None:
+            return None
+        try:
+            return self.fields(answer.method, answer.url, nonce=answer.nonce)
+        except (NoTokenError, NoProcess):
+            return None
+
+    async def aagain(self, answer: Answer, remedy: Remedy) -> dict[str, str] | None:
+        """Do what `again` does, without blocking the event loop."""
+        if remedy is Remedy.TOKEN and await self.asuccessor(origin_of(answer.url), answer.authorization) is None:
+            return None
+        try:
+            return await self.afields(answer.method, answer.url, nonce=answer.nonce)
+        except (NoTokenError, NoProcess):
+            return None
+
+    def give_up(self, answer: Answer, remedy: Remedy) -> None:
+        """Leave it at an answer whose request cannot be sent again; a refused token is replaced for the next. Never waits."""
+        if remedy is Remedy.TOKEN:
+            self.complain(origin_of(answer.url), answer.authorization)
+
     def is_refused(self, origin: str, status: int, fields: Iterable[str]) -> bool:
-        """Tell whether an answer refuses the token, and note it where it shows that the token was accepted.
+        """Tell whether an answer refuses a bearer token, and note it where it shows that the token was accepted.
 
         Args:
             origin: Whose answer.
@@ -133,7 +215,7 @@ class Bearer:
             Whether another token has come or may come; ``False`` for what is no token of ours, and where the origin has
             refused a replacement before.
         """
-        if not isinstance(sent, str) or not Authorization.is_bearer(sent):
+        if not isinstance(sent, str) or not Authorization.is_ours(sent):
             return False
         if self.present() != sent:
             return True  # somebody else has complained already, or it was about to be replaced anyway
@@ -156,20 +238,23 @@ class Bearer:
         if not self.complain(origin, sent):
             return None
         try:
-            header = self.header(timeout_s)
+            value = self._value(TokenManager.get_token(self._server, timeout=self._patience(timeout_s)))
         except (NoTokenError, NoProcess):
             return None
-        return None if header == sent else header
+        return None if value == sent else value
 
     async def asuccessor(self, origin: str, sent: object, timeout_s: float | None = None) -> Authorization | None:
         """Do what `successor` does, without blocking the event loop."""
         if not self.complain(origin, sent):
             return None
         try:
-            header = await self.aheader(timeout_s)
+            value = self._value(await TokenManager.aget_token(self._server, timeout=self._patience(timeout_s)))
         except (NoTokenError, NoProcess):
             return None
-        return None if header == sent else header
+        return None if value == sent else value
+
+    def _value(self, token: TokenResponse) -> Authorization:
+        return authorization(self._server, token)
 
     def _patience(self, timeout_s: float | None) -> float:
         return self._timeout_s if timeout_s is None else timeout_s

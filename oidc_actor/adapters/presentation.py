@@ -1,0 +1,92 @@
+"""A manager's token as one request carries it: plainly, or with a DPoP proof (RFC 9449 section 7) where it is bound to a key.
+
+Here, and nowhere else, is it decided which of the two a token is.
+"""
+
+from __future__ import annotations
+
+import time
+from secrets import token_urlsafe
+from typing import Any
+
+from oidc_actor.adapters.authorization import Authorization, Proof
+from oidc_actor.proof.dpop import DPoPKey
+from oidc_actor.reading.cells import locate
+from oidc_actor.reading.reads import Server
+from oidc_actor.tokens import TokenResponse
+
+
+def present(server: Server, token: TokenResponse, method: str, url: str, *, nonce: str | None = None) -> dict[str, str]:
+    """Make the fields that one request carries. It may sign (a fraction of a millisecond), and never waits.
+
+    With a proof they are of no use for a second request: a proof names its method and address, and is taken once.
+
+    Args:
+        server: The manager's ref or name.
+        token: Its token.
+        method: The request's method.
+        url: Its address.
+        nonce: What the proof has to carry; ``None`` for the newest nonce of the address's origin.
+
+    Returns:
+        ``Authorization``, and ``DPoP`` where the token is bound; no ``repr`` shows the values.
+
+    Raises:
+        NoProcess: The manager is not there.
+        SecretUnavailable: Its DPoP key cannot be read now.
+    """
+    key = key_of(server, token)
+    if key is None:
+        return {"Authorization": Authorization.bearer(token.access_token)}
+    proof = key.proof(
+        method, url, now_wall=time.time(), jti=token_urlsafe(16), access_token=token.access_token, nonce=nonce
+    )
+    return {"Authorization": Authorization.dpop(token.access_token), "DPoP": Proof(proof.reveal())}
+
+
+def authorization(server: Server, token: TokenResponse) -> Authorization:
+    """Make the one field of those that stays the same from request to request; arguments and errors as for `present`."""
+    kind = Authorization.bearer if key_of(server, token) is None else Authorization.dpop
+    return kind(token.access_token)
+
+
+def key_of(server: Server, token: TokenResponse) -> DPoPKey | None:
+    """Find the key that a token is bound to.
+
+    Args:
+        server: The manager's ref or name.
+        token: Its token.
+
+    Returns:
+        The key; ``None`` for a bearer token, which is what some providers give whoever asks for another.
+
+    Raises:
+        NoProcess: The manager is not there.
+    """
+    return _own_key(server) if token.token_type == "DPoP" else None  # noqa: S105 - a scheme's name
+
+
+def note_nonce(server: Server, url: str, nonce: str | None) -> bool:
+    """Keep the nonce that an answer brought, for the proofs to come.
+
+    Args:
+        server: The manager's ref or name.
+        url: What was asked.
+        nonce: The value of ``DPoP-Nonce``; ``None`` where there is none.
+
+    Returns:
+        Whether there was one that a proof can carry, and a key to make it with.
+
+    Raises:
+        NoProcess: The manager is not there.
+    """
+    if nonce is None:
+        return False
+    key = _own_key(server)
+    return key is not None and key.note_nonce(url, nonce)
+
+
+def _own_key(server: Server) -> DPoPKey | None:
+    identity: Any = locate(server).identity
+    key = identity[0].dpop
+    return key if isinstance(key, DPoPKey) else None
