@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import time
 import traceback
 from collections.abc import Iterator
@@ -18,6 +17,7 @@ from chaos import (
     rows_wire,
 )
 from chaos.backends import Stages
+from chaos.diary import Diary
 from chaos.scenario import SCENARIOS, Check, Row, Scenario
 from chaos.world import World
 
@@ -37,9 +37,8 @@ def play(scenario: Scenario, provider: str, stages: Stages) -> Row:
     row = Row(scenario, provider)
     began = time.monotonic()
     clock = ManualClock()
-    level = logging.getLogger().level
-    with stages.backend(provider, scenario, clock) as backend:
-        world = World(backend, clock, row)
+    with stages.backend(provider, scenario, clock) as backend, Diary() as diary:
+        world = World(backend, clock, row, diary)
         try:
             scenario.play(world)
         except Exception as error:
@@ -49,6 +48,5 @@ def play(scenario: Scenario, provider: str, stages: Stages) -> Row:
             )
         finally:
             world.close()
-            logging.getLogger().setLevel(level)
     row.seconds = time.monotonic() - began
     return row
