@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 from chaos.rows_outages import refused
-from chaos.scenario import SCRIPTED, add, row
+from chaos.scenario import NPM, SCRIPTED, add, row
 from chaos.world import World
 
 from oidc_actor import NoTokenError, TokenManager
@@ -57,15 +57,16 @@ LIFETIMES: list[tuple[str, dict[str, Any], float]] = [
 @row(
     "peers: expires_in missing; pain 12",
     "without a usable expires_in: expires_at, exp, or 300 s; never for ever",
-    on=ONLY_SCRIPTED,
 )
 def no_usable_expires_in(world: World) -> None:
     for what, answer, expected in LIFETIMES:
-        world.provider.answer_next(1, **answer)
+        if what == "missing, JWT" and world.backend.name == NPM:
+            continue  # its tokens are opaque
+        world.backend.answer_next(1, **answer)
         name = world.ready_manager()
         left = TokenManager.health(name).expires_in_s or 0.0
         world.check(what, f"{left:.1f} s", abs(left - expected) < 2)
-    world.provider.fail_next(None)
+    world.backend.fail_next(None, status=503)
     world.clock.advance(300)
     served = refused(name) is None
     world.check("after that, in an outage", "served" if served else "refused", not served)
