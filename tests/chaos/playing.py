@@ -26,6 +26,10 @@ from oidc_actor.testing import ManualClock
 MODULES = (rows_callers, rows_outages, rows_tokens, rows_time, rows_discovery, rows_wire, rows_crashes, rows_processes)
 
 
+PLAYED: list[Row] = []
+"""The rows of this process so far."""
+
+
 def cases() -> Iterator[tuple[Scenario, str]]:
     """Every scenario with every provider it is played with; the embedded provider's first."""
     pairs = [(scenario, provider) for scenario in SCENARIOS for provider in scenario.on]
@@ -49,4 +53,5 @@ def play(scenario: Scenario, provider: str, stages: Stages) -> Row:
         finally:
             world.close()
     row.seconds = time.monotonic() - began
+    PLAYED.append(row)
     return row
