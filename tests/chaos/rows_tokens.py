@@ -134,6 +134,15 @@ def refused_refresh_token(world: World) -> None:
     world.check("logins", world.backend.full_grants(), world.backend.full_grants() == 2)
 
 
+@row("promise", "tokens that came at the same moment are refreshed at as many moments as there are")
+def tokens_of_one_age(world: World) -> None:
+    names = [world.ready_manager() for _ in range(20)]
+    points = sorted(TokenManager.health(name).refresh_in_s or 0.0 for name in names)
+    world.check("refresh points", f"{points[0]:.0f} to {points[-1]:.0f} s", len(set(points)) == len(names))
+    spread = (points[-1] - points[0]) / world.lifetime_s
+    world.check("spread, by their life", f"{spread:.2f}", 0.05 < spread <= 0.1)
+
+
 @row("promise", "min_validity that no token reaches is refused after one request, not in a loop")
 def min_validity_beyond_reach(world: World) -> None:
     name = world.ready_manager()
