@@ -23,6 +23,12 @@ SEEDS: dict[str, list[bytes]] = {
         b"302\nLocation: https://evil.example\n\n",
         b"503\nRetry-After: Fri, 15 Jan 2027 08:00:40 GMT\n\n<html>",
     ],
+    "revocation": [
+        b"200\n\n",
+        b'400\n\n{"error": "unsupported_token_type", "error_description": "hunter2-the-secret"}',
+        b'503\nRetry-After: 5\n\n{"error": "server_error", "access_token": "at-0123456789abcdef"}',
+        b"401\n\nerror=invalid_client&error_description=correct+horse%0Abattery+staple",
+    ],
     "discovery": [
         b'{"issuer": "https://id.example", "token_endpoint": "https://id.example/token"}',
         b'{"issuer": "https://evil.example", "token_endpoint": "https://id.example/token"}',

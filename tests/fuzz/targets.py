@@ -18,7 +18,7 @@ from typing import Any, TypeVar
 
 from oidc_actor.adapters.challenges import challenges, refuses_token
 from oidc_actor.answers.bodies import read_error_object, read_object, with_object
-from oidc_actor.answers.header_times import LONGEST_WAIT_S, provider_now, read_date, retry_after_s
+from oidc_actor.answers.header_times import LONGEST_WAIT_S, provider_now, read_date, read_skew, retry_after_s
 from oidc_actor.answers.lifetime import LONGEST_LIFETIME_S, decide_lifetime, read_claims, read_number
 from oidc_actor.answers.redaction import LONGEST_TEXT
 from oidc_actor.errors import ConfigError, DiscoveryError, OIDCActorError, TokenRequestError
@@ -29,7 +29,7 @@ from oidc_actor.provider import OIDCConfig, check_config
 from oidc_actor.secrets import Secret
 from oidc_actor.transport import MAX_BODY_BYTES, Response
 from oidc_actor.urls import url_problem
-from oidc_actor.wire import parse_discovery, parse_token
+from oidc_actor.wire import check_revoked, parse_discovery, parse_token
 
 Value = TypeVar("Value")
 Failure = TypeVar("Failure", bound=OIDCActorError)
@@ -89,6 +89,15 @@ def token_answer(data: bytes) -> None:
     assert " " not in token.access_token
     assert token.token_type in ("Bearer", "DPoP")
     assert token.scope is None or token.scope.isprintable()
+
+
+def revocation_answer(data: bytes) -> None:
+    """`check_revoked`."""
+    response = answer_of(data)
+    found = outcome(lambda: check_revoked(response, now_wall=NOW, sent_secrets=_SENT), TokenRequestError)
+    assert (found is None) == (response.status in (200, 204))
+    if found is not None:
+        fit_to_be_shown(found, *SENT, *came_in(response, "access_token", "refresh_token", "id_token"))
 
 
 def discovery_answer(data: bytes) -> None:
@@ -172,7 +181,7 @@ def lifetime(data: bytes) -> None:
 
 
 def header_times(data: bytes) -> None:
-    """`retry_after_s`, `read_date` and `provider_now`."""
+    """`retry_after_s`, `read_date`, `provider_now` and `read_skew`."""
     retry_after, _, date = data.decode("latin-1").partition("\n")
     response = Response(429, {"Retry-After": retry_after, "Date": date})
     wait_s = retry_after_s(response, now_wall=NOW)
@@ -181,6 +190,8 @@ def header_times(data: bytes) -> None:
         at = read_date(value)
         assert at is None or math.isfinite(at)
     assert math.isfinite(provider_now(response, now_wall=NOW))
+    skew = read_skew(response, ended_wall=NOW, took_s=1.0)
+    assert skew is None or (math.isfinite(skew.least_s) and abs(skew.least_s) <= abs(skew.ahead_s))
 
 
 def challenge(data: bytes) -> None:
@@ -204,6 +215,7 @@ def nonce(data: bytes) -> None:
 
 TARGETS: dict[str, Callable[[bytes], None]] = {
     "token": token_answer,
+    "revocation": revocation_answer,
     "discovery": discovery_answer,
     "metadata": provider_metadata,
     "device": device_answer,

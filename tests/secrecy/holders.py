@@ -19,6 +19,7 @@ from oidc_actor.adapters import requests as requests_adapter
 from oidc_actor.adapters.authorization import Authorization
 from oidc_actor.adapters.bearer import Bearer
 from oidc_actor.adapters.complaints import Complaints
+from oidc_actor.answers.faults import read_fault
 from oidc_actor.cli.doctor import Doctor
 from oidc_actor.cli.kept import Kept
 from oidc_actor.client import RequestsTransport
@@ -26,6 +27,7 @@ from oidc_actor.credentials import ClientCredentials, JWTBearer, RefreshToken, T
 from oidc_actor.decisions import effects
 from oidc_actor.decisions.state import Flight
 from oidc_actor.exchanges.fetches import EXCHANGES
+from oidc_actor.exchanges.turns import Turn
 from oidc_actor.grants.device import DeviceAuthorization, DeviceCode
 from oidc_actor.issuers import Discovery, Journey
 from oidc_actor.messages import FetchFailed, FetchSucceeded, Join, Refresh, Refusal
@@ -58,6 +60,7 @@ def _bad_metadata() -> object:
 
 
 MADE: dict[str, Callable[[World], object]] = {
+    "answers.faults.Fault": lambda w: read_fault(w.echo(), w.sent.all(), "a token"),
     "adapters.aiohttp.OIDCAuth": lambda w: aiohttp.OIDCAuth(w.name),
     "adapters.authorization.Authorization": lambda w: Authorization.bearer(SECRET),
     "adapters.bearer.Bearer": lambda w: Bearer(w.name),
@@ -83,6 +86,7 @@ MADE: dict[str, Callable[[World], object]] = {
     "decisions.effects.Reply": lambda w: effects.Reply([w.waiter()], w.token),
     "decisions.effects.Report": lambda w: effects.Report("request_failed", 1, {"error": str(w.refused)}),
     "decisions.effects.Retract": lambda w: effects.Retract(w.token),
+    "decisions.effects.Revoke": lambda w: effects.Revoke(1, CONFIG, (("access_token", w.secret),)),
     "decisions.state.Flight": lambda w: Flight(1, 1, effects.Redeem(CONFIG, w.secret)),
     "decisions.state.State": lambda w: w.cell.state,
     "errors.ConfigError": lambda w: raised(lambda: ClientCredentials("", SECRET, extra={"otp": SECRET})),
@@ -93,6 +97,7 @@ MADE: dict[str, Callable[[World], object]] = {
     ),
     "errors.TokenRequestError": lambda w: w.refused,
     "exchanges.fetches.Pool": lambda w: EXCHANGES,
+    "exchanges.turns.Turn": lambda w: Turn(0.0, 0.0, 0.1, w.sent, (w.secret,), w.response, brought_nonce=False),
     "grants.device.DeviceAuthorization": lambda w: DeviceAuthorization(
         {"device_code": SECRET, "user_code": SECRET, "verification_uri": "https://x"}, 1.0, 1.0
     ),
@@ -168,7 +173,8 @@ VARIANTS: dict[str, Callable[[World], object]] = {
 """Further instances, and what is not ours but made of ours."""
 
 HOLDS_NONE: dict[str, str] = {
-    "times, counts and rules": """answers.lifetime.Lifetime backoff.RetryPolicy clock.JumpDetector decisions.effects.CancelTick
+    "times, counts and rules": """answers.header_times.Skew answers.lifetime.Lifetime
+        backoff.RetryPolicy clock.JumpDetector decisions.effects.CancelTick
         decisions.effects.CheckSecrets decisions.effects.ScheduleTick decisions.outage.Hold decisions.outage.Outage
         decisions.state.Rules exchanges.measures.Exchange metrics.instruments.Instrument metrics.readings.Bound
         metrics.readings.Reading proof.client_auth.Means run.config.ServerConfig run.fleet.Changes cli.observe.TlsFacts""",

@@ -48,7 +48,7 @@ class World:
         self.sent = SentSecrets(self.secret, self.secret, (self.secret,))
         self.request = token_request(CONFIG, self.auth, self.sent, timeout_s=1.0)
         self.response = Response(200, {"X-Echo": SECRET}, json.dumps({"access_token": SECRET}))
-        self.refused = raised(lambda: parse_token(self._echo(), now_wall=0.0, sent_secrets=self.sent.all()))
+        self.refused = raised(lambda: parse_token(self.echo(), now_wall=0.0, sent_secrets=self.sent.all()))
         self.transport = ScriptedTransport(minted(SECRET, refresh_token=f"{SECRET}-refresh", id_token=f"{SECRET}-id"))
         self.clock = Stopwatch()
         self.name = "secrecy"
@@ -61,7 +61,7 @@ class World:
         self.cell = locate(self.name)
         assert self.cell.ref is not None
         self.actor: Any = self.cell.ref._actor_weakref()
-        self.transport.default = self._echo()
+        self.transport.default = self.echo()
         self.clock.advance(200)
         TokenManager.force_refresh(self.name)
         eventually(lambda: TokenManager.health(self.name).last_error)
@@ -91,7 +91,8 @@ class World:
         return load(self.folder / "run.toml")
 
     @staticmethod
-    def _echo() -> Response:
+    def echo() -> Response:
+        """A refusal that repeats what was sent, and has a token in it."""
         said = {"error": "invalid_client", "error_description": f"no {SECRET}", "access_token": SECRET}
         return Response(401, {"WWW-Authenticate": SECRET}, json.dumps(said))
 
