@@ -72,13 +72,18 @@ class Diary(logging.Handler):
         return [secret for secret in secrets if any(form in text for form in _forms(secret))]
 
 
-def basic(client_id: str, client_secret: str) -> str:
-    """What HTTP's Basic authentication makes of a client (RFC 6749 section 2.3.1)."""
-    return base64.b64encode(f"{quote_plus(client_id)}:{quote_plus(client_secret)}".encode()).decode()
+def basic(client_id: str, client_secret: str) -> set[str]:
+    """What HTTP's Basic authentication makes of a client (RFC 6749 section 2.3.1), in the ways that clients write it."""
+    pairs = {f"{write(client_id)}:{write(client_secret)}" for write in (quote_plus, _percent, str)}
+    return {base64.b64encode(pair.encode()).decode() for pair in pairs}
+
+
+def _percent(text: str) -> str:
+    return quote(text, safe="")
 
 
 def _forms(secret: str) -> set[str]:
-    return {secret, quote(secret, safe=""), quote_plus(secret), base64.b64encode(secret.encode()).decode()}
+    return {secret, _percent(secret), quote_plus(secret), base64.b64encode(secret.encode()).decode()}
 
 
 def _with_locals(error: BaseException, place: TracebackType | None) -> str:

@@ -46,7 +46,7 @@ class World:
         self._managers: list[str] = []
         self._stops: list[Callable[[], object]] = []
         self._secrets: set[str] = {backend.client_secret, backend.password}
-        self._secrets.add(basic(backend.client_id, backend.client_secret))
+        self._secrets |= basic(backend.client_id, backend.client_secret)
         self._seen: dict[str, float] = {}  # when a token was first seen, by the clock; written by any thread
         self._diary = diary
 
