@@ -41,7 +41,7 @@ from oidc_actor.proof.proofs import Presentation
 from oidc_actor.proof.signed_assertion import SignedAssertion
 from oidc_actor.reading.snapshot import Snapshot
 from oidc_actor.run.http import Answer
-from oidc_actor.run.service import Service
+from oidc_actor.run.posts import PostToken
 from oidc_actor.run.token_files import TokenFile
 from oidc_actor.secrets import SecretCall, SecretFile
 from oidc_actor.streams import Renewal
@@ -135,11 +135,13 @@ MADE: dict[str, Callable[[World], object]] = {
     "reading.waiters.ThreadWaiter": lambda w: w.waiter(),
     "run.config.RunConfig": lambda w: w.config,
     "run.fleet.Fleet": lambda w: w.fleet,
-    "run.fleet.Post": lambda w: w.post(),
     "run.http.Answer": lambda w: Answer(200, SECRET.encode()),
     "run.http.Application": lambda w: w.application(),
     "run.manager_tables.ManagerConfig": lambda w: w.config.managers["secrecy-run"],
-    "run.service.Service": lambda w: Service(w.folder / "run.toml", w.config),
+    "run.posts.Post": lambda w: w.posts.by_name["secrecy-run"],
+    "run.posts.PostToken": lambda w: PostToken(w.posts, "secrecy-run"),
+    "run.posts.Posts": lambda w: w.posts,
+    "run.service.Service": lambda w: w.service,
     "run.token_files.TokenFile": lambda w: TokenFile(w.folder / "token", lambda: w.token),
     "runner.Runner": lambda w: w.actor._runner,
     "secrets.Secret": lambda w: w.secret,
@@ -180,10 +182,11 @@ HOLDS_NONE: dict[str, str] = {
         metrics.readings.Reading proof.client_auth.Means run.config.ServerConfig run.fleet.Changes cli.observe.TlsFacts""",
     "a message without content": """messages.Arrived messages.AskHealth messages.FetchLost messages.FetchStarted
         messages.ForceRefresh messages.GetToken messages.Held messages.Newcomers messages.Nudge messages.Released
-        messages.SecretsChanged messages.Started messages.Tick reading.waiters.Gone run.token_files.Write""",
+        messages.SecretsChecked messages.Started messages.Tick reading.waiters.Gone run.token_files.Write""",
     "what is made is one of its subclasses": """adapters.httpx_flow.AuthFlow errors.OIDCActorError errors.ProviderError
         grants.fields.Credentials keeper.Keeper sealed.Sealed secrets.Finder""",
-    "public texts by contract": "sealed.FrozenMapping cli.findings.Finding run.problems.Problems run.guards.Heard",
+    "public texts by contract": """sealed.FrozenMapping cli.findings.Finding run.guards.Heard run.problems.Problems
+        run.proof_tables.ProofTables run.references.References""",
     "reads a manager's counts only": "metrics.otel.Instrumentation metrics.prometheus.Collector",
     "sockets and what they are made by; no text passes through a field": """exchanges.sockets.BoundedPool
         exchanges.sockets.BoundedSocket exchanges.sockets.BoundedTLSPool exchanges.sockets.BoundedTLSSocket run.service.Server""",

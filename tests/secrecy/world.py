@@ -22,8 +22,9 @@ from oidc_actor.provider import OIDCConfig
 from oidc_actor.reading.cells import locate
 from oidc_actor.reading.waiters import TaskWaiter, ThreadWaiter
 from oidc_actor.run.config import RunConfig, load
-from oidc_actor.run.fleet import Fleet, Post
 from oidc_actor.run.http import Answer, Application
+from oidc_actor.run.posts import Posts
+from oidc_actor.run.service import Service
 from oidc_actor.secrets import Secret
 from oidc_actor.tokens import TokenResponse
 from oidc_actor.transport import Response
@@ -67,9 +68,11 @@ class World:
         eventually(lambda: TokenManager.health(self.name).last_error)
         self.loop = asyncio.new_event_loop()
         stack.callback(self.loop.close)
-        self.fleet = Fleet()
-        stack.callback(self.fleet.stop, 5.0)
+        self.posts = Posts()
         self.config = self._run_config()
+        self.service = Service(self.folder / "run.toml", self.config, self.posts)
+        self.fleet = self.service._fleet
+        stack.callback(self.fleet.stop, 5.0)
         self.fleet.apply(self.config.managers)
 
     def _options(self) -> dict[str, Any]:
@@ -84,11 +87,11 @@ class World:
 
     def _run_config(self) -> RunConfig:
         (self.folder / "secret").write_text(SECRET)
-        table = f'[managers.secrecy-run]\ntoken_endpoint = "{ISSUER}/token"\nclient_id = "id"\n'
+        table = '[managers.secrecy-run]\ntoken_endpoint = "http://127.0.0.1:1/token"\nclient_id = "id"\n'
         (self.folder / "run.toml").write_text(
             table + 'client_secret = {file = "secret"}\n[server]\nunix_socket = "run.sock"\n'
         )
-        return load(self.folder / "run.toml")
+        return load(self.folder / "run.toml", self.posts)
 
     @staticmethod
     def echo() -> Response:
@@ -117,10 +120,6 @@ class World:
     def connection(self) -> Connection:
         """What the command line was told."""
         return Connection(None, CONFIG, self.auth, None, 1.0, allow_insecure_http=False)
-
-    def post(self) -> Post:
-        """A name of the sidecar's."""
-        return Post("m", self.config.managers["secrecy-run"].options)
 
     def application(self) -> Application:
         """The sidecar's, with a token that it has shown."""
