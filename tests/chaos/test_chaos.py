@@ -67,7 +67,7 @@ def test_the_diary_hears_what_is_said_and_finds_a_secret_in_every_dress() -> Non
             assert http.client.HTTPConnection.debuglevel
             assert diary.told(secrets) == []
             say()
-            assert len(diary.told(secrets)) == 1
+            assert diary.told(secrets)
     assert not http.client.HTTPConnection.debuglevel
 
 
