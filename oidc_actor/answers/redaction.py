@@ -33,6 +33,8 @@ def redact(text: str, secrets: Iterable[Secret]) -> str:
 def presentable(text: str, secrets: Collection[Secret]) -> str:
     """Make a provider's text fit for a log line: redacted first, so that no cut leaves half a secret.
 
+    Redacted once more when it is one line: a phrase with spaces may come broken into lines that only now are one again.
+
     Args:
         text: The text.
         secrets: What must not be in it.
@@ -41,6 +43,7 @@ def presentable(text: str, secrets: Collection[Secret]) -> str:
         One line of at most `LONGEST_TEXT` characters.
     """
     line = " ".join("".join(one if one.isprintable() else " " for one in redact(text, secrets)).split())
+    line = redact(line, secrets)
     return line if len(line) <= LONGEST_TEXT else line[:LONGEST_TEXT] + "..."
 
 
@@ -51,9 +54,9 @@ def _forms(secret: str) -> set[str]:
     encoded = secret.encode("utf-8", "surrogatepass")
     base64s = {base64.b64encode(encoded).decode(), base64.urlsafe_b64encode(encoded).decode().rstrip("=")}
     escaped = {html.escape(secret), json.dumps(secret)[1:-1], json.dumps(secret, ensure_ascii=False)[1:-1]}
+    forms = {secret} | quoted | lower | base64s | escaped
     # A text that went through a line-by-line or a whitespace-collapsing template.
-    collapsed = {" ".join(secret.split())} - {""}
-    return {secret} | quoted | lower | base64s | escaped | collapsed
+    return forms | {" ".join(form.split()) for form in forms} - {""}
 
 
 def _lower_escapes(text: str) -> str:

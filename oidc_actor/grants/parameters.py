@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable, Mapping
-from typing import Any, TypeAlias, TypeVar
+from typing import Any, NoReturn, TypeAlias, TypeVar
 
 from oidc_actor.errors import ConfigError
-from oidc_actor.sealed import FrozenMapping
+from oidc_actor.sealed import FrozenMapping, refuse_pickling
 
 Scopes: TypeAlias = str | Iterable[str] | None
 Repeatable: TypeAlias = str | tuple[str, ...] | None
@@ -31,9 +31,12 @@ _SEPARATORS = re.compile(r"[\s,]+")
 
 
 class ExtraParameters(FrozenMapping):
-    """Further request parameters. The ``repr`` shows their names only."""
+    """Further request parameters, which may be secrets. The ``repr`` shows their names only; pickling is refused."""
 
     __slots__ = ()
+
+    def __reduce__(self) -> NoReturn:
+        refuse_pickling(self)
 
     def __repr__(self) -> str:
         return f"ExtraParameters({', '.join(sorted(self))})"

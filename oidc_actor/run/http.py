@@ -6,7 +6,6 @@ import asyncio
 import json
 import math
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass
 from typing import Any, TypeAlias
 from urllib.parse import parse_qs
 
@@ -18,6 +17,7 @@ from oidc_actor.manager import TokenManager
 from oidc_actor.run.events import log
 from oidc_actor.run.fleet import Fleet
 from oidc_actor.run.guards import Heard, heard, refusal
+from oidc_actor.sealed import Sealed, put
 from oidc_actor.tokens import TokenResponse
 from supervision import NoProcess
 
@@ -27,9 +27,8 @@ _JSON, _TEXT = b"application/json", b"text/plain; charset=utf-8"
 _TOKEN_PATH = "/token/"  # noqa: S105 - a path
 
 
-@dataclass(frozen=True, slots=True)
-class Answer:
-    """One answer. Its ``repr`` shows no body, which may be a token.
+class Answer(Sealed):
+    """One answer. Neither its ``repr`` nor a dump shows the body, which may be a token.
 
     Attributes:
         status: HTTP status.
@@ -38,10 +37,16 @@ class Answer:
         headers: Further headers.
     """
 
+    __slots__ = ("body", "content_type", "headers", "status")
     status: int
     body: bytes
-    content_type: bytes = _JSON
-    headers: tuple[tuple[bytes, bytes], ...] = ()
+    content_type: bytes
+    headers: tuple[tuple[bytes, bytes], ...]
+
+    def __init__(
+        self, status: int, body: bytes, content_type: bytes = _JSON, headers: tuple[tuple[bytes, bytes], ...] = ()
+    ) -> None:
+        put(self, status=status, body=body, content_type=content_type, headers=headers)
 
     def __repr__(self) -> str:
         return f"Answer({self.status})"
@@ -69,7 +74,7 @@ class Application:
         self._wait_s = wait_seconds
         self._tcp_hosts = tcp_hosts
         self._registry = registry
-        self._bodies: dict[str, tuple[TokenResponse, bytes]] = {}  # by name: what does not change while a token lives
+        self._answers: dict[str, tuple[TokenResponse, Answer]] = {}  # by name: what does not change while a token lives
 
     async def __call__(self, scope: dict[str, Any], receive: object, send: Send) -> None:
         """Answer one request."""
@@ -123,7 +128,7 @@ class Application:
         while True:
             server = self._fleet.server_of(name)
             if server is None:
-                self._bodies.pop(name, None)
+                self._answers.pop(name, None)
                 return _refused(404, "not_found", "no manager has this name")
             left_s = max(0.0, ends_at - asyncio.get_running_loop().time())
             try:
@@ -136,10 +141,10 @@ class Application:
                 continue  # it has just been replaced
             if request.accept.startswith(b"text/plain"):
                 return Answer(200, token.access_token.encode(), _TEXT)
-            return Answer(200, self._body(name, token))
+            return self._answer_with(name, token)
 
-    def _body(self, name: str, token: TokenResponse) -> bytes:
-        known = self._bodies.get(name)
+    def _answer_with(self, name: str, token: TokenResponse) -> Answer:
+        known = self._answers.get(name)
         if known is None or known[0] is not token:
             expires_at = token.expires_at
             fields = {
@@ -148,7 +153,7 @@ class Application:
                 "scope": token.scope,
                 "expires_at": None if expires_at is None else expires_at.isoformat(),
             }
-            known = self._bodies[name] = token, json.dumps(fields).encode()
+            known = self._answers[name] = token, Answer(200, json.dumps(fields).encode())
         return known[1]
 
     def _healthz(self) -> Answer:

@@ -19,6 +19,7 @@ from chaos.backends import Stages
 from chaos.pains import PAINS
 from chaos.playing import cases, play
 from chaos.scenario import Row
+from chaos.table import as_json, as_text, footer
 
 
 def rows(only: str, provider: str | None) -> Iterator[Row]:
@@ -27,30 +28,6 @@ def rows(only: str, provider: str | None) -> Iterator[Row]:
         for scenario, kind in cases():
             if only in scenario.name and provider in (None, kind):
                 yield play(scenario, kind, stages)
-
-
-def as_json(row: Row) -> dict[str, object]:
-    """A row as plain values."""
-    scenario = row.scenario
-    return {
-        "name": scenario.name,
-        "source": scenario.source,
-        "promise": scenario.promise,
-        "provider": row.provider,
-        "kept": row.kept,
-        "seconds": round(row.seconds, 3),
-        "checks": [{"what": c.what, "measured": c.measured, "kept": c.kept} for c in row.checks],
-    }
-
-
-def as_text(row: Row) -> str:
-    """A row as a few lines."""
-    scenario = row.scenario
-    head = (
-        f"{'kept  ' if row.kept else 'BROKEN'} {row.provider:8} {scenario.name} [{scenario.source}] {row.seconds:.1f} s"
-    )
-    notes = [f"{'' if check.kept else 'BROKEN: '}{check.what}: {check.measured}" for check in row.checks]
-    return "\n".join([head, f"         {scenario.promise}", f"         {'; '.join(notes)}"])
 
 
 def main() -> int:
@@ -77,10 +54,7 @@ def main() -> int:
         shown = {"ok": ok, "left_out": left_out, "rows": [as_json(row) for row in done], "pains": pains}
         print(json.dumps(shown, indent=2))
     else:
-        print()
-        for number, (where, what) in PAINS.items():
-            print(f"pain {number}: {what} ({where})")
-        print(f"\n{len(done)} rows, {len(broken)} broken, {sum(row.seconds for row in done):.1f} s")
+        print(f"\n{footer(done)}")
         if left_out is not None:
             print(f"left out: {left_out}")
     return 0 if ok else 1

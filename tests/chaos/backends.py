@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import base64
 import json
-from collections.abc import Iterator
+import time
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
-from typing import Protocol
+from typing import Any, Protocol
 
 from chaos.scenario import NPM, SCRIPTED, Scenario
 from integration.node_provider import CLIENTS, USER, NodeProvider
 from integration.node_provider import running as running_node
 
 from oidc_actor import ClientCredentials, Password
-from oidc_actor.testing import FaultProxy, ManualClock, Provider
+from oidc_actor.testing import Endpoint, FaultProxy, ManualClock, Provider
+from oidc_actor.testing.script import error_answer
 
 Secrets = set[str]
 
@@ -34,6 +36,37 @@ class Backend(Protocol):
 
     def heal(self) -> None:
         """Work again."""
+
+    def fail_next(
+        self,
+        n: int | None,
+        *,
+        status: int,
+        error: str | None = None,
+        headers: Mapping[str, str] | None = None,
+        body: bytes | str | None = None,
+        endpoint: Endpoint = "token",
+    ) -> None:
+        """Answer the next requests with that instead, as `Provider.fail_next` does."""
+
+    def answer_next(
+        self,
+        n: int | None,
+        *,
+        changes: Mapping[str, Any] | None = None,
+        omit: Sequence[str] = (),
+        endpoint: Endpoint = "token",
+    ) -> None:
+        """Answer the next requests not quite truly, as `Provider.answer_next` does."""
+
+    def move_token_endpoint(self, path: str) -> None:
+        """Have it elsewhere from now on, and say so in the metadata."""
+
+    def arrived(self, endpoint: Endpoint) -> int:
+        """How many requests an endpoint has had in this scenario."""
+
+    def wall(self) -> float:
+        """Its clock, in seconds since the epoch."""
 
     def refused_refreshes(self) -> int:
         """How many redeemed refresh tokens it has refused."""
@@ -76,6 +109,21 @@ class Scripted:
         self.provider.heal()
         self.proxy.heal()
 
+    def fail_next(self, n: int | None, **answer: Any) -> None:
+        self.provider.fail_next(n, **answer)
+
+    def answer_next(self, n: int | None, **answer: Any) -> None:
+        self.provider.answer_next(n, **answer)
+
+    def move_token_endpoint(self, path: str) -> None:
+        self.provider.token_path = path
+
+    def arrived(self, endpoint: Endpoint) -> int:
+        return self.provider.token_requests if endpoint == "token" else self.provider.discovery_requests
+
+    def wall(self) -> float:
+        return self._clock.wall()
+
     def refused_refreshes(self) -> int:
         return self.provider.refresh_tokens_reused
 
@@ -92,7 +140,10 @@ class Scripted:
 
 
 class Npm:
-    """The certified npm `oidc-provider`, which is one process for all scenarios and has a clock of its own."""
+    """The certified npm `oidc-provider`, which is one process for all scenarios and has a clock of its own.
+
+    What it would never answer comes from the gateway before it.
+    """
 
     name = NPM
     scopes = ("openid", "offline_access")
@@ -106,10 +157,46 @@ class Npm:
         self._before = provider.stats()
 
     def fail(self) -> None:
-        self.proxy.reset(None)
+        self.fail_next(None, status=503)
+        self.fail_next(None, status=503, endpoint="discovery")
 
     def heal(self) -> None:
+        self._provider.forget_script()
         self.proxy.heal()
+
+    def fail_next(
+        self,
+        n: int | None,
+        *,
+        status: int,
+        error: str | None = None,
+        headers: Mapping[str, str] | None = None,
+        body: bytes | str | None = None,
+        endpoint: Endpoint = "token",
+    ) -> None:
+        canned = error_answer(status, error, None, headers, body)
+        raw = base64.b64encode(canned.body).decode()
+        self._provider.script(endpoint=endpoint, n=n, status=status, headers=dict(canned.headers), body=raw)
+
+    def answer_next(
+        self,
+        n: int | None,
+        *,
+        changes: Mapping[str, Any] | None = None,
+        omit: Sequence[str] = (),
+        endpoint: Endpoint = "token",
+    ) -> None:
+        self._provider.script(endpoint=endpoint, n=n, changes=dict(changes or {}), omit=list(omit))
+
+    def move_token_endpoint(self, path: str) -> None:
+        self._provider.move_token_endpoint(path)
+        self.answer_next(None, changes={"token_endpoint": f"{self.proxy.url}{path}"}, endpoint="discovery")
+
+    def arrived(self, endpoint: Endpoint) -> int:
+        return self._provider.stats().arrived[endpoint] - self._before.arrived[endpoint]
+
+    def wall(self) -> float:
+        return time.time()
 
     def refused_refreshes(self) -> int:
         return self._provider.stats().error.get("refresh_token", 0) - self._before.error.get("refresh_token", 0)
@@ -147,6 +234,8 @@ class Stages:
         try:
             yield Npm(provider, proxy)
         finally:
+            provider.forget_script()
+            provider.move_token_endpoint(None)
             proxy.heal()
             proxy.reset_open()
             proxy.up()

@@ -1,8 +1,9 @@
-"""A program that forks with a manager running, for the row about it. Standard input: its settings; output: what came of it."""
+"""A program that forks with a manager running, for the row about it: settings come in, results go out, its log to stderr."""
 
 from __future__ import annotations
 
 import json
+import logging
 import os
 import sys
 import threading
@@ -37,6 +38,7 @@ def status_of(pid: int) -> int | None:
 def main() -> None:
     """Fork, several children at a time, and see how they end."""
     given = json.load(sys.stdin)
+    logging.basicConfig(level=logging.DEBUG, stream=sys.stderr)
     auth = Password(**given["auth"])
     config = OIDCConfig(token_endpoint=given["token_endpoint"])
     TokenManager.start_link(auth=auth, oidc_config=config, name="forking", min_interval_seconds=0.05)

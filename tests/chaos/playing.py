@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import time
 import traceback
 from collections.abc import Iterator
@@ -18,12 +17,17 @@ from chaos import (
     rows_wire,
 )
 from chaos.backends import Stages
+from chaos.diary import Diary
 from chaos.scenario import SCENARIOS, Check, Row, Scenario
 from chaos.world import World
 
 from oidc_actor.testing import ManualClock
 
 MODULES = (rows_callers, rows_outages, rows_tokens, rows_time, rows_discovery, rows_wire, rows_crashes, rows_processes)
+
+
+PLAYED: list[Row] = []
+"""The rows of this process so far."""
 
 
 def cases() -> Iterator[tuple[Scenario, str]]:
@@ -37,9 +41,8 @@ def play(scenario: Scenario, provider: str, stages: Stages) -> Row:
     row = Row(scenario, provider)
     began = time.monotonic()
     clock = ManualClock()
-    level = logging.getLogger().level
-    with stages.backend(provider, scenario, clock) as backend:
-        world = World(backend, clock, row)
+    with stages.backend(provider, scenario, clock) as backend, Diary() as diary:
+        world = World(backend, clock, row, diary)
         try:
             scenario.play(world)
         except Exception as error:
@@ -49,6 +52,6 @@ def play(scenario: Scenario, provider: str, stages: Stages) -> Row:
             )
         finally:
             world.close()
-            logging.getLogger().setLevel(level)
     row.seconds = time.monotonic() - began
+    PLAYED.append(row)
     return row

@@ -3,55 +3,52 @@
 from __future__ import annotations
 
 from chaos.rows_outages import refused
-from chaos.scenario import SCRIPTED, row
+from chaos.scenario import row
 from chaos.world import World
 
 from oidc_actor import DiscoveryError, TokenManager
 
-ONLY_SCRIPTED = (SCRIPTED,)
 
-
-@row("promise", "the token endpoint moves while it runs: found again before the live token ends", on=ONLY_SCRIPTED)
+@row("promise", "the token endpoint moves while it runs: found again before the live token ends")
 def endpoint_moved(world: World) -> None:
     name = world.ready_manager(discover=True)
-    old, asked = TokenManager.get_access_token(name), world.provider.discovery_requests
+    old, asked = TokenManager.get_access_token(name), world.backend.arrived("discovery")
     with world.readers(name) as readers:
-        world.provider.token_path = "/v2/token"
+        world.backend.move_token_endpoint("/v2/token")
         world.pass_time(world.lifetime_s - 1)
         new = TokenManager.get_access_token(name)
     world.check_reads(readers)
     world.expect("token before the old one's end", "new", new != old)
-    again = world.provider.discovery_requests - asked
+    again = world.backend.arrived("discovery") - asked
     world.check("discoveries", again, 1 <= again <= 3)
 
 
 @row(
     "pain 13; elixir 13",
     "metadata of another issuer are refused, and get no credentials; the right ones heal it",
-    on=ONLY_SCRIPTED,
 )
 def wrong_issuer(world: World) -> None:
     evil = {"issuer": "https://evil.example", "token_endpoint": f"{world.proxy.url}/token"}
-    world.provider.answer_next(None, changes=evil, endpoint="discovery")
+    world.backend.answer_next(None, changes=evil, endpoint="discovery")
     name = world.manager(discover=True)
     world.pass_time(60)
     error = refused(name)
     cause = error and error.cause
     world.check("cause", cause, isinstance(cause, DiscoveryError) and cause.retryable)
-    world.check("token requests", world.provider.token_requests, world.provider.token_requests == 0)
-    world.provider.heal()
+    world.check("token requests", world.backend.arrived("token"), world.backend.arrived("token") == 0)
+    world.backend.heal()
     world.pass_time(61)
     world.expect("afterwards", "a token", refused(name) is None)
 
 
-@row("pain 13", "metadata once known serve on when they can no longer be had", on=ONLY_SCRIPTED)
+@row("pain 13", "metadata once known serve on when they can no longer be had")
 def metadata_gone(world: World) -> None:
     name = world.ready_manager(discover=True)
     with world.readers(name) as readers:
-        asked = world.provider.discovery_requests
-        world.provider.fail_next(None, status=503, endpoint="discovery")
+        asked = world.backend.arrived("discovery")
+        world.backend.fail_next(None, status=503, endpoint="discovery")
         world.pass_time(25 * 3600)
-        in_vain = world.provider.discovery_requests - asked
+        in_vain = world.backend.arrived("discovery") - asked
     world.check_reads(readers)
     world.check("asked for again, once too old, in vain", in_vain, in_vain >= 1)
     world.check("failures", TokenManager.health(name).last_error, TokenManager.health(name).ready)

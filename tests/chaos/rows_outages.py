@@ -130,7 +130,8 @@ def long_outage(world: World) -> None:
     world.backend.heal()
     began = world.clock()
     world.pass_time(60)
-    world.check("attempts in an hour", during, 60 <= during <= 360)
+    # With waits of 0 to 60 s about 130; 67 if every wait were the longest, thousands if each were the shortest.
+    world.check("attempts in an hour", during, 85 <= during <= 200)
     world.check("token after", f"at most {world.clock() - began:.0f} s", refused(name) is None)
 
 
@@ -228,7 +229,7 @@ def rotated_secret(world: World) -> None:
 
 
 def retry_after(world: World, headers: Mapping[str, str], at_least_s: float, at_most_s: float) -> None:
-    world.provider.fail_next(None, status=429, headers=headers)
+    world.backend.fail_next(None, status=429, headers=headers)
     name = world.manager()
     world.settle(name)
     for _ in range(CALLS):
@@ -238,29 +239,29 @@ def retry_after(world: World, headers: Mapping[str, str], at_least_s: float, at_
     world.check(
         f"requests in {at_least_s:g} s, with 20 calls and 20 force_refresh", world.requests, world.requests == 1
     )
-    world.provider.heal()
+    world.backend.heal()
     world.pass_time(at_most_s - at_least_s)
     world.check(f"after {at_most_s:g} s", "a token", refused(name) is None and world.requests == 2)
 
 
-@row("peers: 429", "Retry-After in seconds is obeyed, by force_refresh too", on=ONLY_SCRIPTED)
+@row("peers: 429", "Retry-After in seconds is obeyed, by force_refresh too")
 def retry_after_in_seconds(world: World) -> None:
     retry_after(world, {"Retry-After": "30"}, 29.9, 31)
 
 
-@row("peers: 429", "Retry-After as a date is obeyed", on=ONLY_SCRIPTED)
+@row("peers: 429", "Retry-After as a date is obeyed")
 def retry_after_as_a_date(world: World) -> None:
-    retry_after(world, {"Retry-After": formatdate(world.clock.wall() + 30, usegmt=True)}, 28, 32)
+    retry_after(world, {"Retry-After": formatdate(world.backend.wall() + 30, usegmt=True)}, 28, 32)
 
 
-@row("promise", "Retry-After of a day is honoured for an hour, not more", on=ONLY_SCRIPTED)
+@row("promise", "Retry-After of a day is honoured for an hour, not more")
 def retry_after_of_a_day(world: World) -> None:
     retry_after(world, {"Retry-After": "86400"}, 3599, 3665)
 
 
-@row("promise", "Retry-After holds for all managers of the issuer", on=ONLY_SCRIPTED)
+@row("promise", "Retry-After holds for all managers of the issuer")
 def retry_after_is_shared(world: World) -> None:
-    world.provider.fail_next(1, status=429, headers={"Retry-After": "30"})
+    world.backend.fail_next(1, status=429, headers={"Retry-After": "30"})
     first = world.manager()
     world.settle(first)
     others = [world.manager() for _ in range(10)]
@@ -324,7 +325,6 @@ def nonsense() -> Iterator[tuple[str, dict[str, Any]]]:
 @row(
     "pain 1; pain 4; pain 10",
     "every answer that is none is a typed, retryable error; the loop lives on, and the live token with it",
-    on=ONLY_SCRIPTED,
 )
 def nonsense_answers(world: World) -> None:
     name = world.ready_manager()
@@ -332,7 +332,7 @@ def nonsense_answers(world: World) -> None:
     answers = list(nonsense())
     with world.readers(name) as readers:
         for what, answer in answers:
-            world.provider.fail_next(1, **answer)
+            world.backend.fail_next(1, **answer)
             world.clock.advance(1.0)
             try:
                 TokenManager.force_refresh(name, wait=True)
@@ -350,13 +350,13 @@ def nonsense_answers(world: World) -> None:
     world.expect("within a minute", "a new token", TokenManager.get_access_token(name) != old)
 
 
-@row("pain 4; elixir 1", "a bad body is retried, and never in a hot loop: ten minutes of empty 200s", on=ONLY_SCRIPTED)
+@row("pain 4; elixir 1", "a bad body is retried, and never in a hot loop: ten minutes of empty 200s")
 def empty_bodies(world: World) -> None:
-    world.provider.fail_next(None, status=200, body="")
+    world.backend.fail_next(None, status=200, body="")
     name = world.manager()
     world.pass_time(600)
     during = world.requests
-    world.provider.heal()
+    world.backend.heal()
     world.pass_time(60)
     world.check("requests in ten minutes", during, 10 <= during <= 100)
     world.expect("afterwards", "a token", refused(name) is None)

@@ -2,14 +2,23 @@
 
 from __future__ import annotations
 
+import http.client
+import logging
 import re
+import sys
 from collections.abc import Iterator
+from urllib.parse import quote_plus
 
 import pytest
 from chaos.backends import Stages
+from chaos.diary import Diary, basic
 from chaos.pains import PAINS
 from chaos.playing import cases, play
 from chaos.scenario import SCENARIOS, Scenario
+
+from oidc_actor import ClientCredentials, OIDCConfig
+from oidc_actor.oidc import get_token
+from oidc_actor.testing import Provider
 
 
 @pytest.fixture(scope="module")
@@ -40,3 +49,38 @@ def test_row(scenario: Scenario, provider: str, stages: Stages) -> None:
             *(f"{'kept  ' if check.kept else 'BROKEN'} {check.what}: {check.measured}" for check in row.checks),
         ]
     )
+
+
+def test_the_diary_hears_what_is_said_and_finds_a_secret_in_every_dress() -> None:
+    secret = "p&ss word"
+    said = [
+        lambda: logging.getLogger("urllib3.connectionpool").debug("%s", secret),
+        lambda: logging.getLogger("oidc_actor").info("x", extra={"fields": {"value": secret}}),
+        lambda: logging.getLogger("x").error("x", exc_info=failing_with(secret)),
+        lambda: print("send:", quote_plus(secret)),
+        lambda: print("reply:", secret, file=sys.stderr),
+        *[lambda header=header: print("header:", header) for header in basic("id", secret)],
+    ]
+    secrets = [secret, *basic("id", secret)]
+    for say in said:
+        with Diary() as diary:
+            assert http.client.HTTPConnection.debuglevel
+            assert diary.told(secrets) == []
+            say()
+            assert diary.told(secrets)
+    assert not http.client.HTTPConnection.debuglevel
+
+
+def failing_with(local: str) -> Exception:
+    try:
+        raise LookupError("something else")
+    except LookupError as error:
+        return error
+
+
+def test_the_libraries_below_talk_at_debug_and_are_heard(stages: Stages) -> None:
+    with Provider() as provider, Diary() as diary:
+        config = OIDCConfig(token_endpoint=f"{provider.issuer_url}/token")
+        token = get_token(config, ClientCredentials(provider.client_id, provider.client_secret))
+        assert "urllib3.connectionpool" in diary.text()
+        assert diary.told([token.access_token, provider.client_secret]) == []

@@ -80,10 +80,11 @@ def _install(folder: Path) -> None:
 
 @dataclass(frozen=True, slots=True)
 class Stats:
-    """What the token endpoint did since its start, by `grant_type`."""
+    """What the token endpoint did since its start, by `grant_type`; and how many requests came, by endpoint."""
 
     success: Mapping[str, int]
     error: Mapping[str, int]
+    arrived: Mapping[str, int]
 
 
 class NodeProvider:
@@ -150,8 +151,26 @@ class NodeProvider:
 
     def set_token_lifetime(self, seconds: int) -> None:
         """Change the life of the access tokens to come, until it is stopped."""
-        with urllib.request.urlopen(f"{self.listen_url}/ttl/{seconds}", timeout=10, context=self._trust) as answer:
-            answer.read()
+        self._ask("GET", f"/ttl/{seconds}")
+
+    def script(self, **turn: Any) -> None:
+        """Have a gateway before it answer instead, or change its answers; `provider.mjs` says how."""
+        self._ask("PUT", "/script", turn)
+
+    def forget_script(self) -> None:
+        """Have it answer like itself again."""
+        self._ask("DELETE", "/script")
+
+    def move_token_endpoint(self, path: str | None) -> None:
+        """Have the token endpoint elsewhere; `None` for where it was."""
+        self._ask("PUT", "/moved", {"path": path})
+
+    def _ask(self, method: str, path: str, members: Mapping[str, Any] | None = None) -> bytes:
+        body = None if members is None else json.dumps(members).encode()
+        request = urllib.request.Request(f"{self.listen_url}{path}", body, method=method)
+        with urllib.request.urlopen(request, timeout=10, context=self._trust) as answer:
+            said: bytes = answer.read()
+        return said
 
     def stop(self) -> None:
         """End it, by force at the deadline; nothing happens if it does not run."""
@@ -170,8 +189,7 @@ class NodeProvider:
 
     def stats(self) -> Stats:
         """What it did since its last start."""
-        with urllib.request.urlopen(f"{self.listen_url}/stats", timeout=10, context=self._trust) as answer:
-            return Stats(**json.load(answer))
+        return Stats(**json.loads(self._ask("GET", "/stats")))
 
 
 @contextmanager

@@ -76,6 +76,7 @@ def since(before: Stats, after: Stats) -> Stats:
     return Stats(
         success={grant: count - before.success.get(grant, 0) for grant, count in after.success.items()},
         error={grant: count - before.error.get(grant, 0) for grant, count in after.error.items()},
+        arrived={endpoint: count - before.arrived[endpoint] for endpoint, count in after.arrived.items()},
     )
 
 

@@ -3,8 +3,10 @@
 import os
 import signal
 import sys
+import threading
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
 import pytest
 from fakes import AUTH, DEADLINE_S, ISSUER, ScriptedTransport, eventually, minted
@@ -168,7 +170,31 @@ def test_a_grandchild_is_a_child_too(start: Start, transport) -> None:
     in_child(check)
 
 
-def test_forks_under_load_do_not_hang() -> None:
+@contextmanager
+def load(names: list[str]) -> Iterator[None]:
+    """Threads that read and refresh those managers all the while; none of them fails."""
+    over, failed = threading.Event(), []
+
+    def run(number: int) -> None:
+        try:
+            while not over.is_set():
+                TokenManager.get_access_token(names[number], timeout=0)
+                TokenManager.force_refresh(names[-1 - number], wait=True)
+        except Exception as error:
+            failed.append(error)
+
+    threads = [threading.Thread(target=run, args=(number,), daemon=True) for number in range(4)]
+    for thread in threads:
+        thread.start()
+    yield
+    over.set()
+    for thread in threads:
+        thread.join(DEADLINE_S)
+        assert not thread.is_alive()
+    assert not failed
+
+
+def test_two_hundred_forks_under_load_do_not_hang() -> None:
     transport = ScriptedTransport()
     names = [f"m{number}" for number in range(20)]
     for name in names:
@@ -179,14 +205,17 @@ def test_forks_under_load_do_not_hang() -> None:
             transport=lambda request: transport(request),
             min_interval_seconds=0,
         )
-    for round_ in range(20):
-        for name in names:
-            TokenManager.force_refresh(name)
+        TokenManager.get_token(name, timeout=DEADLINE_S)
+    with load(names):
+        for round_ in range(200):
 
-        def check(name: str = names[round_ % 20]) -> None:
-            transport._changed = type(transport._changed)()
-            assert TokenManager.get_access_token(name, timeout=5)
+            def check(name: str = names[round_ % 20], refreshes: bool = bool(round_ % 2)) -> None:
+                transport._changed = type(transport._changed)()
+                assert TokenManager.get_access_token(name, timeout=5)
+                if refreshes:
+                    TokenManager.force_refresh(name, wait=True)
 
-        in_child(check)
+            TokenManager.force_refresh(names[round_ % 20])
+            in_child(check)
     for name in names:
         assert TokenManager.get_access_token(name, timeout=5)

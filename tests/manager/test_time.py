@@ -1,5 +1,6 @@
 """Clocks: which one counts, what a suspend or a step does, and that nothing outlives the interpreter."""
 
+import signal
 import subprocess
 import sys
 import time
@@ -102,3 +103,28 @@ TokenManager.force_refresh("m")
     assert done.returncode in {expected, 130 if expected == -2 else expected}
     if expected >= 0:
         assert done.stderr == b""
+
+
+INTERRUPTED = """
+import sys
+sys.path.insert(0, "tests")
+from fakes import *
+from oidc_actor import TokenManager
+def transport(request):
+    print("asked", flush=True)
+    threading.Event().wait()
+TokenManager.start_link(auth=AUTH, issuer_url=ISSUER, name="m", transport=transport)
+TokenManager.get_token("m", timeout=60)
+"""
+
+
+def test_ctrl_c_ends_a_wait_for_a_token_and_the_script_at_once() -> None:
+    with subprocess.Popen([sys.executable, "-c", INTERRUPTED], stdout=subprocess.PIPE, stderr=subprocess.PIPE) as run:
+        assert run.stdout is not None
+        assert run.stdout.readline() == b"asked\n"
+        began = time.monotonic()
+        run.send_signal(signal.SIGINT)
+        _, said = run.communicate(timeout=30)
+    assert time.monotonic() - began < 5
+    assert run.returncode in {-signal.SIGINT, 130}
+    assert said.rstrip().endswith(b"KeyboardInterrupt")

@@ -1,5 +1,9 @@
-"""Whatever happens in whatever order and at whatever time, the promises P2 to P6 and P8 hold."""
+"""Whatever happens in whatever order and at whatever time, the promises P2 to P6 and P8 hold.
 
+A few long examples here; ten thousand shorter ones in CI, which sets `OIDC_ACTOR_EXAMPLES`.
+"""
+
+import os
 import random
 
 from fakes import AUTH
@@ -282,7 +286,8 @@ class Machine(RuleBasedStateMachine):
 
 
 TestMachine = Machine.TestCase
-TestMachine.settings = settings(max_examples=150, stateful_step_count=50, deadline=None)
+EXAMPLES = int(os.environ.get("OIDC_ACTOR_EXAMPLES", "150"))
+TestMachine.settings = settings(max_examples=EXAMPLES, stateful_step_count=50 if EXAMPLES < 1000 else 20, deadline=None)
 
 
 @given(

@@ -2,7 +2,7 @@
 
 import base64
 import json
-from dataclasses import FrozenInstanceError
+from dataclasses import FrozenInstanceError, fields
 from datetime import UTC, datetime
 from email.utils import format_datetime
 
@@ -119,6 +119,14 @@ def test_plain_http_metadata_can_be_allowed():
     assert discovered(value, issuer_url="http://id.example", allow_insecure_http=True).token_endpoint
     loopback = {"issuer": "http://127.0.0.1:1", "token_endpoint": "http://127.0.0.1:1/token"}
     assert discovered(loopback, issuer_url="http://127.0.0.1:1").token_endpoint
+
+
+@pytest.mark.parametrize("value", [5, 1.5, True, [5], [["x"]], {"a": 5}])
+@pytest.mark.parametrize("name", [field.name for field in fields(OIDCConfig)])
+def test_a_wrong_type_in_any_field_of_the_metadata_is_a_retryable_error(name, value):
+    with pytest.raises(DiscoveryError, match=f"{name}: expected") as caught:
+        discovered({**METADATA, name: value})
+    assert caught.value.retryable
 
 
 def test_discovery_hears_retry_after():

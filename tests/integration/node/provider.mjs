@@ -4,7 +4,9 @@
 // one, an issuer of null is where it listens. `tls`, where given, names PEM files {key, cert, ca}: it then speaks https, and on
 // a second port https that asks for a client certificate, which the metadata name as RFC 8705's alias. `nonces` has DPoP proofs
 // need one. `workload` {issuer, jwks} is an issuer whose tokens are taken as assertions and subjects. Prints one line of JSON, {issuer, port}, once it listens. `GET /stats` tells what the
-// token endpoint did, `GET /ttl/25` makes the access tokens to come live 25 seconds.
+// token endpoint did, `GET /ttl/25` makes the access tokens to come live 25 seconds. What goes wrong before a provider, at its
+// gateway, is scripted: `PUT /script` {endpoint, n, status, headers, body} answers in its place, {endpoint, n, changes, omit}
+// changes what it answered; n of null stands until `DELETE /script`. `PUT /moved` {path} moves the token endpoint, null back.
 // It ends when its standard input does, so it cannot outlive the test run.
 import { randomBytes } from 'node:crypto';
 import { readFileSync } from 'node:fs';
@@ -17,7 +19,7 @@ const { default: Provider, errors } = await import('oidc-provider');
 const { createLocalJWKSet, jwtVerify } = await import('jose'); // oidc-provider's own
 
 const settings = JSON.parse(process.argv[2]);
-const stats = { success: {}, error: {} };
+const stats = { success: {}, error: {}, arrived: { token: 0, discovery: 0 } };
 const JWT_BEARER = 'urn:ietf:params:oauth:grant-type:jwt-bearer';
 const TOKEN_EXCHANGE = 'urn:ietf:params:oauth:grant-type:token-exchange';
 const DEVICE_CODE = 'urn:ietf:params:oauth:grant-type:device_code';
@@ -144,6 +146,52 @@ function count(outcome, ctx) {
   stats[outcome][grant] = (stats[outcome][grant] ?? 0) + 1;
 }
 
+const ENDPOINTS = { '/token': 'token', '/.well-known/openid-configuration': 'discovery' };
+const script = { token: [], discovery: [] };
+let standing = {};
+
+async function control(request, response) {
+  let text = '';
+  for await (const chunk of request) text += chunk;
+  const { endpoint, n, path, ...turn } = JSON.parse(text || '{}');
+  if (request.url === '/moved') {
+    settings.moved = path;
+  } else if (request.method === 'DELETE') {
+    script.token = [];
+    script.discovery = [];
+    standing = {};
+  } else if (n === null) {
+    standing[endpoint] = turn;
+  } else {
+    script[endpoint].push(...Array(n).fill(turn));
+  }
+  response.end();
+}
+
+function differ(response, { changes, omit }) {
+  const end = response.end.bind(response);
+  response.end = (body) => {
+    const members = { ...JSON.parse(body), ...changes };
+    for (const name of omit) delete members[name];
+    const text = JSON.stringify(members);
+    response.setHeader('Content-Length', Buffer.byteLength(text));
+    return end(text);
+  };
+}
+
+function pass(request, response) {
+  if (settings.moved && request.url === '/token') return response.writeHead(404).end();
+  if (settings.moved && request.url === settings.moved) request.url = '/token';
+  const endpoint = ENDPOINTS[request.url];
+  if (endpoint) stats.arrived[endpoint] += 1;
+  const turn = script[endpoint]?.shift() ?? standing[endpoint];
+  if (turn?.status) return request.resume().on('end', () => {
+    response.writeHead(turn.status, turn.headers).end(Buffer.from(turn.body, 'base64'));
+  });
+  if (turn) differ(response, turn);
+  return handle(request, response);
+}
+
 function answer(request, response) {
   if (request.url === '/stats') {
     response.setHeader('Content-Type', 'application/json');
@@ -151,8 +199,10 @@ function answer(request, response) {
   } else if (request.url.startsWith('/ttl/')) {
     settings.ttl = Number(request.url.slice('/ttl/'.length));
     response.end();
+  } else if (request.url === '/script' || request.url === '/moved') {
+    control(request, response);
   } else {
-    handle(request, response);
+    pass(request, response);
   }
 }
 let handle = (_request, response) => response.writeHead(503).end();

@@ -1,0 +1,225 @@
+"""An instance of every public class with secrets wherever it can hold one; and of the others, why they hold none.
+
+A new public class without an entry here fails `test_sweep`.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+
+import grpc
+from fakes import ISSUER
+from secrecy.world import CONFIG, KEY, SECRET, World, raised
+
+from oidc_actor import TokenManager
+from oidc_actor.adapters import aiohttp, httpx, httpx2
+from oidc_actor.adapters import grpc as grpc_adapter
+from oidc_actor.adapters import requests as requests_adapter
+from oidc_actor.adapters.authorization import Authorization, Proof
+from oidc_actor.adapters.complaints import Complaints
+from oidc_actor.adapters.presenter import Presenter
+from oidc_actor.adapters.tries import Answer as Refused
+from oidc_actor.answers.faults import read_fault
+from oidc_actor.cli.doctor import Doctor
+from oidc_actor.cli.kept import Kept
+from oidc_actor.client import RequestsTransport
+from oidc_actor.credentials import ClientCredentials, JWTBearer, RefreshToken, TokenExchange
+from oidc_actor.decisions import effects
+from oidc_actor.decisions.state import Flight
+from oidc_actor.exchanges.fetches import EXCHANGES
+from oidc_actor.exchanges.turns import Turn
+from oidc_actor.grants.device import DeviceAuthorization, DeviceCode
+from oidc_actor.issuers import Discovery, Journey
+from oidc_actor.messages import FetchFailed, FetchSucceeded, Join, Refresh, Refusal
+from oidc_actor.oidc import get_token
+from oidc_actor.proof.certificate import ClientCertificate
+from oidc_actor.proof.dpop import DPoPKey
+from oidc_actor.proof.github_actions import GitHubActionsToken
+from oidc_actor.proof.manager_token import ManagerToken
+from oidc_actor.proof.private_key import PrivateKey
+from oidc_actor.proof.signed_assertion import SignedAssertion
+from oidc_actor.reading.snapshot import Snapshot
+from oidc_actor.run.http import Answer
+from oidc_actor.run.posts import PostToken
+from oidc_actor.run.token_files import TokenFile
+from oidc_actor.secrets import SecretCall, SecretFile
+from oidc_actor.streams import Renewal
+from oidc_actor.transport import Request, Response, TransportError
+from oidc_actor.wire import parse_discovery
+from supervision import Supervisor
+
+
+def _unreachable(request: Request) -> Response:
+    raise TransportError(f"no route for {request.body.decode()}")
+
+
+def _bad_metadata() -> object:
+    said = {"issuer": ISSUER, "token_endpoint": f"https://u:{SECRET}@id.example/token?{SECRET}"}
+    return parse_discovery(Response(200, {}, json.dumps(said)), ISSUER, now_wall=0.0)
+
+
+MADE: dict[str, Callable[[World], object]] = {
+    "answers.faults.Fault": lambda w: read_fault(w.echo(), w.sent.all(), "a token"),
+    "adapters.aiohttp.OIDCAuth": lambda w: aiohttp.OIDCAuth(w.name),
+    "adapters.authorization.Authorization": lambda w: Authorization.bearer(SECRET),
+    "adapters.authorization.Proof": lambda w: Proof(SECRET),
+    "adapters.complaints.Complaints": lambda w: _complaints(),
+    "adapters.grpc.OIDCAuth": lambda w: grpc_adapter.OIDCAuth(w.name),
+    "adapters.httpx.OIDCAuth": lambda w: httpx.OIDCAuth(w.name),
+    "adapters.httpx2.OIDCAuth": lambda w: httpx2.OIDCAuth(w.name),
+    "adapters.presenter.Presenter": lambda w: Presenter(w.name),
+    "adapters.tries.Answer": lambda w: Refused(
+        "GET", ISSUER, Authorization.dpop(SECRET), Proof(SECRET), ['DPoP error="use_dpop_nonce"'], "nonce"
+    ),
+    "adapters.requests.OIDCAuth": lambda w: requests_adapter.OIDCAuth(w.name),
+    "cli.connection.Connection": lambda w: w.connection(),
+    "cli.doctor.Doctor": lambda w: Doctor(w.connection(), lambda request: w.response, 60.0),
+    "cli.kept.Kept": lambda w: Kept(w.folder / "secret"),
+    "cli.observe.Exchange": lambda w: w.recorder().last,
+    "cli.observe.Recorder": lambda w: w.recorder(),
+    "client.RequestsTransport": lambda w: _used(RequestsTransport(), w.request),
+    "credentials.ClientCredentials": lambda w: ClientCredentials("id", private_key=PrivateKey(KEY, password=SECRET)),
+    "credentials.Password": lambda w: w.auth,
+    "credentials.RefreshToken": lambda w: RefreshToken(SECRET, "id", lambda: SECRET),
+    "decisions.effects.Discover": lambda w: effects.Discover(CONFIG),
+    "decisions.effects.Fetch": lambda w: effects.Fetch(1, 1, effects.Redeem(CONFIG, w.secret)),
+    "decisions.effects.FullGrant": lambda w: effects.FullGrant(CONFIG),
+    "decisions.effects.Publish": lambda w: effects.Publish(w.token, 1.0),
+    "decisions.effects.Redeem": lambda w: effects.Redeem(CONFIG, w.secret),
+    "decisions.effects.Reply": lambda w: effects.Reply([w.waiter()], w.token),
+    "decisions.effects.Report": lambda w: effects.Report("request_failed", 1, {"error": str(w.refused)}),
+    "decisions.effects.Retract": lambda w: effects.Retract(w.token),
+    "decisions.effects.Revoke": lambda w: effects.Revoke(1, CONFIG, (("access_token", w.secret),)),
+    "decisions.state.Flight": lambda w: Flight(1, 1, effects.Redeem(CONFIG, w.secret)),
+    "decisions.state.State": lambda w: w.cell.state,
+    "errors.ConfigError": lambda w: raised(lambda: ClientCredentials("", SECRET, extra={"otp": SECRET})),
+    "errors.DiscoveryError": lambda w: raised(_bad_metadata),
+    "errors.NoTokenError": lambda w: raised(lambda: TokenManager.get_token(w.name, timeout=0, min_validity=1e6)),
+    "errors.SecretUnavailable": lambda w: raised(
+        lambda: get_token(CONFIG, ClientCredentials("id", lambda: int(SECRET)), transport=_unreachable)
+    ),
+    "errors.TokenRequestError": lambda w: w.refused,
+    "exchanges.fetches.Pool": lambda w: EXCHANGES,
+    "exchanges.turns.Turn": lambda w: Turn(0.0, 0.0, 0.1, w.sent, (w.secret,), w.response, brought_nonce=False),
+    "grants.device.DeviceAuthorization": lambda w: DeviceAuthorization(
+        {"device_code": SECRET, "user_code": SECRET, "verification_uri": "https://x"}, 1.0, 1.0
+    ),
+    "grants.device.DeviceCode": lambda w: DeviceCode(w.secret, ClientCredentials("id", SECRET)),
+    "grants.parameters.ExtraParameters": lambda w: w.auth.extra,
+    "grants.request.SentSecrets": lambda w: w.sent,
+    "grants.token_grants.JWTBearer": lambda w: JWTBearer(SECRET),
+    "grants.token_grants.TokenExchange": lambda w: TokenExchange(SECRET, actor_token=SECRET),
+    "health.Health": lambda w: TokenManager.health(w.name),
+    "issuers.Discovery": lambda w: Discovery(),
+    "issuers.Issuer": lambda w: w.cell.issuer,
+    "issuers.Journey": lambda w: Journey(w.cell, 1, 1),
+    "manager.TokenManager": lambda w: w.actor,
+    "messages.FetchFailed": lambda w: FetchFailed(1, 1, 0.0, w.refused),
+    "messages.FetchSucceeded": lambda w: FetchSucceeded(1, 1, 0.0, w.parsed),
+    "messages.Join": lambda w: Join(w.waiter()),
+    "messages.Refresh": lambda w: Refresh(w.waiter(), w.secret),
+    "messages.Refusal": lambda w: Refusal(str(w.refused), w.refused),
+    "options.Options": lambda w: w.actor._options,
+    "proof.certificate.ClientCertificate": lambda w: ClientCertificate("c", password=SECRET),
+    "proof.dpop.DPoPKey": lambda w: DPoPKey(KEY),
+    "proof.github_actions.GitHubActionsToken": lambda w: GitHubActionsToken(transport=lambda request: w.response),
+    "proof.jose.Signer": lambda w: PrivateKey(KEY).signer(),
+    "proof.manager_token.ManagerToken": lambda w: ManagerToken(w.name),
+    "proof.private_key.PrivateKey": lambda w: PrivateKey(lambda: SECRET, password=SECRET),
+    "proof.signed_assertion.SignedAssertion": lambda w: SignedAssertion(
+        KEY, issuer="i", audience="a", claims={"x": SECRET}
+    ),
+    "provider.OIDCConfig": lambda w: CONFIG,
+    "published.Cell": lambda w: w.cell,
+    "reading.snapshot.Snapshot": lambda w: Snapshot(w.token, 1.0),
+    "reading.subscriptions.Subscription": lambda w: w.subscription,
+    "reading.waiters.TaskWaiter": lambda w: w.task_waiter(),
+    "reading.waiters.ThreadWaiter": lambda w: w.waiter(),
+    "run.config.RunConfig": lambda w: w.config,
+    "run.fleet.Fleet": lambda w: w.fleet,
+    "run.http.Answer": lambda w: Answer(200, SECRET.encode()),
+    "run.http.Application": lambda w: w.application(),
+    "run.manager_tables.ManagerConfig": lambda w: w.config.managers["secrecy-run"],
+    "run.posts.Post": lambda w: w.posts.by_name["secrecy-run"],
+    "run.posts.PostToken": lambda w: PostToken(w.posts, "secrecy-run"),
+    "run.posts.Posts": lambda w: w.posts,
+    "run.service.Service": lambda w: w.service,
+    "run.token_files.TokenFile": lambda w: TokenFile(w.folder / "token", lambda: w.token),
+    "runner.Runner": lambda w: w.actor._runner,
+    "secrets.Secret": lambda w: w.secret,
+    "secrets.SecretCall": lambda w: SecretCall(lambda: SECRET),
+    "secrets.SecretFile": lambda w: SecretFile(w.folder / "secret"),
+    "source.TokenSource": lambda w: w.source,
+    "streams.Renewal": lambda w: Renewal(w.token),
+    "tokens.TokenResponse": lambda w: w.token,
+    "transport.Request": lambda w: w.request,
+    "transport.Response": lambda w: w.response,
+    "transport.TransportError": lambda w: raised(lambda: RequestsTransport()(w.request)),
+    "wire.ParsedToken": lambda w: w.parsed,
+}
+"""By class, below `oidc_actor`."""
+
+VARIANTS: dict[str, Callable[[World], object]] = {
+    "httpx's headers of one request": lambda w: httpx._OneRequest({}, Proof(SECRET)),
+    "a client with a secret": lambda w: ClientCredentials("id", SECRET),
+    "a client with an assertion": lambda w: ClientCredentials("id", client_assertion=SECRET),
+    "a client with a DPoP key": lambda w: ClientCredentials("id", dpop=DPoPKey(KEY)),
+    "a key in plain": lambda w: PrivateKey(KEY, password=SECRET),
+    "a request with a secret in its address": lambda w: Request(
+        "POST", f"{ISSUER}?{SECRET}", {"Authorization": SECRET}, SECRET.encode()
+    ),
+    "a child specification": lambda w: w.spec,
+    "a child specification's options": lambda w: w.spec.kwargs,
+    "a manager's ref": lambda w: w.cell.ref,
+    "a supervisor's children": lambda w: Supervisor.which_children(w.supervisor),
+    "a supervisor's tree": lambda w: Supervisor.tree(w.supervisor),
+    "call credentials of gRPC": lambda w: grpc.metadata_call_credentials(grpc_adapter.OIDCAuth(w.name)),
+}
+"""Further instances, and what is not ours but made of ours."""
+
+HOLDS_NONE: dict[str, str] = {
+    "times, counts and rules": """answers.header_times.Skew answers.lifetime.Lifetime
+        backoff.RetryPolicy clock.JumpDetector decisions.effects.CancelTick
+        adapters.tries.Remedy adapters.tries.Tries
+        decisions.effects.CheckSecrets decisions.effects.ScheduleTick decisions.outage.Hold decisions.outage.Outage
+        decisions.state.Rules exchanges.measures.Exchange metrics.instruments.Instrument metrics.readings.Bound
+        metrics.readings.Reading proof.client_auth.Means run.config.ServerConfig run.fleet.Changes cli.observe.TlsFacts""",
+    "a message without content": """messages.Arrived messages.AskHealth messages.FetchLost messages.FetchStarted
+        messages.ForceRefresh messages.GetToken messages.Held messages.Newcomers messages.Nudge messages.Released
+        messages.SecretsChecked messages.Started messages.Tick reading.waiters.Gone run.token_files.Write""",
+    "what is made is one of its subclasses": """adapters.authorization.Unprintable adapters.httpx_flow.AuthFlow
+        adapters.httpx_flow.OneRequest errors.OIDCActorError errors.ProviderError
+        grants.fields.Credentials keeper.Keeper sealed.Sealed secrets.Finder""",
+    "public texts by contract": """sealed.FrozenMapping cli.findings.Finding run.guards.Heard run.problems.Problems
+        run.proof_tables.ProofTables run.references.References""",
+    "reads a manager's counts only": "metrics.otel.Instrumentation metrics.prometheus.Collector",
+    "sockets and what they are made by; no text passes through a field": """exchanges.sockets.BoundedPool
+        exchanges.sockets.BoundedSocket exchanges.sockets.BoundedTLSPool exchanges.sockets.BoundedTLSSocket run.service.Server""",
+    "names of files; a secret in an argument is refused": "cli.options.ConnectionOptions",
+    "the demonstration: its own provider's tokens, shown by fingerprint": """cli.demo.promises.Figures cli.demo.promises.Pace
+        cli.demo.promises.Promise cli.demo.readers.Readers cli.demo.stage.Sample cli.demo.stage.SceneStuckError
+        cli.demo.stage.Stage cli.demo.story.Play cli.demo.story.Scene cli.demo.view.LiveView cli.demo.view.PlainView
+        cli.demo.view.Rate""",
+    "the other side, for tests: it knows the secrets that it makes up, and sends the tokens": """testing.certificates.Certificates
+        testing.controls.Controls testing.dpop.Proofs testing.dpop.Refusal
+        testing.endpoints.Endpoints testing.fault_proxy.FaultProxy testing.grants.TokenServer
+        testing.listener.Listener testing.manual_clock.ManualClock testing.manual_clock.ManualTimer testing.policy.Policy
+        testing.port.KeptPort testing.provider.Provider testing.relay.Address testing.relay.Relay testing.relay_server.RelayServer
+        testing.script.Canned testing.script.Script testing.script.Turn testing.state.Client testing.state.Grant
+        testing.state.Store testing.state.User testing.wire_faults.Answer testing.wire_faults.Break testing.wire_faults.Corrupt
+        testing.wire_faults.Delay testing.wire_faults.Drip testing.wire_faults.End testing.wire_faults.Send
+        testing.wire_faults.Truncate""",
+}
+"""Classes whose instances hold no secret, by the reason."""
+
+
+def _complaints() -> Complaints:
+    complaints = Complaints()
+    complaints.admit(ISSUER, f"Bearer {SECRET}")
+    return complaints
+
+
+def _used(transport: RequestsTransport, request: Request) -> RequestsTransport:
+    raised(lambda: transport(Request("POST", "http://127.0.0.1:1/", request.headers, request.body, 1.0)))
+    return transport
