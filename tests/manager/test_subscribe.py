@@ -10,6 +10,7 @@ from manager_tests import Start
 
 import supervision
 from oidc_actor import ConfigError, TokenManager, TokenResponse
+from oidc_actor.exchanges.fetches import LISTENERS
 from supervision import NoProcess
 
 
@@ -103,6 +104,89 @@ def test_a_slow_one_delays_neither_the_manager_nor_other_managers(start: Start, 
         TokenManager.force_refresh("n", wait=True)
         assert heard.get(timeout=DEADLINE_S)
         assert TokenManager.health("m").refreshes == 3
+    finally:
+        gate.set()
+
+
+@pytest.fixture
+def impatient(monkeypatch):
+    monkeypatch.setattr(LISTENERS, "_patience_s", 0.02)
+
+
+def test_one_that_hangs_does_not_keep_the_others_from_hearing(start: Start, clock, heard, caplog, impatient) -> None:
+    gate, told = threading.Event(), queue.Queue()
+    start(name="m")
+    TokenManager.get_token("m")
+
+    def hangs(token: TokenResponse) -> None:
+        told.put(token)
+        gate.wait(DEADLINE_S)
+
+    TokenManager.subscribe("m", hangs)
+    TokenManager.subscribe("m", heard.put)
+    with caplog.at_level(logging.WARNING, "oidc_actor"):
+        refresh(clock)
+        assert next_of(heard) == "t2"
+        refresh(clock)
+        refresh(clock)
+        assert [next_of(heard), next_of(heard)] == ["t3", "t4"]
+    assert next_of(told) == "t2"
+    assert told.empty()  # never two calls of it at a time
+    assert [record.getMessage().count("listener_late") for record in caplog.records] == [1]
+    gate.set()
+    assert next_of(told) == "t4"  # when it has returned, the newest that it missed
+    refresh(clock)
+    assert next_of(told) == "t5"
+
+
+def test_one_that_raises_after_it_was_late_hears_of_the_next_all_the_same(
+    start: Start, clock, heard, caplog, impatient
+) -> None:
+    gate, told = threading.Event(), queue.Queue()
+    start(name="m")
+    TokenManager.get_token("m")
+
+    def fails(token: TokenResponse) -> None:
+        told.put(token)
+        gate.wait(DEADLINE_S)
+        raise RuntimeError
+
+    TokenManager.subscribe("m", fails)
+    TokenManager.subscribe("m", heard.put)
+    with caplog.at_level(logging.ERROR, "oidc_actor"):
+        refresh(clock)
+        assert next_of(heard) == "t2"
+        refresh(clock)
+        assert next_of(heard) == "t3"
+        gate.set()
+        assert [next_of(told), next_of(told)] == ["t2", "t3"]
+        refresh(clock)
+        assert [next_of(told), next_of(heard)] == ["t4", "t4"]
+    assert "listener_failed" in caplog.text
+
+
+def test_hanging_ones_of_many_managers_keep_no_other_manager_waiting(start: Start, clock, heard, impatient) -> None:
+    gate, told = threading.Event(), threading.Semaphore(0)
+    names = [f"m{number}" for number in range(8)]  # more than there are threads
+
+    def hangs(_: TokenResponse) -> None:
+        told.release()
+        gate.wait(DEADLINE_S)
+
+    try:
+        for name in names:
+            start(name=name)
+            TokenManager.get_token(name)
+            TokenManager.subscribe(name, hangs)
+        start(name="m")
+        TokenManager.get_token("m")
+        TokenManager.subscribe("m", heard.put)
+        clock.advance(10)
+        for name in [*names, "m"]:
+            TokenManager.force_refresh(name, wait=True)
+        assert heard.get(timeout=DEADLINE_S)
+        for _ in names:
+            assert told.acquire(timeout=DEADLINE_S)
     finally:
         gate.set()
 
