@@ -118,6 +118,7 @@ def parse_token(
     default_lifetime_s: float = DEFAULT_LIFETIME_S,
     grant_type: str = "client_credentials",
     refreshing: bool = False,
+    advice: str | None = None,
 ) -> ParsedToken:
     """Read the answer to a token request (RFC 6749 sections 5.1 and 5.2).
 
@@ -128,6 +129,7 @@ def parse_token(
         default_lifetime_s: Seconds to assume where nothing says.
         grant_type: The credentials' own grant, which decides what ``invalid_grant`` means.
         refreshing: Whether a refresh token was redeemed in place of that grant.
+        advice: What to say where it is the client that is refused, or ``None``.
 
     Returns:
         The token with its lifetime.
@@ -138,8 +140,9 @@ def parse_token(
     found = _read_token(response, tuple(sent_secrets), now_wall=now_wall, default_lifetime_s=default_lifetime_s)
     if isinstance(found, Fault):
         permanent = is_permanent(found.error, status=response.status, grant_type=grant_type, refreshing=refreshing)
+        hint = f"; {advice}" if advice is not None and _is_about_the_client(found, response.status) else ""
         raise TokenRequestError(
-            f"token request failed: HTTP {response.status}: {found.problem}",
+            f"token request failed: HTTP {response.status}: {found.problem}{hint}",
             status=response.status,
             error=found.error,
             error_description=found.description,
@@ -170,6 +173,10 @@ def check_revoked(response: Response, *, now_wall: float, sent_secrets: Iterable
         error_description=fault.description,
         retry_after_s=retry_after_s(response, now_wall=now_wall),
     )
+
+
+def _is_about_the_client(fault: Fault, status: int) -> bool:
+    return fault.error in {"invalid_client", "unauthorized_client"} or (fault.error is None and status == 401)
 
 
 def _read_metadata(response: Response, issuer_url: str, *, allow_insecure_http: bool) -> OIDCConfig | str:
