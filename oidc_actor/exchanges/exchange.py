@@ -101,6 +101,7 @@ def _understood(
         grant_type=auth.grant_type,
         refreshing=refresh_token is not None,
         advice=refusal_advice(config, auth, turn.secrets),
+        may_be_no_access_token=auth.may_be_no_access_token,
     )
     if refresh_token is None or parsed.token.refresh_token is not None:
         return parsed
