@@ -135,7 +135,7 @@ class _Wiring:
         return (*(self._grpc_headers() or ()), ("authorization", found["Authorization"]))
 
     def _with_token(self, config: GrpcConfig) -> GrpcConfig:
-        # What the client itself would trust; releases before 4.22 left that to gRPC.
+        # What the client itself would trust; some releases leave that to gRPC.
         default = getattr(base, "_default_grpc_credentials", grpc.ssl_channel_credentials)
         call = grpc.metadata_call_credentials(self._call_credentials)
         both = grpc.composite_channel_credentials(config.credentials or default(), call)

@@ -246,7 +246,6 @@ def test_it_leaves_no_thread_of_the_clients_own(settled: Held, rest: Api, search
     with authenticated(weaviate.WeaviateClient(**options(rest, search)), settled.name) as client:
         use(client)
         assert "TokenRefresh" not in [thread.name for thread in threading.enumerate()]
-        assert client._connection._shutdown_background_event is None
 
 
 def test_it_can_be_closed_and_connected_again(settled: Held, rest: Api, search: Rpc) -> None:
