@@ -95,6 +95,22 @@ def test_both_say_the_same(start, otel, registry, transport) -> None:
             assert registry.get_sample_value(name, dict(point.attributes)) == value, one.name
 
 
+def test_opentelemetry_has_no_series_of_a_stopped_manager(start, otel) -> None:
+    ref = start(name="m")
+    start(name="n")
+    TokenManager.get_token("m")
+    TokenManager.get_token("n")
+    assert {point.attributes["manager"] for point in otel()["oidc_actor.manager.restarts"].data.data_points} == {
+        "m",
+        "n",
+    }
+    TokenManager.stop(ref)
+    metrics = otel()
+    for one in INSTRUMENTS:
+        if "manager" in one.labels:
+            assert {point.attributes["manager"] for point in metrics[one.name].data.data_points} == {"n"}, one.name
+
+
 def test_each_collection_looks_once_at_the_managers(start, otel, monkeypatch) -> None:
     looks: list[int] = []
     real = readings.read_managers
