@@ -50,6 +50,17 @@ def test_every_option_is_in_the_table_with_its_default() -> None:
             assert fields[name].default == eval(default.strip(" `")), name
 
 
+def test_the_table_of_credentials_has_each_with_its_arguments_in_order() -> None:
+    kinds = {kind.__name__: kind for kind in (ClientCredentials, Password, RefreshToken, JWTBearer, TokenExchange)}
+    rows = re.findall(r"^\| `(\w+)\((.*?)\)` \| (.*) \|", section("Credentials"), flags=re.MULTILINE)
+    assert {kind for kind, _, _ in rows} == set(kinds)
+    for kind, arguments, meaning in rows:
+        parameters = list(inspect.signature(kinds[kind]).parameters)
+        assert parameters[: arguments.count(",") + 1] == arguments.split(", ")
+        assert set(re.findall(r"`(\w+)=`", meaning)) <= set(parameters)
+        assert {"scopes", "audience", "resource", "extra"} <= set(parameters)
+
+
 def test_the_options_that_the_table_of_providers_names_are_there() -> None:
     known = {name for maker in MAKERS for name in inspect.signature(maker).parameters}
     known |= {field.name for field in dataclasses.fields(Options)} | set(ClientProof.__annotations__)
