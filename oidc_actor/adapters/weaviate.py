@@ -40,6 +40,7 @@ _NEEDED = (
     "_auth", "_connection_params", "_grpc_channel", "_grpc_config", "_grpc_stub", "_headers", "_make_client",
     "_open_connections_rest", "_skip_init_checks", "grpc_headers", "is_connected", "open_connection_grpc", "url",
 )  # fmt: skip
+_CLUSTER = "X-Weaviate-Cluster-URL"
 _KINDS = {
     grpc.aio.UnaryUnaryClientInterceptor: "_unary_unary_interceptors",
     grpc.aio.UnaryStreamClientInterceptor: "_unary_stream_interceptors",
@@ -99,8 +100,8 @@ class _Wiring:
         connection = self._connection
         connection._make_client = self.make_client
         connection._open_connections_rest = self.open_rest
+        connection.grpc_headers = self.grpc_headers
         if not self._is_secure:
-            connection.grpc_headers = self.grpc_headers
             return
         connection._grpc_config = self._with_token(connection._grpc_config or GrpcConfig())
         connection.open_connection_grpc = self.open_grpc
@@ -130,9 +131,15 @@ class _Wiring:
         self._connection._grpc_stub = type(self._connection._grpc_stub)(channel)
 
     def grpc_headers(self) -> tuple[tuple[str, str], ...]:
-        is_async = isinstance(self._connection._grpc_channel, grpc.aio.Channel)
-        found = headers(self._server, timeout=0.0 if is_async else self._timeout_s)
-        return (*(self._grpc_headers() or ()), ("authorization", found["Authorization"]))
+        found = list(self._grpc_headers() or ())
+        cluster = self._connection._headers.get(_CLUSTER)
+        if cluster is not None:  # which the client sends along with credentials of its own only
+            found.append((_CLUSTER.lower(), cluster))
+        if not self._is_secure:
+            is_async = isinstance(self._connection._grpc_channel, grpc.aio.Channel)
+            token = headers(self._server, timeout=0.0 if is_async else self._timeout_s)
+            found.append(("authorization", token["Authorization"]))
+        return tuple(found)
 
     def _with_token(self, config: GrpcConfig) -> GrpcConfig:
         # What the client itself would trust; some releases leave that to gRPC.

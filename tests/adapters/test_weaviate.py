@@ -298,6 +298,16 @@ def test_no_token_goes_where_it_can_be_read(*, http_secure: bool, grpc_secure: b
     assert authenticated(make(), "name", allow_insecure_http=True)
 
 
+def test_a_cluster_of_weaviates_own_cloud_is_named_as_with_the_clients_own_credentials() -> None:
+    params = ConnectionParams.from_url("https://mine.weaviate.cloud", grpc_port=50051)
+
+    def named(client: weaviate.WeaviateClient) -> str | None:
+        return dict(client._connection.grpc_headers()).get("x-weaviate-cluster-url")
+
+    own = weaviate.WeaviateClient(params, auth_client_secret=Auth.api_key("k"))
+    assert named(authenticated(weaviate.WeaviateClient(params), "name")) == named(own) == "https://mine.weaviate.cloud"
+
+
 def a_client(**more: Any) -> weaviate.WeaviateClient:
     return weaviate.WeaviateClient(ConnectionParams.from_url("http://localhost:1", 2), **more)
 
