@@ -9,7 +9,6 @@ from oidc_actor.credentials import Credentials
 from oidc_actor.errors import ConfigError, DiscoveryError, ProviderError, TokenRequestError
 from oidc_actor.exchanges.perform import perform
 from oidc_actor.exchanges.turns import Turn, converse
-from oidc_actor.grants.advice import refusal_advice
 from oidc_actor.grants.device import DeviceAuthorization, read_device_authorization
 from oidc_actor.grants.request import TokenTypeHint, device_request, revocation_request, sent_in
 from oidc_actor.proof.proving import gather
@@ -85,12 +84,10 @@ def exchange_token(
             "dpop: expected a DPoPKey where no manager makes one: its tokens are of no use without the key"
         )
     turn = converse(transport, config, auth, refresh_token, timeout_s=timeout_s, known=known)
-    return _understood(turn, config, auth, refresh_token, default_lifetime_s)
+    return _understood(turn, auth, refresh_token, default_lifetime_s)
 
 
-def _understood(
-    turn: Turn, config: OIDCConfig, auth: Credentials, refresh_token: Secret | None, default_lifetime_s: float
-) -> ParsedToken:
+def _understood(turn: Turn, auth: Credentials, refresh_token: Secret | None, default_lifetime_s: float) -> ParsedToken:
     if isinstance(turn.response, ProviderError):
         raise turn.response
     parsed = parse_token(
@@ -100,7 +97,7 @@ def _understood(
         default_lifetime_s=default_lifetime_s,
         grant_type=auth.grant_type,
         refreshing=refresh_token is not None,
-        advice=refusal_advice(config, auth, turn.secrets),
+        advice=turn.advice,
         may_be_no_access_token=auth.may_be_no_access_token,
     )
     if refresh_token is None or parsed.token.refresh_token is not None:
