@@ -37,6 +37,11 @@ EVENTS: dict[str, tuple[str, str, str]] = {
         "the provider's clock is that much ahead of this machine's: signed assertions and proofs may be refused",
     ),
     "listener_failed": ("error", "error", "a listener raised; the others are told all the same"),
+    "listener_late": (
+        "warning",
+        "",
+        "a listener has not returned in 10 s; the others are told all the same, and it hears of the newest token when it has",
+    ),
 }
 """Each event's name with its level, its further fields, and what it means."""
 

@@ -199,8 +199,9 @@ class TokenManager(Keeper):
 
         Args:
             server: The manager's ref or name.
-            listener: Called on a thread of its own pool, one token after the other; what it raises is logged. It is told
-                across restarts too, until the manager is stopped.
+            listener: Called on a thread of its own pool, one token after the other; what it raises is logged. One that has not
+                returned in 10 s is not waited for any longer: the other listeners go on, and when it has returned it
+                is told of the newest token that it missed. It is told across restarts too, until the manager is stopped.
 
         Returns:
             An object whose ``cancel()`` ends that.

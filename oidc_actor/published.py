@@ -292,6 +292,8 @@ class Cell:
         """In a forked child: nobody runs here. The snapshot is put aside, so that the first use takes the slow path."""
         self._lock = threading.Lock()
         self.waiting, self.expected, self.result, self.counts = {}, None, None, {}
+        for subscription in self.subscriptions:
+            subscription.fork()
         if self.state is not None:  # a rotating refresh token stays the parent's
             self.state = replace(self.state, waiters=(), refresh_token=None, borrowed=True)
         if not self.closed and not self.is_down and self.inherited is None:

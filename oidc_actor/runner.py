@@ -45,8 +45,6 @@ from oidc_actor.messages import (
 )
 from oidc_actor.options import Options
 from oidc_actor.published import Cell, Ref
-from oidc_actor.reading.subscriptions import Subscription
-from oidc_actor.tokens import TokenResponse
 from supervision import Timer, send_after
 
 GRACE_S = 5.0
@@ -153,13 +151,14 @@ class Runner:
         for subscription in self._cell.subscriptions:
             # Without a thread nobody can be told; the token is published all the same.
             with contextlib.suppress(RuntimeError):
-                LISTENERS.submit(self._cell, functools.partial(self._tell, subscription, effect.token))
+                tell = functools.partial(subscription.tell, effect.token, self._listener_failed)
+                LISTENERS.submit(self._cell, tell, late=self._listener_late)
 
-    def _tell(self, subscription: Subscription, token: TokenResponse) -> None:
-        try:
-            subscription.tell(token)
-        except BaseException as error:  # noqa: BLE001 - foreign code; its text may quote the token
-            self.log("listener_failed", 0, error=type(error).__name__)
+    def _listener_failed(self, error: BaseException) -> None:
+        self.log("listener_failed", 0, error=type(error).__name__)  # its text may quote the token
+
+    def _listener_late(self) -> None:
+        self.log("listener_late", 0)
 
     def _retract(self, effect: Retract) -> None:
         # That very token and no other: an incarnation that was killed may get here when its successor has a new one.

@@ -118,6 +118,8 @@ def parse_token(
     default_lifetime_s: float = DEFAULT_LIFETIME_S,
     grant_type: str = "client_credentials",
     refreshing: bool = False,
+    advice: str | None = None,
+    may_be_no_access_token: bool = False,
 ) -> ParsedToken:
     """Read the answer to a token request (RFC 6749 sections 5.1 and 5.2).
 
@@ -128,6 +130,8 @@ def parse_token(
         default_lifetime_s: Seconds to assume where nothing says.
         grant_type: The credentials' own grant, which decides what ``invalid_grant`` means.
         refreshing: Whether a refresh token was redeemed in place of that grant.
+        advice: What to say where it is the client that is refused, or ``None``.
+        may_be_no_access_token: Whether the type ``N_A`` is a good one (RFC 8693 section 2.2.1).
 
     Returns:
         The token with its lifetime.
@@ -135,11 +139,13 @@ def parse_token(
     Raises:
         TokenRequestError: Where the response is anything else.
     """
-    found = _read_token(response, tuple(sent_secrets), now_wall=now_wall, default_lifetime_s=default_lifetime_s)
+    types = {**_TOKEN_TYPES, "n_a": "N_A"} if may_be_no_access_token else _TOKEN_TYPES
+    found = _read_token(response, tuple(sent_secrets), types, now_wall=now_wall, default_lifetime_s=default_lifetime_s)
     if isinstance(found, Fault):
         permanent = is_permanent(found.error, status=response.status, grant_type=grant_type, refreshing=refreshing)
+        hint = f"; {advice}" if advice is not None and _is_about_the_client(found, response.status) else ""
         raise TokenRequestError(
-            f"token request failed: HTTP {response.status}: {found.problem}",
+            f"token request failed: HTTP {response.status}: {found.problem}{hint}",
             status=response.status,
             error=found.error,
             error_description=found.description,
@@ -172,6 +178,10 @@ def check_revoked(response: Response, *, now_wall: float, sent_secrets: Iterable
     )
 
 
+def _is_about_the_client(fault: Fault, status: int) -> bool:
+    return fault.error in {"invalid_client", "unauthorized_client"} or (fault.error is None and status == 401)
+
+
 def _read_metadata(response: Response, issuer_url: str, *, allow_insecure_http: bool) -> OIDCConfig | str:
     if response.status != 200:
         return status_problem(response.status, "metadata")
@@ -191,7 +201,12 @@ def _read_metadata(response: Response, issuer_url: str, *, allow_insecure_http: 
 
 
 def _read_token(
-    response: Response, sent: Collection[Secret], *, now_wall: float, default_lifetime_s: float
+    response: Response,
+    sent: Collection[Secret],
+    types: Mapping[str, str],
+    *,
+    now_wall: float,
+    default_lifetime_s: float,
 ) -> ParsedToken | Fault:
     if response.status not in {200, 201}:
         return read_fault(response, sent, _WANTED)
@@ -200,7 +215,7 @@ def _read_token(
         return Fault(members)
     if members.get("error"):  # some providers send errors with status 200
         return read_fault(response, sent, _WANTED)
-    problem = _token_problem(members, (*sent, *tokens_in(members)))
+    problem = _token_problem(members, (*sent, *tokens_in(members)), types)
     if problem is not None:
         return Fault(problem)
     access_token: str = members["access_token"]
@@ -210,7 +225,7 @@ def _read_token(
         return Fault(f"expected a positive lifetime, got {life.seconds:g} seconds from {life.source}")
     token = TokenResponse(
         access_token,
-        _TOKEN_TYPES[(members.get("token_type") or "Bearer").lower()],
+        types[(members.get("token_type") or "Bearer").lower()],
         life.seconds,
         _text(members.get("refresh_token")),
         _text(members.get("id_token")),
@@ -220,7 +235,7 @@ def _read_token(
     return ParsedToken(token, life.seconds, life.source)
 
 
-def _token_problem(members: Mapping[str, Any], secrets: Collection[Secret]) -> str | None:
+def _token_problem(members: Mapping[str, Any], secrets: Collection[Secret], types: Mapping[str, str]) -> str | None:
     access_token, token_type = members.get("access_token"), members.get("token_type") or "Bearer"
     if not isinstance(access_token, str) or not access_token:
         return f"expected an access_token, got {'none' if access_token is None else type(access_token).__name__}"
@@ -228,7 +243,7 @@ def _token_problem(members: Mapping[str, Any], secrets: Collection[Secret]) -> s
     # RFC 6750 does not).
     if not (access_token.isascii() and access_token.isprintable()) or " " in access_token:
         return "expected an access_token of visible ASCII characters, got one with others"
-    if not isinstance(token_type, str) or token_type.lower() not in _TOKEN_TYPES:
+    if not isinstance(token_type, str) or token_type.lower() not in types:
         shown = presentable(token_type, secrets)[:40] if isinstance(token_type, str) else type(token_type).__name__
         return f"expected the token_type Bearer or DPoP, got {shown!r}"
     return None

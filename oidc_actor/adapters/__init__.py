@@ -9,6 +9,7 @@ module                           what a program writes
 `oidc_actor.adapters.aiohttp`    ``aiohttp.ClientSession(middlewares=[OIDCAuth("name")])``
 `oidc_actor.adapters.grpc`       ``grpc.metadata_call_credentials(OIDCAuth("name"))``, in `grpc.composite_channel_credentials`
 `oidc_actor.adapters.grpc_retry` ``grpc.intercept_channel(channel, *interceptors("name"))``: what call credentials cannot do
+`oidc_actor.adapters.weaviate`   ``with authenticated(weaviate.WeaviateClient(...), "name") as client:``
 `oidc_actor.adapters.headers`    ``headers("name")``, ``await aheaders("name")``: for everything else
 ===============================  ===============================================================================
 

@@ -160,7 +160,7 @@ class _AioUnaryUnary(grpc.aio.UnaryUnaryClientInterceptor):
     async def intercept_unary_unary(self, continuation: Callable[..., Any], details: Any, request: Any) -> Any:
         verdict = _Verdict(self._presenter, details, self._timeout_s)
         call = await continuation(details, request)
-        if not verdict.refuses(await call.code(), await call.trailing_metadata()):
+        if not verdict.refuses(*await _ended(call)):
             return call
         if await verdict.asuccessor() is None:
             return call
@@ -168,8 +168,17 @@ class _AioUnaryUnary(grpc.aio.UnaryUnaryClientInterceptor):
             details.method, verdict.left_s, details.metadata, details.credentials, details.wait_for_ready
         )
         again = await continuation(hurried, request)
-        verdict.refuses(await again.code(), await again.trailing_metadata())
+        verdict.refuses(*await _ended(again))
         return again
+
+
+async def _ended(call: Any) -> tuple[Any, Any]:
+    """Wait for a call's code and trailers. Cancelling that wait, as `asyncio.timeout` does, cancels the call."""
+    try:
+        return await call.code(), await call.trailing_metadata()
+    except asyncio.CancelledError:
+        call.cancel()  # which gRPC does by itself only where there is no interceptor
+        raise
 
 
 class _AioWatch:

@@ -24,6 +24,7 @@ OPTION_NAMES = {
     "issuer_url:": "--issuer:",
     "oidc_config.token_endpoint:": "--token-endpoint:",
     "client_auth:": "--client-auth:",
+    "client_auth=": "--client-auth ",
     "scopes:": "--scope:",
     "audience:": "--audience:",
     "resource:": "--resource:",

@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable
 
 from oidc_actor.cli.connection import Connection
-from oidc_actor.cli.kept import Kept, kept_for
+from oidc_actor.cli.kept import FOLDER_VARIABLE, Kept, kept_for
 from oidc_actor.errors import TokenRequestError, refuses_refresh_token
 from oidc_actor.exchanges.exchange import exchange_device, exchange_token
 from oidc_actor.grants.device import DeviceAuthorization, DeviceCode
@@ -115,5 +115,7 @@ def _show(begun: DeviceAuthorization) -> None:
 
 
 def _keep(kept: Kept, token: TokenResponse) -> None:
-    if token.refresh_token is not None:
-        kept.write(Secret(token.refresh_token))
+    """Where it cannot be kept, the person who let the program in gets the token all the same."""
+    problem = None if token.refresh_token is None else kept.write(Secret(token.refresh_token))
+    if problem is not None:
+        sys.stderr.write(f"This time it worked, but {problem}, so the next time asks again; set {FOLDER_VARIABLE}.\n")

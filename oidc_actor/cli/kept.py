@@ -50,15 +50,10 @@ class Kept:
         except SecretUnavailable:
             return None
 
-    def write(self, token: Secret) -> None:
-        """Keep a token in place of the one before.
-
-        Raises:
-            ConfigError: It cannot be written.
-        """
+    def write(self, token: Secret) -> str | None:
+        """Keep a token in place of the one before; what went wrong, or `None`."""
         problem = self._replace(token)
-        if problem is not None:
-            raise ConfigError(f"the login cannot be kept in {str(self._path)!r}: {problem}; set {FOLDER_VARIABLE}")
+        return None if problem is None else f"the login cannot be kept in {str(self._path)!r}: {problem}"
 
     @contextlib.contextmanager
     def locked(self, timeout_s: float, pause: Callable[[float], object]) -> Iterator[None]:
@@ -92,10 +87,17 @@ class Kept:
         """What went wrong is returned: this frame holds the token."""
         try:
             handle, new = tempfile.mkstemp(dir=self._path.parent)  # made readable by its owner only
+        except OSError as error:
+            return error.strerror or type(error).__name__
+        try:
             with os.fdopen(handle, "w", encoding="utf-8") as file:
                 file.write(token.reveal())
+                file.flush()
+                os.fsync(file.fileno())  # a rotating token that is lost with the power cannot be had again
             os.replace(new, self._path)
         except OSError as error:
+            with contextlib.suppress(OSError):
+                os.unlink(new)
             return error.strerror or type(error).__name__
         return None
 

@@ -97,6 +97,8 @@ def _understood(turn: Turn, auth: Credentials, refresh_token: Secret | None, def
         default_lifetime_s=default_lifetime_s,
         grant_type=auth.grant_type,
         refreshing=refresh_token is not None,
+        advice=turn.advice,
+        may_be_no_access_token=auth.may_be_no_access_token,
     )
     if refresh_token is None or parsed.token.refresh_token is not None:
         return parsed

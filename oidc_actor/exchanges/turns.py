@@ -11,6 +11,7 @@ from oidc_actor.answers.header_times import provider_now
 from oidc_actor.credentials import Credentials
 from oidc_actor.errors import ProviderError, TokenRequestError
 from oidc_actor.exchanges.perform import perform
+from oidc_actor.grants.advice import refusal_advice
 from oidc_actor.grants.request import sent_in, token_request
 from oidc_actor.proof.assertions import is_timely
 from oidc_actor.proof.dpop import DPoPKey, nonce_of
@@ -73,6 +74,7 @@ class Turn:
         statements: Those that were sent and have a time in them.
         response: The answer, or why there is none.
         brought_nonce: Whether it brought a DPoP nonce other than the one that was sent.
+        advice: What to change where the client was refused, or ``None``.
     """
 
     signed_wall: float
@@ -82,6 +84,7 @@ class Turn:
     statements: tuple[Secret, ...]
     response: Response | ProviderError
     brought_nonce: bool
+    advice: str | None
 
 
 def _ask(
@@ -102,8 +105,8 @@ def _ask(
     response = perform(transport, request, hidden, TokenRequestError)
     took_s = time.monotonic() - began
     statements = secrets.signed(of_grant=not refreshing and auth.trades_token)
-    brought_nonce = _keep_nonce(auth, request, response)
-    return Turn(signed_wall, sent_wall, took_s, hidden, statements, response, brought_nonce)
+    brought_nonce, advice = _keep_nonce(auth, request, response), refusal_advice(config, auth, secrets)
+    return Turn(signed_wall, sent_wall, took_s, hidden, statements, response, brought_nonce, advice)
 
 
 def _keep_nonce(auth: Credentials, request: Request, response: Response | ProviderError) -> bool:

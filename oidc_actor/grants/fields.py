@@ -105,6 +105,11 @@ class Credentials:
         """The token of who acts for the subject (RFC 8693 section 2.1); ``None`` where nobody does."""
         return None
 
+    @property
+    def may_be_no_access_token(self) -> bool:
+        """Whether something else than an access token was asked for (RFC 8693 section 2.1)."""
+        return False
+
     def __repr__(self) -> str:
         shown = [(field.name, getattr(self, field.name, None)) for field in fields(self)]  # under construction, too
         return f"{type(self).__name__}({', '.join(f'{name}={value!r}' for name, value in shown if value)})"

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import ClassVar, Unpack
 
 from oidc_actor.grants.fields import ClientProof, Credentials, fill_fields, refuse
-from oidc_actor.grants.parameters import Scopes
+from oidc_actor.grants.parameters import TOKEN_TYPE, Scopes
 from oidc_actor.secrets import SecretSource, StoredSecret
 
 
@@ -111,6 +111,11 @@ class TokenExchange(Credentials):
         """The actor's token."""
         return self.actor_token
 
+    @property
+    def may_be_no_access_token(self) -> bool:
+        """Whether what comes may be a token of another use, whose type is then ``N_A`` (section 2.2.1)."""
+        return self.requested_token_type not in (None, f"{TOKEN_TYPE}access_token")
+
     def __init__(
         self,
         subject_token: SecretSource,
@@ -138,7 +143,8 @@ class TokenExchange(Credentials):
             subject_token_type: A URI, or ``"access_token"``, ``"id_token"``, ``"jwt"``, ... for RFC 8693's own.
             actor_token: Like ``subject_token``.
             actor_token_type: Like ``subject_token_type``; an access token's where it is not said.
-            requested_token_type: Likewise; ``None`` leaves it to the provider.
+            requested_token_type: Likewise; ``None`` leaves it to the provider. What comes is the manager's token, also where it
+                is no access token but, say, an assertion that `ManagerToken` hands to another manager.
             audience: As of `ClientCredentials`, and so are the options below.
             resource: One or several, likewise.
             extra: Further parameters, likewise.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Literal, TypeAlias, get_args
 
@@ -22,10 +22,9 @@ class Instrument:
         name: Its OpenTelemetry name.
         kind: ``"counter"``, ``"gauge"`` or ``"histogram"``.
         unit: Its unit by UCUM; ``"s"``, or what is counted in braces.
-        labels: Its attributes; ``manager`` and ``issuer`` are bounded in number.
+        labels: Its attributes, in this order: ``manager`` and ``issuer``, which are bounded in number, and ``outcome``.
         description: What it tells, in one line.
         values: How a manager's reading becomes its values; ``None`` for what is told as it happens.
-        merge: How the values of managers with the same labels become one.
     """
 
     name: str
@@ -34,22 +33,19 @@ class Instrument:
     labels: tuple[str, ...]
     description: str
     values: Callable[[Reading], Values] | None = None
-    merge: Callable[[Iterable[float]], float] = sum
 
     @property
     def prometheus_name(self) -> str:
         """Its name in Prometheus, without the ``_total`` that the text format adds to a counter."""
         return self.name.replace(".", "_") + ("_seconds" if self.unit == "s" else "")
 
-    def series(self, readings: Iterable[Reading]) -> dict[tuple[str, ...], float]:
-        """Its values by those of its labels, in their order."""
+    def series(self, readings: Iterable[Reading]) -> Iterator[tuple[tuple[str, ...], float]]:
+        """The values of its labels, in their order, with the value that they have."""
         assert self.values is not None
-        found: dict[tuple[str, ...], list[float]] = {}
+        width = len(self.labels)  # the outcome is the last of them, where it is one
         for reading in readings:
             for outcome, value in self.values(reading).items():
-                known = {"manager": reading.manager, "issuer": reading.issuer, "outcome": outcome}
-                found.setdefault(tuple(known[label] for label in self.labels), []).append(value)
-        return {labels: self.merge(values) for labels, values in found.items()}
+                yield (reading.manager, reading.issuer, outcome)[:width], value
 
 
 def _requests(reading: Reading) -> Values:
@@ -58,10 +54,6 @@ def _requests(reading: Reading) -> Values:
 
 def _refreshes(reading: Reading) -> Values:
     return {outcome: reading.counts.get(event, 0) for outcome, event in _REFRESH_OUTCOMES.items()}
-
-
-def _restarts(reading: Reading) -> Values:
-    return {"": max(0, reading.counts.get("manager_started", 0) - 1)}
 
 
 _REFRESH_OUTCOMES = {"success": "token_obtained", "transient_error": "request_failed", "permanent_error": "blocked"}
@@ -102,7 +94,6 @@ INSTRUMENTS: tuple[Instrument, ...] = (
         _MANAGER,
         "Time the current token is still valid; 0 where there is none.",
         lambda reading: {"": reading.expires_in_s},
-        min,
     ),
     Instrument(
         "oidc_actor.manager.consecutive_failures",
@@ -111,7 +102,6 @@ INSTRUMENTS: tuple[Instrument, ...] = (
         _MANAGER,
         "Failed attempts since the last success.",
         lambda reading: {"": reading.consecutive_failures},
-        max,
     ),
     Instrument(
         "oidc_actor.manager.restarts",
@@ -119,7 +109,7 @@ INSTRUMENTS: tuple[Instrument, ...] = (
         "{restart}",
         _MANAGER,
         "Restarts of the manager after a crash.",
-        _restarts,
+        lambda reading: {"": reading.restarts},
     ),
     Instrument(
         "oidc_actor.flights.joined",

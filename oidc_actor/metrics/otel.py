@@ -8,7 +8,7 @@ from typing import TypeAlias
 from oidc_actor.exchanges.measures import Exchange, observe
 from oidc_actor.extras import not_installed
 from oidc_actor.metrics.instruments import INSTRUMENTS, LATENCY_BUCKETS_S, REQUEST_DURATION, Instrument
-from oidc_actor.metrics.readings import Bound, read_managers
+from oidc_actor.metrics.readings import Bound, Look
 
 try:
     from opentelemetry.metrics import CallbackOptions, MeterProvider, Observation, get_meter
@@ -40,7 +40,7 @@ class Instrumentation:
     """The instruments of one meter provider, from `instrument`."""
 
     def __init__(self, meter_provider: MeterProvider | None, max_managers: int, max_issuers: int) -> None:
-        self._max_managers = max_managers
+        self._look = Look(max_managers)
         self._issuer = Bound(max_issuers)
         self._is_closed = False
         meter = get_meter("oidc_actor", meter_provider=meter_provider)
@@ -65,8 +65,8 @@ class Instrumentation:
         def values(_options: CallbackOptions) -> Iterable[Observation]:
             if self._is_closed:
                 return []
-            series = one.series(read_managers(self._max_managers))
-            return [Observation(value, dict(zip(one.labels, labels, strict=True))) for labels, value in series.items()]
+            series = one.series(self._look(one.name))
+            return [Observation(value, dict(zip(one.labels, labels, strict=True))) for labels, value in series]
 
         return values
 

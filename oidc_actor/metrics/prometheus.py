@@ -22,7 +22,8 @@ __all__ = ["Collector"]
 class Collector(_Collector):
     """Collects from all managers of the process; a manager that is stopped is not in the next scrape.
 
-    Durations are those of the requests since it was made; everything else is counted from the manager's start.
+    Durations are those of the requests since it was made; everything else is counted from the manager's start. The counters of
+    ``(other)`` are those of the managers that share it now: they fall when one of these is stopped.
 
     Example:
         >>> from prometheus_client import CollectorRegistry, generate_latest
@@ -65,7 +66,7 @@ class Collector(_Collector):
                 yield from self._durations.collect()
                 continue
             family = _family(instrument)
-            for labels, value in instrument.series(readings).items():
+            for labels, value in instrument.series(readings):
                 family.add_metric(labels, value)
             yield family
 

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, replace
+import threading
+import time
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
 from oidc_actor.issuers import Issuer
 from oidc_actor.published import Cell
@@ -11,6 +14,8 @@ from oidc_actor.reading.cells import all_cells
 
 OTHER = "(other)"
 """Stands for what is beyond the bound of a label."""
+
+_FRESH_S = 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,6 +27,7 @@ class Reading:
         issuer: The issuer's URL, or the token endpoint where none is known.
         expires_in_s: Seconds its token is still valid, 0 where none is.
         consecutive_failures: Failed attempts since the last success.
+        restarts: Restarts after a crash.
         counts: What has happened to it, by name of the log event, and ``request_<outcome>`` and ``flight_joined``.
     """
 
@@ -29,6 +35,7 @@ class Reading:
     issuer: str
     expires_in_s: float
     consecutive_failures: int
+    restarts: int
     counts: Mapping[str, int]
 
 
@@ -36,16 +43,59 @@ def read_managers(most: int) -> list[Reading]:
     """Look at every manager of this process; any thread, no manager is asked.
 
     Args:
-        most: How many managers, the oldest, are told apart; the others are all called `OTHER`, their issuers too.
+        most: How many managers, the oldest, are told apart; the others are one, `OTHER`: the worst of their states, the sums
+            of their counts.
     """
     readings = [_read(cell) for cell in all_cells()]
-    return readings[:most] + [replace(reading, manager=OTHER, issuer=OTHER) for reading in readings[most:]]
+    return readings if len(readings) <= most else [*readings[:most], _together(readings[most:])]
+
+
+class Look:
+    """One look at all managers for all instruments of a collection, which ask one after the other and do not say when it begins.
+
+    The second time that an instrument asks, it is another collection.
+    """
+
+    def __init__(self, most: int) -> None:
+        self._most = most
+        self._lock = threading.Lock()  # guards what follows
+        self._readings: list[Reading] = []
+        self._given: set[str] = set()
+        self._stale_at = 0.0
+
+    def __call__(self, instrument: str) -> list[Reading]:
+        """Give an instrument the readings; any thread.
+
+        Args:
+            instrument: Its name.
+        """
+        with self._lock:
+            now = time.monotonic()
+            if instrument in self._given or not self._given or now >= self._stale_at:
+                self._readings, self._given = read_managers(self._most), set()
+                self._stale_at = now + _FRESH_S
+            self._given.add(instrument)
+            return self._readings
 
 
 def expires_in_s(cell: Cell) -> float:
     """Seconds that a manager's token is still valid, 0 where none is."""
     snapshot = cell.inherited or cell.snapshot  # in a forked child, before the first use there
     return max(0.0, snapshot.deadline - cell.clock())
+
+
+def _together(readings: Sequence[Reading]) -> Reading:
+    counts: Counter[str] = Counter()
+    for reading in readings:
+        counts.update(reading.counts)
+    return Reading(
+        manager=OTHER,
+        issuer=OTHER,
+        expires_in_s=min(reading.expires_in_s for reading in readings),
+        consecutive_failures=max(reading.consecutive_failures for reading in readings),
+        restarts=sum(reading.restarts for reading in readings),
+        counts=counts,
+    )
 
 
 class Bound:
@@ -65,11 +115,12 @@ class Bound:
 
 
 def _read(cell: Cell) -> Reading:
-    ref, state, issuer = cell.ref, cell.state, cell.issuer
+    ref, state, issuer, counts = cell.ref, cell.state, cell.issuer, cell.counts.copy()
     return Reading(
         manager=cell.name or ("" if ref is None else ref.actor_urn),
         issuer=issuer.name if isinstance(issuer, Issuer) else "",
         expires_in_s=expires_in_s(cell),
         consecutive_failures=0 if state is None else state.failures,
-        counts=cell.counts.copy(),
+        restarts=max(0, counts.get("manager_started", 0) - 1),
+        counts=counts,
     )

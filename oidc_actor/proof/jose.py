@@ -15,11 +15,11 @@ from oidc_actor.errors import ConfigError
 from oidc_actor.sealed import Sealed, put
 from oidc_actor.secrets import Secret
 
-ALGORITHMS = ("RS256", "PS256", "ES256", "EdDSA")
-"""What tokens are signed with (RFC 7518 section 3.1, RFC 8037 section 3.1)."""
+ALGORITHMS = ("RS256", "PS256", "ES256", "EdDSA", "Ed25519")
+"""What tokens are signed with (RFC 7518 section 3.1, RFC 8037 section 3.1); the last is RFC 9864's name for the one before it."""
 
 _EXPECTED = "a private key of RSA, P-256 or Ed25519, as PEM or JWK"
-_FITTING = {"RSA": ("RS256", "PS256"), "EC": ("ES256",), "OKP": ("EdDSA",)}
+_FITTING = {"RSA": ("RS256", "PS256"), "EC": ("ES256",), "OKP": ("EdDSA", "Ed25519")}
 _CURVES = {"EC": "P-256", "OKP": "Ed25519"}
 
 
@@ -201,7 +201,7 @@ def _registry() -> Any:
     from joserfc.jws import JWSRegistry
 
     class Registry(JWSRegistry):
-        """Our algorithms, without joserfc's warning that RFC 9864 renames EdDSA: the providers know no other name yet."""
+        """Our algorithms, without joserfc's warning that RFC 9864 renames EdDSA: many providers know no other name yet."""
 
         max_header_length = 4096  # a DPoP proof carries its public key there
 

@@ -25,7 +25,8 @@ class PrivateKey(Sealed):
     Attributes:
         key: Where the key comes from: PEM or JWK.
         kid: The identifier that it is registered under, or ``None`` for the JWK's own, if any.
-        algorithm: ``RS256``, ``PS256``, ``ES256`` or ``EdDSA``; ``None`` for what fits the key and the provider's metadata.
+        algorithm: ``RS256``, ``PS256``, ``ES256``, ``EdDSA`` or its newer name ``Ed25519``; ``None`` for what fits the key and
+            the provider's metadata.
         password: What an encrypted PEM is opened with, or ``None``.
         certificate_file: PEM file of the key's certificate, whose thumbprint goes into the header (Entra ID); or ``None``.
     """
@@ -51,7 +52,7 @@ class PrivateKey(Sealed):
         Args:
             key: PEM or JWK: the text itself, a callable, or `SecretFile`.
             kid: As the attribute, and so are the others.
-            algorithm: One of the four names.
+            algorithm: One of these names.
             password: A text, a callable, or `SecretFile`.
             certificate_file: A path.
 

@@ -241,6 +241,9 @@ class AsyncGrpc(AsyncDriver):
     async def aupload(self) -> tuple[int, bytes]:
         return await self._outcome(self.channel.stream_unary(f"/{SERVICE}/Upload")(chunks(), timeout=DEADLINE_S))
 
+    async def acancellable(self, method: str) -> bytes:
+        return await self.channel.unary_unary(method)(b"", timeout=DEADLINE_S)
+
     async def aclose(self) -> None:
         await self.channel.close()
 

@@ -14,9 +14,15 @@ SERVICE = "oidc_actor.test.Echo"
 
 
 class Rpc:
-    """A gRPC server on loopback with local credentials; its methods give back what they get."""
+    """A gRPC server on loopback, with local credentials or without any; its methods give back what they get."""
 
-    def __init__(self, gatekeeper: Gatekeeper, add: Callable[[grpc.Server], object] = lambda server: None) -> None:
+    def __init__(
+        self,
+        gatekeeper: Gatekeeper,
+        add: Callable[[grpc.Server], object] = lambda server: None,
+        *,
+        is_secure: bool = True,
+    ) -> None:
         self.gatekeeper = gatekeeper
         self.trailers: tuple[tuple[str, str], ...] = ()
         self._lock = threading.Lock()  # guards `_tokens`
@@ -24,7 +30,12 @@ class Rpc:
         self._server = grpc.server(futures.ThreadPoolExecutor(16), interceptors=[_Checks(self)])
         self._server.add_generic_rpc_handlers((_echo(),))
         add(self._server)
-        self.port = self._server.add_secure_port("127.0.0.1:0", grpc.local_server_credentials())
+        address = "127.0.0.1:0"
+        self.port = (
+            self._server.add_secure_port(address, grpc.local_server_credentials())
+            if is_secure
+            else self._server.add_insecure_port(address)
+        )
         self.target = f"127.0.0.1:{self.port}"
 
     def __enter__(self) -> Self:

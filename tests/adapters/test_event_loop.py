@@ -9,14 +9,14 @@ from typing import Any
 
 import pytest
 from adapters.api import DEADLINE_S, Api, Gatekeeper
-from adapters.drivers import Aiohttp, AsyncDriver, AsyncGrpc, AsyncHttpx, opened
+from adapters.drivers import Aiohttp, AsyncDriver, AsyncGrpc, AsyncHttpx, AsyncHttpx2, opened
 from adapters.held import Held
 from adapters.rpc import Rpc
 
 from oidc_actor.adapters.headers import aheaders
 from oidc_actor.testing import Provider
 
-KINDS = [AsyncHttpx, Aiohttp, AsyncGrpc]
+KINDS = [AsyncHttpx, AsyncHttpx2, Aiohttp, AsyncGrpc]
 
 
 class Forbidden(ThreadPoolExecutor):

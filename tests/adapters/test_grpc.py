@@ -155,6 +155,36 @@ def test_the_calls_own_timeout_bounds_the_wait_for_another_token(
     assert len(rpc.tokens) == 1
 
 
+@pytest.mark.parametrize("again", [False, True], ids=["the first time", "the second time"])
+def test_a_call_of_grpc_aio_that_is_cancelled_is_cancelled_at_the_server(
+    settled: Held, gatekeeper: Gatekeeper, again: bool
+) -> None:
+    begun, ended = threading.Event(), threading.Event()
+
+    def hang(request: bytes, context: grpc.ServicerContext) -> bytes:
+        context.add_callback(ended.set)
+        begun.set()
+        ended.wait(DEADLINE_S)
+        return b""
+
+    def add(server: grpc.Server) -> None:
+        handlers = {"Hang": grpc.unary_unary_rpc_method_handler(hang)}
+        server.add_generic_rpc_handlers([grpc.method_handlers_generic_handler("Slow", handlers)])
+
+    async def cancel_it(driver: AsyncGrpc) -> None:
+        call = asyncio.ensure_future(driver.acancellable("/Slow/Hang"))
+        assert await asyncio.to_thread(begun.wait, DEADLINE_S)
+        call.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await call
+        assert await asyncio.to_thread(ended.wait, DEADLINE_S / 2)
+
+    if again:
+        gatekeeper.revoke(settled.token)
+    with Rpc(gatekeeper, add) as slow, opened(AsyncGrpc, None, slow, settled.name) as driver:  # type: ignore[arg-type]
+        driver.run(cancel_it(driver))  # type: ignore[arg-type]
+
+
 def test_without_interceptors_a_refusal_is_handed_on(settled: Held, rpc: Rpc, gatekeeper: Gatekeeper) -> None:
     gatekeeper.revoke(settled.token)
     with grpc.secure_channel(rpc.target, credentials(settled.name)) as channel:

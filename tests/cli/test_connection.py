@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from oidc_actor.cli.connection import connect
+from oidc_actor.cli.connection import connect, in_options
 from oidc_actor.cli.options import ConnectionOptions
 from oidc_actor.credentials import ClientCredentials
 from oidc_actor.errors import ConfigError
@@ -45,3 +45,7 @@ def test_a_certificate_stands_for_a_secret() -> None:
 def test_half_of_it_is_a_mistake(options: dict[str, object], message: str) -> None:
     with pytest.raises(ConfigError, match=message):
         credentials(**options)
+
+
+def test_what_to_try_is_said_in_options() -> None:
+    assert in_options("try client_auth='client_secret_post'") == "try --client-auth 'client_secret_post'"

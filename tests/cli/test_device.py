@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from urllib.parse import parse_qs
 
 import pytest
 
@@ -164,6 +168,62 @@ def test_a_place_that_cannot_be_written_is_named(tmp_path: Path, monkeypatch):
     _, run = log(Provider(TOKEN))
     with pytest.raises(ConfigError, match=r"cannot be kept in .*set OIDC_ACTOR_STATE"):
         run()
+
+
+def test_a_login_that_cannot_be_kept_is_not_lost(capsys):
+    path = kept_for(connection())._path
+    path.mkdir(parents=True)  # something that no file can replace
+    _, run = log(Provider(TOKEN))
+    assert run().access_token == "t"
+    assert "cannot be kept in" in capsys.readouterr().err
+    assert [one.suffix for one in path.parent.iterdir() if one.is_file()] == [".lock"]  # nothing half-written
+
+
+def test_a_token_that_was_renewed_and_cannot_be_kept_is_not_lost_either(capsys, monkeypatch):
+    kept = kept_for(connection())
+    with kept.locked(1.0, print):
+        kept.write(Secret("old"))
+
+    def full(*_):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("os.replace", full)
+    waits, run = log(Provider(TOKEN))
+    assert run().access_token == "t"
+    assert waits == []
+    said = capsys.readouterr().err
+    assert "No space left on device" in said
+    assert "old" not in said
+    assert kept.read() == Secret("old")
+
+
+@pytest.mark.parametrize("content", [b"", b"\xff\xfe", b"x" * 2_000_000], ids=["empty", "no text", "too long"])
+def test_a_kept_file_that_is_damaged_begins_a_new_login_and_is_replaced(content):
+    path = kept_for(connection())._path
+    path.parent.mkdir(parents=True)
+    path.write_bytes(content)
+    waits, run = log(Provider(TOKEN))
+    assert run().access_token == "t"
+    assert waits == [4]
+    assert path.read_text() == "r"
+    assert path.stat().st_mode & 0o777 == 0o600
+
+
+def test_two_commands_at_once_redeem_each_refresh_token_once():
+    kept = kept_for(connection())
+    with kept.locked(1.0, print):
+        kept.write(Secret("r0"))
+    redeemed, numbers = [], itertools.count(1)
+
+    def rotating(request):
+        redeemed.append(parse_qs(request.body.decode())["refresh_token"][0])
+        return Response(200, {}, json.dumps(TOKEN | {"refresh_token": f"r{next(numbers)}"}))
+
+    with ThreadPoolExecutor(4) as pool:
+        commands = [pool.submit(log_in, connection(), CONFIG, rotating, threading.Event().wait) for _ in range(8)]
+        assert {command.result(20).access_token for command in commands} == {"t"}
+    assert redeemed == [f"r{number}" for number in range(8)]
+    assert kept.read() == Secret("r8")
 
 
 def test_without_a_folder_of_its_own_it_is_xdgs(monkeypatch):

@@ -34,7 +34,7 @@ from oidc_actor.client import RequestsTransport
 from oidc_actor.oidc import discover, get_token
 
 RESOURCE = "https://api.example"  # for a token whose claims can be read
-ALGORITHMS = {"RS256": "RSA", "PS256": "RSA", "ES256": "EC", "EdDSA": "OKP"}
+ALGORITHMS = {"RS256": "RSA", "PS256": "RSA", "ES256": "EC", "EdDSA": "OKP", "Ed25519": "OKP"}
 READERS = {"RSA": RSAKey, "EC": ECKey, "OKP": OKPKey}
 SHARED_SECRET = "a secret that is long enough to sign with, by far"
 GRANTS = {"grant_types": ["client_credentials"], "redirect_uris": [], "response_types": []}

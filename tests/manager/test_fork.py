@@ -13,7 +13,7 @@ from fakes import AUTH, DEADLINE_S, ISSUER, ScriptedTransport, eventually, minte
 from manager_tests import Start
 
 import supervision
-from oidc_actor import NoTokenError, Password, TokenManager
+from oidc_actor import NoTokenError, Password, TokenManager, TokenResponse
 from supervision import NoProcess
 
 pytestmark = [
@@ -92,6 +92,33 @@ def test_the_child_gets_its_own_token_where_the_parent_had_none(start: Start, tr
         with pytest.raises(NoTokenError):
             TokenManager.get_token("m", timeout=0)
     assert TokenManager.get_access_token("m") == "t1"
+
+
+def test_a_listener_that_is_being_told_in_the_parent_hears_in_the_child(start: Start, clock) -> None:
+    told, gate = threading.Event(), threading.Event()
+    here = os.getpid()
+
+    def listener(_: TokenResponse) -> None:
+        told.set()
+        if os.getpid() == here:
+            gate.wait(DEADLINE_S)
+
+    start(name="m")
+    TokenManager.get_token("m")
+    TokenManager.subscribe("m", listener)
+    clock.advance(240)
+    assert told.wait(DEADLINE_S)
+    told.clear()
+
+    def check() -> None:
+        TokenManager.get_token("m")
+        clock.advance(240)
+        assert told.wait(DEADLINE_S)
+
+    try:
+        in_child(check)
+    finally:
+        gate.set()
 
 
 def test_the_child_does_not_redeem_the_parents_refresh_token(start: Start, clock, transport) -> None:

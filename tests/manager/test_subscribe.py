@@ -8,8 +8,9 @@ import pytest
 from fakes import DEADLINE_S
 from manager_tests import Start
 
-import supervision
+import supervision.alarm
 from oidc_actor import ConfigError, TokenManager, TokenResponse
+from oidc_actor.exchanges import fetches
 from supervision import NoProcess
 
 
@@ -103,6 +104,114 @@ def test_a_slow_one_delays_neither_the_manager_nor_other_managers(start: Start, 
         TokenManager.force_refresh("n", wait=True)
         assert heard.get(timeout=DEADLINE_S)
         assert TokenManager.health("m").refreshes == 3
+    finally:
+        gate.set()
+
+
+class Alarms:
+    """Ten seconds pass for a listener when the test says so."""
+
+    def __init__(self) -> None:
+        self._set: list[supervision.alarm.Alarm] = []
+
+    def __call__(self, delay_s: float, callback) -> supervision.alarm.Alarm:
+        assert delay_s == 10.0
+        self._set.append(supervision.alarm.Alarm(callback))
+        return self._set[-1]
+
+    def ring(self) -> None:
+        """For whoever is being told now."""
+        for alarm in self._set:
+            callback = alarm.callback
+            if callback is not None:
+                callback()
+
+
+@pytest.fixture
+def alarms(monkeypatch):
+    made = Alarms()
+    monkeypatch.setattr(fetches, "call_later", made)
+    return made
+
+
+def test_one_that_hangs_does_not_keep_the_others_from_hearing(start: Start, clock, heard, caplog, alarms) -> None:
+    gate, told = threading.Event(), queue.Queue()
+    start(name="m")
+    TokenManager.get_token("m")
+
+    def hangs(token: TokenResponse) -> None:
+        told.put(token)
+        gate.wait(DEADLINE_S)
+
+    TokenManager.subscribe("m", hangs)
+    TokenManager.subscribe("m", heard.put)
+    with caplog.at_level(logging.WARNING, "oidc_actor"):
+        refresh(clock)
+        assert next_of(told) == "t2"
+        alarms.ring()
+        assert next_of(heard) == "t2"
+        refresh(clock)
+        refresh(clock)
+        assert [next_of(heard), next_of(heard)] == ["t3", "t4"]
+    assert told.empty()  # never two calls of it at a time
+    assert [record.getMessage().count("listener_late") for record in caplog.records] == [1]
+    gate.set()
+    assert next_of(told) == "t4"  # when it has returned, the newest that it missed
+    refresh(clock)
+    assert next_of(told) == "t5"
+
+
+def test_one_that_raises_after_it_was_late_hears_of_the_next_all_the_same(
+    start: Start, clock, heard, caplog, alarms
+) -> None:
+    gate, told = threading.Event(), queue.Queue()
+    start(name="m")
+    TokenManager.get_token("m")
+
+    def fails(token: TokenResponse) -> None:
+        told.put(token)
+        gate.wait(DEADLINE_S)
+        raise RuntimeError
+
+    TokenManager.subscribe("m", fails)
+    TokenManager.subscribe("m", heard.put)
+    with caplog.at_level(logging.ERROR, "oidc_actor"):
+        refresh(clock)
+        assert next_of(told) == "t2"
+        alarms.ring()
+        assert next_of(heard) == "t2"
+        refresh(clock)
+        assert next_of(heard) == "t3"
+        gate.set()
+        assert next_of(told) == "t3"
+        refresh(clock)
+        assert [next_of(told), next_of(heard)] == ["t4", "t4"]
+    assert "listener_failed" in caplog.text
+
+
+def test_hanging_ones_of_many_managers_keep_no_other_manager_waiting(start: Start, clock, heard, alarms) -> None:
+    gate, told = threading.Event(), threading.Semaphore(0)
+    names = [f"m{number}" for number in range(8)]  # more than there are threads
+
+    def hangs(_: TokenResponse) -> None:
+        told.release()
+        gate.wait(DEADLINE_S)
+
+    try:
+        for name in names:
+            start(name=name)
+            TokenManager.get_token(name)
+            TokenManager.subscribe(name, hangs)
+        start(name="m")
+        TokenManager.get_token("m")
+        TokenManager.subscribe("m", heard.put)
+        clock.advance(10)
+        for name in [*names, "m"]:
+            TokenManager.force_refresh(name, wait=True)
+        for _ in names:
+            assert told.acquire(timeout=DEADLINE_S)
+            alarms.ring()
+        assert heard.get(timeout=DEADLINE_S)
     finally:
         gate.set()
 

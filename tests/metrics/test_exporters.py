@@ -11,7 +11,7 @@ from opentelemetry.sdk.metrics import MeterProvider
 from opentelemetry.sdk.metrics.export import InMemoryMetricReader
 
 from oidc_actor import TokenManager
-from oidc_actor.metrics import INSTRUMENTS
+from oidc_actor.metrics import INSTRUMENTS, readings
 from oidc_actor.metrics.otel import instrument
 
 PROMETHEUS_NAMES = [
@@ -93,6 +93,44 @@ def test_both_say_the_same(start, otel, registry, transport) -> None:
             name = one.prometheus_name + {"counter": "_total", "gauge": "", "histogram": "_count"}[one.kind]
             value = point.count if one.kind == "histogram" else point.value
             assert registry.get_sample_value(name, dict(point.attributes)) == value, one.name
+
+
+def test_opentelemetry_has_no_series_of_a_stopped_manager(start, otel) -> None:
+    ref = start(name="m")
+    start(name="n")
+    TokenManager.get_token("m")
+    TokenManager.get_token("n")
+    assert {point.attributes["manager"] for point in otel()["oidc_actor.manager.restarts"].data.data_points} == {
+        "m",
+        "n",
+    }
+    TokenManager.stop(ref)
+    metrics = otel()
+    for one in INSTRUMENTS:
+        if "manager" in one.labels:
+            assert {point.attributes["manager"] for point in metrics[one.name].data.data_points} == {"n"}, one.name
+
+
+def test_each_collection_looks_once_at_the_managers(start, otel, monkeypatch) -> None:
+    looks: list[int] = []
+    real = readings.read_managers
+    monkeypatch.setattr(readings, "read_managers", lambda most: looks.append(most) or real(most))
+    start(name="m")
+    TokenManager.get_token("m")
+    for collections in (1, 2, 3):
+        otel()
+        assert len(looks) == collections
+
+
+def test_an_instrument_that_is_asked_alone_is_not_told_old_things(start, monkeypatch) -> None:
+    look = readings.Look(10)
+    assert look("a") == []
+    start(name="m")
+    assert look("b") == []  # of the same collection
+    monkeypatch.setattr(readings, "_FRESH_S", 0.0)
+    assert [one.manager for one in look("a")] == ["m"]
+    start(name="n")
+    assert [one.manager for one in look("b")] == ["m", "n"]
 
 
 def test_opentelemetry_after_close_has_no_values(start, otel) -> None:

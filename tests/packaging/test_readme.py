@@ -29,15 +29,15 @@ def test_the_examples_run_as_written(text, monkeypatch) -> None:
     with Provider(client_id="my-service", client_secret=SECRET, token_lifetime_s=60) as provider:
         written = text.replace("https://auth.example.com", provider.issuer_url)
         written = re.sub(r"^```.*$", "", written, flags=re.MULTILINE)
-        namespace: dict[str, object] = {}
-        examples = doctest.DocTestParser().get_doctest(written, namespace, "README.md", str(README), 0)
+        examples = doctest.DocTestParser().get_doctest(written, {}, "README.md", str(README), 0)
         assert len(examples.examples) > 20
         try:
             failed, _ = doctest.DocTestRunner(optionflags=OPTIONS, verbose=False).run(examples, clear_globs=False)
             assert not failed
         finally:
-            if "supervisor" in namespace:
-                supervision.Supervisor.stop(namespace["supervisor"], timeout=10)
+            if "supervisor" in examples.globs:
+                supervision.Supervisor.stop(examples.globs["supervisor"], timeout=10)
+    assert supervision.whereis("billing.token") is None
 
 
 @pytest.mark.parametrize(("logger", "events"), [("oidc_actor", EVENTS), ("oidc_actor.run", RUN_EVENTS)])

@@ -147,6 +147,39 @@ def test_what_a_job_held_is_let_go() -> None:
     eventually(lambda: (gc.collect(), gone() is None)[1])
 
 
+def test_a_job_that_does_not_end_is_left_behind_and_its_lane_goes_on(gate: Gate) -> None:
+    pool = Pool("test", threads=1, per_lane=1, patience_s=0.02)
+    late, done = threading.Semaphore(0), threading.Event()
+    for lane in ("a", "a", "b"):
+        pool.submit(lane, gate.job(lane), late=late.release)
+    pool.submit("a", done.set)  # one thread, and three that it waits for in two lanes
+    assert done.wait(DEADLINE_S)
+    for _ in range(3):
+        assert late.acquire(timeout=DEADLINE_S)
+    assert sorted(gate.running) == ["a", "a", "b"]
+    assert pool.threads <= 1
+    eventually(lambda: not pool.busy)
+    gate.open.set()
+    eventually(lambda: len(gate.done) == 3)
+    again = threading.Event()
+    pool.submit("a", again.set)  # what came back late has upset no count
+    assert again.wait(DEADLINE_S)
+    eventually(lambda: not pool.busy)
+    assert (pool._running, pool.threads) == (0, 1)
+    assert not late.acquire(blocking=False)
+
+
+def test_a_job_without_a_word_for_it_is_never_left_behind(gate: Gate) -> None:
+    pool = Pool("test", threads=1, per_lane=1, patience_s=0.0)
+    pool.submit("a", gate.job("a"))
+    ended = threading.Event()
+    pool.submit("b", ended.set)
+    eventually(lambda: gate.running)
+    assert not ended.wait(0.05)
+    gate.open.set()
+    assert ended.wait(DEADLINE_S)
+
+
 def test_the_bounds_of_the_process() -> None:
     assert EXCHANGES._limit == 32
     assert EXCHANGES._per_lane < EXCHANGES._limit

@@ -49,6 +49,8 @@ def header(text):
         ("RSA", "PS256", ("RS256",), "PS256"),
         ("EC", None, ("RS256",), "ES256"),
         ("OKP", None, None, "EdDSA"),
+        ("OKP", None, ("ES256", "Ed25519"), "Ed25519"),
+        ("OKP", None, ("Ed25519", "EdDSA"), "EdDSA"),
     ],
 )
 def test_the_algorithm_fits_the_key_and_the_provider(kind, given, accepted, algorithm):
@@ -79,7 +81,10 @@ def test_a_jwk_brings_its_kid_and_its_algorithm():
         (lambda: PrivateKey(ECKey.import_key(PEMS["EC"]).as_pem(private=False).decode()), "got a public key"),
         (lambda: PrivateKey(ECKey.generate_key("P-384").as_pem(private=True).decode()), "got one on P-384"),
         (lambda: PrivateKey(PEMS["EC"], algorithm="RS256"), "expected a key for RS256, got one for ES256"),
-        (lambda: PrivateKey(PEMS["EC"], algorithm="HS256"), "expected an algorithm of RS256, PS256, ES256, EdDSA, got"),
+        (
+            lambda: PrivateKey(PEMS["EC"], algorithm="HS256"),
+            "expected an algorithm of RS256, PS256, ES256, EdDSA, Ed25519, got",
+        ),
         (lambda: PrivateKey(PEMS["EC"], kid=""), "expected kid as a non-empty text"),
         (lambda: PrivateKey(PEMS["EC"], certificate_file=5), "certificate_file as the path"),
         (lambda: PrivateKey(PEMS["EC"], password=5), "password: expected a non-empty text"),

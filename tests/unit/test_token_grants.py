@@ -10,9 +10,9 @@ import pytest
 from joserfc import jwt
 from joserfc.jwk import ECKey
 
-from oidc_actor import oidc
+from oidc_actor import TokenManager, oidc
 from oidc_actor.credentials import JWTBearer, TokenExchange, parse_auth
-from oidc_actor.errors import ConfigError, SecretUnavailable
+from oidc_actor.errors import ConfigError, SecretUnavailable, TokenRequestError
 from oidc_actor.exchanges.exchange import exchange_token
 from oidc_actor.options import read_options
 from oidc_actor.proof.github_actions import TOKEN_VARIABLE, URL_VARIABLE, GitHubActionsToken
@@ -241,3 +241,23 @@ def test_they_compare_by_value_and_credentials_of_them_refuse_pickling(make):
     assert hash(make()) == hash(make())
     with pytest.raises(TypeError, match="cannot pickle"):
         pickle.dumps(TokenExchange(make()))
+
+
+@pytest.mark.parametrize("wanted", ["jwt", "id_token", "urn:ietf:params:oauth:token-type:id-jag"])
+def test_what_was_asked_for_may_be_no_access_token_and_is_what_another_manager_trades(wanted):
+    """RFC 8693 section 2.2.1; a chain over two providers has the first one's answer as the second one's assertion."""
+    auth = TokenExchange("s", "id", requested_token_type=wanted)
+    ref = TokenManager.start_link(auth=auth, oidc_config=CONFIG, transport=Noting(token_type="N_A"))
+    try:
+        assert TokenManager.get_token(ref).token_type == "N_A"
+        assert resolve_secret(ManagerToken(ref)) == Secret("t")
+    finally:
+        TokenManager.stop(ref)
+
+
+@pytest.mark.parametrize("wanted", [None, "access_token"])
+def test_where_an_access_token_was_asked_for_nothing_else_is_taken(wanted):
+    with pytest.raises(TokenRequestError, match="expected the token_type Bearer or DPoP, got 'N_A'"):
+        oidc.get_token(
+            CONFIG, TokenExchange("s", "id", requested_token_type=wanted), transport=Noting(token_type="N_A")
+        )

@@ -1,0 +1,95 @@
+"""What the README's tables of options, providers and clients name is there, and its expressions can be built."""
+
+from __future__ import annotations
+
+import dataclasses
+import inspect
+import os
+import re
+from pathlib import Path
+
+import pytest
+from pki import KINDS, pem
+
+from oidc_actor import (
+    ClientCertificate,
+    ClientCredentials,
+    GitHubActionsToken,
+    JWTBearer,
+    OIDCConfig,
+    Password,
+    PrivateKey,
+    RefreshToken,
+    SecretFile,
+    SignedAssertion,
+    TokenExchange,
+)
+from oidc_actor.answers.lifetime import read_claims
+from oidc_actor.grants.fields import ClientProof
+from oidc_actor.options import Options
+from oidc_actor.secrets import resolve_secret
+
+TEXT = (Path(__file__).parents[2] / "README.md").read_text()
+MAKERS = (
+    ClientCredentials, Password, RefreshToken, JWTBearer, TokenExchange, PrivateKey, ClientCertificate, SignedAssertion,
+    OIDCConfig,
+)  # fmt: skip
+
+
+def section(heading: str) -> str:
+    return TEXT.partition(f"\n### {heading}\n")[2].partition("\n#")[0]
+
+
+def test_every_option_is_in_the_table_with_its_default() -> None:
+    rows = re.findall(r"^\| ((?:`\w+`(?:, )?)+) \|(.*?)\|", section("Options"), flags=re.MULTILINE)
+    table = {name: default for names, default in rows for name in re.findall(r"\w+", names)}
+    fields = {field.name: field for field in dataclasses.fields(Options)}
+    assert set(table) == set(fields)
+    for name, default in table.items():
+        if default.strip(" `-") not in {"", "required", "RetryPolicy()"}:
+            assert fields[name].default == eval(default.strip(" `")), name
+
+
+def test_the_table_of_credentials_has_each_with_its_arguments_in_order() -> None:
+    kinds = {kind.__name__: kind for kind in (ClientCredentials, Password, RefreshToken, JWTBearer, TokenExchange)}
+    rows = re.findall(r"^\| `(\w+)\((.*?)\)` \| (.*) \|", section("Credentials"), flags=re.MULTILINE)
+    assert {kind for kind, _, _ in rows} == set(kinds)
+    for kind, arguments, meaning in rows:
+        parameters = list(inspect.signature(kinds[kind]).parameters)
+        assert parameters[: arguments.count(",") + 1] == arguments.split(", ")
+        assert set(re.findall(r"`(\w+)=`", meaning)) <= set(parameters)
+        assert {"scopes", "audience", "resource", "extra"} <= set(parameters)
+
+
+def test_the_options_that_the_table_of_providers_names_are_there() -> None:
+    known = {name for maker in MAKERS for name in inspect.signature(maker).parameters}
+    known |= {field.name for field in dataclasses.fields(Options)} | set(ClientProof.__annotations__)
+    rows = "\n".join(line for line in section("Your provider").splitlines() if line.startswith("|"))
+    named = set(re.findall(r"\b(\w+)=", rows))
+    assert len(named) > 10
+    assert named <= known
+
+
+def test_the_row_of_google_signs_what_google_asks_for() -> None:
+    (row,) = re.findall(r"^\| Google \|.*", TEXT, flags=re.MULTILINE)
+    (expression,) = re.findall(r"`(JWTBearer\(.*?)`", row)
+    info = {
+        "private_key": pem(KINDS["RSA"]()),
+        "private_key_id": "1",
+        "client_email": "me@x",
+        "token_uri": "https://x.example/t",
+    }
+    names = {"JWTBearer": JWTBearer, "SignedAssertion": SignedAssertion, "PrivateKey": PrivateKey, "info": info}
+    auth = eval(expression.replace("...", "'a b'"), names)
+    claims = read_claims(resolve_secret(auth.assertion).reveal())
+    assert (claims["iss"], claims["aud"], claims["scope"]) == ("me@x", "https://x.example/t", "a b")
+    assert claims["exp"] - claims["iat"] <= 3600
+
+
+def test_the_workload_identities_of_entra_can_be_built(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("AZURE_FEDERATED_TOKEN_FILE", str(tmp_path / "token"))
+    names = {"SecretFile": SecretFile, "GitHubActionsToken": GitHubActionsToken, "os": os}
+    found = re.findall(r"`client_assertion=(.*?)`", section("Your provider"))
+    assert len(found) == 2
+    for expression in found:
+        assert ClientCredentials("id", client_assertion=eval(expression, names)).means.key
