@@ -101,7 +101,9 @@ MADE: dict[str, Callable[[World], object]] = {
     ),
     "errors.TokenRequestError": lambda w: w.refused,
     "exchanges.fetches.Pool": lambda w: EXCHANGES,
-    "exchanges.turns.Turn": lambda w: Turn(0.0, 0.0, 0.1, w.sent, (w.secret,), w.response, brought_nonce=False),
+    "exchanges.turns.Turn": lambda w: Turn(
+        0.0, 0.0, 0.1, w.sent.all(), (w.secret,), w.response, brought_nonce=False, advice=None
+    ),
     "grants.device.DeviceAuthorization": lambda w: DeviceAuthorization(
         {"device_code": SECRET, "user_code": SECRET, "verification_uri": "https://x"}, 1.0, 1.0
     ),
@@ -184,7 +186,8 @@ HOLDS_NONE: dict[str, str] = {
         adapters.tries.Remedy adapters.tries.Tries
         decisions.effects.CheckSecrets decisions.effects.ScheduleTick decisions.outage.Hold decisions.outage.Outage
         decisions.state.Rules exchanges.measures.Exchange metrics.instruments.Instrument metrics.readings.Bound
-        metrics.readings.Reading proof.client_auth.Means run.config.ServerConfig run.fleet.Changes cli.observe.TlsFacts""",
+        metrics.readings.Look metrics.readings.Reading proof.client_auth.Means
+        run.config.ServerConfig run.fleet.Changes cli.observe.TlsFacts""",
     "a message without content": """messages.Arrived messages.AskHealth messages.FetchLost messages.FetchStarted
         messages.ForceRefresh messages.GetToken messages.Held messages.Newcomers messages.Nudge messages.Released
         messages.SecretsChecked messages.Started messages.Tick reading.waiters.Gone run.token_files.Write""",
