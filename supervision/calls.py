@@ -15,6 +15,7 @@ from supervision.lifecycle import Life, NoAnswer, Reply, current, is_awaited_by_
 from supervision.messages import ExitSignal
 from supervision.monitors import demonitor, monitor
 from supervision.registry import ServerName, find
+from supervision.waiting import waitable
 
 __all__ = ["call", "cast", "kill", "stop", "stop_with"]
 
@@ -94,11 +95,11 @@ def stop_with(server: ServerName, reason: Reason, timeout: float | None) -> None
         raise NoProcess(server)
     try:
         with dispatch.blocking():
-            ended = down.wait(timeout)
+            ended = down.wait(waitable(timeout))
     finally:
         demonitor(watch)
     if not ended:
-        raise CallTimeout(life.ref, timeout or 0.0)
+        raise CallTimeout(life.ref, timeout or 0.0, stopping=True)
 
 
 def kill(server: ServerName) -> None:

@@ -15,6 +15,7 @@ from supervision.child_spec import ShutdownSetting
 from supervision.exits import NOPROC, SHUTDOWN, Reason
 from supervision.lifecycle import Life, current, life_of
 from supervision.messages import ExitSignal
+from supervision.waiting import waitable
 
 __all__ = ["Departure", "Tether", "asking", "settle"]
 
@@ -59,7 +60,7 @@ class Departure:
             elapsed_s: seconds of its time that have passed since it was asked to leave.
         """
         seconds = None if isinstance(self._shutdown, str) else max(0.0, (self._shutdown or 0.0) - elapsed_s)
-        if not self._ended.wait(seconds):
+        if not self._ended.wait(waitable(seconds)):
             self.abandon()
         settle(self._ref)
         return NOPROC if self._life is None else self._life.reason

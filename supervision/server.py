@@ -17,6 +17,7 @@ from supervision.exits import Crash, Reason
 from supervision.lifecycle import POOL, Life, Mailbox, OwnThread, ServerStyle, StopFlag, current, launch, roster
 from supervision.registry import check_name, whereis
 from supervision.reports import report
+from supervision.waiting import waitable
 
 __all__ = ["ClassOrInstance", "Server"]
 
@@ -45,7 +46,7 @@ class _PooledFuture(pykka.ThreadingFuture[Any]):
 
     def get(self, *, timeout: float | None = None) -> Any:
         with dispatch.blocking():
-            return super().get(timeout=timeout)
+            return super().get(timeout=waitable(timeout))
 
 
 class Server(pykka.Actor):

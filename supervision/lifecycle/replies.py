@@ -11,6 +11,7 @@ from pykka import ActorDeadError
 
 from supervision import dispatch
 from supervision.errors import ServerDied
+from supervision.waiting import waitable
 
 __all__ = ["NoAnswer", "Reply", "answer", "answer_dead", "answer_error"]
 
@@ -50,7 +51,7 @@ class Reply:
     def arrived(self, timeout: float | None) -> bool:
         """Wait for the answer, at most ``timeout`` seconds (``None``: for ever); returns whether it is there."""
         with dispatch.blocking():
-            there = self._done.acquire(timeout=-1 if timeout is None else max(0.0, min(timeout, threading.TIMEOUT_MAX)))
+            there = self._done.acquire(timeout=-1 if timeout is None else max(0.0, waitable(timeout)))
         if there:
             self._done.release()  # it stays there, for whoever else waits
         return there
