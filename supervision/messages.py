@@ -10,9 +10,9 @@ from supervision.exits import Reason
 __all__ = ["Down", "ExitSignal", "Withdrawable"]
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@dataclass(frozen=True, slots=True)
 class Down:
-    """An actor that was monitored has ended; exactly one for each monitor.
+    """An actor that was monitored has ended; exactly one for each monitor. Equal to one that says the same.
 
     Attributes:
         monitor: what ``monitor()`` returned.
@@ -24,6 +24,9 @@ class Down:
     monitor: Any
     ref: Any
     reason: Reason
+
+    def __hash__(self) -> int:
+        return hash((self.monitor, self.ref))  # the reason may hold anything, be it hashable or not
 
 
 @dataclass(frozen=True, slots=True)

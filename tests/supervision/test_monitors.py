@@ -1,6 +1,7 @@
 """Monitors: exactly one Down each, with the reason, whatever way and on whatever thread the actor ends."""
 
 import contextlib
+import queue
 import threading
 from typing import Any
 
@@ -27,8 +28,10 @@ from supervision import (
     NORMAL,
     Crash,
     Down,
+    Exit,
     NoProcess,
     Server,
+    Shutdown,
     call,
     cast,
     demonitor,
@@ -343,3 +346,19 @@ def test_an_actor_that_watches_itself_is_no_harm(kind: str) -> None:
 def test_a_monitor_says_whom_it_watches() -> None:
     ref = Pooled.start_link()
     assert str(ref) in repr(monitor(ref, lambda _: None))
+
+
+# --- a Down is a value ------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("detail", ["why", ["not", "hashable"]])
+def test_a_down_equals_one_that_says_the_same(detail: Any) -> None:
+    ref, heard = Pooled.start_link(), queue.SimpleQueue[Down]()
+    made = monitor(ref, heard.put)
+    cast(ref, Exit(Shutdown(detail)))
+    got = heard.get(timeout=DEADLINE_S)
+    same = Down(made, ref, Shutdown(detail))
+    assert got == same
+    assert {got} == {same}
+    assert got != Down(made, ref, NORMAL)
+    assert got != Down(monitor(ref, heard.put), ref, Shutdown(detail))
