@@ -2,7 +2,7 @@
 
 from supervision.lifecycle.abandoned import abandoned_count
 from supervision.lifecycle.adoption import await_up, construct, life_of
-from supervision.lifecycle.caller import current, is_awaited_by_caller, must_outlive_caller
+from supervision.lifecycle.caller import current, is_awaited_by_caller, must_outlive_caller, supervises
 from supervision.lifecycle.exiting import is_exiting
 from supervision.lifecycle.life import Life, Phase
 from supervision.lifecycle.loop import ServerStyle
@@ -31,4 +31,5 @@ __all__ = [
     "launch",
     "life_of",
     "must_outlive_caller",
+    "supervises",
 ]
