@@ -56,7 +56,7 @@ def _emit(number: int, event: str, exc_info: Any, logger: logging.Logger, fields
 
 
 def _imported_structlog() -> Any:
-    """structlog where the program has it, all of it; ``None`` while another thread is in the midst of its import.
+    """Structlog where the program has it, all of it; ``None`` while another thread is in the midst of its import.
 
     A report is made on the thread of an actor that is ending. An import there could outlast the actor's time to end, and in
     a child that was forked amid another thread's import it would wait for ever.
