@@ -12,7 +12,7 @@ import pykka
 from supervision import alarm
 from supervision.calls import call, cast, stop_with
 from supervision.children import Child
-from supervision.departure import Departure, Tether, asking, settle
+from supervision.departure import Departure, Tether, settle
 from supervision.errors import NoProcess, SupervisionError
 from supervision.exits import KILLED, SHUTDOWN, Exit, Reason, is_orderly, leaves_as_asked, must_restart
 from supervision.intensity import Intensity
@@ -52,8 +52,7 @@ class _Retry:
 
 def ask(sup: ServerName, kind: type[Parent], operation: str, argument: Any = None) -> Any:
     """Have a supervisor of that kind serve a request; waits for as long as it lives, as OTP does."""
-    with asking():
-        answer = call(_require(sup, kind), Request(operation, argument), timeout=None)
+    answer = call(_require(sup, kind), Request(operation, argument), timeout=None)
     if isinstance(answer, _Refusal):
         raise answer.error
     return answer
@@ -70,8 +69,7 @@ def stop_tree(sup: ServerName, timeout: float | None = None) -> None:
         NoProcess: it is not alive.
         CallTimeout: not down in time; the stop goes on.
     """
-    with asking():
-        stop_with(_require(sup, Parent), SHUTDOWN, timeout)
+    stop_with(_require(sup, Parent), SHUTDOWN, timeout)
 
 
 def is_parent(ref: pykka.ActorRef[Any]) -> bool:
