@@ -10,12 +10,12 @@ from pykka._envelope import Envelope
 
 from supervision import alarm
 from supervision.child_spec import ShutdownSetting
-from supervision.exits import NOPROC, SHUTDOWN, Reason
+from supervision.exits import NOPROC, SHUTDOWN, Reason, leaves_bystanders
 from supervision.lifecycle import Life, life_of
 from supervision.messages import ExitSignal
 from supervision.waiting import waitable
 
-__all__ = ["Departure", "Tether", "settle"]
+__all__ = ["Departure", "Tether", "is_bystander", "settle"]
 
 JOIN_S = 5.0
 LOOK_S = 0.01
@@ -31,11 +31,15 @@ class Departure:
         ref: the child.
         shutdown: its specification's setting.
         waiter: the supervisor that will wait; a call to it from the child's end hook could only deadlock.
+        bystander: whether it leaves for another's sake, and is expected to be started again; it leaves with ``SHUTDOWN`` all
+            the same.
     """
 
     foreign = False
 
-    def __init__(self, ref: Any, shutdown: ShutdownSetting | None, waiter: Life | None = None) -> None:
+    def __init__(
+        self, ref: Any, shutdown: ShutdownSetting | None, waiter: Life | None = None, *, bystander: bool = False
+    ) -> None:
         self._ref = ref
         self._shutdown = shutdown
         self._ended = threading.Event()
@@ -45,7 +49,7 @@ class Departure:
         elif shutdown == "brutal_kill":
             self._life.kill(aside=True)
         else:
-            self._life.mailbox.offer(Envelope(ExitSignal(SHUTDOWN, waiter)))
+            self._life.mailbox.offer(Envelope(ExitSignal(SHUTDOWN, waiter, bystander)))
 
     def deliver(self, reason: Reason) -> None:
         """The life's word that it is over."""
@@ -68,6 +72,16 @@ class Departure:
         if self._life is not None:
             self._life.kill(aside=True)
             self._ended.wait(JOIN_S)  # somebody else may be ending it this very moment
+
+
+def is_bystander(ref: Any) -> bool:
+    """Whether an actor ends, or has ended, for another's sake, and its supervisor, or that one's, is expected to start it again.
+
+    The answer is there from its end hook on. It is yes for a sibling in a group restart; for all below a supervisor that is
+    a bystander, has given up or has failed; and not for one that was killed, whose hooks do not run.
+    """
+    life = life_of(ref)
+    return life is not None and life.is_bystander
 
 
 def settle(ref: Any) -> None:
@@ -140,7 +154,7 @@ class Tether:
             left, self._children = self._children, {}
         for ref, shutdown in left.items():
             patience_s = PATIENCE_S if shutdown is None or shutdown == "infinity" else shutdown
-            departure = Departure(ref, patience_s)
+            departure = Departure(ref, patience_s, bystander=leaves_bystanders(reason))
             self._orphans.append(departure)
             if not isinstance(patience_s, str):
                 alarm.call_later(patience_s, departure.abandon)

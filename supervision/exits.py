@@ -31,6 +31,7 @@ __all__ = [
     "bygone",
     "is_orderly",
     "leaves_as_asked",
+    "leaves_bystanders",
     "must_restart",
     "reason_of",
 ]
@@ -128,6 +129,17 @@ def bygone(reason: Reason) -> Reason:
 def is_orderly(reason: Reason) -> bool:
     """Whether the end is no failure: normal, or a shutdown."""
     return reason in (NORMAL, SHUTDOWN) or isinstance(reason, Shutdown)
+
+
+def leaves_bystanders(reason: Reason, *, gave_up: bool = False, bystander: bool = False) -> bool:
+    """Whether the children that a supervisor stops at its end are expected to come back with it.
+
+    Args:
+        reason: how it ends; after a failure its own supervisor decides.
+        gave_up: whether it has exceeded ``max_restarts``, which is a shutdown, and after which its own supervisor decides.
+        bystander: whether it is one itself.
+    """
+    return bystander or gave_up or not is_orderly(reason)
 
 
 def must_restart(restart: Restart, reason: Reason) -> bool:

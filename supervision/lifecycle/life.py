@@ -46,6 +46,7 @@ class Life:
         "busy",
         "handshake",
         "in_hand",
+        "is_bystander",
         "mailbox",
         "monitors",
         "names",
@@ -69,6 +70,7 @@ class Life:
         self.phase = Phase.STARTING
         self.reason: Reason = NOPROC
         self.names: set[str] | None = None
+        self.is_bystander = False  # it was asked to end for another's sake, and is expected to be started again
         self.monitors: list[Watch] | None = None
         self.handshake: Reply | None = None  # who started it waits here, until it has started
         self.starter: Life | None = None  # who started it; if that is a supervisor, it cannot end before
