@@ -13,8 +13,8 @@ from supervision.errors import CallTimeout, NoProcess, SupervisionError
 from supervision.exits import NORMAL, Reason
 from supervision.lifecycle import Life, NoAnswer, Reply, current, is_awaited_by_caller, must_outlive_caller
 from supervision.messages import ExitSignal
-from supervision.monitors import demonitor, monitor
 from supervision.registry import ServerName, find
+from supervision.waiting import waitable
 
 __all__ = ["call", "cast", "kill", "stop", "stop_with"]
 
@@ -64,6 +64,8 @@ def cast(server: ServerName, message: Any) -> None:
 def stop(server: ServerName, *, timeout: float | None = 5.0) -> None:
     """End an actor in an orderly way: it handles what is in its mailbox, runs its end hook, and is down on return.
 
+    Monitors' callables may still be running then.
+
     Args:
         server: a ref or a name.
         timeout: seconds to wait, ``None`` for no limit.
@@ -87,18 +89,26 @@ def stop_with(server: ServerName, reason: Reason, timeout: float | None) -> None
             if current() is life
             else f"{life.ref} supervises this actor, or waits for it: it cannot end before this handler has returned"
         )
-    down = threading.Event()
-    watch = monitor(life.ref, lambda _: down.set())
-    if not life.mailbox.offer(Envelope(ExitSignal(reason, current()))):
-        demonitor(watch)
+    down = _Bell()
+    if not life.attach(down) or not life.mailbox.offer(Envelope(ExitSignal(reason, current()))):
+        life.detach(down)
         raise NoProcess(server)
     try:
         with dispatch.blocking():
-            ended = down.wait(timeout)
+            ended = down.wait(waitable(timeout))
     finally:
-        demonitor(watch)
+        life.detach(down)
     if not ended:
-        raise CallTimeout(life.ref, timeout or 0.0)
+        raise CallTimeout(life.ref, timeout or 0.0, stopping=True)
+
+
+class _Bell(threading.Event):
+    """Set when an actor has ended, before any monitor's callable runs."""
+
+    foreign = False
+
+    def deliver(self, reason: Reason) -> None:
+        self.set()
 
 
 def kill(server: ServerName) -> None:

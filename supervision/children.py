@@ -8,7 +8,7 @@ from typing import Any, Literal, TypeAlias
 
 from supervision.child_spec import ChildSpec, ChildType
 from supervision.errors import AlreadyPresent, AlreadyStarted, ChildNotFound, ChildRestarting, ChildRunning
-from supervision.exits import Reason
+from supervision.exits import Reason, bygone
 
 __all__ = ["Child", "ChildCounts", "ChildInfo", "ChildState", "Children"]
 
@@ -56,7 +56,7 @@ class Child:
         in_a_row: restart attempts since the last stable run, for the backoff.
         restarts: restarts that succeeded, since the supervisor started.
         started_at: monotonic seconds of the newest good start, ``None`` before the first.
-        last_exit: the reason of its newest end, ``None`` before the first.
+        last_exit: the reason of its newest end as it can be kept, ``None`` before the first.
     """
 
     spec: ChildSpec
@@ -89,7 +89,7 @@ class Child:
         self.ref = self.monitor = None
         self.state = state
         if reason is not None:
-            self.last_exit = reason
+            self.last_exit = bygone(reason)
 
 
 class Children:

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import contextlib
 import threading
-from collections.abc import Iterator
 from typing import Any
 from weakref import WeakKeyDictionary
 
@@ -12,17 +10,16 @@ from pykka._envelope import Envelope
 
 from supervision import alarm
 from supervision.child_spec import ShutdownSetting
-from supervision.exits import NOPROC, SHUTDOWN, Reason
-from supervision.lifecycle import Life, current, life_of
+from supervision.exits import NOPROC, SHUTDOWN, Reason, leaves_bystanders
+from supervision.lifecycle import Life, life_of
 from supervision.messages import ExitSignal
+from supervision.waiting import waitable
 
-__all__ = ["Departure", "Tether", "asking", "settle"]
+__all__ = ["Departure", "Tether", "is_bystander", "settle"]
 
 JOIN_S = 5.0
 LOOK_S = 0.01
 PATIENCE_S = 5.0
-
-_asking: set[Life] = set()  # ended actors whose watchers wait for a supervisor; each change is one atomic step
 
 _tethers: WeakKeyDictionary[Any, Tether] = WeakKeyDictionary()  # by the supervisor's ref, dead ones too
 
@@ -34,9 +31,15 @@ class Departure:
         ref: the child.
         shutdown: its specification's setting.
         waiter: the supervisor that will wait; a call to it from the child's end hook could only deadlock.
+        bystander: whether it leaves for another's sake, and is expected to be started again; it leaves with ``SHUTDOWN`` all
+            the same.
     """
 
-    def __init__(self, ref: Any, shutdown: ShutdownSetting | None, waiter: Life | None = None) -> None:
+    foreign = False
+
+    def __init__(
+        self, ref: Any, shutdown: ShutdownSetting | None, waiter: Life | None = None, *, bystander: bool = False
+    ) -> None:
         self._ref = ref
         self._shutdown = shutdown
         self._ended = threading.Event()
@@ -44,9 +47,9 @@ class Departure:
         if self._life is None or not self._life.attach(self):
             self._ended.set()  # by itself, before it was asked
         elif shutdown == "brutal_kill":
-            self._life.kill()
+            self._life.kill(aside=True)
         else:
-            self._life.mailbox.offer(Envelope(ExitSignal(SHUTDOWN, waiter)))
+            self._life.mailbox.offer(Envelope(ExitSignal(SHUTDOWN, waiter, bystander)))
 
     def deliver(self, reason: Reason) -> None:
         """The life's word that it is over."""
@@ -59,7 +62,7 @@ class Departure:
             elapsed_s: seconds of its time that have passed since it was asked to leave.
         """
         seconds = None if isinstance(self._shutdown, str) else max(0.0, (self._shutdown or 0.0) - elapsed_s)
-        if not self._ended.wait(seconds):
+        if not self._ended.wait(waitable(seconds)):
             self.abandon()
         settle(self._ref)
         return NOPROC if self._life is None else self._life.reason
@@ -67,31 +70,25 @@ class Departure:
     def abandon(self) -> None:
         """Its time is up, unless it has left already."""
         if self._life is not None:
-            self._life.kill()
+            self._life.kill(aside=True)
             self._ended.wait(JOIN_S)  # somebody else may be ending it this very moment
 
 
-@contextlib.contextmanager
-def asking() -> Iterator[None]:
-    """Says that the calling thread is about to wait for a supervisor.
+def is_bystander(ref: Any) -> bool:
+    """Whether an actor ends, or has ended, for another's sake, and its supervisor, or that one's, is expected to start it again.
 
-    It may be a watcher's, on the thread of an actor that has just ended: that supervisor must not wait for the thread.
+    The answer is there from its end hook on. It is yes for a sibling in a group restart; for all below a supervisor that is
+    a bystander, has given up or has failed; and not for one that was killed, whose hooks do not run.
     """
-    life = current()
-    if life is None or not life.is_ended:
-        yield
-        return
-    _asking.add(life)
-    try:
-        yield
-    finally:
-        _asking.discard(life)
+    life = life_of(ref)
+    return life is not None and life.is_bystander
 
 
 def settle(ref: Any) -> None:
     """Wait until the thread of an ended incarnation is gone, so that the next one finds its port and files free.
 
-    Not for an abandoned thread: nobody knows when it comes back. What a killed supervisor left behind is waited for, too.
+    Not for an abandoned thread, nor for one with nothing left but monitors' callables: nobody knows when they come back, and
+    one of them may be waiting for the caller. What a killed supervisor left behind is waited for, too.
     """
     life = life_of(ref)
     if life is not None and not life.abandoned:
@@ -106,7 +103,7 @@ def _join(life: Life) -> None:
     if thread is None or thread is threading.current_thread():
         return
     deadline = alarm.now() + JOIN_S
-    while thread.is_alive() and life not in _asking and alarm.now() < deadline:
+    while thread.is_alive() and not life.telling and alarm.now() < deadline:
         thread.join(LOOK_S)
 
 
@@ -119,6 +116,7 @@ class Tether:
     """
 
     __slots__ = ("_children", "_cut_at", "_lock", "_orphans")
+    foreign = False
 
     def __init__(self, supervisor: Any) -> None:
         # Guards the three below: the thread of a killed supervisor may still be at work on its children. Leaf lock.
@@ -156,7 +154,7 @@ class Tether:
             left, self._children = self._children, {}
         for ref, shutdown in left.items():
             patience_s = PATIENCE_S if shutdown is None or shutdown == "infinity" else shutdown
-            departure = Departure(ref, patience_s)
+            departure = Departure(ref, patience_s, bystander=leaves_bystanders(reason))
             self._orphans.append(departure)
             if not isinstance(patience_s, str):
                 alarm.call_later(patience_s, departure.abandon)

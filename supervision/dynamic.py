@@ -163,8 +163,8 @@ class DynamicSupervisor(Parent):
 
     def on_terminate(self, reason: Reason) -> None:
         """Stop all children at the same time, each with its own deadline."""
-        began = alarm.now()
-        leaving = [(child, self.send_away(child)) for child in list(self._by_ref.values())]
+        began, bystander = alarm.now(), self.leaves_bystanders(reason)
+        leaving = [(child, self.send_away(child, bystander=bystander)) for child in list(self._by_ref.values())]
         for child, departure in leaving:
             self.see_off(child, departure, alarm.now() - began)
 

@@ -117,10 +117,17 @@ class NoProcess(SupervisionError):
 
 
 class CallTimeout(SupervisionError):
-    """No answer in time. The server is not told, stays alive and still does the work (as in OTP)."""
+    """No answer in time. The server is not told, stays alive and still does the work (as in OTP).
 
-    def __init__(self, server: Any, timeout: float) -> None:
-        super().__init__(f"no answer from {server} within {timeout} s; it is alive and may still do the work")
+    Or, for a stop, no end in time: the server still works off its mailbox, or is in its end hook.
+    """
+
+    def __init__(self, server: Any, timeout: float, *, stopping: bool = False) -> None:
+        super().__init__(
+            f"{server} has not ended within {timeout} s; its stop goes on"
+            if stopping
+            else f"no answer from {server} within {timeout} s; it is alive and may still do the work"
+        )
         self.server = server
         self.timeout = timeout
 

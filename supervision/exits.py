@@ -14,21 +14,24 @@ anything else (``KILLED``, ``Crash``)  restart    restart    no
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal, TypeAlias
+from typing import Any, Literal, TypeAlias
 
 __all__ = [
     "KILLED",
     "NOPROC",
     "NORMAL",
     "SHUTDOWN",
+    "Bygone",
     "Crash",
     "Exit",
     "Ignore",
     "Reason",
     "Restart",
     "Shutdown",
+    "bygone",
     "is_orderly",
     "leaves_as_asked",
+    "leaves_bystanders",
     "must_restart",
     "reason_of",
 ]
@@ -66,7 +69,23 @@ class Crash:
     exception: BaseException
 
     def __str__(self) -> str:
-        return f"Crash({type(self.exception).__name__})"
+        kind = self.exception.kind if isinstance(self.exception, Bygone) else type(self.exception).__name__
+        return f"Crash({kind})"
+
+
+class Bygone(Exception):
+    """What is kept of an exception that has ended a child: its words, without the frames and all that those hold.
+
+    Attributes:
+        kind: the name of the exception's type.
+    """
+
+    def __init__(self, kind: str, text: str) -> None:
+        super().__init__(text)
+        self.kind = kind
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(self), (self.kind, *self.args)
 
 
 Reason: TypeAlias = _Atom | Shutdown | Crash
@@ -96,9 +115,31 @@ def reason_of(exception: BaseException) -> Reason:
     return Crash(exception)
 
 
+def bygone(reason: Reason) -> Reason:
+    """The reason as it can be kept for long; a ``Crash`` is one of a ``Bygone`` then."""
+    if not isinstance(reason, Crash):
+        return reason
+    try:
+        text = str(reason.exception)
+    except BaseException:  # noqa: BLE001 - somebody else's __str__ must not end the supervisor that remembers
+        text = ""
+    return Crash(Bygone(type(reason.exception).__name__, text))
+
+
 def is_orderly(reason: Reason) -> bool:
     """Whether the end is no failure: normal, or a shutdown."""
     return reason in (NORMAL, SHUTDOWN) or isinstance(reason, Shutdown)
+
+
+def leaves_bystanders(reason: Reason, *, gave_up: bool = False, bystander: bool = False) -> bool:
+    """Whether the children that a supervisor stops at its end are expected to come back with it.
+
+    Args:
+        reason: how it ends; after a failure its own supervisor decides.
+        gave_up: whether it has exceeded ``max_restarts``, which is a shutdown, and after which its own supervisor decides.
+        bystander: whether it is one itself.
+    """
+    return bystander or gave_up or not is_orderly(reason)
 
 
 def must_restart(restart: Restart, reason: Reason) -> bool:

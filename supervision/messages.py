@@ -10,9 +10,9 @@ from supervision.exits import Reason
 __all__ = ["Down", "ExitSignal", "Withdrawable"]
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@dataclass(frozen=True, slots=True)
 class Down:
-    """An actor that was monitored has ended; exactly one for each monitor.
+    """An actor that was monitored has ended; exactly one for each monitor. Equal to one that says the same.
 
     Attributes:
         monitor: what ``monitor()`` returned.
@@ -25,6 +25,9 @@ class Down:
     ref: Any
     reason: Reason
 
+    def __hash__(self) -> int:
+        return hash((self.monitor, self.ref))  # the reason may hold anything, be it hashable or not
+
 
 @dataclass(frozen=True, slots=True)
 class ExitSignal:
@@ -33,10 +36,12 @@ class ExitSignal:
     Attributes:
         reason: what it ends with.
         sender: the life that waits for the end, ``None`` outside an actor; a call back to it could only deadlock.
+        bystander: whether it ends for another's sake, and its supervisor, or that one's, is expected to start it again.
     """
 
     reason: Reason
     sender: Any = None
+    bystander: bool = False
 
 
 class Withdrawable:

@@ -35,6 +35,11 @@ class Monitor(Withdrawable):
     def __repr__(self) -> str:
         return f"<Monitor of {self.ref}>"
 
+    @property
+    def foreign(self) -> bool:
+        """Whether to tell the watcher is to run its own code."""
+        return not isinstance(self._watcher, pykka.ActorRef)
+
     def deliver(self, reason: Reason) -> None:
         """Tell the watcher, unless it has lost interest. A life calls this once at most."""
         if self._cancelled:
@@ -69,9 +74,10 @@ def monitor(ref: ServerName, watcher: Watcher) -> Monitor:
 
     Args:
         ref: the actor, by ref or by name; one that is gone already gives a ``Down`` with ``NOPROC`` at once.
-        watcher: an ``ActorRef``, which gets the ``Down`` as a message, or a callable. A callable runs on the thread that
-            ended the actor (its own, or that of whoever killed it); it must be quick, and an exception of it is logged.
-            One that is running already is not stopped by ``demonitor``.
+        watcher: an ``ActorRef``, which gets the ``Down`` as a message, or a callable. Callables run one after the other, when
+            watching actors and supervisors know: on the thread that ended the actor (its own, or that of whoever called
+            ``kill``), or on the pool where a supervisor has killed it. One that blocks delays those after it; an exception is
+            logged. One that is running already is not stopped by ``demonitor``.
 
     Raises:
         NoProcess: the watcher is an actor that has ended, or the name is unknown.

@@ -12,9 +12,18 @@ import pykka
 from supervision import alarm
 from supervision.calls import call, cast, stop_with
 from supervision.children import Child
-from supervision.departure import Departure, Tether, asking, settle
+from supervision.departure import Departure, Tether, is_bystander, settle
 from supervision.errors import NoProcess, SupervisionError
-from supervision.exits import KILLED, SHUTDOWN, Exit, Reason, is_orderly, leaves_as_asked, must_restart
+from supervision.exits import (
+    KILLED,
+    SHUTDOWN,
+    Exit,
+    Reason,
+    is_orderly,
+    leaves_as_asked,
+    leaves_bystanders,
+    must_restart,
+)
 from supervision.intensity import Intensity
 from supervision.lifecycle import current, is_exiting, life_of
 from supervision.messages import Down
@@ -52,8 +61,7 @@ class _Retry:
 
 def ask(sup: ServerName, kind: type[Parent], operation: str, argument: Any = None) -> Any:
     """Have a supervisor of that kind serve a request; waits for as long as it lives, as OTP does."""
-    with asking():
-        answer = call(_require(sup, kind), Request(operation, argument), timeout=None)
+    answer = call(_require(sup, kind), Request(operation, argument), timeout=None)
     if isinstance(answer, _Refusal):
         raise answer.error
     return answer
@@ -70,8 +78,7 @@ def stop_tree(sup: ServerName, timeout: float | None = None) -> None:
         NoProcess: it is not alive.
         CallTimeout: not down in time; the stop goes on.
     """
-    with asking():
-        stop_with(_require(sup, Parent), SHUTDOWN, timeout)
+    stop_with(_require(sup, Parent), SHUTDOWN, timeout)
 
 
 def is_parent(ref: pykka.ActorRef[Any]) -> bool:
@@ -108,6 +115,7 @@ class Parent(Server):
         self._random = random.Random()
         self._tether = Tether(self.actor_ref)
         self._operations: dict[str, Callable[[Any], Any]] = {}
+        self._gave_up = False
 
     # --- for the subclasses -------------------------------------------------------------------------------------------
 
@@ -181,6 +189,7 @@ class Parent(Server):
         self._intensity = self._intensity.attempt(alarm.now())
         if self._intensity.exceeded:
             child.ended("stopped")
+            self._gave_up = True
             self._report(
                 "error",
                 "supervisor_gave_up",
@@ -214,7 +223,7 @@ class Parent(Server):
             child.runs(None, None, alarm.now())
             return None
         if not self._tether.tie(ref, child.spec.shutdown):
-            Departure(ref, child.spec.shutdown).wait()
+            Departure(ref, child.spec.shutdown, bystander=True).wait()
             raise Exit(KILLED)
         child.runs(ref, watch_child(ref, self.actor_ref), alarm.now())
         return ref
@@ -232,7 +241,11 @@ class Parent(Server):
 
     # --- ends ---------------------------------------------------------------------------------------------------------
 
-    def send_away(self, child: Child) -> Departure | None:
+    def leaves_bystanders(self, reason: Reason) -> bool:
+        """Whether its children, which it stops because it ends, are expected to be started again."""
+        return leaves_bystanders(reason, gave_up=self._gave_up, bystander=is_bystander(self.actor_ref))
+
+    def send_away(self, child: Child, *, bystander: bool = False) -> Departure | None:
         """Ask a child to leave, or cancel its pending restart; the supervisor does not hear of its death any more."""
         if child.retry is not None:
             timer: Timer | None = child.retry[1]
@@ -244,7 +257,7 @@ class Parent(Server):
             child.ended("stopped")
             return None
         demonitor(watch)
-        return Departure(ref, child.spec.shutdown, life_of(self.actor_ref))
+        return Departure(ref, child.spec.shutdown, life_of(self.actor_ref), bystander=bystander)
 
     def see_off(self, child: Child, departure: Departure | None, elapsed_s: float = 0.0) -> None:
         """Wait until a child that was sent away has left."""

@@ -2,8 +2,7 @@
 
 Each is a structlog event. Where the application has configured structlog its processors render it; where not, the record's
 text is ``event key=value ...``, with structlog's context variables, and the fields are attributes of the record. Silent by
-default, as a library should be. structlog is imported with the first event that somebody wants to see, and ``supervision``
-alone, which needs only Pykka, does without it.
+default, as a library should be. structlog is never imported here: who configures it, or binds its context variables, has.
 """
 
 from __future__ import annotations
@@ -40,8 +39,7 @@ def report(level: str, event: str, *, exc_info: Any = None, logger: logging.Logg
 
 
 def _emit(number: int, event: str, exc_info: Any, logger: logging.Logger, fields: dict[str, Any]) -> None:
-    # Imported, not looked up: another thread may be in the middle of its first import, and that waits for it.
-    structlog = _import_structlog() if "structlog" in sys.modules else None
+    structlog = _imported_structlog()
     configured = structlog is not None and structlog.is_configured()
     if not configured and not logger.isEnabledFor(number):
         return
@@ -49,7 +47,6 @@ def _emit(number: int, event: str, exc_info: Any, logger: logging.Logger, fields
         exc_info = (type(exc_info), exc_info, exc_info.__traceback__)
     if exc_info:
         fields = {**fields, "exc_info": exc_info}
-    structlog = structlog or _import_structlog()
     if structlog is None:
         args, kwargs = _as_record(logger, "", {"event": event, **fields})
         logger.log(number, *args, **kwargs)
@@ -58,12 +55,15 @@ def _emit(number: int, event: str, exc_info: Any, logger: logging.Logger, fields
     structlog.wrap_logger(logger, own, structlog.stdlib.BoundLogger).log(number, event, **fields)
 
 
-def _import_structlog() -> Any:
-    try:
-        import structlog
-    except ImportError:  # supervision alone needs only Pykka
-        return None
-    return structlog
+def _imported_structlog() -> Any:
+    """Structlog where the program has it, all of it; ``None`` while another thread is in the midst of its import.
+
+    A report is made on the thread of an actor that is ending. An import there could outlast the actor's time to end, and in
+    a child that was forked amid another thread's import it would wait for ever.
+    """
+    module = sys.modules.get("structlog")
+    unfinished = getattr(getattr(module, "__spec__", None), "_initializing", False)
+    return None if unfinished else module
 
 
 def _as_record(

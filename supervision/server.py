@@ -14,9 +14,21 @@ from supervision import dispatch
 from supervision.child_spec import check_seconds
 from supervision.errors import AlreadyStarted, StartError
 from supervision.exits import Crash, Reason
-from supervision.lifecycle import POOL, Life, Mailbox, OwnThread, ServerStyle, StopFlag, current, launch, roster
+from supervision.lifecycle import (
+    POOL,
+    Life,
+    Mailbox,
+    OwnThread,
+    ServerStyle,
+    StopFlag,
+    current,
+    launch,
+    roster,
+    supervises,
+)
 from supervision.registry import check_name, whereis
 from supervision.reports import report
+from supervision.waiting import waitable
 
 __all__ = ["ClassOrInstance", "Server"]
 
@@ -45,7 +57,7 @@ class _PooledFuture(pykka.ThreadingFuture[Any]):
 
     def get(self, *, timeout: float | None = None) -> Any:
         with dispatch.blocking():
-            return super().get(timeout=timeout)
+            return super().get(timeout=waitable(timeout))
 
 
 class Server(pykka.Actor):
@@ -131,7 +143,7 @@ class Server(pykka.Actor):
         """Pykka's ``start()``: nobody waits for ``on_start``, but a supervisor whose start callable it is called in."""
         life: Life = self.actor_inbox.life  # type: ignore[attr-defined]
         starter = current()
-        if starter is not None and getattr(starter.ref.actor_class, "supervises", False):
+        if starter is not None and supervises(starter):
             life.awaited(starter)
         roster.install()
         if life.is_ended:  # before Pykka entered it there, so that nobody could take it out

@@ -19,7 +19,9 @@ from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
-__all__ = ["AutoShutdown", "RestartPlan", "Strategy", "ends_supervisor", "plan_restart"]
+from supervision.exits import Restart
+
+__all__ = ["AutoShutdown", "RestartPlan", "Strategy", "comes_back", "ends_supervisor", "plan_restart"]
 
 Strategy: TypeAlias = Literal["one_for_one", "one_for_all", "rest_for_one"]
 AutoShutdown: TypeAlias = Literal["never", "any_significant", "all_significant"]
@@ -42,6 +44,11 @@ def plan_restart(strategy: Strategy, ids: Sequence[Hashable], failed: Hashable) 
     else:
         affected = tuple(ids)
     return RestartPlan(stop=affected[::-1], start=affected)
+
+
+def comes_back(restart: Restart) -> bool:
+    """Whether a sibling that a plan stops is one that it also starts: a temporary one is forgotten."""
+    return restart != "temporary"
 
 
 def ends_supervisor(auto_shutdown: AutoShutdown, significant: bool, others_active: bool) -> bool:

@@ -18,7 +18,7 @@ from supervision.parent import Parent, ask, stop_tree
 from supervision.registry import ServerName
 from supervision.reports import report
 from supervision.server import ClassOrInstance
-from supervision.strategy import AutoShutdown, Strategy, ends_supervisor, plan_restart
+from supervision.strategy import AutoShutdown, Strategy, comes_back, ends_supervisor, plan_restart
 from supervision.tree import Branch, Tree, grow
 
 __all__ = ["Supervisor"]
@@ -197,7 +197,7 @@ class Supervisor(Parent):
 
     def on_terminate(self, reason: Reason) -> None:
         """Stop the children in reverse start order, one after the other."""
-        self._stop_all()
+        self._stop_all(bystanders=self.leaves_bystanders(reason))
 
     def watched_by(self, watch: Any) -> Child | None:
         """The child whose incarnation that monitor watches."""
@@ -220,7 +220,7 @@ class Supervisor(Parent):
         """Stop and start what the strategy says."""
         plan = plan_restart(self._flags.strategy, self._children.ids, child.spec.id)
         for child_id in plan.stop:
-            self._end(self._children[child_id])
+            self._end_for_restart(self._children[child_id])
         for child_id in plan.start:
             if child_id not in self._children:  # a temporary bystander
                 continue
@@ -237,7 +237,7 @@ class Supervisor(Parent):
         """Stop at once the siblings that the delayed restart will start again."""
         for child_id in plan_restart(self._flags.strategy, self._children.ids, child.spec.id).stop:
             if child_id != child.spec.id:
-                self._end(self._children[child_id])
+                self._end_for_restart(self._children[child_id])
 
     # --- operations ---------------------------------------------------------------------------------------------------
 
@@ -269,14 +269,17 @@ class Supervisor(Parent):
             self._children.remove(child.spec.id)
         return ref
 
-    def _end(self, child: Child) -> None:
-        self.see_off(child, self.send_away(child))
+    def _end(self, child: Child, *, bystander: bool = False) -> None:
+        self.see_off(child, self.send_away(child, bystander=bystander))
         if child.spec.restart == "temporary":
             self._children.remove(child.spec.id)
 
-    def _stop_all(self) -> None:
+    def _end_for_restart(self, child: Child) -> None:
+        self._end(child, bystander=comes_back(child.spec.restart))
+
+    def _stop_all(self, *, bystanders: bool = False) -> None:
         for child_id in reversed(self._children.ids):
-            self._end(self._children[child_id])
+            self._end(self._children[child_id], bystander=bystanders)
 
     def _warn(self, spec: ChildSpec) -> None:
         if self._flags.may_loop(spec):

@@ -26,7 +26,8 @@ class Branch:
         ref: the live incarnation, ``None`` unless running.
         state: ``"running"``, ``"restarting"`` or ``"stopped"``.
         restarts: restarts that succeeded, since its supervisor started.
-        last_exit: the reason of its newest end, ``None`` before the first.
+        last_exit: the reason of its newest end, ``None`` before the first. The exception of a ``Crash`` is not the original
+            here, which would keep the dead actor in memory, but a ``Bygone`` with its text.
         age_s: seconds since its newest good start, ``None`` unless running.
         children: below a supervisor, its children in start order.
     """

@@ -2,11 +2,12 @@
 
 from supervision.lifecycle.abandoned import abandoned_count
 from supervision.lifecycle.adoption import await_up, construct, life_of
-from supervision.lifecycle.caller import current, is_awaited_by_caller, must_outlive_caller
+from supervision.lifecycle.caller import current, is_awaited_by_caller, must_outlive_caller, supervises
 from supervision.lifecycle.exiting import is_exiting
-from supervision.lifecycle.life import Life, Phase
+from supervision.lifecycle.life import Life
 from supervision.lifecycle.loop import ServerStyle
 from supervision.lifecycle.mailbox import Mailbox
+from supervision.lifecycle.phase import Phase
 from supervision.lifecycle.replies import NoAnswer, Reply
 from supervision.lifecycle.runtimes import POOL, OwnThread
 from supervision.lifecycle.starting import launch
@@ -31,4 +32,5 @@ __all__ = [
     "launch",
     "life_of",
     "must_outlive_caller",
+    "supervises",
 ]

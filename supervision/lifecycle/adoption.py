@@ -16,7 +16,7 @@ import pykka
 
 from supervision.exits import Crash
 from supervision.lifecycle import exiting, roster, takeover
-from supervision.lifecycle.caller import current
+from supervision.lifecycle.caller import current, supervises
 from supervision.lifecycle.life import Life
 from supervision.lifecycle.loop import PykkaStyle
 from supervision.lifecycle.mailbox import Mailbox
@@ -57,7 +57,7 @@ def _make_ours(actor: Any) -> Life:
 def _take_in(ref: pykka.ActorRef[Any]) -> None:
     """Pykka is starting an actor on this thread: inside a supervisor's start callable, have it start as ours."""
     starter = current()
-    if starter is None or not getattr(starter.ref.actor_class, "supervises", False):
+    if starter is None or not supervises(starter):
         return
     actor: Any = ref._actor_weakref()
     if not isinstance(actor, pykka.ThreadingActor) or isinstance(getattr(ref.actor_inbox, "life", None), Life):
@@ -105,6 +105,7 @@ def await_up(life: Life) -> None:
     From here on it counts as supervised: its thread does not keep the interpreter from exiting.
     """
     life.starter = current()
+    roster.move_supervisors_behind()
     exiting.let_go_at_exit(life, life.runtime.thread)
     handshake = life.handshake
     if handshake is not None:

@@ -8,7 +8,14 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from supervision.lifecycle.life import Life
 
-__all__ = ["current", "is_awaited_by_caller", "must_outlive_caller", "set_current"]
+__all__ = [
+    "current",
+    "is_awaited_by_caller",
+    "must_outlive_caller",
+    "set_current",
+    "supervises",
+    "supervisors_of_caller",
+]
 
 
 class _OfThread(threading.local):
@@ -43,6 +50,21 @@ def is_awaited_by_caller(life: Life) -> bool:
         seen.add(waiting)
 
 
+def supervises(life: Life) -> bool:
+    """Whether that actor is a supervisor."""
+    return bool(getattr(life.ref.actor_class, "supervises", False))
+
+
+def supervisors_of_caller() -> list[Life]:
+    """The supervisor that the calling thread is in, the one that has started that one, and so on to the top; maybe none."""
+    above: list[Life] = []
+    life = _this.life
+    while life is not None and life not in above and supervises(life):
+        above.append(life)
+        life = life.starter
+    return above
+
+
 def must_outlive_caller(life: Life) -> bool:
     """Whether a wait for that actor's end could only deadlock: it is the caller, its supervisor, or waits for it."""
     if is_awaited_by_caller(life):
@@ -50,7 +72,7 @@ def must_outlive_caller(life: Life) -> bool:
     caller = _this.life
     # Once it has ended, nobody waits for what its watchers do on its thread.
     starter = None if caller is None or caller.is_ended else caller.starter
-    while starter is not None and getattr(starter.ref.actor_class, "supervises", False):
+    while starter is not None and supervises(starter):
         if starter is life:
             return True
         starter = starter.starter

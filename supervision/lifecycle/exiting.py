@@ -56,6 +56,7 @@ class _Forget:
     """Takes an actor that has ended out of the table."""
 
     __slots__ = ("_life", "_threads")
+    foreign = False
 
     def __init__(self, threads: dict[Life, threading.Thread], life: Life) -> None:
         self._threads = threads

@@ -11,14 +11,14 @@ any but ended     ``kill``                                     ended at once wit
                                                                abandoned, and nothing it does later has an effect
 ================  ===========================================  =========================================================
 
-Becoming *ended* goes in this order: the mailbox closes, names are free, callers are answered, watchers are told.
+Becoming *ended* goes in this order: the mailbox closes, names are free, callers are answered, watching actors and
+supervisors are told, monitors' callables run. Those run when the actor's own turn is over, if that ended it.
 """
 
 from __future__ import annotations
 
 import threading
-from enum import IntEnum
-from typing import Any, Protocol
+from typing import Any
 
 from pykka import ActorDeadError
 
@@ -27,27 +27,13 @@ from supervision.lifecycle import loop, names, roster
 from supervision.lifecycle.abandoned import abandoned_count, note_abandoned, note_returned
 from supervision.lifecycle.caller import set_current
 from supervision.lifecycle.mailbox import Mailbox
-from supervision.lifecycle.replies import Reply, answer, answer_dead
+from supervision.lifecycle.phase import Phase
+from supervision.lifecycle.replies import Reply, answer_unhandled
 from supervision.lifecycle.runtimes import Runtime
+from supervision.lifecycle.telling import Audience, Watch
 from supervision.reports import report
 
-__all__ = ["Life", "Phase", "Watch"]
-
-
-class Phase(IntEnum):
-    """How far a life has come."""
-
-    STARTING = 0
-    RUNNING = 1
-    ENDING = 2
-    ENDED = 3
-
-
-class Watch(Protocol):
-    """Somebody to tell of the end."""
-
-    def deliver(self, reason: Reason) -> None:
-        """Called once, on the thread that ended the actor."""
+__all__ = ["Life"]
 
 
 class Life:
@@ -60,6 +46,7 @@ class Life:
         "busy",
         "handshake",
         "in_hand",
+        "is_bystander",
         "mailbox",
         "monitors",
         "names",
@@ -69,6 +56,8 @@ class Life:
         "runtime",
         "starter",
         "style",
+        "telling",
+        "untold",
         "waited_for_by",
     )
 
@@ -81,6 +70,7 @@ class Life:
         self.phase = Phase.STARTING
         self.reason: Reason = NOPROC
         self.names: set[str] | None = None
+        self.is_bystander = False  # it was asked to end for another's sake, and is expected to be started again
         self.monitors: list[Watch] | None = None
         self.handshake: Reply | None = None  # who started it waits here, until it has started
         self.starter: Life | None = None  # who started it; if that is a supervisor, it cannot end before
@@ -88,6 +78,8 @@ class Life:
         self.busy: int | None = None  # ident of the thread that is in a turn of this actor
         self.abandoned = False
         self.in_hand: Any = None  # the envelope being handled
+        self.untold: Audience | None = None  # the thread in a turn runs its callables when that is over
+        self.telling = False  # monitors' callables run, and nothing that a successor might need is in use any more
         mailbox.life = self
 
     @property
@@ -177,7 +169,7 @@ class Life:
     def _broke_off(self, error: BaseException) -> None:
         self.finish(reason_of(error), error)
         if self.in_hand is not None:
-            self._answer_unhandled(self.in_hand)
+            answer_unhandled(self.in_hand, self.ref, self.reason)
         report("error", "turn_broke_off", actor=str(self.ref), exc_info=error)
 
     def enter(self) -> None:
@@ -195,6 +187,9 @@ class Life:
         if abandoned:
             note_returned()
             self.runtime.found()
+        untold, self.untold = self.untold, None
+        if untold is not None:
+            self._tell_foreign(untold)
 
     def has_started(self) -> bool:
         """``on_start`` is done, and whoever waits for that is told; false if it was killed meanwhile."""
@@ -221,17 +216,25 @@ class Life:
 
     # --- the end, on any thread -----------------------------------------------------------------------------------
 
-    def finish(self, reason: Reason, start_failure: BaseException | None = None) -> bool:
-        """Become ended, unless it is already; returns whether this call did it."""
+    def finish(self, reason: Reason, start_failure: BaseException | None = None, *, aside: bool = False) -> bool:
+        """Become ended, unless it is already; returns whether this call did it. ``aside`` as for ``kill``."""
         with self.mailbox.lock:
             if self.phase is Phase.ENDED:
                 return False
             names_owned, left, monitors = self._seal(reason)
-        self._announce(names_owned, left, monitors, start_failure)
+        audience = self._announce(names_owned, left, monitors, start_failure)
+        if self.busy == threading.get_ident() and not aside:
+            self.untold = audience
+        else:
+            self._tell_foreign(audience, aside)
         return True
 
-    def kill(self) -> bool:
-        """End it now with ``KILLED``, without its hooks; false if it had ended. A busy thread is abandoned."""
+    def kill(self, *, aside: bool = False) -> bool:
+        """End it now with ``KILLED``, without its hooks; false if it had ended. A busy thread is abandoned.
+
+        Args:
+            aside: whether monitors' callables run on the pool, because the caller has more to do than to wait for them.
+        """
         if self.is_ended:
             return False
         with self.mailbox.lock:
@@ -245,9 +248,10 @@ class Life:
                 note_abandoned()  # before the thread can leave its turn, which takes it back
         if abandoning:
             self.runtime.lost()
-        self._announce(names_owned, left, monitors)
+        audience = self._announce(names_owned, left, monitors)
         if abandoning:
             report("warning", "thread_abandoned", actor=str(self.ref), leaked_threads=abandoned_count())
+        self._tell_foreign(audience, aside)
         return True
 
     def _seal(self, reason: Reason) -> tuple[set[str], list[Any], list[Watch]]:
@@ -261,31 +265,29 @@ class Life:
 
     def _announce(
         self, names_owned: set[str], left: list[Any], monitors: list[Watch], start_failure: BaseException | None = None
-    ) -> None:
+    ) -> Audience:
+        """Settle that; returns the audience, of which the foreign ones are still to be told."""
         roster.leave(self.ref)
         if names_owned:
             names.release(names_owned, self)
         if self.handshake is not None:
             self.handshake.fail(start_failure or self._ended_while_starting())
         for envelope in left:
-            self._answer_unhandled(envelope)
-        interrupt: BaseException | None = None
-        for watch in monitors:
-            try:
-                watch.deliver(self.reason)
-            except BaseException as error:  # noqa: BLE001 - a Ctrl-C, which comes after the others have been told
-                interrupt = error
+            answer_unhandled(envelope, self.ref, self.reason)
+        audience = Audience(monitors, self.reason)
+        audience.tell_ours()
         self.runtime.retire(self)
-        if interrupt is not None:
-            raise interrupt
+        return audience
+
+    def _tell_foreign(self, audience: Audience, aside: bool = False) -> None:
+        if aside:
+            audience.tell_aside()
+            return
+        self.telling = bool(audience.foreign)
+        try:
+            audience.tell_foreign()
+        finally:
+            self.telling = False
 
     def _ended_while_starting(self) -> ActorDeadError:
         return ActorDeadError(f"{self.ref} ended while it started: {self.reason}")
-
-    def _answer_unhandled(self, envelope: Any) -> None:
-        if envelope.reply_to is None:
-            return
-        if self.mailbox.is_stop(envelope.message):
-            answer(envelope.reply_to, None)
-        else:
-            answer_dead(envelope.reply_to, self.ref, self.reason)

@@ -8,11 +8,13 @@ import threading
 from typing import Any
 
 from pykka import ActorDeadError
+from pykka.messages import _ActorStop
 
 from supervision import dispatch
 from supervision.errors import ServerDied
+from supervision.waiting import waitable
 
-__all__ = ["NoAnswer", "Reply", "answer", "answer_dead", "answer_error"]
+__all__ = ["NoAnswer", "Reply", "answer", "answer_dead", "answer_error", "answer_unhandled"]
 
 
 class NoAnswer(Exception):
@@ -50,7 +52,7 @@ class Reply:
     def arrived(self, timeout: float | None) -> bool:
         """Wait for the answer, at most ``timeout`` seconds (``None``: for ever); returns whether it is there."""
         with dispatch.blocking():
-            there = self._done.acquire(timeout=-1 if timeout is None else max(0.0, min(timeout, threading.TIMEOUT_MAX)))
+            there = self._done.acquire(timeout=-1 if timeout is None else max(0.0, waitable(timeout)))
         if there:
             self._done.release()  # it stays there, for whoever else waits
         return there
@@ -97,3 +99,13 @@ def answer_dead(reply_to: Any, ref: Any, reason: Any) -> None:
         reply_to.fail(ServerDied(ref, reason))
     else:
         answer_error(reply_to, ActorDeadError(f"{ref} ended before it answered: {reason}"))
+
+
+def answer_unhandled(envelope: Any, ref: Any, reason: Any) -> None:
+    """Answer what an actor that has ended left unhandled; whoever asked it to stop has what he wanted."""
+    if envelope.reply_to is None:
+        return
+    if isinstance(envelope.message, _ActorStop):
+        answer(envelope.reply_to, None)
+    else:
+        answer_dead(envelope.reply_to, ref, reason)

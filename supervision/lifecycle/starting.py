@@ -50,7 +50,7 @@ def launch(life: Life, *, name: str | None = None, timeout: float | None = None)
         life.kill()
         raise
     if not arrived:
-        if life.kill():
+        if life.kill(aside=True):
             raise TimeoutError(f"on_start took longer than start_timeout={timeout} s")
         handshake.arrived(SETTLE_S)  # its own end, which is under way on its own thread, came first
     if isinstance(handshake.error, Ignore):

@@ -6,6 +6,7 @@ import threading
 
 from supervision import dispatch
 from supervision.lifecycle.mailbox import Mailbox
+from supervision.waiting import waitable
 
 __all__ = ["StopFlag"]
 
@@ -30,7 +31,7 @@ class StopFlag:
         self._mailbox.ring_when_closed(bell)
         try:
             with dispatch.blocking():
-                bell.wait(timeout)
+                bell.wait(waitable(timeout))
         finally:
             self._mailbox.ring_no_more(bell)
         return self.is_set()

@@ -21,9 +21,10 @@ from pykka._envelope import Envelope
 from supervision import alarm
 from supervision.exits import NORMAL, Crash, is_orderly, reason_of
 from supervision.lifecycle import roster
-from supervision.lifecycle.life import Life, Phase
+from supervision.lifecycle.life import Life
 from supervision.lifecycle.loop import PykkaStyle
 from supervision.lifecycle.mailbox import Mailbox
+from supervision.lifecycle.phase import Phase
 from supervision.lifecycle.replies import answer_dead
 from supervision.lifecycle.runtimes import OwnThread
 from supervision.lifecycle.stop_flag import StopFlag
@@ -219,7 +220,7 @@ class _Lookout:
         life.runtime.thread = life.runtime.thread or _thread_of(self._actor)
         if self._is_dead(life.runtime.thread):
             dead = pykka.ActorDeadError(f"{life.ref}: its thread died while it started")
-            life.finish(Crash(dead), dead)
+            life.finish(Crash(dead), dead, aside=True)
         else:
             self.post()
 

@@ -64,6 +64,7 @@ SHELL = {
         "supervision.supervisor",
         "supervision.timers",
         "supervision.tree",
+        "supervision.waiting",
     },
 }
 SHELL_PACKAGES = (

@@ -16,7 +16,7 @@ from supervision.parent import is_parent
 @pytest.fixture(autouse=True)
 def _nothing_left_behind() -> Iterator[None]:
     yield
-    for ref in ActorRegistry.get_all():  # in start order: the top of each tree first, so that nothing is restarted
+    for ref in reversed(ActorRegistry.get_all()):  # the top of each tree first, so that nothing is restarted
         if is_parent(ref):
             with contextlib.suppress(NoProcess):
                 Supervisor.stop(ref, timeout=DEADLINE_S)

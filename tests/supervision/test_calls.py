@@ -1,6 +1,7 @@
 """``call``, ``cast``, ``stop`` and ``kill``: who hears what, and when."""
 
 import contextlib
+import pickle
 import threading
 import time
 from typing import Any
@@ -182,6 +183,20 @@ def test_stop_runs_what_was_queued_and_the_end_hook_and_is_down_on_return(kind: 
     assert [down.reason for down in watch.downs] == [NORMAL]
     with pytest.raises(NoProcess):
         stop(ref)
+
+
+@every_kind
+def test_a_stop_that_takes_too_long_says_that_it_goes_on(kind: str) -> None:
+    """Not that the server is alive: an unmodified actor is dead to others while its end hook runs."""
+    with Stuck() as stuck:
+        ref = spawn(kind, dict.fromkeys(("on_terminate", "on_stop"), lambda *_: stuck(None)))
+        watch = Watch(ref)
+        with pytest.raises(CallTimeout) as raised:
+            stop(ref, timeout=0.05)
+        assert str(raised.value) == f"{ref} has not ended within 0.05 s; its stop goes on"
+        assert (raised.value.server, raised.value.timeout) == (ref, 0.05)
+        assert pickle.loads(pickle.dumps(raised.value)).args == raised.value.args
+    assert watch.reason() == NORMAL
 
 
 @every_kind

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from probes import Clock, Scripted, Watch, World, crash, die, held, quiet, ref_of, states
 
-from supervision import SHUTDOWN, Crash, DynamicSupervisor, Exit, NoProcess, Supervisor, whereis
+from supervision import SHUTDOWN, DynamicSupervisor, Exit, NoProcess, Supervisor, whereis
 from supervision.intensity import Intensity
 
 BOOM = Scripted("boom")
@@ -273,4 +273,5 @@ def test_the_last_reason_is_kept(clock: Clock, world: World) -> None:
     sup = Supervisor.start_link(world.specs("a"))
     error = Scripted("first")
     assert crash(sup, "a", error)
-    assert Supervisor.tree(sup).children[0].last_exit == Crash(error)
+    kept = Supervisor.tree(sup).children[0].last_exit
+    assert (str(kept), str(kept.exception)) == ("Crash(Scripted)", "first")  # type: ignore[union-attr]

@@ -6,9 +6,10 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from probes import KINDS, PlainProbe, Probe, Scripted, ThreadProbe, World, crash, die, quiet, ref_of, states
+from probes import DEADLINE_S, KINDS, PlainProbe, Probe, Scripted, ThreadProbe, World, crash, die, quiet, ref_of, states
 
 from supervision import ChildSpec, Exit, Supervisor, monitor
+from supervision.lifecycle import OwnThread
 from supervision.strategy import RestartPlan, ends_supervisor, plan_restart
 
 IDS = "abcd"
@@ -199,26 +200,42 @@ def test_a_normal_end_of_everybody_leaves_an_empty_supervisor(world: World) -> N
 
 
 @pytest.mark.parametrize("kind", [ThreadProbe, PlainProbe])
-def test_a_group_starts_again_only_when_the_threads_of_the_old_ones_are_gone(kind: Any, world: World) -> None:
-    """What runs on the old thread after its end (here a watcher) keeps the next incarnation from its port and files."""
+def test_a_group_starts_again_only_when_the_threads_of_the_old_ones_are_gone(
+    kind: Any, world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What the old thread still does after its actor's end keeps the next incarnation from its port and files."""
     started, too_early = threading.Event(), threading.Event()
-
-    def last_on_the_thread(_: Any) -> None:
-        if started.wait(0.2):
-            too_early.set()
+    run = OwnThread.run
 
     class Lingers(kind):
-        def on_stop(self) -> None:
-            monitor(self.actor_ref, last_on_the_thread)  # after the supervisor's own, so it is told after that
-            super().on_stop()
+        pass
 
-        def on_terminate(self, reason: Any) -> None:
-            monitor(self.actor_ref, last_on_the_thread)
-            super().on_terminate(reason)
+    def lingering(self: OwnThread, life: Any) -> None:
+        run(self, life)
+        if life.ref.actor_class is Lingers and started.wait(0.2):
+            too_early.set()
 
+    monkeypatch.setattr(OwnThread, "run", lingering)
     sup = Supervisor.start_link([world.spec("a"), world.spec("b", Lingers)], strategy="one_for_all")
     world.script("a", started.set)
     assert crash(sup, "a")
     assert started.is_set()
     assert not too_early.is_set()
+    assert world.log() == ["start a", "start b", "end a", "stop b", "start a", "start b"]
+
+
+@pytest.mark.parametrize("kind", [ThreadProbe, PlainProbe])
+def test_a_group_does_not_wait_for_a_watcher_on_an_old_ones_thread(kind: Any, world: World) -> None:
+    """Nothing of the old incarnation is left by then, and nobody knows how long a watcher takes."""
+    sup = Supervisor.start_link([world.spec("a"), world.spec("b", kind)], strategy="one_for_all")
+    started, returned = threading.Event(), threading.Event()
+
+    def waits(_: Any) -> None:
+        assert started.wait(DEADLINE_S)
+        returned.set()
+
+    monitor(ref_of(sup, "b"), waits)
+    world.script("a", started.set)
+    assert crash(sup, "a")
+    assert returned.wait(DEADLINE_S)
     assert world.log() == ["start a", "start b", "end a", "stop b", "start a", "start b"]

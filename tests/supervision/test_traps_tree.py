@@ -13,6 +13,7 @@ from specimens import (
     Boom,
     Plain,
     Pooled,
+    Stuck,
     Threaded,
     Watch,
     end_hooks,
@@ -20,11 +21,13 @@ from specimens import (
     every_child,
     every_guest,
     every_kind,
+    run,
     spawn,
 )
 
 from supervision import (
     KILLED,
+    NOPROC,
     NORMAL,
     SHUTDOWN,
     ChildSpec,
@@ -76,13 +79,61 @@ def test_p16_stop_all_ends_supervisors_too(strategy: Any, cls: Any) -> None:
     assert ActorRegistry.get_all() == []
 
 
+@pytest.mark.parametrize("how", ["as started", "after restarts"])
+@pytest.mark.parametrize("strategy", ["one_for_one", "one_for_all", "rest_for_one"])
+@every_guest
+def test_p16_stop_all_restarts_nothing_and_keeps_the_trees_own_order(strategy: Any, cls: Any, how: str) -> None:
+    log: list[Any] = []
+
+    def spec(child: Any) -> ChildSpec:
+        def stopped(*_: Any) -> None:
+            log.append(("stop", child))
+
+        does = {"on_start": lambda: log.append(("start", child)), "on_terminate": stopped, "on_stop": stopped}
+        return ChildSpec(child, cls, (does,))
+
+    options: Any = {"strategy": strategy, "max_restarts": 100}
+    inner = Supervisor.child_spec([spec(("inner", n)) for n in range(5)], id="inner", name="inner", **options)
+    crowd = DynamicSupervisor.child_spec(id="crowd", name="crowd")
+    sup = Supervisor.start_link([*map(spec, range(5)), inner, crowd, *map(spec, range(5, 10))], **options)
+    if how == "after restarts":
+        for parent, child in (("inner", ("inner", 2)), (sup, 3)):
+            dead = Watch(ref_of(parent, child))
+            cast(dead.monitor.ref, SystemExit())
+            dead.reason()
+            assert quiet(parent)
+    DynamicSupervisor.start_child("crowd", spec("d"))
+    log.clear()
+    ActorRegistry.stop_all(timeout=DEADLINE_S)
+    top = [("stop", n) for n in (9, 8, 7, 6, 5)]
+    assert log == [
+        *top,
+        ("stop", "d"),
+        *(("stop", ("inner", n)) for n in (4, 3, 2, 1, 0)),
+        *(("stop", n) for n in (4, 3, 2, 1, 0)),
+    ]
+    assert ActorRegistry.get_all() == []
+
+
+@every_guest
+def test_p16_stop_all_gives_a_stuck_child_its_shutdown_time_only(cls: Any) -> None:
+    inner = Supervisor.child_spec([ChildSpec("x", cls, shutdown=0.1)], id="inner", name="inner")
+    sup = Supervisor.start_link([ChildSpec("first", cls), inner])
+    with Stuck() as stuck:
+        stuck.grip(ref_of("inner", "x"))
+        with run(ActorRegistry.stop_all) as raised:
+            assert Watch(sup).reason() in (NORMAL, NOPROC)
+        assert not raised
+    assert ActorRegistry.get_all() == []
+
+
 def test_p17_a_supervisor_keeps_its_own_start_order(world: World) -> None:
     sup = Supervisor.start_link(world.specs("xy"))
     watch = Watch(ref_of(sup, "x"))
     cast(ref_of(sup, "x"), Boom())
     watch.reason()
     assert quiet(sup)
-    assert ActorRegistry.get_all()[-1] is ref_of(sup, "x")  # Pykka has it last now
+    assert ActorRegistry.get_all()[-3:] == [ref_of(sup, "y"), ref_of(sup, "x"), sup]  # the registry has x behind y now
     world.log()
     Supervisor.stop(sup, timeout=DEADLINE_S)
     assert world.log() == ["stop y", "stop x"]

@@ -1,0 +1,77 @@
+"""Finite seconds beyond what threading can wait are as good as any."""
+
+import threading
+from typing import Any
+
+import pytest
+from probes import ThreadProbe, Watch, World, ref_of, states
+from pykka import ActorRegistry
+from specimens import DEADLINE_S, Pooled, every_kind, run, spawn
+
+from supervision import SHUTDOWN, DynamicSupervisor, Supervisor, call, stop
+from supervision.waiting import LONGEST_S, waitable
+
+AGES_S = [1e10, 1e12, 1e300]
+
+ages = pytest.mark.parametrize("seconds", AGES_S)
+
+
+@pytest.mark.parametrize(("given", "waited"), [(0.0, 0.0), (5.0, 5.0), (LONGEST_S, LONGEST_S), (None, None)])
+def test_what_threading_can_wait_is_waited(given: float | None, waited: float | None) -> None:
+    assert waitable(given) == waited
+
+
+@ages
+def test_more_is_as_much_as_it_can(seconds: float) -> None:
+    assert waitable(seconds) == LONGEST_S < threading.TIMEOUT_MAX
+
+
+@ages
+@every_kind
+def test_a_call_and_a_stop_may_take_ages(kind: str, seconds: float) -> None:
+    ref = spawn(kind)
+    assert call(ref, 1, timeout=seconds) == 1
+    stop(ref, timeout=seconds)
+
+
+@ages
+@every_kind
+def test_so_may_pykkas_own_waits(kind: str, seconds: float) -> None:
+    ref = spawn(kind)
+    flag = ref.actor_stopped
+    if kind in ("pooled", "threaded"):
+        assert ref.ask(1, timeout=seconds) == 1
+    else:
+        call(ref, 1)  # a raw one is ours by now
+        flag = ref.actor_stopped
+    with run(lambda: flag.wait(seconds)):
+        stop(ref)
+
+
+@ages
+def test_a_child_may_take_ages_to_leave(seconds: float, world: World) -> None:
+    """A supervisor waits for it, be it terminated, a sibling of a crash, or stopped with the supervisor."""
+    sup = Supervisor.start_link([world.spec(child, shutdown=seconds) for child in "ab"], max_seconds=seconds)
+    Supervisor.terminate_child(sup, "a")
+    assert states(sup) == {"a": "stopped", "b": "running"}
+    watch = Watch(ref_of(sup, "b"))
+    Supervisor.stop(sup, timeout=seconds)
+    assert watch.reason() == SHUTDOWN
+
+
+@ages
+def test_so_may_all_children_of_a_dynamic_supervisor(seconds: float, world: World) -> None:
+    sup = DynamicSupervisor.start_link()
+    refs = [DynamicSupervisor.start_child(sup, world.spec(child, ThreadProbe, shutdown=seconds)) for child in "ab"]
+    DynamicSupervisor.terminate_child(sup, refs[0])
+    watch = Watch(sup)
+    DynamicSupervisor.stop(sup, timeout=seconds)
+    assert watch.reason() == SHUTDOWN
+    assert world.log() == ["start a", "start b", "stop a", "stop b"]
+
+
+@ages
+def test_a_start_may_take_ages(seconds: float) -> None:
+    ref: Any = Pooled.start_link(start_timeout=seconds)
+    assert ActorRegistry.get_all() == [ref]
+    stop(ref, timeout=DEADLINE_S)
