@@ -41,10 +41,11 @@ from oidc_actor.messages import (
 from oidc_actor.options import Options
 from oidc_actor.published import Cell
 from oidc_actor.reading.cells import claim
+from oidc_actor.reading.ends import is_final
 from oidc_actor.runner import Runner
 from oidc_actor.tokens import TokenResponse
 from supervision import Server, monitor
-from supervision.exits import Reason, is_orderly
+from supervision.exits import Reason
 from supervision.parent import starting_supervisor
 
 
@@ -115,9 +116,9 @@ class Keeper(Server):
             self._apply(Join(waiter))
 
     def on_terminate(self, reason: Reason) -> None:
-        """An orderly end empties the cell, and revokes the token if asked to; a crash leaves it to the successor."""
+        """An end for good empties the cell, and revokes the token if asked to; any other leaves it to the successor."""
         self._runner.retire()
-        if is_orderly(reason):
+        if is_final(self.actor_ref, reason):
             self._cell.close(self.actor_ref)
             for effect in farewell(self._state, self._options.clock()):
                 self._runner.perform(effect)

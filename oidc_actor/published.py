@@ -23,12 +23,12 @@ import pykka
 from oidc_actor.clock import Clock
 from oidc_actor.decisions.state import State
 from oidc_actor.messages import Arrived, FetchFailed, FetchSucceeded, Newcomers
+from oidc_actor.reading.ends import is_final, may_start_again
 from oidc_actor.reading.snapshot import EMPTY, Snapshot
 from oidc_actor.reading.subscriptions import Subscription
 from oidc_actor.reading.waiters import TaskWaiter, ThreadWaiter, dismiss
 from oidc_actor.tokens import TokenResponse
 from supervision import Down, Monitor, cast, demonitor, monitor
-from supervision.exits import is_orderly
 
 Ref: TypeAlias = pykka.ActorRef[Any]
 Result: TypeAlias = FetchSucceeded | FetchFailed
@@ -243,13 +243,13 @@ class Cell:
         """Whether a manager is here, or a supervisor that will start the next."""
         if self.closed:
             return False
-        return not self.is_down or (self.supervisor is not None and self.supervisor.is_alive())
+        return not self.is_down or may_start_again(self.supervisor)
 
     # --- ends ---------------------------------------------------------------------------------------------------------
 
     def ended(self, down: Down) -> None:
         """An incarnation has ended; runs on the thread that ended it."""
-        if is_orderly(down.reason):
+        if is_final(down.ref, down.reason):
             self.close(down.ref)
             return
         with self._lock:

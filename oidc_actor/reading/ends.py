@@ -1,0 +1,29 @@
+"""Which end of a manager is meant for its name as well, so that nobody reads its token any more."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pykka
+
+from supervision.departure import is_bystander
+from supervision.exits import Reason, is_orderly
+
+
+def is_final(ref: pykka.ActorRef[Any], reason: Reason) -> bool:
+    """Tell whether a manager has ended for good.
+
+    Args:
+        ref: The manager.
+        reason: What it ended with.
+
+    Returns:
+        ``False`` after a crash, and where its supervisor ends it for a sibling's sake and starts it again: its successor goes on
+        with the token, and until then readers are served.
+    """
+    return is_orderly(reason) and not is_bystander(ref)
+
+
+def may_start_again(supervisor: pykka.ActorRef[Any] | None) -> bool:
+    """Tell whether a supervisor may still start a manager anew: it is alive, or is about to be started again itself."""
+    return supervisor is not None and (supervisor.is_alive() or is_bystander(supervisor))
