@@ -75,6 +75,25 @@ def test_the_window_forgets_what_no_longer_counts(times: list[float], max_restar
         assert window.exceeded is (len(window.attempts) > max_restarts)
 
 
+@pytest.mark.parametrize(
+    ("options", "error", "message"),
+    [
+        ({"max_restarts": True}, TypeError, "max_restarts: expected an int of at least 0, got True"),
+        ({"max_restarts": 1.0}, TypeError, "max_restarts: expected an int of at least 0, got 1.0"),
+        ({"max_restarts": -1}, ValueError, "max_restarts: expected an int of at least 0, got -1"),
+        ({"max_seconds": True}, TypeError, "max_seconds: expected seconds above 0, got True"),
+        ({"max_seconds": "5"}, TypeError, "max_seconds: expected seconds above 0, got '5'"),
+        ({"max_seconds": 0}, ValueError, "max_seconds: expected finite seconds above 0, got 0"),
+        ({"max_seconds": float("inf")}, ValueError, "max_seconds: expected finite seconds above 0, got inf"),
+        ({"max_seconds": float("nan")}, ValueError, "max_seconds: expected finite seconds above 0, got nan"),
+    ],
+)
+def test_a_window_that_cannot_be(options: dict[str, Any], error: type[Exception], message: str) -> None:
+    with pytest.raises(error) as caught:
+        Intensity(**options)
+    assert str(caught.value) == message
+
+
 # --- a supervisor -----------------------------------------------------------------------------------------------------
 
 

@@ -49,6 +49,28 @@ def test_a_bad_policy_names_its_field(options: dict[str, float], named: str) -> 
         RetryPolicy(**options)
 
 
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"initial_s": 0}, "initial_s: expected finite seconds above 0, got 0"),
+        ({"initial_s": 5, "maximum_s": 4}, "maximum_s: expected at least initial_s=5, got 4"),
+        (
+            {"probe_initial_s": 119},
+            "probe_initial_s: expected at least 120 seconds, so that no probe comes sooner than 60 after a permanent "
+            "error, got 119",
+        ),
+        (
+            {"probe_initial_s": 500, "probe_maximum_s": 400},
+            "probe_maximum_s: expected at least probe_initial_s=500, got 400",
+        ),
+    ],
+)
+def test_a_bad_policy_says_what_was_expected_and_what_came(options: dict[str, float], message: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        RetryPolicy(**options)
+    assert str(caught.value) == f"RetryPolicy.{message}"
+
+
 def test_the_least_that_a_policy_may_be() -> None:
     policy = RetryPolicy(initial_s=1e-3, maximum_s=1e-3, probe_initial_s=120, probe_maximum_s=120)
     assert probe_delay_s(policy, 1, Fixed(0)) == 60
