@@ -1,6 +1,7 @@
 """SUPERVISION.md 1.5: how many restarts, in which window, and what giving up looks like. The clock is the test's."""
 
 import logging
+from dataclasses import FrozenInstanceError
 from typing import Any
 
 import pytest
@@ -90,8 +91,15 @@ def test_the_window_forgets_what_no_longer_counts(times: list[float], max_restar
 )
 def test_a_window_that_cannot_be(options: dict[str, Any], error: type[Exception], message: str) -> None:
     with pytest.raises(error) as caught:
-        Intensity(**options)
+        Intensity(**{"max_restarts": 3, "max_seconds": 5.0, **options})
     assert str(caught.value) == message
+
+
+def test_a_window_is_a_value() -> None:
+    window = Intensity(3, 5.0)
+    with pytest.raises(FrozenInstanceError):
+        window.max_restarts = 4  # type: ignore[misc]
+    assert not hasattr(window, "__dict__")
 
 
 # --- a supervisor -----------------------------------------------------------------------------------------------------

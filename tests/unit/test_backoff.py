@@ -1,6 +1,7 @@
 """How long a manager waits after a failure."""
 
 import random
+from dataclasses import FrozenInstanceError
 
 import pytest
 from fakes import Fixed
@@ -69,6 +70,13 @@ def test_a_bad_policy_says_what_was_expected_and_what_came(options: dict[str, fl
     with pytest.raises(ConfigError) as caught:
         RetryPolicy(**options)
     assert str(caught.value) == f"RetryPolicy.{message}"
+
+
+def test_a_policy_is_a_value() -> None:
+    policy = RetryPolicy()
+    with pytest.raises(FrozenInstanceError):
+        policy.initial_s = 1.0  # type: ignore[misc]
+    assert not hasattr(policy, "__dict__")
 
 
 def test_the_least_that_a_policy_may_be() -> None:

@@ -1,5 +1,8 @@
 """The manager's decisions, row by row."""
 
+from dataclasses import FrozenInstanceError
+from typing import Any
+
 import pytest
 from fakes import Fixed
 from machine_driver import CONFIG, DOWN, INVALID_CLIENT, Driver, Reader, with_token
@@ -850,6 +853,20 @@ def test_the_first_attempt_is_never_held_by_others() -> None:
     driver = Driver().start()
     assert driver.fetch is not None
     assert driver.fetch.urgent
+
+
+# --- values ------------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "value",
+    [Driver().state, Rules(), Driver().start().state.flight, *with_token(300).effects, *Driver().start().effects],
+)
+def test_what_it_knows_and_wants_cannot_be_changed(value: Any) -> None:
+    name = next(iter(value.__slots__))
+    with pytest.raises(FrozenInstanceError):
+        setattr(value, name, None)
+    assert not hasattr(value, "__dict__")
 
 
 # --- succession -------------------------------------------------------------------------------------------------------------
