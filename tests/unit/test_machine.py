@@ -19,6 +19,7 @@ from oidc_actor.decisions.effects import (
     ScheduleTick,
 )
 from oidc_actor.decisions.flight import METADATA_AGE_S
+from oidc_actor.decisions.refusals import refusal
 from oidc_actor.decisions.schedule import WATCH_S, next_attempt_at
 from oidc_actor.decisions.state import Rules
 from oidc_actor.errors import DiscoveryError, SecretUnavailable, TokenRequestError
@@ -441,6 +442,17 @@ def test_a_refused_reader_is_told_why_and_what_comes_next(error: TokenRequestErr
     assert (hasty.cause, hasty.retry_in_s) == (error, retry_in_s)
 
 
+def test_what_a_reader_is_told_whose_patience_ends_during_a_flight() -> None:
+    driver = Driver().start()
+    under_way = "a request is under way"
+    assert refusal(driver.state, driver.now) == Refusal(f"no token that is valid long enough; {under_way}")
+    driver.fails().tick()
+    trouble = "the last attempt failed: no answer"
+    assert refusal(driver.state, driver.now) == Refusal(
+        f"no token that is valid long enough; {trouble}; {under_way}", cause=DOWN
+    )
+
+
 def test_a_short_token_makes_an_attempt_due_at_once() -> None:
     driver = with_token(300).wait(100)
     reader = driver.join(min_validity=250)
@@ -645,6 +657,12 @@ def test_a_reader_that_does_not_wait_has_the_files_looked_at_too() -> None:
     driver = Driver(rules=Rules(discovers=False, watches_files=True)).start().fails(INVALID_CLIENT).wait(2)
     assert driver.do(Nudge()).of(CheckSecrets) == [CheckSecrets()]
     assert driver.do(Nudge()).of(CheckSecrets) == []
+
+
+def test_the_files_are_looked_at_for_a_reader_whom_the_live_token_does_not_serve_and_for_no_other() -> None:
+    driver = with_token(300, rules=Rules(discovers=False, watches_files=True)).tick().fails(INVALID_CLIENT)
+    assert driver.do(Nudge(min_validity_s=59)).of(CheckSecrets) == []
+    assert driver.do(Nudge(min_validity_s=61)).of(CheckSecrets) == [CheckSecrets()]
 
 
 def test_the_look_at_the_files_does_not_outlast_a_readers_deadline() -> None:

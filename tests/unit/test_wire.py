@@ -339,6 +339,8 @@ def test_what_an_invalid_grant_means(grant_type, refreshing, permanent):
 def test_a_refusal_says_what_came():
     error = refused({"error": "invalid_client", "error_description": "no such client"}, status=401)
     assert str(error) == "token request failed: HTTP 401: invalid_client: no such client"
+    error = refused({"error": {"code": 5}}, status=200)
+    assert str(error) == "token request failed: HTTP 200: expected a token or an OAuth error, got neither"
     error = refused("", status=403)
     assert str(error) == "token request failed: HTTP 403: expected a token or an OAuth error, got neither"
 
