@@ -22,8 +22,8 @@ class Intensity:
         attempts: monotonic times in seconds of the attempts that may still count, oldest first.
     """
 
-    max_restarts: int = 3
-    max_seconds: float = 5.0
+    max_restarts: int
+    max_seconds: float
     attempts: tuple[float, ...] = ()
 
     def __post_init__(self) -> None:

@@ -51,7 +51,7 @@ def _forms(secret: str) -> set[str]:
     # As sent in a form or in a Basic header, and as HTML, JSON or Python would quote it in an answer.
     quoted = {quote(secret, safe=""), quote(secret), quote_plus(secret)}
     lower = {_lower_escapes(one) for one in quoted}
-    encoded = secret.encode("utf-8", "surrogatepass")
+    encoded = secret.encode()
     base64s = {base64.b64encode(encoded).decode(), base64.urlsafe_b64encode(encoded).decode().rstrip("=")}
     escaped = {html.escape(secret), json.dumps(secret)[1:-1], json.dumps(secret, ensure_ascii=False)[1:-1]}
     forms = {secret} | quoted | lower | base64s | escaped

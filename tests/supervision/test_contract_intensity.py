@@ -1,6 +1,7 @@
 """SUPERVISION.md 1.5: how many restarts, in which window, and what giving up looks like. The clock is the test's."""
 
 import logging
+from dataclasses import FrozenInstanceError
 from typing import Any
 
 import pytest
@@ -73,6 +74,32 @@ def test_the_window_forgets_what_no_longer_counts(times: list[float], max_restar
         assert window.attempts[-1] == now
         assert window.attempts[0] >= now - max_seconds
         assert window.exceeded is (len(window.attempts) > max_restarts)
+
+
+@pytest.mark.parametrize(
+    ("options", "error", "message"),
+    [
+        ({"max_restarts": True}, TypeError, "max_restarts: expected an int of at least 0, got True"),
+        ({"max_restarts": 1.0}, TypeError, "max_restarts: expected an int of at least 0, got 1.0"),
+        ({"max_restarts": -1}, ValueError, "max_restarts: expected an int of at least 0, got -1"),
+        ({"max_seconds": True}, TypeError, "max_seconds: expected seconds above 0, got True"),
+        ({"max_seconds": "5"}, TypeError, "max_seconds: expected seconds above 0, got '5'"),
+        ({"max_seconds": 0}, ValueError, "max_seconds: expected finite seconds above 0, got 0"),
+        ({"max_seconds": float("inf")}, ValueError, "max_seconds: expected finite seconds above 0, got inf"),
+        ({"max_seconds": float("nan")}, ValueError, "max_seconds: expected finite seconds above 0, got nan"),
+    ],
+)
+def test_a_window_that_cannot_be(options: dict[str, Any], error: type[Exception], message: str) -> None:
+    with pytest.raises(error) as caught:
+        Intensity(**{"max_restarts": 3, "max_seconds": 5.0, **options})
+    assert str(caught.value) == message
+
+
+def test_a_window_is_a_value() -> None:
+    window = Intensity(3, 5.0)
+    with pytest.raises(FrozenInstanceError):
+        window.max_restarts = 4  # type: ignore[misc]
+    assert not hasattr(window, "__dict__")
 
 
 # --- a supervisor -----------------------------------------------------------------------------------------------------

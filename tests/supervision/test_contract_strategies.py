@@ -1,6 +1,7 @@
 """SUPERVISION.md 1.4: what a restart takes along, and in which order. The logs are OTP's."""
 
 import threading
+from dataclasses import FrozenInstanceError
 from typing import Any
 
 import pytest
@@ -173,7 +174,11 @@ def test_a_plan_stops_in_reverse_what_it_starts(strategy: Any, count: int, data:
 
 
 def test_a_plan_is_a_value() -> None:
-    assert plan_restart("rest_for_one", "abc", "b") == RestartPlan(("c", "b"), ("b", "c"))
+    plan = plan_restart("rest_for_one", "abc", "b")
+    assert plan == RestartPlan(("c", "b"), ("b", "c"))
+    with pytest.raises(FrozenInstanceError):
+        plan.stop = ()  # type: ignore[misc]
+    assert not hasattr(plan, "__dict__")
 
 
 @pytest.mark.parametrize(

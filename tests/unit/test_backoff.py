@@ -1,6 +1,7 @@
 """How long a manager waits after a failure."""
 
 import random
+from dataclasses import FrozenInstanceError
 
 import pytest
 from fakes import Fixed
@@ -47,6 +48,35 @@ def test_delays_stay_within_the_policy(failures: int, seed: int) -> None:
 def test_a_bad_policy_names_its_field(options: dict[str, float], named: str) -> None:
     with pytest.raises(ConfigError, match=named):
         RetryPolicy(**options)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"initial_s": 0}, "initial_s: expected finite seconds above 0, got 0"),
+        ({"initial_s": 5, "maximum_s": 4}, "maximum_s: expected at least initial_s=5, got 4"),
+        (
+            {"probe_initial_s": 119},
+            "probe_initial_s: expected at least 120 seconds, so that no probe comes sooner than 60 after a permanent "
+            "error, got 119",
+        ),
+        (
+            {"probe_initial_s": 500, "probe_maximum_s": 400},
+            "probe_maximum_s: expected at least probe_initial_s=500, got 400",
+        ),
+    ],
+)
+def test_a_bad_policy_says_what_was_expected_and_what_came(options: dict[str, float], message: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        RetryPolicy(**options)
+    assert str(caught.value) == f"RetryPolicy.{message}"
+
+
+def test_a_policy_is_a_value() -> None:
+    policy = RetryPolicy()
+    with pytest.raises(FrozenInstanceError):
+        policy.initial_s = 1.0  # type: ignore[misc]
+    assert not hasattr(policy, "__dict__")
 
 
 def test_the_least_that_a_policy_may_be() -> None:

@@ -9,7 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from oidc_actor.credentials import ClientCredentials, Password, RefreshToken
-from oidc_actor.grants.request import SentSecrets, secrets_in, sent_in, token_request
+from oidc_actor.grants.device import DeviceCode
+from oidc_actor.grants.request import SentSecrets, address_of, device_request, secrets_in, sent_in, token_request
+from oidc_actor.proof.certificate import ClientCertificate
 from oidc_actor.provider import OIDCConfig
 from oidc_actor.secrets import Secret
 
@@ -97,6 +99,7 @@ def test_chosen_parameters_go_with_every_grant_and_refresh(refresh_token):
         ("a b", "p+w", b"a%20b:p%2Bw"),
         ("ä", "100%", b"%C3%A4:100%25"),
         ("id", "s/l~a-s_h.", b"id:s%2Fl~a-s_h."),
+        ("https://app.example/id", "s", b"https%3A%2F%2Fapp.example%2Fid:s"),
     ],
 )
 def test_both_halves_of_basic_are_percent_encoded(client_id, client_secret, header):
@@ -112,6 +115,79 @@ def test_any_secret_survives_the_way(secret):
     assert unquote(encoded) == secret
     _, parameters = sent(ClientCredentials("id", secret, client_auth="client_secret_post"))
     assert dict(parameters)["client_secret"] == secret
+
+
+def test_nothing_is_redeemed_unless_it_is_asked_for():
+    auth = Password("u", "p", "id")
+    request = token_request(CONFIG, auth, SentSecrets(None, Secret("p")), timeout_s=7.0)
+    assert dict(parse_qsl(request.body.decode("ascii")))["grant_type"] == "password"
+
+
+def test_the_parameters_of_a_device_code():
+    parameters = sent(DeviceCode(Secret("the code"), ClientCredentials("id")))[1]
+    grant = ("grant_type", "urn:ietf:params:oauth:grant-type:device_code")
+    assert parameters == [grant, ("device_code", "the code"), ("client_id", "id")]
+
+
+def test_a_device_flow_begins_at_its_own_endpoint_with_what_was_chosen_and_no_grant():
+    config = OIDCConfig(
+        token_endpoint="https://id.example/token",
+        device_authorization_endpoint="https://id.example/device",
+        mtls_endpoint_aliases={"token_endpoint": "https://mtls.id.example/token"},
+    )
+    auth = ClientCredentials("id", scopes="a b", audience="x")
+    secrets = SentSecrets(dpop_proof=Secret("proof"))
+    request = device_request(config, auth, secrets, timeout_s=7.0)
+    assert (request.method, request.url, request.timeout_s) == ("POST", "https://id.example/device", 7.0)
+    assert parse_qsl(request.body.decode("ascii")) == [("scope", "a b"), ("audience", "x"), ("client_id", "id")]
+    assert "DPoP" not in request.headers  # RFC 9449 proves the key at the token endpoint
+    shown = ClientCredentials("id", client_certificate=ClientCertificate("cert.pem", "key.pem"))
+    assert device_request(config, shown, SentSecrets(), timeout_s=7.0).url == "https://id.example/device"
+    assert token_request(config, shown, SentSecrets(), timeout_s=7.0).url == "https://mtls.id.example/token"
+    assert token_request(config, auth, SentSecrets(), timeout_s=7.0).url == "https://id.example/token"
+
+
+def test_a_certificate_goes_with_the_request_that_shows_it():
+    certificate = ClientCertificate("cert.pem", "key.pem")
+    auth = ClientCredentials("id", client_certificate=certificate)
+    assert token_request(CONFIG, auth, SentSecrets(), timeout_s=7.0).client_certificate is certificate
+    assert token_request(CONFIG, ClientCredentials("id"), SentSecrets(), timeout_s=7.0).client_certificate is None
+
+
+def test_a_secret_that_only_signs_is_not_sent():
+    auth = ClientCredentials("id", "hunter2", client_auth="client_secret_jwt")
+    secrets = SentSecrets(Secret("hunter2"), client_assertion=Secret("signed with it"))
+    request = token_request(CONFIG, auth, secrets, timeout_s=7.0)
+    assert dict(parse_qsl(request.body.decode("ascii")))["client_assertion"] == "signed with it"
+    assert "hunter2" not in request.body.decode("ascii")
+    assert "Authorization" not in request.headers
+
+
+def test_a_proof_goes_in_the_header_of_the_one_request_it_is_for():
+    auth = ClientCredentials("id", "s")
+    request = token_request(CONFIG, auth, SentSecrets(Secret("s"), dpop_proof=Secret("proof")), timeout_s=7.0)
+    assert request.headers["DPoP"] == "proof"
+    assert "DPoP" not in token_request(CONFIG, auth, SentSecrets(Secret("s")), timeout_s=7.0).headers
+
+
+def test_an_assertion_goes_beside_the_client_s_name_where_the_method_sends_one():
+    auth = ClientCredentials("id", client_assertion=Secret("the assertion"))
+    secrets = SentSecrets(client_assertion=Secret("the assertion"))
+    request = token_request(CONFIG, auth, secrets, timeout_s=7.0)
+    assert parse_qsl(request.body.decode("ascii")) == [
+        ("grant_type", "client_credentials"),
+        ("client_id", "id"),
+        ("client_assertion_type", "urn:ietf:params:oauth:client-assertion-type:jwt-bearer"),
+        ("client_assertion", "the assertion"),
+    ]
+    request = token_request(CONFIG, ClientCredentials("id"), secrets, timeout_s=7.0)
+    assert parse_qsl(request.body.decode("ascii")) == [("grant_type", "client_credentials"), ("client_id", "id")]
+
+
+def test_where_a_request_goes():
+    auth = ClientCredentials("id")
+    assert address_of(CONFIG, auth) == "https://id.example/token"
+    assert address_of(CONFIG, auth, "device_authorization_endpoint") == ""
 
 
 def test_the_method_follows_the_metadata():

@@ -1,5 +1,8 @@
 """The manager's decisions, row by row."""
 
+from dataclasses import FrozenInstanceError
+from typing import Any
+
 import pytest
 from fakes import Fixed
 from machine_driver import CONFIG, DOWN, INVALID_CLIENT, Driver, Reader, with_token
@@ -16,6 +19,7 @@ from oidc_actor.decisions.effects import (
     ScheduleTick,
 )
 from oidc_actor.decisions.flight import METADATA_AGE_S
+from oidc_actor.decisions.refusals import refusal
 from oidc_actor.decisions.schedule import WATCH_S, next_attempt_at
 from oidc_actor.decisions.state import Rules
 from oidc_actor.errors import DiscoveryError, SecretUnavailable, TokenRequestError
@@ -62,13 +66,18 @@ def test_without_metadata_it_asks_for_them_first() -> None:
     assert driver.fetch is not None
     assert (driver.fetch.flight, driver.fetch.leg, driver.fetch.grant) == (1, 2, FullGrant(CONFIG))
     assert driver.state.oidc_config == CONFIG
-    assert driver.reports == ["provider_discovered"]
+    assert driver.of(Report) == [Report("provider_discovered", 1, {"token_endpoint": "https://i/token"})]
+    driver.succeeds().tick()
+    assert driver.fetch is not None
+    assert driver.fetch.grant == FullGrant(CONFIG)
 
 
 def test_a_failed_discovery_is_repeated() -> None:
-    driver = Driver(oidc_config=None, rules=Rules()).start().fails(DiscoveryError("no answer"))
+    error = DiscoveryError("no answer")
+    driver = Driver(oidc_config=None, rules=Rules()).start().fails(error)
     assert driver.state.flight is None
     assert driver.state.failures == 1
+    assert driver.state.last_error is error
     driver.tick()
     assert driver.fetch is not None
     assert driver.fetch.grant == Discover()
@@ -178,10 +187,35 @@ def test_what_is_reported_of_a_failure() -> None:
     }
 
 
+def test_a_failure_that_a_retry_may_cure_is_reported_as_such() -> None:
+    driver = Driver(rng=Fixed(1)).start().fails().tick().fails(TokenRequestError("HTTP 503", status=503))
+    fields = {"error": "HTTP 503", "status": 503, "code": None, "failures": 2, "retry_in_s": 1}
+    assert driver.of(Report) == [Report("request_failed", 2, fields)]
+
+
+def test_times_are_reported_to_the_millisecond() -> None:
+    driver = Driver(rng=Fixed(0)).start().sent().wait(0.12345).fails()
+    assert [report.fields["retry_in_s"] for report in driver.of(Report)] == [0.877]
+    driver = Driver(rng=Fixed(0)).start().sent().wait(0.12345).succeeds(ago=0.12345)
+    assert [report.fields["refresh_in_s"] for report in driver.of(Report)] == [239.877]
+
+
+def test_the_tick_is_set_before_anybody_can_see_the_outcome() -> None:
+    driver = Driver().start().sent()
+    driver.join()
+    assert [type(effect) for effect in driver.succeeds().effects] == [ScheduleTick, Publish, Reply, Report]
+
+
+def test_where_nobody_waits_nobody_is_answered() -> None:
+    driver = with_token(300)
+    assert driver.of(Reply) == []
+    assert driver.tick().fails().of(Reply) == []
+
+
 def test_an_assumed_lifetime_is_reported() -> None:
     driver = Driver().start()
     driver.ends_with(ParsedToken(TokenResponse("a", expires_in=300), 300.0, "default"))
-    assert "lifetime_assumed" in driver.reports
+    assert driver.of(Report)[1:] == [Report("lifetime_assumed", 1, {"lifetime_s": 300})]
 
 
 def test_a_success_clears_what_the_failures_left() -> None:
@@ -234,6 +268,7 @@ def test_the_minimum_interval_holds_whatever_the_jitter_says() -> None:
 
 def test_the_interval_counts_from_when_the_request_was_sent() -> None:
     driver = Driver(rng=Fixed(0)).start().wait(5).sent().fails()
+    assert driver.fetch is None
     assert next_attempt_at(driver.state) == driver.now + 1
 
 
@@ -254,6 +289,11 @@ def test_the_quarter_is_exact() -> None:
         driver.fails(outage=9)
         assert driver.state.retry_at == driver.now + min(60, (1300 - driver.now) / 4)
         driver.tick()
+
+
+def test_the_quarter_holds_to_the_last_moment() -> None:
+    driver = with_token(300, rng=Fixed(1)).wait(299.5).do(Tick()).fails()
+    assert driver.state.retry_at == driver.now + 0.125
 
 
 def test_the_interval_counts_from_the_take_off_where_nothing_was_sent() -> None:
@@ -385,6 +425,34 @@ def test_while_an_attempt_is_under_way_only_the_readers_own_patience_ends_its_wa
     assert reader.outcomes == [driver.state.token]
 
 
+@pytest.mark.parametrize(
+    ("error", "trouble"),
+    [
+        (DOWN, "the last attempt failed: no answer"),
+        (INVALID_CLIENT, "the provider refuses the request for good: HTTP 401: invalid_client"),
+    ],
+)
+def test_a_refused_reader_is_told_why_and_what_comes_next(error: TokenRequestError, trouble: str) -> None:
+    driver = Driver(rng=Fixed(0)).start().sent().wait(0.25).fails(error)
+    retry_in_s = next_attempt_at(driver.state) - driver.now
+    hasty = refused(driver.join(timeout=0.25))
+    assert (
+        hasty.message == f"no token that is valid long enough; {trouble}; the next attempt is due in {retry_in_s:.1f} s"
+    )
+    assert (hasty.cause, hasty.retry_in_s) == (error, retry_in_s)
+
+
+def test_what_a_reader_is_told_whose_patience_ends_during_a_flight() -> None:
+    driver = Driver().start()
+    under_way = "a request is under way"
+    assert refusal(driver.state, driver.now) == Refusal(f"no token that is valid long enough; {under_way}")
+    driver.fails().tick()
+    trouble = "the last attempt failed: no answer"
+    assert refusal(driver.state, driver.now) == Refusal(
+        f"no token that is valid long enough; {trouble}; {under_way}", cause=DOWN
+    )
+
+
 def test_a_short_token_makes_an_attempt_due_at_once() -> None:
     driver = with_token(300).wait(100)
     reader = driver.join(min_validity=250)
@@ -409,6 +477,13 @@ def test_a_new_token_that_falls_short_too_is_a_refusal() -> None:
     assert plain.outcomes == [driver.state.token]
 
 
+def test_a_refusal_names_the_next_attempt_also_where_it_comes_soon() -> None:
+    driver = Driver(rules=Rules(discovers=False, min_interval_s=0.25)).start().sent()
+    reader = driver.join(min_validity=1)
+    driver.succeeds(lifetime=0.5)
+    assert refused(reader) == Refusal("a new token lives only 0.5 s, less than min_validity", None, 0.25)
+
+
 def test_a_token_that_lives_just_so_long_falls_short() -> None:
     driver = with_token(300).wait(100)
     assert driver.join(min_validity=199.9).outcomes == [driver.state.token]
@@ -428,8 +503,22 @@ def test_min_validity_does_not_break_a_backoff() -> None:
 
 
 def test_a_reader_that_does_not_wait_still_has_the_manager_look_at_the_clock() -> None:
-    driver = with_token(300).wait(100).do(Nudge(min_validity_s=250))
+    driver = with_token(300).wait(100)
+    assert driver.do(Nudge(min_validity_s=199)).fetch is None
+    assert driver.do(Nudge(min_validity_s=250)).fetch is not None
+
+
+def test_a_first_attempt_that_is_put_off_is_made_for_the_first_reader() -> None:
+    driver = Driver(held_until=1010.0).start()
+    assert driver.fetch is None
+    driver.join(timeout=60)
     assert driver.fetch is not None
+
+
+def test_a_reader_does_not_break_the_hold_of_the_issuer_s_other_managers() -> None:
+    driver = Driver(attempted_at=900.0).start().do(Held(1, until=1030.0))
+    driver.join(timeout=60)
+    assert driver.fetch is None
 
 
 # --- force_refresh --------------------------------------------------------------------------------------------------------
@@ -447,6 +536,15 @@ def test_a_refresh_joins_the_flight_under_way() -> None:
     driver.succeeds("b")
     assert reader.outcomes == [driver.state.token]
     assert next_attempt_at(driver.state) == driver.state.refresh_at
+
+
+def test_who_joins_anew_for_a_refresh_is_not_served_from_the_token_there_is() -> None:
+    driver = with_token(300).wait(10)
+    reader = Reader(driver.now + 5, wants_refresh=True)
+    assert driver.do(Join(reader)).fetch is not None
+    assert reader.outcomes == []
+    driver.succeeds("b")
+    assert reader.outcomes == [driver.state.token]
 
 
 def test_a_refresh_keeps_the_minimum_interval() -> None:
@@ -496,7 +594,7 @@ def test_a_rejected_token_is_withdrawn_and_replaced() -> None:
     assert [effect.token for effect in driver.of(Retract)] == [rejected]
     assert driver.state.token is None
     assert driver.fetch is not None
-    assert driver.reports[0] == "token_rejected"
+    assert driver.of(Report) == [Report("token_rejected", 1, {"fingerprint": "ca978112"})]
 
 
 @pytest.mark.parametrize("rejected", ["b", "A", "aa"])
@@ -537,6 +635,7 @@ def test_a_blocked_manager_looks_at_its_secrets_files() -> None:
 def test_a_changed_file_wakes_it() -> None:
     driver = Driver(rules=Rules(discovers=False, watches_files=True)).start().fails(INVALID_CLIENT).wait(2)
     assert driver.do(SecretsChecked(True)).fetch is not None
+    assert driver.of(Report) == [Report("secret_changed", 1)]
 
 
 def test_a_reader_has_a_blocked_manager_look_at_its_files_before_it_is_refused() -> None:
@@ -558,6 +657,12 @@ def test_a_reader_that_does_not_wait_has_the_files_looked_at_too() -> None:
     driver = Driver(rules=Rules(discovers=False, watches_files=True)).start().fails(INVALID_CLIENT).wait(2)
     assert driver.do(Nudge()).of(CheckSecrets) == [CheckSecrets()]
     assert driver.do(Nudge()).of(CheckSecrets) == []
+
+
+def test_the_files_are_looked_at_for_a_reader_whom_the_live_token_does_not_serve_and_for_no_other() -> None:
+    driver = with_token(300, rules=Rules(discovers=False, watches_files=True)).tick().fails(INVALID_CLIENT)
+    assert driver.do(Nudge(min_validity_s=59)).of(CheckSecrets) == []
+    assert driver.do(Nudge(min_validity_s=61)).of(CheckSecrets) == [CheckSecrets()]
 
 
 def test_the_look_at_the_files_does_not_outlast_a_readers_deadline() -> None:
@@ -615,7 +720,8 @@ def test_metadata_serve_until_they_are_old() -> None:
 def test_older_metadata_serve_where_they_cannot_be_renewed() -> None:
     driver = with_token(300, rules=Rules(), config_at=1000.0).wait(METADATA_AGE_S + 1).do(Tick())
     driver.fails(DiscoveryError("no answer"))
-    assert driver.reports == ["discovery_failed"]
+    fields = {"error": "no answer", "status": None, "code": None}
+    assert driver.of(Report) == [Report("discovery_failed", 2, fields)]
     assert driver.fetch is not None
     assert driver.fetch.grant == FullGrant(CONFIG)
 
@@ -653,6 +759,16 @@ def test_an_endpoint_that_stays_unreachable_may_have_moved() -> None:
 # --- the issuer's other managers --------------------------------------------------------------------------------------------
 
 
+def test_a_hold_of_another_flight_is_ignored() -> None:
+    driver = Driver().start()
+    before = driver.state
+    for number in (0, 2):
+        assert driver.do(Held(number, until=1030.0)).state == before
+        assert driver.effects == []
+    driver.succeeds()
+    assert driver.do(Held(1, until=1030.0)).effects == []
+
+
 def test_a_held_flight_never_was() -> None:
     driver = Driver(attempted_at=900.0, flights=7).start()
     assert driver.fetch is not None
@@ -663,8 +779,8 @@ def test_a_held_flight_never_was() -> None:
 
 
 def test_a_hold_is_reported_with_its_length() -> None:
-    driver = Driver(attempted_at=900.0).start().do(Held(1, until=1030.0004))
-    assert [report.fields for report in driver.of(Report)] == [{"wait_s": 30}]
+    driver = Driver(attempted_at=900.0).start().do(Held(1, until=1030.12344))
+    assert driver.of(Report) == [Report("issuer_held", 0, {"wait_s": 30.123})]
 
 
 def test_a_refresh_that_is_held_by_the_provider_is_not_forgotten() -> None:
@@ -678,6 +794,13 @@ def test_a_patience_that_was_cut_short_ends_with_the_outage() -> None:
     driver = with_token(300).wait(260).do(Tick()).do(Held(2, until=2260.0)).do(Released(within_s=0))
     assert driver.fetch is not None
     assert not driver.fetch.urgent
+
+
+def test_a_success_ends_the_hold() -> None:
+    driver = Driver(held_until=5000.0).start()
+    assert driver.fetch is None
+    driver.do(Refresh()).succeeds()
+    assert driver.of(ScheduleTick) == [ScheduleTick(240)]
 
 
 def test_a_held_reader_is_refused_if_the_hold_outlasts_it() -> None:
@@ -696,6 +819,24 @@ def test_a_live_tokens_end_bounds_the_patience() -> None:
     assert driver.of(ScheduleTick) == [ScheduleTick(10)]
     driver.tick()
     assert driver.fetch is not None
+    assert driver.fetch.urgent
+    driver.fails().tick()
+    assert driver.fetch is not None
+    assert not driver.fetch.urgent
+
+
+def test_a_hold_that_was_waited_out_makes_nobody_urgent() -> None:
+    driver = Driver(attempted_at=900.0).start().do(Held(1, until=1030.0)).tick()
+    assert driver.fetch is not None
+    assert not driver.fetch.urgent
+
+
+@pytest.mark.parametrize("config", [None, CONFIG])
+def test_a_refresh_is_not_held_by_others_where_metadata_come_first_either(config: OIDCConfig | None) -> None:
+    driver = Driver(oidc_config=config, rules=Rules(), config_at=0.0, attempted_at=900.0, refresh_at=9e9)
+    driver.wait(METADATA_AGE_S).do(Refresh())
+    assert driver.fetch is not None
+    assert driver.fetch.grant == Discover(instead_of=config)
     assert driver.fetch.urgent
 
 
@@ -730,6 +871,20 @@ def test_the_first_attempt_is_never_held_by_others() -> None:
     driver = Driver().start()
     assert driver.fetch is not None
     assert driver.fetch.urgent
+
+
+# --- values ------------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "value",
+    [Driver().state, Rules(), Driver().start().state.flight, *with_token(300).effects, *Driver().start().effects],
+)
+def test_what_it_knows_and_wants_cannot_be_changed(value: Any) -> None:
+    name = next(iter(value.__slots__))
+    with pytest.raises(FrozenInstanceError):
+        setattr(value, name, None)
+    assert not hasattr(value, "__dict__")
 
 
 # --- succession -------------------------------------------------------------------------------------------------------------

@@ -4,7 +4,7 @@ import pytest
 from machine_driver import CONFIG, DOWN, INVALID_CLIENT, INVALID_GRANT, Driver
 
 from oidc_actor import RefreshToken, SecretFile
-from oidc_actor.decisions.effects import FullGrant, Redeem
+from oidc_actor.decisions.effects import FullGrant, Redeem, Report
 from oidc_actor.decisions.state import Rules
 from oidc_actor.errors import SecretUnavailable, TokenRequestError
 from oidc_actor.machine import adopt
@@ -32,6 +32,13 @@ def test_a_refresh_token_is_redeemed_where_one_was_given() -> None:
     assert driver.fetch.grant == Redeem(CONFIG, Secret("r1"))
 
 
+def test_what_brought_a_token_is_reported() -> None:
+    driver = refreshing().succeeds("b")
+    assert [(report.event, report.fields["grant"]) for report in driver.of(Report)] == [
+        ("token_obtained", "refresh_token")
+    ]
+
+
 def test_a_rotated_one_is_redeemed_next() -> None:
     assert next_grant(refreshing().succeeds("b", refresh_token="r2")) == Redeem(CONFIG, Secret("r2"))
 
@@ -50,7 +57,8 @@ def test_a_refused_one_falls_back_to_the_full_grant_in_the_same_flight(error: st
     driver.fails(TokenRequestError("HTTP 400", status=400, error=error))
     assert driver.fetch is not None
     assert (driver.fetch.flight, driver.fetch.leg, driver.fetch.grant) == (flight, 2, FullGrant(CONFIG))
-    assert driver.reports == ["refresh_token_refused"]
+    fields = {"error": "HTTP 400", "status": 400, "code": error}
+    assert driver.of(Report) == [Report("refresh_token_refused", flight, fields)]
     assert driver.state.failures == 0
     driver.succeeds("b", refresh_token="r9")
     assert next_grant(driver) == Redeem(CONFIG, Secret("r9"))
@@ -60,6 +68,10 @@ def test_one_flight_falls_back_once() -> None:
     driver = refreshing().fails(INVALID_GRANT).fails(INVALID_GRANT)
     assert driver.state.flight is None
     assert driver.state.failures == 1
+
+
+def test_a_refused_one_is_not_redeemed_again_when_the_full_grant_fails_too() -> None:
+    assert next_grant(refreshing().fails(INVALID_GRANT).fails(DOWN)) == FullGrant(CONFIG)
 
 
 def test_an_unknown_client_needs_no_second_request() -> None:

@@ -1,8 +1,19 @@
 """What the managers of one issuer know together."""
 
+from dataclasses import FrozenInstanceError
+
+import pytest
+
 from oidc_actor.decisions.outage import Hold, Outage, admit, asked_to_wait, failed
 
 LEASE_S = 11.0
+
+
+@pytest.mark.parametrize("value", [Outage(), Hold(1.0, by_provider=True)])
+def test_what_they_know_cannot_be_changed(value: Outage | Hold) -> None:
+    with pytest.raises(FrozenInstanceError):
+        value.until = 0.0  # type: ignore[misc]
+    assert not hasattr(value, "__dict__")
 
 
 def test_while_all_is_well_everybody_may_go() -> None:

@@ -51,6 +51,20 @@ def test_the_wait_that_was_asked_for() -> None:
 
 
 @pytest.mark.parametrize(
+    ("error", "status_of", "code_of"),
+    [
+        (status(400, error="invalid_grant"), 400, "invalid_grant"),
+        (status(503), 503, None),
+        (NO_ANSWER, None, None),
+        (OIDCActorError("a bug"), None, None),
+    ],
+    ids=str,
+)
+def test_what_came(error: OIDCActorError, status_of: int | None, code_of: str | None) -> None:
+    assert (policy.status_of(error), policy.code_of(error)) == (status_of, code_of)
+
+
+@pytest.mark.parametrize(
     ("error", "failures", "moved"),
     [
         (status(404), 1, True),
@@ -80,6 +94,7 @@ def test_whether_the_endpoint_may_have_moved(error: OIDCActorError, failures: in
         (SecretUnavailable("missing"), False),
         (status(200), True),
         (status(299), True),
+        (status(300), False),
         (status(302), False),
         (status(199), False),
         (status(500), False),

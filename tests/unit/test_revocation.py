@@ -6,6 +6,7 @@ from dataclasses import replace
 from urllib.parse import parse_qs
 
 import pytest
+from machine_driver import CONFIG as MACHINE_CONFIG
 from machine_driver import Driver, with_token
 
 from oidc_actor import ClientCredentials, ConfigError, OIDCConfig, Password, TokenRequestError, oidc
@@ -13,6 +14,7 @@ from oidc_actor.decisions.effects import Revoke
 from oidc_actor.decisions.state import Rules
 from oidc_actor.errors import OIDCActorError
 from oidc_actor.machine import farewell
+from oidc_actor.secrets import Secret
 from oidc_actor.transport import Request, Response, TransportError
 
 CONFIG = OIDCConfig("https://i", "https://i/token", revocation_endpoint="https://i/revoke")
@@ -41,6 +43,7 @@ def test_it_goes_to_the_revocation_endpoint_with_the_clients_authentication() ->
     assert (request.method, request.url) == ("POST", "https://i/revoke")
     assert form(request) == {"token": [TOKEN]}
     assert request.headers["Authorization"].startswith("Basic ")
+    assert sent(AUTH, timeout_seconds=3.0).timeout_s == pytest.approx(3.0, abs=1.0)
 
 
 def test_with_a_hint_and_the_other_methods() -> None:
@@ -127,6 +130,9 @@ def test_what_a_manager_has_to_revoke() -> None:
     assert revoked(with_token(rules=Rules(discovers=False))) == []
     assert revoked(Driver(rules=REVOKING).start()) == []
     assert revoked(with_token(300, rules=REVOKING).wait(301)) == []
+    assert farewell(Driver(rules=REVOKING).start().state, 1000.0) == []
+    tokens = (("access_token", Secret("a")),)
+    assert farewell(with_token(rules=REVOKING).state, 1000.0) == [Revoke(1, MACHINE_CONFIG, tokens)]
 
 
 def test_a_refresh_token_comes_first_and_outlives_the_access_token() -> None:

@@ -2,6 +2,7 @@
 
 import base64
 import json
+import time
 from dataclasses import FrozenInstanceError, fields
 from datetime import UTC, datetime
 from email.utils import format_datetime
@@ -11,7 +12,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from oidc_actor.answers.bodies import read_object
-from oidc_actor.answers.header_times import provider_now, retry_after_s
+from oidc_actor.answers.header_times import provider_now, read_date, retry_after_s
 from oidc_actor.answers.lifetime import LONGEST_LIFETIME_S, decide_lifetime, read_claims
 from oidc_actor.answers.redaction import LONGEST_TEXT, presentable, redact
 from oidc_actor.errors import DiscoveryError, TokenRequestError
@@ -133,6 +134,9 @@ def test_discovery_hears_retry_after():
     with pytest.raises(DiscoveryError) as caught:
         discovered("", status=503, headers={"retry-after": "17"})
     assert caught.value.retry_after_s == 17.0
+    with pytest.raises(DiscoveryError) as caught:
+        discovered("", status=503, headers={"Retry-After": "Fri, 15 Jan 2027 08:00:40 GMT"})
+    assert caught.value.retry_after_s == 40.0
 
 
 def test_a_hostile_issuer_makes_one_short_line():
@@ -214,24 +218,49 @@ def test_scopes_may_come_as_a_list():
         ({**TOKEN, "access_token": ""}, "expected an access_token, got str"),
         ({**TOKEN, "access_token": 5}, "expected an access_token, got int"),
         ({**TOKEN, "access_token": ["hunter2"]}, "expected an access_token, got list"),
-        ({**TOKEN, "access_token": "hunter2\r\nX-Evil: 1"}, "visible ASCII"),
-        ({**TOKEN, "access_token": "hunter2\0"}, "visible ASCII"),
-        ({**TOKEN, "access_token": "hunter2 "}, "visible ASCII"),
-        ({**TOKEN, "access_token": "hunter2é"}, "visible ASCII"),
-        ('{"access_token": "hunter2\\ud800"}', "visible ASCII"),
+        (
+            {**TOKEN, "access_token": "hunter2\r\nX-Evil: 1"},
+            "expected an access_token of visible ASCII characters, got one with others",
+        ),
+        (
+            {**TOKEN, "access_token": "hunter2\0"},
+            "expected an access_token of visible ASCII characters, got one with others",
+        ),
+        (
+            {**TOKEN, "access_token": "hunter2 "},
+            "expected an access_token of visible ASCII characters, got one with others",
+        ),
+        (
+            {**TOKEN, "access_token": "hunter2é"},
+            "expected an access_token of visible ASCII characters, got one with others",
+        ),
+        (
+            '{"access_token": "hunter2\\ud800"}',
+            "expected an access_token of visible ASCII characters, got one with others",
+        ),
         ({**TOKEN, "token_type": "mac"}, "expected the token_type Bearer or DPoP, got 'mac'"),
+        ({**TOKEN, "token_type": "x" * 50}, f"expected the token_type Bearer or DPoP, got '{'x' * 40}'"),
         ({**TOKEN, "token_type": 5}, "expected the token_type Bearer or DPoP, got 'int'"),
         ({**TOKEN, "token_type": "bearer\r\nX: 1"}, "expected the token_type"),
         ({**TOKEN, "expires_in": 0}, "expected a positive lifetime, got 0 seconds from expires_in"),
-        ({**TOKEN, "access_token": "hunter2\x7f"}, "visible ASCII"),
+        (
+            {**TOKEN, "access_token": "hunter2\x7f"},
+            "expected an access_token of visible ASCII characters, got one with others",
+        ),
         ({**TOKEN, "expires_in": -5}, "expected a positive lifetime"),
         ({**TOKEN, "expires_in": "-1"}, "expected a positive lifetime"),
         ({**TOKEN, "expires_in": -1e308}, "expected a positive lifetime"),
-        ({"access_token": "at", "expires_at": NOW - 1}, "from expires_at"),
-        ({"access_token": jwt(exp=NOW - 1)}, "from exp"),
-        ('{"access_token": "hunter2", "access_token": "b"}', "repeats one"),
+        ({"access_token": "at", "expires_at": NOW - 1}, "expected a positive lifetime, got -1 seconds from expires_at"),
+        ({"access_token": jwt(exp=NOW - 1)}, "expected a positive lifetime, got -1 seconds from exp"),
+        (
+            '{"access_token": "hunter2", "access_token": "b"}',
+            "expected each name once, got a JSON object that repeats one",
+        ),
         ('{"access_token": "hunter2\0"}', "expected JSON"),
-        ('{"access_token": "hunter2", "x": ' + "[" * 90_000 + "]" * 90_000 + "}", "nested too deeply"),
+        (
+            '{"access_token": "hunter2", "x": ' + "[" * 90_000 + "]" * 90_000 + "}",
+            "expected JSON, got JSON nested too deeply",
+        ),
         ('{"access_token": "hunter2", "expires_in": ' + "9" * 5000 + "}", "expected JSON"),
         (b'{"access_token": "hunter2"}' + b" " * MAX_BODY_BYTES, "expected at most 1048576 bytes"),
         (b"\xff\xfe", "expected JSON"),
@@ -240,7 +269,7 @@ def test_scopes_may_come_as_a_list():
 )
 def test_a_bad_200_is_a_retryable_error(value, message):
     error = refused(value)
-    assert message in str(error)
+    assert str(error).startswith(f"token request failed: HTTP 200: {message}")
     assert error.status == 200
     assert error.error is None
     assert error.retryable
@@ -270,7 +299,9 @@ def test_a_bad_200_is_a_retryable_error(value, message):
         (401, "Unauthorized", None, None, False),
         (401, "", None, None, False),
         (400, "error=invalid_client&error_description=no+such%20client", "invalid_client", "no such client", True),
-        (400, "error=" + "&" * 1000, None, None, False),
+        (400, "error_description=no+such+client&error=invalid_client", "invalid_client", "no such client", True),
+        (400, " error=invalid_scope\r\n", "invalid_scope", None, True),
+        (400, "error=invalid_client" + "&a=b" * 1000, None, None, False),
         (400, b"error=\xff", None, None, False),
         (403, "<html>forbidden</html>", None, None, False),
         (418, {"access_token": "hunter2"}, None, None, False),
@@ -313,6 +344,15 @@ def test_what_an_invalid_grant_means(grant_type, refreshing, permanent):
     assert error.permanent is permanent
 
 
+def test_a_refusal_says_what_came():
+    error = refused({"error": "invalid_client", "error_description": "no such client"}, status=401)
+    assert str(error) == "token request failed: HTTP 401: invalid_client: no such client"
+    error = refused({"error": {"code": 5}}, status=200)
+    assert str(error) == "token request failed: HTTP 200: expected a token or an OAuth error, got neither"
+    error = refused("", status=403)
+    assert str(error) == "token request failed: HTTP 403: expected a token or an OAuth error, got neither"
+
+
 def test_a_redirect_says_so():
     assert "redirect, which is never followed" in str(refused("", status=302, headers={"Location": "https://evil"}))
 
@@ -334,6 +374,8 @@ def test_a_redirect_says_so():
         ({"expires_at": "2027-01-15T08:00:00"}, 300, "default"),
         ({"expires_at": (NOW + 99) * 1000}, 300, "default"),
         ({"expires_at": True}, 300, "default"),
+        ({"expires_at": NOW + LONGEST_LIFETIME_S}, LONGEST_LIFETIME_S, "expires_at"),
+        ({"expires_at": NOW + LONGEST_LIFETIME_S + 1}, 300, "default"),
         ({}, 300, "default"),
         ({"expires_in": None}, 300, "default"),
         ({"expires_in": True}, 300, "default"),
@@ -365,11 +407,15 @@ def test_who_says_how_long_a_token_lives(members, seconds, source):
     ("token", "seconds", "source"),
     [
         (jwt(exp=NOW + 99), 99, "exp"),
+        (jwt(exp=NOW + 99, name="?????>>>>>"), 99, "exp"),  # base64 has / and + for them, base64url _ and -
         (jwt(exp=NOW + 99, iat=NOW), 99, "exp"),
         (jwt(exp=NOW + 99, iat=NOW + 50), 49, "exp"),
         (jwt(exp=NOW + 99, iat=NOW - 500), 99, "exp"),
         (jwt(exp=NOW + 99, iat=NOW + 500), 99, "exp"),
+        (jwt(exp=NOW + 99, iat=NOW + 98.5), 0.5, "exp"),
         (jwt(exp=NOW + 99, iat=NOW + 99), 99, "exp"),
+        (jwt(exp=NOW + LONGEST_LIFETIME_S), LONGEST_LIFETIME_S, "exp"),
+        (jwt(exp=NOW + LONGEST_LIFETIME_S + 1), 300, "default"),
         (jwt(exp=NOW + 99, iat="x"), 99, "exp"),
         (jwt(exp=NOW + 99).replace(".", ".~", 1), 300, "default"),
         (jwt(exp=str(NOW + 99)), 99, "exp"),
@@ -386,6 +432,10 @@ def test_a_jwt_says_it_too(token, seconds, source):
     assert (found.lifetime_s, found.lifetime_source) == (seconds, source)
     assert found.token.expires_in == seconds
     assert parsed({"access_token": token, "expires_in": 7}).lifetime_source == "expires_in"
+
+
+def test_a_token_may_live_for_less_than_a_second():
+    assert parsed({**TOKEN, "expires_in": 0.5}).lifetime_s == 0.5
 
 
 def test_the_default_can_be_chosen():
@@ -431,6 +481,7 @@ def test_what_the_provider_s_clock_shows(date_s, now_s):
         ("٣", None),
         ("soon", None),
         ("Fri, 15 Jan 2027 08:00:40 GMT", 40),
+        ("Fri, 15 Jan 2027 09:00:40 +0100", 40),
         ("Fri, 15 Jan 2027 10:00:00 GMT", 3600),
         ("Fri, 15 Jan 2027 07:00:00 GMT", 0),
         ("Friday, 15-Jan-27 08:00:40 GMT", 40),
@@ -443,6 +494,16 @@ def test_retry_after(value, seconds):
     response = Response(429, {} if value is None else {"retry-AFTER": value})
     assert retry_after_s(response, now_wall=NOW) == seconds
     assert refused("", status=429, headers=dict(response.headers)).retry_after_s == seconds
+
+
+@pytest.mark.skipif(not hasattr(time, "tzset"), reason="the zone of the process cannot be set")
+def test_a_date_without_a_zone_is_utc_wherever_this_runs(monkeypatch):
+    with monkeypatch.context() as elsewhere:
+        elsewhere.setenv("TZ", "XXX-9")
+        time.tzset()
+        found = read_date("Fri, 15 Jan 2027 08:00:40 -0000")
+    time.tzset()
+    assert found == NOW + 40
 
 
 def test_retry_after_is_counted_from_the_provider_s_own_clock():
@@ -468,6 +529,7 @@ FORMS = [
     'p/w&\\"ü <x>',
     'p/w&\\"\\u00fc <x>',
     base64.b64encode(SECRET.encode()).decode(),
+    base64.urlsafe_b64encode(SECRET.encode()).decode().rstrip("="),
 ]
 
 
@@ -486,8 +548,13 @@ def test_a_secret_with_line_breaks_is_taken_out_before_they_are():
     assert presentable("got two\nlines!", [secret]) == presentable("got two lines!", [secret]) == "got ***!"
 
 
+def test_a_secret_that_is_all_space_is_no_reason_to_mark_what_is_not_there():
+    assert redact("a b", [Secret("\t\n")]) == "a b"
+
+
 def test_the_longest_secret_goes_first():
     assert redact("abcdef", [Secret("abc"), Secret("abcdef")]) == "***"
+    assert redact("abcdef", [Secret("bcd"), Secret("abcdef")]) == "***"
 
 
 def test_a_cut_never_leaves_half_a_secret():
