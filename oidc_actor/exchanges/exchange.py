@@ -14,7 +14,7 @@ from oidc_actor.grants.request import TokenTypeHint, device_request, revocation_
 from oidc_actor.proof.proving import gather
 from oidc_actor.provider import OIDCConfig
 from oidc_actor.secrets import Secret
-from oidc_actor.transport import Transport
+from oidc_actor.transport import Response, Transport
 from oidc_actor.wire import (
     DEFAULT_LIFETIME_S,
     ParsedToken,
@@ -43,9 +43,7 @@ def exchange_discovery(
         DiscoveryError: Where the metadata cannot be had or trusted.
     """
     now_wall = time.time()
-    response = perform(transport, discovery_request(issuer_url, timeout_s=timeout_s), (), DiscoveryError)
-    if isinstance(response, ProviderError):
-        raise response
+    response = _answered(perform(transport, discovery_request(issuer_url, timeout_s=timeout_s), (), DiscoveryError))
     return parse_discovery(response, issuer_url, now_wall=now_wall, allow_insecure_http=allow_insecure_http)
 
 
@@ -88,10 +86,8 @@ def exchange_token(
 
 
 def _understood(turn: Turn, auth: Credentials, refresh_token: Secret | None, default_lifetime_s: float) -> ParsedToken:
-    if isinstance(turn.response, ProviderError):
-        raise turn.response
     parsed = parse_token(
-        turn.response,
+        _answered(turn.response),
         now_wall=turn.sent_wall,
         sent_secrets=turn.hidden,
         default_lifetime_s=default_lifetime_s,
@@ -136,9 +132,7 @@ def exchange_device(
     secrets = gather(config, auth, refresh_token=None, now_wall=now_wall)
     request = device_request(config, auth, secrets, timeout_s=timeout_s)
     hidden = sent_in(request, secrets)
-    response = perform(transport, request, hidden, TokenRequestError)
-    if isinstance(response, ProviderError):
-        raise response
+    response = _answered(perform(transport, request, hidden, TokenRequestError))
     if response.status != 200:
         parse_token(response, now_wall=now_wall, sent_secrets=hidden)
     found = read_device_authorization(response, hidden, allow_insecure_http=allow_insecure_http)
@@ -177,7 +171,11 @@ def exchange_revocation(
     secrets = gather(config, auth, refresh_token=token, now_wall=now_wall)  # the token in place of a grant's secret
     request = revocation_request(config, auth, secrets, hint, timeout_s=timeout_s)
     hidden = sent_in(request, secrets)
-    response = perform(transport, request, hidden, TokenRequestError)
-    if isinstance(response, ProviderError):
-        raise response
+    response = _answered(perform(transport, request, hidden, TokenRequestError))
     check_revoked(response, now_wall=now_wall, sent_secrets=hidden)
+
+
+def _answered(outcome: Response | ProviderError) -> Response:
+    if isinstance(outcome, ProviderError):
+        raise outcome
+    return outcome
