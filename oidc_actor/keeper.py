@@ -53,6 +53,7 @@ class Keeper(Server):
     """One incarnation of a manager. Its state is one immutable value, kept in the cell for a successor."""
 
     crash_on_call_error: ClassVar[bool] = False  # `NoTokenError` is an answer, not a crash
+    has_cell: ClassVar[bool] = True  # from its start on, as `oidc_actor.reading.cells` knows it
 
     def __init__(self, options: Options, inherited: Cell | None = None) -> None:
         """Prepare; runs on the starter's thread.

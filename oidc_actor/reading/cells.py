@@ -140,9 +140,7 @@ def _of_ref(ref: Ref) -> Cell | None:
 
 
 def _is_manager(ref: Ref) -> bool:
-    from oidc_actor.keeper import Keeper  # a manager's callbacks, which use this module
-
-    return issubclass(ref.actor_class, Keeper)
+    return getattr(ref.actor_class, "has_cell", False) is True
 
 
 def _start_over() -> None:
