@@ -227,6 +227,9 @@ def test_every_secret_sent_is_known():
     secrets = SentSecrets(Secret("a"), Secret("b"), (Secret("c"),))
     assert secrets.all() == (Secret("a"), Secret("b"), Secret("c"))
     assert SentSecrets().all() == ()
+    statements = SentSecrets(Secret("a"), Secret("b"), client_assertion=Secret("c"))
+    assert statements.signed(of_grant=False) == (Secret("c"),)
+    assert statements.signed(of_grant=True) == (Secret("c"), Secret("b"))
     with pytest.raises(FrozenInstanceError):
         secrets.extra = ()
     assert repr(SentSecrets(Secret("hunter2"))).count("hunter2") == 0

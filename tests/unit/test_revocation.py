@@ -125,6 +125,14 @@ def revoked(driver: Driver) -> list[tuple[str, str]]:
     return [(kind, token.reveal()) for effect in found for kind, token in effect.tokens]
 
 
+def test_a_refusal_carries_what_the_provider_said_and_asked_for() -> None:
+    body = '{"error": "unsupported_token_type", "error_description": "not this kind"}'
+    with pytest.raises(TokenRequestError) as caught:
+        sent(AUTH, Response(503, {"Retry-After": "Fri, 01 Jan 2100 00:00:00 GMT"}, body))
+    assert caught.value.error_description == "not this kind"
+    assert caught.value.retry_after_s == 3600
+
+
 def test_what_a_manager_has_to_revoke() -> None:
     assert revoked(with_token(rules=REVOKING)) == [("access_token", "a")]
     assert revoked(with_token(rules=Rules(discovers=False))) == []
