@@ -353,6 +353,30 @@ def test_a_refusal_says_what_came():
     assert str(error) == "token request failed: HTTP 403: expected a token or an OAuth error, got neither"
 
 
+@pytest.mark.parametrize("given_type", ["N_A", "n_a"])
+def test_what_is_exchanged_for_need_be_no_access_token_where_that_was_said(given_type):
+    value = {**TOKEN, "token_type": given_type}
+    assert parsed(value, may_be_no_access_token=True).token.token_type == "N_A"
+    assert parsed(TOKEN, may_be_no_access_token=True).token.token_type == "Bearer"
+    assert f"got '{given_type}'" in str(refused(value))
+
+
+@pytest.mark.parametrize(
+    ("status", "value", "told"),
+    [
+        (401, {"error": "invalid_client"}, True),
+        (400, {"error": "unauthorized_client"}, True),
+        (401, "", True),
+        (401, {"error": "invalid_grant"}, False),
+        (400, {"error": "invalid_scope"}, False),
+        (403, "", False),
+    ],
+)
+def test_advice_about_the_client_goes_with_refusals_of_the_client(status, value, told):
+    assert str(refused(value, status=status, advice="set it up")).endswith("; set it up") is told
+    assert ";" not in str(refused(value, status=status))
+
+
 def test_a_redirect_says_so():
     assert "redirect, which is never followed" in str(refused("", status=302, headers={"Location": "https://evil"}))
 
