@@ -23,7 +23,7 @@ from urllib.parse import urlsplit
 import requests
 import urllib3
 from requests.adapters import HTTPAdapter
-from requests.utils import DEFAULT_CA_BUNDLE_PATH, get_environ_proxies
+from requests.utils import DEFAULT_CA_BUNDLE_PATH, get_environ_proxies, select_proxy
 
 from oidc_actor.errors import ConfigError
 from oidc_actor.exchanges.sockets import POOL_CLASSES, exchange
@@ -168,6 +168,20 @@ def shared_transport(ca_bundle: str | Path | None = None) -> RequestsTransport:
 @cache
 def _shared(ca_bundle: str | None) -> RequestsTransport:
     return RequestsTransport(ca_bundle)
+
+
+def environ_proxy(url: str) -> str | None:
+    """Find the proxy that the environment names for an address (``http_proxy``, ``no_proxy``), as most HTTP clients do.
+
+    Args:
+        url: An absolute address; WebSocket's schemes count as http's.
+
+    Returns:
+        The proxy's address; ``None`` where there is none, or the host is exempt.
+    """
+    url = f"http{url.removeprefix('ws')}" if url.startswith("ws") else url
+    found: str | None = select_proxy(url, get_environ_proxies(url))
+    return found
 
 
 class _Adapter(HTTPAdapter):

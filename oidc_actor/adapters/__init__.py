@@ -16,7 +16,7 @@ module                           what a program writes
 - Every request carries the manager's valid token as of its sending. Where there is none, it waits for one up to ``timeout``
   seconds and then raises `NoTokenError`; an async caller waits without blocking its event loop.
 - The token goes to the origin that the caller names and never with a redirect to another one; over plain http only to this
-  machine, unless ``allow_insecure_http=True``.
+  machine, and not through a proxy that the environment names (aiohttp: any), unless ``allow_insecure_http=True``.
 - A 401 about the token (`oidc_actor.adapters.challenges`) has that very token replaced, once for all who complain about it,
   and the request sent again, once, if its body is still at hand. Otherwise, and where no new token comes in time, the
   caller gets the 401. An origin that refuses the replacement too is believed: nothing is replaced for it again until it

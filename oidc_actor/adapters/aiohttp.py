@@ -56,7 +56,7 @@ class OIDCAuth:
             NoTokenError: There is none.
             NoProcess: The manager is not there.
         """
-        origin = self._presenter.destination(str(request.url))
+        origin = self._presenter.destination(str(request.url), lambda _: request.proxy)
         if origin is None:
             return await handler(request)
         self._presenter.settle_on(origin)

@@ -50,6 +50,29 @@ def check_destination(url: str, *, allow_insecure_http: bool) -> None:
     )
 
 
+def check_no_proxy(url: str, proxy: object) -> None:
+    """Check that plain http, which is good as long as it stays on this machine, does not leave it through a proxy.
+
+    Args:
+        url: Where a request is about to go; not https, and `check_destination` has passed it.
+        proxy: What it would go through, which is not shown: it may have a password. ``None`` for nothing.
+
+    Raises:
+        ConfigError: There is one.
+    """
+    if proxy is None:
+        return
+    raise ConfigError(
+        f"expected a direct connection for plain http with a token, got {public_url(url)!r} through a proxy, where the token "
+        f"could be read; put {urlsplit(url).hostname} in the variable NO_PROXY, or use allow_insecure_http=True in a test setup"
+    )
+
+
+def is_plain(url: str) -> bool:
+    """Tell whether who carries a request to an address can read it."""
+    return _SCHEMES.get(urlsplit(url).scheme) != "https"
+
+
 def read_origins(origins: object) -> frozenset[str] | None:
     """Check the ``origins`` of an adapter.
 

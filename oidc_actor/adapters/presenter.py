@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 
 import pykka
@@ -10,9 +10,10 @@ import pykka
 from oidc_actor.adapters.authorization import Authorization
 from oidc_actor.adapters.challenges import refuses_token
 from oidc_actor.adapters.complaints import Complaints
-from oidc_actor.adapters.destinations import check_destination, origin_of, read_origins
+from oidc_actor.adapters.destinations import check_destination, check_no_proxy, is_plain, origin_of, read_origins
 from oidc_actor.adapters.presentation import authorization, key_of, note_nonce, present
 from oidc_actor.adapters.tries import NONCE_FIELD, Answer, Remedy
+from oidc_actor.client import environ_proxy
 from oidc_actor.errors import ConfigError, NoTokenError
 from oidc_actor.manager import TokenManager
 from oidc_actor.reading.reads import Server, check_wait
@@ -66,11 +67,12 @@ class Presenter:
         if self._origins is None:
             self._origins = frozenset((origin,))
 
-    def destination(self, url: str) -> str | None:
+    def destination(self, url: str, find_proxy: Callable[[str], object] = environ_proxy) -> str | None:
         """Say where a request goes.
 
         Args:
             url: Its address.
+            find_proxy: Tells the proxy that a request to an address goes through, or ``None``.
 
         Returns:
             The origin; ``None`` where it is not one of those that get the token.
@@ -82,6 +84,8 @@ class Presenter:
         if self._origins is not None and origin not in self._origins:
             return None
         check_destination(url, allow_insecure_http=self._allow_insecure_http)
+        if not self._allow_insecure_http and is_plain(url):
+            check_no_proxy(url, find_proxy(url))
         return origin
 
     # --- the token ----------------------------------------------------------------------------------------------------

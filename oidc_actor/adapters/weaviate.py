@@ -16,8 +16,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, TypeVar
 
-from oidc_actor.adapters.destinations import check_destination
+from oidc_actor.adapters.destinations import check_destination, check_no_proxy
 from oidc_actor.adapters.headers import headers
+from oidc_actor.client import environ_proxy
 from oidc_actor.errors import ConfigError
 from oidc_actor.extras import not_installed
 from oidc_actor.reading.reads import Server, check_wait
@@ -89,8 +90,10 @@ class _Wiring:
         ends = connection._connection_params.grpc
         self._is_secure = ends.secure
         check_destination(connection.url, allow_insecure_http=allow_insecure_http)
-        if not self._is_secure:
-            check_destination(f"http://{ends.host}:{ends.port}", allow_insecure_http=allow_insecure_http)
+        if not self._is_secure and not allow_insecure_http:
+            target = f"http://{ends.host}:{ends.port}"
+            check_destination(target, allow_insecure_http=False)
+            check_no_proxy(target, environ_proxy(target))  # which gRPC looks for as others do
         self._make_client = connection._make_client
         self._open_rest = connection._open_connections_rest
         self._open_grpc = connection.open_connection_grpc

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from oidc_actor import ConfigError
-from oidc_actor.adapters.destinations import check_destination, origin_of, read_origins
+from oidc_actor.adapters.destinations import check_destination, check_no_proxy, origin_of, read_origins
 
 ORIGINS = [
     ("https://api.example.com", "https://api.example.com:443"),
@@ -53,6 +53,14 @@ def test_the_error_shows_no_query() -> None:
     with pytest.raises(ConfigError) as caught:
         check_destination("http://api.example.com/x?code=hidden", allow_insecure_http=False)
     assert "hidden" not in str(caught.value)
+
+
+def test_plain_http_leaves_this_machine_through_no_proxy() -> None:
+    check_no_proxy("http://localhost:8080/", None)
+    with pytest.raises(ConfigError, match=r"'http://localhost:8080/x' through a proxy.*put localhost in") as caught:
+        check_no_proxy("http://localhost:8080/x?code=hidden", "http://me:secret@proxy.example.com")
+    assert "hidden" not in str(caught.value)
+    assert "secret" not in str(caught.value)
 
 
 def test_origins_are_read() -> None:
