@@ -16,6 +16,7 @@ from oidc_actor.run.places import path_at, shown
 from oidc_actor.run.posts import Posts
 from oidc_actor.run.problems import Problems
 from oidc_actor.run.references import References
+from oidc_actor.run.token_places import check_places
 from oidc_actor.urls import is_loopback
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
@@ -95,7 +96,10 @@ def _checked(table: dict[str, Any], path: Path, posts: Posts) -> tuple[Problems,
     problems.unknown("", table, ("server", "managers"))
     base = path.absolute().parent
     server = _server(table.get("server", {}), base, problems)
-    return problems, RunConfig(server, _managers(table, base, posts, problems))
+    managers = _managers(table, base, posts, problems)
+    taken = {"the configuration itself": path, "server.unix_socket": server.unix_socket}
+    check_places(managers, taken, problems)
+    return problems, RunConfig(server, managers)
 
 
 def _server(table: object, base: Path, problems: Problems) -> ServerConfig:
@@ -121,7 +125,7 @@ def _managers(table: dict[str, Any], base: Path, posts: Posts, problems: Problem
     if not isinstance(tables, dict) or not tables:
         problems.add("managers", "expected at least one table [managers.<name>], got none")
         return {}
-    found, files, references = {}, dict[Path, str](), References()
+    found, references = {}, References()
     for name, one in tables.items():
         key = f"managers.{name}"
         if _NAME.fullmatch(name) is None:
@@ -130,13 +134,8 @@ def _managers(table: dict[str, Any], base: Path, posts: Posts, problems: Problem
             problems.add(key, f"expected a table [{key}], got {type(one).__name__}")
             continue
         manager = read_manager(name, one, base, posts, references, problems)
-        if manager is None:
-            continue
-        found[name] = manager
-        if manager.token_file is not None:
-            other = files.setdefault(manager.token_file, name)
-            if other != name:
-                problems.add(f"{key}.token_file", f"expected a file of its own, got that of managers.{other}")
+        if manager is not None:
+            found[name] = manager
     references.check(tables, problems)
     return found
 

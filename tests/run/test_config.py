@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import certifi
 import pytest
 
 from oidc_actor import ClientCredentials, ConfigError, OIDCConfig, Password, RefreshToken, SecretFile, TokenManager
@@ -276,6 +277,36 @@ def test_two_managers_do_not_share_a_token_file(read) -> None:
     lines = (*FULL, 'token_file = "t"')
     (found,) = problems(read, "\n".join([manager(*lines), "[managers.n]", *lines]))
     assert found == "managers.n.token_file: expected a file of its own, got that of managers.m"
+
+
+@pytest.mark.parametrize(
+    ("place", "whose"),
+    [
+        ("f", "one that managers.m reads"),
+        ("a/../f", "one that managers.m reads"),
+        ("link/f", "one that managers.m reads"),
+        ("ca.pem", "one that managers.m reads"),
+        ("cert.pem", "one that managers.x reads"),
+        ("subject", "that of the token that it trades"),
+        ("s", "server.unix_socket"),
+        ("config.toml", "the configuration itself"),
+        ("a/../t", "that of managers.m"),
+    ],
+)
+def test_a_token_file_is_in_the_place_of_no_other_file(read, tmp_path, place: str, whose: str) -> None:
+    (tmp_path / "a").mkdir()
+    (tmp_path / "link").symlink_to(tmp_path)
+    (tmp_path / "ca.pem").write_text(Path(certifi.where()).read_text())
+    others = (*FULL, 'token_file = "t"', 'ca_bundle = "ca.pem"', "[managers.x]", *FULL[:2])
+    certificate = 'client_certificate = { cert_file = "cert.pem" }'
+    exchange = ("[managers.n]", 'grant = "token_exchange"', *FULL, 'subject_token = { file = "subject" }')
+    (found,) = problems(read, manager(*others, certificate, *exchange, f'token_file = "{place}"'))
+    assert found == f"managers.n.token_file: expected a file of its own, got {whose}"
+
+
+def test_a_manager_may_trade_the_token_file_of_another(read) -> None:
+    exchange = ("[managers.n]", 'grant = "token_exchange"', *FULL, 'subject_token = { file = "t" }')
+    assert len(read(manager(*FULL, 'token_file = "t"', *exchange)).managers) == 2
 
 
 @pytest.mark.parametrize(
