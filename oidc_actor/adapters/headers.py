@@ -32,7 +32,7 @@ def headers(
     Raises:
         NoTokenError: None came in time, or none can.
         NoProcess: The manager is not there.
-        ConfigError: The token is bound to a key, and method and address were not given.
+        ConfigError: The token is bound to a key, and method and address were not given; or it is no access token.
         SecretUnavailable: That key cannot be read now.
     """
     _check(method, url)

@@ -10,6 +10,7 @@ from secrets import token_urlsafe
 from typing import Any
 
 from oidc_actor.adapters.authorization import Authorization, Proof
+from oidc_actor.errors import ConfigError
 from oidc_actor.proof.dpop import DPoPKey
 from oidc_actor.reading.cells import locate
 from oidc_actor.reading.reads import Server
@@ -33,6 +34,7 @@ def present(server: Server, token: TokenResponse, method: str, url: str, *, nonc
 
     Raises:
         NoProcess: The manager is not there.
+        ConfigError: It is no access token.
         SecretUnavailable: Its DPoP key cannot be read now.
     """
     key = key_of(server, token)
@@ -62,7 +64,13 @@ def key_of(server: Server, token: TokenResponse) -> DPoPKey | None:
 
     Raises:
         NoProcess: The manager is not there.
+        ConfigError: It is no access token (RFC 8693 section 2.2.1), and no server's business but the provider's.
     """
+    if token.token_type == "N_A":  # noqa: S105 - a type's name
+        raise ConfigError(
+            f"expected an access token of the manager {server!s}, got a token that its provider says is none (N_A), and which "
+            "may be a refresh token: leave out requested_token_type=, or hand it to another manager by ManagerToken"
+        )
     return _own_key(server) if token.token_type == "DPoP" else None  # noqa: S105 - a scheme's name
 
 

@@ -104,6 +104,7 @@ class Presenter:
         Raises:
             NoTokenError: None came in time, or none can.
             NoProcess: The manager is not there.
+            ConfigError: What it has is no access token.
             SecretUnavailable: Its DPoP key cannot be read now.
         """
         token = TokenManager.get_token(self._server, timeout=self._timeout_s)
@@ -123,7 +124,7 @@ class Presenter:
         Raises:
             NoTokenError: None came in time, or none can.
             NoProcess: The manager is not there.
-            ConfigError: The token is bound to a key.
+            ConfigError: The token is bound to a key, or no access token.
         """
         token = TokenManager.get_token(self._server, timeout=self._patience(timeout_s))
         if key_of(self._server, token) is not None:
@@ -134,10 +135,10 @@ class Presenter:
         return Authorization.bearer(token.access_token)
 
     def present(self) -> Authorization | None:
-        """Return the value of ``Authorization`` as it is now, or ``None`` where there is no token; never waits."""
+        """Return the value of ``Authorization`` as it is now, or ``None`` where there is no token to present; never waits."""
         try:
             return self._value(TokenManager.get_token(self._server, timeout=0.0))
-        except (NoTokenError, NoProcess):
+        except (NoTokenError, NoProcess, ConfigError):
             return None
 
     # --- its refusal --------------------------------------------------------------------------------------------------

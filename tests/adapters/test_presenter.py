@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import json
 
 import pytest
 from adapters.held import Held
 
-from oidc_actor import ConfigError, NoTokenError
+from oidc_actor import ConfigError, NoTokenError, OIDCConfig, TokenExchange, TokenManager
+from oidc_actor.adapters.headers import headers
 from oidc_actor.adapters.presenter import Presenter
 from oidc_actor.testing import Provider
+from oidc_actor.transport import Response
 from supervision import NoProcess
 
 API = "https://api.example.com:443"
@@ -77,3 +80,21 @@ def test_a_refusal_that_cannot_be_mended_in_time_is_the_callers_answer(settled: 
     assert asyncio.run(presenter.asuccessor(API, sent, 0.05)) is None
     with pytest.raises(NoTokenError):
         presenter.bearer(0)
+
+
+def test_what_is_no_access_token_goes_to_no_server() -> None:
+    """RFC 8693 section 2.2.1: the type of, say, a refresh token that was asked for."""
+    answer = {"access_token": "t", "token_type": "N_A", "expires_in": 60}
+    ref = TokenManager.start_link(
+        auth=TokenExchange("s", "id", requested_token_type="refresh_token"),
+        oidc_config=OIDCConfig(token_endpoint="https://auth.example.com/token"),
+        transport=lambda _: Response(200, {}, json.dumps(answer).encode()),
+    )
+    presenter = Presenter(ref)
+    try:
+        for ask in (presenter.bearer, lambda: presenter.fields("GET", API), lambda: headers(ref)):
+            with pytest.raises(ConfigError, match="expected an access token"):
+                ask()
+        assert presenter.present() is None
+    finally:
+        TokenManager.stop(ref)
