@@ -30,6 +30,13 @@ OPTION_NAMES = {
     "resource:": "--resource:",
     "username:": "--username:",
     "client_id:": "--client-id:",
+    "CA with ca_bundle": "CA with --ca-bundle",
+    "ca_bundle:": "--ca-bundle:",
+    "client_secret cannot be read": "--client-secret-file cannot be read",
+    "private_key cannot be read": "--private-key-file cannot be read",
+    "private_key:": "--private-key-file:",
+    "client_certificate cannot be read": "--client-cert cannot be read",
+    "client_certificate:": "--client-cert:",
 }
 
 

@@ -44,6 +44,8 @@ def advice_for(error: OIDCActorError) -> str | None:
         return None
     if error.error in ADVICE:
         return ADVICE[error.error]
+    if error.status is None and "certificate" in str(error):
+        return None  # the provider's that is not trusted, or the client's own
     if error.status is None:
         return "Check the URL, the network, a proxy or firewall between, and that the provider runs."
     if error.status == 429 or error.status >= 500:

@@ -49,3 +49,7 @@ def test_half_of_it_is_a_mistake(options: dict[str, object], message: str) -> No
 
 def test_what_to_try_is_said_in_options() -> None:
     assert in_options("try client_auth='client_secret_post'") == "try --client-auth 'client_secret_post'"
+    for argument, option in [("private_key", "--private-key-file"), ("client_certificate", "--client-cert")]:
+        assert in_options(f"{argument} cannot be read: 'x'") == f"{option} cannot be read: 'x'"
+        assert in_options(f"{argument}: expected one") == f"{option}: expected one"
+    assert in_options("name the provider's CA with ca_bundle") == "name the provider's CA with --ca-bundle"

@@ -47,6 +47,14 @@ def test_advice(error: OIDCActorError, words: str) -> None:
     assert "\n" not in advice
 
 
-@pytest.mark.parametrize("error", [ConfigError("x"), SecretUnavailable("x"), TokenRequestError("x", status=400)])
+@pytest.mark.parametrize(
+    "error",
+    [
+        ConfigError("x"),
+        SecretUnavailable("x"),
+        TokenRequestError("x", status=400),
+        DiscoveryError("no answer: certificate not accepted: self-signed; name the provider's CA with ca_bundle"),
+    ],
+)
 def test_no_advice_where_the_text_says_it_all(error: OIDCActorError) -> None:
     assert exits.advice_for(error) is None
