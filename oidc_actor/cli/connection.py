@@ -95,6 +95,19 @@ def with_client_auth(auth: ClientCredentials | Password, method: str) -> ClientC
     return ClientCredentials(auth.client_id, auth.client_secret, **common)
 
 
+def without_scopes(auth: ClientCredentials | Password) -> ClientCredentials:
+    """The same client, asking for no scopes; what else it asks for stays."""
+    return ClientCredentials(
+        auth.client_id or "",
+        auth.client_secret,
+        audience=auth.audience,
+        resource=auth.resource,
+        client_auth=auth.client_auth,
+        private_key=auth.private_key,
+        client_certificate=auth.client_certificate,
+    )
+
+
 class _Common(ClientProof):
     scopes: tuple[str, ...]
     audience: str | Iterable[str] | None

@@ -6,7 +6,7 @@ import sys
 import time
 from collections.abc import Callable
 
-from oidc_actor.cli.connection import Connection
+from oidc_actor.cli.connection import Connection, without_scopes
 from oidc_actor.cli.kept import FOLDER_VARIABLE, Kept, kept_for
 from oidc_actor.errors import TokenRequestError, refuses_refresh_token
 from oidc_actor.exchanges.exchange import exchange_device, exchange_token
@@ -67,13 +67,17 @@ def log_in(
 
 def _refreshed(connection: Connection, config: OIDCConfig, transport: Transport, found: Secret) -> TokenResponse | None:
     """None where the kept one is of no use any more; where the provider is only in trouble, its error."""
-    timeout_s = connection.timeout_s
-    try:
-        return exchange_token(transport, config, connection.auth, refresh_token=found, timeout_s=timeout_s).token
-    except TokenRequestError as error:
-        if refuses_refresh_token(error):
-            return None
-        raise
+    # Who was granted less than was asked for may not ask for it again; without a scope it is what was granted (RFC 6749
+    # section 6). It is the second choice, because to some providers a scope also says for which API the token is.
+    for auth in (connection.auth, without_scopes(connection.auth)):
+        try:
+            return exchange_token(transport, config, auth, refresh_token=found, timeout_s=connection.timeout_s).token
+        except TokenRequestError as error:
+            if not refuses_refresh_token(error):
+                raise
+            if error.error != "invalid_scope":
+                return None
+    return None
 
 
 def _await_token(

@@ -145,6 +145,20 @@ def test_a_kept_login_that_is_refused_begins_a_new_one_and_one_in_an_outage_does
     assert kept_of.read() == Secret("r")
 
 
+def test_a_kept_login_that_was_granted_less_than_was_asked_for_is_of_use():
+    """RFC 6749 section 6: what was not granted must not be asked for again, and no scope is what was granted."""
+    options = {"scope": ["granted refused"], "audience": ["api"]}
+    kept_of = kept_for(connection(**options))
+    with kept_of.locked(1.0, print):
+        kept_of.write(Secret("old"))
+    provider = Provider("invalid_scope", TOKEN)
+    log_in(connection(**options), CONFIG, provider, pytest.fail)
+    asked, asked_less = (parse_qs(body) for body in provider.bodies)
+    assert asked.pop("scope") == ["granted refused"]
+    assert asked == asked_less
+    assert kept_of.read() == Secret("r")
+
+
 def test_logins_are_kept_apart():
     places = {kept_for(connection(**options))._path for options in ({}, {"client_id": "x"}, {"scope": ["a"]})}
     assert len(places) == 3

@@ -59,12 +59,12 @@ class Person:
 @pytest.fixture
 def login(npm_provider: NodeProvider, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setenv("OIDC_ACTOR_STATE", str(tmp_path / "state"))
-    options = ConnectionOptions(
-        issuer=npm_provider.issuer_url, client_id=str(CLIENTS["none"]["client_id"]), scope=["openid offline_access"]
-    )
     config, transport = discover(npm_provider.issuer_url), RequestsTransport()
 
-    def run(pause) -> TokenResponse:
+    def run(pause, scope: str = "openid offline_access") -> TokenResponse:
+        options = ConnectionOptions(
+            issuer=npm_provider.issuer_url, client_id=str(CLIENTS["none"]["client_id"]), scope=[scope]
+        )
         return log_in(connect(options, by_device=True), config, transport, pause)
 
     yield run
@@ -87,6 +87,12 @@ def test_a_login_is_kept(login, capsys, tmp_path: Path) -> None:
     third = login(nobody_is_asked)
     assert len({first.refresh_token, second.refresh_token, third.refresh_token}) == 3
     assert kept.read_text() == third.refresh_token
+
+
+def test_a_login_that_was_granted_less_than_was_asked_for(login, capsys) -> None:
+    first = login(Person(capsys), "openid offline_access no-such-scope")
+    assert first.scope == "openid offline_access"
+    assert login(nobody_is_asked, "openid offline_access no-such-scope").refresh_token != first.refresh_token
 
 
 def test_a_person_who_says_no(login, capsys) -> None:
