@@ -298,6 +298,20 @@ def test_no_token_goes_where_it_can_be_read(*, http_secure: bool, grpc_secure: b
     assert authenticated(make(), "name", allow_insecure_http=True)
 
 
+def test_a_plain_grpc_connection_leaves_this_machine_through_no_proxy(monkeypatch: pytest.MonkeyPatch) -> None:
+    def make() -> weaviate.WeaviateClient:
+        return weaviate.WeaviateClient(ConnectionParams.from_url("http://localhost:1", grpc_port=2))
+
+    for name in ("NO_PROXY", "no_proxy", "HTTP_PROXY", "ALL_PROXY", "all_proxy"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("http_proxy", "http://me:secret@proxy.example.com:3128")
+    with pytest.raises(ConfigError, match="through a proxy") as caught:
+        authenticated(make(), "name")
+    assert "secret" not in str(caught.value)
+    monkeypatch.setenv("no_proxy", "localhost")
+    assert authenticated(make(), "name")
+
+
 def test_a_cluster_of_weaviates_own_cloud_is_named_as_with_the_clients_own_credentials() -> None:
     params = ConnectionParams.from_url("https://mine.weaviate.cloud", grpc_port=50051)
 
