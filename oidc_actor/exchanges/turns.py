@@ -133,8 +133,9 @@ def _sign_in_time(turn: Turn) -> float | None:
     return None if all(is_timely(one, at=at) for one in turn.statements) else at
 
 
-def _code(turn: Turn) -> object:
+def _code(turn: Turn) -> str | None:
     response = turn.response
     if not isinstance(response, Response) or response.status not in {400, 401}:
         return None
-    return read_error_object(response).get("error")
+    code = read_error_object(response).get("error")
+    return code if isinstance(code, str) else None  # JSON may hold what cannot be hashed there

@@ -187,3 +187,12 @@ def test_what_is_timely(claims: dict[str, object], timely: bool) -> None:
 
 def test_a_text_that_is_no_statement_is_always_timely() -> None:
     assert is_timely(Secret("opaque"), at=NOW)
+
+
+@pytest.mark.parametrize("code", [["invalid_client"], {"a": 1}, 7, None, True])
+@pytest.mark.parametrize("status", [400, 401])
+def test_a_code_of_the_wrong_type_is_a_refusal_like_any_other(status: int, code: object) -> None:
+    answer = Response(status, {"Retry-After": "30"}, json.dumps({"error": code}))
+    with pytest.raises(TokenRequestError) as caught:
+        exchange_token(lambda _: answer, CONFIG, ClientCredentials("id", "a-client-secret"), timeout_s=5.0)
+    assert (caught.value.status, caught.value.error, caught.value.retry_after_s) == (status, None, 30.0)
