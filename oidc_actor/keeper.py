@@ -47,6 +47,7 @@ from oidc_actor.tokens import TokenResponse
 from supervision import Server, monitor
 from supervision.exits import Reason
 from supervision.parent import starting_supervisor
+from supervision.prospects import when_given_up
 
 
 class Keeper(Server):
@@ -96,9 +97,10 @@ class Keeper(Server):
         )
         self._inherited = None
         monitor(self.actor_ref, self._cell.ended)
+        when_given_up(self.actor_ref, self._cell.given_up)
         issuer = self._issuer = issuers.join(options)
         self._runner = Runner(self.actor_ref, self._cell, issuer, options)
-        self._cell.settle_in(issuer, functools.partial(type(self).launch, options))
+        self._cell.issuer, self._cell.revive = issuer, functools.partial(type(self).launch, options)
         self._state = _first_state(options, self._cell, issuer)
         self._cell.save(self.actor_ref, self._state)
 

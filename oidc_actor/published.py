@@ -34,7 +34,6 @@ Ref: TypeAlias = pykka.ActorRef[Any]
 Result: TypeAlias = FetchSucceeded | FetchFailed
 AnyWaiter: TypeAlias = ThreadWaiter | TaskWaiter
 
-
 by_name: dict[str, Cell] = {}
 """The cells by name, for the fastest look-up. `oidc_actor.reading.cells` adds to it, and a cell that closes removes itself."""
 
@@ -86,11 +85,10 @@ class Cell:
         self.versions: object = None  # of the secrets' files, at the last attempt
         self.supervisor: Ref | None = None
         self.watch: Monitor | None = None  # over the supervisor, while it is waited for
-        self.closed = False
-        self.is_down = False
+        self.closed = self.is_down = False
         self.inherited: Snapshot | None = None  # in a forked child, until the first use there
         self.revive: Callable[[Cell], object] | None = None  # starts a manager on this cell in a forked child
-        self.issuer: object = None  # kept for the successor
+        self.issuer: object = None  # kept for the successor, as `revive` is
         self._ref: weakref.ref[Ref] | None = None
         # Guards the fields against concurrent writes; readers of the snapshot go without. Never held while foreign code runs.
         self._lock = threading.Lock()
@@ -107,18 +105,13 @@ class Cell:
             if self.closed:
                 return False
             self._ref = weakref.ref(ref)
-            self.supervisor = supervisor
-            self.is_down = False
+            self.supervisor, self.is_down = supervisor, False
             watch, self.watch = self.watch, None
             if self.inherited is not None:
                 self.snapshot, self.inherited = self.inherited, None
         if watch is not None:
             demonitor(watch)
         return True
-
-    def settle_in(self, issuer: object, revive: Callable[[Cell], object]) -> None:
-        """Keep what a successor, here or in a forked child, begins with."""
-        self.issuer, self.revive = issuer, revive
 
     def save(self, ref: Ref, state: State) -> bool:
         """Keep what the manager knows, for its successor; false where it has one already."""
@@ -206,9 +199,9 @@ class Cell:
             announced = quietly or (last is not None and last.joined is None)  # one message does for a herd
             waiter.joined = self if quietly else None
             self.waiting[waiter] = None
-            watched = not self.is_down or self.watch is not None
-        if not watched:
-            self._watch_supervisor()
+            unwatched = self.supervisor if self.is_down and self.watch is None else None
+        if unwatched is not None:
+            self._watch_over(unwatched)
         if not announced:
             self.tell(Newcomers())
         return True
@@ -239,11 +232,9 @@ class Cell:
         with self._lock:
             self.subscriptions = tuple(one for one in self.subscriptions if one is not subscription)
 
-    def has_future(self) -> bool:
-        """Whether a manager is here, or a supervisor that will start the next."""
-        if self.closed:
-            return False
-        return not self.is_down or may_start_again(self.supervisor)
+    def has_future(self, *, forked: bool = False) -> bool:
+        """Whether a manager is here, or a supervisor that will start the next; ``forked``: was, in the parent process."""
+        return not self.closed and (not self.is_down or may_start_again(self.supervisor, forked=forked))
 
     # --- ends ---------------------------------------------------------------------------------------------------------
 
@@ -256,20 +247,30 @@ class Cell:
             if not self.belongs_to(down.ref):
                 return
             self.is_down = True
-            left = [] if self.has_future() else list(self.waiting)
-        dismiss(left)
+            unwatched = self.supervisor if self.waiting and self.watch is None else None
+        self._dismiss_hopeless()
+        if unwatched is not None:
+            self._watch_over(unwatched)
 
-    def _watch_supervisor(self) -> None:
+    def given_up(self, ref: Ref, asked: bool) -> None:
+        """The supervisor does not start an incarnation that has ended again: somebody ``asked`` for that, or it never would."""
+        with self._lock:
+            if self.belongs_to(ref):
+                self.supervisor = None
+        self._dismiss_hopeless()
+        if asked:
+            self.close(ref)
+
+    def _watch_over(self, supervisor: Ref) -> None:
         """See that those who wait for a restart hear of it when there will be none."""
-        assert self.supervisor is not None
-        watch = monitor(self.supervisor, self._supervisor_ended)
+        watch = monitor(supervisor, lambda _: self._dismiss_hopeless())
         with self._lock:
             if self.is_down and self.watch is None:
                 self.watch = watch
                 return
         demonitor(watch)
 
-    def _supervisor_ended(self, down: Down) -> None:
+    def _dismiss_hopeless(self) -> None:
         with self._lock:
             left = [] if self.has_future() else list(self.waiting)
         dismiss(left)
@@ -283,10 +284,9 @@ class Cell:
             self.snapshot, self.inherited, self.state = EMPTY, None, None
             self.issuer = self.revive = self.supervisor = None
             self.subscriptions = ()
-            left = list(self.waiting)
         if self.name is not None and by_name.get(self.name) is self:
             by_name.pop(self.name, None)
-        dismiss(left)
+        dismiss(list(self.waiting))
 
     def fork(self) -> None:
         """In a forked child: nobody runs here. The snapshot is put aside, so that the first use takes the slow path."""
@@ -296,5 +296,5 @@ class Cell:
             subscription.fork()
         if self.state is not None:  # a rotating refresh token stays the parent's
             self.state = replace(self.state, waiters=(), refresh_token=None, borrowed=True)
-        if not self.closed and not self.is_down and self.inherited is None:
+        if self.has_future(forked=True) and self.inherited is None:
             self.inherited, self.snapshot = self.snapshot, EMPTY

@@ -29,6 +29,7 @@ from supervision.lifecycle import current, is_exiting, life_of
 from supervision.messages import Down
 from supervision.monitors import demonitor
 from supervision.offspring import start_child, watch_child
+from supervision.prospects import give_up
 from supervision.registry import ServerName, find
 from supervision.reports import report
 from supervision.server import Server
@@ -174,6 +175,7 @@ class Parent(Server):
             child.in_a_row = 0
         if not restart:
             child.ended("stopped", down.reason)
+            give_up(down.ref, asked=False)
             self.gone(child, down.reason)
             return
         child.ended("restarting", down.reason)
@@ -255,6 +257,8 @@ class Parent(Server):
         ref, watch = child.ref, child.monitor
         if ref is None:
             child.ended("stopped")
+            if not bystander:
+                give_up(child.last_ref, asked=True)
             return None
         demonitor(watch)
         return Departure(ref, child.spec.shutdown, life_of(self.actor_ref), bystander=bystander)

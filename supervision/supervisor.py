@@ -211,8 +211,7 @@ class Supervisor(Parent):
         """Forget a temporary child; see whether a significant one takes the supervisor along."""
         if child.spec.restart == "temporary":
             self._children.remove(child.spec.id)
-        others_active = self._children.has_active_significant()
-        if ends_supervisor(self._flags.auto_shutdown, child.spec.significant, others_active):
+        if ends_supervisor(self._flags.auto_shutdown, child.spec.significant, self._children.has_active_significant()):
             self._report("info", "supervisor_auto_shutdown", child, auto_shutdown=self._flags.auto_shutdown)
             raise Exit(SHUTDOWN)
 
@@ -259,7 +258,8 @@ class Supervisor(Parent):
         return self.bring_up(self._children.idle(child_id))
 
     def _delete_child(self, child_id: Hashable) -> None:
-        self._children.remove(self._children.idle(child_id).spec.id)
+        self.send_away(self._children.idle(child_id))  # it may wait behind a failing sibling
+        self._children.remove(child_id)
 
     # --- steps --------------------------------------------------------------------------------------------------------
 

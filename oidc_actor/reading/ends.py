@@ -8,6 +8,7 @@ import pykka
 
 from supervision.departure import is_bystander
 from supervision.exits import Reason, is_orderly
+from supervision.prospects import may_return
 
 
 def is_final(ref: pykka.ActorRef[Any], reason: Reason) -> bool:
@@ -24,6 +25,11 @@ def is_final(ref: pykka.ActorRef[Any], reason: Reason) -> bool:
     return is_orderly(reason) and not is_bystander(ref)
 
 
-def may_start_again(supervisor: pykka.ActorRef[Any] | None) -> bool:
-    """Tell whether a supervisor may still start a manager anew: it is alive, or is about to be started again itself."""
-    return supervisor is not None and (supervisor.is_alive() or is_bystander(supervisor))
+def may_start_again(supervisor: pykka.ActorRef[Any] | None, *, forked: bool = False) -> bool:
+    """Tell whether a supervisor may still start a manager anew: it is alive, or may be started again itself.
+
+    Args:
+        supervisor: The manager's; ``None`` where it has none.
+        forked: In a forked child, whether to answer as the parent process would have.
+    """
+    return supervisor is not None and may_return(supervisor, forked=forked)

@@ -7,6 +7,7 @@ import threading
 import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 
 import pytest
 from fakes import AUTH, DEADLINE_S, ISSUER, ScriptedTransport, eventually, minted
@@ -14,7 +15,8 @@ from manager_tests import Start
 
 import supervision
 from oidc_actor import NoTokenError, Password, TokenManager, TokenResponse
-from supervision import NoProcess
+from oidc_actor.reading.cells import locate
+from supervision import Backoff, NoProcess, Supervisor
 
 pytestmark = [
     pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no fork"),
@@ -246,3 +248,30 @@ def test_two_hundred_forks_under_load_do_not_hang() -> None:
             in_child(check)
     for name in names:
         assert TokenManager.get_access_token(name, timeout=5)
+
+
+@pytest.mark.parametrize("name", ["m", None])
+def test_one_that_is_about_to_be_restarted_in_the_parent_goes_on_in_the_child(name, clock, transport) -> None:
+    options = {"name": name, "auth": AUTH, "issuer_url": ISSUER, "transport": transport, "clock": clock}
+    spec = replace(TokenManager.child_spec(**options), backoff=Backoff(initial=30, jitter=0))
+    supervisor = Supervisor.start_link([spec])
+    ref = Supervisor.which_children(supervisor)[0].ref
+    server = name or ref
+    assert TokenManager.get_access_token(server) == "t1"
+    cell = locate(server)
+    supervision.kill(ref)
+    eventually(lambda: cell.is_down, "the end of the manager")
+
+    def check() -> None:
+        assert TokenManager.get_access_token(server, timeout=0) == "t1"
+        clock.advance(301)
+        assert TokenManager.get_access_token(server) == "t2"
+
+    in_child(check)
+    Supervisor.terminate_child(supervisor, spec.id)
+
+    def is_gone() -> None:
+        with pytest.raises(NoProcess):
+            TokenManager.get_access_token(server, timeout=0)
+
+    in_child(is_gone)

@@ -58,6 +58,7 @@ SHELL = {
         "supervision.monitors",
         "supervision.offspring",
         "supervision.parent",
+        "supervision.prospects",
         "supervision.registry",
         "supervision.reports",
         "supervision.server",
