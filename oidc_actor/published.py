@@ -122,9 +122,9 @@ class Cell:
             return True
 
     def publish(self, ref: Ref, token: TokenResponse, deadline: float) -> None:
-        """Show a token to every reader until its deadline."""
+        """Show a token to every reader until its deadline, unless it is one that was rejected: a successor may be late."""
         with self._lock:
-            if self.belongs_to(ref):
+            if self.belongs_to(ref) and self.withdrawn is not token:
                 self.withdrawn = None
                 self.snapshot = Snapshot(token, deadline)
 

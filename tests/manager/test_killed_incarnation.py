@@ -1,16 +1,19 @@
 """A killed incarnation runs on for a while, because Python cannot end its thread; its successor is none the worse."""
 
+import pytest
 from fakes import AUTH, DEADLINE_S, ScriptedTransport
 from manager_tests import Start
 
 from oidc_actor import TokenManager
 from oidc_actor.decisions.effects import Retract
 from oidc_actor.issuers import join
+from oidc_actor.keeper import Keeper
 from oidc_actor.options import Options
 from oidc_actor.provider import OIDCConfig
 from oidc_actor.reading.cells import locate
 from oidc_actor.runner import Runner
 from oidc_actor.testing import ManualClock
+from supervision import kill
 
 
 def test_a_late_withdrawal_spares_the_token_that_came_after(
@@ -27,3 +30,23 @@ def test_a_late_withdrawal_spares_the_token_that_came_after(
     assert TokenManager.get_access_token("late", timeout=0) == renewed
     late.perform(Retract(TokenManager.get_token("late", timeout=DEADLINE_S)))
     assert not locate("late").snapshot.text
+
+
+def test_a_token_that_is_rejected_while_the_successor_starts_is_not_shown_again(
+    start: Start, clock: ManualClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    on_continue, shown = Keeper.on_continue, []
+    ref = start(name="late")
+    TokenManager.get_token("late")
+    kill(ref)
+    clock.advance(1)
+
+    def go_on_late(manager: Keeper) -> None:
+        TokenManager.force_refresh("late", rejected=TokenManager.get_access_token("late"))
+        on_continue(manager)
+        shown.append(locate("late").snapshot.text)
+
+    monkeypatch.setattr(Keeper, "on_continue", go_on_late)
+    start(name="late")
+    assert TokenManager.get_access_token("late") == "t2"
+    assert shown == [""]
