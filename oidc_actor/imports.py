@@ -9,14 +9,13 @@ from __future__ import annotations
 import os
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 LONGEST_IMPORT_S = 10.0
 """Seconds that a fork waits for an import under way; past them it goes on, rather than never."""
 
 # Held while something is imported, and by the thread that forks while it does. Reentrant: imports nest, and may fork.
 _lock = threading.RLock()
-_waited = False
 
 
 @contextmanager
@@ -27,12 +26,12 @@ def importing() -> Iterator[None]:
 
 
 def _before_fork() -> None:
-    global _waited  # noqa: PLW0603 - the three hooks of one fork, under the interpreter's import lock
-    _waited = _lock.acquire(timeout=LONGEST_IMPORT_S)
+    _lock.acquire(timeout=LONGEST_IMPORT_S)
 
 
 def _after_in_parent() -> None:
-    if _waited:
+    # Two threads may fork at a time, so only the lock knows whose it is: it refuses whoever had not got it in time.
+    with suppress(RuntimeError):
         _lock.release()
 
 

@@ -7,6 +7,7 @@ import pytest
 from fakes import DEADLINE_S
 from manager.test_fork import in_child
 
+from oidc_actor import imports
 from oidc_actor.imports import importing
 
 pytestmark = [
@@ -53,6 +54,25 @@ def test_a_fork_in_the_middle_of_ones_own_import_goes_on() -> None:
     with importing():
         in_child(check)
     in_child(check)
+
+
+def test_a_fork_that_has_not_waited_long_enough_takes_nothing_from_one_that_has(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(imports, "LONGEST_IMPORT_S", 0.01)
+    imports._before_fork()
+    other = threading.Thread(target=lambda: (imports._before_fork(), imports._after_in_parent()))
+    other.start()
+    other.join(DEADLINE_S)
+    imports._after_in_parent()
+    free = threading.Event()
+
+    def use() -> None:
+        with importing():
+            free.set()
+
+    threading.Thread(target=use, daemon=True).start()
+    assert free.wait(DEADLINE_S)
 
 
 def test_imports_nest() -> None:
