@@ -75,13 +75,15 @@ def refresh_soon(server: Server, rejected: Secret | None) -> None:
 def refresh_now(server: Server, timeout: float, rejected: Secret | None) -> None:
     """Wait for a refresh; see `TokenManager.force_refresh`."""
     check_wait(timeout, 0.0)
+    ends_at = time.monotonic() + timeout
     cell = locate(server, wait_s=timeout)
     if rejected is not None and not cell.withdraw(rejected.reveal()):
         return
-    waiter = ThreadWaiter(cell.clock() + timeout, 0.0, wants_refresh=True)
+    left_s = max(0.0, ends_at - time.monotonic())
+    waiter = ThreadWaiter(cell.clock() + left_s, 0.0, wants_refresh=True)
     with _Place(cell, waiter, server):
         cell.tell(Refresh(waiter, rejected))
-        outcome = waiter.wait(timeout)
+        outcome = waiter.wait(left_s)
     _judge(outcome, server)
     if outcome is None:
         raise _too_late(cell, server, timeout, 0.0)

@@ -4,12 +4,16 @@ import asyncio
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from types import SimpleNamespace
 
 import pytest
 from fakes import AUTH, DEADLINE_S, ISSUER, ScriptedTransport, eventually
+from manager_tests import Start
 
 from oidc_actor import NoTokenError, TokenManager
 from oidc_actor.keeper import Keeper
+from oidc_actor.reading import reads
+from oidc_actor.reading.waiters import ThreadWaiter
 from supervision import NoProcess, whereis
 
 
@@ -94,6 +98,16 @@ def test_it_can_be_stopped_as_soon_as_it_has_its_name(held: Held) -> None:
     held.go.set()
     stopped.result(DEADLINE_S)
     assert whereis("starting") is None
+
+
+def test_the_wait_for_a_start_is_part_of_the_wait_for_a_refresh(start: Start, monkeypatch: pytest.MonkeyPatch) -> None:
+    start(name="m")
+    readings, waits = iter([100.0, 107.0]), []
+    monkeypatch.setattr(reads, "time", SimpleNamespace(monotonic=lambda: next(readings)))
+    monkeypatch.setattr(ThreadWaiter, "wait", lambda _, timeout_s: waits.append(timeout_s))
+    with pytest.raises(NoTokenError):
+        TokenManager.force_refresh("m", wait=True, timeout=10.0)
+    assert waits == [3.0]
 
 
 def test_a_name_that_nobody_has_is_no_start(held: Held) -> None:
