@@ -67,6 +67,7 @@ def test_the_child_refreshes_by_itself_from_its_first_use(name, start: Start, cl
 
     def check() -> None:
         assert TokenManager.get_access_token(server, timeout=0) == "t1"
+        TokenManager.health(server)  # its tick is set: else the clock might be advanced before that
         clock.advance(240)
         eventually(lambda: TokenManager.get_access_token(server, timeout=0) == "t2")
         assert TokenManager.health(server).refreshes == 2
@@ -114,6 +115,7 @@ def test_a_listener_that_is_being_told_in_the_parent_hears_in_the_child(start: S
 
     def check() -> None:
         TokenManager.get_token("m")
+        TokenManager.health("m")  # as above
         clock.advance(240)
         assert told.wait(DEADLINE_S)
 
@@ -130,6 +132,7 @@ def test_the_child_does_not_redeem_the_parents_refresh_token(start: Start, clock
 
     def check() -> None:
         assert TokenManager.get_access_token("m", timeout=0) == "t"
+        TokenManager.health("m")  # as above
         clock.advance(240)
         eventually(lambda: TokenManager.get_access_token("m", timeout=0) == "t1")
         assert [form["grant_type"] for form in transport.forms] == ["password", "password"]
