@@ -25,7 +25,7 @@ from supervision.exits import (
     must_restart,
 )
 from supervision.intensity import Intensity
-from supervision.lifecycle import current, is_exiting, life_of
+from supervision.lifecycle import Phase, current, is_exiting, life_of
 from supervision.messages import Down
 from supervision.monitors import demonitor
 from supervision.offspring import start_child, watch_child
@@ -117,6 +117,7 @@ class Parent(Server):
         self._tether = Tether(self.actor_ref)
         self._operations: dict[str, Callable[[Any], Any]] = {}
         self._gave_up = False
+        self._attempting = False  # read on the thread of the child that it starts, for which it waits
 
     # --- for the subclasses -------------------------------------------------------------------------------------------
 
@@ -200,7 +201,11 @@ class Parent(Server):
                 max_seconds=self._intensity.max_seconds,
             )
             raise Exit(SHUTDOWN)
-        self.attempt(child)
+        self._attempting = True
+        try:
+            self.attempt(child)
+        finally:
+            self._attempting = False
 
     def try_again(self, child: Child) -> None:
         """Have an attempt made later: after the backoff's delay, or once the mailbox has had its turn."""
@@ -246,6 +251,15 @@ class Parent(Server):
     def leaves_bystanders(self, reason: Reason) -> bool:
         """Whether its children, which it stops because it ends, are expected to be started again."""
         return leaves_bystanders(reason, gave_up=self._gave_up, bystander=is_bystander(self.actor_ref))
+
+    def is_started_again(self) -> bool:
+        """Whether it starts in a restart attempt, its supervisor's or one further up, which is repeated if it fails."""
+        life = life_of(self.actor_ref)
+        while life is not None and life.phase is Phase.STARTING:
+            life = life.starter
+            if life is not None and isinstance(life.actor, Parent) and life.actor._attempting:
+                return True
+        return False
 
     def send_away(self, child: Child, *, bystander: bool = False) -> Departure | None:
         """Ask a child to leave, or cancel its pending restart; the supervisor does not hear of its death any more."""

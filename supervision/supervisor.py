@@ -191,7 +191,7 @@ class Supervisor(Parent):
             try:
                 self._start_new(child)
             except (StartError, AlreadyStarted) as error:
-                self._stop_all()
+                self._stop_all(bystanders=self.is_started_again())
                 cause = error.cause if isinstance(error, StartError) else error
                 raise StartError(child.spec.id, cause) from None
 

@@ -12,7 +12,7 @@ import supervision
 from oidc_actor import NoTokenError, Password, TokenManager
 from oidc_actor.published import by_name
 from oidc_actor.testing import ManualClock
-from supervision import Backoff, ChildSpec, NoProcess, Server, Supervisor, whereis
+from supervision import Backoff, ChildSpec, NoProcess, Server, StartError, Supervisor, whereis
 
 GROUPS = pytest.mark.parametrize("strategy", ["one_for_all", "rest_for_one"])
 
@@ -180,6 +180,49 @@ def test_a_whole_group_below_a_bystander_goes_on(manager: ChildSpec, clock, tran
         Sibling.may_start.set()
         assert reader.result(DEADLINE_S) == "t2"
     assert len(transport.posts) == 2
+
+
+class Flaky(Server):
+    """Its next starts fail as often as it is told."""
+
+    starts = 0
+    failing = 0
+
+    def on_start(self) -> None:
+        Flaky.starts += 1
+        if Flaky.failing:
+            Flaky.failing -= 1
+            raise RuntimeError("not yet")
+
+
+@pytest.fixture
+def _flaky(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Flaky, "starts", 0)
+    monkeypatch.setattr(Flaky, "failing", 0)
+
+
+@pytest.mark.usefixtures("_flaky")
+@pytest.mark.parametrize("levels", [1, 2])
+def test_a_restart_of_the_group_that_fails_costs_no_live_token(manager: ChildSpec, transport, levels: int) -> None:
+    inner = Supervisor.child_spec([manager, ChildSpec("f", Flaky)], id="inner", name="inner")
+    if levels == 2:
+        inner = Supervisor.child_spec([inner], id="middle", name="middle", max_restarts=0)
+    Supervisor.start_link([inner], max_restarts=99)
+    assert TokenManager.get_access_token("m") == "t1"
+    transport.goes_down()
+    Flaky.failing = 3
+    supervision.kill("inner" if levels == 1 else "middle")
+    eventually(lambda: Flaky.starts == 5 and whereis("inner") is not None, "the restart that succeeds")
+    assert TokenManager.get_access_token("m", timeout=0) == "t1"
+    assert len(transport.posts) == 1
+
+
+@pytest.mark.usefixtures("_flaky")
+def test_a_start_of_the_group_that_is_not_repeated_is_an_end_for_good(manager: ChildSpec) -> None:
+    Flaky.failing = 1
+    with pytest.raises(StartError):
+        Supervisor.start_link([manager, ChildSpec("f", Flaky)])
+    assert "m" not in by_name
 
 
 @pytest.mark.parametrize(
