@@ -113,8 +113,8 @@ class Keeper(Server):
             self._runner.perform(Publish(token, state.expires_at))
         if state.flight is not None:
             self._runner.watch(state.flight.number, state.flight.leg)
+        self._take_result()  # the predecessor's; of an exchange that begins here it would come before `FetchStarted`
         self._apply(Started())
-        self._take_result()
         for waiter in self._cell.waiters_for(self.actor_ref):
             self._apply(Join(waiter))
 

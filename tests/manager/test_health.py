@@ -9,6 +9,7 @@ from fakes import UNREACHABLE, Fixed, eventually, failing, minted, refused
 from manager_tests import Start
 
 from oidc_actor import Health, NoTokenError, TokenManager
+from oidc_actor.exchanges.fetches import EXCHANGES
 from supervision import NoProcess
 
 
@@ -115,3 +116,10 @@ def test_it_is_frozen(start: Start) -> None:
 def test_of_nobody() -> None:
     with pytest.raises(NoProcess):
         TokenManager.health("nobody")
+
+
+def test_a_request_is_counted_however_soon_its_answer_comes(start: Start, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(EXCHANGES, "submit", lambda lane, job: job())
+    start(name="m")
+    TokenManager.get_token("m")
+    assert TokenManager.health("m").token_requests == 1
