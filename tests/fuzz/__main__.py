@@ -16,7 +16,8 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
 TARGET_NAMES = (
-    "token", "revocation", "discovery", "metadata", "device", "github", "body", "lifetime", "times", "challenges", "nonce",
+    "token", "conversation", "revocation", "discovery", "metadata", "device", "github", "body", "lifetime", "times",
+    "challenges", "nonce",
 )  # fmt: skip
 LONGEST_BYTES = 4096
 

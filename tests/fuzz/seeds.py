@@ -23,6 +23,15 @@ SEEDS: dict[str, list[bytes]] = {
         b"302\nLocation: https://evil.example\n\n",
         b"503\nRetry-After: Fri, 15 Jan 2027 08:00:40 GMT\n\n<html>",
     ],
+    "conversation": [
+        b'{"access_token": "at-0123456789abcdef", "token_type": "DPoP", "expires_in": 60}',
+        b'400\nDPoP-Nonce: n1\n\n{"error": "use_dpop_nonce"}\n---\n200\n\n{"access_token": "at-0123456789abcdef"}',
+        b'400\nDPoP-Nonce: n1\n\n{"error": "use_dpop_nonce"}\n---\n400\nDPoP-Nonce: n2\n\n{"error": "use_dpop_nonce"}',
+        b'401\nDate: Fri, 15 Jan 2027 08:00:00 GMT\n\n{"error": "invalid_client"}\n---\n200\n\n{"access_token": "a"}',
+        b'400\nDate: Fri, 15 Jan 1999 08:00:00 GMT\n\n{"error": "invalid_dpop_proof"}\n---\n500\n\nhunter2-the-secret',
+        b'400\n\n{"error": ["use_dpop_nonce"]}',
+        b'401\nRetry-After: 9\n\n{"error": {"a": 1}, "error_description": "hunter2-the-secret"}',
+    ],
     "revocation": [
         b"200\n\n",
         b'400\n\n{"error": "unsupported_token_type", "error_description": "hunter2-the-secret"}',

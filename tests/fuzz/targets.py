@@ -21,13 +21,15 @@ from oidc_actor.answers.bodies import read_error_object, read_object, with_objec
 from oidc_actor.answers.header_times import LONGEST_WAIT_S, provider_now, read_date, read_skew, retry_after_s
 from oidc_actor.answers.lifetime import LONGEST_LIFETIME_S, decide_lifetime, read_claims, read_number
 from oidc_actor.answers.redaction import LONGEST_TEXT
+from oidc_actor.credentials import JWTBearer
 from oidc_actor.errors import ConfigError, DiscoveryError, OIDCActorError, TokenRequestError
+from oidc_actor.exchanges.exchange import exchange_token
 from oidc_actor.grants.device import DeviceAuthorization, read_device_authorization
 from oidc_actor.proof.dpop import DPoPKey
 from oidc_actor.proof.github_actions import _read as read_github
 from oidc_actor.provider import OIDCConfig, check_config
 from oidc_actor.secrets import Secret
-from oidc_actor.transport import MAX_BODY_BYTES, Response
+from oidc_actor.transport import MAX_BODY_BYTES, Request, Response
 from oidc_actor.urls import url_problem
 from oidc_actor.wire import check_revoked, parse_discovery, parse_token
 
@@ -47,6 +49,8 @@ LONGEST_S = 2.0
 
 _SENT = tuple(Secret(text) for text in SENT)
 _KEY = DPoPKey()
+_CONFIG = OIDCConfig(ISSUER, f"{ISSUER}/token")
+_AUTH = JWTBearer(_SENT[1], "id", _SENT[0], dpop=DPoPKey())
 
 
 def play(target: str, data: bytes) -> None:
@@ -89,6 +93,28 @@ def token_answer(data: bytes) -> None:
     assert " " not in token.access_token
     assert token.token_type in ("Bearer", "DPoP")
     assert token.scope is None or token.scope.isprintable()
+
+
+def conversation(data: bytes) -> None:
+    """`exchange_token`: the answers to a request with a proof and an assertion, and to the tries that follow a refusal."""
+    answers = [answer_of(part) for part in data.split(b"\n---\n")]
+    asked: list[Request] = []
+
+    def transport(request: Request) -> Response:
+        asked.append(request)
+        return answers[min(len(asked), len(answers)) - 1]
+
+    redeemed = _SENT[0] if len(data) % 2 else None
+    found = outcome(
+        lambda: exchange_token(transport, _CONFIG, _AUTH, refresh_token=redeemed, timeout_s=60.0), TokenRequestError
+    )
+    assert 1 <= len(asked) <= 3  # at most once more for a nonce, and once for a statement that is out of date
+    assert len({request.headers["DPoP"] for request in asked}) == len(asked)
+    if isinstance(found, TokenRequestError):
+        came = [came_in(answer, "access_token", "refresh_token", "id_token") for answer in answers]
+        fit_to_be_shown(found, *SENT, *(text for texts in came[len(asked) - 1 : len(asked)] for text in texts))
+        return
+    assert found.token.access_token
 
 
 def revocation_answer(data: bytes) -> None:
@@ -215,6 +241,7 @@ def nonce(data: bytes) -> None:
 
 TARGETS: dict[str, Callable[[bytes], None]] = {
     "token": token_answer,
+    "conversation": conversation,
     "revocation": revocation_answer,
     "discovery": discovery_answer,
     "metadata": provider_metadata,
