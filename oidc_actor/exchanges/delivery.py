@@ -26,6 +26,8 @@ from oidc_actor.wire import ParsedToken
 class _Dispatch:
     """The issuer's transport, with a note of when the request was sent: a token's life counts from there.
 
+    That is noted before the token's own ``issued_at`` is, so that no reader gets it after its ``expires_at``.
+
     Attributes:
         is_sent: Whether a request was sent.
         at: Reading of the manager's clock when the last one was.
@@ -35,14 +37,21 @@ class _Dispatch:
     def __init__(self, issuer: Issuer, sent: Callable[[float], None]) -> None:
         self._issuer = issuer
         self._sent = sent
+        self._is_noted = False
         self.is_sent = False
         self.at = issuer.clock()
         self.skew: Skew | None = None
 
-    def __call__(self, request: Request, /) -> Response:
+    def note(self) -> None:
+        """A request is about to be sent."""
         self.at = self._issuer.clock()
-        self.is_sent = True
+        self.is_sent = self._is_noted = True
         self._sent(self.at)
+
+    def __call__(self, request: Request, /) -> Response:
+        if not self._is_noted:
+            self.note()
+        self._is_noted = False
         began = time.monotonic()
         response = self._issuer.transport(request)
         if isinstance(response, Response):  # an injected transport may return anything
@@ -109,6 +118,7 @@ def _token(
             timeout_s=options.timeout_seconds,
             default_lifetime_s=options.default_lifetime_seconds,
             known=known,
+            sending=dispatch.note,
         )
     except BaseException as error:  # noqa: BLE001 - whatever foreign code raises is a failure of this attempt only
         return as_value(error, TokenRequestError)

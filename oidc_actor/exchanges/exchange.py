@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from dataclasses import replace
 
 from oidc_actor.credentials import Credentials
@@ -56,6 +57,7 @@ def exchange_token(
     timeout_s: float,
     default_lifetime_s: float = DEFAULT_LIFETIME_S,
     known: tuple[Secret, ...] = (),
+    sending: Callable[[], object] | None = None,
 ) -> ParsedToken:
     """Run one token exchange on the calling thread. Secrets are read from their sources first, here.
 
@@ -68,6 +70,7 @@ def exchange_token(
         timeout_s: Seconds for the whole exchange; reading the secrets is not part of it.
         default_lifetime_s: Seconds a token is taken to live where nothing says.
         known: Further secrets that no error may show: tokens that the provider has given out before.
+        sending: Called before each request is sent, and before the token's ``issued_at`` is taken.
 
     Returns:
         The token, its lifetime counted from the start of the request, and who says so.
@@ -81,7 +84,7 @@ def exchange_token(
         raise ConfigError(
             "dpop: expected a DPoPKey where no manager makes one: its tokens are of no use without the key"
         )
-    turn = converse(transport, config, auth, refresh_token, timeout_s=timeout_s, known=known)
+    turn = converse(transport, config, auth, refresh_token, timeout_s=timeout_s, known=known, sending=sending)
     return _understood(turn, auth, refresh_token, default_lifetime_s)
 
 

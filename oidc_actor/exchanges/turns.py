@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from oidc_actor.answers.bodies import read_error_object
@@ -32,6 +33,7 @@ def converse(
     *,
     timeout_s: float,
     known: tuple[Secret, ...] = (),
+    sending: Callable[[], object] | None = None,
 ) -> Turn:
     """Send a token request, and again with a nonce or with fresh statements if that is what it lacks.
 
@@ -42,6 +44,7 @@ def converse(
         refresh_token: What to redeem in place of the full grant; ``None`` for the full grant.
         timeout_s: Seconds for all requests together; reading and signing is not part of it.
         known: Secrets that no error may show, besides those that are sent.
+        sending: Called before each request is sent, and before its time is taken.
 
     Returns:
         The last request, with its answer.
@@ -49,7 +52,7 @@ def converse(
     Raises:
         SecretUnavailable: A secret cannot be had now, or has expired.
     """
-    ask = functools.partial(_ask, transport, config, auth, refresh_token, known)
+    ask = functools.partial(_ask, transport, config, auth, refresh_token, known, sending)
     turn, left_s = ask(time.time(), timeout_s), timeout_s
     remedies = [_sign_with_nonce, _sign_in_time]
     # What the provider refused for a reason that can be mended now is sent once more, at most once for each reason.
@@ -93,6 +96,7 @@ def _ask(
     auth: Credentials,
     refresh_token: Secret | None,
     known: tuple[Secret, ...],
+    sending: Callable[[], object] | None,
     signed_wall: float,
     timeout_s: float,
 ) -> Turn:
@@ -100,8 +104,10 @@ def _ask(
     refreshing = refresh_token is not None
     secrets = gather(config, auth, refresh_token=refresh_token, now_wall=signed_wall)
     request = token_request(config, auth, secrets, refreshing=refreshing, timeout_s=timeout_s)
-    sent_wall, began = time.time(), time.monotonic()
     hidden = (*sent_in(request, secrets), *known)
+    if sending is not None:
+        sending()
+    sent_wall, began = time.time(), time.monotonic()
     response = perform(transport, request, hidden, TokenRequestError)
     took_s = time.monotonic() - began
     statements = secrets.signed(of_grant=not refreshing and auth.trades_token)

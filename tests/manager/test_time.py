@@ -10,6 +10,7 @@ from fakes import AUTH, ISSUER, Fixed, ScriptedTransport, Stopwatch, eventually
 from manager_tests import Start
 
 from oidc_actor import NoTokenError, TokenManager
+from oidc_actor.published import by_name
 
 
 def test_a_plain_clock_that_is_set_forward_makes_the_refresh_come_by_itself() -> None:
@@ -128,3 +129,15 @@ def test_ctrl_c_ends_a_wait_for_a_token_and_the_script_at_once() -> None:
     assert time.monotonic() - began < 5
     assert run.returncode in {-signal.SIGINT, 130}
     assert said.rstrip().endswith(b"KeyboardInterrupt")
+
+
+def test_no_reader_gets_a_token_after_its_own_expires_at(start: Start, transport) -> None:
+    # On the wall clock, so that both are read off the same one: the manager's deadline is the earlier of the two.
+    start(name="m", clock=time.time)
+    for _ in range(3):
+        token = TokenManager.get_token("m")
+        state = by_name["m"].state
+        assert state is not None
+        assert state.expires_at <= token.expires_at.timestamp() + 1e-6  # a datetime has no more digits
+        assert by_name["m"].snapshot.deadline == state.expires_at
+        TokenManager.force_refresh("m", wait=True)
