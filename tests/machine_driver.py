@@ -11,7 +11,7 @@ from oidc_actor.decisions.effects import Effect, Fetch, Publish, Reply, Report, 
 from oidc_actor.decisions.state import Flight, Rules, State
 from oidc_actor.errors import DiscoveryError, OIDCActorError, TokenRequestError
 from oidc_actor.machine import step
-from oidc_actor.messages import Event, FetchFailed, FetchStarted, FetchSucceeded, Join, Refresh, Started, Tick
+from oidc_actor.messages import Event, FetchFailed, FetchStarted, FetchSucceeded, Join, Refresh, Refusal, Started, Tick
 from oidc_actor.provider import OIDCConfig
 from oidc_actor.tokens import TokenResponse
 from oidc_actor.wire import ParsedToken
@@ -120,6 +120,13 @@ class Driver:
         return reader
 
 
+def refused(reader: Reader) -> Refusal:
+    """What a reader was refused with, once."""
+    (outcome,) = reader.outcomes
+    assert isinstance(outcome, Refusal)
+    return outcome
+
+
 def with_token(lifetime: float = 300.0, **fields: Any) -> Driver:
     """A machine that has just got its first token."""
     return Driver(**fields).start().sent().succeeds(lifetime=lifetime)
@@ -136,5 +143,6 @@ __all__ = [
     "Reader",
     "Retract",
     "ScheduleTick",
+    "refused",
     "with_token",
 ]

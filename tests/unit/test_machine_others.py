@@ -1,0 +1,258 @@
+"""The manager's decisions, row by row: secrets that change, the issuer's other managers, and who comes after it."""
+
+import pytest
+from fakes import Fixed
+from machine_driver import CONFIG, INVALID_CLIENT, Driver, refused, with_token
+
+from oidc_actor.decisions.effects import (
+    CheckSecrets,
+    Discover,
+    Report,
+    ScheduleTick,
+)
+from oidc_actor.decisions.flight import METADATA_AGE_S
+from oidc_actor.decisions.schedule import WATCH_S
+from oidc_actor.decisions.state import Rules
+from oidc_actor.errors import SecretUnavailable
+from oidc_actor.machine import adopt
+from oidc_actor.messages import (
+    Held,
+    Nudge,
+    Refresh,
+    Released,
+    SecretsChecked,
+    Tick,
+)
+from oidc_actor.provider import OIDCConfig
+
+# --- secrets that change ----------------------------------------------------------------------------------------------
+
+
+def test_a_blocked_manager_looks_at_its_secrets_files() -> None:
+    driver = Driver(rules=Rules(discovers=False, watches_files=True)).start().fails(INVALID_CLIENT)
+    assert driver.of(ScheduleTick) == [ScheduleTick(WATCH_S)]
+    driver.tick()
+    assert driver.of(CheckSecrets) == [CheckSecrets()]
+    assert driver.of(ScheduleTick) == [ScheduleTick(WATCH_S)]
+    assert driver.fetch is None
+
+
+def test_a_changed_file_wakes_it() -> None:
+    driver = Driver(rules=Rules(discovers=False, watches_files=True)).start().fails(INVALID_CLIENT).wait(2)
+    assert driver.do(SecretsChecked(True)).fetch is not None
+    assert driver.of(Report) == [Report("secret_changed", 1)]
+
+
+def test_a_reader_has_a_blocked_manager_look_at_its_files_before_it_is_refused() -> None:
+    driver = Driver(rules=Rules(discovers=False, watches_files=True)).start().fails(INVALID_CLIENT).wait(2)
+    first = driver.join()
+    assert driver.of(CheckSecrets) == [CheckSecrets()]
+    second = driver.join()
+    assert driver.of(CheckSecrets) == []  # one look does for both
+    assert first.outcomes == second.outcomes == []
+    driver.do(SecretsChecked(False))
+    assert refused(first).retry_in_s == refused(second).retry_in_s
+    third = driver.join()
+    assert driver.do(SecretsChecked(True)).fetch is not None
+    driver.succeeds()
+    assert third.outcomes == [driver.state.token]
+
+
+def test_a_reader_that_does_not_wait_has_the_files_looked_at_too() -> None:
+    driver = Driver(rules=Rules(discovers=False, watches_files=True)).start().fails(INVALID_CLIENT).wait(2)
+    assert driver.do(Nudge()).of(CheckSecrets) == [CheckSecrets()]
+    assert driver.do(Nudge()).of(CheckSecrets) == []
+
+
+def test_the_files_are_looked_at_for_a_reader_whom_the_live_token_does_not_serve_and_for_no_other() -> None:
+    driver = with_token(300, rules=Rules(discovers=False, watches_files=True)).tick().fails(INVALID_CLIENT)
+    assert driver.do(Nudge(min_validity_s=59)).of(CheckSecrets) == []
+    assert driver.do(Nudge(min_validity_s=61)).of(CheckSecrets) == [CheckSecrets()]
+
+
+def test_the_look_at_the_files_does_not_outlast_a_readers_deadline() -> None:
+    driver = Driver(rules=Rules(discovers=False, watches_files=True)).start().fails(INVALID_CLIENT).wait(2)
+    reader = driver.join(timeout=1)
+    driver.wait(1).do(Tick())
+    assert refused(reader).retry_in_s is not None
+
+
+def test_a_successor_looks_at_the_files_itself() -> None:
+    driver = Driver(rules=Rules(discovers=False, watches_files=True)).start().fails(INVALID_CLIENT).wait(2).do(Nudge())
+    successor = Driver(adopt(driver.state, in_flight=False, withdrawn=False), now=driver.now).start()
+    assert successor.do(Nudge()).of(CheckSecrets) == [CheckSecrets()]
+
+
+def test_a_changed_file_is_nothing_to_a_manager_that_is_well() -> None:
+    driver = with_token(300, rules=Rules(discovers=False, watches_files=True)).wait(10)
+    assert driver.do(SecretsChecked(True)).fetch is None
+    assert driver.do(Tick()).of(CheckSecrets) == []
+
+
+def test_a_missing_file_is_watched_for_too() -> None:
+    driver = (
+        Driver(rules=Rules(discovers=False, watches_files=True)).start().fails(SecretUnavailable("missing")).wait(2)
+    )
+    assert not driver.state.blocked
+    assert driver.do(SecretsChecked(True)).fetch is not None
+
+
+def test_other_events_do_not_put_the_look_off() -> None:
+    driver = Driver(rules=Rules(discovers=False, watches_files=True)).start().fails(INVALID_CLIENT)
+    due = driver.state.refresh_timer
+    for _ in range(9):
+        driver.wait(WATCH_S / 10).do(Nudge())
+        assert driver.state.refresh_timer == due
+
+
+# --- the issuer's other managers --------------------------------------------------------------------------------------
+
+
+def test_a_hold_of_another_flight_is_ignored() -> None:
+    driver = Driver().start()
+    before = driver.state
+    for number in (0, 2):
+        assert driver.do(Held(number, until=1030.0)).state == before
+        assert driver.effects == []
+    driver.succeeds()
+    assert driver.do(Held(1, until=1030.0)).effects == []
+
+
+def test_a_held_flight_never_was() -> None:
+    driver = Driver(attempted_at=900.0, flights=7).start()
+    assert driver.fetch is not None
+    driver.do(Held(8, until=1030.0))
+    assert driver.state.flight is None
+    assert (driver.state.flights, driver.state.attempted_at) == (7, 900.0)
+    assert driver.of(ScheduleTick) == [ScheduleTick(30)]
+
+
+def test_a_hold_is_reported_with_its_length() -> None:
+    driver = Driver(attempted_at=900.0).start().do(Held(1, until=1030.12344))
+    assert driver.of(Report) == [Report("issuer_held", 0, {"wait_s": 30.123})]
+
+
+def test_a_refresh_that_is_held_by_the_provider_is_not_forgotten() -> None:
+    driver = with_token(300).wait(10).do(Refresh())
+    driver.do(Held(2, until=driver.now + 30, by_provider=True))
+    assert driver.tick().fetch is not None
+    assert driver.now == 1040
+
+
+def test_a_patience_that_was_cut_short_ends_with_the_outage() -> None:
+    driver = with_token(300).wait(260).do(Tick()).do(Held(2, until=2260.0)).do(Released(within_s=0))
+    assert driver.fetch is not None
+    assert not driver.fetch.urgent
+
+
+def test_a_success_ends_the_hold() -> None:
+    driver = Driver(held_until=5000.0).start()
+    assert driver.fetch is None
+    driver.do(Refresh()).succeeds()
+    assert driver.of(ScheduleTick) == [ScheduleTick(240)]
+
+
+def test_a_held_reader_is_refused_if_the_hold_outlasts_it() -> None:
+    driver = Driver(attempted_at=900.0).start()
+    patient, hasty = driver.join(timeout=60), driver.join(timeout=5)
+    driver.do(Held(1, until=1030.0))
+    assert refused(hasty).retry_in_s == 30
+    assert patient.outcomes == []
+
+
+def test_a_live_tokens_end_bounds_the_patience() -> None:
+    driver = with_token(300).wait(260).do(Tick())
+    assert driver.fetch is not None
+    assert not driver.fetch.urgent
+    driver.do(Held(2, until=driver.now + 1000))
+    assert driver.of(ScheduleTick) == [ScheduleTick(10)]
+    driver.tick()
+    assert driver.fetch is not None
+    assert driver.fetch.urgent
+    driver.fails().tick()
+    assert driver.fetch is not None
+    assert not driver.fetch.urgent
+
+
+def test_a_hold_that_was_waited_out_makes_nobody_urgent() -> None:
+    driver = Driver(attempted_at=900.0).start().do(Held(1, until=1030.0)).tick()
+    assert driver.fetch is not None
+    assert not driver.fetch.urgent
+
+
+@pytest.mark.parametrize("config", [None, CONFIG])
+def test_a_refresh_is_not_held_by_others_where_metadata_come_first_either(config: OIDCConfig | None) -> None:
+    driver = Driver(oidc_config=config, rules=Rules(), config_at=0.0, attempted_at=900.0, refresh_at=9e9)
+    driver.wait(METADATA_AGE_S).do(Refresh())
+    assert driver.fetch is not None
+    assert driver.fetch.grant == Discover(instead_of=config)
+    assert driver.fetch.urgent
+
+
+def test_a_retry_after_that_others_were_given_holds_a_refresh_too() -> None:
+    driver = with_token(300).wait(10).do(Refresh())
+    assert driver.fetch is not None
+    assert driver.fetch.urgent
+    driver.do(Held(2, until=driver.now + 30, by_provider=True))
+    driver.do(Refresh())
+    assert driver.fetch is None
+    assert driver.tick().fetch is not None
+    assert driver.now == 1040
+
+
+def test_when_the_issuer_is_back_the_held_go_spread_by_jitter() -> None:
+    driver = Driver(attempted_at=900.0, rng=Fixed(0.5)).start()
+    driver.do(Held(1, until=1030.0)).do(Released(within_s=4))
+    assert driver.of(ScheduleTick) == [ScheduleTick(2)]
+
+
+def test_when_the_issuer_is_back_a_backoff_is_cut_short_but_no_block() -> None:
+    driver = Driver(rng=Fixed(1)).start()
+    for _ in range(6):
+        driver.fails().tick()
+    driver.fails().wait(1).do(Released(within_s=0))
+    assert driver.fetch is not None
+    driver.fails(INVALID_CLIENT).wait(1)
+    assert driver.do(Released(within_s=0)).fetch is None
+
+
+def test_the_first_attempt_is_never_held_by_others() -> None:
+    driver = Driver().start()
+    assert driver.fetch is not None
+    assert driver.fetch.urgent
+
+
+# --- succession -------------------------------------------------------------------------------------------------------
+
+
+def test_a_successor_keeps_the_token_and_the_refresh_point() -> None:
+    driver = with_token(300).wait(10)
+    successor = Driver(adopt(driver.state, in_flight=False, withdrawn=False), now=driver.now).start()
+    assert successor.state.token is driver.state.token
+    assert successor.fetch is None
+    assert successor.of(ScheduleTick) == [ScheduleTick(230)]
+
+
+def test_a_successor_waits_for_its_predecessors_flight() -> None:
+    driver = Driver().start().sent()
+    driver.join()
+    successor = Driver(adopt(driver.state, in_flight=True, withdrawn=False), now=driver.now).start()
+    assert successor.fetch is None
+    assert successor.state.waiters == ()
+    reader = successor.join()
+    successor.succeeds()
+    assert reader.outcomes == [successor.state.token]
+
+
+def test_a_successor_keeps_the_minimum_interval_and_the_backoff() -> None:
+    driver = Driver().start().sent()
+    successor = Driver(adopt(driver.state, in_flight=False, withdrawn=False), now=driver.now).start()
+    assert successor.fetch is None
+    assert successor.of(ScheduleTick) == [ScheduleTick(1)]
+
+
+def test_a_successor_does_not_take_over_a_rejected_token() -> None:
+    driver = with_token(300).wait(10)
+    successor = Driver(adopt(driver.state, in_flight=False, withdrawn=True), now=driver.now).start()
+    assert successor.state.token is None
+    assert successor.fetch is not None

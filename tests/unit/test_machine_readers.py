@@ -1,0 +1,298 @@
+"""The manager's decisions, row by row: readers that wait, and those that want another token."""
+
+import pytest
+from fakes import Fixed
+from machine_driver import DOWN, INVALID_CLIENT, Driver, Reader, refused, with_token
+
+from oidc_actor.decisions.effects import (
+    Reply,
+    Report,
+    Retract,
+    ScheduleTick,
+)
+from oidc_actor.decisions.refusals import refusal
+from oidc_actor.decisions.schedule import next_attempt_at
+from oidc_actor.decisions.state import Rules
+from oidc_actor.errors import TokenRequestError
+from oidc_actor.messages import (
+    Held,
+    Join,
+    Nudge,
+    Refresh,
+    Refusal,
+    Tick,
+)
+from oidc_actor.secrets import Secret
+
+# --- readers ----------------------------------------------------------------------------------------------------------
+
+
+def test_a_reader_is_served_from_a_live_token_whatever_is_under_way() -> None:
+    driver = with_token(300).wait(250).do(Tick())
+    assert driver.state.flight is not None
+    assert driver.join().outcomes == [driver.state.token]
+
+
+def test_one_flight_serves_every_waiter() -> None:
+    driver = Driver().start()
+    readers = [driver.join() for _ in range(50)]
+    driver.succeeds()
+    assert [reader.outcomes for reader in readers] == [[driver.state.token]] * 50
+    assert len(driver.of(Reply)) == 1
+    assert driver.state.waiters == ()
+
+
+def test_an_expired_token_is_nobodys_answer() -> None:
+    driver = with_token(300).wait(300)
+    reader = driver.join()
+    assert reader.outcomes == []
+    assert driver.fetch is not None
+    assert driver.wait(1).join().outcomes == []
+
+
+def test_a_reader_waits_through_a_retry_that_comes_before_its_deadline() -> None:
+    driver = Driver().start()
+    reader = driver.join(timeout=5)
+    driver.fails()
+    assert reader.outcomes == []
+    driver.tick().succeeds()
+    assert reader.outcomes == [driver.state.token]
+
+
+def test_a_reader_is_refused_when_the_next_attempt_comes_too_late() -> None:
+    driver = Driver().start()
+    patient, hasty = driver.join(timeout=40), driver.join(timeout=5)
+    driver.fails(TokenRequestError("HTTP 503", status=503, retry_after_s=30))
+    assert refused(hasty).retry_in_s == 30
+    assert refused(hasty).cause is driver.state.last_error
+    assert patient.outcomes == []
+    assert refused(driver.join(timeout=5)).retry_in_s == 30
+
+
+@pytest.mark.parametrize(("timeout", "waits"), [(29.99, False), (30, True)])
+def test_a_reader_whose_deadline_is_the_next_attempt_may_hope(timeout: float, waits: bool) -> None:
+    driver = Driver().start()
+    reader = driver.join(timeout)
+    driver.fails(TokenRequestError("HTTP 503", status=503, retry_after_s=30))
+    assert (reader.outcomes == []) is waits
+
+
+def test_a_reader_of_a_blocked_manager_is_refused_at_once() -> None:
+    driver = Driver().start()
+    waiting = driver.join(timeout=10_000)
+    driver.fails(INVALID_CLIENT)
+    assert refused(waiting).cause is INVALID_CLIENT
+    assert refused(driver.join(timeout=10_000)).cause is INVALID_CLIENT
+
+
+def test_a_reader_whose_deadline_has_passed_is_refused_when_the_attempt_fails() -> None:
+    driver = Driver().start().fails(TokenRequestError("HTTP 429", status=429, retry_after_s=3))
+    reader = driver.join(timeout=5)
+    assert reader.outcomes == []
+    driver.wait(6).do(Tick()).fails(TokenRequestError("HTTP 429", status=429, retry_after_s=3))
+    assert refused(reader).retry_in_s == 3
+    assert driver.state.waiters == ()
+
+
+def test_while_an_attempt_is_under_way_only_the_readers_own_patience_ends_its_wait() -> None:
+    driver = Driver().start()
+    reader = driver.join(timeout=5)
+    driver.wait(8).do(Tick())
+    assert reader.outcomes == []
+    driver.succeeds(lifetime=300, ago=8)
+    assert reader.outcomes == [driver.state.token]
+
+
+@pytest.mark.parametrize(
+    ("error", "trouble"),
+    [
+        (DOWN, "the last attempt failed: no answer"),
+        (INVALID_CLIENT, "the provider refuses the request for good: HTTP 401: invalid_client"),
+    ],
+)
+def test_a_refused_reader_is_told_why_and_what_comes_next(error: TokenRequestError, trouble: str) -> None:
+    driver = Driver(rng=Fixed(0)).start().sent().wait(0.25).fails(error)
+    retry_in_s = next_attempt_at(driver.state) - driver.now
+    hasty = refused(driver.join(timeout=0.25))
+    assert (
+        hasty.message == f"no token that is valid long enough; {trouble}; the next attempt is due in {retry_in_s:.1f} s"
+    )
+    assert (hasty.cause, hasty.retry_in_s) == (error, retry_in_s)
+
+
+def test_what_a_reader_is_told_whose_patience_ends_during_a_flight() -> None:
+    driver = Driver().start()
+    under_way = "a request is under way"
+    assert refusal(driver.state, driver.now) == Refusal(f"no token that is valid long enough; {under_way}")
+    driver.fails().tick()
+    trouble = "the last attempt failed: no answer"
+    assert refusal(driver.state, driver.now) == Refusal(
+        f"no token that is valid long enough; {trouble}; {under_way}", cause=DOWN
+    )
+
+
+def test_a_short_token_makes_an_attempt_due_at_once() -> None:
+    driver = with_token(300).wait(100)
+    reader = driver.join(min_validity=250)
+    assert driver.fetch is not None
+    driver.succeeds("b")
+    assert reader.outcomes == [driver.state.token]
+
+
+def test_an_attempt_for_min_validity_keeps_the_minimum_interval() -> None:
+    driver = with_token(300).wait(0.25)
+    driver.join(min_validity=299.9)
+    assert driver.fetch is None
+    assert next_attempt_at(driver.state) == 1001
+
+
+def test_a_new_token_that_falls_short_too_is_a_refusal() -> None:
+    driver = with_token(300).wait(100)
+    short, plain = driver.join(min_validity=301), driver.join(min_validity=299)
+    driver.succeeds("b")
+    assert "less than min_validity" in refused(short).message
+    assert refused(short).retry_in_s == 240
+    assert plain.outcomes == [driver.state.token]
+
+
+def test_a_refusal_names_the_next_attempt_also_where_it_comes_soon() -> None:
+    driver = Driver(rules=Rules(discovers=False, min_interval_s=0.25)).start().sent()
+    reader = driver.join(min_validity=1)
+    driver.succeeds(lifetime=0.5)
+    assert refused(reader) == Refusal("a new token lives only 0.5 s, less than min_validity", None, 0.25)
+
+
+def test_a_token_that_lives_just_so_long_falls_short() -> None:
+    driver = with_token(300).wait(100)
+    assert driver.join(min_validity=199.9).outcomes == [driver.state.token]
+    assert driver.join(min_validity=200).outcomes == []
+    assert driver.state.flight is not None
+
+
+def test_min_validity_does_not_break_a_backoff() -> None:
+    driver = with_token(300, rng=Fixed(1)).wait(250)
+    for _ in range(5):
+        driver.do(Tick()).fails()
+        driver.now = next_attempt_at(driver.state)
+    driver.do(Tick()).fails().wait(1.5)
+    assert next_attempt_at(driver.state) > driver.now
+    driver.join(min_validity=299)
+    assert driver.fetch is None
+
+
+def test_a_reader_that_does_not_wait_still_has_the_manager_look_at_the_clock() -> None:
+    driver = with_token(300).wait(100)
+    assert driver.do(Nudge(min_validity_s=199)).fetch is None
+    assert driver.do(Nudge(min_validity_s=250)).fetch is not None
+
+
+def test_a_first_attempt_that_is_put_off_is_made_for_the_first_reader() -> None:
+    driver = Driver(held_until=1010.0).start()
+    assert driver.fetch is None
+    driver.join(timeout=60)
+    assert driver.fetch is not None
+
+
+def test_a_reader_does_not_break_the_hold_of_the_issuer_s_other_managers() -> None:
+    driver = Driver(attempted_at=900.0).start().do(Held(1, until=1030.0))
+    driver.join(timeout=60)
+    assert driver.fetch is None
+
+
+# --- force_refresh ----------------------------------------------------------------------------------------------------
+
+
+def test_a_refresh_is_an_attempt_at_once() -> None:
+    driver = with_token(300).wait(10).do(Refresh())
+    assert driver.fetch is not None
+
+
+def test_a_refresh_joins_the_flight_under_way() -> None:
+    driver = with_token(300).wait(10).do(Refresh())
+    reader = driver.refresh()
+    assert driver.fetch is None
+    driver.succeeds("b")
+    assert reader.outcomes == [driver.state.token]
+    assert next_attempt_at(driver.state) == driver.state.refresh_at
+
+
+def test_who_joins_anew_for_a_refresh_is_not_served_from_the_token_there_is() -> None:
+    driver = with_token(300).wait(10)
+    reader = Reader(driver.now + 5, wants_refresh=True)
+    assert driver.do(Join(reader)).fetch is not None
+    assert reader.outcomes == []
+    driver.succeeds("b")
+    assert reader.outcomes == [driver.state.token]
+
+
+def test_a_refresh_keeps_the_minimum_interval() -> None:
+    driver = with_token(300).wait(0.25).do(Refresh())
+    assert driver.fetch is None
+    assert driver.of(ScheduleTick) == [ScheduleTick(0.75)]
+    assert driver.tick().fetch is not None
+
+
+def test_a_refresh_wakes_a_backoff() -> None:
+    driver = Driver(rng=Fixed(1)).start()
+    for _ in range(6):
+        driver.fails().tick()
+    driver.fails().wait(2)
+    assert next_attempt_at(driver.state) > driver.now
+    assert driver.do(Refresh()).fetch is not None
+
+
+def test_a_refresh_wakes_a_slow_probe_and_its_waiters_may_hope() -> None:
+    driver = Driver().start().fails(INVALID_CLIENT)
+    reader = driver.refresh()
+    assert reader.outcomes == []
+    plain = driver.join()
+    assert plain.outcomes == []
+    driver.tick().succeeds()
+    assert reader.outcomes == plain.outcomes == [driver.state.token]
+
+
+def test_a_failed_attempt_is_the_outcome_of_a_refresh_even_with_a_live_token() -> None:
+    driver = with_token(300).wait(10)
+    reader = driver.refresh(timeout=60)
+    driver.fails()
+    assert refused(reader).cause is DOWN
+    assert driver.state.token is not None
+    assert driver.state.waiters == ()
+
+
+def test_a_refresh_is_refused_at_once_where_retry_after_outlasts_it() -> None:
+    driver = Driver().start().fails(TokenRequestError("HTTP 429", status=429, retry_after_s=30))
+    assert refused(driver.refresh(timeout=5)).retry_in_s == 30
+
+
+def test_a_rejected_token_is_withdrawn_and_replaced() -> None:
+    driver = with_token(300).wait(10)
+    rejected = driver.state.token
+    driver.do(Refresh(None, Secret("a")))
+    assert [effect.token for effect in driver.of(Retract)] == [rejected]
+    assert driver.state.token is None
+    assert driver.fetch is not None
+    assert driver.of(Report) == [Report("token_rejected", 1, {"fingerprint": "ca978112"})]
+
+
+@pytest.mark.parametrize("rejected", ["b", "A", "aa"])
+def test_a_complaint_about_another_token_costs_nothing(rejected: str) -> None:
+    driver = with_token(300).wait(10)
+    before = driver.state
+    driver.do(Refresh(None, Secret(rejected)))
+    assert driver.effects == []
+    assert driver.state == before
+
+
+def test_who_waits_on_a_complaint_that_time_has_overtaken_gets_the_new_token() -> None:
+    driver = with_token(300).wait(10)
+    reader = Reader(driver.now + 5, wants_refresh=True)
+    driver.do(Refresh(reader, Secret("old")))
+    assert reader.outcomes == [driver.state.token]
+    assert driver.fetch is None
+
+
+def test_a_hundred_complaints_are_one_request() -> None:
+    driver = with_token(300).wait(10)
+    fetches = [driver.do(Refresh(None, Secret("a"))).fetch for _ in range(100)]
+    assert len([fetch for fetch in fetches if fetch]) == 1
