@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 
 LONGEST_IMPORT_S = 10.0
-"""Seconds that a fork waits for an import under way; past them it goes on, rather than never."""
+"""Seconds that a fork, or another import, waits for one under way; past them it goes on, rather than never."""
 
 # Held while something is imported, and by the thread that forks while it does. Reentrant: imports nest, and may fork.
 _lock = threading.RLock()
@@ -20,9 +20,14 @@ _lock = threading.RLock()
 
 @contextmanager
 def importing() -> Iterator[None]:
-    """Say that the block imports something at its first use; one thread at a time."""
-    with _lock:
+    """Say that the block imports something at its first use; one thread at a time, unless another takes too long."""
+    lock = _lock  # in a child that is forked within the block it is another
+    is_held = lock.acquire(timeout=LONGEST_IMPORT_S)
+    try:
         yield
+    finally:
+        if is_held:
+            lock.release()
 
 
 def _before_fork() -> None:
