@@ -14,7 +14,7 @@ from supervision.exits import NORMAL, Reason
 from supervision.lifecycle import Life, NoAnswer, Reply, current, is_awaited_by_caller, must_outlive_caller
 from supervision.messages import ExitSignal
 from supervision.registry import ServerName, find
-from supervision.waiting import waitable
+from supervision.waiting import in_turns
 
 __all__ = ["call", "cast", "kill", "stop", "stop_with"]
 
@@ -95,7 +95,7 @@ def stop_with(server: ServerName, reason: Reason, timeout: float | None) -> None
         raise NoProcess(server)
     try:
         with dispatch.blocking():
-            ended = down.wait(waitable(timeout))
+            ended = in_turns(down.wait, timeout)
     finally:
         life.detach(down)
     if not ended:

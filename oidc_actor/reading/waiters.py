@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Final
 
 from oidc_actor.messages import Outcome
 from supervision.dispatch import blocking
+from supervision.waiting import in_turns
 
 if TYPE_CHECKING:
     import asyncio
@@ -45,8 +46,11 @@ class ThreadWaiter:
     def wait(self, timeout_s: float) -> Outcome | Gone | None:
         """Wait for the outcome; ``None`` where none came in time. On a pooled actor's thread a spare one stands in."""
         with blocking():
-            self._done.acquire(timeout=max(0.0, min(timeout_s, threading.TIMEOUT_MAX)))
+            in_turns(self._wait, timeout_s)
         return self.outcome
+
+    def _wait(self, seconds: float) -> bool:
+        return self._done.acquire(timeout=seconds)
 
 
 class TaskWaiter:

@@ -12,7 +12,7 @@ from pykka.messages import _ActorStop
 
 from supervision import dispatch
 from supervision.errors import ServerDied
-from supervision.waiting import waitable
+from supervision.waiting import in_turns
 
 __all__ = ["NoAnswer", "Reply", "answer", "answer_dead", "answer_error", "answer_unhandled"]
 
@@ -52,10 +52,13 @@ class Reply:
     def arrived(self, timeout: float | None) -> bool:
         """Wait for the answer, at most ``timeout`` seconds (``None``: for ever); returns whether it is there."""
         with dispatch.blocking():
-            there = self._done.acquire(timeout=-1 if timeout is None else max(0.0, waitable(timeout)))
+            there = in_turns(self._acquire, timeout)
         if there:
             self._done.release()  # it stays there, for whoever else waits
         return there
+
+    def _acquire(self, seconds: float) -> bool:
+        return self._done.acquire(timeout=seconds)
 
     def outcome(self) -> Any:
         """The value that arrived; raises the exception if that was the answer."""

@@ -6,7 +6,7 @@ import threading
 
 from supervision import dispatch
 from supervision.lifecycle.mailbox import Mailbox
-from supervision.waiting import waitable
+from supervision.waiting import in_turns
 
 __all__ = ["StopFlag"]
 
@@ -31,7 +31,7 @@ class StopFlag:
         self._mailbox.ring_when_closed(bell)
         try:
             with dispatch.blocking():
-                bell.wait(waitable(timeout))
+                in_turns(bell.wait, timeout)
         finally:
             self._mailbox.ring_no_more(bell)
         return self.is_set()

@@ -1,15 +1,16 @@
-"""Finite seconds beyond what threading can wait are as good as any."""
+"""Finite seconds beyond what threading can wait are as good as any, and no wait of the main thread is deaf to Ctrl-C."""
 
 import threading
 from typing import Any
 
 import pytest
+from fakes import Stopwatch
 from probes import ThreadProbe, Watch, World, ref_of, states
 from pykka import ActorRegistry
 from specimens import DEADLINE_S, Pooled, every_kind, run, spawn
 
 from supervision import SHUTDOWN, DynamicSupervisor, Supervisor, call, stop
-from supervision.waiting import LONGEST_S, waitable
+from supervision.waiting import LONGEST_S, TURN_S, in_turns, waitable
 
 AGES_S = [1e10, 1e12, 1e300]
 
@@ -75,3 +76,51 @@ def test_a_start_may_take_ages(seconds: float) -> None:
     ref: Any = Pooled.start_link(start_timeout=seconds)
     assert ActorRegistry.get_all() == [ref]
     stop(ref, timeout=DEADLINE_S)
+
+
+class Waits:
+    """A wait that is over at one of its turns."""
+
+    def __init__(self, over_at: int) -> None:
+        self.asked: list[float] = []
+        self._over_at = over_at
+
+    def __call__(self, seconds: float) -> bool:
+        self.asked.append(seconds)
+        return len(self.asked) == self._over_at
+
+
+@pytest.mark.parametrize("seconds", [60.0, 1e300, None])
+def test_the_main_thread_waits_in_turns(seconds: float | None) -> None:
+    wait = Waits(over_at=3)
+    assert in_turns(wait, seconds)
+    assert wait.asked == [TURN_S, TURN_S, TURN_S]
+
+
+@pytest.mark.parametrize("seconds", [-1.0, 0.0, 0.5, TURN_S])
+def test_a_short_wait_has_one_turn(seconds: float) -> None:
+    wait = Waits(over_at=0)
+    assert not in_turns(wait, seconds)
+    assert wait.asked == [max(0.0, seconds)]
+
+
+def test_the_turns_end_with_the_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = Stopwatch(100.0)
+    monkeypatch.setattr("supervision.waiting.time.monotonic", clock)
+    asked: list[float] = []
+
+    def wait(seconds: float) -> bool:
+        asked.append(seconds)
+        clock.advance(seconds)
+        return False
+
+    assert not in_turns(wait, 2.5)
+    assert asked == [TURN_S, TURN_S, 0.5]
+
+
+@pytest.mark.parametrize(("seconds", "asked"), [(60.0, 60.0), (1e300, LONGEST_S), (None, LONGEST_S)])
+def test_another_thread_which_gets_no_signal_waits_in_one_go(seconds: float | None, asked: float) -> None:
+    wait = Waits(over_at=1)
+    with run(lambda: in_turns(wait, seconds)):
+        pass
+    assert wait.asked == [asked]
