@@ -14,12 +14,13 @@ from oidc_actor import issuers
 from oidc_actor.clock import JumpDetector, counts_suspend
 from oidc_actor.credentials import RefreshToken
 from oidc_actor.decisions.effects import Discover, Publish
+from oidc_actor.decisions.farewell import farewell
 from oidc_actor.decisions.refusals import refusal
 from oidc_actor.decisions.state import Rules, State, is_valid
 from oidc_actor.errors import NoTokenError, TokenRequestError
 from oidc_actor.exchanges.measures import FLIGHT_JOINED
 from oidc_actor.health import Health, health_of
-from oidc_actor.machine import adopt, farewell, step
+from oidc_actor.machine import adopt, step
 from oidc_actor.messages import (
     Arrived,
     AskHealth,
@@ -27,6 +28,7 @@ from oidc_actor.messages import (
     FetchFailed,
     FetchLost,
     FetchStarted,
+    FetchSucceeded,
     ForceRefresh,
     GetToken,
     Join,
@@ -44,6 +46,7 @@ from oidc_actor.reading.cells import claim
 from oidc_actor.reading.ends import is_final
 from oidc_actor.runner import Runner
 from oidc_actor.tokens import TokenResponse
+from oidc_actor.wire import ParsedToken
 from supervision import Server, monitor
 from supervision.exits import Reason
 from supervision.parent import starting_supervisor
@@ -99,9 +102,9 @@ class Keeper(Server):
         monitor(self.actor_ref, self._cell.ended)
         when_given_up(self.actor_ref, self._cell.given_up)
         issuer = self._issuer = issuers.join(options)
-        self._runner = Runner(self.actor_ref, self._cell, issuer, options)
-        self._cell.issuer, self._cell.revive = issuer, functools.partial(type(self).launch, options)
         self._state = _first_state(options, self._cell, issuer)
+        self._runner = Runner(self.actor_ref, self._cell, issuer, options, self._state.rules)
+        self._cell.issuer, self._cell.revive = issuer, functools.partial(type(self).launch, options)
         self._cell.save(self.actor_ref, self._state)
 
     def on_continue(self) -> None:
@@ -123,10 +126,15 @@ class Keeper(Server):
         self._runner.retire()
         if is_final(self.actor_ref, reason):
             self._cell.close(self.actor_ref)
-            for effect in farewell(self._state, self._options.clock()):
+            for effect in farewell(self._state, self._options.clock(), self._late_token()):
                 self._runner.perform(effect)
             self._issuer.leave(self._cell)
         self._runner.log("manager_stopped", self._state.flights, reason=str(reason))
+
+    def _late_token(self) -> TokenResponse | None:
+        result = self._cell.take_result()
+        found = result.result if isinstance(result, FetchSucceeded) else None
+        return found.token if isinstance(found, ParsedToken) else None
 
     # --- messages -----------------------------------------------------------------------------------------------------
 

@@ -41,14 +41,12 @@ from oidc_actor.decisions.effects import (
     Reply,
     Report,
     Retract,
-    Revoke,
     ScheduleTick,
 )
 from oidc_actor.decisions.flight import Step
 from oidc_actor.decisions.refusals import hopeless, refusal
 from oidc_actor.decisions.schedule import next_attempt_at, wake_at
 from oidc_actor.decisions.state import NEVER, State, is_valid
-from oidc_actor.grants.request import TokenTypeHint
 from oidc_actor.messages import (
     Event,
     FetchFailed,
@@ -64,7 +62,7 @@ from oidc_actor.messages import (
     Tick,
     Waiter,
 )
-from oidc_actor.secrets import Secret, fingerprint
+from oidc_actor.secrets import fingerprint
 
 
 def step(state: State, event: Event, now: float, rng: Rng) -> Step:
@@ -105,28 +103,6 @@ def adopt(state: State, *, in_flight: bool, withdrawn: bool) -> State:
         return state
     lost = isinstance(state.flight.grant, Redeem) and not state.rules.own_refresh_token
     return replace(state, flight=None, refresh_token=None if lost else state.refresh_token)
-
-
-def farewell(state: State, now: float) -> list[Effect]:
-    """Say what is left to do once a manager has come to an orderly end and nobody reads its token any more.
-
-    Args:
-        state: What it knew.
-        now: Reading of its clock.
-
-    Returns:
-        What to do. A token that was given to a forked child is the parent's to revoke, and a refresh token that the user
-        configured is the user's.
-    """
-    if not state.rules.revokes or state.borrowed:
-        return []
-    tokens: list[tuple[TokenTypeHint, Secret]] = []
-    # First what new access tokens could be had with.
-    if state.refresh_token is not None and not state.rules.own_refresh_token:
-        tokens.append(("refresh_token", state.refresh_token))
-    if state.token is not None and is_valid(state, now):
-        tokens.append(("access_token", Secret(state.token.access_token)))
-    return [Revoke(state.flights, state.oidc_config, tuple(tokens))] if tokens else []
 
 
 def _comes_later(effect: Effect) -> bool:

@@ -72,7 +72,8 @@ class TokenManager(Keeper):
                 ``min_interval_seconds=1.0``: least time between two attempts. ``default_lifetime_seconds=300``: where the
                 provider says nothing. ``timeout_seconds=10``: for one whole exchange. ``ca_bundle``: certificates to trust.
                 ``allow_insecure_http=False``. ``revoke_on_stop=False``: whether an orderly stop has the provider revoke
-                the token, and a refresh token that came with it (RFC 7009), as far as three seconds suffice. For tests:
+                the token, and a refresh token that came with it (RFC 7009), as far as three seconds suffice; one that is
+                still under way is revoked when it comes. For tests:
                 ``transport``, ``clock``, ``rng``.
 
         Returns:

@@ -164,13 +164,14 @@ class Cell:
 
     # --- the exchange's side, on a thread of the pool -----------------------------------------------------------------
 
-    def deliver(self, result: Result) -> None:
-        """Keep a result for whichever incarnation is there to take it, and tell the one that is."""
+    def deliver(self, result: Result) -> bool:
+        """Keep a result for whichever incarnation is there to take it, and tell the one that is; false where nobody wants it."""
         with self._lock:
             if self.closed or self.expected != (result.flight, result.leg):
-                return
+                return False
             self.result = result
         self.tell(Arrived())
+        return True
 
     # --- the readers' side --------------------------------------------------------------------------------------------
 
@@ -281,9 +282,8 @@ class Cell:
             if self.closed or (ref is not None and not self.belongs_to(ref)):
                 return
             self.closed = True
-            self.snapshot, self.inherited, self.state = EMPTY, None, None
-            self.issuer = self.revive = self.supervisor = None
-            self.subscriptions = ()
+            self.snapshot, self.subscriptions = EMPTY, ()
+            self.inherited = self.state = self.issuer = self.revive = self.supervisor = None
         if self.name is not None and by_name.get(self.name) is self:
             by_name.pop(self.name, None)
         dismiss(list(self.waiting))

@@ -27,11 +27,13 @@ from oidc_actor.decisions.effects import (
     Revoke,
     ScheduleTick,
 )
+from oidc_actor.decisions.farewell import farewell_to_late
+from oidc_actor.decisions.state import Rules
 from oidc_actor.errors import TokenRequestError
 from oidc_actor.events import log
 from oidc_actor.exchanges.delivery import ask_for_metadata, ask_for_token, lease_s
 from oidc_actor.exchanges.fetches import EXCHANGES, LISTENERS
-from oidc_actor.exchanges.revocation import revoke
+from oidc_actor.exchanges.revocation import revoke, revoke_here
 from oidc_actor.issuers import Issuer, Journey
 from oidc_actor.messages import (
     Event,
@@ -54,13 +56,14 @@ GRACE_S = 5.0
 class Runner:
     """The hands of one incarnation."""
 
-    __slots__ = ("_cell", "_issuer", "_options", "_ref", "_tick", "_watchdog")
+    __slots__ = ("_cell", "_issuer", "_options", "_ref", "_rules", "_tick", "_watchdog")
 
-    def __init__(self, ref: Ref, cell: Cell, issuer: Issuer, options: Options) -> None:
+    def __init__(self, ref: Ref, cell: Cell, issuer: Issuer, options: Options, rules: Rules) -> None:
         self._ref = ref
         self._cell = cell
         self._issuer = issuer
         self._options = options
+        self._rules = rules
         self._tick: Any = None
         self._watchdog: Timer | None = None
 
@@ -107,7 +110,10 @@ class Runner:
     def _ask_for_token(self, effect: Fetch, grant: Redeem | FullGrant) -> None:
         # Looked at before they are read: a file that changes in between is read again rather than missed.
         self._cell.versions = self._file_versions()
-        ask_for_token(self._cell, self._issuer, self._options, effect.flight, effect.leg, grant)
+        late = ask_for_token(self._cell, self._issuer, self._options, effect.flight, effect.leg, grant)
+        if late is not None and self._cell.closed:
+            for revocation in farewell_to_late(self._rules, effect.flight, grant.config, late):
+                revoke_here(self._cell, self._issuer, self._options, revocation, self.log)
 
     def _discover(self, effect: Fetch, grant: Discover) -> Event | None:
         now = self._options.clock()

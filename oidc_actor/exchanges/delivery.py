@@ -19,6 +19,7 @@ from oidc_actor.options import Options
 from oidc_actor.provider import OIDCConfig
 from oidc_actor.published import Cell
 from oidc_actor.secrets import Secret
+from oidc_actor.tokens import TokenResponse
 from oidc_actor.transport import Request, Response
 from oidc_actor.wire import ParsedToken
 
@@ -61,10 +62,14 @@ class _Dispatch:
 
 def ask_for_token(
     cell: Cell, issuer: Issuer, options: Options, flight: int, leg: int, grant: Redeem | FullGrant
-) -> None:
-    """Run a token exchange and deliver what it brings, unless nobody wants it any more. Raises nothing."""
+) -> TokenResponse | None:
+    """Run a token exchange and deliver what it brings, unless nobody wants it any more. Raises nothing.
+
+    Returns:
+        The token where nobody wants it any more; ``None`` in all other cases.
+    """
     if cell.closed or cell.expected != (flight, leg):
-        return  # it has waited for this thread for too long: the manager was stopped, or has given it up
+        return None  # it has waited for this thread for too long: the manager was stopped, or has given it up
     dispatch = _Dispatch(issuer, lambda at: cell.tell(FetchStarted(flight, leg, at)))
     known = tuple(Secret(text) for text in (cell.snapshot.text,) if text)
     result = _token(dispatch, grant, options, known)
@@ -72,10 +77,11 @@ def ask_for_token(
         _measure(cell, issuer, result, flight, issuer.clock() - dispatch.at)
     if isinstance(result, ParsedToken):
         issuer.note_answer()
-        cell.deliver(FetchSucceeded(flight, leg, dispatch.at, result, dispatch.skew))
-        return
+        delivered = cell.deliver(FetchSucceeded(flight, leg, dispatch.at, result, dispatch.skew))
+        return None if delivered else result.token
     failures = issuer.note_failure(cell, result, options.retry, lease_s(options))
     cell.deliver(FetchFailed(flight, leg, dispatch.at, result, failures, dispatch.skew))
+    return None
 
 
 def _measure(cell: Cell, issuer: Issuer, result: ParsedToken | OIDCActorError, flight: int, duration_s: float) -> None:

@@ -42,9 +42,8 @@ def revoke(cell: Cell, issuer: Issuer, options: Options, effect: Revoke, log: Lo
         effect: What to revoke.
         log: Takes the events; called on a thread of the pool, or on this one.
     """
-    ended, ends_at = threading.Event(), time.monotonic() + min(options.timeout_seconds, DEADLINE_S)
-    if issuer.admit(cell, urgent=False, lease_s=lease_s(options)) is not None:
-        _give_up(effect, "the provider is known to be down, or asked to wait", log)
+    ended, ends_at = threading.Event(), _deadline(options)
+    if not _may_ask(cell, issuer, options, effect, log):
         return
     try:
         EXCHANGES.submit(issuer, functools.partial(_revoke_all, issuer, options, effect, log, ends_at, ended))
@@ -57,6 +56,24 @@ def revoke(cell: Cell, issuer: Issuer, options: Options, effect: Revoke, log: Lo
                 ended.wait(max(0.0, ends_at - time.monotonic()))
         finally:
             _waiting.release()
+
+
+def revoke_here(cell: Cell, issuer: Issuer, options: Options, effect: Revoke, log: Log) -> None:
+    """Do what `revoke` does on the calling thread, which is one of the pool; the manager has left its issuer already."""
+    if _may_ask(cell, issuer, options, effect, log):
+        _revoke_all(issuer, options, effect, log, _deadline(options), threading.Event())
+    issuer.leave(cell)  # whoever is asked for may have been made the one the others wait for
+
+
+def _deadline(options: Options) -> float:
+    return time.monotonic() + min(options.timeout_seconds, DEADLINE_S)
+
+
+def _may_ask(cell: Cell, issuer: Issuer, options: Options, effect: Revoke, log: Log) -> bool:
+    if issuer.admit(cell, urgent=False, lease_s=lease_s(options)) is None:
+        return True
+    _give_up(effect, "the provider is known to be down, or asked to wait", log)
+    return False
 
 
 def _revoke_all(

@@ -10,7 +10,9 @@ from manager.test_fork import in_child
 from manager_tests import Start
 
 import supervision
-from oidc_actor import ConfigError, OIDCConfig, Password, RefreshToken, TokenManager
+from oidc_actor import ConfigError, OIDCConfig, Password, RefreshToken, TokenManager, keeper
+from oidc_actor.exchanges.fetches import EXCHANGES
+from oidc_actor.messages import Arrived
 from oidc_actor.transport import Request, Response
 from supervision import ChildSpec, DynamicSupervisor, Supervisor
 
@@ -106,6 +108,42 @@ def test_a_refresh_token_that_the_user_configured_stays(start: Start, transport)
     TokenManager.get_access_token("m")
     TokenManager.stop("m")
     assert transport.revoked == [b"token=a&token_type_hint=access_token"]
+
+
+@pytest.mark.parametrize("revoke", [True, False])
+def test_a_token_that_is_under_way_is_revoked_when_it_comes(start: Start, transport, revoke: bool) -> None:
+    transport.then(minted("a", refresh_token="r"))
+    with transport.held_back():
+        start(name="m", oidc_config=CONFIG, auth=Password("u", "p", "id"), revoke_on_stop=revoke)
+        transport.wait_for_posts(1)
+        TokenManager.stop("m")
+        assert not transport.revocations
+    eventually(lambda: len(transport.revocations) == 2 * revoke and not EXCHANGES.busy)
+    expected = [b"token=r&token_type_hint=refresh_token", b"token=a&token_type_hint=access_token"]
+    assert [body.removesuffix(b"&client_id=id") for body in transport.revoked] == expected * revoke
+
+
+def test_a_token_that_has_come_and_was_not_taken_yet_is_revoked(
+    start: Start, transport, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    came = threading.Event()
+    monkeypatch.setitem(keeper._HANDLERS, Arrived, lambda *_: came.set())
+    start(name="m", oidc_config=CONFIG, revoke_on_stop=True)
+    assert came.wait(DEADLINE_S)
+    TokenManager.stop("m")
+    assert transport.revoked == [b"token=t1&token_type_hint=access_token"]
+
+
+def test_a_token_that_comes_after_a_kill_is_left_to_a_successor(start: Start, transport) -> None:
+    with transport.held_back():
+        start(name="m", oidc_config=CONFIG, revoke_on_stop=True)
+        transport.wait_for_posts(1)
+        supervision.kill("m")
+    eventually(lambda: not EXCHANGES.busy)
+    assert not transport.revocations
+    start(name="m", oidc_config=CONFIG, revoke_on_stop=True)
+    assert TokenManager.get_access_token("m") == "t1"
+    assert len(transport.posts) == 1
 
 
 def test_an_expired_token_is_left_alone(start: Start, transport, clock) -> None:

@@ -9,11 +9,11 @@ import pytest
 from machine_driver import CONFIG as MACHINE_CONFIG
 from machine_driver import Driver, with_token
 
-from oidc_actor import ClientCredentials, ConfigError, OIDCConfig, Password, TokenRequestError, oidc
+from oidc_actor import ClientCredentials, ConfigError, OIDCConfig, Password, TokenRequestError, TokenResponse, oidc
 from oidc_actor.decisions.effects import Revoke
+from oidc_actor.decisions.farewell import farewell, farewell_to_late
 from oidc_actor.decisions.state import Rules
 from oidc_actor.errors import OIDCActorError
-from oidc_actor.machine import farewell
 from oidc_actor.secrets import Secret
 from oidc_actor.transport import Request, Response, TransportError
 
@@ -157,3 +157,36 @@ def test_what_is_not_the_managers_to_revoke() -> None:
     inherited.state = replace(inherited.state, borrowed=True)
     assert revoked(inherited) == []
     assert revoked(inherited.tick().succeeds("b")) == [("access_token", "b")]
+
+
+def late_revoked(driver: Driver, refresh_token: str | None) -> list[tuple[str, str]]:
+    late = TokenResponse(access_token="late", refresh_token=refresh_token)
+    (found,) = farewell(driver.state, driver.now, late)
+    return [(kind, token.reveal()) for kind, token in found.tokens]
+
+
+@pytest.mark.parametrize(
+    ("refresh_token", "expected"),
+    [
+        (None, [("refresh_token", "r")]),
+        ("r", [("refresh_token", "r")]),
+        ("rotated", [("refresh_token", "r"), ("refresh_token", "rotated")]),
+    ],
+)
+def test_a_token_that_was_not_taken_yet_goes_with_the_others(refresh_token: str | None, expected: list) -> None:
+    driver = Driver(rules=REVOKING).start().sent().succeeds(refresh_token="r")
+    assert late_revoked(driver, refresh_token) == [*expected, ("access_token", "a"), ("access_token", "late")]
+
+
+def test_it_is_ones_own_even_where_the_others_are_the_parents() -> None:
+    inherited = with_token(rules=REVOKING)
+    inherited.state = replace(inherited.state, borrowed=True)
+    assert late_revoked(inherited, "new") == [("refresh_token", "new"), ("access_token", "late")]
+
+
+def test_a_token_that_comes_after_the_end() -> None:
+    late = TokenResponse(access_token="late", refresh_token="r")
+    both = (("refresh_token", Secret("r")), ("access_token", Secret("late")))
+    assert farewell_to_late(REVOKING, 7, CONFIG, late) == [Revoke(7, CONFIG, both)]
+    assert farewell_to_late(replace(REVOKING, own_refresh_token=True), 7, CONFIG, late) == [Revoke(7, CONFIG, both[1:])]
+    assert farewell_to_late(replace(REVOKING, revokes=False), 7, CONFIG, late) == []
