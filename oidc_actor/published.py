@@ -12,6 +12,7 @@ that was killed, and runs on because Python cannot end its thread, has lost its 
 from __future__ import annotations
 
 import itertools
+import math
 import threading
 import weakref
 from collections.abc import Callable
@@ -196,7 +197,8 @@ class Cell:
             if not self.has_future():
                 return False
             last = next(reversed(self.waiting), None)
-            announced = quietly or (last is not None and last.joined is None)  # one message does for a herd
+            # One message does for a herd. Who wants a refresh is announced by a message of its own, which covers nobody else.
+            announced = quietly or (last is not None and last.joined is None and not last.wants_refresh)
             waiter.joined = self if quietly else None
             self.waiting[waiter] = None
             unwatched = self.supervisor if self.is_down and self.watch is None else None
@@ -207,9 +209,10 @@ class Cell:
         return True
 
     def leave(self, waiter: AnyWaiter) -> None:
-        """Wait no longer."""
+        """Wait no longer. Whatever its patience was, the manager keeps it no longer than to the end of an attempt."""
         with self._lock:
             self.waiting.pop(waiter, None)
+        waiter.deadline = -math.inf
 
     def withdraw(self, text: str) -> bool:
         """Take the published token back if it is that very one; whether it was."""
