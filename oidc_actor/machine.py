@@ -65,6 +65,7 @@ from oidc_actor.messages import (
     Waiter,
 )
 from oidc_actor.secrets import Secret, fingerprint
+from oidc_actor.tokens import TokenResponse
 
 
 def step(state: State, event: Event, now: float, rng: Rng) -> Step:
@@ -99,8 +100,8 @@ def adopt(state: State, *, in_flight: bool, withdrawn: bool) -> State:
         What its successor starts with. Its waiters join anew.
     """
     state = replace(state, refresh_timer=None, checking=False, waiters=())
-    if withdrawn:
-        state = _without_token(state)
+    if withdrawn:  # and whoever complained may have told nobody but the predecessor
+        state = replace(_without_token(state), wanted=not in_flight)
     if in_flight or state.flight is None:
         return state
     lost = isinstance(state.flight.grant, Redeem) and not state.rules.own_refresh_token
@@ -164,9 +165,10 @@ def _look_at_secrets(state: State) -> Step:
 
 def _refresh(state: State, event: Refresh, now: float, rng: Rng) -> Step:
     effects: list[Effect] = []
-    if event.rejected is not None:
-        if state.token is None or state.token.access_token != event.rejected.reveal():
-            return state, _complaint_is_void(state, event.waiter)
+    # Without a token the complaint is about one that a crashed predecessor had: it has been withdrawn, and is to be replaced.
+    if event.rejected is not None and state.token is not None:
+        if state.token.access_token != event.rejected.reveal():
+            return state, _complaint_is_void(state.token, event.waiter)
         fields = {"fingerprint": fingerprint(state.token.access_token)}
         effects = [Retract(state.token), Report("token_rejected", state.flights, fields)]
         state = _without_token(state)
@@ -175,9 +177,9 @@ def _refresh(state: State, event: Refresh, now: float, rng: Rng) -> Step:
     return (state if state.flight is not None else replace(state, wanted=True)), effects
 
 
-def _complaint_is_void(state: State, waiter: Waiter | None) -> list[Effect]:
+def _complaint_is_void(token: TokenResponse, waiter: Waiter | None) -> list[Effect]:
     """The rejected token has been replaced between the complaint and now: that is what the complainer wanted."""
-    return [] if waiter is None or state.token is None else [Reply((waiter,), state.token)]
+    return [] if waiter is None else [Reply((waiter,), token)]
 
 
 def _secrets_checked(state: State, event: SecretsChecked, now: float, rng: Rng) -> Step:

@@ -12,7 +12,6 @@ that was killed, and runs on because Python cannot end its thread, has lost its 
 from __future__ import annotations
 
 import itertools
-import math
 import threading
 import weakref
 from collections.abc import Callable
@@ -22,7 +21,7 @@ from typing import Any, TypeAlias
 import pykka
 
 from oidc_actor.clock import Clock
-from oidc_actor.decisions.state import State
+from oidc_actor.decisions.state import NEVER, State
 from oidc_actor.messages import Arrived, FetchFailed, FetchSucceeded, Newcomers
 from oidc_actor.reading.ends import is_final, may_start_again
 from oidc_actor.reading.snapshot import EMPTY, Snapshot
@@ -72,10 +71,8 @@ class Cell:
 
     def __init__(self, name: str | None, identity: object, clock: Clock) -> None:
         self.snapshot = EMPTY
-        self.clock = clock
-        self.name = name
+        self.clock, self.name, self.identity = clock, name, identity
         self.number = next(_numbers)
-        self.identity = identity
         self.state: State | None = None
         self.waiting: dict[AnyWaiter, None] = {}
         self.subscriptions: tuple[Subscription, ...] = ()
@@ -212,7 +209,7 @@ class Cell:
         """Wait no longer. Whatever its patience was, the manager keeps it no longer than to the end of an attempt."""
         with self._lock:
             self.waiting.pop(waiter, None)
-        waiter.deadline = -math.inf
+        waiter.deadline = NEVER
 
     def withdraw(self, text: str) -> bool:
         """Take the published token back if it is that very one; whether it was."""

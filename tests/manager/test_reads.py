@@ -199,7 +199,7 @@ def test_a_timeout_that_is_none_is_a_config_error(wait, start: Start, transport)
             TokenManager.get_token(ref, **wait)
 
 
-@pytest.mark.parametrize("min_validity", [-1, float("nan"), float("inf"), None, True])
+@pytest.mark.parametrize("min_validity", [-1, float("nan"), float("inf"), 10**400, None, True])
 def test_a_negative_min_validity_lets_no_expired_token_out(min_validity, start: Start, clock) -> None:
     start(name="m")
     TokenManager.get_token("m")
@@ -380,6 +380,8 @@ def test_a_second_name_serves_too(start: Start) -> None:
 def test_what_is_no_server_is_a_type_error(server) -> None:
     with pytest.raises(TypeError, match="server"):
         TokenManager.get_token(server)
+    with pytest.raises(TypeError, match="server"):
+        asyncio.run(TokenManager.aget_token(server))
 
 
 def test_another_actors_ref_is_a_type_error() -> None:
