@@ -233,8 +233,9 @@ class Cell:
             self.subscriptions = tuple(one for one in self.subscriptions if one is not subscription)
 
     def has_future(self, *, forked: bool = False) -> bool:
-        """Whether a manager is here, or a supervisor that will start the next; ``forked``: was, in the parent process."""
-        return not self.closed and (not self.is_down or may_start_again(self.supervisor, forked=forked))
+        """Whether a manager is here, or a supervisor starts the next, which finds it by name; ``forked``: in the parent."""
+        lasts = forked or self.name is not None
+        return not self.closed and (not self.is_down or (lasts and may_start_again(self.supervisor, forked=forked)))
 
     # --- ends ---------------------------------------------------------------------------------------------------------
 
@@ -280,10 +281,9 @@ class Cell:
         with self._lock:
             if self.closed or (ref is not None and not self.belongs_to(ref)):
                 return
-            self.closed = True
+            self.closed, self.subscriptions = True, ()
             self.snapshot, self.inherited, self.state = EMPTY, None, None
             self.issuer = self.revive = self.supervisor = None
-            self.subscriptions = ()
         if self.name is not None and by_name.get(self.name) is self:
             by_name.pop(self.name, None)
         dismiss(list(self.waiting))
