@@ -50,6 +50,9 @@ from supervision import Timer, send_after
 GRACE_S = 5.0
 """Seconds beyond its timeout after which an exchange is taken for lost."""
 
+SECRETS_S = 30.0
+"""Seconds beyond that for reading the secrets, which a source of the application's may never end."""
+
 
 class Runner:
     """The hands of one incarnation."""
@@ -105,9 +108,20 @@ class Runner:
         return None if failure is None else FetchFailed(effect.flight, effect.leg, self._options.clock(), failure)
 
     def _ask_for_token(self, effect: Fetch, grant: Redeem | FullGrant) -> None:
+        lost = self._expect_loss(effect)
         # Looked at before they are read: a file that changes in between is read again rather than missed.
         self._cell.versions = self._file_versions()
         ask_for_token(self._cell, self._issuer, self._options, effect.flight, effect.leg, grant)
+        if lost is not None:
+            lost.cancel()
+
+    def _expect_loss(self, effect: Fetch) -> Timer | None:
+        """See that an exchange which does not come to its request is given up; from there on `watch` does. On its thread."""
+        patience_s = SECRETS_S + self._options.timeout_seconds + GRACE_S
+        try:
+            return send_after(patience_s, self._ref, FetchLost(effect.flight, effect.leg))
+        except RuntimeError:  # no thread for timers can be had: it is waited for
+            return None
 
     def _discover(self, effect: Fetch, grant: Discover) -> Event | None:
         now = self._options.clock()
