@@ -176,7 +176,7 @@ class Keeper(Server):
             return
         self._cell.forget_exchange()
         if isinstance(flight.grant, Discover):
-            self._issuer.give_up()
+            self._issuer.give_up(self._cell)
         late = TokenRequestError(
             "no answer long after the timeout: the source of a secret does not return, or the transport does not keep "
             "to timeout_s"

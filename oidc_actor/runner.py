@@ -132,7 +132,10 @@ class Runner:
         discovery = self._issuer.travel(journey)
         if discovery.travellers[0] is not journey:
             sent_at = discovery.sent_at
-            return None if sent_at is None else FetchStarted(effect.flight, effect.leg, sent_at)
+            if sent_at is None:  # `FetchStarted` comes to everybody who takes part by then
+                return None
+            self.watch(effect.flight, effect.leg)
+            return FetchStarted(effect.flight, effect.leg, sent_at)
         failure = self._submit(functools.partial(ask_for_metadata, self._cell, self._issuer, self._options, discovery))
         if failure is not None:
             self._issuer.arrived(discovery, now, failure)
