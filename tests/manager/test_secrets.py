@@ -100,7 +100,9 @@ def test_a_reader_that_comes_right_after_the_secret_was_mended_gets_its_token(st
     with pytest.raises(NoTokenError):  # the file is looked at, and is what it was
         TokenManager.get_token("m")
     clock.advance(2)
-    file.write_text("right")
+    mended = tmp_path / "mended"
+    mended.write_text("right")
+    mended.replace(file)  # at once: the manager, which is looking just now, must not find it empty
     assert TokenManager.get_access_token("m", timeout=DEADLINE_S) == "t"
     assert len(transport.posts) == 2
 
