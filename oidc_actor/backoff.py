@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import math
+import sys
 from dataclasses import dataclass, fields
 from typing import Protocol
 
@@ -47,7 +47,7 @@ class RetryPolicy:
     def __post_init__(self) -> None:
         for field in fields(self):
             value = getattr(self, field.name)
-            if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value < math.inf:
+            if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value <= sys.float_info.max:
                 raise ConfigError(f"RetryPolicy.{field.name}: expected finite seconds above 0, got {value!r}")
         if self.maximum_s < self.initial_s:
             raise ConfigError(

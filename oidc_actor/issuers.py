@@ -112,10 +112,11 @@ class Issuer:
         for journey in travellers:
             journey.cell.tell(journey.started(at))
 
-    def give_up(self) -> None:
-        """The discovery under way does not end: let the next one be another."""
+    def give_up(self, cell: Cell) -> None:
+        """The discovery that a manager takes part in does not end: let the next one be another, unless it is already."""
         with self._lock:
-            self._discovery = None
+            if self._discovery is not None and any(one.cell is cell for one in self._discovery.travellers):
+                self._discovery = None
 
     def arrived(self, discovery: Discovery, at: float, result: OIDCConfig | OIDCActorError, failures: int = 0) -> None:
         """It has ended: tell everybody who takes part."""

@@ -184,8 +184,11 @@ class Keeper(Server):
             return
         self._cell.forget_exchange()
         if isinstance(flight.grant, Discover):
-            self._issuer.give_up()
-        late = TokenRequestError("no answer long after the timeout: the transport does not keep to timeout_s")
+            self._issuer.give_up(self._cell)
+        late = TokenRequestError(
+            "no answer long after the timeout: the source of a secret does not return, or the transport does not keep "
+            "to timeout_s"
+        )
         self._apply(FetchFailed(message.flight, message.leg, self._options.clock(), late))
 
     def _arrived(self, message: Arrived) -> None:

@@ -16,8 +16,9 @@ Refresh             a complaint about another token costs nothing; about the cur
 SecretsChecked      where one has changed while that is waited for, an attempt is due at once
 FetchSucceeded      metadata: the token is next, in the same flight. A token: Publish, every waiter is answered
 FetchFailed         metadata, with older ones at hand: those serve. A refresh token refused: the full grant, in the same flight.
-                    Else the flight has failed: a backoff, or a slow probe after a permanent error. Whoever waited for
-                    a refresh is refused, and so is every reader whose deadline comes before the next attempt
+                    Else, and wherever the provider asks to wait, the flight has failed: a backoff, or a slow probe after a
+                    permanent error. Whoever waited for a refresh is refused, and so is every reader whose deadline comes
+                    before the next attempt
 Held, Released      the issuer's other managers know it to be down (it is back): the flight waits (may go)
 ==================  ==========================================================================================
 
@@ -63,6 +64,7 @@ from oidc_actor.messages import (
     Waiter,
 )
 from oidc_actor.secrets import fingerprint
+from oidc_actor.tokens import TokenResponse
 
 
 def step(state: State, event: Event, now: float, rng: Rng) -> Step:
@@ -97,8 +99,8 @@ def adopt(state: State, *, in_flight: bool, withdrawn: bool) -> State:
         What its successor starts with. Its waiters join anew.
     """
     state = replace(state, refresh_timer=None, checking=False, waiters=())
-    if withdrawn:
-        state = _without_token(state)
+    if withdrawn:  # and whoever complained may have told nobody but the predecessor
+        state = replace(_without_token(state), wanted=not in_flight)
     if in_flight or state.flight is None:
         return state
     lost = isinstance(state.flight.grant, Redeem) and not state.rules.own_refresh_token
@@ -140,9 +142,10 @@ def _look_at_secrets(state: State) -> Step:
 
 def _refresh(state: State, event: Refresh, now: float, rng: Rng) -> Step:
     effects: list[Effect] = []
-    if event.rejected is not None:
-        if state.token is None or state.token.access_token != event.rejected.reveal():
-            return state, _complaint_is_void(state, event.waiter)
+    # Without a token the complaint is about one that a crashed predecessor had: it has been withdrawn, and is to be replaced.
+    if event.rejected is not None and state.token is not None:
+        if state.token.access_token != event.rejected.reveal():
+            return state, _complaint_is_void(state.token, event.waiter)
         fields = {"fingerprint": fingerprint(state.token.access_token)}
         effects = [Retract(state.token), Report("token_rejected", state.flights, fields)]
         state = _without_token(state)
@@ -151,9 +154,9 @@ def _refresh(state: State, event: Refresh, now: float, rng: Rng) -> Step:
     return (state if state.flight is not None else replace(state, wanted=True)), effects
 
 
-def _complaint_is_void(state: State, waiter: Waiter | None) -> list[Effect]:
+def _complaint_is_void(token: TokenResponse, waiter: Waiter | None) -> list[Effect]:
     """The rejected token has been replaced between the complaint and now: that is what the complainer wanted."""
-    return [] if waiter is None or state.token is None else [Reply((waiter,), state.token)]
+    return [] if waiter is None else [Reply((waiter,), token)]
 
 
 def _secrets_checked(state: State, event: SecretsChecked, now: float, rng: Rng) -> Step:

@@ -26,7 +26,7 @@ from oidc_actor.reading.reads import (
     wait_for_token,
     wait_for_token_async,
 )
-from oidc_actor.reading.subscriptions import Subscription
+from oidc_actor.reading.subscriptions import Subscription, check_listener
 from oidc_actor.source import TokenSource
 from oidc_actor.tokens import TokenResponse
 from supervision import ChildSpec, NoProcess, ServerDied
@@ -209,10 +209,9 @@ class TokenManager(Keeper):
 
         Raises:
             NoProcess: No manager is there.
-            ConfigError: The listener cannot be called.
+            ConfigError: The listener cannot be called, or is a coroutine function, whose coroutine nobody would await.
         """
-        if not callable(listener):
-            raise ConfigError(f"listener: expected a callable that takes a token, got {type(listener).__name__}")
+        check_listener(listener)
         cell = locate(server)
         subscription = Subscription(cell, listener)
         if not cell.subscribe(subscription):

@@ -188,7 +188,7 @@ class Arrived:
 
 @dataclass(frozen=True, slots=True)
 class FetchLost:
-    """An exchange has been running far longer than its timeout: its transport does not keep it."""
+    """An exchange has been running far longer than its timeout: a secret's source does not return, or its transport."""
 
     flight: int
     leg: int

@@ -10,7 +10,7 @@ Example::
 
 from __future__ import annotations
 
-import math
+import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, TypeAlias, TypeVar
@@ -223,7 +223,7 @@ def check_timeout(value: object, name: str = "timeout_seconds") -> float:
     Raises:
         ConfigError: Where it is no positive finite number.
     """
-    if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 < value < math.inf:
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 < value <= sys.float_info.max:
         raise ConfigError(f"{name}: expected a positive number of seconds, got {value!r}")
     return float(value)
 

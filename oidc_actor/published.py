@@ -21,7 +21,7 @@ from typing import Any, TypeAlias
 import pykka
 
 from oidc_actor.clock import Clock
-from oidc_actor.decisions.state import State
+from oidc_actor.decisions.state import NEVER, State
 from oidc_actor.messages import Arrived, FetchFailed, FetchSucceeded, Newcomers
 from oidc_actor.reading.ends import is_final, may_start_again
 from oidc_actor.reading.snapshot import EMPTY, Snapshot
@@ -71,10 +71,8 @@ class Cell:
 
     def __init__(self, name: str | None, identity: object, clock: Clock) -> None:
         self.snapshot = EMPTY
-        self.clock = clock
-        self.name = name
+        self.clock, self.name, self.identity = clock, name, identity
         self.number = next(_numbers)
-        self.identity = identity
         self.state: State | None = None
         self.waiting: dict[AnyWaiter, None] = {}
         self.subscriptions: tuple[Subscription, ...] = ()
@@ -197,7 +195,8 @@ class Cell:
             if not self.has_future():
                 return False
             last = next(reversed(self.waiting), None)
-            announced = quietly or (last is not None and last.joined is None)  # one message does for a herd
+            # One message does for a herd. Who wants a refresh is announced by a message of its own, which covers nobody else.
+            announced = quietly or (last is not None and last.joined is None and not last.wants_refresh)
             waiter.joined = self if quietly else None
             self.waiting[waiter] = None
             unwatched = self.supervisor if self.is_down and self.watch is None else None
@@ -208,9 +207,10 @@ class Cell:
         return True
 
     def leave(self, waiter: AnyWaiter) -> None:
-        """Wait no longer."""
+        """Wait no longer. Whatever its patience was, the manager keeps it no longer than to the end of an attempt."""
         with self._lock:
             self.waiting.pop(waiter, None)
+        waiter.deadline = NEVER
 
     def withdraw(self, text: str) -> bool:
         """Take the published token back if it is that very one; whether it was."""
@@ -234,8 +234,9 @@ class Cell:
             self.subscriptions = tuple(one for one in self.subscriptions if one is not subscription)
 
     def has_future(self, *, forked: bool = False) -> bool:
-        """Whether a manager is here, or a supervisor that will start the next; ``forked``: was, in the parent process."""
-        return not self.closed and (not self.is_down or may_start_again(self.supervisor, forked=forked))
+        """Whether a manager is here, or a supervisor starts the next, which finds it by name; ``forked``: in the parent."""
+        lasts = forked or self.name is not None
+        return not self.closed and (not self.is_down or (lasts and may_start_again(self.supervisor, forked=forked)))
 
     # --- ends ---------------------------------------------------------------------------------------------------------
 
@@ -281,8 +282,7 @@ class Cell:
         with self._lock:
             if self.closed or (ref is not None and not self.belongs_to(ref)):
                 return
-            self.closed = True
-            self.snapshot, self.subscriptions = EMPTY, ()
+            self.closed, self.snapshot, self.subscriptions = True, EMPTY, ()
             self.inherited = self.state = self.issuer = self.revive = self.supervisor = None
         if self.name is not None and by_name.get(self.name) is self:
             by_name.pop(self.name, None)

@@ -52,6 +52,9 @@ from supervision import Timer, send_after
 GRACE_S = 5.0
 """Seconds beyond its timeout after which an exchange is taken for lost."""
 
+SECRETS_S = 30.0
+"""Seconds beyond that for reading the secrets, which a source of the application's may never end."""
+
 
 class Runner:
     """The hands of one incarnation."""
@@ -108,12 +111,23 @@ class Runner:
         return None if failure is None else FetchFailed(effect.flight, effect.leg, self._options.clock(), failure)
 
     def _ask_for_token(self, effect: Fetch, grant: Redeem | FullGrant) -> None:
+        lost = self._expect_loss(effect)
         # Looked at before they are read: a file that changes in between is read again rather than missed.
         self._cell.versions = self._file_versions()
         late = ask_for_token(self._cell, self._issuer, self._options, effect.flight, effect.leg, grant)
+        if lost is not None:
+            lost.cancel()
         if late is not None and self._cell.closed:
             for revocation in farewell_to_late(self._rules, effect.flight, grant.config, late):
                 revoke_here(self._cell, self._issuer, self._options, revocation, self.log)
+
+    def _expect_loss(self, effect: Fetch) -> Timer | None:
+        """See that an exchange which does not come to its request is given up; from there on `watch` does. On its thread."""
+        patience_s = SECRETS_S + self._options.timeout_seconds + GRACE_S
+        try:
+            return send_after(patience_s, self._ref, FetchLost(effect.flight, effect.leg))
+        except RuntimeError:  # no thread for timers can be had: it is waited for
+            return None
 
     def _discover(self, effect: Fetch, grant: Discover) -> Event | None:
         now = self._options.clock()
@@ -124,7 +138,10 @@ class Runner:
         discovery = self._issuer.travel(journey)
         if discovery.travellers[0] is not journey:
             sent_at = discovery.sent_at
-            return None if sent_at is None else FetchStarted(effect.flight, effect.leg, sent_at)
+            if sent_at is None:  # `FetchStarted` comes to everybody who takes part by then
+                return None
+            self.watch(effect.flight, effect.leg)
+            return FetchStarted(effect.flight, effect.leg, sent_at)
         failure = self._submit(functools.partial(ask_for_metadata, self._cell, self._issuer, self._options, discovery))
         if failure is not None:
             self._issuer.arrived(discovery, now, failure)

@@ -26,7 +26,7 @@ from oidc_actor.published import Cell
 from oidc_actor.reading.cells import locate
 from oidc_actor.reading.reads import Server
 from oidc_actor.reading.snapshot import EMPTY
-from oidc_actor.reading.subscriptions import Subscription
+from oidc_actor.reading.subscriptions import Subscription, check_listener
 from oidc_actor.reading.waiters import GONE, TaskWaiter
 from oidc_actor.tokens import TokenResponse
 from supervision import NoProcess
@@ -62,7 +62,9 @@ def on_renewal(server: Server, listener: Callable[[Renewal], object]) -> Subscri
 
     Raises:
         NoProcess: No manager is there.
+        ConfigError: As of `TokenManager.subscribe`.
     """
+    check_listener(listener)
     watch = _Watch(locate(server))
     watch.look()
 

@@ -61,7 +61,7 @@ def succeeded(state: State, event: FetchSucceeded, now: float, rng: Rng) -> Step
 
 
 def failed(state: State, event: FetchFailed, now: float, rng: Rng) -> Step:
-    """Go on to the next leg where there is another way, else end the flight and wait."""
+    """Go on to the next leg where there is another way and the provider does not ask to wait, else end the flight and wait."""
     if not _is_under_way(state, event):
         return state, []
     state, seen = _with_skew(state, event.skew)
@@ -75,8 +75,10 @@ def _failed(state: State, event: FetchFailed, now: float, rng: Rng) -> Step:
     if isinstance(grant, Redeem):
         if policy.refuses_refresh_token(error):
             report = Report("refresh_token_refused", state.flights, _fields(error))
-            state, effects = _send(replace(state, refresh_token=None), FullGrant(grant.config))
-            return state, [report, *effects]
+            state = replace(state, refresh_token=None)
+            if policy.retry_after_s(error):
+                return _after([report], _end(state, error, event.outage, now, rng))
+            return _after([report], _send(state, FullGrant(grant.config)))
         if policy.may_have_rotated(error) and not state.rules.own_refresh_token:
             state = replace(state, refresh_token=None)
     if state.rules.discovers and policy.may_have_moved(error, state.failures + 1):
@@ -115,7 +117,7 @@ def _discovered(state: State, config: OIDCConfig, now: float) -> Step:
 
 
 def _undiscovered(state: State, event: FetchFailed, now: float, rng: Rng) -> Step:
-    if state.oidc_config is None:
+    if state.oidc_config is None or policy.retry_after_s(event.error):
         return _end(state, event.error, event.outage, now, rng)
     report = Report("discovery_failed", state.flights, _fields(event.error))
     state, effects = _send(state, _token_grant(state, state.oidc_config))

@@ -3,7 +3,7 @@
 =====================================================  ==============================================================
 a redeemed refresh token brought                       next
 =====================================================  ==============================================================
-a refusal (4xx about the token or the grant)           the full grant, in the same flight
+a refusal (4xx about the token or the grant)           the full grant, in the same flight, unless it asks to wait
 nothing that was sent (no connection, no secret)       the same refresh token, at the next attempt
 no answer, 502, 504, or a 200 that cannot be read      the full grant, at the next attempt: the provider may have
                                                        rotated the token and its answer was lost. Redeeming it again

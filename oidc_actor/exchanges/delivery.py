@@ -9,7 +9,7 @@ from collections.abc import Callable
 from oidc_actor.answers.header_times import Skew, read_skew
 from oidc_actor.clock import wall_clock
 from oidc_actor.decisions.effects import FullGrant, Redeem
-from oidc_actor.errors import DiscoveryError, OIDCActorError, ProviderError, TokenRequestError
+from oidc_actor.errors import DiscoveryError, OIDCActorError, ProviderError, SecretUnavailable, TokenRequestError
 from oidc_actor.events import log
 from oidc_actor.exchanges.measures import Exchange, count_of, observers, outcome_of
 from oidc_actor.issuers import Discovery, Issuer
@@ -46,8 +46,8 @@ class _Dispatch:
     def note(self) -> None:
         """A request is about to be sent."""
         self.at = self._issuer.clock()
-        self.is_sent = self._is_noted = True
         self._sent(self.at)
+        self.is_sent = self._is_noted = True
 
     def __call__(self, request: Request, /) -> Response:
         if not self._is_noted:
@@ -68,9 +68,18 @@ def ask_for_token(
     Returns:
         The token where nobody wants it any more; ``None`` in all other cases.
     """
-    if cell.closed or cell.expected != (flight, leg):
+
+    def is_wanted() -> bool:
+        return not cell.closed and cell.expected == (flight, leg)
+
+    def departs(at: float) -> None:
+        if not is_wanted():
+            raise SecretUnavailable("reading the secrets took too long", sent=False)
+        cell.tell(FetchStarted(flight, leg, at))
+
+    if not is_wanted():
         return None  # it has waited for this thread for too long: the manager was stopped, or has given it up
-    dispatch = _Dispatch(issuer, lambda at: cell.tell(FetchStarted(flight, leg, at)))
+    dispatch = _Dispatch(issuer, departs)
     known = tuple(Secret(text) for text in (cell.snapshot.text,) if text)
     result = _token(dispatch, grant, options, known)
     if dispatch.is_sent:

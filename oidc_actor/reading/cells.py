@@ -101,7 +101,7 @@ def all_cells() -> list[Cell]:
 def is_starting(server: Ref | str) -> bool:
     """Tell whether a manager is there that will have its cell in a moment."""
     ref = whereis(server) if isinstance(server, str) else server
-    return ref is not None and ref.is_alive() and ref not in _by_ref and _is_manager(ref)
+    return isinstance(ref, pykka.ActorRef) and ref.is_alive() and ref not in _by_ref and _is_manager(ref)
 
 
 def _await_start(server: Ref | str, wait_s: float) -> Cell | None:

@@ -4,9 +4,25 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
+from inspect import iscoroutinefunction
 from typing import Protocol
 
+from oidc_actor.errors import ConfigError
 from oidc_actor.tokens import TokenResponse
+
+
+def check_listener(listener: object) -> None:
+    """Check what is to be called.
+
+    Raises:
+        ConfigError: It cannot be called, or is a coroutine function, whose coroutine nobody would await.
+    """
+    if iscoroutinefunction(listener):
+        raise ConfigError(
+            "listener: expected a plain function, got a coroutine function; for tasks there is oidc_actor.streams.renewals"
+        )
+    if not callable(listener):
+        raise ConfigError(f"listener: expected a callable that takes a token, got {type(listener).__name__}")
 
 
 class _Home(Protocol):

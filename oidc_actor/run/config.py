@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import math
 import re
+import sys
 import tomllib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -141,7 +141,7 @@ def _managers(table: dict[str, Any], base: Path, posts: Posts, problems: Problem
 
 
 def _seconds(value: object, _base: Path) -> float | ConfigError:
-    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value < math.inf:
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= sys.float_info.max:
         return ConfigError(f"expected finite seconds of at least 0, got {shown(value)}")
     return float(value)
 

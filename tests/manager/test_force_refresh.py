@@ -9,6 +9,10 @@ from manager_tests import Start
 
 import supervision
 from oidc_actor import ConfigError, ForceRefresh, NoTokenError, TokenManager, TokenRequestError
+from oidc_actor.messages import Refresh
+from oidc_actor.published import by_name
+from oidc_actor.reading.waiters import ThreadWaiter
+from oidc_actor.secrets import Secret
 from supervision import NoProcess
 
 
@@ -78,8 +82,6 @@ def test_many_join_the_refresh_under_way(fresh, transport) -> None:
 
 
 def supervision_waiters():
-    from oidc_actor.published import by_name
-
     return by_name["m"].waiting
 
 
@@ -172,6 +174,26 @@ def test_a_hundred_threads_with_the_same_401_are_one_request(fresh, transport) -
     with ThreadPoolExecutor(100) as pool:
         calls = [pool.submit(refused_reader) for _ in range(100)]
         assert {call.result(DEADLINE_S) for call in calls} == {"t2"}
+    assert len(transport.posts) == 2
+
+
+def test_a_reader_that_comes_while_a_complaint_is_on_its_way_gets_the_replacement_as_soon_as_it_is_there(
+    fresh, transport
+) -> None:
+    cell = by_name["m"]
+    complaint = ThreadWaiter(cell.clock() + DEADLINE_S, 0.0, wants_refresh=True)
+    cell.withdraw("t1")
+    cell.enrol(complaint)
+    TokenManager.health("m")  # the manager has heard of whoever waited by then; the complaint itself is still to come
+    readers = [
+        threading.Thread(target=TokenManager.get_access_token, args=("m",), kwargs={"timeout": 60}, daemon=True)
+        for _ in range(3)
+    ]
+    for reader in readers:
+        reader.start()
+    eventually(lambda: len(cell.waiting) == 4)
+    cell.tell(Refresh(complaint, Secret("t1")))
+    eventually(lambda: not any(reader.is_alive() for reader in readers), "the end of the readers' wait")
     assert len(transport.posts) == 2
 
 

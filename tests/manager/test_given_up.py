@@ -148,3 +148,17 @@ def test_one_who_waited_before_it_was_down_hears_too_when_its_supervisor_is_kill
         is_down()
         supervision.kill(supervisor)
         assert isinstance(reader.exception(0.5 * DEADLINE_S), NoProcess)
+
+
+def test_nobody_waits_for_the_successor_of_a_manager_without_a_name(manager, clock, transport) -> None:
+    supervisor = Supervisor.start_link([TokenManager.child_spec(**{**manager.kwargs, "name": None})])
+    ref = Supervisor.which_children(supervisor)[0].ref
+    assert TokenManager.get_access_token(ref) == "t1"
+    supervision.kill(ref)
+    eventually(lambda: Supervisor.which_children(supervisor)[0].ref not in (ref, None), "the restart")
+    assert TokenManager.get_access_token(ref) == "t1"
+    clock.advance(301)
+    with pytest.raises(NoProcess):
+        TokenManager.get_access_token(ref, timeout=DEADLINE_S)
+    with pytest.raises(NoProcess):
+        TokenManager.force_refresh(ref, wait=True, timeout=DEADLINE_S)

@@ -6,6 +6,7 @@ from manager_tests import Start
 
 from oidc_actor import TokenManager
 from oidc_actor.decisions.effects import Retract
+from oidc_actor.decisions.state import Rules
 from oidc_actor.issuers import join
 from oidc_actor.keeper import Keeper
 from oidc_actor.options import Options
@@ -25,7 +26,7 @@ def test_a_late_withdrawal_spares_the_token_that_came_after(
     TokenManager.force_refresh("late", rejected=rejected.access_token, wait=True)
     renewed = TokenManager.get_access_token("late")
     options = Options(AUTH, oidc_config=OIDCConfig(token_endpoint="https://i/token"), clock=clock, transport=transport)
-    late = Runner(ref, locate("late"), join(options), options)
+    late = Runner(ref, locate("late"), join(options), options, Rules())
     late.perform(Retract(rejected))
     assert TokenManager.get_access_token("late", timeout=0) == renewed
     late.perform(Retract(TokenManager.get_token("late", timeout=DEADLINE_S)))

@@ -44,6 +44,8 @@ BAD = [
     ({"default_lifetime_seconds": 0}, "default_lifetime_seconds"),
     ({"timeout_seconds": 0}, "timeout_seconds"),
     ({"timeout_seconds": float("inf")}, "timeout_seconds"),
+    ({"timeout_seconds": 10**400}, "timeout_seconds"),  # a float cannot hold it
+    ({"min_interval_seconds": 10**400}, "min_interval_seconds"),
     ({"allow_insecure_http": "yes"}, "allow_insecure_http"),
     ({"ca_bundle": "/nowhere/at/all.pem"}, "ca_bundle"),
     ({"ca_bundle": 5}, "ca_bundle"),

@@ -6,11 +6,23 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
-from fakes import AUTH, DEADLINE_S, Fixed, ScriptedTransport, Stopwatch, eventually, failing, minted, refused
+from fakes import (
+    AUTH,
+    DEADLINE_S,
+    UNREACHABLE,
+    Fixed,
+    ScriptedTransport,
+    Stopwatch,
+    eventually,
+    failing,
+    minted,
+    refused,
+)
 from manager_tests import Start
 
 import supervision
 from oidc_actor import ConfigError, NoTokenError, TokenManager, TokenRequestError, TokenSource
+from oidc_actor.published import by_name
 from oidc_actor.testing import ManualClock
 from supervision import NoProcess
 
@@ -187,7 +199,7 @@ def test_a_timeout_that_is_none_is_a_config_error(wait, start: Start, transport)
             TokenManager.get_token(ref, **wait)
 
 
-@pytest.mark.parametrize("min_validity", [-1, float("nan"), float("inf"), None, True])
+@pytest.mark.parametrize("min_validity", [-1, float("nan"), float("inf"), 10**400, None, True])
 def test_a_negative_min_validity_lets_no_expired_token_out(min_validity, start: Start, clock) -> None:
     start(name="m")
     TokenManager.get_token("m")
@@ -254,6 +266,26 @@ def test_a_cancelled_task_leaves_nothing_behind(start: Start, transport) -> None
         asyncio.run(scenario())
         assert waiting("m") == {}
     assert TokenManager.get_access_token("m") == "t1"
+
+
+def test_a_cancelled_task_is_not_kept_through_an_outage_however_patient_it_was(start: Start, transport, clock) -> None:
+    async def scenario() -> None:
+        task = asyncio.ensure_future(TokenManager.aget_token("m", timeout=86_400))
+        while not by_name["m"].state.waiters:
+            await asyncio.sleep(0)
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+
+    transport.goes_down(UNREACHABLE)
+    start(name="m")
+    asyncio.run(scenario())
+    transport.wait_for_requests(1)
+    eventually(lambda: not TokenManager.health("m").refreshing)
+    clock.advance(TokenManager.health("m").next_attempt_in_s)
+    transport.wait_for_requests(2)
+    eventually(lambda: not TokenManager.health("m").refreshing)
+    assert by_name["m"].state.waiters == ()
 
 
 def test_a_reader_inside_a_pooled_actor_does_not_starve_the_pool(start: Start, transport) -> None:
@@ -348,6 +380,8 @@ def test_a_second_name_serves_too(start: Start) -> None:
 def test_what_is_no_server_is_a_type_error(server) -> None:
     with pytest.raises(TypeError, match="server"):
         TokenManager.get_token(server)
+    with pytest.raises(TypeError, match="server"):
+        asyncio.run(TokenManager.aget_token(server))
 
 
 def test_another_actors_ref_is_a_type_error() -> None:

@@ -1,8 +1,11 @@
 """Where secrets come from, that they are read anew, and that they never come out again."""
 
 import io
+import itertools
 import logging
 import pickle
+import threading
+import time
 import traceback
 from pathlib import Path
 
@@ -10,7 +13,8 @@ import pytest
 from fakes import AUTH, DEADLINE_S, ISSUER, Fixed, ScriptedTransport, eventually, failing, minted, refused
 from manager_tests import Start
 
-from oidc_actor import ClientCredentials, NoTokenError, Password, SecretFile, TokenManager
+from oidc_actor import ClientCredentials, NoTokenError, Password, SecretFile, TokenManager, runner
+from oidc_actor.exchanges.fetches import EXCHANGES
 from oidc_actor.reading.cells import locate
 from oidc_actor.transport import Request, Response
 from supervision import Supervisor
@@ -39,6 +43,47 @@ def test_a_callable_is_called_once_for_each_request(start: Start, transport, clo
     assert len(calls) == 2
 
 
+def test_a_source_that_does_not_return_is_given_up_and_its_request_is_never_sent(
+    start: Start, transport, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(runner, "GRACE_S", 0.01)
+    monkeypatch.setattr(runner, "SECRETS_S", 0.01)
+    calls = itertools.count(1)
+    returns = threading.Event()
+
+    def secret() -> str:
+        number = next(calls)
+        if number == 1:
+            returns.wait(DEADLINE_S)
+        return f"secret-{number}"
+
+    start(name="m", auth=ClientCredentials("id", secret), clock=time.monotonic, timeout_seconds=0.05)
+    assert TokenManager.get_access_token("m", timeout=0.8 * DEADLINE_S) == "t1"
+    assert TokenManager.health("m").token_requests == 1
+    returns.set()
+    eventually(lambda: not EXCHANGES.busy, "the end of the first exchange")
+    assert [basic(request) for request in transport.posts] == ["id:secret-2"]
+    assert TokenManager.health("m").refreshes == 1
+
+
+def test_a_source_may_take_longer_than_a_request(start: Start, transport, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(runner, "GRACE_S", 0.01)
+    asked, returns = threading.Event(), threading.Event()
+
+    def secret() -> str:
+        asked.set()
+        returns.wait(DEADLINE_S)
+        return "secret"
+
+    start(name="m", auth=ClientCredentials("id", secret), clock=time.monotonic, timeout_seconds=0.05)
+    assert asked.wait(DEADLINE_S)
+    with pytest.raises(NoTokenError, match="a request is under way"):
+        TokenManager.get_access_token("m", timeout=0.3)
+    returns.set()
+    assert TokenManager.get_access_token("m", timeout=DEADLINE_S) == "t1"
+    assert len(transport.posts) == 1
+
+
 def test_a_reader_that_comes_right_after_the_secret_was_mended_gets_its_token(start: Start, clock, tmp_path) -> None:
     file = tmp_path / "secret"
     file.write_text("wrong")
@@ -55,7 +100,9 @@ def test_a_reader_that_comes_right_after_the_secret_was_mended_gets_its_token(st
     with pytest.raises(NoTokenError):  # the file is looked at, and is what it was
         TokenManager.get_token("m")
     clock.advance(2)
-    file.write_text("right")
+    mended = tmp_path / "mended"
+    mended.write_text("right")
+    mended.replace(file)  # at once: the manager, which is looking just now, must not find it empty
     assert TokenManager.get_access_token("m", timeout=DEADLINE_S) == "t"
     assert len(transport.posts) == 2
 

@@ -3,6 +3,7 @@
 import logging
 import queue
 import threading
+from typing import Any
 
 import pytest
 from fakes import DEADLINE_S
@@ -11,6 +12,7 @@ from manager_tests import Start
 import supervision.alarm
 from oidc_actor import ConfigError, TokenManager, TokenResponse
 from oidc_actor.exchanges import fetches
+from oidc_actor.streams import on_renewal
 from supervision import NoProcess
 
 
@@ -264,6 +266,11 @@ def test_of_nobody_is_noprocess() -> None:
         TokenManager.subscribe("nobody", print)
 
 
-def test_what_cannot_be_called_is_a_config_error(start: Start) -> None:
+async def _awaited(token: object) -> None: ...
+
+
+@pytest.mark.parametrize("listener", ["print", None, _awaited])
+@pytest.mark.parametrize("subscribe", [TokenManager.subscribe, on_renewal])
+def test_what_cannot_be_called_is_a_config_error(start: Start, subscribe: Any, listener: Any) -> None:
     with pytest.raises(ConfigError, match="listener"):
-        TokenManager.subscribe(start(), "print")
+        subscribe(start(), listener)

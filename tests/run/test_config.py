@@ -248,6 +248,7 @@ def test_a_secret_is_in_a_file_or_in_the_environment(read, monkeypatch, secret: 
         ("tcp = 80", "server.tcp: expected"),
         ("unix_socket = 5", "server.unix_socket: expected a path, got 5"),
         ('unix_socket = "s"\nwait_seconds = inf', "server.wait_seconds: expected finite seconds"),
+        (f'unix_socket = "s"\nwait_seconds = {10**400}', "server.wait_seconds: expected finite seconds"),
         ('unix_socket = "s"\ndrain_seconds = true', "server.drain_seconds: expected finite seconds"),
     ],
 )

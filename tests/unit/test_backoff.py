@@ -38,6 +38,7 @@ def test_delays_stay_within_the_policy(failures: int, seed: int) -> None:
         ({"initial_s": -1}, "initial_s"),
         ({"initial_s": float("nan")}, "initial_s"),
         ({"maximum_s": float("inf")}, "maximum_s"),
+        ({"maximum_s": 10**400}, "maximum_s"),
         ({"maximum_s": True}, "maximum_s"),
         ({"initial_s": "1"}, "initial_s"),
         ({"initial_s": 5, "maximum_s": 4}, "maximum_s"),

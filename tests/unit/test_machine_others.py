@@ -1,8 +1,10 @@
 """The manager's decisions, row by row: secrets that change, the issuer's other managers, and who comes after it."""
 
+from dataclasses import replace
+
 import pytest
 from fakes import Fixed
-from machine_driver import CONFIG, INVALID_CLIENT, Driver, refused, with_token
+from machine_driver import CONFIG, INVALID_CLIENT, Driver, Reader, refused, with_token
 
 from oidc_actor.decisions.effects import (
     CheckSecrets,
@@ -24,6 +26,7 @@ from oidc_actor.messages import (
     Tick,
 )
 from oidc_actor.provider import OIDCConfig
+from oidc_actor.secrets import Secret
 
 # --- secrets that change ----------------------------------------------------------------------------------------------
 
@@ -256,3 +259,31 @@ def test_a_successor_does_not_take_over_a_rejected_token() -> None:
     successor = Driver(adopt(driver.state, in_flight=False, withdrawn=True), now=driver.now).start()
     assert successor.state.token is None
     assert successor.fetch is not None
+
+
+def test_a_successor_knows_that_a_complaint_wakes_a_backoff() -> None:
+    driver = with_token(300).wait(10)
+    driver.refresh()
+    state = replace(driver.fails().state, retry_at=driver.now + 60)
+    driver.wait(2)
+    assert Driver(adopt(state, in_flight=False, withdrawn=False), now=driver.now).start().fetch is None
+    assert Driver(adopt(state, in_flight=False, withdrawn=True), now=driver.now).start().fetch is not None
+
+
+def test_who_complains_while_the_manager_crashes_gets_the_replacement() -> None:
+    driver = with_token(300).wait(10)
+    successor = Driver(adopt(driver.state, in_flight=False, withdrawn=True), now=driver.now).start()
+    reader = Reader(successor.now + 5, wants_refresh=True)
+    successor.do(Refresh(reader, Secret("a")))
+    assert successor.fetch is None
+    successor.succeeds("b")
+    assert reader.outcomes == [successor.state.token]
+    assert successor.fetch is None
+
+
+def test_a_complaint_in_a_flight_that_is_taken_over_asks_for_no_second_one() -> None:
+    driver = with_token(300).wait(10)
+    driver.refresh()
+    successor = Driver(adopt(driver.state, in_flight=True, withdrawn=True), now=driver.now).start()
+    successor.succeeds("b").wait(2).do(Tick())
+    assert successor.fetch is None

@@ -4,7 +4,7 @@ import pytest
 from machine_driver import CONFIG, DOWN, INVALID_CLIENT, INVALID_GRANT, Driver
 
 from oidc_actor import RefreshToken, SecretFile
-from oidc_actor.decisions.effects import FullGrant, Redeem, Report
+from oidc_actor.decisions.effects import FullGrant, Redeem, Report, ScheduleTick
 from oidc_actor.decisions.state import Rules
 from oidc_actor.errors import SecretUnavailable, TokenRequestError
 from oidc_actor.machine import adopt
@@ -62,6 +62,17 @@ def test_a_refused_one_falls_back_to_the_full_grant_in_the_same_flight(error: st
     assert driver.state.failures == 0
     driver.succeeds("b", refresh_token="r9")
     assert next_grant(driver) == Redeem(CONFIG, Secret("r9"))
+
+
+@pytest.mark.parametrize("error", ["invalid_grant", None])
+def test_the_full_grant_does_not_follow_before_the_end_of_a_retry_after(error: str | None) -> None:
+    driver = refreshing().sent()
+    driver.fails(TokenRequestError("HTTP 403", status=403, error=error, retry_after_s=30))
+    assert driver.fetch is None
+    assert driver.reports == ["refresh_token_refused", "request_failed"]
+    assert driver.state.token is not None
+    assert driver.of(ScheduleTick) == [ScheduleTick(30)]
+    assert next_grant(driver) == FullGrant(CONFIG)
 
 
 def test_one_flight_falls_back_once() -> None:

@@ -236,6 +236,7 @@ GOOD = Provider(*[TOKEN] * 3)
         (lambda: oidc.discover(ISSUER, timeout_seconds=0), "timeout_seconds: expected a positive number"),
         (lambda: oidc.discover(ISSUER, timeout_seconds=float("nan")), "timeout_seconds"),
         (lambda: oidc.discover(ISSUER, timeout_seconds=float("inf")), "timeout_seconds"),
+        (lambda: oidc.discover(ISSUER, timeout_seconds=10**400), "timeout_seconds"),
         (lambda: oidc.discover(ISSUER, timeout_seconds=True), "timeout_seconds"),
         (lambda: oidc.discover(ISSUER, timeout_seconds="5"), "timeout_seconds"),
         (lambda: oidc.discover(ISSUER, transport="x"), "transport: expected a callable"),
