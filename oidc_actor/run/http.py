@@ -80,6 +80,8 @@ class Application:
         """Answer one request."""
         try:
             answer = await self._answer(scope)
+        except asyncio.CancelledError:  # the time to drain is over; its task ends with this answer
+            answer = _no_token("the sidecar is stopping", None)
         except Exception as error:  # noqa: BLE001 - a traceback in the server's log could show a token
             log("request_broken", error=type(error).__name__)
             answer = _refused(500, "server_error", "see the sidecar's log")
