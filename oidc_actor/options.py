@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import difflib
-import math
 import random
+import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields
 from pathlib import Path
@@ -14,7 +14,7 @@ from oidc_actor.backoff import RetryPolicy, Rng
 from oidc_actor.clock import Clock, default_clock
 from oidc_actor.credentials import Credentials, read_auth
 from oidc_actor.errors import ConfigError
-from oidc_actor.oidc import check_transport
+from oidc_actor.oidc import check_timeout, check_transport
 from oidc_actor.proof.dpop import with_own_key
 from oidc_actor.provider import OIDCConfig, check_config
 from oidc_actor.secrets import Finder, SecretFile
@@ -172,12 +172,12 @@ def _check_name(name: str, value: object) -> None:
 
 
 def _check_seconds(name: str, value: object) -> None:
-    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value < math.inf:
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= sys.float_info.max:
         raise ConfigError(f"{name}: expected finite seconds of at least 0, got {value!r}")
 
 
 def _check_duration(name: str, value: object) -> None:
-    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value < math.inf:
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value <= sys.float_info.max:
         raise ConfigError(f"{name}: expected finite seconds above 0, got {value!r}")
 
 
@@ -201,7 +201,7 @@ def _check_ca_bundle(name: str, value: object) -> None:
         raise ConfigError(f"{name}: expected the path of a file or directory of certificates, got {value!r}")
 
 
-_CHECKS: dict[str, Callable[[str, Any], None]] = {
+_CHECKS: dict[str, Callable[[str, Any], object]] = {
     "name": _check_name,
     "refresh_buffer_seconds": _check_seconds,
     "ca_bundle": _check_ca_bundle,
@@ -211,5 +211,5 @@ _CHECKS: dict[str, Callable[[str, Any], None]] = {
     "retry": _check_retry,
     "min_interval_seconds": _check_seconds,
     "default_lifetime_seconds": _check_duration,
-    "timeout_seconds": _check_duration,
+    "timeout_seconds": lambda name, value: check_timeout(value, name),
 }

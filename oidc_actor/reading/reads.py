@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-import math
+import sys
 import time
 from typing import TypeAlias
 
@@ -105,7 +105,7 @@ def check_wait(timeout: object, min_validity: object) -> None:
         ConfigError: One of them is no finite number of seconds of at least 0.
     """
     for name, value in (("timeout", timeout), ("min_validity", min_validity)):
-        if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value < math.inf:
+        if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= sys.float_info.max:
             raise ConfigError(f"{name}: expected finite seconds of at least 0, got {value!r}")
 
 

@@ -168,7 +168,10 @@ class Application:
         return Answer(503 if waiting else 200, body)
 
     async def _metrics(self, request: Heard) -> Answer:
-        encode, content_type = choose_encoder(request.accept.decode("latin-1"))
+        try:
+            encode, content_type = choose_encoder(request.accept.decode("latin-1"))
+        except (TypeError, ValueError):  # it trips over a version that is no number
+            encode, content_type = choose_encoder("")
         body = await asyncio.to_thread(encode, self._registry)  # many managers take a while, and the others go on
         return Answer(200, body, content_type.encode())
 

@@ -344,7 +344,8 @@ def test_what_does_not_end_is_cut_off(tmp_path, provider, manager_table, drain_s
         answer = asked.getresponse()
         assert (answer.status, json.loads(answer.read())["error"]) == (503, "no_token")
         assert sidecar.process.wait(DEADLINE_S) == 0
-        assert "run_cut_short" in sidecar.log and "Traceback" not in sidecar.log
+        assert "run_cut_short" in sidecar.log
+        assert "Traceback" not in sidecar.log
         asked.close()
 
 
