@@ -131,6 +131,16 @@ def test_a_redirect_within_the_origin_keeps_the_token_and_has_a_proof_of_its_own
     assert all((one.proof is not None) is (bound and one.refusal is None) for one in http.seen)
 
 
+def test_a_token_that_was_replaced_is_not_sent_again_with_a_redirect(
+    web: Driver, settled: Held, http: Api, gatekeeper: Gatekeeper
+) -> None:
+    refused = settled.token
+    gatekeeper.revoke(refused)
+    assert web.call("/guarded", BODY) == (200, BODY)
+    assert http.seen[0].token == refused
+    assert {one.token for one in http.seen[1:]} == {settled.token}
+
+
 def test_a_redirect_to_another_origin_does_not_take_the_token_along(
     web: Driver, settled: Held, provider: Provider, http: Api, other: Api
 ) -> None:
