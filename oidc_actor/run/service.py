@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import httptools  # noqa: F401 - uvicorn imports it when it starts; its absence has one clear answer here
 import uvicorn
 from prometheus_client import REGISTRY
 

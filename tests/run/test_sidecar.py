@@ -418,7 +418,7 @@ def test_a_wrong_configuration_is_a_usage_error_that_names_the_keys(tmp_path) ->
     ]
 
 
-@pytest.mark.parametrize("missing", ["uvicorn", "prometheus_client"])
+@pytest.mark.parametrize("missing", ["uvicorn", "httptools", "prometheus_client"])
 def test_without_the_extra_it_says_what_to_install_in_one_line(tmp_path, missing: str) -> None:
     done = command(tmp_path / "config.toml", code=f"sys.modules[{missing!r}] = None")
     assert (done.returncode, done.stdout) == (1, "")
