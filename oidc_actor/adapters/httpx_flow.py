@@ -150,8 +150,11 @@ class AuthFlow:
 
     def _next_try(self, response: Any, tries: Tries) -> tuple[Answer, Remedy] | None:
         answer = self._hear(response)
-        remedy = None if answer is None else tries.remedy(answer)
-        if answer is None or remedy is None:
+        if answer is None:
+            return None
+        remedy = tries.remedy(answer)
+        if remedy is None:
+            self._presenter.give_up(answer, answer.remedy)
             return None
         if not isinstance(response.request.stream, self._in_memory):
             self._presenter.give_up(answer, remedy)

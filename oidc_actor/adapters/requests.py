@@ -89,8 +89,11 @@ class OIDCAuth(AuthBase):
 
     def _next_try(self, response: requests.Response, tries: Tries) -> requests.PreparedRequest | None:
         answer = self._hear(response)
-        remedy = None if answer is None else tries.remedy(answer)
-        if answer is None or remedy is None:
+        if answer is None:
+            return None
+        remedy = tries.remedy(answer)
+        if remedy is None:
+            self._presenter.give_up(answer, answer.remedy)
             return None
         request = response.request
         if not _rewound(request):
