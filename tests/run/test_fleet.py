@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from fakes import AUTH, DEADLINE_S, ISSUER, UNREACHABLE, Fixed, ScriptedTransport, eventually, minted
+from fakes import AUTH, DEADLINE_S, ISSUER, UNREACHABLE, Fixed, ScriptedTransport, eventually, metadata, minted
 from pykka import ActorRegistry
 
 from oidc_actor import NoTokenError, RetryPolicy, TokenExchange, TokenManager
@@ -21,6 +21,7 @@ from oidc_actor.run.manager_tables import ManagerConfig
 from oidc_actor.run.posts import Posts, PostToken
 from oidc_actor.testing import ManualClock
 from oidc_actor.tokens import TokenResponse
+from oidc_actor.transport import Request, Response
 from supervision import whereis
 
 
@@ -157,6 +158,29 @@ def test_a_token_file_follows_the_token(fleet, config, clock, tmp_path) -> None:
     applied(fleet, config("a", ScriptedTransport(minted("other")), path))
     eventually(lambda: path.read_text() == "other")
     assert [one.name for one in tmp_path.iterdir()] == ["a.token"]
+
+
+def test_a_file_has_the_new_token_before_the_old_one_is_revoked(fleet, config, tmp_path) -> None:
+    path, never, kept = tmp_path / "a.token", threading.Event(), []
+
+    class Revoking(ScriptedTransport):
+        def __call__(self, request: Request, /) -> Response:
+            if not request.url.endswith("/revoke"):
+                return super().__call__(request)
+            for _ in range(500):  # a second at most, of the three that a revocation may take
+                if path.read_text() == "new":
+                    break
+                never.wait(0.002)
+            kept.append(path.read_text())
+            return Response(200)
+
+    before = Revoking(minted("old"))
+    before.discovery = metadata(ISSUER, revocation_endpoint=f"{ISSUER}/revoke")
+    applied(fleet, config("a", before, path, revoke_on_stop=True))
+    eventually(lambda: path.exists() and path.read_text() == "old")
+    applied(fleet, config("a", ScriptedTransport(minted("new")), path))
+    eventually(lambda: kept)
+    assert kept == ["new"]
 
 
 def test_files_move_appear_and_go_with_the_configuration(fleet, config, tmp_path) -> None:
