@@ -261,19 +261,22 @@ def test_a_manager_whose_renewal_failed_is_woken_and_one_in_order_is_not(fleet, 
     one, other = ScriptedTransport(), ScriptedTransport()
     applied(fleet, config("a", other, min_interval_seconds=0), trading(one))
     eventually(lambda: fleet.not_ready() == [])
+    # The first token of the other may have woken it just as it got its own, which costs a second request.
+    eventually(lambda: (TokenManager.health("trader").next_attempt_in_s or 0) > 1, "its rest")
+    had, refreshes = text(fleet, "trader"), TokenManager.health("trader").refreshes
     came = threading.Event()
     TokenManager.subscribe("a", lambda _: came.set())  # told after the fleet
     TokenManager.force_refresh("a", wait=True, timeout=DEADLINE_S)
     assert came.wait(DEADLINE_S)
     health = TokenManager.health("trader")
-    assert (health.refreshing, health.refreshes) == (False, 1)
+    assert (health.refreshing, health.refreshes) == (False, refreshes)
     assert (health.next_attempt_in_s or 0) > 1
     one.then(UNREACHABLE)
     with pytest.raises(NoTokenError):
         TokenManager.force_refresh("trader", wait=True, timeout=DEADLINE_S)
-    assert text(fleet, "trader") == "t1"
+    assert text(fleet, "trader") == had
     TokenManager.force_refresh("a", wait=True, timeout=DEADLINE_S)
-    eventually(lambda: text(fleet, "trader") == "t2", "the token that the other's new one brought")
+    eventually(lambda: text(fleet, "trader") != had, "the token that the other's new one brought")
 
 
 def test_a_manager_that_is_used_is_replaced_and_its_user_goes_on_with_the_successor(fleet, config, trading) -> None:
