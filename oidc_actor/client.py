@@ -29,6 +29,7 @@ from oidc_actor.errors import ConfigError
 from oidc_actor.exchanges.sockets import POOL_CLASSES, exchange
 from oidc_actor.exchanges.tls import check_ca_bundle, tls_context
 from oidc_actor.proof.certificate import ClientCertificate
+from oidc_actor.secrets import SecretFile
 from oidc_actor.transport import MAX_BODY_BYTES, Request, Response, TransportError, public_url
 from oidc_actor.urls import is_loopback
 
@@ -38,7 +39,7 @@ _CONNECTIONS_PER_HOST = 32
 _CERTIFICATES = 64  # clients' certificates whose connections are kept
 _CHUNK_BYTES = 64 * 1024
 _CA_VARIABLES = ("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE")
-_Key: TypeAlias = tuple[int, ClientCertificate | None, object]
+_Key: TypeAlias = tuple[int, ClientCertificate | None, object, object]
 _ENCODINGS = {"gzip": 16 + zlib.MAX_WBITS, "x-gzip": 16 + zlib.MAX_WBITS, "deflate": zlib.MAX_WBITS}
 
 
@@ -54,7 +55,7 @@ class RequestsTransport:
 
         Args:
             ca_bundle: File or directory of the certificates to trust, instead of all others; ``None`` for those named
-                in the environment, or else certifi's.
+                in the environment, or else certifi's. Read again when it changes.
             trust_env: Whether the environment may name proxies and certificates.
 
         Raises:
@@ -63,8 +64,8 @@ class RequestsTransport:
         self._trust_env = trust_env
         self._ca_bundle = None if ca_bundle is None else check_ca_bundle(ca_bundle)
         # By process: sockets that a fork duplicated stay the parent's, and are never closed in the child, which would
-        # write into the parent's TLS sessions. By certificate, as its files were: connections know who opened them. Two
-        # threads that come first at once may both make an adapter; one is kept.
+        # write into the parent's TLS sessions. By certificate, as its files and those to trust were: connections know who
+        # opened them. Two threads that come first at once may both make an adapter; one is kept.
         self._adapters: dict[_Key, _Adapter] = {}
 
     def __call__(self, request: Request, /) -> Response:
@@ -118,15 +119,18 @@ class RequestsTransport:
         return Response(answer.status_code, dict(answer.headers), _decompressed(body, answer.headers))
 
     def _adapter(self, certificate: ClientCertificate | None) -> _Adapter:
-        key = (os.getpid(), certificate, None if certificate is None else certificate.version())
+        name, bundle = self._trusted()
+        shown, trusted = None if certificate is None else certificate.version(), SecretFile(bundle).version()
+        key = (os.getpid(), certificate, shown, trusted)
         adapter = self._adapters.get(key)
+        if adapter is None and trusted is None:  # the bundle is just being replaced: what it said still holds
+            adapter = next((one for seen, one in list(self._adapters.items()) if seen[:3] == key[:3]), None)
         if adapter is None:
+            adapter = _Adapter(tls_context(check_ca_bundle(bundle, name), certificate))
             known = list(self._adapters)
-            self._discard(
-                one for one in known if certificate is not None and one[:2] == key[:2]
-            )  # its files have changed
+            self._discard(one for one in known if one[:2] == key[:2])  # their files have changed
             self._discard(known[1 : len(known) - _CERTIFICATES])
-            adapter = self._adapters.setdefault(key, _Adapter(tls_context(self._trusted(), certificate)))
+            adapter = self._adapters.setdefault(key, adapter)
         return adapter
 
     def _discard(self, keys: Iterable[_Key]) -> None:
@@ -135,13 +139,14 @@ class RequestsTransport:
             if adapter is not None:
                 adapter.close()
 
-    def _trusted(self) -> str:
+    def _trusted(self) -> tuple[str, str]:
+        """What names the certificates to trust, and their path."""
         if self._ca_bundle is not None:
-            return self._ca_bundle
+            return "ca_bundle", self._ca_bundle
         for name in _CA_VARIABLES if self._trust_env else ():
             if path := os.environ.get(name):
-                return check_ca_bundle(path, name)
-        return DEFAULT_CA_BUNDLE_PATH
+                return name, path
+        return "certifi", DEFAULT_CA_BUNDLE_PATH
 
     def _proxies(self, url: str) -> dict[str, str]:
         # What is sent in the clear because it stays on this machine must not leave it through a proxy.

@@ -10,7 +10,6 @@ Example::
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, TypeAlias, TypeVar
@@ -40,6 +39,9 @@ __all__ = [
 
 Auth: TypeAlias = Credentials | Mapping[str, Any]
 Value = TypeVar("Value")
+
+LONGEST_TIMEOUT_S = 1e9
+"""The longest timeout in seconds, some 30 years: what every socket and lock of Python can still wait for."""
 
 
 def discover(
@@ -221,10 +223,12 @@ def check_timeout(value: object, name: str = "timeout_seconds") -> float:
         Seconds.
 
     Raises:
-        ConfigError: Where it is no positive finite number.
+        ConfigError: Where it is no positive number, or one that no socket can wait for.
     """
-    if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 < value <= sys.float_info.max:
-        raise ConfigError(f"{name}: expected a positive number of seconds, got {value!r}")
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 < value <= LONGEST_TIMEOUT_S:
+        raise ConfigError(
+            f"{name}: expected a positive number of seconds, {LONGEST_TIMEOUT_S:.0e} at most, got {value!r}"
+        )
     return float(value)
 
 

@@ -14,7 +14,7 @@ from oidc_actor.backoff import RetryPolicy, Rng
 from oidc_actor.clock import Clock, default_clock
 from oidc_actor.credentials import Credentials, read_auth
 from oidc_actor.errors import ConfigError
-from oidc_actor.oidc import check_transport
+from oidc_actor.oidc import check_timeout, check_transport
 from oidc_actor.proof.dpop import with_own_key
 from oidc_actor.provider import OIDCConfig, check_config
 from oidc_actor.secrets import Finder, SecretFile
@@ -201,7 +201,7 @@ def _check_ca_bundle(name: str, value: object) -> None:
         raise ConfigError(f"{name}: expected the path of a file or directory of certificates, got {value!r}")
 
 
-_CHECKS: dict[str, Callable[[str, Any], None]] = {
+_CHECKS: dict[str, Callable[[str, Any], object]] = {
     "name": _check_name,
     "refresh_buffer_seconds": _check_seconds,
     "ca_bundle": _check_ca_bundle,
@@ -211,5 +211,5 @@ _CHECKS: dict[str, Callable[[str, Any], None]] = {
     "retry": _check_retry,
     "min_interval_seconds": _check_seconds,
     "default_lifetime_seconds": _check_duration,
-    "timeout_seconds": _check_duration,
+    "timeout_seconds": lambda name, value: check_timeout(value, name),
 }

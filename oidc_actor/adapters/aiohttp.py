@@ -74,8 +74,11 @@ class OIDCAuth:
     ) -> dict[str, str] | None:
         """What to send the request again with, which it is ready for then; ``None`` where this is the caller's answer."""
         answer = self._hear(request, response)
-        remedy = None if answer is None else tries.remedy(answer)
-        if answer is None or remedy is None:
+        if answer is None:
+            return None
+        remedy = tries.remedy(answer)
+        if remedy is None:
+            self._presenter.give_up(answer, answer.remedy)
             return None
         if not _can_be_replayed(request):
             self._presenter.give_up(answer, remedy)

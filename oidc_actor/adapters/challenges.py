@@ -73,5 +73,14 @@ def wants_nonce(fields: Iterable[str]) -> bool:
     return ("dpop", "use_dpop_nonce") in _errors(fields)
 
 
+def refuses_proof(fields: Iterable[str]) -> bool:
+    """Tell whether a 401 is about the proof itself (RFC 9449 section 7.1), and neither about the token nor a nonce.
+
+    Args:
+        fields: The values of its ``WWW-Authenticate`` fields.
+    """
+    return ("dpop", "invalid_dpop_proof") in _errors(fields)
+
+
 def _errors(fields: Iterable[str]) -> set[tuple[str, str | None]]:
     return {(scheme, parameters.get("error")) for field in fields for scheme, parameters in challenges(field)}

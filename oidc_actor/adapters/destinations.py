@@ -97,8 +97,11 @@ def read_origins(origins: object) -> frozenset[str] | None:
 def _read_origin(address: object) -> str:
     try:
         parts = urlsplit(address if isinstance(address, str) else "")
-        if parts.scheme in _SCHEMES and parts.hostname:
+        # Libraries send the name of such a host in its other form, which would never be this one.
+        if parts.scheme in _SCHEMES and parts.hostname and parts.netloc.isascii():
             return origin_of(parts.geturl())
     except ValueError:
         pass
-    raise ConfigError(f"origins: expected addresses such as 'https://api.example.com', got {address!r}")
+    raise ConfigError(
+        f"origins: expected addresses such as 'https://api.example.com', got {address!r}; other letters go in as xn--..."
+    )

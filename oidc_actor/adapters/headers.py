@@ -66,8 +66,16 @@ def note_nonce(server: Server, url: str, nonce: str | None) -> None:
 def _check(method: str | None, url: str | None) -> None:
     if (method is None) != (url is None):
         raise ConfigError("method, url: expected both or neither, got one of them")
-    if url is not None and not (urlsplit(url).scheme and urlsplit(url).netloc):
+    if url is not None and not _is_absolute(url):
         raise ConfigError("url: expected an absolute address such as 'https://api.example.com/items', got another text")
+
+
+def _is_absolute(url: str) -> bool:
+    try:
+        parts = urlsplit(url)
+    except ValueError:
+        return False
+    return bool(parts.scheme and parts.netloc)
 
 
 def _fields(server: Server, token: TokenResponse, method: str | None, url: str | None) -> dict[str, str]:

@@ -80,6 +80,9 @@ class AuthFlow:
     is not, because it may have been read. On a redirect the library keeps the header only within the origin (from port
     80 of a host to its port 443 counts as that). It follows redirects by itself, so a DPoP token arrives there without a
     proof, is refused, and is sent again with one, as far as the body allows that.
+
+    The library's event hooks come first: one that raises for a 401 (``raise_for_status``) keeps it from here, and the token
+    stays. Call ``raise_for_status`` on what a request returns.
     """
 
     _in_memory: ClassVar[type[Any]]
@@ -150,8 +153,11 @@ class AuthFlow:
 
     def _next_try(self, response: Any, tries: Tries) -> tuple[Answer, Remedy] | None:
         answer = self._hear(response)
-        remedy = None if answer is None else tries.remedy(answer)
-        if answer is None or remedy is None:
+        if answer is None:
+            return None
+        remedy = tries.remedy(answer)
+        if remedy is None:
+            self._presenter.give_up(answer, answer.remedy)
             return None
         if not isinstance(response.request.stream, self._in_memory):
             self._presenter.give_up(answer, remedy)

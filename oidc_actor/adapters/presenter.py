@@ -190,8 +190,8 @@ class Presenter:
         except (NoTokenError, NoProcess):
             return None
 
-    def give_up(self, answer: Answer, remedy: Remedy) -> None:
-        """Leave it at an answer whose request cannot be sent again; a refused token is replaced for the next. Never waits."""
+    def give_up(self, answer: Answer, remedy: Remedy | None) -> None:
+        """Leave it at an answer whose request is not sent again; a refused token is replaced for the next. Never waits."""
         if remedy is Remedy.TOKEN:
             self.complain(origin_of(answer.url), answer.authorization)
 

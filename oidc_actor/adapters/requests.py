@@ -10,9 +10,12 @@ from requests.auth import AuthBase
 from requests.exceptions import UnrewindableBodyError
 from requests.utils import rewind_body
 
+from oidc_actor.adapters.challenges import refuses_proof
 from oidc_actor.adapters.presenter import Presenter
-from oidc_actor.adapters.tries import Answer, Tries, answer_to
+from oidc_actor.adapters.tries import Answer, Remedy, Tries, answer_to
 from oidc_actor.reading.reads import Server
+
+_OURS = ("Authorization", "DPoP")
 
 
 class OIDCAuth(AuthBase):
@@ -21,6 +24,9 @@ class OIDCAuth(AuthBase):
     A body of bytes or text is sent again, and a file that can be wound back to where it was; what a generator gave is
     gone. As with requests' own digest authentication, the 401 that was answered is in the ``history`` of the response.
     On a redirect requests keeps the header only within the origin (from port 80 of a host to its port 443 counts as that).
+
+    What urllib3 sends again by itself (``max_retries=``) has the same proof (DPoP) as before, which a server that has seen it
+    refuses; then the request is sent with a new one.
     """
 
     def __init__(
@@ -75,14 +81,19 @@ class OIDCAuth(AuthBase):
             answer.history = [*response.history, response]
             answer.request = again
             response = answer
-        if response.is_redirect and "DPoP" in first.headers:
-            self._prove_next_hop(first, response)
+        if response.is_redirect:  # what requests sends next is a copy of the first try
+            first.headers.update({name: value for name, value in response.request.headers.items() if name in _OURS})
+            if "DPoP" in first.headers:
+                self._prove_next_hop(first, response)
         return response
 
     def _next_try(self, response: requests.Response, tries: Tries) -> requests.PreparedRequest | None:
         answer = self._hear(response)
-        remedy = None if answer is None else tries.remedy(answer)
-        if answer is None or remedy is None:
+        if answer is None:
+            return None
+        remedy = tries.remedy(answer)
+        if remedy is None:
+            self._presenter.give_up(answer, answer.remedy)
             return None
         request = response.request
         if not _rewound(request):
@@ -101,8 +112,10 @@ class OIDCAuth(AuthBase):
         sent = request.headers.get("Authorization")
         if not self._presenter.hear(request.url or "", sent, response.status_code, headers):
             return None
-        challenges = [headers.get("WWW-Authenticate", "")]
-        return answer_to(request.method or "", request.url or "", request.headers, challenges, headers)
+        challenges, fields = [headers.get("WWW-Authenticate", "")], dict(request.headers)
+        if _was_repeated(response) and refuses_proof(challenges):
+            fields.pop("DPoP", None)  # it may have been taken before: as good as none
+        return answer_to(request.method or "", request.url or "", fields, challenges, headers)
 
     def _prove_next_hop(self, first: requests.PreparedRequest, response: requests.Response) -> None:
         """Put the proof for a redirect's target on the request that requests copies; none, where the token stays behind."""
@@ -116,6 +129,12 @@ class OIDCAuth(AuthBase):
             return  # a redirect to nowhere, which is not followed
         if hop.headers.get("Authorization") == kept and self._presenter.destination(hop.url) is not None:
             first.headers.update(self._presenter.fields(hop.method, hop.url))
+
+
+def _was_repeated(response: requests.Response) -> bool:
+    """Whether urllib3 has sent one try several times, with the same header fields. After some tries that is left at that."""
+    repeated = getattr(getattr(response.raw, "retries", None), "history", ())
+    return bool(repeated) and len(response.history) < len(Remedy)
 
 
 def _rewound(request: requests.PreparedRequest) -> bool:

@@ -1,4 +1,4 @@
-"""The command `oidc-actor`: `demo`, `token` and `check`.
+"""The command `oidc-actor`: `demo`, `token`, `check` and `run`.
 
 It needs the extra `cli` (typer and rich); without it `main` says so in one line. This module imports neither.
 """

@@ -25,6 +25,7 @@ ADVICE = {
     "access_denied": "The person, or a rule of the provider, said no.",
     "expired_token": "Nobody let the program in before the code expired: run the command again.",
     "authorization_pending": "Nobody let the program in before the code expired: run the command again.",
+    "slow_down": "Nobody let the program in before the code expired: run the command again.",
     "invalid_request": "Something required is missing or malformed: often --audience, --resource or --scope.",
 }
 

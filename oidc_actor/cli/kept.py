@@ -103,7 +103,11 @@ class Kept:
 
 
 def kept_for(connection: Connection) -> Kept:
-    """Where the login of this client at this provider, for these scopes, is kept."""
+    """Where the login of this client at this provider, for these scopes, is kept.
+
+    Raises:
+        ConfigError: There is no place for it.
+    """
     auth = connection.auth
     provider = connection.issuer_url or (connection.config.token_endpoint if connection.config is not None else None)
     wanted = (sorted(auth.scopes), auth.audience, auth.resource)
@@ -116,4 +120,7 @@ def _folder() -> Path:
     if own:
         return Path(own)
     state = os.environ.get("XDG_STATE_HOME")
-    return (Path(state) if state else Path.home() / ".local" / "state") / "oidc-actor"
+    try:
+        return (Path(state) if state else Path.home() / ".local" / "state") / "oidc-actor"
+    except RuntimeError:  # a user without a home, as in containers
+        raise ConfigError(f"the login cannot be kept: this user has no home directory; set {FOLDER_VARIABLE}") from None

@@ -79,8 +79,10 @@ class GitHubActionsToken(Finder):
 
 def _read(response: Response) -> Secret | str:
     members = read_object(response.body)
-    if response.status != 200 or isinstance(members, str):
+    if response.status != 200:
         return f"expected an ID token from GitHub, got HTTP {response.status}"
+    if isinstance(members, str):
+        return f"expected an ID token from GitHub, got HTTP 200 with something else: {members}"
     token = members.get("value")
-    problem = secret_problem(token)
+    problem = "no text" if not isinstance(token, str) else secret_problem(token)
     return Secret(str(token)) if problem is None else f"expected an ID token from GitHub, got {problem}"

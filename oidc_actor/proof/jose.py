@@ -177,6 +177,9 @@ def _import_pem(text: Secret, password: Secret | None) -> tuple[Any, Mapping[str
             return kind.import_key(text.reveal(), password=None if password is None else password.reveal()), {}
         except InvalidKeyTypeError:
             continue
+        except TypeError:  # cryptography's word for it, of all kinds of files
+            got = "an encrypted one without" if password is None else "one that is not encrypted, with"
+            return f"expected {_EXPECTED}, got {got} a password"
         except Exception as error:  # noqa: BLE001 - as above
             hint = " or the wrong password" if password is not None else ""
             return f"expected {_EXPECTED}, got a text that cannot be read{hint} ({type(error).__name__})"

@@ -84,10 +84,10 @@ def _parse(path: Path) -> dict[str, Any] | ConfigError:
     if len(content) > _MAX_BYTES:
         return ConfigError(f"{path}: expected at most {_MAX_BYTES} bytes")
     try:
-        return tomllib.loads(content.decode("utf-8"))
+        return tomllib.loads(content.decode("utf-8-sig"))  # some editors begin a file with a mark of its encoding
     except UnicodeDecodeError:
         return ConfigError(f"{path}: expected UTF-8 text")
-    except (tomllib.TOMLDecodeError, RecursionError) as error:
+    except (ValueError, RecursionError) as error:  # TOML's own is a ValueError, and so is a number that is too long
         return ConfigError(f"{path}: expected TOML: {error.args[0] if error.args else type(error).__name__}")
 
 
@@ -149,7 +149,7 @@ def _seconds(value: object, _base: Path) -> float | ConfigError:
 def _address(value: object, _base: Path) -> tuple[str, int] | ConfigError:
     host, _, port = value.rpartition(":") if isinstance(value, str) else ("", "", "")
     host = host.removeprefix("[").removesuffix("]")
-    if not port.isdecimal() or not port.isascii() or int(port) > 65535 or not host:
+    if re.fullmatch(r"[0-9]{1,5}", port) is None or int(port) > 65535 or not host:
         return ConfigError(f'expected "127.0.0.1:<port>", got {shown(value)}')
     if not is_loopback(host):
         return ConfigError(

@@ -158,12 +158,12 @@ class Fleet:
         with self._lock:
             if post.coming == server:
                 replaced, post.serving, post.coming = post.serving, server, None
-        if replaced is not None:
-            self._end(replaced)
         cast(_file_of(post.name), Write())
         for user in self._posts.users_of(post.name):
             if _lacks(user):
                 TokenManager.force_refresh(user)  # it may be in a long backoff, for want of this token
+        if replaced is not None:  # last, because its token may be revoked with it
+            self._end(replaced)
 
     def _end(self, child: str) -> None:
         with contextlib.suppress(ChildNotFound, NoProcess):  # the supervisor is going down with it

@@ -80,6 +80,8 @@ class Application:
         """Answer one request."""
         try:
             answer = await self._answer(scope)
+        except asyncio.CancelledError:  # the time to drain is over; its task ends with this answer
+            answer = _no_token("the sidecar is stopping", None)
         except Exception as error:  # noqa: BLE001 - a traceback in the server's log could show a token
             log("request_broken", error=type(error).__name__)
             answer = _refused(500, "server_error", "see the sidecar's log")
@@ -166,7 +168,10 @@ class Application:
         return Answer(503 if waiting else 200, body)
 
     async def _metrics(self, request: Heard) -> Answer:
-        encode, content_type = choose_encoder(request.accept.decode("latin-1"))
+        try:
+            encode, content_type = choose_encoder(request.accept.decode("latin-1"))
+        except (TypeError, ValueError):  # it trips over a version that is no number
+            encode, content_type = choose_encoder("")
         body = await asyncio.to_thread(encode, self._registry)  # many managers take a while, and the others go on
         return Answer(200, body, content_type.encode())
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from pathlib import Path
@@ -251,7 +252,8 @@ def _token_file(table: Mapping[str, Any], base: Path, key: str, problems: Proble
     if "token_file" not in table:
         return None
     found = path_at(table["token_file"], base)
-    if isinstance(found, Path):
+    if isinstance(found, Path) and not os.path.isdir(found):
         return found
-    problems.add(key, str(found))
+    got = f"the directory {str(found)!r}; add the file's name" if isinstance(found, Path) else None
+    problems.add(key, str(found) if got is None else f"expected the path of a file, got {got}")
     return None

@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import httptools  # noqa: F401 - uvicorn imports it when it starts; its absence has one clear answer here
 import uvicorn
 from prometheus_client import REGISTRY
 
@@ -161,10 +162,13 @@ class Server(uvicorn.Server):
             self._watchdog: asyncio.Task[Any] = asyncio.create_task(_show_life(interval_s))
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
-        """Answer the requests under way, within the time to drain."""
+        """Answer the requests under way, within the time to drain; those that still wait then are told so."""
         log("run_stopping", drain_s=self._server_config.drain_seconds)
         notify("STOPPING=1")
         await super().shutdown(sockets)
+        waiting = len(self.server_state.tasks)
+        if waiting:
+            log("run_cut_short", error=f"{waiting} requests still waited for a token")
 
 
 async def _show_life(interval_s: float) -> None:

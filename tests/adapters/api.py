@@ -7,6 +7,7 @@ import json
 import threading
 import time
 import urllib.request
+from collections.abc import Iterator
 from dataclasses import dataclass
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any, Self
@@ -81,7 +82,8 @@ class Seen:
 class Api:
     """An HTTP/1.1 server on loopback.
 
-    ``/echo`` answers a good token with the body that came; ``/moved`` redirects to `elsewhere`, ``/near`` to ``/echo``; what is
+    ``/echo`` answers a good token with the body that came; ``/moved`` redirects to `elsewhere`, ``/near`` to ``/echo``, and so
+    does ``/guarded``, but with a good token only; what is
     in `pages` is served as JSON, to a good token too. Everything else about a token is a 401 with `challenge`, which speaks of
     the scheme that the token came with; about its proof, a 401 with that error. Where `proofs` want a nonce every answer brings
     it.
@@ -99,6 +101,7 @@ class Api:
             False  # a refusal is sent before the body is read, which happens when the next request has come
         )
         self.hangs_up = False  # instead of answering a good token
+        self.trouble: Iterator[bool] = iter(())  # whether each request from now on is answered 503
         self._changed = threading.Condition()  # guards `_seen`
         self._seen: list[Seen] = []
         self._begun = 0  # requests whose header has come
@@ -167,12 +170,16 @@ class _Handler(BaseHTTPRequestHandler):
             self._answer(307, b"", {"Location": api.elsewhere if self.path == "/moved" else "/echo"})
         elif early:
             self._answer_early()
+        elif next(api.trouble, False):
+            self._answer(503, b"", {})
         elif refusal is not None:
             self._answer(
                 api.status, b"refused", self._challenge(refusal, (authorization or "Bearer").partition(" ")[0])
             )
         elif api.hangs_up:
             self.close_connection = True
+        elif self.path == "/guarded":
+            self._answer(307, b"", {"Location": "/echo"})
         elif self.path.partition("?")[0] in api.pages:
             page = json.dumps(api.pages[self.path.partition("?")[0]]).encode()
             self._answer(200, page, {"Content-Type": "application/json"})

@@ -70,7 +70,17 @@ def test_origins_are_read() -> None:
 
 
 @pytest.mark.parametrize(
-    "origins", ["https://a.example", 3, ["a.example"], ["https://"], [3], ["ftp://a"], ["https://a:x"]]
+    "origins",
+    [
+        "https://a.example",
+        3,
+        ["a.example"],
+        ["https://"],
+        [3],
+        ["ftp://a"],
+        ["https://a:x"],
+        ["https://h\u00f6st.example"],
+    ],
 )
 def test_what_are_no_origins_is_said(origins: object) -> None:
     with pytest.raises(ConfigError, match="origins: expected"):

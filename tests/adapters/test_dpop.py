@@ -22,6 +22,8 @@ from adapters.api import DEADLINE_S, Api, Gatekeeper
 from adapters.drivers import CHUNKS, TLS, WEB_DRIVERS, AsyncGrpc, AsyncHttpx, Driver, Grpc, Httpx, opened
 from adapters.held import Held
 from adapters.rpc import Rpc
+from requests.adapters import HTTPAdapter
+from urllib3.util import Retry
 
 import oidc_actor.adapters.httpx
 import oidc_actor.adapters.httpx2
@@ -86,6 +88,36 @@ def test_a_nonce_of_a_good_answer_is_kept(web: Driver, http: Api) -> None:
     assert web.call()[0] == 200
     assert refusals(http) == [NONCE, None, None, None]
     assert nonces(http) == [None, "first", "first", "second"]
+
+
+def test_a_proof_that_urllib3_has_sent_again_is_followed_by_a_new_one(settled: Held, http: Api) -> None:
+    http.trouble = iter([True])
+    with requests.Session() as session:
+        session.auth = OIDCAuth(settled.name)
+        session.mount("http://", HTTPAdapter(max_retries=Retry(2, status_forcelist=[503], allowed_methods=None)))
+        answer = session.post(f"{http.url}/echo", data=BODY, timeout=DEADLINE_S)
+        assert (answer.status_code, answer.content) == (200, BODY)
+        assert refusals(http) == [None, "invalid_dpop_proof", None]
+        http.gatekeeper.revoke(settled.token)
+        http.trouble = iter([False, True])
+        assert session.post(f"{http.url}/echo", data=BODY, timeout=DEADLINE_S).status_code == 200
+        assert refusals(http)[3:] == [INVALID, None, "invalid_dpop_proof", None]
+
+
+def test_a_server_that_fails_now_and_then_and_takes_no_proof_is_left_alone(settled: Held, http: Api) -> None:
+    http.proofs = Proofs(lambda: time.time() + 3600)
+    http.trouble = itertools.cycle([True, False])
+    with requests.Session() as session:
+        session.auth = OIDCAuth(settled.name)
+        session.mount("http://", HTTPAdapter(max_retries=Retry(2, status_forcelist=[503], allowed_methods=None)))
+        assert session.post(f"{http.url}/echo", data=BODY, timeout=DEADLINE_S).status_code == 401
+    assert len(http.seen) == 8
+
+
+def test_a_proof_that_was_sent_once_and_is_refused_is_handed_on(web: Driver, http: Api) -> None:
+    http.proofs = Proofs(lambda: time.time() + 3600)
+    assert web.call()[0] == 401
+    assert refusals(http) == ["invalid_dpop_proof"]
 
 
 class NeverContent(Proofs):

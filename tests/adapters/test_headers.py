@@ -9,7 +9,7 @@ import pytest
 from adapters.api import DEADLINE_S, Api
 from adapters.held import Held
 
-from oidc_actor import NoTokenError
+from oidc_actor import ConfigError, NoTokenError
 from oidc_actor.adapters.headers import aheaders, headers
 from oidc_actor.testing import Provider
 from supervision import NoProcess
@@ -42,6 +42,12 @@ def test_errors() -> None:
         headers("nobody")
     with pytest.raises(NoProcess):
         asyncio.run(aheaders("nobody"))
+
+
+@pytest.mark.parametrize("url", ["/items", "https://[x/", "https://"])
+def test_what_is_no_address(url: str) -> None:
+    with pytest.raises(ConfigError, match="url: expected an absolute address"):
+        headers("nobody", method="GET", url=url)
 
 
 def test_a_wait_ends_in_time(manager: Held) -> None:

@@ -82,6 +82,20 @@ def test_a_retry_after_a_redirect(settled: Held, http: Api, gatekeeper: Gatekeep
     assert [one.path for one in http.seen] == ["/near", "/echo", "/echo"]
 
 
+def test_a_prepared_request_outlives_its_token(settled: Held, http: Api, gatekeeper: Gatekeeper) -> None:
+    with requests.Session() as session:
+        prepared = session.prepare_request(requests.Request("GET", f"{http.url}/echo", auth=OIDCAuth(settled.name)))
+        settled.refresh()
+        settled.clock.advance(5)
+        for expected in (200, 401, 200):  # a prepared request has the token that was there then, for ever
+            gatekeeper.revoke(prepared.headers["Authorization"].partition(" ")[2])
+            if expected == 401:
+                gatekeeper.revoke(settled.token)
+            assert session.send(prepared, timeout=DEADLINE_S).status_code == expected
+            if expected == 401:
+                settled.wait_for_token()
+
+
 def test_a_streamed_answer_is_still_to_be_read(settled: Held, http: Api, gatekeeper: Gatekeeper) -> None:
     gatekeeper.revoke(settled.token)
     with post(http, OIDCAuth(settled.name), data=b"long", stream=True) as answer:

@@ -118,6 +118,24 @@ def test_a_streaming_body_that_is_gone_is_not_sent_again_but_the_token_is_replac
     assert provider.token_requests == 2
 
 
+def test_a_successor_that_is_refused_too_is_replaced_for_the_next_call(
+    web: Driver, settled: Held, http: Api, gatekeeper: Gatekeeper
+) -> None:
+    refused = settled.token
+    gatekeeper.revoke(refused)
+
+    def replace_and_revoke() -> None:
+        http.on_request = lambda: None
+        gatekeeper.revoke(settled.refresh())
+        settled.clock.advance(5)
+
+    http.on_request = replace_and_revoke  # while the first request is under way
+    assert web.call()[0] == 401  # nobody has complained of the second token before, which is not tried again here
+    settled.wait_for_token()
+    assert web.call()[0] == 200
+    assert len(set(http.tokens)) == 3
+
+
 def test_a_redirect_within_the_origin_keeps_the_token_and_has_a_proof_of_its_own(
     web: Driver, settled: Held, http: Api, bound: bool
 ) -> None:
@@ -129,6 +147,16 @@ def test_a_redirect_within_the_origin_keeps_the_token_and_has_a_proof_of_its_own
     assert {one.token for one in http.seen} == {settled.token}
     assert [one.path for one in http.seen if one.refusal is not None] == ["/echo"] * 2 * len(refused)
     assert all((one.proof is not None) is (bound and one.refusal is None) for one in http.seen)
+
+
+def test_a_token_that_was_replaced_is_not_sent_again_with_a_redirect(
+    web: Driver, settled: Held, http: Api, gatekeeper: Gatekeeper
+) -> None:
+    refused = settled.token
+    gatekeeper.revoke(refused)
+    assert web.call("/guarded", BODY) == (200, BODY)
+    assert http.seen[0].token == refused
+    assert {one.token for one in http.seen[1:]} == {settled.token}
 
 
 def test_a_redirect_to_another_origin_does_not_take_the_token_along(

@@ -248,6 +248,14 @@ def test_without_a_folder_of_its_own_it_is_xdgs(monkeypatch):
     assert os.path.join(".local", "state", "oidc-actor") in str(kept_for(connection())._path)
 
 
+def test_a_user_without_a_home_is_told_what_to_set(monkeypatch):
+    monkeypatch.delenv("OIDC_ACTOR_STATE")
+    monkeypatch.delenv("XDG_STATE_HOME", raising=False)
+    monkeypatch.setattr("os.path.expanduser", lambda path: path)  # which then finds none
+    with pytest.raises(ConfigError, match="no home directory; set OIDC_ACTOR_STATE"):
+        kept_for(connection())
+
+
 def test_a_provider_without_the_flow():
     with pytest.raises(ConfigError, match="offers no device flow"):
         log_in(connection(), OIDCConfig(token_endpoint="https://id.example/token"), Provider(TOKEN), print)

@@ -34,6 +34,7 @@ def test_status(error: OIDCActorError, status: int) -> None:
     [
         (TokenRequestError("x", status=401, error="invalid_client"), "secret"),
         (TokenRequestError("x", status=400, error="invalid_scope"), "--scope"),
+        (TokenRequestError("x", status=400, error="slow_down"), "expired"),
         (TokenRequestError("x"), "network"),
         (TokenRequestError("x", status=503), "later"),
         (TokenRequestError("x", status=429, retry_after_s=30.0), "in 30 s"),

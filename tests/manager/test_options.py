@@ -1,5 +1,6 @@
 """Every option is checked before anything starts."""
 
+import sys
 import traceback
 
 import pytest
@@ -46,6 +47,9 @@ BAD = [
     ({"timeout_seconds": float("inf")}, "timeout_seconds"),
     ({"timeout_seconds": 10**400}, "timeout_seconds"),  # a float cannot hold it
     ({"min_interval_seconds": 10**400}, "min_interval_seconds"),
+    ({"timeout_seconds": sys.maxsize}, "timeout_seconds"),
+    ({"refresh_buffer_seconds": 10**400}, "refresh_buffer_seconds"),
+    ({"default_lifetime_seconds": 10**400}, "default_lifetime_seconds"),
     ({"allow_insecure_http": "yes"}, "allow_insecure_http"),
     ({"ca_bundle": "/nowhere/at/all.pem"}, "ca_bundle"),
     ({"ca_bundle": 5}, "ca_bundle"),

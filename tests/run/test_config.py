@@ -176,6 +176,11 @@ def test_all_problems_are_named_at_once(read) -> None:
         ((*FULL[1:], "token_endpoint = 1"), "managers.m.token_endpoint: expected an https URL, got int"),
         ((*FULL[1:], "issuer_url = 1"), "managers.m.issuer_url: expected an https URL, got int"),
         ((*FULL, 'token_file = ""'), "managers.m.token_file: expected a path, got ''"),
+        ((*FULL, 'token_file = "/"'), "managers.m.token_file: expected the path of a file, got the directory '/'"),
+        ((*FULL, 'token_file = ".."'), "managers.m.token_file: expected the path of a file, got the directory"),
+        ((*FULL, "timeout_seconds = 1e10"), "managers.m.timeout_seconds: expected a positive number of seconds, 1e+09"),
+        ((*FULL, f"min_interval_seconds = 1{'0' * 400}"), "managers.m.min_interval_seconds: expected finite seconds"),
+        ((*FULL, f"default_lifetime_seconds = 1{'0' * 400}"), "managers.m.default_lifetime_seconds: expected finite"),
         ((*FULL, 'grant = "jwt-bearer"', 'assertion = { file = "a" }'), "managers.m.grant: expected one of"),
         (
             (*FULL, 'subject_token = { file = "a" }'),
@@ -246,6 +251,8 @@ def test_a_secret_is_in_a_file_or_in_the_environment(read, monkeypatch, secret: 
         ('tcp = "127.0.0.1"', "server.tcp: expected"),
         ('tcp = "127.0.0.1:65536"', "server.tcp: expected"),
         ("tcp = 80", "server.tcp: expected"),
+        (f'tcp = "127.0.0.1:{"9" * 5000}"', "server.tcp: expected"),
+        (f'unix_socket = "s"\nwait_seconds = 1{"0" * 400}', "server.wait_seconds: expected finite seconds"),
         ("unix_socket = 5", "server.unix_socket: expected a path, got 5"),
         ('unix_socket = "s"\nwait_seconds = inf', "server.wait_seconds: expected finite seconds"),
         (f'unix_socket = "s"\nwait_seconds = {10**400}', "server.wait_seconds: expected finite seconds"),
@@ -315,12 +322,17 @@ def test_a_manager_may_trade_the_token_file_of_another(read) -> None:
     [
         ("[server", "expected TOML: "),
         (b"\xff", "expected UTF-8 text"),
+        (f"a = {'9' * 5000}", "expected TOML: "),
         (b"#" * (4 * 1024 * 1024 + 1), "expected at most"),
     ],
 )
 def test_what_is_no_toml(read, content: str | bytes, problem: str) -> None:
     with pytest.raises(ConfigError, match=problem):
         read(content)
+
+
+def test_a_mark_of_the_encoding_is_no_part_of_it(read) -> None:
+    assert read("\ufeff" + manager(*FULL)).managers
 
 
 def test_a_syntax_error_says_the_line(read) -> None:

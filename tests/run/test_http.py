@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import pytest
@@ -32,18 +32,32 @@ def manager() -> Iterator[str]:
     TokenManager.stop(ref, timeout=DEADLINE_S)
 
 
-def ask(
-    fleet: Any, server: tuple[str, int | None] | None = ("/run/s", None), path: str = "/token/a"
-) -> tuple[int, Any]:
+def ask(fleet: Any, server: tuple[str, int | None] | None = ("/run/s", None)) -> tuple[int, Any]:
+    status, body = asked(fleet, server)
+    return status, json.loads(body)
+
+
+def asked(
+    fleet: Any,
+    server: tuple[str, int | None] | None = ("/run/s", None),
+    path: str = "/token/a",
+    headers: Sequence[tuple[bytes, bytes]] = (),
+) -> tuple[int, bytes]:
     sent: list[dict[str, Any]] = []
 
     async def send(message: dict[str, Any]) -> None:
         sent.append(message)
 
-    scope = {"type": "http", "method": "GET", "path": path, "query_string": b"", "headers": [], "server": server}
+    scope = {"type": "http", "method": "GET", "path": path, "query_string": b"", "headers": headers, "server": server}
     asyncio.run(Application(fleet, 5.0, {})(scope, None, send))
     start, body = sent
-    return start["status"], json.loads(body["body"])
+    return start["status"], body["body"]
+
+
+def test_metrics_in_a_version_that_there_is_not(manager) -> None:
+    accept = [(b"accept", b"application/openmetrics-text;version=abc")]
+    status, body = asked(Names(manager), path="/metrics", headers=accept)
+    assert (status, b"# HELP" in body) == (200, True)
 
 
 def test_a_manager_that_was_replaced_while_it_was_asked_costs_nothing(manager) -> None:

@@ -326,16 +326,26 @@ def test_told_to_stop_it_answers_what_was_asked(tmp_path, provider, manager_tabl
         assert not sidecar.socket.exists()
 
 
-def test_what_does_not_end_is_cut_off_at_the_deadline(tmp_path, provider, manager_table) -> None:
+@pytest.mark.parametrize(("drain_s", "times"), [(0.2, 1), (60, 2)])
+def test_what_does_not_end_is_cut_off(tmp_path, provider, manager_table, drain_s: float, times: int) -> None:
+    """At the deadline, or when it is told to stop a second time; who waits is told that there is no token."""
     (tmp_path / "config.toml").write_text(
-        SERVER + "drain_seconds = 0.2\nwait_seconds = 60\n" + manager_table("a", "timeout_seconds = 60")
+        SERVER + f"drain_seconds = {drain_s}\nwait_seconds = 60\n" + manager_table("a", "timeout_seconds = 60")
     )
     provider.answer_next(None, delay_s=60)
     with Sidecar(tmp_path) as sidecar:
         asked = UnixConnection(sidecar.socket)
         asked.request("GET", "/token/a")
         assert sidecar.get("/healthz").status == 200
-        assert sidecar.terminate() == 0
+        sidecar.process.terminate()
+        if times > 1:
+            sidecar.wait_for("STOPPING=1")
+            sidecar.process.terminate()
+        answer = asked.getresponse()
+        assert (answer.status, json.loads(answer.read())["error"]) == (503, "no_token")
+        assert sidecar.process.wait(DEADLINE_S) == 0
+        assert "run_cut_short" in sidecar.log
+        assert "Traceback" not in sidecar.log
         asked.close()
 
 
@@ -408,7 +418,7 @@ def test_a_wrong_configuration_is_a_usage_error_that_names_the_keys(tmp_path) ->
     ]
 
 
-@pytest.mark.parametrize("missing", ["uvicorn", "prometheus_client"])
+@pytest.mark.parametrize("missing", ["uvicorn", "httptools", "prometheus_client"])
 def test_without_the_extra_it_says_what_to_install_in_one_line(tmp_path, missing: str) -> None:
     done = command(tmp_path / "config.toml", code=f"sys.modules[{missing!r}] = None")
     assert (done.returncode, done.stdout) == (1, "")

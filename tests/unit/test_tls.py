@@ -101,6 +101,25 @@ def test_a_replaced_certificate_is_shown_at_the_next_request(authority, server, 
     assert len(transport._adapters) == 1
 
 
+def test_a_replaced_bundle_is_trusted_at_the_next_request(authority, server, tmp_path):
+    bundle = tmp_path / "bundle.pem"
+    (tmp_path / "others").mkdir()
+    bundle.write_bytes(Authority(tmp_path / "others").ca.read_bytes())
+    transport = RequestsTransport(bundle)
+    with pytest.raises(TransportError, match="certificate not accepted"):
+        shown(transport, server, None)
+    (tmp_path / "new.pem").write_bytes(authority.ca.read_bytes())
+    (tmp_path / "new.pem").replace(bundle)
+    assert shown(transport, server, None) == "nobody"
+    assert len(transport._adapters) == 1
+    bundle.write_text("half a certificate")
+    with pytest.raises(TransportError, match="ca_bundle: expected PEM certificates in"):
+        shown(transport, server, None)
+    bundle.unlink()
+    assert shown(transport, server, None) == "nobody"
+    transport.close()
+
+
 def test_the_key_may_be_in_the_certificates_file(authority, server, transport):
     cert_file, key_file = authority.client("one")
     cert_file.write_text(cert_file.read_text() + key_file.read_text())

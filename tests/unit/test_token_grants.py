@@ -206,7 +206,9 @@ def raising(request):
     [
         (lambda _: Response(403, {}, '{"value": "hunter2"}'), "got HTTP 403"),
         (lambda _: Response(200, {}, "hunter2"), "got HTTP 200"),
-        (lambda _: Response(200, {}, '{"value": null}'), "from GitHub, got NoneType"),
+        (lambda _: Response(200, {}, '{"value": null}'), "from GitHub, got no text"),
+        (lambda _: Response(200, {}, '{"value": {"a": 1}}'), "from GitHub, got no text"),
+        (lambda _: Response(200, {}, ""), "HTTP 200 with something else: expected JSON, got an empty body"),
         (refusing, "GitHub did not answer: POST https://x: no connection"),
         (raising, "GitHub did not answer: the transport raised ValueError"),
     ],
