@@ -183,6 +183,33 @@ every_guest = pytest.mark.parametrize("cls", GUESTS.values(), ids=GUESTS.keys())
 every_base = pytest.mark.parametrize("base", BASES, ids=lambda base: base.__name__)
 
 
+class Watcher:
+    """Collects what it is sent; on either kind of actor."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.heard: list[Any] = []
+
+    def on_receive(self, message: Any) -> Any:
+        if message == "heard":
+            return list(self.heard)
+        if callable(message):
+            return message(self)
+        self.heard.append(message)
+        return None
+
+
+class PooledWatcher(Watcher, Server):
+    pass
+
+
+class PlainWatcher(Watcher, pykka.ThreadingActor):
+    use_daemon_thread = True
+
+
+every_watcher = pytest.mark.parametrize("watcher", [PooledWatcher, PlainWatcher])
+
+
 __all__ = [
     "BASES",
     "CHILDREN",
@@ -194,10 +221,13 @@ __all__ = [
     "SERVERS",
     "Boom",
     "Plain",
+    "PlainWatcher",
     "Pooled",
+    "PooledWatcher",
     "Stuck",
     "Threaded",
     "Watch",
+    "Watcher",
     "elsewhere",
     "end_hooks",
     "eventually",
@@ -207,6 +237,7 @@ __all__ = [
     "every_kind",
     "every_plain",
     "every_server",
+    "every_watcher",
     "run",
     "spawn",
 ]

@@ -14,6 +14,7 @@ from typing import Any, Self
 
 from joserfc.jwk import KeySet
 
+from oidc_actor.proof.dpop import nonce_of
 from oidc_actor.testing import Provider
 from oidc_actor.testing.dpop import Proofs, Refusal
 from oidc_actor.testing.signing import read_token
@@ -231,3 +232,11 @@ class _Handler(BaseHTTPRequestHandler):
 
     def log_message(self, *_: Any) -> None:
         """Silent."""
+
+
+def refusals(api: Api) -> list[str | None]:
+    return [one.refusal for one in api.seen]
+
+
+def nonces(api: Api) -> list[str | None]:
+    return [nonce_of(one.proof or "") for one in api.seen]

@@ -9,6 +9,7 @@ from adapters.api import DEADLINE_S, Api, Gatekeeper
 from adapters.drivers import DRIVERS, WEB_DRIVERS, Driver, opened
 from adapters.held import LIFETIME_S, Held
 from adapters.rpc import Rpc
+from adapters.weaviate_server import PUBLIC, serve
 
 from oidc_actor import TokenManager
 from oidc_actor.testing import Provider
@@ -85,3 +86,28 @@ def web(request: pytest.FixtureRequest, http: Api, cold: Held) -> Iterator[Drive
     """The drivers over HTTP, which has redirects, challenges, and exceptions of the caller's own."""
     with opened(request.param, http, None, cold.name) as driver:
         yield driver
+
+
+@pytest.fixture
+def rest(http: Api, provider: Provider) -> Api:
+    """Weaviate over HTTP, as far as its client asks."""
+    http.pages = {
+        "/v1/meta": {"version": "1.33.0", "grpcMaxMessageSize": 10_485_760},
+        "/v1/schema/Article": {"class": "Article", "properties": []},
+        PUBLIC: {"href": f"{provider.issuer_url}/.well-known/openid-configuration", "clientId": provider.client_id},
+    }
+    return http
+
+
+@pytest.fixture
+def search(gatekeeper: Gatekeeper) -> Iterator[Rpc]:
+    """Weaviate over gRPC."""
+    with Rpc(gatekeeper, serve) as running:
+        yield running
+
+
+@pytest.fixture
+def plain(gatekeeper: Gatekeeper) -> Iterator[Rpc]:
+    """The same without TLS."""
+    with Rpc(gatekeeper, serve, is_secure=False) as running:
+        yield running

@@ -10,8 +10,10 @@ from chaos import (
     rows_callers,
     rows_crashes,
     rows_discovery,
+    rows_nonsense,
     rows_outages,
     rows_processes,
+    rows_refusals,
     rows_time,
     rows_tokens,
     rows_wire,
@@ -23,7 +25,18 @@ from chaos.world import World
 
 from oidc_actor.testing import ManualClock
 
-MODULES = (rows_callers, rows_outages, rows_tokens, rows_time, rows_discovery, rows_wire, rows_crashes, rows_processes)
+MODULES = (
+    rows_callers,
+    rows_outages,
+    rows_refusals,
+    rows_nonsense,
+    rows_tokens,
+    rows_time,
+    rows_discovery,
+    rows_wire,
+    rows_crashes,
+    rows_processes,
+)
 
 
 PLAYED: list[Row] = []

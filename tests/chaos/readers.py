@@ -8,7 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Self
 
-from oidc_actor import TokenManager
+from oidc_actor import NoTokenError, TokenManager
 
 if TYPE_CHECKING:
     from chaos.world import World
@@ -139,3 +139,12 @@ def read_times_s(read: Callable[[], object], count: int) -> list[float]:
         read()
         times.append(time.perf_counter() - began)
     return sorted(times)
+
+
+def refused(name: str, timeout: float = 0.0, **more: Any) -> NoTokenError | None:
+    """What a caller is told who gets no token; `None` if it gets one."""
+    try:
+        TokenManager.get_token(name, timeout=timeout, **more)
+    except NoTokenError as error:
+        return error
+    return None

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from chaos.rows_outages import refused
+from chaos.readers import refused
 from chaos.scenario import row
 from chaos.world import World
 

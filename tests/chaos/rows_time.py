@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from unittest import mock
 
-from chaos.rows_outages import refused
+from chaos.readers import refused
 from chaos.scenario import add, row
 from chaos.world import World
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from chaos.rows_outages import refused
+from chaos.readers import refused
 from chaos.scenario import NPM, SCRIPTED, add, row
 from chaos.world import World
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from chaos.rows_outages import refused
+from chaos.readers import refused
 from chaos.scenario import add
 from chaos.world import World
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import certifi
 import pytest
+from run.tables import FULL, manager, problems
 
 from oidc_actor import ClientCredentials, ConfigError, OIDCConfig, Password, RefreshToken, SecretFile, TokenManager
 from oidc_actor.proof.certificate import ClientCertificate
@@ -41,21 +41,6 @@ issuer_url = "https://auth.example.com"
 client_id = "mobile"
 refresh_token = { file = "/run/refresh" }
 """
-
-
-def problems(read, text: str) -> list[str]:
-    with pytest.raises(ConfigError) as caught:
-        read(text)
-    first, *rest = str(caught.value).splitlines()
-    assert first.endswith(f"config.toml: {len(rest)} problem{'s' if len(rest) != 1 else ''}")
-    return [line.strip() for line in rest]
-
-
-def manager(*lines: str) -> str:
-    return "\n".join(['[server]\nunix_socket = "s"', "[managers.m]", *lines])
-
-
-FULL = ('issuer_url = "https://auth.example.com"', 'client_id = "id"', 'client_secret = { file = "f" }')
 
 
 def test_a_good_one(read, tmp_path, monkeypatch) -> None:
@@ -213,37 +198,6 @@ def test_one_problem(read, lines: tuple[str, ...], problem: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("secret", "problem"),
-    [
-        (
-            '"very-secret"',
-            ': expected { file = "<path>" } or { env = "<variable>" }, got a text: a secret does not belong in this file',
-        ),
-        (
-            "5",
-            ': expected { file = "<path>" } or { env = "<variable>" }, got int: a secret does not belong in this file',
-        ),
-        ('{ text = "very-secret" }', ".text: no such key; the keys here are env, file"),
-        ('{ fille = "very-secret" }', ".fille: no such key; did you mean 'file'?"),
-        ('{ file = "a", env = "B" }', ': expected { file = "<path>" } or { env = "<variable>" }, and one of them only'),
-        ("{}", ': expected { file = "<path>" } or { env = "<variable>" }, and one of them only'),
-        ('{ file = "" }', ".file: expected a path, got ''"),
-        ("{ env = 5 }", ".env: expected the name of an environment variable, got int that is none"),
-        (
-            '{ env = "very-secret" }',
-            ".env: expected the name of an environment variable, got a text that is none",
-        ),
-        ('{ env = "NOT_SET" }', ".env: expected the secret in the environment variable 'NOT_SET', got none; set it"),
-        ('{ env = "EMPTY" }', ".env: expected the secret in the environment variable 'EMPTY', got empty text; set it"),
-    ],
-)
-def test_a_secret_is_in_a_file_or_in_the_environment(read, monkeypatch, secret: str, problem: str) -> None:
-    monkeypatch.delenv("NOT_SET", raising=False)
-    monkeypatch.setenv("EMPTY", "")
-    assert problems(read, manager(*FULL[:2], f"client_secret = {secret}")) == [f"managers.m.client_secret{problem}"]
-
-
-@pytest.mark.parametrize(
     ("server", "problem"),
     [
         ("", 'server: expected unix_socket = "<path>" or tcp = "127.0.0.1:<port>", got neither'),
@@ -279,42 +233,6 @@ def test_managers_are_needed_and_have_names_that_fit_a_url(read) -> None:
     assert found == "managers.m: expected a table [managers.m], got int"
     (found,) = problems(read, "\n".join(["server = 5", "[managers.m]", *FULL]))
     assert found.startswith("server: expected a table [server], got int")
-
-
-def test_two_managers_do_not_share_a_token_file(read) -> None:
-    lines = (*FULL, 'token_file = "t"')
-    (found,) = problems(read, "\n".join([manager(*lines), "[managers.n]", *lines]))
-    assert found == "managers.n.token_file: expected a file of its own, got that of managers.m"
-
-
-@pytest.mark.parametrize(
-    ("place", "whose"),
-    [
-        ("f", "one that managers.m reads"),
-        ("a/../f", "one that managers.m reads"),
-        ("link/f", "one that managers.m reads"),
-        ("ca.pem", "one that managers.m reads"),
-        ("cert.pem", "one that managers.x reads"),
-        ("subject", "that of the token that it trades"),
-        ("s", "server.unix_socket"),
-        ("config.toml", "the configuration itself"),
-        ("a/../t", "that of managers.m"),
-    ],
-)
-def test_a_token_file_is_in_the_place_of_no_other_file(read, tmp_path, place: str, whose: str) -> None:
-    (tmp_path / "a").mkdir()
-    (tmp_path / "link").symlink_to(tmp_path)
-    (tmp_path / "ca.pem").write_text(Path(certifi.where()).read_text())
-    others = (*FULL, 'token_file = "t"', 'ca_bundle = "ca.pem"', "[managers.x]", *FULL[:2])
-    certificate = 'client_certificate = { cert_file = "cert.pem" }'
-    exchange = ("[managers.n]", 'grant = "token_exchange"', *FULL, 'subject_token = { file = "subject" }')
-    (found,) = problems(read, manager(*others, certificate, *exchange, f'token_file = "{place}"'))
-    assert found == f"managers.n.token_file: expected a file of its own, got {whose}"
-
-
-def test_a_manager_may_trade_the_token_file_of_another(read) -> None:
-    exchange = ("[managers.n]", 'grant = "token_exchange"', *FULL, 'subject_token = { file = "t" }')
-    assert len(read(manager(*FULL, 'token_file = "t"', *exchange)).managers) == 2
 
 
 @pytest.mark.parametrize(

@@ -5,11 +5,13 @@ import types
 from collections.abc import Iterator
 
 import pytest
-from probes import DEADLINE_S, Clock, World
+from gates import Gate
+from held_timers import Timers
+from probes import DEADLINE_S, Clock, World, eventually
 from pykka import ActorRegistry
 
 from supervision import NoProcess, Supervisor
-from supervision.lifecycle import names
+from supervision.lifecycle import abandoned_count, names
 from supervision.parent import is_parent
 
 
@@ -40,4 +42,21 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     stand_in = types.SimpleNamespace(now=made.now)
     for module in ("parent", "dynamic", "tree"):
         monkeypatch.setattr(f"supervision.{module}.alarm", stand_in)
+    return made
+
+
+@pytest.fixture
+def gate() -> Iterator[Gate]:
+    """A handler that is let go at the end of the test, if not before."""
+    made = Gate()
+    yield made
+    made.leave.set()
+    eventually(lambda: abandoned_count() == 0)
+
+
+@pytest.fixture
+def timers(monkeypatch: pytest.MonkeyPatch, clock: Clock) -> Timers:
+    """The supervisors' timers, which fire when the test says so."""
+    made = Timers()
+    monkeypatch.setattr("supervision.parent.send_after", made)
     return made

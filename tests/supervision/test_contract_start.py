@@ -1,6 +1,5 @@
 """SUPERVISION.md 1.2: starting is synchronous, in order, and all or nothing."""
 
-import contextlib
 import threading
 from typing import Any
 
@@ -9,17 +8,13 @@ import pytest
 from probes import DEADLINE_S, KINDS, Probe, Scripted, World, held, ref_of, states
 
 from supervision import (
-    AlreadyStarted,
     ChildSpec,
-    DynamicSupervisor,
     Exit,
     Ignore,
     Server,
     StartError,
     Supervisor,
     call,
-    kill,
-    register,
     whereis,
 )
 from supervision.exits import Shutdown
@@ -186,71 +181,6 @@ def test_keyword_arguments_reach_the_constructor() -> None:
     assert call(ref_of(sup, "a"), "?") == (1, 2)
 
 
-# --- names ------------------------------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("kind", KINDS)
-def test_a_childs_name_is_there_in_on_start_and_free_after_a_failed_one(kind: type, world: World) -> None:
-    seen: list[Any] = []
-    world.script("a", lambda: seen.append(whereis("the-name")))
-    sup = Supervisor.start_link([world.spec("a", kind, name="the-name")])
-    assert seen == [ref_of(sup, "a")] == [whereis("the-name")]
-
-
-@pytest.mark.parametrize("kind", KINDS)
-def test_a_taken_child_name_fails_the_start_and_leaves_the_owner(kind: type, world: World) -> None:
-    owner = Probe.start_link(world, "owner", name="taken")
-    with pytest.raises(StartError) as caught:
-        Supervisor.start_link([world.spec("a"), world.spec("b", kind, name="taken")])
-    assert caught.value.child_id == "b"
-    assert isinstance(caught.value.cause, AlreadyStarted)
-    assert caught.value.cause.ref is owner is whereis("taken")
-    assert world.log() == ["start owner", "start a", "stop a"]
-
-
-@pytest.mark.parametrize("kind", [Supervisor, DynamicSupervisor])
-def test_a_taken_supervisor_name(kind: type, world: World) -> None:
-    args = [world.specs("a")] if kind is Supervisor else []
-    first = kind.start_link(*args, name="sup")
-    world.log()
-    with pytest.raises(AlreadyStarted) as caught:
-        kind.start_link(*args, name="sup")
-    assert caught.value.ref is first is whereis("sup")
-    assert world.log() == []
-
-
-@pytest.mark.parametrize("how", ["fail", "ignore", SystemExit()])
-def test_a_name_is_free_when_a_failed_or_ignored_start_returns(how: Any, world: World) -> None:
-    """gen_server_SUITE ``otp_7669``: a hundred times."""
-    for _ in range(100):
-        world.script("a", how)
-        with contextlib.suppress(StartError):
-            assert Probe.start_link(world, "a", name="again") is None
-        assert whereis("again") is None
-
-
-def test_a_name_is_free_when_a_failed_start_of_a_supervisor_returns(world: World) -> None:
-    for _ in range(50):
-        world.script("b", "fail")
-        with pytest.raises(StartError):
-            Supervisor.start_link([world.spec("a", name="inner"), world.spec("b")], name="outer")
-        assert whereis("outer") is None
-        assert whereis("inner") is None
-
-
-def test_a_callables_child_gets_the_specifications_name(world: World) -> None:
-    sup = Supervisor.start_link([ChildSpec("a", lambda: Probe.start_link(world, "a"), name="given")])
-    assert whereis("given") is ref_of(sup, "a")
-
-
-def test_a_callables_child_whose_name_is_taken_is_ended_again(world: World) -> None:
-    register("given", Probe.start_link(world, "owner"))
-    with pytest.raises(StartError) as caught:
-        Supervisor.start_link([ChildSpec("a", lambda: Probe.start_link(world, "a"), name="given")])
-    assert isinstance(caught.value.cause, AlreadyStarted)
-    assert world.log() == ["start owner", "start a", "stop a"]
-
-
 # --- a start that takes too long --------------------------------------------------------------------------------------
 
 
@@ -283,68 +213,6 @@ def test_a_childs_start_timeout_is_a_start_error_of_that_child(world: World) -> 
 def test_a_bad_start_timeout_is_named(timeout: Any, world: World) -> None:
     with pytest.raises((TypeError, ValueError), match="start_timeout"):
         Probe.start_link(world, "a", start_timeout=timeout)
-
-
-# --- supervisors as children --------------------------------------------------------------------------------------------
-
-
-def test_nested_supervisors_start_depth_first_and_name_the_failing_child_on_every_level(world: World) -> None:
-    world.script("y", "fail")
-    inner = Supervisor.child_spec(world.specs("xyz"), id="inner")
-    with pytest.raises(StartError) as caught:
-        Supervisor.start_link([world.spec("a"), inner, world.spec("b")])
-    assert caught.value.child_id == "inner"
-    assert isinstance(caught.value.cause, StartError)
-    assert caught.value.cause.child_id == "y"
-    assert isinstance(caught.value.cause.cause, Scripted)
-    assert world.log() == ["start a", "start x", "fail y", "stop x", "stop a"]
-
-
-def test_a_nested_supervisor_takes_every_option_of_start_link_and_of_a_specification(world: World) -> None:
-    spec = Supervisor.child_spec(
-        world.specs("a"),
-        id="inner",
-        strategy="one_for_all",
-        max_restarts=1,
-        max_seconds=2.0,
-        auto_shutdown="any_significant",
-        name="inner-name",
-        restart="transient",
-        shutdown=3.0,
-        significant=True,
-    )
-    sup = Supervisor.start_link([spec], auto_shutdown="all_significant")
-    assert whereis("inner-name") is ref_of(sup, "inner")
-    assert (spec.restart, spec.shutdown, spec.significant, spec.name) == ("transient", 3.0, True, "inner-name")
-    dynamic = DynamicSupervisor.child_spec(id="d", max_children=1, extra_args=(1,), name="d-name", restart="transient")
-    assert Supervisor.start_child(sup, dynamic) is whereis("d-name")
-
-
-def test_a_supervisor_killed_while_it_starts_starts_nothing_more(world: World) -> None:
-    entered, go = threading.Event(), threading.Event()
-
-    def slow() -> None:
-        entered.set()
-        assert go.wait(DEADLINE_S)
-
-    world.script("b", slow)
-    outcome: list[BaseException] = []
-
-    def start() -> None:
-        try:
-            Supervisor.start_link(world.specs("abc"), name="doomed")
-        except BaseException as error:
-            outcome.append(error)
-
-    starter = threading.Thread(target=start)
-    starter.start()
-    assert entered.wait(DEADLINE_S)
-    kill("doomed")
-    starter.join(DEADLINE_S)
-    go.set()
-    assert isinstance(outcome[0], StartError)
-    world.wait_for("stop b")  # the one whose start was under way is ended when it comes up
-    assert sorted(world.log()) == ["start a", "start b", "stop a", "stop b"]
 
 
 # --- serving one at a time --------------------------------------------------------------------------------------------

@@ -1,12 +1,15 @@
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
 import requests
+from testing.upstream import TIMEOUT_S, Upstream
 
 from oidc_actor.testing import Provider
+from oidc_actor.testing.fault_proxy import FaultProxy
 
 ASK_TIMEOUT_S = 10.0
 
@@ -28,3 +31,19 @@ def ask(provider: Provider) -> Callable[..., requests.Response]:
         )
 
     return ask_token
+
+
+@pytest.fixture
+def upstream() -> Iterator[Upstream]:
+    with Upstream() as server:
+        thread = threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True)
+        thread.start()
+        yield server
+        server.shutdown()
+        thread.join(TIMEOUT_S)
+
+
+@pytest.fixture
+def proxy(upstream: Upstream) -> Iterator[FaultProxy]:
+    with FaultProxy(upstream.url) as running:
+        yield running

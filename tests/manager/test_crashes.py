@@ -1,0 +1,152 @@
+"""A manager that crashes: its token is served on, and a successor takes over what it had."""
+
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+from fakes import DEADLINE_S, ISSUER, eventually
+from manager_tests import Start
+
+import supervision
+from oidc_actor import ClientCredentials, OIDCConfig, TokenManager
+from oidc_actor.published import by_name
+from oidc_actor.testing import ManualClock
+from supervision import NoProcess
+
+
+def test_a_crashed_managers_token_is_served_until_it_expires(start: Start, clock) -> None:
+    ref = start(name="m")
+    source = TokenManager.source("m")
+    assert source() == "t1"
+    supervision.kill(ref)
+    clock.advance(299)
+    assert source() == TokenManager.get_access_token("m") == TokenManager.get_access_token(ref) == "t1"
+    clock.advance(1)
+    for read in (source, lambda: TokenManager.get_token("m"), lambda: TokenManager.get_token(ref)):
+        with pytest.raises(NoProcess):
+            read()
+
+
+def test_a_nameless_managers_token_is_served_by_its_ref(start: Start, clock) -> None:
+    ref = start()
+    assert TokenManager.get_access_token(ref) == "t1"
+    supervision.kill(ref)
+    assert TokenManager.get_access_token(ref) == "t1"
+    clock.advance(300)
+    with pytest.raises(NoProcess):
+        TokenManager.get_access_token(ref)
+
+
+def test_a_crashed_managers_other_functions_are_noprocess(start: Start) -> None:
+    ref = start(name="m")
+    TokenManager.get_token("m")
+    supervision.kill(ref)
+    for server in ("m", ref):
+        with pytest.raises(NoProcess):
+            TokenManager.health(server)
+        with pytest.raises(NoProcess):
+            TokenManager.subscribe(server, print)
+        with pytest.raises(NoProcess):
+            TokenManager.force_refresh(server, wait=True)
+        with pytest.raises(NoProcess):
+            TokenManager.get_token(server, min_validity=1000)
+
+
+def test_stopping_a_crashed_manager_withdraws_its_token(start: Start) -> None:
+    ref = start(name="m")
+    TokenManager.get_token("m")
+    supervision.kill(ref)
+    with pytest.raises(NoProcess):
+        TokenManager.stop("m")
+    with pytest.raises(NoProcess):
+        TokenManager.get_token("m")
+    assert by_name == {}
+
+
+def test_a_successor_adopts_the_token_and_asks_for_no_other(start: Start, transport, clock) -> None:
+    ref = start(name="m")
+    TokenManager.get_token("m")
+    supervision.kill(ref)
+    clock.advance(100)
+    start(name="m")
+    assert TokenManager.get_access_token("m", timeout=0) == "t1"
+    health = TokenManager.health("m")
+    assert (health.state, health.refresh_in_s, health.token_requests) == ("fresh", 140, 1)
+    clock.advance(140)
+    transport.wait_for_posts(2)
+    eventually(lambda: TokenManager.get_access_token("m") == "t2")
+
+
+def test_equal_options_are_the_same_manager(transport) -> None:
+    class Watch:
+        def read(self) -> float:
+            return 1000.0
+
+    watch = Watch()
+    for _ in range(2):  # a bound method is another object each time
+        auth = {"type": "oidc_client_credentials", "client_id": "id", "client_secret": "secret"}
+        ref = TokenManager.start_link(auth=auth, issuer_url=ISSUER, name="m", transport=transport, clock=watch.read)
+        assert TokenManager.get_access_token("m") == "t1"
+        supervision.kill(ref)
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        {"auth": ClientCredentials("id", "another-client-secret")},
+        {"auth": ClientCredentials("id", "a-client-secret", scopes="x")},
+        {"issuer_url": None, "oidc_config": OIDCConfig(issuer=ISSUER, token_endpoint=f"{ISSUER}/token")},
+        {"clock": ManualClock()},
+    ],
+    ids=["secret", "scopes", "provider", "clock"],
+)
+def test_a_different_manager_of_the_same_name_adopts_nothing(other, start: Start, transport) -> None:
+    ref = start(name="m")
+    source = TokenManager.source("m")
+    assert source() == "t1"
+    supervision.kill(ref)
+    start(name="m", **other)
+    assert TokenManager.get_access_token("m") == source() == "t2"
+
+
+def test_a_successor_takes_over_the_exchange_under_way(start: Start, transport) -> None:
+    with transport.held_back(), ThreadPoolExecutor(1) as pool:
+        ref = start(name="m")
+        transport.wait_for_requests(1)
+        supervision.kill(ref)
+        start(name="m")
+        answer = pool.submit(TokenManager.get_access_token, "m", timeout=DEADLINE_S)
+        eventually(lambda: by_name["m"].waiting)
+        transport._open.set()
+        assert answer.result(DEADLINE_S) == "t1"
+    assert len(transport.requests) == 2
+
+
+def test_a_result_that_comes_while_nobody_is_there_waits_for_the_successor(start: Start, transport) -> None:
+    with transport.held_back():
+        ref = start(name="m")
+        transport.wait_for_requests(1)
+        supervision.kill(ref)
+    eventually(lambda: by_name["m"].result is not None, "the metadata in the cell")
+    start(name="m")
+    assert TokenManager.get_access_token("m") == "t1"
+    assert len(transport.requests) == 2
+
+
+def test_a_crash_does_not_shorten_the_minimum_interval(start: Start, transport, clock) -> None:
+    start(name="m")
+    TokenManager.get_token("m")
+    for _ in range(5):
+        supervision.kill("m")
+        TokenManager.force_refresh("m", rejected="t1")
+        start(name="m")
+    assert len(transport.posts) == 1
+    clock.advance(1)
+    assert TokenManager.get_access_token("m") == "t2"
+    assert len(transport.posts) == 2
+
+
+def test_an_unknown_message_is_no_crash(start: Start) -> None:
+    ref = start(name="m")
+    ref.tell("what is this?")
+    assert TokenManager.get_access_token("m") == "t1"
+    assert ref.is_alive()

@@ -1,0 +1,153 @@
+"""A server on a bare socket that sends what a test says, and how the transport is asked and fails."""
+
+import socket
+import ssl
+import threading
+from datetime import UTC, datetime, timedelta
+from ipaddress import ip_address
+
+import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509.oid import NameOID
+
+from oidc_actor.transport import Request, TransportError
+
+SECRET = "hunter2-the-secret"
+DEADLINE_S = 20.0
+
+
+class Server:
+    """Answers each request of each connection with what ``answer(connection, request)`` sends; counts both."""
+
+    def __init__(self, answer, tls=None):
+        self.answer, self.tls = answer, tls
+        self.connections, self.requests = 0, []
+        self.over = threading.Event()
+        self.listener = socket.create_server(("127.0.0.1", 0))
+        self.port = self.listener.getsockname()[1]
+        self.url = f"{'https' if tls else 'http'}://127.0.0.1:{self.port}"
+        self.threads = [threading.Thread(target=self._accept, daemon=True)]
+        self.threads[0].start()
+
+    def close(self):
+        self.over.set()
+        self.listener.shutdown(socket.SHUT_RDWR)
+        self.listener.close()
+        for thread in self.threads:
+            thread.join(DEADLINE_S)
+            assert not thread.is_alive()
+
+    def _accept(self):
+        while not self.over.is_set():
+            try:
+                connection, _ = self.listener.accept()
+            except OSError:
+                return
+            self.connections += 1
+            self.threads.append(threading.Thread(target=self._serve, args=(connection,), daemon=True))
+            self.threads[-1].start()
+
+    def _serve(self, connection):
+        connection.settimeout(DEADLINE_S)
+        try:
+            with connection if self.tls is None else self.tls.wrap_socket(connection, server_side=True) as stream:
+                while (request := read_request(stream)) is not None:
+                    self.requests.append(request)
+                    if self.answer(stream, request) is False:
+                        return
+        except (OSError, ssl.SSLError):
+            connection.close()
+
+
+def read_request(stream):
+    data = b""
+    while b"\r\n\r\n" not in data:
+        more = stream.recv(65536)
+        if not more:
+            return None
+        data += more
+    head, _, body = data.partition(b"\r\n\r\n")
+    fields = dict(line.lower().split(b": ", 1) for line in head.split(b"\r\n")[1:])
+    while len(body) < int(fields.get(b"content-length", 0)):
+        body += stream.recv(65536)
+    return head, body
+
+
+def reply(body=b"{}", *, status="200 OK", fields=()):
+    head = "".join(f"{field}\r\n" for field in (f"HTTP/1.1 {status}", f"Content-Length: {len(body)}", *fields))
+    return head.encode("latin-1") + b"\r\n" + body
+
+
+def answers(*replies):
+    """Send the replies one after another; the last one for ever."""
+    left = list(replies)
+    return lambda stream, _: stream.sendall(left.pop(0) if len(left) > 1 else left[0])
+
+
+def a_request(url, *, timeout_s=DEADLINE_S, path="/token"):
+    headers = {"Authorization": f"Basic {SECRET}", "Content-Type": "application/x-www-form-urlencoded"}
+    return Request("POST", url + path, headers, f"client_secret={SECRET}".encode(), timeout_s)
+
+
+def failure(transport, request):
+    with pytest.raises(TransportError) as caught:
+        transport(request)
+    assert SECRET not in str(caught.value)
+    assert caught.value.__cause__ is None
+    assert caught.value.__context__ is None
+    return caught.value
+
+
+def and_close(data):
+    def answer(stream, _):
+        stream.sendall(data)
+        return False
+
+    return answer
+
+
+def free_port():
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        return listener.getsockname()[1]
+
+
+def silence(stream, _):
+    stream.recv(1)  # until the client goes
+    return False
+
+
+class Certificate:
+    def __init__(self, directory, name="127.0.0.1"):
+        key = ec.generate_private_key(ec.SECP256R1())
+        subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
+        now = datetime.now(UTC)
+        certificate = (
+            x509.CertificateBuilder()
+            .subject_name(subject)
+            .issuer_name(subject)
+            .public_key(key.public_key())
+            .serial_number(x509.random_serial_number())
+            .not_valid_before(now - timedelta(days=1))
+            .not_valid_after(now + timedelta(days=1))
+            .add_extension(x509.SubjectAlternativeName([x509.IPAddress(ip_address(name))]), critical=False)
+            .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
+            .add_extension(x509.SubjectKeyIdentifier.from_public_key(key.public_key()), critical=False)
+            .add_extension(x509.AuthorityKeyIdentifier.from_issuer_public_key(key.public_key()), critical=False)
+            .add_extension(
+                x509.KeyUsage(True, False, False, False, False, True, True, False, False),
+                critical=True,
+            )
+            .sign(key, hashes.SHA256())
+        )
+        self.path = directory / f"{name}.pem"
+        self.path.write_bytes(certificate.public_bytes(serialization.Encoding.PEM))
+        private = directory / f"{name}.key"
+        private.write_bytes(
+            key.private_bytes(
+                serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+            )
+        )
+        self.context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        self.context.load_cert_chain(self.path, private)

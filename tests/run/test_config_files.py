@@ -1,0 +1,76 @@
+"""The files that a configuration names: secrets are read from them, and a token's file is in the place of no other."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import certifi
+import pytest
+from run.tables import FULL, manager, problems
+
+
+@pytest.mark.parametrize(
+    ("secret", "problem"),
+    [
+        (
+            '"very-secret"',
+            ': expected { file = "<path>" } or { env = "<variable>" }, got a text: a secret does not belong in this file',
+        ),
+        (
+            "5",
+            ': expected { file = "<path>" } or { env = "<variable>" }, got int: a secret does not belong in this file',
+        ),
+        ('{ text = "very-secret" }', ".text: no such key; the keys here are env, file"),
+        ('{ fille = "very-secret" }', ".fille: no such key; did you mean 'file'?"),
+        ('{ file = "a", env = "B" }', ': expected { file = "<path>" } or { env = "<variable>" }, and one of them only'),
+        ("{}", ': expected { file = "<path>" } or { env = "<variable>" }, and one of them only'),
+        ('{ file = "" }', ".file: expected a path, got ''"),
+        ("{ env = 5 }", ".env: expected the name of an environment variable, got int that is none"),
+        (
+            '{ env = "very-secret" }',
+            ".env: expected the name of an environment variable, got a text that is none",
+        ),
+        ('{ env = "NOT_SET" }', ".env: expected the secret in the environment variable 'NOT_SET', got none; set it"),
+        ('{ env = "EMPTY" }', ".env: expected the secret in the environment variable 'EMPTY', got empty text; set it"),
+    ],
+)
+def test_a_secret_is_in_a_file_or_in_the_environment(read, monkeypatch, secret: str, problem: str) -> None:
+    monkeypatch.delenv("NOT_SET", raising=False)
+    monkeypatch.setenv("EMPTY", "")
+    assert problems(read, manager(*FULL[:2], f"client_secret = {secret}")) == [f"managers.m.client_secret{problem}"]
+
+
+def test_two_managers_do_not_share_a_token_file(read) -> None:
+    lines = (*FULL, 'token_file = "t"')
+    (found,) = problems(read, "\n".join([manager(*lines), "[managers.n]", *lines]))
+    assert found == "managers.n.token_file: expected a file of its own, got that of managers.m"
+
+
+@pytest.mark.parametrize(
+    ("place", "whose"),
+    [
+        ("f", "one that managers.m reads"),
+        ("a/../f", "one that managers.m reads"),
+        ("link/f", "one that managers.m reads"),
+        ("ca.pem", "one that managers.m reads"),
+        ("cert.pem", "one that managers.x reads"),
+        ("subject", "that of the token that it trades"),
+        ("s", "server.unix_socket"),
+        ("config.toml", "the configuration itself"),
+        ("a/../t", "that of managers.m"),
+    ],
+)
+def test_a_token_file_is_in_the_place_of_no_other_file(read, tmp_path, place: str, whose: str) -> None:
+    (tmp_path / "a").mkdir()
+    (tmp_path / "link").symlink_to(tmp_path)
+    (tmp_path / "ca.pem").write_text(Path(certifi.where()).read_text())
+    others = (*FULL, 'token_file = "t"', 'ca_bundle = "ca.pem"', "[managers.x]", *FULL[:2])
+    certificate = 'client_certificate = { cert_file = "cert.pem" }'
+    exchange = ("[managers.n]", 'grant = "token_exchange"', *FULL, 'subject_token = { file = "subject" }')
+    (found,) = problems(read, manager(*others, certificate, *exchange, f'token_file = "{place}"'))
+    assert found == f"managers.n.token_file: expected a file of its own, got {whose}"
+
+
+def test_a_manager_may_trade_the_token_file_of_another(read) -> None:
+    exchange = ("[managers.n]", 'grant = "token_exchange"', *FULL, 'subject_token = { file = "t" }')
+    assert len(read(manager(*FULL, 'token_file = "t"', *exchange)).managers) == 2

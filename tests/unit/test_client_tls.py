@@ -1,0 +1,95 @@
+"""HTTP by requests: whose certificates are trusted."""
+
+from contextlib import closing
+
+import pytest
+from raw_server import a_request, answers, failure, reply
+
+from oidc_actor.client import RequestsTransport
+from oidc_actor.errors import ConfigError
+
+
+def test_a_named_ca_is_trusted(serve, certificate, transport):
+    server = serve(answers(reply(b'{"a": 1}')), certificate.context)
+    with closing(RequestsTransport(certificate.path)) as trusting:
+        assert trusting(a_request(server.url)).body == b'{"a": 1}'
+        assert trusting(a_request(server.url)).status == 200
+    assert server.connections == 1
+
+
+def test_an_unknown_ca_is_not_trusted(serve, certificate, transport):
+    server = serve(answers(reply()), certificate.context)
+    error = failure(transport, a_request(server.url))
+    assert "certificate not accepted" in str(error)
+    assert "ca_bundle" in str(error)
+    assert not error.sent
+    assert server.requests == []
+
+
+def test_a_named_ca_replaces_all_others(serve, certificate, foreign_certificate):
+    server = serve(answers(reply()), certificate.context)
+    with closing(RequestsTransport(foreign_certificate.path)) as other:
+        assert "certificate not accepted" in str(failure(other, a_request(server.url)))
+
+
+def test_a_certificate_must_name_the_host(serve, foreign_certificate):
+    server = serve(answers(reply()), foreign_certificate.context)
+    with closing(RequestsTransport(foreign_certificate.path)) as trusting:
+        error = failure(trusting, a_request(server.url))
+    assert "certificate not accepted" in str(error)
+    assert server.requests == []
+
+
+class Plain:
+    """In place of a TLS context: answers the greeting in plain HTTP, as such servers do."""
+
+    def wrap_socket(self, connection, *, server_side):
+        connection.recv(65536)
+        connection.sendall(reply(status="400 Bad Request"))
+        return connection
+
+
+def test_plain_http_behind_an_https_address(serve, transport):
+    server = serve(answers(reply()), Plain())
+    error = failure(transport, a_request(server.url.replace("http:", "https:")))
+    assert "TLS failed: WRONG_VERSION_NUMBER" in str(error)
+    assert not error.sent
+
+
+@pytest.mark.parametrize("variable", ["REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE"])
+def test_the_environment_may_name_a_ca(serve, certificate, transport, monkeypatch, variable):
+    monkeypatch.setenv(variable, str(certificate.path))
+    server = serve(answers(reply()), certificate.context)
+    assert transport(a_request(server.url)).status == 200
+    with closing(RequestsTransport(trust_env=False)) as deaf:
+        assert "certificate not accepted" in str(failure(deaf, a_request(server.url)))
+
+
+def test_an_explicit_ca_goes_before_the_environment_s(serve, certificate, foreign_certificate, transport, monkeypatch):
+    monkeypatch.setenv("REQUESTS_CA_BUNDLE", str(foreign_certificate.path))
+    server = serve(answers(reply()), certificate.context)
+    with closing(RequestsTransport(certificate.path)) as trusting:
+        assert trusting(a_request(server.url)).status == 200
+
+
+def test_a_ca_that_the_environment_names_wrongly_is_an_error_not_a_shrug(serve, certificate, transport, monkeypatch):
+    monkeypatch.setenv("REQUESTS_CA_BUNDLE", "/nowhere/ca.pem")
+    error = failure(transport, a_request(serve(answers(reply()), certificate.context).url))
+    assert "REQUESTS_CA_BUNDLE" in str(error)
+    assert "/nowhere/ca.pem" in str(error)
+    assert not error.sent
+
+
+@pytest.mark.parametrize("ca_bundle", [False, True, 0, b"/x", ["x"]])
+def test_verification_cannot_be_turned_off(ca_bundle):
+    with pytest.raises(ConfigError, match="TLS verification cannot be turned off"):
+        RequestsTransport(ca_bundle)
+
+
+def test_a_ca_bundle_is_checked_before_anything_starts(tmp_path):
+    with pytest.raises(ConfigError, match="ca_bundle: expected PEM certificates in '/nowhere', got: No such file"):
+        RequestsTransport("/nowhere")
+    (tmp_path / "bad.pem").write_text("nonsense")
+    with pytest.raises(ConfigError, match=r"ca_bundle: expected PEM certificates in .*bad\.pem"):
+        RequestsTransport(tmp_path / "bad.pem")
+    assert RequestsTransport(tmp_path)  # a directory, whose files OpenSSL looks up when it needs them
