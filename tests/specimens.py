@@ -23,6 +23,9 @@ PLAIN = ("managed", "raw")
 KINDS = SERVERS + PLAIN
 
 
+a_thread_may_die = pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
+
+
 class Boom(Exception):
     """What goes wrong in these tests."""
 
@@ -241,3 +244,8 @@ __all__ = [
     "run",
     "spawn",
 ]
+
+
+def no_raw_thread() -> bool:
+    """Whether every thread of a plain actor has come to its end, and whatever it dies of been reported."""
+    return not any(thread.name.startswith("Plain") for thread in threading.enumerate())

@@ -6,29 +6,19 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
-from fakes import AUTH, DEADLINE_S, Fixed, ScriptedTransport, eventually
+from fakes import AUTH, Fixed, ScriptedTransport
 from prometheus_client import CollectorRegistry
-from pykka import ActorRegistry
+from tidying import leave_nothing_behind
 
 from oidc_actor import TokenManager
-from oidc_actor.exchanges.fetches import EXCHANGES
 from oidc_actor.metrics.prometheus import Collector
-from oidc_actor.published import by_name
 from oidc_actor.testing import ManualClock
-from supervision import Supervisor
-from supervision.parent import is_parent
 
 
 @pytest.fixture(autouse=True)
 def _nothing_left_behind() -> Iterator[None]:
     yield
-    for ref in ActorRegistry.get_all():
-        if is_parent(ref):
-            Supervisor.stop(ref, timeout=DEADLINE_S)
-    ActorRegistry.stop_all(block=True, timeout=DEADLINE_S)
-    for cell in list(by_name.values()):  # of managers that were killed
-        cell.close(None)
-    eventually(lambda: not EXCHANGES.busy, "the end of every exchange")
+    leave_nothing_behind()
 
 
 @pytest.fixture

@@ -10,10 +10,9 @@ from typing import Any
 
 import pytest
 from fakes import AUTH, DEADLINE_S, ISSUER, UNREACHABLE, Fixed, ScriptedTransport, eventually, metadata, minted
-from pykka import ActorRegistry
+from tidying import leave_nothing_behind
 
 from oidc_actor import NoTokenError, RetryPolicy, TokenExchange, TokenManager
-from oidc_actor.exchanges.fetches import EXCHANGES
 from oidc_actor.metrics import ready
 from oidc_actor.run import token_files
 from oidc_actor.run.fleet import Changes, Fleet
@@ -35,8 +34,7 @@ def fleet(posts):
     running = Fleet(posts)
     yield running
     running.stop(DEADLINE_S)
-    ActorRegistry.stop_all(block=True, timeout=DEADLINE_S)
-    eventually(lambda: not EXCHANGES.busy, "the end of every exchange")
+    leave_nothing_behind()
 
 
 @pytest.fixture

@@ -1,14 +1,17 @@
 """Every test begins with an empty system and must be able to leave one."""
 
 import contextlib
+import sys
 import types
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 from gates import Gate
 from held_timers import Timers
 from probes import DEADLINE_S, Clock, World, eventually
 from pykka import ActorRegistry
+from specimens import Pooled
 
 from supervision import NoProcess, Supervisor
 from supervision.lifecycle import abandoned_count, names
@@ -60,3 +63,25 @@ def timers(monkeypatch: pytest.MonkeyPatch, clock: Clock) -> Timers:
     made = Timers()
     monkeypatch.setattr("supervision.parent.send_after", made)
     return made
+
+
+@pytest.fixture
+def switch_often() -> Iterator[None]:
+    """Threads take turns every microsecond."""
+    before = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    yield
+    sys.setswitchinterval(before)
+
+
+@pytest.fixture
+def error(base: Any) -> BaseException:
+    """A new one for each test: an exception remembers where it has been."""
+    made: BaseException = base()
+    return made
+
+
+@pytest.fixture
+def bystander() -> Any:
+    """An actor that has nothing to do with it, and must never notice."""
+    return Pooled.start_link()

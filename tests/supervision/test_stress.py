@@ -31,13 +31,7 @@ from supervision import (
 )
 from supervision.lifecycle import life_of, names
 
-
-@pytest.fixture(autouse=True)
-def _switch_often() -> Iterator[None]:
-    before = sys.getswitchinterval()
-    sys.setswitchinterval(1e-6)
-    yield
-    sys.setswitchinterval(before)
+pytestmark = pytest.mark.usefixtures("switch_often")
 
 
 # --- one supervisor, twenty users -------------------------------------------------------------------------------------

@@ -2,9 +2,7 @@
 
 import contextlib
 import random
-import sys
 import threading
-from collections.abc import Iterator
 from typing import Any
 
 import pykka
@@ -25,13 +23,7 @@ from supervision import (
 )
 from supervision.lifecycle import abandoned_count, life_of
 
-
-@pytest.fixture(autouse=True)
-def _switch_often() -> Iterator[None]:
-    before = sys.getswitchinterval()
-    sys.setswitchinterval(1e-6)
-    yield
-    sys.setswitchinterval(before)
+pytestmark = pytest.mark.usefixtures("switch_often")
 
 
 class _Echo:

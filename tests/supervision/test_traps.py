@@ -5,7 +5,6 @@ The rows are those of the contract; P20 and P21 are Pykka's own proxies and broa
 """
 
 import queue
-import threading
 from typing import Any
 
 import pykka
@@ -21,12 +20,14 @@ from specimens import (
     Pooled,
     Stuck,
     Watch,
+    a_thread_may_die,
     end_hooks,
     eventually,
     every_base,
     every_kind,
     every_plain,
     every_server,
+    no_raw_thread,
     run,
     spawn,
 )
@@ -43,27 +44,6 @@ from supervision import (
     monitor,
     stop,
 )
-
-a_thread_may_die = pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
-
-
-@pytest.fixture
-def error(base: Any) -> BaseException:
-    """A new one for each test: an exception remembers where it has been."""
-    made: BaseException = base()
-    return made
-
-
-@pytest.fixture
-def bystander() -> Any:
-    """An actor that has nothing to do with it, and must never notice."""
-    return Pooled.start_link()
-
-
-def no_raw_thread() -> bool:
-    """Whether every thread of a plain actor has come to its end, and whatever it dies of been reported."""
-    return not any(thread.name.startswith("Plain") for thread in threading.enumerate())
-
 
 # --- P1: an error under ask, and one under tell -----------------------------------------------------------------------
 

@@ -15,11 +15,13 @@ from specimens import (
     Pooled,
     Threaded,
     Watch,
+    a_thread_may_die,
     end_hooks,
     eventually,
     every_base,
     every_child,
     every_guest,
+    no_raw_thread,
     run,
     spawn,
 )
@@ -38,26 +40,6 @@ from supervision import (
     whereis,
 )
 from supervision.lifecycle import OwnThread
-
-a_thread_may_die = pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
-
-
-@pytest.fixture
-def error(base: Any) -> BaseException:
-    """A new one for each test: an exception remembers where it has been."""
-    made: BaseException = base()
-    return made
-
-
-@pytest.fixture
-def bystander() -> Any:
-    """An actor that has nothing to do with it, and must never notice."""
-    return Pooled.start_link()
-
-
-def no_raw_thread() -> bool:
-    """Whether every thread of a plain actor has come to its end, and whatever it dies of been reported."""
-    return not any(thread.name.startswith("Plain") for thread in threading.enumerate())
 
 
 @pytest.fixture

@@ -47,12 +47,6 @@ from supervision import (
 )
 
 
-@pytest.fixture
-def bystander() -> Any:
-    """An actor that has nothing to do with it, and must never notice."""
-    return Pooled.start_link()
-
-
 def _raised(function: Any, *args: Any) -> Any:
     try:
         function(*args)
