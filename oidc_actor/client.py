@@ -126,11 +126,10 @@ class RequestsTransport:
         if adapter is None and trusted is None:  # the bundle is just being replaced: what it said still holds
             adapter = next((one for seen, one in list(self._adapters.items()) if seen[:3] == key[:3]), None)
         if adapter is None:
-            adapter = _Adapter(tls_context(check_ca_bundle(bundle, name), certificate))
+            adapter = self._adapters.setdefault(key, _Adapter(tls_context(check_ca_bundle(bundle, name), certificate)))
             known = list(self._adapters)
-            self._discard(one for one in known if one[:2] == key[:2])  # their files have changed
+            self._discard(one for one in known if one[:2] == key[:2] and one != key)  # their files have changed
             self._discard(known[1 : len(known) - _CERTIFICATES])
-            adapter = self._adapters.setdefault(key, adapter)
         return adapter
 
     def _discard(self, keys: Iterable[_Key]) -> None:

@@ -1,10 +1,13 @@
 """HTTP by requests: whose certificates are trusted."""
 
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 
 import pytest
 from raw_server import a_request, answers, failure, reply
 
+from oidc_actor import client
 from oidc_actor.client import RequestsTransport
 from oidc_actor.errors import ConfigError
 
@@ -14,6 +17,25 @@ def test_a_named_ca_is_trusted(serve, certificate, transport):
     with closing(RequestsTransport(certificate.path)) as trusting:
         assert trusting(a_request(server.url)).body == b'{"a": 1}'
         assert trusting(a_request(server.url)).status == 200
+    assert server.connections == 1
+
+
+def test_threads_that_come_first_at_once_share_their_connections(
+    serve, certificate, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    both = threading.Barrier(2, timeout=10)
+    make = client.tls_context
+
+    def at_once(*arguments):
+        both.wait()
+        return make(*arguments)
+
+    server = serve(answers(reply(), reply()), certificate.context)
+    with closing(RequestsTransport(certificate.path)) as trusting, ThreadPoolExecutor(2) as pool:
+        monkeypatch.setattr(client, "tls_context", at_once)
+        first, second = pool.map(lambda _: trusting._adapter(None), range(2))
+        assert first is second
+        assert trusting(a_request(server.url)).status == trusting(a_request(server.url)).status == 200
     assert server.connections == 1
 
 
