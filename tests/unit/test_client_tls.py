@@ -1,5 +1,6 @@
 """HTTP by requests: whose certificates are trusted."""
 
+import ssl
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
@@ -37,6 +38,18 @@ def test_threads_that_come_first_at_once_share_their_connections(
         assert first is second
         assert trusting(a_request(server.url)).status == trusting(a_request(server.url)).status == 200
     assert server.connections == 1
+
+
+def test_the_certificates_to_trust_are_loaded_once(certificate, monkeypatch: pytest.MonkeyPatch) -> None:
+    loads = []
+    load = ssl.SSLContext.load_verify_locations
+    with closing(RequestsTransport(certificate.path)) as trusting:
+        monkeypatch.setattr(
+            ssl.SSLContext, "load_verify_locations", lambda *at, **named: (loads.append(named), load(*at, **named))
+        )
+        trusting._adapter(None)
+        trusting._adapter(None)
+    assert loads == [{"cafile": str(certificate.path)}]
 
 
 def test_an_unknown_ca_is_not_trusted(serve, certificate, transport):
