@@ -61,9 +61,24 @@ class _Dispatch:
 
 
 def ask_for_token(
-    cell: Cell, issuer: Issuer, options: Options, flight: int, leg: int, grant: Redeem | FullGrant
+    cell: Cell,
+    issuer: Issuer,
+    options: Options,
+    flight: int,
+    leg: int,
+    grant: Redeem | FullGrant,
+    ended: Callable[[], object],
 ) -> TokenResponse | None:
     """Run a token exchange and deliver what it brings, unless nobody wants it any more. Raises nothing.
+
+    Args:
+        cell: The manager's.
+        issuer: Its issuer.
+        options: Its options.
+        flight: Number of the flight.
+        leg: Number of the exchange in it.
+        grant: What to ask for the token with.
+        ended: Called when the exchange has ended, before anybody is told.
 
     Returns:
         The token where nobody wants it any more; ``None`` in all other cases.
@@ -77,11 +92,13 @@ def ask_for_token(
             raise SecretUnavailable("reading the secrets took too long", sent=False)
         cell.tell(FetchStarted(flight, leg, at))
 
-    if not is_wanted():
-        return None  # it has waited for this thread for too long: the manager was stopped, or has given it up
+    if not is_wanted():  # it has waited for this thread for too long: the manager was stopped, or has given it up
+        ended()
+        return None
     dispatch = _Dispatch(issuer, departs)
     known = tuple(Secret(text) for text in (cell.snapshot.text,) if text)
     result = _token(dispatch, grant, options, known)
+    ended()
     if dispatch.is_sent:
         _measure(cell, issuer, result, flight, issuer.clock() - dispatch.at)
     if isinstance(result, ParsedToken):
