@@ -105,7 +105,7 @@ def ask_for_token(
         issuer.note_answer()
         delivered = cell.deliver(FetchSucceeded(flight, leg, dispatch.at, result, dispatch.skew))
         return None if delivered else result.token
-    failures = issuer.note_failure(cell, result, options.retry, lease_s(options))
+    failures = _note_failure(cell, issuer, options, result)
     cell.deliver(FetchFailed(flight, leg, dispatch.at, result, failures, dispatch.skew))
     return None
 
@@ -129,8 +129,15 @@ def ask_for_metadata(cell: Cell, issuer: Issuer, options: Options, discovery: Di
     if isinstance(result, OIDCConfig):
         issuer.note_answer()
     else:
-        failures = issuer.note_failure(cell, result, options.retry, lease_s(options))
+        failures = _note_failure(cell, issuer, options, result)
     issuer.arrived(discovery, dispatch.at, result, failures)
+
+
+def _note_failure(cell: Cell, issuer: Issuer, options: Options, error: OIDCActorError) -> int:
+    failures = issuer.note_failure(cell, error, options.retry, lease_s(options))
+    if cell.closed:  # it has stopped meanwhile, and the others must not wait for its next attempt
+        issuer.leave(cell)
+    return failures
 
 
 def lease_s(options: Options) -> float:

@@ -19,6 +19,7 @@ from manager_tests import Start
 
 from oidc_actor import ClientCredentials, DiscoveryError, NoTokenError, OIDCConfig, Password, TokenManager
 from oidc_actor.decisions.flight import METADATA_AGE_S
+from oidc_actor.exchanges.fetches import EXCHANGES
 from oidc_actor.transport import Request, Response
 
 CONFIG = OIDCConfig(issuer=ISSUER, token_endpoint="https://auth.example.com/elsewhere")
@@ -245,3 +246,17 @@ def test_the_backoff_ends_when_the_last_manager_that_knew_of_the_outage_has_stop
     TokenManager.stop(ref)
     transport.comes_up()
     assert TokenManager.get_access_token(start()) == "t1"
+
+
+def test_the_failure_of_a_manager_that_has_stopped_meanwhile_holds_nobody(start: Start, transport, clock) -> None:
+    second = start()
+    TokenManager.get_token(second)
+    clock.advance(239)
+    transport.then(failing(503))
+    with transport.held_back():
+        first = start()
+        transport.wait_for_posts(2)
+        TokenManager.stop(first)
+    eventually(lambda: not EXCHANGES.busy, "the end of its exchange")
+    clock.advance(1)
+    eventually(lambda: TokenManager.health(second).refreshes == 2, "a refresh that nothing holds back")
