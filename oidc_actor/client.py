@@ -126,11 +126,10 @@ class RequestsTransport:
         if adapter is None and trusted is None:  # the bundle is just being replaced: what it said still holds
             adapter = next((one for seen, one in list(self._adapters.items()) if seen[:3] == key[:3]), None)
         if adapter is None:
-            adapter = _Adapter(tls_context(check_ca_bundle(bundle, name), certificate))
+            adapter = self._adapters.setdefault(key, _Adapter(_context(bundle, name, certificate)))
             known = list(self._adapters)
-            self._discard(one for one in known if one[:2] == key[:2])  # their files have changed
+            self._discard(one for one in known if one[:2] == key[:2] and one != key)  # their files have changed
             self._discard(known[1 : len(known) - _CERTIFICATES])
-            adapter = self._adapters.setdefault(key, adapter)
         return adapter
 
     def _discard(self, keys: Iterable[_Key]) -> None:
@@ -210,6 +209,14 @@ class _Adapter(HTTPAdapter):
     def cert_verify(self, conn: Any, url: Any, verify: Any, cert: Any) -> None:
         # Requests would add certifi's certificates to the context at every connection, also to a ca_bundle.
         conn.cert_reqs = "CERT_REQUIRED"
+
+
+def _context(bundle: str, name: str, certificate: ClientCertificate | None) -> ssl.SSLContext:
+    try:
+        return tls_context(bundle, certificate)
+    except OSError:
+        check_ca_bundle(bundle, name)  # says what is wrong with it; at every connection it would double the work
+        raise
 
 
 def _chunks(raw: Any) -> Iterator[bytes]:

@@ -16,7 +16,7 @@ from oidc_actor.credentials import RefreshToken
 from oidc_actor.decisions.effects import Discover, Publish
 from oidc_actor.decisions.farewell import farewell
 from oidc_actor.decisions.refusals import refusal
-from oidc_actor.decisions.state import Rules, State, is_valid
+from oidc_actor.decisions.state import Flight, Rules, State, is_valid
 from oidc_actor.errors import NoTokenError, TokenRequestError
 from oidc_actor.exchanges.measures import FLIGHT_JOINED
 from oidc_actor.health import Health, health_of
@@ -175,12 +175,14 @@ class Keeper(Server):
         self._share(Refresh(None, message.rejected) if known else message)
 
     def _fetch_started(self, message: FetchStarted) -> None:
-        self._runner.watch(message.flight, message.leg)
+        if self._flight_of(message) is not None:  # that of another has a watch of its own
+            self._runner.watch(message.flight, message.leg)
         self._apply(message)
 
     def _fetch_lost(self, message: FetchLost) -> None:
-        flight = self._state.flight
-        if flight is None or (flight.number, flight.leg) != (message.flight, message.leg):
+        self._take_result()  # it may have come at the last moment
+        flight = self._flight_of(message)
+        if flight is None:
             return
         self._cell.forget_exchange()
         if isinstance(flight.grant, Discover):
@@ -219,6 +221,12 @@ class Keeper(Server):
         self._apply(event)
         if under_way and event.waiter in self._state.waiters[-1:]:
             self._cell.count(FLIGHT_JOINED)
+
+    def _flight_of(self, message: FetchStarted | FetchLost) -> Flight | None:
+        """The flight under way, if the message is about its present exchange."""
+        flight = self._state.flight
+        same = flight is not None and (flight.number, flight.leg) == (message.flight, message.leg)
+        return flight if same else None
 
     def _is_new(self, waiter: Any) -> bool:
         new = waiter.joined is not self.actor_ref

@@ -16,9 +16,9 @@ Refresh             a complaint about another token costs nothing; about the cur
 SecretsChecked      where one has changed while that is waited for, an attempt is due at once
 FetchSucceeded      metadata: the token is next, in the same flight. A token: Publish, every waiter is answered
 FetchFailed         metadata, with older ones at hand: those serve. A refresh token refused: the full grant, in the same flight.
-                    Else, and wherever the provider asks to wait, the flight has failed: a backoff, or a slow probe after a
-                    permanent error. Whoever waited for a refresh is refused, and so is every reader whose deadline comes
-                    before the next attempt
+                    Else, and wherever the provider asks to wait (older metadata then serve the next flight), the flight has
+                    failed: a backoff, or a slow probe after a permanent error. Whoever waited for a refresh is refused,
+                    and so is every reader whose deadline comes before the next attempt
 Held, Released      the issuer's other managers know it to be down (it is back): the flight waits (may go)
 ==================  ==========================================================================================
 

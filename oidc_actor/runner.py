@@ -55,11 +55,17 @@ GRACE_S = 5.0
 SECRETS_S = 30.0
 """Seconds beyond that for reading the secrets, which a source of the application's may never end."""
 
+MOST_UNDER_WAY = 2
+"""Exchanges of one manager on threads at a time: the one that it waits for, and one that was given up and has not returned.
+
+More would take, one after the other, all the threads that other managers of the issuer need.
+"""
+
 
 class Runner:
     """The hands of one incarnation."""
 
-    __slots__ = ("_cell", "_issuer", "_options", "_ref", "_rules", "_tick", "_watchdog")
+    __slots__ = ("_cell", "_issuer", "_options", "_ref", "_rules", "_tick", "_under_way", "_watchdog")
 
     def __init__(self, ref: Ref, cell: Cell, issuer: Issuer, options: Options, rules: Rules) -> None:
         self._ref = ref
@@ -69,6 +75,7 @@ class Runner:
         self._rules = rules
         self._tick: Any = None
         self._watchdog: Timer | None = None
+        self._under_way: list[int] = []  # one entry for each exchange that a thread is at; a change is one operation
 
     def perform(self, effect: Effect) -> Event | None:
         """Do one thing; what is known at once comes back as an event."""
@@ -107,19 +114,33 @@ class Runner:
             return None
         if isinstance(effect.grant, Discover):
             return self._discover(effect, effect.grant)
-        failure = self._submit(functools.partial(self._ask_for_token, effect, effect.grant))
+        failure = self._too_many() or self._submit(functools.partial(self._ask_for_token, effect, effect.grant))
         return None if failure is None else FetchFailed(effect.flight, effect.leg, self._options.clock(), failure)
 
     def _ask_for_token(self, effect: Fetch, grant: Redeem | FullGrant) -> None:
         lost = self._expect_loss(effect)
+        self._under_way.append(effect.flight)
+
+        def ended() -> None:
+            self._under_way.pop()
+            if lost is not None:
+                lost.cancel()
+
         # Looked at before they are read: a file that changes in between is read again rather than missed.
         self._cell.versions = self._file_versions()
-        late = ask_for_token(self._cell, self._issuer, self._options, effect.flight, effect.leg, grant)
-        if lost is not None:
-            lost.cancel()
+        late = ask_for_token(self._cell, self._issuer, self._options, effect.flight, effect.leg, grant, ended)
         if late is not None and self._cell.closed:
             for revocation in farewell_to_late(self._rules, effect.flight, grant.config, late):
                 revoke_here(self._cell, self._issuer, self._options, revocation, self.log)
+
+    def _too_many(self) -> TokenRequestError | None:
+        if len(self._under_way) < MOST_UNDER_WAY:
+            return None
+        return TokenRequestError(
+            f"{len(self._under_way)} earlier requests were given up and have not returned: the source of a secret hangs, or "
+            "the transport; there is no other until one of them does",
+            sent=False,
+        )
 
     def _expect_loss(self, effect: Fetch) -> Timer | None:
         """See that an exchange which does not come to its request is given up; from there on `watch` does. On its thread."""

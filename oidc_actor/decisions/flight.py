@@ -12,7 +12,7 @@ from oidc_actor.decisions.effects import Discover, Effect, Fetch, FullGrant, Gra
 from oidc_actor.decisions.refusals import refusal, too_short
 from oidc_actor.decisions.schedule import next_attempt_at, refresh_point, retry_point
 from oidc_actor.decisions.state import NEVER, Flight, State, is_valid
-from oidc_actor.errors import OIDCActorError, TokenRequestError
+from oidc_actor.errors import DiscoveryError, OIDCActorError, TokenRequestError
 from oidc_actor.messages import FetchFailed, FetchStarted, FetchSucceeded, Held, Waiter
 from oidc_actor.provider import OIDCConfig
 from oidc_actor.secrets import Secret, fingerprint
@@ -32,7 +32,7 @@ def take_off(state: State, now: float) -> Step:
     state = replace(state, flights=begun.number, attempted_at=now, wanted=False, insists=False, flight=begun)
     if state.oidc_config is None:
         return _send(state, Discover(), urgent=urgent)
-    if state.rules.discovers and (state.config_suspect or now - state.config_at > METADATA_AGE_S):
+    if state.rules.discovers and _are_doubtful(state, now):
         return _send(state, Discover(instead_of=state.oidc_config), urgent=urgent)
     return _send(state, _token_grant(state, state.oidc_config), urgent=urgent)
 
@@ -114,6 +114,13 @@ def _discovered(state: State, config: OIDCConfig, now: float) -> Step:
     state = replace(state, oidc_config=config, config_at=now, config_suspect=False)
     state, more = _send(state, _token_grant(state, config))
     return state, effects + more
+
+
+def _are_doubtful(state: State, now: float) -> bool:
+    """Whether to ask for the metadata again before they are used. After a wait that the answer to that asked for they serve."""
+    if isinstance(state.last_error, DiscoveryError):
+        return False
+    return state.config_suspect or now - state.config_at > METADATA_AGE_S
 
 
 def _undiscovered(state: State, event: FetchFailed, now: float, rng: Rng) -> Step:

@@ -61,9 +61,24 @@ class _Dispatch:
 
 
 def ask_for_token(
-    cell: Cell, issuer: Issuer, options: Options, flight: int, leg: int, grant: Redeem | FullGrant
+    cell: Cell,
+    issuer: Issuer,
+    options: Options,
+    flight: int,
+    leg: int,
+    grant: Redeem | FullGrant,
+    ended: Callable[[], object],
 ) -> TokenResponse | None:
     """Run a token exchange and deliver what it brings, unless nobody wants it any more. Raises nothing.
+
+    Args:
+        cell: The manager's.
+        issuer: Its issuer.
+        options: Its options.
+        flight: Number of the flight.
+        leg: Number of the exchange in it.
+        grant: What to ask for the token with.
+        ended: Called when the exchange has ended, before anybody is told.
 
     Returns:
         The token where nobody wants it any more; ``None`` in all other cases.
@@ -77,18 +92,20 @@ def ask_for_token(
             raise SecretUnavailable("reading the secrets took too long", sent=False)
         cell.tell(FetchStarted(flight, leg, at))
 
-    if not is_wanted():
-        return None  # it has waited for this thread for too long: the manager was stopped, or has given it up
+    if not is_wanted():  # it has waited for this thread for too long: the manager was stopped, or has given it up
+        ended()
+        return None
     dispatch = _Dispatch(issuer, departs)
     known = tuple(Secret(text) for text in (cell.snapshot.text,) if text)
     result = _token(dispatch, grant, options, known)
+    ended()
     if dispatch.is_sent:
         _measure(cell, issuer, result, flight, issuer.clock() - dispatch.at)
     if isinstance(result, ParsedToken):
         issuer.note_answer()
         delivered = cell.deliver(FetchSucceeded(flight, leg, dispatch.at, result, dispatch.skew))
         return None if delivered else result.token
-    failures = issuer.note_failure(cell, result, options.retry, lease_s(options))
+    failures = _note_failure(cell, issuer, options, result)
     cell.deliver(FetchFailed(flight, leg, dispatch.at, result, failures, dispatch.skew))
     return None
 
@@ -112,8 +129,15 @@ def ask_for_metadata(cell: Cell, issuer: Issuer, options: Options, discovery: Di
     if isinstance(result, OIDCConfig):
         issuer.note_answer()
     else:
-        failures = issuer.note_failure(cell, result, options.retry, lease_s(options))
+        failures = _note_failure(cell, issuer, options, result)
     issuer.arrived(discovery, dispatch.at, result, failures)
+
+
+def _note_failure(cell: Cell, issuer: Issuer, options: Options, error: OIDCActorError) -> int:
+    failures = issuer.note_failure(cell, error, options.retry, lease_s(options))
+    if cell.closed:  # it has stopped meanwhile, and the others must not wait for its next attempt
+        issuer.leave(cell)
+    return failures
 
 
 def lease_s(options: Options) -> float:

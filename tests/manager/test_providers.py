@@ -19,7 +19,7 @@ from manager_tests import Start
 
 from oidc_actor import ClientCredentials, DiscoveryError, NoTokenError, OIDCConfig, Password, TokenManager
 from oidc_actor.decisions.flight import METADATA_AGE_S
-from oidc_actor.issuers import Journey
+from oidc_actor.exchanges.fetches import EXCHANGES
 from oidc_actor.transport import Request, Response
 
 CONFIG = OIDCConfig(issuer=ISSUER, token_endpoint="https://auth.example.com/elsewhere")
@@ -187,46 +187,6 @@ def test_a_transport_that_raises_anything_ends_nothing(start: Start, transport, 
     assert TokenManager.get_access_token("m") == "t1"
 
 
-def test_a_transport_that_never_answers_is_given_up(start: Start, transport, clock, monkeypatch) -> None:
-    monkeypatch.setattr("oidc_actor.runner.GRACE_S", 0.0)
-    with transport.held_back():
-        start(name="m", timeout_seconds=0.05)
-        eventually(lambda: TokenManager.health("m").consecutive_failures == 1)
-        assert "timeout" in TokenManager.health("m").last_error
-    clock.advance(1)
-    assert TokenManager.get_access_token("m") == "t1"
-
-
-def test_whoever_takes_part_in_a_discovery_that_never_ends_gives_it_up_too(
-    start: Start, transport, clock, monkeypatch
-) -> None:
-    monkeypatch.setattr("oidc_actor.runner.GRACE_S", 0.0)
-    with transport.held_back():
-        first = start(timeout_seconds=0.3)
-        transport.wait_for_requests(1)
-        second = start(timeout_seconds=0.3)  # it comes when the request has been sent
-        for ref in (first, second):
-            eventually(lambda: TokenManager.health(ref).consecutive_failures == 1)  # noqa: B023
-            assert "long after the timeout" in TokenManager.health(ref).last_error
-    clock.advance(1)
-    assert {TokenManager.get_access_token(ref) for ref in (first, second)} == {"t1", "t2"}
-
-
-def test_giving_up_a_discovery_leaves_the_next_one_alone(start: Start) -> None:
-    refs = [start(), start()]
-    for ref in refs:
-        TokenManager.get_token(ref)
-    first, second = (cell_of(ref) for ref in refs)
-    issuer = first.issuer
-    given_up = issuer.travel(Journey(first, 9, 1))
-    issuer.travel(Journey(second, 9, 1))
-    issuer.give_up(first)
-    following = issuer.travel(Journey(first, 10, 1))
-    assert following is not given_up
-    issuer.give_up(second)
-    assert issuer.travel(Journey(second, 10, 1)) is following
-
-
 # --- outages ----------------------------------------------------------------------------------------------------------------
 
 
@@ -286,3 +246,17 @@ def test_the_backoff_ends_when_the_last_manager_that_knew_of_the_outage_has_stop
     TokenManager.stop(ref)
     transport.comes_up()
     assert TokenManager.get_access_token(start()) == "t1"
+
+
+def test_the_failure_of_a_manager_that_has_stopped_meanwhile_holds_nobody(start: Start, transport, clock) -> None:
+    second = start()
+    TokenManager.get_token(second)
+    clock.advance(239)
+    transport.then(failing(503))
+    with transport.held_back():
+        first = start()
+        transport.wait_for_posts(2)
+        TokenManager.stop(first)
+    eventually(lambda: not EXCHANGES.busy, "the end of its exchange")
+    clock.advance(1)
+    eventually(lambda: TokenManager.health(second).refreshes == 2, "a refresh that nothing holds back")

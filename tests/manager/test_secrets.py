@@ -13,9 +13,10 @@ import pytest
 from fakes import AUTH, DEADLINE_S, ISSUER, Fixed, ScriptedTransport, eventually, failing, minted, refused
 from manager_tests import Start
 
-from oidc_actor import ClientCredentials, NoTokenError, Password, SecretFile, TokenManager, runner
+from oidc_actor import ClientCredentials, NoTokenError, Password, RetryPolicy, SecretFile, TokenManager, runner
 from oidc_actor.exchanges.fetches import EXCHANGES
 from oidc_actor.reading.cells import locate
+from oidc_actor.runner import MOST_UNDER_WAY
 from oidc_actor.transport import Request, Response
 from supervision import Supervisor
 
@@ -64,6 +65,35 @@ def test_a_source_that_does_not_return_is_given_up_and_its_request_is_never_sent
     eventually(lambda: not EXCHANGES.busy, "the end of the first exchange")
     assert [basic(request) for request in transport.posts] == ["id:secret-2"]
     assert TokenManager.health("m").refreshes == 1
+
+
+def test_a_source_that_never_returns_leaves_the_threads_to_the_issuers_other_managers(
+    start: Start, transport, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(runner, "GRACE_S", 0.01)
+    monkeypatch.setattr(runner, "SECRETS_S", 0.01)
+    calls: list[None] = []
+    returns = threading.Event()
+
+    def secret() -> str:
+        calls.append(None)
+        returns.wait(DEADLINE_S)
+        return "secret"
+
+    often = {
+        "clock": time.monotonic,
+        "timeout_seconds": 0.02,
+        "min_interval_seconds": 0.001,
+        "retry": RetryPolicy(0.001, 0.001),
+    }
+    start(name="m", auth=ClientCredentials("id", secret), **often)
+    eventually(lambda: TokenManager.health("m").consecutive_failures > 20, "many attempts")
+    assert len(calls) == MOST_UNDER_WAY
+    assert "given up and have not returned" in str(TokenManager.health("m").last_error)
+    start(name="other", **often | {"timeout_seconds": DEADLINE_S})
+    assert TokenManager.get_access_token("other", timeout=DEADLINE_S) == "t1"
+    returns.set()
+    assert TokenManager.get_access_token("m", timeout=DEADLINE_S) == "t2"
 
 
 def test_a_source_may_take_longer_than_a_request(start: Start, transport, monkeypatch: pytest.MonkeyPatch) -> None:

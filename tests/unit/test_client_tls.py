@@ -1,10 +1,14 @@
 """HTTP by requests: whose certificates are trusted."""
 
+import ssl
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 
 import pytest
 from raw_server import a_request, answers, failure, reply
 
+from oidc_actor import client
 from oidc_actor.client import RequestsTransport
 from oidc_actor.errors import ConfigError
 
@@ -15,6 +19,37 @@ def test_a_named_ca_is_trusted(serve, certificate, transport):
         assert trusting(a_request(server.url)).body == b'{"a": 1}'
         assert trusting(a_request(server.url)).status == 200
     assert server.connections == 1
+
+
+def test_threads_that_come_first_at_once_share_their_connections(
+    serve, certificate, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    both = threading.Barrier(2, timeout=10)
+    make = client.tls_context
+
+    def at_once(*arguments):
+        both.wait()
+        return make(*arguments)
+
+    server = serve(answers(reply(), reply()), certificate.context)
+    with closing(RequestsTransport(certificate.path)) as trusting, ThreadPoolExecutor(2) as pool:
+        monkeypatch.setattr(client, "tls_context", at_once)
+        first, second = pool.map(lambda _: trusting._adapter(None), range(2))
+        assert first is second
+        assert trusting(a_request(server.url)).status == trusting(a_request(server.url)).status == 200
+    assert server.connections == 1
+
+
+def test_the_certificates_to_trust_are_loaded_once(certificate, monkeypatch: pytest.MonkeyPatch) -> None:
+    loads = []
+    load = ssl.SSLContext.load_verify_locations
+    with closing(RequestsTransport(certificate.path)) as trusting:
+        monkeypatch.setattr(
+            ssl.SSLContext, "load_verify_locations", lambda *at, **named: (loads.append(named), load(*at, **named))
+        )
+        trusting._adapter(None)
+        trusting._adapter(None)
+    assert loads == [{"cafile": str(certificate.path)}]
 
 
 def test_an_unknown_ca_is_not_trusted(serve, certificate, transport):

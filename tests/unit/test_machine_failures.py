@@ -161,6 +161,16 @@ def test_a_retry_after_to_a_request_for_metadata_holds_the_token_request_too() -
     assert driver.of(ScheduleTick) == [ScheduleTick(30)]
 
 
+def test_after_that_wait_older_metadata_serve_so_that_the_token_never_ends_for_want_of_new_ones() -> None:
+    driver = with_token(300, rules=Rules(), config_at=1000.0).wait(METADATA_AGE_S + 1).do(Tick())
+    driver.fails(DiscoveryError("HTTP 429", status=429, retry_after_s=30)).tick()
+    assert driver.fetch is not None
+    assert driver.fetch.grant == FullGrant(CONFIG)
+    driver.succeeds().tick()
+    assert driver.fetch is not None
+    assert driver.fetch.grant == Discover(instead_of=CONFIG)
+
+
 @pytest.mark.parametrize("status", [404, 405, 410])
 def test_a_token_endpoint_that_is_gone_makes_it_look_for_the_new_one(status: int) -> None:
     driver = Driver(rules=Rules(), config_at=1000.0).start().fails(TokenRequestError("gone", status=status)).tick()

@@ -1,0 +1,76 @@
+"""Exchanges that do not come to an end: they are given up, and the manager goes on."""
+
+import threading
+
+from fakes import DEADLINE_S, ISSUER, eventually
+from manager_tests import Start
+
+from oidc_actor import OIDCConfig, TokenManager, keeper
+from oidc_actor.issuers import Journey
+from oidc_actor.messages import Arrived, FetchLost, FetchStarted
+from oidc_actor.reading.cells import locate
+from supervision import cast
+
+CONFIG = OIDCConfig(issuer=ISSUER, token_endpoint=f"{ISSUER}/token")
+
+
+def test_a_transport_that_never_answers_is_given_up(start: Start, transport, clock, monkeypatch) -> None:
+    monkeypatch.setattr("oidc_actor.runner.GRACE_S", 0.0)
+    with transport.held_back():
+        start(name="m", timeout_seconds=0.05)
+        eventually(lambda: TokenManager.health("m").consecutive_failures == 1)
+        assert "timeout" in TokenManager.health("m").last_error
+    clock.advance(1)
+    assert TokenManager.get_access_token("m") == "t1"
+
+
+def test_news_of_an_exchange_that_was_given_up_leaves_the_watch_over_the_next_one_alone(
+    start: Start, transport, clock, monkeypatch
+) -> None:
+    monkeypatch.setattr("oidc_actor.runner.GRACE_S", 0.5)
+    with transport.held_back():
+        ref = start(timeout_seconds=0.05)
+        transport.wait_for_requests(1)
+        cast(ref, FetchStarted(0, 1, clock()))
+        eventually(lambda: TokenManager.health(ref).consecutive_failures == 1)
+        assert "long after the timeout" in TokenManager.health(ref).last_error
+
+
+def test_what_comes_at_the_last_moment_is_taken(start: Start, transport, monkeypatch) -> None:
+    came = threading.Event()
+    monkeypatch.setitem(keeper._HANDLERS, Arrived, lambda *_: came.set())
+    ref = start(oidc_config=CONFIG)
+    assert came.wait(DEADLINE_S)
+    cast(ref, FetchLost(1, 1))
+    assert TokenManager.get_access_token(ref) == "t1"
+    assert len(transport.posts) == 1
+
+
+def test_whoever_takes_part_in_a_discovery_that_never_ends_gives_it_up_too(
+    start: Start, transport, clock, monkeypatch
+) -> None:
+    monkeypatch.setattr("oidc_actor.runner.GRACE_S", 0.0)
+    with transport.held_back():
+        first = start(timeout_seconds=0.3)
+        transport.wait_for_requests(1)
+        second = start(timeout_seconds=0.3)  # it comes when the request has been sent
+        for ref in (first, second):
+            eventually(lambda: TokenManager.health(ref).consecutive_failures == 1)  # noqa: B023
+            assert "long after the timeout" in TokenManager.health(ref).last_error
+    clock.advance(1)
+    assert {TokenManager.get_access_token(ref) for ref in (first, second)} == {"t1", "t2"}
+
+
+def test_giving_up_a_discovery_leaves_the_next_one_alone(start: Start) -> None:
+    refs = [start(), start()]
+    for ref in refs:
+        TokenManager.get_token(ref)
+    first, second = (locate(ref) for ref in refs)
+    issuer = first.issuer
+    given_up = issuer.travel(Journey(first, 9, 1))
+    issuer.travel(Journey(second, 9, 1))
+    issuer.give_up(first)
+    following = issuer.travel(Journey(first, 10, 1))
+    assert following is not given_up
+    issuer.give_up(second)
+    assert issuer.travel(Journey(second, 10, 1)) is following
