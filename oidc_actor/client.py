@@ -38,6 +38,7 @@ _HOSTS = 128
 _CONNECTIONS_PER_HOST = 32
 _CERTIFICATES = 64  # clients' certificates whose connections are kept
 _CHUNK_BYTES = 64 * 1024
+_NOT_TLS = ("WRONG_VERSION_NUMBER", "RECORD_LAYER_FAILURE")  # OpenSSL's words for an answer that is no TLS, by release
 _CA_VARIABLES = ("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE")
 _Key: TypeAlias = tuple[int, ClientCertificate | None, object, object]
 _ENCODINGS = {"gzip": 16 + zlib.MAX_WBITS, "x-gzip": 16 + zlib.MAX_WBITS, "deflate": zlib.MAX_WBITS}
@@ -257,7 +258,8 @@ def _known(error: BaseException, timeout_s: float) -> str | None:
         case ssl.SSLCertVerificationError():
             return f"certificate not accepted: {error.verify_message}; name the provider's CA with ca_bundle"
         case ssl.SSLError():
-            return f"TLS failed: {error.reason or type(error).__name__}"
+            hint = "; is it plain http at this port?" if error.reason in _NOT_TLS else ""
+            return f"TLS failed: {error.reason or type(error).__name__}{hint}"
         case urllib3.exceptions.NewConnectionError():  # a timeout too, by inheritance
             return "no connection"
         case TimeoutError() | urllib3.exceptions.TimeoutError():

@@ -36,7 +36,11 @@ EVENTS: dict[str, tuple[str, str, str]] = {
         "skew_s",
         "the provider's clock is that much ahead of this machine's: signed assertions and proofs may be refused",
     ),
-    "listener_failed": ("error", "error", "a listener raised; the others are told all the same"),
+    "listener_failed": (
+        "error",
+        "error, at",
+        "a listener raised; `at`: its file and line. The others are told all the same",
+    ),
     "listener_late": (
         "warning",
         "",
@@ -47,6 +51,24 @@ EVENTS: dict[str, tuple[str, str, str]] = {
 
 _logger = logging.getLogger("oidc_actor")
 _logger.addHandler(logging.NullHandler())
+
+
+def raised_at(error: BaseException) -> str | None:
+    """Where foreign code raised what its caller caught: its own file and line, not those of what it called in turn.
+
+    A text of the exception may quote a token; a line of source code is not read, its number is enough.
+
+    Args:
+        error: What was caught, in the very frame that called the foreign code.
+
+    Returns:
+        ``"file:line in function"``; ``None`` where the foreign code is not Python.
+    """
+    called = error.__traceback__ and error.__traceback__.tb_next
+    if called is None:
+        return None
+    code = called.tb_frame.f_code
+    return f"{code.co_filename}:{called.tb_lineno} in {code.co_name}"
 
 
 def log(event: str, *, manager: str, issuer: str, flight: int, **fields: Any) -> None:

@@ -6,7 +6,7 @@ In every function ``server`` is the manager's ref or its name.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Self, Unpack
+from typing import NoReturn, Self, Unpack
 
 import pykka
 
@@ -86,6 +86,17 @@ class TokenManager(Keeper):
         found = read_options(options)
         del options  # it may hold secrets as they are, and this frame may raise
         return cls.launch(_checked(found))
+
+    @classmethod
+    def start(cls, *_args: object, **_options: object) -> NoReturn:
+        """Refuse Pykka's own way to start an actor, which neither checks options nor registers a name.
+
+        Raises:
+            TypeError: Always.
+        """
+        raise TypeError(
+            f"{cls.__name__}.start: use {cls.__name__}.start_link(**options), or child_spec under a supervisor"
+        )
 
     @classmethod
     def child_spec(cls, **options: Unpack[ManagerOptions]) -> ChildSpec:

@@ -30,7 +30,7 @@ from oidc_actor.decisions.effects import (
 from oidc_actor.decisions.farewell import farewell_to_late
 from oidc_actor.decisions.state import Rules
 from oidc_actor.errors import TokenRequestError
-from oidc_actor.events import log
+from oidc_actor.events import log, raised_at
 from oidc_actor.exchanges.delivery import ask_for_metadata, ask_for_token, lease_s
 from oidc_actor.exchanges.fetches import EXCHANGES, LISTENERS
 from oidc_actor.exchanges.revocation import revoke, revoke_here
@@ -199,7 +199,7 @@ class Runner:
                 LISTENERS.submit(self._cell, tell, late=self._listener_late)
 
     def _listener_failed(self, error: BaseException) -> None:
-        self.log("listener_failed", 0, error=type(error).__name__)  # its text may quote the token
+        self.log("listener_failed", 0, error=type(error).__name__, at=raised_at(error))  # its text may quote the token
 
     def _listener_late(self) -> None:
         self.log("listener_late", 0)

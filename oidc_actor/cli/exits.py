@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from oidc_actor.errors import ConfigError, OIDCActorError, ProviderError, SecretUnavailable
+from oidc_actor.errors import ConfigError, DiscoveryError, OIDCActorError, ProviderError, SecretUnavailable
 
 OK = 0
 FAILED = 1  # a check failed, a promise of the demo broke
@@ -52,6 +52,8 @@ def advice_for(error: OIDCActorError) -> str | None:
     if error.status == 429 or error.status >= 500:
         wait = f" in {error.retry_after_s:.0f} s" if error.retry_after_s else " later"
         return f"The provider is in trouble or protects itself: try again{wait}."
+    if isinstance(error, DiscoveryError) and "expected the issuer" in str(error):
+        return "Use the issuer that the metadata name (--issuer), if that is your provider."
     if error.status == 404:
         return "Check the URL: the provider runs, but nothing is at this address (is a realm or tenant missing in it?)."
     return None

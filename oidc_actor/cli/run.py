@@ -49,13 +49,19 @@ def run(
 
 
 def _missing(config: RunConfig) -> list[str]:
-    """The files that cannot be read now: no mistake, because they may appear later, but worth a line."""
-    found = []
+    """The files and folders that are not there now: no mistake, because they may appear later, but worth a line."""
+    found = _no_folder("server.unix_socket", config.server.unix_socket)
     for name, manager in config.managers.items():
+        found += _no_folder(f"managers.{name}.token_file", manager.token_file)
         sources = manager.options["auth"].sources
         looks = [file.look() for source in sources if isinstance(source, Finder) for file in source.files]
         found += [f"  managers.{name}: cannot be read yet: {look}" for look in looks if isinstance(look, str)]
     return found
+
+
+def _no_folder(key: str, path: Path | None) -> list[str]:
+    is_there = path is None or path.parent.is_dir()
+    return [] if is_there or path is None else [f"  {key}: no such directory yet: {str(path.parent)!r}"]
 
 
 def _log_to_stderr(level: str) -> None:

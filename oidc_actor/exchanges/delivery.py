@@ -10,7 +10,7 @@ from oidc_actor.answers.header_times import Skew, read_skew
 from oidc_actor.clock import wall_clock
 from oidc_actor.decisions.effects import FullGrant, Redeem
 from oidc_actor.errors import DiscoveryError, OIDCActorError, ProviderError, SecretUnavailable, TokenRequestError
-from oidc_actor.events import log
+from oidc_actor.events import log, raised_at
 from oidc_actor.exchanges.measures import Exchange, count_of, observers, outcome_of
 from oidc_actor.issuers import Discovery, Issuer
 from oidc_actor.messages import FetchFailed, FetchStarted, FetchSucceeded
@@ -117,8 +117,8 @@ def _measure(cell: Cell, issuer: Issuer, result: ParsedToken | OIDCActorError, f
         try:
             observer(exchange)
         except BaseException as error:  # noqa: BLE001 - foreign code, which must cost neither the token nor the thread
-            failed = type(error).__name__
-            log("listener_failed", manager=cell.name or "", issuer=issuer.name, flight=flight, error=failed)
+            what, at = type(error).__name__, raised_at(error)
+            log("listener_failed", manager=cell.name or "", issuer=issuer.name, flight=flight, error=what, at=at)
 
 
 def ask_for_metadata(cell: Cell, issuer: Issuer, options: Options, discovery: Discovery) -> None:

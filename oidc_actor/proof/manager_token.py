@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Literal
 
+import pykka
+
 from oidc_actor.errors import ConfigError, NoTokenError
 from oidc_actor.manager import TokenManager
 from oidc_actor.reading.reads import Server
@@ -28,8 +30,12 @@ class ManagerToken(Finder):
             kind: Which of its tokens.
 
         Raises:
-            ConfigError: Where there is no such kind.
+            ConfigError: Where there is no such kind, or ``server`` is neither a ref nor a name.
         """
+        given: object = server
+        if not isinstance(given, str | pykka.ActorRef) or given == "":
+            got = "''" if given == "" else type(given).__name__
+            raise ConfigError(f"server: expected the ref or the name of a TokenManager, got {got}")
         if kind not in ("access_token", "id_token"):
             raise ConfigError(f"kind: expected 'access_token' or 'id_token', got {kind!r}")
         self._server = server
@@ -53,4 +59,4 @@ class ManagerToken(Finder):
         return hash((ManagerToken, self._server, self._kind))
 
     def __repr__(self) -> str:
-        return f"ManagerToken({self._server!s}, {self._kind!r})"
+        return f"ManagerToken({self._server!r}, {self._kind!r})"

@@ -92,7 +92,7 @@ class PrivateKey(Sealed):
         if isinstance(found, Signer):
             return found
         if isinstance(self.key, Secret):
-            raise ConfigError(f"private_key: {found}")
+            raise ConfigError(f"private_key: {found}{_hint_for(self.key)}")
         raise SecretUnavailable(f"private_key: {found}", sent=False)
 
     def header(self) -> dict[str, str]:
@@ -138,6 +138,15 @@ def read_private_key(value: object) -> PrivateKey | None:
     if isinstance(value, Mapping):
         return from_mapping(PrivateKey, value, "private_key", "key", PrivateKey.__slots__)
     return PrivateKey(value)  # type: ignore[arg-type]  # which says what is wrong with it
+
+
+def _hint_for(text: Secret) -> str:
+    """What to do where the path of a key was given in place of the key; nothing of the text is shown."""
+    given = text.reveal().strip()
+    is_path = "\n" not in given and (
+        given.startswith(("/", "./", "../", "~")) or given.endswith((".pem", ".key", ".json"))
+    )
+    return "; the path of a file goes in as SecretFile(path)" if is_path else ""
 
 
 def _fill(key: PrivateKey, text: object, password: object, **rest: Any) -> str | None:

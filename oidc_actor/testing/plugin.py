@@ -95,5 +95,9 @@ def _marked(request: pytest.FixtureRequest, name: str) -> dict[str, Any]:
     """The arguments of the test's marks of that name; the closest mark counts most."""
     arguments: dict[str, Any] = {}
     for mark in reversed(list(request.node.iter_markers(name))):
+        if mark.args:
+            raise pytest.UsageError(
+                f"the mark {name}: expected arguments by name only, got {len(mark.args)} without one"
+            )
         arguments |= mark.kwargs
     return arguments

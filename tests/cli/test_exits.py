@@ -39,6 +39,7 @@ def test_status(error: OIDCActorError, status: int) -> None:
         (TokenRequestError("x", status=503), "later"),
         (TokenRequestError("x", status=429, retry_after_s=30.0), "in 30 s"),
         (DiscoveryError("x", status=404), "realm"),
+        (DiscoveryError("expected the issuer 'a', byte for byte, got 'a/'", status=200), "--issuer"),
     ],
 )
 def test_advice(error: OIDCActorError, words: str) -> None:

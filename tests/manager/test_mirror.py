@@ -31,6 +31,11 @@ def test_start_link(start: Start) -> None:
     assert whereis("my_app.weaviate") is ref
 
 
+def test_start_is_no_way_to_start_one() -> None:
+    with pytest.raises(TypeError, match=r"TokenManager.start: use TokenManager.start_link\(\*\*options\)"):
+        TokenManager.start(auth=AUTH, issuer_url=ISSUER)
+
+
 def test_child_spec(transport) -> None:
     Supervisor.start_link([TokenManager.child_spec(auth=AUTH, issuer_url=ISSUER, name="m", transport=transport)])
     assert TokenManager.get_access_token("m") == "t1"

@@ -89,6 +89,7 @@ def test_an_exception_is_logged_and_keeps_nobody_from_hearing(start: Start, cloc
     (record,) = [record for record in caplog.records if record.name == "oidc_actor"]
     assert "listener_failed" in record.getMessage()
     assert "RuntimeError" in record.getMessage()
+    assert f"{__file__}:{fails.__code__.co_firstlineno + 1} in fails" in record.getMessage()
     assert "t2" not in caplog.text
 
 

@@ -227,6 +227,7 @@ def test_an_observer_that_raises_costs_no_token(start, caplog) -> None:
         assert TokenManager.get_access_token("m") == "t1"
     end()
     assert [record.event for record in caplog.records] == ["listener_failed"]
+    assert f"at='{__file__}:{broken.__code__.co_firstlineno + 1} in broken'" in caplog.text
     assert "a secret" not in caplog.text
 
 

@@ -219,6 +219,19 @@ def test_check_names_the_files_that_are_not_there_yet(tmp_path, manager_table) -
     ]
 
 
+def test_check_names_the_directories_that_are_not_there_yet(tmp_path, manager_table) -> None:
+    config = tmp_path / "config.toml"
+    table = manager_table("a", 'token_file = "tokens/a"')
+    config.write_text('[server]\nunix_socket = "absent/tokens.sock"\n' + table)
+    done = command(config, "--check")
+    assert done.returncode == 0
+    assert done.stdout.splitlines() == [
+        f"{config}: ok",
+        f"  server.unix_socket: no such directory yet: '{tmp_path / 'absent'}'",
+        f"  managers.a.token_file: no such directory yet: '{tmp_path / 'tokens'}'",
+    ]
+
+
 def test_a_wrong_configuration_is_a_usage_error_that_names_the_keys(tmp_path) -> None:
     config = tmp_path / "config.toml"
     config.write_text('[server]\nunix_sock = "s"\n')

@@ -94,6 +94,15 @@ def test_a_users_suite(tmp_path: Path) -> None:
     assert "1 passed" in run.stdout
 
 
+def test_an_argument_without_its_name_is_a_mistake_of_the_suite(tmp_path: Path) -> None:
+    (tmp_path / "test_theirs.py").write_text(
+        "import pytest\n@pytest.mark.oidc_provider(60)\ndef test_theirs(oidc_provider):\n    pass\n"
+    )
+    run = pytest_run(tmp_path, "-q")
+    assert run.returncode != 0
+    assert "the mark oidc_provider: expected arguments by name only, got 1 without one" in run.stdout
+
+
 def test_a_suite_that_does_not_use_it_imports_nothing_for_it(tmp_path: Path) -> None:
     (tmp_path / "test_theirs.py").write_text(
         f"import sys\ndef test_nothing():\n    assert not [name for name in {HEAVY} if name in sys.modules]\n"

@@ -87,7 +87,7 @@ class Plain:
 def test_plain_http_behind_an_https_address(serve, transport):
     server = serve(answers(reply()), Plain())
     error = failure(transport, a_request(server.url.replace("http:", "https:")))
-    assert "TLS failed: WRONG_VERSION_NUMBER" in str(error)
+    assert "TLS failed: WRONG_VERSION_NUMBER; is it plain http at this port?" in str(error)
     assert not error.sent
 
 

@@ -75,7 +75,9 @@ def test_a_jwk_brings_its_kid_and_its_algorithm():
 @pytest.mark.parametrize(
     ("make", "message"),
     [
-        (lambda: PrivateKey("hunter2"), "got a text that cannot be read"),
+        (lambda: PrivateKey("hunter2"), r"got a text that cannot be read \(ValueError\)$"),
+        (lambda: PrivateKey("/run/hunter2"), r"the path of a file goes in as SecretFile\(path\)$"),
+        (lambda: PrivateKey("hunter2.pem"), r"the path of a file goes in as SecretFile\(path\)$"),
         (lambda: PrivateKey('{"kty": "oct", "k": "aHVudGVyMg"}'), "got a JWK that cannot be read"),
         (lambda: PrivateKey('{"kty": ["hunter2"]}'), "got a JWK that cannot be read"),
         (lambda: PrivateKey(ECKey.import_key(PEMS["EC"]).as_pem(private=False).decode()), "got a public key"),

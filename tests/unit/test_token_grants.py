@@ -110,6 +110,8 @@ def test_what_has_expired_is_not_sent(make, name):
         (lambda: parse_auth({"type": "oidc_token_exchange"}), "subject_token is missing"),
         (lambda: parse_auth({"type": "oidc_jwt_bearer", "client_id": "x"}), "assertion is missing"),
         (lambda: ManagerToken("x", "refresh_token"), "kind: expected 'access_token' or 'id_token'"),
+        (lambda: ManagerToken(""), "server: expected the ref or the name of a TokenManager, got ''$"),
+        (lambda: ManagerToken(5), "server: expected the ref or the name of a TokenManager, got int$"),
         (lambda: GitHubActionsToken(""), "audience: expected a non-empty text"),
         (lambda: GitHubActionsToken(timeout_seconds=0), "timeout_seconds: expected a positive"),
         (lambda: SignedAssertion(None, issuer="i", audience="a"), "private_key: expected a key, got None"),
