@@ -126,9 +126,10 @@ class Keeper(Server):
         self._runner.retire()
         if is_final(self.actor_ref, reason):
             self._cell.close(self.actor_ref)
-            for effect in farewell(self._state, self._options.clock(), self._late_token()):
-                self._runner.perform(effect)
-            self._issuer.leave(self._cell)
+            if self._cell.closed:  # else this one has been killed by now, and a successor goes on with all of it
+                for effect in farewell(self._state, self._options.clock(), self._late_token()):
+                    self._runner.perform(effect)
+                self._issuer.leave(self._cell)
         self._runner.log("manager_stopped", self._state.flights, reason=str(reason))
 
     def _late_token(self) -> TokenResponse | None:

@@ -1,7 +1,9 @@
 """A killed incarnation runs on for a while, because Python cannot end its thread; its successor is none the worse."""
 
+import threading
+
 import pytest
-from fakes import AUTH, DEADLINE_S, ScriptedTransport
+from fakes import AUTH, DEADLINE_S, ISSUER, ScriptedTransport
 from manager_tests import Start
 
 from oidc_actor import TokenManager
@@ -14,7 +16,8 @@ from oidc_actor.provider import OIDCConfig
 from oidc_actor.reading.cells import locate
 from oidc_actor.runner import Runner
 from oidc_actor.testing import ManualClock
-from supervision import kill
+from supervision import kill, stop
+from supervision.exits import Reason
 
 
 def test_a_late_withdrawal_spares_the_token_that_came_after(
@@ -51,3 +54,31 @@ def test_a_token_that_is_rejected_while_the_successor_starts_is_not_shown_again(
     start(name="late")
     assert TokenManager.get_access_token("late") == "t2"
     assert shown == [""]
+
+
+def test_an_end_that_a_kill_overtakes_takes_nothing_from_the_successor(
+    start: Start, transport: ScriptedTransport, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = OIDCConfig(token_endpoint=f"{ISSUER}/token", revocation_endpoint=f"{ISSUER}/revoke")
+    options = {"name": "late", "oidc_config": config, "revoke_on_stop": True}
+    ref = start(**options)
+    assert TokenManager.get_access_token("late") == "t1"
+    retire, on_terminate, begun, ended = Runner.retire, Keeper.on_terminate, threading.Event(), threading.Event()
+
+    def overtaken(runner: Runner) -> None:
+        retire(runner)
+        if not begun.is_set():
+            begun.set()
+            kill(ref)
+            start(**options)
+
+    def end(manager: Keeper, reason: Reason) -> None:
+        on_terminate(manager, reason)
+        ended.set()
+
+    monkeypatch.setattr(Runner, "retire", overtaken)
+    monkeypatch.setattr(Keeper, "on_terminate", end)
+    stop(ref)
+    assert ended.wait(DEADLINE_S)
+    assert TokenManager.get_access_token("late") == "t1"
+    assert [request.url for request in transport.posts] == [config.token_endpoint]
