@@ -53,7 +53,8 @@ class ClientCredentials(Credentials):
             resource: One or several, likewise.
             extra: Further parameters, likewise.
             client_auth: One of RFC 8414's names; ``None`` chooses from the metadata.
-            **proof: ``private_key``, ``client_assertion``, ``assertion_audience``, ``client_certificate``, ``dpop``.
+            **proof: ``private_key``, ``client_assertion``, ``assertion_audience``, ``client_certificate``, ``dpop``:
+                each as the attribute of `oidc_actor.credentials.Credentials`.
 
         Raises:
             ConfigError: Where something does not fit.

@@ -68,11 +68,11 @@ class ProviderError(OIDCActorError):
 
 
 class DiscoveryError(ProviderError):
-    """The provider's metadata could not be had or cannot be trusted. Always retryable."""
+    """The provider's metadata could not be had or cannot be trusted. Always retryable. It has `ProviderError`'s attributes."""
 
 
 class TokenRequestError(ProviderError):
-    """The token endpoint refused, answered nonsense, or could not be reached."""
+    """The token endpoint refused, answered nonsense, or could not be reached. It has `ProviderError`'s attributes."""
 
 
 class SecretUnavailable(TokenRequestError):
