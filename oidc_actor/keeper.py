@@ -133,7 +133,7 @@ class Keeper(Server):
         self._runner.log("manager_stopped", self._state.flights, reason=str(reason))
 
     def _late_token(self) -> TokenResponse | None:
-        result = self._cell.take_result()
+        result = self._cell.take_result(self.actor_ref)
         found = result.result if isinstance(result, FetchSucceeded) else None
         return found.token if isinstance(found, ParsedToken) else None
 
@@ -185,7 +185,7 @@ class Keeper(Server):
         flight = self._flight_of(message)
         if flight is None:
             return
-        self._cell.forget_exchange()
+        self._cell.forget_exchange(self.actor_ref)
         if isinstance(flight.grant, Discover):
             self._issuer.give_up(self._cell)
         late = TokenRequestError(
@@ -198,7 +198,7 @@ class Keeper(Server):
         self._take_result()
 
     def _take_result(self) -> None:
-        result = self._cell.take_result()
+        result = self._cell.take_result(self.actor_ref)
         if result is not None:
             self._runner.unwatch()
             self._apply(result)

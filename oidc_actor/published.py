@@ -70,9 +70,8 @@ class Cell:
     )
 
     def __init__(self, name: str | None, identity: object, clock: Clock) -> None:
-        self.snapshot = EMPTY
+        self.snapshot, self.number = EMPTY, next(_numbers)
         self.clock, self.name, self.identity = clock, name, identity
-        self.number = next(_numbers)
         self.state: State | None = None
         self.waiting: dict[AnyWaiter, None] = {}
         self.subscriptions: tuple[Subscription, ...] = ()
@@ -93,9 +92,9 @@ class Cell:
 
     # --- the manager's side; `ref` is the incarnation that writes -----------------------------------------------------
 
-    def belongs_to(self, ref: Ref) -> bool:
-        """Whether that incarnation is the one whose writes count."""
-        return not self.closed and self._ref is not None and self._ref() is ref
+    def belongs_to(self, ref: Ref, *, even_closed: bool = False) -> bool:
+        """Whether that incarnation is the one whose writes count; ``even_closed``: or counted, until the cell was closed."""
+        return (even_closed or not self.closed) and self._ref is not None and self._ref() is ref
 
     def take_over(self, ref: Ref, supervisor: Ref | None) -> bool:
         """Make an incarnation the owner; false where the cell has been closed."""
@@ -139,15 +138,16 @@ class Cell:
         with self._lock:
             self.counts[what] = self.counts.get(what, 0) + 1
 
-    def forget_exchange(self) -> None:
+    def forget_exchange(self, ref: Ref) -> None:
         """Give up waiting for the exchange under way: what it brings will be too late."""
         with self._lock:
-            self.expected = self.result = None
+            if self.belongs_to(ref):
+                self.expected = self.result = None
 
-    def take_result(self) -> Result | None:
-        """What the exchange brought, once."""
+    def take_result(self, ref: Ref) -> Result | None:
+        """What the exchange brought, once; also after the cell has been closed, for the last farewell."""
         with self._lock:
-            result = self.result
+            result = self.result if self.belongs_to(ref, even_closed=True) else None
             if result is not None:
                 self.expected = self.result = None
             return result

@@ -6,11 +6,12 @@ import pytest
 from fakes import AUTH, DEADLINE_S, ISSUER, ScriptedTransport
 from manager_tests import Start
 
-from oidc_actor import TokenManager
+from oidc_actor import TokenManager, keeper
 from oidc_actor.decisions.effects import Retract
 from oidc_actor.decisions.state import Rules
 from oidc_actor.issuers import join
 from oidc_actor.keeper import Keeper
+from oidc_actor.messages import Arrived
 from oidc_actor.options import Options
 from oidc_actor.provider import OIDCConfig
 from oidc_actor.reading.cells import locate
@@ -82,3 +83,47 @@ def test_an_end_that_a_kill_overtakes_takes_nothing_from_the_successor(
     assert ended.wait(DEADLINE_S)
     assert TokenManager.get_access_token("late") == "t1"
     assert [request.url for request in transport.posts] == [config.token_endpoint]
+
+
+def test_one_that_was_killed_while_it_began_takes_no_result_from_the_successor(
+    start: Start, transport: ScriptedTransport, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    options = {"name": "late", "oidc_config": OIDCConfig(token_endpoint=f"{ISSUER}/token")}
+    on_continue, take, log = Keeper.on_continue, keeper._HANDLERS[Arrived], Runner.log
+    begun, go_on, came, go, over = (threading.Event() for _ in range(5))
+
+    def begin(manager: Keeper) -> None:
+        on_continue(manager)
+        if begun.is_set():
+            over.set()
+
+    def log_late(runner: Runner, event: str, flight: int, **fields: object) -> None:
+        log(runner, event, flight, **fields)
+        if event == "manager_started" and flight and not begun.is_set():
+            begun.set()
+            go_on.wait(DEADLINE_S)
+
+    def take_late(manager: Keeper, message: Arrived) -> None:
+        came.set()
+        go.wait(DEADLINE_S)
+        take(manager, message)
+
+    monkeypatch.setattr(Keeper, "on_continue", begin)
+    monkeypatch.setattr(Runner, "log", log_late)
+    monkeypatch.setitem(keeper._HANDLERS, Arrived, take_late)
+    with transport.held_back():
+        first = start(**options)
+        transport.wait_for_posts(1)
+        kill(first)
+        second = start(**options)
+        assert begun.wait(DEADLINE_S)
+        kill(second)
+        start(**options)
+        assert TokenManager.health("late").refreshing
+        over.clear()
+    assert came.wait(DEADLINE_S)
+    go_on.set()
+    assert over.wait(DEADLINE_S)
+    go.set()
+    assert TokenManager.get_access_token("late") == "t1"
+    assert len(transport.posts) == 1

@@ -104,22 +104,41 @@ def test_the_writes_of_one_that_was_replaced_do_not_count(cell: Cell, owner, suc
 def test_a_result_is_kept_until_it_is_taken(cell: Cell, owner) -> None:
     result = FetchFailed(1, 2, 1000.0, DOWN)
     cell.deliver(result)
-    assert cell.take_result() is None
+    assert cell.take_result(owner) is None
     assert cell.expect(owner, 1, 2)
     cell.deliver(FetchFailed(1, 1, 1000.0, DOWN))
-    assert cell.take_result() is None
+    assert cell.take_result(owner) is None
     cell.deliver(result)
-    assert cell.take_result() is result
-    assert cell.take_result() is None
+    assert cell.take_result(owner) is result
+    assert cell.take_result(owner) is None
     cell.deliver(result)
-    assert cell.take_result() is None
+    assert cell.take_result(owner) is None
 
 
 def test_a_result_that_was_given_up_comes_too_late(cell: Cell, owner) -> None:
     cell.expect(owner, 1, 1)
-    cell.forget_exchange()
+    cell.forget_exchange(owner)
     cell.deliver(FetchFailed(1, 1, 1000.0, DOWN))
-    assert cell.take_result() is None
+    assert cell.take_result(owner) is None
+
+
+def test_a_result_is_taken_by_nobody_who_was_replaced(cell: Cell, owner, successor) -> None:
+    result = FetchFailed(1, 1, 1000.0, DOWN)
+    cell.expect(owner, 1, 1)
+    cell.take_over(successor, None)
+    cell.forget_exchange(owner)
+    cell.deliver(result)
+    assert cell.take_result(owner) is None
+    assert cell.take_result(successor) is result
+
+
+def test_a_result_can_be_taken_after_the_end(cell: Cell, owner, successor) -> None:
+    result = FetchFailed(1, 1, 1000.0, DOWN)
+    cell.expect(owner, 1, 1)
+    cell.deliver(result)
+    cell.close(owner)
+    assert cell.take_result(successor) is None
+    assert cell.take_result(owner) is result
 
 
 def test_waiters_are_known_to_an_incarnation_once(cell: Cell, owner, successor) -> None:
