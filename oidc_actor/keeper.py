@@ -238,7 +238,10 @@ class Keeper(Server):
 def _first_state(options: Options, cell: Cell, issuer: issuers.Issuer) -> State:
     if cell.state is not None:
         withdrawn = cell.withdrawn is not None and cell.withdrawn is cell.state.token
-        state = adopt(cell.state, in_flight=cell.expected is not None, withdrawn=withdrawn)
+        flight = cell.state.flight
+        # What is expected may be an earlier exchange, whose end the manager knew at once.
+        in_flight = flight is not None and cell.expected == (flight.number, flight.leg)
+        state = adopt(cell.state, in_flight=in_flight, withdrawn=withdrawn)
         return replace(state, refresh_buffer_seconds=options.refresh_buffer_seconds, rules=_rules(options))
     return State(
         options.oidc_config,

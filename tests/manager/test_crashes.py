@@ -3,14 +3,17 @@
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
-from fakes import DEADLINE_S, ISSUER, eventually
+from fakes import DEADLINE_S, ISSUER, Fixed, eventually
 from manager_tests import Start
 
 import supervision
-from oidc_actor import ClientCredentials, OIDCConfig, TokenManager
+from oidc_actor import ClientCredentials, OIDCConfig, RetryPolicy, TokenManager
+from oidc_actor.exchanges.fetches import EXCHANGES
 from oidc_actor.published import by_name
 from oidc_actor.testing import ManualClock
 from supervision import NoProcess
+
+CONFIG = OIDCConfig(issuer=ISSUER, token_endpoint=f"{ISSUER}/token")
 
 
 def test_a_crashed_managers_token_is_served_until_it_expires(start: Start, clock) -> None:
@@ -143,6 +146,26 @@ def test_a_crash_does_not_shorten_the_minimum_interval(start: Start, transport, 
     clock.advance(1)
     assert TokenManager.get_access_token("m") == "t2"
     assert len(transport.posts) == 2
+
+
+def test_a_token_rejected_during_a_crash_is_replaced_at_once_also_where_the_last_attempt_had_no_thread(
+    start: Start, clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def no_thread(*_: object) -> None:
+        raise RuntimeError("can't start new thread")
+
+    options = {"name": "m", "oidc_config": CONFIG, "rng": Fixed(1), "retry": RetryPolicy(initial_s=60)}
+    ref = start(**options)
+    assert TokenManager.get_access_token("m") == "t1"
+    with monkeypatch.context() as patched:
+        patched.setattr(EXCHANGES, "submit", no_thread)
+        clock.advance(250)
+        eventually(lambda: TokenManager.health("m").consecutive_failures == 1)
+    clock.advance(1)
+    supervision.kill(ref)
+    TokenManager.force_refresh("m", rejected="t1")
+    start(**options)
+    assert TokenManager.get_access_token("m") == "t2"
 
 
 def test_an_unknown_message_is_no_crash(start: Start) -> None:
