@@ -27,10 +27,13 @@ from oidc_actor.run.manager_tables import ManagerConfig
 from oidc_actor.run.posts import Post, Posts
 from oidc_actor.run.token_files import TokenFile, Write
 from oidc_actor.tokens import TokenResponse
-from supervision import ChildNotFound, ChildSpec, NoProcess, SupervisionError, Supervisor, cast
+from supervision import ChildNotFound, ChildSpec, NoProcess, SupervisionError, Supervisor, call, cast
 
 MAX_RESTARTS = 10
 MAX_SECONDS = 60.0
+
+WRITE_S = 5.0
+"""Seconds that a manager whose successor has a token is kept, at most, until its file has that."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,12 +161,15 @@ class Fleet:
         with self._lock:
             if post.coming == server:
                 replaced, post.serving, post.coming = post.serving, server, None
-        cast(_file_of(post.name), Write())
         for user in self._posts.users_of(post.name):
             if _lacks(user):
                 TokenManager.force_refresh(user)  # it may be in a long backoff, for want of this token
-        if replaced is not None:  # last, because its token may be revoked with it
-            self._end(replaced)
+        if replaced is None:
+            cast(_file_of(post.name), Write())
+            return
+        with contextlib.suppress(SupervisionError):  # there is no file, or it cannot be written now
+            call(_file_of(post.name), Write(), WRITE_S)
+        self._end(replaced)  # only now, because its token may be revoked with it
 
     def _end(self, child: str) -> None:
         with contextlib.suppress(ChildNotFound, NoProcess):  # the supervisor is going down with it
