@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, fields
 from typing import Any, ClassVar, Unpack
@@ -217,6 +218,8 @@ _REQUIRED: dict[type[Credentials], tuple[str, ...]] = {
     TokenExchange: ("subject_token",),
 }
 
+WHAT_AUTH_IS = f"{', '.join(cls.__name__ for cls in _TYPES.values())}, or a mapping with a 'type'"
+
 
 def parse_auth(value: object) -> Credentials:
     """Bring ``auth`` into one form.
@@ -249,10 +252,7 @@ def read_auth(value: object) -> Credentials | ConfigError:
     if isinstance(value, Credentials):
         return value
     if not isinstance(value, Mapping):
-        return ConfigError(
-            "auth: expected ClientCredentials, Password, RefreshToken or a mapping with a 'type', "
-            f"got {type(value).__name__}"
-        )
+        return ConfigError(f"auth: expected {WHAT_AUTH_IS}, got {type(value).__name__}")
     options = dict(value)
     kind = options.pop("type", None)
     # A mistaken mapping may hold anything under "type"; only a short plain word is safe to show.
@@ -267,7 +267,9 @@ def _mapping_problem(cls: type[Credentials], options: Mapping[Any, object]) -> s
     known = {field.name for field in fields(cls)}
     unknown = sorted(str(name) for name in options if name not in known)
     if unknown:
-        return f"unknown option {', '.join(unknown)}; the options are {', '.join(sorted(known))}"
+        near = difflib.get_close_matches(unknown[0], sorted(known), n=1)
+        hint = f"did you mean {near[0]!r}?" if near else f"the options are {', '.join(sorted(known))}"
+        return f"unknown option {', '.join(unknown)}; {hint}"
     missing = [name for name in _REQUIRED[cls] if options.get(name) is None]
     return f"{', '.join(missing)} is missing" if missing else None
 

@@ -59,7 +59,7 @@ class TokenManager(Keeper):
     """A supervised actor that gets an access token, refreshes it before it ends, and never lets readers wait while one lives.
 
     Start it with `start_link`, or as a child of a supervisor with `child_spec`; then read with `get_access_token`, or
-    fastest with `source`. Every function is called on the class.
+    fastest with `source`. Every function is called on the class; the ref or name of another actor is a ``TypeError``.
     """
 
     @classmethod

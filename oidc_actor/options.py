@@ -12,7 +12,7 @@ from typing import Any, Required, TypedDict, cast
 
 from oidc_actor.backoff import RetryPolicy, Rng
 from oidc_actor.clock import Clock, default_clock
-from oidc_actor.credentials import Credentials, read_auth
+from oidc_actor.credentials import WHAT_AUTH_IS, Credentials, read_auth
 from oidc_actor.errors import ConfigError
 from oidc_actor.oidc import check_timeout, check_transport
 from oidc_actor.proof.dpop import with_own_key
@@ -123,10 +123,7 @@ def read_options(given: Mapping[str, Any]) -> Options | ConfigError:
         return error.with_traceback(None)
 
 
-_NO_AUTH = (
-    "auth: expected ClientCredentials, Password, RefreshToken or a mapping with a 'type', got nothing; "
-    "pass auth=ClientCredentials(client_id=..., client_secret=...)"
-)
+_NO_AUTH = f"auth: expected {WHAT_AUTH_IS}, got nothing; pass auth=ClientCredentials(client_id=..., client_secret=...)"
 
 
 def _unknown_option(given: Mapping[str, Any]) -> ConfigError | None:

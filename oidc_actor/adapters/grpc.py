@@ -78,7 +78,7 @@ class OIDCAuth(grpc.AuthMetadataPlugin):
     def _answer(self, callback: grpc.AuthMetadataPluginCallback, timeout_s: float, *, give_up: bool) -> bool:
         try:
             header = self._presenter.bearer(timeout_s)
-        except (OIDCActorError, SupervisionError) as error:
+        except (OIDCActorError, SupervisionError, TypeError) as error:  # a `TypeError`: it is no manager's name
             if isinstance(error, NoTokenError) and not give_up:
                 return False
             callback((), error)

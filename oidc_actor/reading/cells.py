@@ -79,7 +79,7 @@ def locate(server: Ref | str, *, revive: bool = True, wait_s: float = START_S) -
 
     Raises:
         NoProcess: No manager is or was there, or it was stopped.
-        TypeError: That is neither a name nor the ref of a manager.
+        TypeError: That is no ref or name, or an actor's that is no manager.
     """
     cell = _look_up(server)
     if (cell is None or cell.closed) and wait_s > 0 and is_starting(server):
@@ -124,7 +124,7 @@ def _look_up(server: Any) -> Cell | None:
         if cell is not None:
             return cell
         ref = whereis(server)  # a second name, given with supervision.register
-        return None if ref is None else _by_ref.get(ref)
+        return None if ref is None else _of_ref(ref)
     if isinstance(server, pykka.ActorRef):
         return _of_ref(server)
     raise TypeError(f"server: expected the ref or the name of a TokenManager, got {type(server).__name__}")

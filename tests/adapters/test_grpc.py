@@ -21,6 +21,7 @@ from oidc_actor import ConfigError, TokenManager
 from oidc_actor.adapters.grpc import OIDCAuth
 from oidc_actor.adapters.grpc_retry import interceptors
 from oidc_actor.testing import Provider
+from supervision import Server, stop
 
 UNARY, STREAM, CHAT = (f"/{SERVICE}/{name}" for name in ("Unary", "Stream", "Chat"))
 
@@ -65,6 +66,18 @@ def test_a_call_for_a_manager_that_is_not_there_fails(rpc: Rpc) -> None:
     with opened(Grpc, None, rpc, "nobody") as driver, pytest.raises(grpc.RpcError) as caught:  # type: ignore[arg-type]
         driver.call()
     assert "no live actor" in caught.value.details()
+
+
+def test_the_plugin_answers_for_the_name_of_another_actor_too() -> None:
+    other = Server.start_link(name="other")
+    try:
+        answers: list[tuple[Any, Any]] = []
+        OIDCAuth("other")(None, lambda metadata, error: answers.append((metadata, error)))  # type: ignore[arg-type]
+    finally:
+        stop(other)
+    [(metadata, error)] = answers
+    assert metadata == ()
+    assert "expected the ref or the name of a TokenManager, got that of Server" in str(error)
 
 
 def test_bad_arguments() -> None:

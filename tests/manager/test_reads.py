@@ -19,7 +19,7 @@ from manager_tests import Start
 
 import supervision
 from oidc_actor import ConfigError, NoTokenError, TokenManager, TokenRequestError
-from supervision import NoProcess
+from supervision import NoProcess, Server
 
 READS = [
     pytest.param(lambda server, **wait: TokenManager.get_token(server, **wait).access_token, id="get_token"),
@@ -35,6 +35,10 @@ READS = [
     pytest.param(lambda server, **wait: TokenManager.source(server)(**wait), id="source()"),
 ]
 every_read = pytest.mark.parametrize("read", READS)
+
+
+class Bystander(Server):
+    """An actor that is no manager."""
 
 
 @every_read
@@ -75,6 +79,17 @@ def test_no_read_gives_an_expired_token(read, start: Start, transport, clock) ->
 def test_every_read_of_an_unknown_server_is_noprocess(read) -> None:
     with pytest.raises(NoProcess):
         read("nobody", timeout=0)
+
+
+@every_read
+def test_every_read_of_another_actor_says_what_it_is_by_name_and_by_ref(read) -> None:
+    ref = Bystander.start_link(name="m")
+    try:
+        for server in ("m", ref):
+            with pytest.raises(TypeError, match=r"name of a TokenManager, got that of Bystander$"):
+                read(server, timeout=0)
+    finally:
+        supervision.stop(ref)
 
 
 @every_read

@@ -61,6 +61,12 @@ def test_the_table_of_credentials_has_each_with_its_arguments_in_order() -> None
         assert {"scopes", "audience", "resource", "extra"} <= set(parameters)
 
 
+def test_every_variable_of_the_command_line_is_named() -> None:
+    files = (Path(__file__).parents[2] / "oidc_actor" / "cli").glob("*.py")
+    read = {name for file in files for name in re.findall(r"\bOIDC_[A-Z_]+[A-Z]", file.read_text())}
+    assert read == set(re.findall(r"`(OIDC_\w+)`", TEXT.partition("\n## Command line\n")[2].partition("\n## ")[0]))
+
+
 def test_the_options_that_the_table_of_providers_names_are_there() -> None:
     known = {name for maker in MAKERS for name in inspect.signature(maker).parameters}
     known |= {field.name for field in dataclasses.fields(Options)} | set(ClientProof.__annotations__)

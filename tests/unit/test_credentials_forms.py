@@ -73,7 +73,7 @@ def test_the_mapping_form(mapping, credentials):
 @pytest.mark.parametrize(
     ("value", "message"),
     [
-        (None, "auth: expected ClientCredentials.*got NoneType"),
+        (None, "auth: expected ClientCredentials, .*TokenExchange, or a mapping with a 'type', got NoneType$"),
         ("hunter2", "auth: expected ClientCredentials.*got str"),
         ({}, "expected a 'type' of 'oidc_client_credentials', 'oidc_password', 'oidc_refresh_token', .*got NoneType"),
         ({"type": "oidc_magic"}, "got 'oidc_magic'"),
@@ -86,7 +86,11 @@ def test_the_mapping_form(mapping, credentials):
         ({"type": "oidc_refresh_token", "client_id": "id"}, "refresh_token is missing"),
         (
             {"type": "oidc_client_credentials", "client_id": "id", "client_secrte": "hunter2"},
-            "unknown option client_secrte; the options are assertion_audience, audience, client_assertion, client_auth",
+            "unknown option client_secrte; did you mean 'client_secret'[?]$",
+        ),
+        (
+            {"type": "oidc_client_credentials", "client_id": "id", "pin": "hunter2"},
+            "unknown option pin; the options are assertion_audience, audience, client_assertion, client_auth",
         ),
         ({"type": "oidc_password", "username": "u", "password": "hunter2", 5: 6}, "unknown option 5"),
     ],
