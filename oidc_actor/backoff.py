@@ -77,4 +77,4 @@ def probe_delay_s(policy: RetryPolicy, failures: int, rng: Rng) -> float:
 
 
 def _doubled(initial_s: float, maximum_s: float, failures: int) -> float:
-    return min(maximum_s, initial_s * 2.0 ** min(max(failures - 1, 0), _MOST_DOUBLINGS))
+    return min(maximum_s, initial_s * 2.0 ** min(failures - 1, _MOST_DOUBLINGS))

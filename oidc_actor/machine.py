@@ -199,7 +199,7 @@ def _settle(state: State, event: Event, now: float, rng: Rng) -> Step:
     due = wake_at(state, now)
     if due == state.refresh_timer:
         return state, effects
-    effects.append(CancelTick() if due is None else ScheduleTick(max(0.0, due - now)))
+    effects.append(CancelTick() if due is None else ScheduleTick(due - now))
     return replace(state, refresh_timer=due), effects
 
 

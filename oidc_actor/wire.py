@@ -254,6 +254,6 @@ def _text(value: object) -> str | None:
 
 
 def _scope(value: object) -> str | None:
-    if isinstance(value, list) and all(isinstance(one, str) for one in value):
+    if type(value) is list and all(isinstance(one, str) for one in value):  # an inner object is a list of another type
         value = " ".join(value)
     return value if isinstance(value, str) and value.isprintable() else None

@@ -11,7 +11,6 @@ A value that cannot be read, is not finite, or lies beyond a thousand years coun
 from __future__ import annotations
 
 import base64
-import binascii
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -150,5 +149,5 @@ def jwt_part(token: str, index: int) -> bytes:
         return b""
     try:
         return base64.b64decode(parts[index] + "=" * (-len(parts[index]) % 4), altchars=b"-_", validate=True)
-    except (binascii.Error, ValueError):
+    except ValueError:
         return b""

@@ -81,7 +81,7 @@ def _failed(state: State, event: FetchFailed, now: float, rng: Rng) -> Step:
             return _after([report], _send(state, FullGrant(grant.config)))
         if policy.may_have_rotated(error) and not state.rules.own_refresh_token:
             state = replace(state, refresh_token=None)
-    if state.rules.discovers and policy.may_have_moved(error, state.failures + 1):
+    if policy.may_have_moved(error, state.failures + 1):
         state = replace(state, config_suspect=True)
     return _end(state, error, event.outage, now, rng)
 
@@ -149,18 +149,18 @@ def _land(state: State, at: float, minted: ParsedToken, now: float, rng: Rng) ->
         waiters=(),
         refreshes=state.refreshes + 1,
     )
-    effects: list[Effect] = [Publish(token, state.expires_at), *_answers(state, waiters, minted.lifetime_s, now)]
+    effects: list[Effect] = [Publish(token, state.expires_at), *_answers(state, waiters, now)]
     return state, effects + _reports_of(state, minted, grant, now)
 
 
-def _answers(state: State, waiters: tuple[Waiter, ...], lifetime_s: float, now: float) -> list[Effect]:
-    served = [w for w in waiters if w.wants_refresh or is_valid(state, now, w.min_validity_s)]
-    short = [w for w in waiters if not (w.wants_refresh or is_valid(state, now, w.min_validity_s))]
+def _answers(state: State, waiters: tuple[Waiter, ...], now: float) -> list[Effect]:
+    served = [w for w in waiters if is_valid(state, now, w.min_validity_s)]
+    short = [w for w in waiters if not is_valid(state, now, w.min_validity_s)]
     answers: list[Effect] = []
     if served and state.token is not None:
         answers.append(Reply(served, state.token))
     if short:
-        answers.append(Reply(short, too_short(lifetime_s, state, now)))
+        answers.append(Reply(short, too_short(state, now)))
     return answers
 
 

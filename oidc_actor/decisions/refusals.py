@@ -26,10 +26,11 @@ def refusal(state: State, now: float) -> Refusal:
     return Refusal(_because(state, f"the next attempt is due in {retry_in_s:.1f} s"), state.last_error, retry_in_s)
 
 
-def too_short(lifetime_s: float, state: State, now: float) -> Refusal:
+def too_short(state: State, now: float) -> Refusal:
     """What a reader is told whose ``min_validity`` even a new token does not reach."""
     retry_in_s = max(0.0, next_attempt_at(state) - now)
-    return Refusal(f"a new token lives only {lifetime_s:.1f} s, less than min_validity", None, retry_in_s)
+    left_s = state.expires_at - now
+    return Refusal(f"a new token lives only {left_s:.1f} s, less than min_validity", None, retry_in_s)
 
 
 def _because(state: State, outlook: str) -> str:

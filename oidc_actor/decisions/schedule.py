@@ -37,9 +37,9 @@ def wake_at(state: State, now: float) -> float | None:
     due = next_attempt_at(state)
     if not state.watching:
         return due
-    timer = state.refresh_timer
     # A tick that is set stays set, also when it is due and on its way: else a stream of readers would put it off for ever.
-    watch = timer if timer is not None and timer <= now + WATCH_S else now + WATCH_S
+    # None is set for longer than that: only an attempt's end begins the watch, and during an attempt there is none.
+    watch = now + WATCH_S if state.refresh_timer is None else state.refresh_timer
     return min(due, watch)
 
 

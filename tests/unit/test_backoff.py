@@ -1,6 +1,7 @@
 """How long a manager waits after a failure."""
 
 import random
+import sys
 from dataclasses import FrozenInstanceError
 
 import pytest
@@ -78,6 +79,12 @@ def test_a_policy_is_a_value() -> None:
     with pytest.raises(FrozenInstanceError):
         policy.initial_s = 1.0  # type: ignore[misc]
     assert not hasattr(policy, "__dict__")
+
+
+def test_the_most_that_a_policy_may_be() -> None:
+    most = sys.float_info.max
+    policy = RetryPolicy(initial_s=most, maximum_s=most, probe_initial_s=most, probe_maximum_s=most)
+    assert retry_delay_s(policy, 1, Fixed(1)) == probe_delay_s(policy, 1, Fixed(1)) == most
 
 
 def test_the_least_that_a_policy_may_be() -> None:

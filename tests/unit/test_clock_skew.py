@@ -1,5 +1,6 @@
 """A provider's clock that is off this machine's: estimated from ``Date``, kept, reported once, and never believed too much."""
 
+from dataclasses import FrozenInstanceError
 from email.utils import formatdate
 
 import pytest
@@ -48,6 +49,12 @@ def test_an_answer_without_a_date_shows_nothing(headers: dict[str, str]) -> None
 )
 def test_only_what_is_certain_counts(skew: Skew, least_s: float, tolerable: bool) -> None:
     assert (skew.least_s, skew.is_tolerable) == (least_s, tolerable)
+
+
+def test_an_estimate_is_a_value() -> None:
+    with pytest.raises(FrozenInstanceError):
+        AGREE.ahead_s = 0.0  # type: ignore[misc]
+    assert not hasattr(AGREE, "__dict__")
 
 
 def shown(driver: Driver) -> float | None:

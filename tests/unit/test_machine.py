@@ -10,10 +10,14 @@ from machine_driver import CONFIG, DOWN, INVALID_CLIENT, Driver, Reader, refused
 from oidc_actor.decisions.effects import (
     CancelTick,
     Discover,
+    Fetch,
     FullGrant,
     Publish,
+    Redeem,
     Reply,
     Report,
+    Retract,
+    Revoke,
     ScheduleTick,
 )
 from oidc_actor.decisions.state import Rules
@@ -136,6 +140,7 @@ def test_a_token_that_had_expired_when_it_came_is_a_failure() -> None:
     driver.succeeds(lifetime=2, ago=3)
     assert driver.of(Publish) == []
     assert driver.state.failures == 1
+    assert str(driver.state.last_error) == "the token had expired when it came: it lived 2.0 s"
     assert "expired when it came" in refused(reader).message
 
 
@@ -190,6 +195,10 @@ def test_the_tick_is_set_before_anybody_can_see_the_outcome() -> None:
     assert [type(effect) for effect in driver.succeeds().effects] == [ScheduleTick, Publish, Reply, Report]
 
 
+def test_a_tick_is_cancelled_before_the_attempt_in_its_place_begins() -> None:
+    assert [type(effect) for effect in with_token(300).wait(10).do(Refresh()).effects] == [CancelTick, Fetch]
+
+
 def test_where_nobody_waits_nobody_is_answered() -> None:
     driver = with_token(300)
     assert driver.of(Reply) == []
@@ -228,7 +237,20 @@ def test_while_a_flight_is_under_way_no_tick_is_needed() -> None:
 
 @pytest.mark.parametrize(
     "value",
-    [Driver().state, Rules(), Driver().start().state.flight, *with_token(300).effects, *Driver().start().effects],
+    [
+        Driver().state,
+        Rules(),
+        Driver().start().state.flight,
+        *with_token(300).effects,
+        *Driver().start().effects,
+        Discover(),
+        Redeem(CONFIG, Secret("r")),
+        FullGrant(CONFIG),
+        Retract(TokenResponse("a")),
+        Reply((), TokenResponse("a")),
+        Revoke(1, None, ()),
+    ],
+    ids=lambda value: type(value).__name__,
 )
 def test_what_it_knows_and_wants_cannot_be_changed(value: Any) -> None:
     name = next(iter(value.__slots__))

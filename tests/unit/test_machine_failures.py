@@ -12,7 +12,6 @@ from oidc_actor.decisions.effects import (
     Retract,
     ScheduleTick,
 )
-from oidc_actor.decisions.flight import METADATA_AGE_S
 from oidc_actor.decisions.schedule import next_attempt_at
 from oidc_actor.decisions.state import Rules
 from oidc_actor.errors import DiscoveryError, SecretUnavailable, TokenRequestError
@@ -20,6 +19,8 @@ from oidc_actor.messages import (
     Tick,
 )
 from oidc_actor.provider import OIDCConfig
+
+DAY_S = 24 * 3600.0
 
 # --- failing ----------------------------------------------------------------------------------------------------------
 
@@ -133,20 +134,20 @@ def test_every_failure_leaves_a_tick_to_come() -> None:
 
 def test_old_metadata_are_asked_for_again() -> None:
     driver = with_token(300, rules=Rules(), config_at=1000.0)
-    driver.wait(METADATA_AGE_S + 1).do(Tick())
+    driver.wait(DAY_S + 1).do(Tick())
     assert driver.fetch is not None
     assert driver.fetch.grant == Discover(instead_of=CONFIG)
 
 
 def test_metadata_serve_until_they_are_old() -> None:
     driver = with_token(300, rules=Rules(), config_at=1000.0)
-    driver.wait(METADATA_AGE_S).do(Tick())
+    driver.wait(DAY_S).do(Tick())
     assert driver.fetch is not None
     assert driver.fetch.grant == FullGrant(CONFIG)
 
 
 def test_older_metadata_serve_where_they_cannot_be_renewed() -> None:
-    driver = with_token(300, rules=Rules(), config_at=1000.0).wait(METADATA_AGE_S + 1).do(Tick())
+    driver = with_token(300, rules=Rules(), config_at=1000.0).wait(DAY_S + 1).do(Tick())
     driver.fails(DiscoveryError("no answer"))
     fields = {"error": "no answer", "status": None, "code": None}
     assert driver.of(Report) == [Report("discovery_failed", 2, fields)]
@@ -155,14 +156,14 @@ def test_older_metadata_serve_where_they_cannot_be_renewed() -> None:
 
 
 def test_a_retry_after_to_a_request_for_metadata_holds_the_token_request_too() -> None:
-    driver = with_token(300, rules=Rules(), config_at=1000.0).wait(METADATA_AGE_S + 1).do(Tick())
+    driver = with_token(300, rules=Rules(), config_at=1000.0).wait(DAY_S + 1).do(Tick())
     driver.fails(DiscoveryError("HTTP 429", status=429, retry_after_s=30))
     assert driver.fetch is None
     assert driver.of(ScheduleTick) == [ScheduleTick(30)]
 
 
 def test_after_that_wait_older_metadata_serve_so_that_the_token_never_ends_for_want_of_new_ones() -> None:
-    driver = with_token(300, rules=Rules(), config_at=1000.0).wait(METADATA_AGE_S + 1).do(Tick())
+    driver = with_token(300, rules=Rules(), config_at=1000.0).wait(DAY_S + 1).do(Tick())
     driver.fails(DiscoveryError("HTTP 429", status=429, retry_after_s=30)).tick()
     assert driver.fetch is not None
     assert driver.fetch.grant == FullGrant(CONFIG)
@@ -183,6 +184,11 @@ def test_a_token_endpoint_that_is_gone_makes_it_look_for_the_new_one(status: int
     driver.succeeds().tick()
     assert driver.fetch is not None
     assert driver.fetch.grant == FullGrant(moved)
+
+
+def test_metadata_that_are_still_the_same_are_no_news() -> None:
+    driver = Driver(rules=Rules(), config_at=1000.0).start().fails(TokenRequestError("gone", status=404)).tick()
+    assert driver.ends_with(CONFIG).of(Report) == []
 
 
 def test_given_metadata_are_never_asked_for() -> None:

@@ -1,10 +1,8 @@
-"""The manager's decisions, row by row: secrets that change, the issuer's other managers, and who comes after it."""
-
-from dataclasses import replace
+"""The manager's decisions, row by row: secrets that change, and the issuer's other managers."""
 
 import pytest
 from fakes import Fixed
-from machine_driver import CONFIG, INVALID_CLIENT, Driver, Reader, refused, with_token
+from machine_driver import CONFIG, INVALID_CLIENT, Driver, refused, with_token
 
 from oidc_actor.decisions.effects import (
     CheckSecrets,
@@ -13,7 +11,7 @@ from oidc_actor.decisions.effects import (
     ScheduleTick,
 )
 from oidc_actor.decisions.flight import METADATA_AGE_S
-from oidc_actor.decisions.schedule import WATCH_S
+from oidc_actor.decisions.schedule import WATCH_S, next_attempt_at
 from oidc_actor.decisions.state import Rules
 from oidc_actor.errors import SecretUnavailable
 from oidc_actor.machine import adopt
@@ -26,7 +24,6 @@ from oidc_actor.messages import (
     Tick,
 )
 from oidc_actor.provider import OIDCConfig
-from oidc_actor.secrets import Secret
 
 # --- secrets that change ----------------------------------------------------------------------------------------------
 
@@ -93,11 +90,24 @@ def test_a_changed_file_is_nothing_to_a_manager_that_is_well() -> None:
 
 
 def test_a_missing_file_is_watched_for_too() -> None:
-    driver = (
-        Driver(rules=Rules(discovers=False, watches_files=True)).start().fails(SecretUnavailable("missing")).wait(2)
-    )
+    driver = Driver(rules=Rules(discovers=False, watches_files=True), rng=Fixed(1), failures=5).start()
+    driver.fails(SecretUnavailable("missing"))
+    assert driver.of(ScheduleTick) == [ScheduleTick(WATCH_S)]
+    driver.wait(2)
     assert not driver.state.blocked
+    assert next_attempt_at(driver.state) > driver.now
+    assert driver.do(Tick()).of(CheckSecrets) == [CheckSecrets()]
     assert driver.do(SecretsChecked(True)).fetch is not None
+
+
+def test_during_an_attempt_the_files_are_nobodys_business() -> None:
+    driver = Driver(rules=Rules(discovers=False, watches_files=True)).start().fails(INVALID_CLIENT)
+    driver.wait(3600).do(Tick())
+    assert driver.state.flight is not None
+    assert driver.do(SecretsChecked(True)).reports == []
+    assert driver.do(Nudge()).of(CheckSecrets) == []
+    driver.fails(INVALID_CLIENT).wait(2)
+    assert driver.do(Tick()).fetch is None
 
 
 def test_other_events_do_not_put_the_look_off() -> None:
@@ -177,6 +187,12 @@ def test_a_live_tokens_end_bounds_the_patience() -> None:
     assert not driver.fetch.urgent
 
 
+def test_a_live_tokens_end_does_not_shorten_what_the_provider_asked_for() -> None:
+    driver = with_token(300).wait(260).do(Tick()).do(Held(2, until=2260.0, by_provider=True))
+    assert driver.of(ScheduleTick) == [ScheduleTick(1000)]
+    assert driver.do(Refresh()).fetch is None
+
+
 def test_a_hold_that_was_waited_out_makes_nobody_urgent() -> None:
     driver = Driver(attempted_at=900.0).start().do(Held(1, until=1030.0)).tick()
     assert driver.fetch is not None
@@ -223,67 +239,3 @@ def test_the_first_attempt_is_never_held_by_others() -> None:
     driver = Driver().start()
     assert driver.fetch is not None
     assert driver.fetch.urgent
-
-
-# --- succession -------------------------------------------------------------------------------------------------------
-
-
-def test_a_successor_keeps_the_token_and_the_refresh_point() -> None:
-    driver = with_token(300).wait(10)
-    successor = Driver(adopt(driver.state, in_flight=False, withdrawn=False), now=driver.now).start()
-    assert successor.state.token is driver.state.token
-    assert successor.fetch is None
-    assert successor.of(ScheduleTick) == [ScheduleTick(230)]
-
-
-def test_a_successor_waits_for_its_predecessors_flight() -> None:
-    driver = Driver().start().sent()
-    driver.join()
-    successor = Driver(adopt(driver.state, in_flight=True, withdrawn=False), now=driver.now).start()
-    assert successor.fetch is None
-    assert successor.state.waiters == ()
-    reader = successor.join()
-    successor.succeeds()
-    assert reader.outcomes == [successor.state.token]
-
-
-def test_a_successor_keeps_the_minimum_interval_and_the_backoff() -> None:
-    driver = Driver().start().sent()
-    successor = Driver(adopt(driver.state, in_flight=False, withdrawn=False), now=driver.now).start()
-    assert successor.fetch is None
-    assert successor.of(ScheduleTick) == [ScheduleTick(1)]
-
-
-def test_a_successor_does_not_take_over_a_rejected_token() -> None:
-    driver = with_token(300).wait(10)
-    successor = Driver(adopt(driver.state, in_flight=False, withdrawn=True), now=driver.now).start()
-    assert successor.state.token is None
-    assert successor.fetch is not None
-
-
-def test_a_successor_knows_that_a_complaint_wakes_a_backoff() -> None:
-    driver = with_token(300).wait(10)
-    driver.refresh()
-    state = replace(driver.fails().state, retry_at=driver.now + 60)
-    driver.wait(2)
-    assert Driver(adopt(state, in_flight=False, withdrawn=False), now=driver.now).start().fetch is None
-    assert Driver(adopt(state, in_flight=False, withdrawn=True), now=driver.now).start().fetch is not None
-
-
-def test_who_complains_while_the_manager_crashes_gets_the_replacement() -> None:
-    driver = with_token(300).wait(10)
-    successor = Driver(adopt(driver.state, in_flight=False, withdrawn=True), now=driver.now).start()
-    reader = Reader(successor.now + 5, wants_refresh=True)
-    successor.do(Refresh(reader, Secret("a")))
-    assert successor.fetch is None
-    successor.succeeds("b")
-    assert reader.outcomes == [successor.state.token]
-    assert successor.fetch is None
-
-
-def test_a_complaint_in_a_flight_that_is_taken_over_asks_for_no_second_one() -> None:
-    driver = with_token(300).wait(10)
-    driver.refresh()
-    successor = Driver(adopt(driver.state, in_flight=True, withdrawn=True), now=driver.now).start()
-    successor.succeeds("b").wait(2).do(Tick())
-    assert successor.fetch is None

@@ -279,6 +279,11 @@ class Machine(RuleBasedStateMachine):
         for waiter in self.state.waiters:
             assert due <= waiter.deadline or waiter.deadline < self.now
 
+    @invariant()
+    def nobody_is_forgotten(self) -> None:
+        if hasattr(self, "state"):
+            assert self.readers <= set(self.state.waiters)
+
     def _landed(self) -> Fetch:
         assert self.fetch is not None
         fetch, self.fetch = self.fetch, None

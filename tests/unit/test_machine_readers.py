@@ -1,14 +1,11 @@
-"""The manager's decisions, row by row: readers that wait, and those that want another token."""
+"""The manager's decisions, row by row: readers that wait."""
 
 import pytest
 from fakes import Fixed
-from machine_driver import DOWN, INVALID_CLIENT, Driver, Reader, refused, with_token
+from machine_driver import DOWN, INVALID_CLIENT, Driver, refused, with_token
 
 from oidc_actor.decisions.effects import (
     Reply,
-    Report,
-    Retract,
-    ScheduleTick,
 )
 from oidc_actor.decisions.refusals import refusal
 from oidc_actor.decisions.schedule import next_attempt_at
@@ -16,13 +13,10 @@ from oidc_actor.decisions.state import Rules
 from oidc_actor.errors import TokenRequestError
 from oidc_actor.messages import (
     Held,
-    Join,
     Nudge,
-    Refresh,
     Refusal,
     Tick,
 )
-from oidc_actor.secrets import Secret
 
 # --- readers ----------------------------------------------------------------------------------------------------------
 
@@ -67,6 +61,8 @@ def test_a_reader_is_refused_when_the_next_attempt_comes_too_late() -> None:
     assert refused(hasty).cause is driver.state.last_error
     assert patient.outcomes == []
     assert refused(driver.join(timeout=5)).retry_in_s == 30
+    driver.tick().succeeds()
+    assert patient.outcomes == [driver.state.token]
 
 
 @pytest.mark.parametrize(("timeout", "waits"), [(29.99, False), (30, True)])
@@ -162,6 +158,13 @@ def test_a_refusal_names_the_next_attempt_also_where_it_comes_soon() -> None:
     assert refused(reader) == Refusal("a new token lives only 0.5 s, less than min_validity", None, 0.25)
 
 
+def test_what_is_left_of_a_new_token_is_what_falls_short_and_what_its_refusal_names() -> None:
+    driver = Driver().start().sent()
+    reader = driver.join(timeout=500, min_validity=200)
+    driver.wait(290).succeeds(lifetime=300, ago=290)
+    assert refused(reader) == Refusal("a new token lives only 10.0 s, less than min_validity", None, 0.0)
+
+
 def test_a_token_that_lives_just_so_long_falls_short() -> None:
     driver = with_token(300).wait(100)
     assert driver.join(min_validity=199.9).outcomes == [driver.state.token]
@@ -197,102 +200,3 @@ def test_a_reader_does_not_break_the_hold_of_the_issuer_s_other_managers() -> No
     driver = Driver(attempted_at=900.0).start().do(Held(1, until=1030.0))
     driver.join(timeout=60)
     assert driver.fetch is None
-
-
-# --- force_refresh ----------------------------------------------------------------------------------------------------
-
-
-def test_a_refresh_is_an_attempt_at_once() -> None:
-    driver = with_token(300).wait(10).do(Refresh())
-    assert driver.fetch is not None
-
-
-def test_a_refresh_joins_the_flight_under_way() -> None:
-    driver = with_token(300).wait(10).do(Refresh())
-    reader = driver.refresh()
-    assert driver.fetch is None
-    driver.succeeds("b")
-    assert reader.outcomes == [driver.state.token]
-    assert next_attempt_at(driver.state) == driver.state.refresh_at
-
-
-def test_who_joins_anew_for_a_refresh_is_not_served_from_the_token_there_is() -> None:
-    driver = with_token(300).wait(10)
-    reader = Reader(driver.now + 5, wants_refresh=True)
-    assert driver.do(Join(reader)).fetch is not None
-    assert reader.outcomes == []
-    driver.succeeds("b")
-    assert reader.outcomes == [driver.state.token]
-
-
-def test_a_refresh_keeps_the_minimum_interval() -> None:
-    driver = with_token(300).wait(0.25).do(Refresh())
-    assert driver.fetch is None
-    assert driver.of(ScheduleTick) == [ScheduleTick(0.75)]
-    assert driver.tick().fetch is not None
-
-
-def test_a_refresh_wakes_a_backoff() -> None:
-    driver = Driver(rng=Fixed(1)).start()
-    for _ in range(6):
-        driver.fails().tick()
-    driver.fails().wait(2)
-    assert next_attempt_at(driver.state) > driver.now
-    assert driver.do(Refresh()).fetch is not None
-
-
-def test_a_refresh_wakes_a_slow_probe_and_its_waiters_may_hope() -> None:
-    driver = Driver().start().fails(INVALID_CLIENT)
-    reader = driver.refresh()
-    assert reader.outcomes == []
-    plain = driver.join()
-    assert plain.outcomes == []
-    driver.tick().succeeds()
-    assert reader.outcomes == plain.outcomes == [driver.state.token]
-
-
-def test_a_failed_attempt_is_the_outcome_of_a_refresh_even_with_a_live_token() -> None:
-    driver = with_token(300).wait(10)
-    reader = driver.refresh(timeout=60)
-    driver.fails()
-    assert refused(reader).cause is DOWN
-    assert driver.state.token is not None
-    assert driver.state.waiters == ()
-
-
-def test_a_refresh_is_refused_at_once_where_retry_after_outlasts_it() -> None:
-    driver = Driver().start().fails(TokenRequestError("HTTP 429", status=429, retry_after_s=30))
-    assert refused(driver.refresh(timeout=5)).retry_in_s == 30
-
-
-def test_a_rejected_token_is_withdrawn_and_replaced() -> None:
-    driver = with_token(300).wait(10)
-    rejected = driver.state.token
-    driver.do(Refresh(None, Secret("a")))
-    assert [effect.token for effect in driver.of(Retract)] == [rejected]
-    assert driver.state.token is None
-    assert driver.fetch is not None
-    assert driver.of(Report) == [Report("token_rejected", 1, {"fingerprint": "ca978112"})]
-
-
-@pytest.mark.parametrize("rejected", ["b", "A", "aa"])
-def test_a_complaint_about_another_token_costs_nothing(rejected: str) -> None:
-    driver = with_token(300).wait(10)
-    before = driver.state
-    driver.do(Refresh(None, Secret(rejected)))
-    assert driver.effects == []
-    assert driver.state == before
-
-
-def test_who_waits_on_a_complaint_that_time_has_overtaken_gets_the_new_token() -> None:
-    driver = with_token(300).wait(10)
-    reader = Reader(driver.now + 5, wants_refresh=True)
-    driver.do(Refresh(reader, Secret("old")))
-    assert reader.outcomes == [driver.state.token]
-    assert driver.fetch is None
-
-
-def test_a_hundred_complaints_are_one_request() -> None:
-    driver = with_token(300).wait(10)
-    fetches = [driver.do(Refresh(None, Secret("a"))).fetch for _ in range(100)]
-    assert len([fetch for fetch in fetches if fetch]) == 1

@@ -4,10 +4,11 @@ import pytest
 from machine_driver import CONFIG, DOWN, INVALID_CLIENT, INVALID_GRANT, Driver
 
 from oidc_actor import RefreshToken, SecretFile
-from oidc_actor.decisions.effects import FullGrant, Redeem, Report, ScheduleTick
+from oidc_actor.decisions.effects import Discover, FullGrant, Redeem, Report, ScheduleTick
 from oidc_actor.decisions.state import Rules
 from oidc_actor.errors import SecretUnavailable, TokenRequestError
 from oidc_actor.machine import adopt
+from oidc_actor.messages import Tick
 from oidc_actor.secrets import Secret
 
 OWN = Rules(discovers=False, own_refresh_token=True)
@@ -159,6 +160,16 @@ def test_a_successor_redeems_what_its_predecessor_did_not() -> None:
     assert next_grant(Driver(adopt(driver.state, in_flight=False, withdrawn=False), now=driver.now).start()) == Redeem(
         CONFIG, Secret("r1")
     )
+
+
+def test_a_successor_redeems_what_its_predecessor_was_still_looking_up_metadata_for() -> None:
+    driver = Driver(rules=Rules(), config_at=1000.0).start().succeeds(refresh_token="r1").wait(90_000).do(Tick())
+    assert driver.fetch is not None
+    assert driver.fetch.grant == Discover(CONFIG)
+    successor = Driver(adopt(driver.state, in_flight=False, withdrawn=False), now=driver.now + 10).start()
+    assert successor.ends_with(CONFIG).fetch is not None
+    assert successor.fetch is not None
+    assert successor.fetch.grant == Redeem(CONFIG, Secret("r1"))
 
 
 def test_a_successor_without_another_grant_redeems_it_all_the_same() -> None:

@@ -17,6 +17,12 @@ def test_a_burst_need_not_wait() -> None:
     assert all(at <= 1000.0 + 1e-9 for at in places([1000.0] * BURST))
 
 
+def test_the_rate_that_a_provider_sees() -> None:
+    found = places([1000.0] * 101)
+    assert found[99] <= 1000.0 + 1e-9
+    assert abs(found[100] - 1000.005) < 1e-9
+
+
 def test_beyond_it_they_go_at_a_bounded_rate() -> None:
     found = places([1000.0] * 10_000)
     assert found == sorted(found)

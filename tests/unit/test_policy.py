@@ -71,6 +71,9 @@ def test_what_came(error: OIDCActorError, status_of: int | None, code_of: str | 
         (status(405), 1, True),
         (status(410), 1, True),
         (status(301), 1, True),
+        (status(302), 1, True),
+        (status(303), 1, True),
+        (status(307), 1, True),
         (status(308), 1, True),
         (status(400), 4, False),
         (status(503), 4, False),
@@ -107,3 +110,9 @@ def test_whether_the_endpoint_may_have_moved(error: OIDCActorError, failures: in
 )
 def test_whether_a_refresh_token_may_have_been_redeemed(error: OIDCActorError, rotated: bool) -> None:
     assert policy.may_have_rotated(error) is rotated
+
+
+def test_only_an_answer_refuses_a_refresh_token() -> None:
+    assert policy.refuses_refresh_token(status(400, error="invalid_grant"))
+    assert not policy.refuses_refresh_token(NO_ANSWER)
+    assert not policy.refuses_refresh_token(OIDCActorError("a bug"))

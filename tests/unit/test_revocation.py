@@ -129,6 +129,7 @@ def test_a_refusal_carries_what_the_provider_said_and_asked_for() -> None:
     body = '{"error": "unsupported_token_type", "error_description": "not this kind"}'
     with pytest.raises(TokenRequestError) as caught:
         sent(AUTH, Response(503, {"Retry-After": "Fri, 01 Jan 2100 00:00:00 GMT"}, body))
+    assert str(caught.value) == "revocation failed: HTTP 503: unsupported_token_type: not this kind"
     assert caught.value.error_description == "not this kind"
     assert caught.value.retry_after_s == 3600
 
@@ -137,7 +138,8 @@ def test_what_a_manager_has_to_revoke() -> None:
     assert revoked(with_token(rules=REVOKING)) == [("access_token", "a")]
     assert revoked(with_token(rules=Rules(discovers=False))) == []
     assert revoked(Driver(rules=REVOKING).start()) == []
-    assert revoked(with_token(300, rules=REVOKING).wait(301)) == []
+    assert revoked(with_token(300, rules=REVOKING).wait(299)) == [("access_token", "a")]
+    assert revoked(with_token(300, rules=REVOKING).wait(300)) == []
     assert farewell(Driver(rules=REVOKING).start().state, 1000.0) == []
     tokens = (("access_token", Secret("a")),)
     assert farewell(with_token(rules=REVOKING).state, 1000.0) == [Revoke(1, MACHINE_CONFIG, tokens)]

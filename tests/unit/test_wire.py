@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 import pytest
 from wire_answers import NOW, TOKEN, jwt, parsed, refused
 
+from oidc_actor.answers.faults import Fault
 from oidc_actor.answers.lifetime import decide_lifetime
 from oidc_actor.transport import MAX_BODY_BYTES
 from oidc_actor.wire import ParsedToken
@@ -31,6 +32,10 @@ def test_what_is_parsed_cannot_be_changed():
     with pytest.raises(FrozenInstanceError):
         decide_lifetime({}, "at", now_wall=NOW, default_s=1).seconds = 2.0
     assert not hasattr(found, "__dict__")
+    with pytest.raises(FrozenInstanceError):
+        Fault("none").problem = "another"
+    assert not hasattr(Fault("none"), "__dict__")
+    assert not hasattr(decide_lifetime({}, "at", now_wall=NOW, default_s=1), "__dict__")
 
 
 @pytest.mark.parametrize(("status", "redirect"), [(299, False), (300, True), (399, True), (400, False)])
@@ -58,22 +63,30 @@ def test_token_types(given_type, token_type):
 
 
 @pytest.mark.parametrize("name", ["refresh_token", "id_token", "scope"])
-@pytest.mark.parametrize("value", [None, "", 5, True, {}, [5], {"a": "b"}, "line\nfeed", "nul\0"])
+@pytest.mark.parametrize("value", [None, 5, True, {}, [5], ["a", 5], {"a": "b"}, "line\nfeed", "nul\0"])
 def test_what_may_be_missing_counts_as_absent_where_it_cannot_be_read(name, value):
     token = parsed({**TOKEN, name: value}).token
-    assert getattr(token, name) in (None, "")
+    assert getattr(token, name) is None
     assert token.access_token == "at"
 
 
-def test_scopes_may_come_as_a_list():
-    assert parsed({**TOKEN, "scope": ["a", "b"]}).token.scope == "a b"
+@pytest.mark.parametrize("name", ["refresh_token", "id_token"])
+@pytest.mark.parametrize("value", ["", "é"])
+def test_a_text_that_is_no_token_counts_as_absent(name, value):
+    assert getattr(parsed({**TOKEN, name: value}).token, name) is None
+
+
+@pytest.mark.parametrize(("value", "scope"), [(["a", "b"], "a b"), ([], ""), ("", "")])
+def test_scopes_may_come_as_a_list_and_may_be_none_at_all(value, scope):
+    assert parsed({**TOKEN, "scope": value}).token.scope == scope
 
 
 @pytest.mark.parametrize(
     ("value", "message"),
     [
         ("", "expected JSON, got an empty body"),
-        ("not json", "expected JSON"),
+        (" \r\n", "expected JSON, got an empty body"),
+        ("not json", "expected JSON, got something else"),
         ("[1]", "expected a JSON object"),
         ('"at"', "expected a JSON object"),
         ("{}", "expected an access_token, got none"),
@@ -164,7 +177,10 @@ def test_a_bad_200_is_a_retryable_error(value, message):
         (400, "error=invalid_client&error_description=no+such%20client", "invalid_client", "no such client", True),
         (400, "error_description=no+such+client&error=invalid_client", "invalid_client", "no such client", True),
         (400, " error=invalid_scope\r\n", "invalid_scope", None, True),
+        (400, "error=invalid_client" + "&a=b" * 49, "invalid_client", None, True),
+        (400, "error=invalid_client" + "&a=b" * 50, None, None, False),
         (400, "error=invalid_client" + "&a=b" * 1000, None, None, False),
+        (400, "page=1&error=invalid_client", None, None, False),
         (400, b"error=\xff", None, None, False),
         (403, "<html>forbidden</html>", None, None, False),
         (418, {"access_token": "hunter2"}, None, None, False),

@@ -96,6 +96,13 @@ def test_discovery_hears_retry_after():
     assert caught.value.retry_after_s == 40.0
 
 
+def test_an_error_says_where_metadata_were_looked_for_and_what_came():
+    with pytest.raises(DiscoveryError) as caught:
+        discovered("", status=404)
+    address = "https://id.example/.well-known/openid-configuration"
+    assert str(caught.value) == f"discovery at {address} failed: HTTP 404: expected metadata, got none"
+
+
 def test_a_hostile_issuer_makes_one_short_line():
     with pytest.raises(DiscoveryError) as caught:
         discovered({**METADATA, "issuer": "https://x\n\x1b[31m" + "y" * 100_000})

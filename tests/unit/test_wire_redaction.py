@@ -37,6 +37,14 @@ def test_a_secret_with_line_breaks_is_taken_out_before_they_are():
     assert presentable("got two\nlines!", [secret]) == presentable("got two lines!", [secret]) == "got ***!"
 
 
+def test_a_phrase_that_came_broken_into_lines_is_taken_out_too():
+    assert presentable("got two\nwords!", [Secret("two words")]) == "got ***!"
+
+
+def test_a_secret_with_line_breaks_is_taken_out_as_it_is():
+    assert redact("got two\nlines!", [Secret("two\nlines")]) == "got ***!"
+
+
 def test_a_secret_that_is_all_space_is_no_reason_to_mark_what_is_not_there():
     assert redact("a b", [Secret("\t\n")]) == "a b"
 
@@ -51,6 +59,28 @@ def test_a_cut_never_leaves_half_a_secret():
     assert "hun" not in presentable(text, [Secret("hunter2")])
     assert presentable("y" * 10_000, []) == "y" * 500 + "..."
     assert presentable("y" * LONGEST_TEXT, []) == "y" * 500
+
+
+@pytest.mark.parametrize("name", ["access_token", "refresh_token", "id_token"])
+@pytest.mark.parametrize("status", [200, 400])
+def test_a_token_that_comes_with_an_error_is_not_shown(name, status):
+    body = {"error": "server_error", name: "hunter2", "error_description": "could not store hunter2"}
+    error = refused(body, status=status)
+    assert error.error_description == "could not store ***"
+    assert "hunter2" not in str(error)
+
+
+@pytest.mark.parametrize(
+    "code",
+    [
+        "invalid_request", "invalid_client", "invalid_grant", "unauthorized_client", "unsupported_grant_type",
+        "invalid_scope", "invalid_target", "invalid_token", "unsupported_token_type", "invalid_dpop_proof",
+        "use_dpop_nonce", "access_denied", "server_error", "temporarily_unavailable", "slow_down",
+        "authorization_pending", "expired_token",
+    ],
+)  # fmt: skip
+def test_a_code_of_the_standards_is_shown_whole_whatever_the_secret(code):
+    assert refused({"error": code}, status=400, sent_secrets=[Secret(code[3:9])]).error == code
 
 
 def test_a_code_that_is_known_is_never_taken_for_a_secret():

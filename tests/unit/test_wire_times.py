@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from wire_answers import NOW, TOKEN, jwt, parsed, refused
 
 from oidc_actor.answers.header_times import provider_now, read_date, retry_after_s
-from oidc_actor.answers.lifetime import LONGEST_LIFETIME_S, decide_lifetime, read_claims
+from oidc_actor.answers.lifetime import LONGEST_LIFETIME_S, decide_lifetime, jwt_part, read_claims
 from oidc_actor.transport import Response
 
 # Lifetimes
@@ -31,6 +31,7 @@ from oidc_actor.transport import Response
         ({"expires_at": "2027-01-15T08:00:00"}, 300, "default"),
         ({"expires_at": (NOW + 99) * 1000}, 300, "default"),
         ({"expires_at": True}, 300, "default"),
+        ({"expires_at": "soon"}, 300, "default"),
         ({"expires_at": NOW + LONGEST_LIFETIME_S}, LONGEST_LIFETIME_S, "expires_at"),
         ({"expires_at": NOW + LONGEST_LIFETIME_S + 1}, 300, "default"),
         ({}, 300, "default"),
@@ -47,6 +48,7 @@ from oidc_actor.transport import Response
         ({"expires_in": 10**400}, 300, "default"),
         ({"expires_in": 1e308}, 300, "default"),
         ({"expires_in": LONGEST_LIFETIME_S}, LONGEST_LIFETIME_S, "expires_in"),
+        ({"expires_in": 31_557_600_000}, 31_557_600_000, "expires_in"),
         ({"expires_in": 31_557_600_001}, 300, "default"),
         ({"expires_in": "60" + " " * 99}, 60, "expires_in"),
         ({"expires_in": "0" * 38 + "60"}, 60, "expires_in"),
@@ -99,6 +101,11 @@ def test_the_default_can_be_chosen():
     assert parsed({"access_token": "at"}, default_lifetime_s=77).lifetime_s == 77
 
 
+@pytest.mark.parametrize("token", ["", "opaque", "a.b", "a.b.c.d", "a.~.c", "a.é.c"])
+def test_what_is_no_jwt_has_no_parts(token):
+    assert jwt_part(token, 1) == b""
+
+
 @given(st.text() | st.builds("{}.{}.{}".format, st.text(), st.text(), st.text()))
 def test_any_text_has_claims_or_none(token):
     assert isinstance(read_claims(token), dict)
@@ -144,6 +151,7 @@ def test_what_the_provider_s_clock_shows(date_s, now_s):
         ("Friday, 15-Jan-27 08:00:40 GMT", 40),
         ("Fri, 99 Foo 2027 08:00:40 GMT", None),
         ("Fri, 15 Jan 99999 08:00:40 GMT", None),
+        ("15 Jan 99999999999999999999 08:00:40", None),  # more than the date's own reader can hold
         ("\0", None),
     ],
 )
