@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import sys
 from dataclasses import dataclass, fields
 from typing import Protocol
 
+from oidc_actor.durations import is_seconds
 from oidc_actor.errors import ConfigError
 
 SHORTEST_PROBE_S = 60.0
@@ -47,7 +47,7 @@ class RetryPolicy:
     def __post_init__(self) -> None:
         for field in fields(self):
             value = getattr(self, field.name)
-            if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value <= sys.float_info.max:
+            if not is_seconds(value) or not value:
                 raise ConfigError(f"RetryPolicy.{field.name}: expected finite seconds above 0, got {value!r}")
         if self.maximum_s < self.initial_s:
             raise ConfigError(

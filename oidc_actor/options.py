@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import difflib
 import random
-import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields
 from pathlib import Path
@@ -13,6 +12,7 @@ from typing import Any, Required, TypedDict, cast
 from oidc_actor.backoff import RetryPolicy, Rng
 from oidc_actor.clock import Clock, default_clock
 from oidc_actor.credentials import WHAT_AUTH_IS, Credentials, read_auth
+from oidc_actor.durations import is_seconds
 from oidc_actor.errors import ConfigError
 from oidc_actor.oidc import check_timeout, check_transport
 from oidc_actor.proof.dpop import with_own_key
@@ -169,12 +169,12 @@ def _check_name(name: str, value: object) -> None:
 
 
 def _check_seconds(name: str, value: object) -> None:
-    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= sys.float_info.max:
+    if not is_seconds(value):
         raise ConfigError(f"{name}: expected finite seconds of at least 0, got {value!r}")
 
 
 def _check_duration(name: str, value: object) -> None:
-    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value <= sys.float_info.max:
+    if not is_seconds(value) or not value:
         raise ConfigError(f"{name}: expected finite seconds above 0, got {value!r}")
 
 

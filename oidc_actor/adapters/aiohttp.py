@@ -74,14 +74,11 @@ class OIDCAuth:
     ) -> dict[str, str] | None:
         """What to send the request again with, which it is ready for then; ``None`` where this is the caller's answer."""
         answer = self._hear(request, response)
-        if answer is None:
-            return None
-        remedy = tries.remedy(answer)
-        if remedy is None:
-            self._presenter.give_up(answer, answer.remedy)
+        remedy = None if answer is None else self._presenter.remedy(answer, tries)
+        if answer is None or remedy is None:
             return None
         if not _can_be_replayed(request):
-            self._presenter.give_up(answer, remedy)
+            self._presenter.give_up(answer)
             return None
         fields = await self._presenter.aagain(answer, remedy)
         if fields is not None:

@@ -153,14 +153,11 @@ class AuthFlow:
 
     def _next_try(self, response: Any, tries: Tries) -> tuple[Answer, Remedy] | None:
         answer = self._hear(response)
-        if answer is None:
-            return None
-        remedy = tries.remedy(answer)
-        if remedy is None:
-            self._presenter.give_up(answer, answer.remedy)
+        remedy = None if answer is None else self._presenter.remedy(answer, tries)
+        if answer is None or remedy is None:
             return None
         if not isinstance(response.request.stream, self._in_memory):
-            self._presenter.give_up(answer, remedy)
+            self._presenter.give_up(answer)
             return None
         return answer, remedy
 

@@ -12,7 +12,7 @@ from oidc_actor.adapters.challenges import refuses_token
 from oidc_actor.adapters.complaints import Complaints
 from oidc_actor.adapters.destinations import check_destination, check_no_proxy, is_plain, origin_of, read_origins
 from oidc_actor.adapters.presentation import authorization, key_of, note_nonce, present
-from oidc_actor.adapters.tries import NONCE_FIELD, Answer, Remedy
+from oidc_actor.adapters.tries import NONCE_FIELD, Answer, Remedy, Tries
 from oidc_actor.client import environ_proxy
 from oidc_actor.errors import ConfigError, NoTokenError
 from oidc_actor.manager import TokenManager
@@ -190,9 +190,16 @@ class Presenter:
         except (NoTokenError, NoProcess):
             return None
 
-    def give_up(self, answer: Answer, remedy: Remedy | None) -> None:
+    def remedy(self, answer: Answer, tries: Tries) -> Remedy | None:
+        """What to send the request again with; ``None`` where it is given up, because the answer is the caller's."""
+        remedy = tries.remedy(answer)
+        if remedy is None:
+            self.give_up(answer)
+        return remedy
+
+    def give_up(self, answer: Answer) -> None:
         """Leave it at an answer whose request is not sent again; a refused token is replaced for the next. Never waits."""
-        if remedy is Remedy.TOKEN:
+        if answer.remedy is Remedy.TOKEN:
             self.complain(origin_of(answer.url), answer.authorization)
 
     def is_refused(self, origin: str, status: int, fields: Iterable[str]) -> bool:

@@ -89,15 +89,12 @@ class OIDCAuth(AuthBase):
 
     def _next_try(self, response: requests.Response, tries: Tries) -> requests.PreparedRequest | None:
         answer = self._hear(response)
-        if answer is None:
-            return None
-        remedy = tries.remedy(answer)
-        if remedy is None:
-            self._presenter.give_up(answer, answer.remedy)
+        remedy = None if answer is None else self._presenter.remedy(answer, tries)
+        if answer is None or remedy is None:
             return None
         request = response.request
         if not _rewound(request):
-            self._presenter.give_up(answer, remedy)
+            self._presenter.give_up(answer)
             return None
         fields = self._presenter.again(answer, remedy)
         if fields is None:

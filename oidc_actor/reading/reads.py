@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import contextlib
-import sys
 import time
 from typing import TypeAlias
 
 from oidc_actor.decisions.refusals import refusal
+from oidc_actor.durations import is_seconds
 from oidc_actor.errors import ConfigError, NoTokenError
 from oidc_actor.messages import Nudge, Outcome, Refresh, Refusal
 from oidc_actor.published import Cell, Ref
@@ -105,7 +105,7 @@ def check_wait(timeout: object, min_validity: object) -> None:
         ConfigError: One of them is no finite number of seconds of at least 0.
     """
     for name, value in (("timeout", timeout), ("min_validity", min_validity)):
-        if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= sys.float_info.max:
+        if not is_seconds(value):
             raise ConfigError(f"{name}: expected finite seconds of at least 0, got {value!r}")
 
 

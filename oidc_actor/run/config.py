@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import re
-import sys
 import tomllib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from oidc_actor.durations import is_seconds
 from oidc_actor.errors import ConfigError
 from oidc_actor.run.manager_tables import ManagerConfig, read_manager
 from oidc_actor.run.places import path_at, shown
@@ -141,7 +141,7 @@ def _managers(table: dict[str, Any], base: Path, posts: Posts, problems: Problem
 
 
 def _seconds(value: object, _base: Path) -> float | ConfigError:
-    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= sys.float_info.max:
+    if not is_seconds(value):
         return ConfigError(f"expected finite seconds of at least 0, got {shown(value)}")
     return float(value)
 
