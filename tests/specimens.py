@@ -249,3 +249,12 @@ __all__ = [
 def no_raw_thread() -> bool:
     """Whether every thread of a plain actor has come to its end, and whatever it dies of been reported."""
     return not any(thread.name.startswith("Plain") for thread in threading.enumerate())
+
+
+def raised(function: Callable[..., object], *args: object) -> type[BaseException] | None:
+    """What a call raises."""
+    try:
+        function(*args)
+    except BaseException as error:
+        return type(error)
+    return None

@@ -1,20 +1,15 @@
 """SUPERVISION.md 1.6: a restart that fails is tried again through the mailbox; the sequences are OTP's."""
 
 import logging
-import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Any
 
 import pytest
-from probes import DEADLINE_S, KINDS, Clock, Post, Scripted, Watch, World, crash, die, quiet, ref_of, states
+from attempts import BOOM, between_attempts
+from probes import KINDS, Clock, Scripted, Watch, World, crash, die, quiet, ref_of, states
 
 from supervision import (
     SHUTDOWN,
-    AlreadyPresent,
     ChildCounts,
-    ChildNotFound,
-    ChildRestarting,
     DynamicSupervisor,
     Exit,
     Supervisor,
@@ -23,29 +18,7 @@ from supervision import (
     whereis,
 )
 
-BOOM = Scripted("boom")
 pytestmark = pytest.mark.usefixtures("clock")
-
-
-@contextmanager
-def between_attempts(world: World, sup: Any, child_id: str) -> Iterator[Post]:
-    """Crash a child, hold the supervisor in the start of its next incarnation, and let that start fail at the end.
-
-    What is posted meanwhile stands in the mailbox before the second attempt: it is served while the child is restarting.
-    """
-    entered, leave = threading.Event(), threading.Event()
-
-    def held_start() -> None:
-        entered.set()
-        assert leave.wait(DEADLINE_S)
-        world.gone(child_id)
-        raise BOOM
-
-    world.script(child_id, held_start)
-    die(ref_of(sup, child_id), BOOM)
-    assert entered.wait(DEADLINE_S)
-    yield Post(sup)
-    leave.set()
 
 
 # --- attempts ---------------------------------------------------------------------------------------------------------
@@ -155,113 +128,6 @@ def test_only_the_failing_one_is_restarting(strategy: Any, waiting: dict[str, st
     assert counts() == ChildCounts(3, active, 0, 3)
     assert quiet(sup)
     assert set(states(sup).values()) == {"running"}
-
-
-# --- the API between two attempts -------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize(
-    ("operation", "argument", "error"),
-    [
-        ("start_child", "spec", AlreadyPresent),
-        ("restart_child", "a", ChildRestarting),
-        ("delete_child", "a", ChildRestarting),
-    ],
-)
-def test_what_a_restarting_child_refuses(operation: str, argument: str, error: type, world: World) -> None:
-    sup = Supervisor.start_link(world.specs("a"))
-    with between_attempts(world, sup, "a") as post:
-        answer = post.send(operation, world.spec("a") if argument == "spec" else argument)
-    with pytest.raises(error) as caught:
-        answer()
-    assert caught.value.child_id == "a"
-    assert quiet(sup)
-    assert states(sup) == {"a": "running"}
-
-
-def test_the_specification_of_a_restarting_child_can_be_read(world: World) -> None:
-    sup = Supervisor.start_link(world.specs("a"))
-    with between_attempts(world, sup, "a") as post:
-        answer = post.send("get_childspec", "a")
-    assert answer() == world.spec("a")
-
-
-@pytest.mark.parametrize("strategy", ["one_for_one", "one_for_all", "rest_for_one"])
-def test_terminate_child_cancels_the_pending_retry(strategy: Any, world: World) -> None:
-    sup = Supervisor.start_link(world.specs("ab"), strategy=strategy)
-    with between_attempts(world, sup, "a") as post:
-        answer = post.send("terminate_child", "a")
-        world.log()
-    assert answer() is None
-    assert states(sup) == {"a": "stopped", "b": "running" if strategy == "one_for_one" else "stopped"}
-    assert [line for line in world.log() if line.endswith("a")] == []
-    assert Supervisor.restart_child(sup, "a").is_alive()
-
-
-def test_a_cancelled_child_can_be_deleted_and_added_again(world: World) -> None:
-    """The retry of the old one, still in the mailbox, is none of the new one's business."""
-    sup = Supervisor.start_link(world.specs("a"), max_restarts=1)
-    with between_attempts(world, sup, "a") as post:
-        answers = [post.send("terminate_child", "a"), post.send("delete_child", "a")]
-        answers += [post.send("start_child", world.spec("a"))]
-        world.log()
-    ref = answers[-1]()
-    assert quiet(sup)
-    assert ref_of(sup, "a") is ref
-    assert world.log() == ["start a"]
-    assert [answer() for answer in answers[:2]] == [None, None]
-
-
-def test_a_cancelled_and_restarted_child_hears_nothing_of_the_old_retry(world: World) -> None:
-    sup = Supervisor.start_link(world.specs("a"), max_restarts=1)
-    with between_attempts(world, sup, "a") as post:
-        post.send("terminate_child", "a")
-        answer = post.send("restart_child", "a")
-    ref = answer()
-    assert quiet(sup)
-    assert ref_of(sup, "a") is ref
-
-
-def test_a_siblings_group_restart_takes_over_a_pending_retry(world: World) -> None:
-    """b waits for its next try; a crashes and restarts both: b's own retry, still in the mailbox, is ignored."""
-    sup = Supervisor.start_link(world.specs("ab"), strategy="rest_for_one", max_restarts=10)
-    ref = ref_of(sup, "a")
-    with between_attempts(world, sup, "b"):
-        die(ref, BOOM)
-        world.log()
-    assert quiet(sup)
-    assert world.log() == ["start a", "start b"]
-    assert states(sup) == {"a": "running", "b": "running"}
-
-
-def test_stopping_the_supervisor_is_served_between_two_attempts(world: World) -> None:
-    """``hanging_restart_loop``: a child that can never start again does not keep its supervisor from stopping."""
-    sup = Supervisor.start_link(world.specs("ab"), max_restarts=1_000_000)
-    watch = Watch(sup)
-    world.script("a", *["fail"] * 100_000)
-    die(ref_of(sup, "a"), BOOM)
-    Supervisor.stop(sup, timeout=DEADLINE_S)
-    assert watch.reason() == SHUTDOWN
-    assert world.live() == []
-
-
-def test_the_api_is_served_while_a_child_fails_without_end(world: World) -> None:
-    sup = Supervisor.start_link(world.specs("ab"), max_restarts=1_000_000)
-    world.script("a", *["fail"] * 100_000)
-    die(ref_of(sup, "a"), BOOM)
-    assert states(sup)["b"] == "running"
-    Supervisor.start_child(sup, world.spec("c"))
-    Supervisor.terminate_child(sup, "a")
-    assert states(sup) == {"a": "stopped", "b": "running", "c": "running"}
-
-
-def test_the_unknown_stays_unknown_between_attempts(world: World) -> None:
-    sup = Supervisor.start_link(world.specs("a"))
-    with between_attempts(world, sup, "a") as post:
-        answers = [post.send(operation, "zzz") for operation in ("terminate_child", "restart_child", "delete_child")]
-    for answer in answers:
-        with pytest.raises(ChildNotFound):
-            answer()
 
 
 # --- names ------------------------------------------------------------------------------------------------------------

@@ -21,6 +21,7 @@ from specimens import (
     every_child,
     every_guest,
     every_kind,
+    raised,
     run,
     spawn,
 )
@@ -45,15 +46,6 @@ from supervision import (
     stop,
     whereis,
 )
-
-
-def _raised(function: Any, *args: Any) -> Any:
-    try:
-        function(*args)
-    except BaseException as error:
-        return type(error)
-    return None
-
 
 # --- P16, P17, P18: stop_all ------------------------------------------------------------------------------------------
 
@@ -199,8 +191,8 @@ def test_p18_a_call_that_could_only_deadlock_is_an_error_at_once(cls: Any, hook:
     outcomes: list[Any] = []
 
     def asks(*_: Any) -> None:
-        outcomes.append(_raised(Supervisor.which_children, "sup"))
-        outcomes.append(_raised(stop, "sup"))
+        outcomes.append(raised(Supervisor.which_children, "sup"))
+        outcomes.append(raised(stop, "sup"))
 
     does = {"on_start": asks} if hook == "on_start" else {"on_stop": asks, "on_terminate": asks}
     sup = Supervisor.start_link([ChildSpec("it", cls, (does,))], name="sup")
@@ -212,7 +204,7 @@ def test_p18_a_call_that_could_only_deadlock_is_an_error_at_once(cls: Any, hook:
 def test_p18_a_child_cannot_wait_for_the_end_of_the_supervisors_above_it(cls: Any) -> None:
     inner = Supervisor.child_spec([ChildSpec("it", cls, shutdown="infinity", name="it")], id="inner", name="inner")
     sup = Supervisor.start_link([inner], name="outer")
-    outcomes = call("it", lambda _: [_raised(stop, "inner"), _raised(Supervisor.stop, "outer"), _raised(stop, "it")])
+    outcomes = call("it", lambda _: [raised(stop, "inner"), raised(Supervisor.stop, "outer"), raised(stop, "it")])
     assert outcomes == [SupervisionError] * 3
     watch = Watch(sup)
     cast("it", lambda _: whereis("outer").stop(block=True, timeout=DEADLINE_S))  # type: ignore[union-attr]
