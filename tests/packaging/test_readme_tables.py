@@ -23,6 +23,7 @@ from oidc_actor import (
     SecretFile,
     SignedAssertion,
     TokenExchange,
+    cli,
 )
 from oidc_actor.answers.lifetime import read_claims
 from oidc_actor.grants.fields import ClientProof
@@ -62,7 +63,7 @@ def test_the_table_of_credentials_has_each_with_its_arguments_in_order() -> None
 
 
 def test_every_variable_of_the_command_line_is_named() -> None:
-    files = (Path(__file__).parents[2] / "oidc_actor" / "cli").glob("*.py")
+    files = Path(cli.__file__).parent.glob("*.py")
     read = {name for file in files for name in re.findall(r"\bOIDC_[A-Z_]+[A-Z]", file.read_text())}
     assert read == set(re.findall(r"`(OIDC_\w+)`", TEXT.partition("\n## Command line\n")[2].partition("\n## ")[0]))
 
