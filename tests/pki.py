@@ -31,6 +31,19 @@ def pem(key: Any, password: str | None = None) -> str:
     return key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, encryption).decode()
 
 
+_SIGNS_CERTIFICATES = x509.KeyUsage(
+    digital_signature=False,
+    content_commitment=False,
+    key_encipherment=False,
+    data_encipherment=False,
+    key_agreement=False,
+    key_cert_sign=True,
+    crl_sign=True,
+    encipher_only=False,
+    decipher_only=False,
+)
+
+
 class Authority:
     """Signs certificates into a folder.
 
@@ -42,9 +55,10 @@ class Authority:
         self._folder = folder
         self._key = KINDS["EC"]()
         self._name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "tests")])
-        certificate = _builder(self._name, self._name, self._key).add_extension(
+        certificate = _builder(self._name, self._name, self._key, self._key).add_extension(
             x509.BasicConstraints(ca=True, path_length=None), critical=True
         )
+        certificate = certificate.add_extension(_SIGNS_CERTIFICATES, critical=True)
         self.ca = folder / "ca.pem"
         self.ca.write_bytes(certificate.sign(self._key, hashes.SHA256()).public_bytes(Encoding.PEM))
 
@@ -58,7 +72,7 @@ class Authority:
         key = KINDS["EC"]()
         subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
         issuer, signer = (subject, key) if self_signed else (self._name, self._key)
-        builder = _builder(subject, issuer, key)
+        builder = _builder(subject, issuer, key, signer)
         if name == "127.0.0.1":
             addresses = [x509.IPAddress(ipaddress.ip_address(name))]
             builder = builder.add_extension(x509.SubjectAlternativeName(addresses), critical=False)
@@ -68,7 +82,8 @@ class Authority:
         return cert_file, key_file
 
 
-def _builder(subject: x509.Name, issuer: x509.Name, key: Any) -> x509.CertificateBuilder:
+def _builder(subject: x509.Name, issuer: x509.Name, key: Any, signer: Any) -> x509.CertificateBuilder:
+    # With both key identifiers, as the authority has a key usage (RFC 5280 4.2.1): Python 3.13 and later verify strictly.
     now = datetime.datetime.now(datetime.UTC)
     return (
         x509.CertificateBuilder()
@@ -78,4 +93,6 @@ def _builder(subject: x509.Name, issuer: x509.Name, key: Any) -> x509.Certificat
         .serial_number(x509.random_serial_number())
         .not_valid_before(now - datetime.timedelta(hours=1))
         .not_valid_after(now + datetime.timedelta(days=1))
+        .add_extension(x509.SubjectKeyIdentifier.from_public_key(key.public_key()), critical=False)
+        .add_extension(x509.AuthorityKeyIdentifier.from_issuer_public_key(signer.public_key()), critical=False)
     )

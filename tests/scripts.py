@@ -15,6 +15,7 @@ PRELUDE = f"""
 import faulthandler, os, signal, sys, threading, time
 faulthandler.register(signal.SIGALRM, chain=True)  # a hang shows its stacks, and ends
 signal.alarm({SCRIPT_S})
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a job in a shell's background is started with it ignored
 import pykka
 from pykka import ActorRegistry
 from supervision import *

@@ -108,6 +108,7 @@ TokenManager.force_refresh("m")
 
 INTERRUPTED = """
 import signal, sys
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a job in a shell's background is started with it ignored
 sys.path.insert(0, "tests")
 from fakes import *
 from oidc_actor import TokenManager
