@@ -27,13 +27,16 @@ class RetryPolicy:
 
     After the n-th transient failure in a row it waits a random time between 0 and
     ``min(maximum_s, initial_s * 2**(n-1))`` seconds ("full jitter"), after the n-th permanent one between half and the
-    whole of ``min(probe_maximum_s, probe_initial_s * 2**(n-1))``.
+    whole of ``min(probe_maximum_s, probe_initial_s * 2**(n-1))``. Attempts that a live token's nearing end brought forward do
+    not count. While somebody asks in vain for a token, no wait after a transient failure is longer than ``asked_maximum_s``.
 
     Attributes:
         initial_s: Most seconds after the first transient failure.
         maximum_s: Most seconds after any transient failure.
         probe_initial_s: Most seconds after the first permanent failure; its half is at least 60.
         probe_maximum_s: Most seconds after any permanent failure.
+        asked_maximum_s: Most seconds after any transient failure while there is no valid token and somebody waits for one, or
+            has asked for one within as many seconds. Where ``maximum_s`` is shorter, that holds.
 
     Raises:
         ConfigError: A value that is no finite number of seconds, or out of order.
@@ -43,6 +46,7 @@ class RetryPolicy:
     maximum_s: float = 60.0
     probe_initial_s: float = 300.0
     probe_maximum_s: float = 3600.0
+    asked_maximum_s: float = 5.0
 
     def __post_init__(self) -> None:
         for field in fields(self):

@@ -5,29 +5,21 @@ An `Issuer` lives as long as a manager of it does. It is shared by those with th
 
 from __future__ import annotations
 
-import math
 import os
 import threading
 import weakref
 from collections.abc import Hashable
-from dataclasses import replace
 
-from oidc_actor.backoff import RetryPolicy
-from oidc_actor.decisions import outage, pace, policy
+from oidc_actor.circuit import Circuit
+from oidc_actor.decisions import pace, policy
 from oidc_actor.decisions.flight import METADATA_AGE_S
-from oidc_actor.decisions.outage import Hold, Outage
 from oidc_actor.errors import OIDCActorError
-from oidc_actor.messages import FetchFailed, FetchStarted, FetchSucceeded, Released
+from oidc_actor.messages import FetchFailed, FetchStarted, FetchSucceeded
 from oidc_actor.oidc import default_transport
 from oidc_actor.options import Options
 from oidc_actor.provider import OIDCConfig
 from oidc_actor.published import Cell
 from oidc_actor.transport import Transport
-
-SPREAD_S = 0.01
-"""Seconds for each manager that is let go after an outage, so that they do not come all at once."""
-
-MOST_SPREAD_S = 10.0
 
 
 class Journey:
@@ -48,9 +40,9 @@ class Journey:
         """What it is told when the metadata are there."""
         return FetchSucceeded(self.flight, self.leg, at, config)
 
-    def failed(self, at: float, error: OIDCActorError, failures: int) -> FetchFailed:
+    def failed(self, at: float, error: OIDCActorError, retry_at: float | None) -> FetchFailed:
         """What it is told when they are not."""
-        return FetchFailed(self.flight, self.leg, at, error, failures)
+        return FetchFailed(self.flight, self.leg, at, error, retry_at)
 
 
 class Discovery:
@@ -69,15 +61,14 @@ class Issuer:
     def __init__(self, options: Options) -> None:
         self.name = options.issuer
         self.clock = options.clock
+        self.circuit = Circuit(options.clock)
         self._transport = options.transport
         self._ca_bundle = options.ca_bundle
         self._config: OIDCConfig | None = None
         self._config_at = 0.0
-        self._outage = Outage()
         self._discovery: Discovery | None = None
-        self._held: dict[int, weakref.ref[Cell]] = {}  # who is to be told when it answers again
         self._first_attempt_at = pace.NEVER  # of the manager that started last
-        # Guards everything above but the first four. Never held while a request runs or a manager is told something.
+        # Guards everything above but the first five. Never held while a request runs or a manager is told something.
         self._lock = threading.Lock()
 
     @property
@@ -118,7 +109,9 @@ class Issuer:
             if self._discovery is not None and any(one.cell is cell for one in self._discovery.travellers):
                 self._discovery = None
 
-    def arrived(self, discovery: Discovery, at: float, result: OIDCConfig | OIDCActorError, failures: int = 0) -> None:
+    def arrived(
+        self, discovery: Discovery, at: float, result: OIDCConfig | OIDCActorError, retry_at: float | None = None
+    ) -> None:
         """It has ended: tell everybody who takes part."""
         with self._lock:
             if self._discovery is discovery:
@@ -126,13 +119,13 @@ class Issuer:
             if isinstance(result, OIDCConfig):
                 self._config, self._config_at = result, at
             travellers = discovery.travellers
-            if not isinstance(result, OIDCConfig) and policy.is_outage(result):
-                self._held |= {journey.cell.number: weakref.ref(journey.cell) for journey in travellers}
+        if not isinstance(result, OIDCConfig) and policy.is_outage(result):
+            self.circuit.hold(journey.cell for journey in travellers)
         for journey in travellers:
             if isinstance(result, OIDCConfig):
                 journey.cell.deliver(journey.succeeded(at, result))
             else:
-                journey.cell.deliver(journey.failed(at, result, failures))
+                journey.cell.deliver(journey.failed(at, result, retry_at))
 
     # --- starts -------------------------------------------------------------------------------------------------------
 
@@ -142,66 +135,11 @@ class Issuer:
             at = self._first_attempt_at = pace.first_attempt_at(self._first_attempt_at, self.clock())
             return at
 
-    # --- outages ------------------------------------------------------------------------------------------------------
-
-    def admit(self, cell: Cell, *, urgent: bool, lease_s: float) -> Hold | None:
-        """Say whether a manager may send a request; ``None`` where it may."""
-        with self._lock:
-            now = self.clock()
-            self._outage, hold = outage.admit(self._outage, cell.number, now, urgent=urgent, lease_s=lease_s)
-            if hold is not None:
-                self._held[cell.number] = weakref.ref(cell)
-            return hold
-
-    def note_failure(self, cell: Cell, error: OIDCActorError, retry: RetryPolicy, lease_s: float) -> int:
-        """Learn from a manager's failure; how many in a row all managers have seen."""
-        wait_s = policy.retry_after_s(error)
-        if not policy.is_outage(error):
-            if policy.status_of(error) is not None:
-                self.note_answer()  # a refusal is an answer too
-            if not wait_s:
-                return 0
-        with self._lock:
-            now = self.clock()
-            if policy.is_outage(error):
-                doubled = retry.initial_s * 2.0 ** min(self._outage.failures, 60)
-                within_s = min(retry.maximum_s, doubled)
-                self._outage = outage.failed(self._outage, cell.number, now, retry_within_s=within_s, lease_s=lease_s)
-                self._held[cell.number] = weakref.ref(cell)
-            if wait_s:
-                self._outage = outage.asked_to_wait(self._outage, now, wait_s)
-            return self._outage.failures
-
-    def note_answer(self) -> None:
-        """Learn that the issuer answers: whoever was held may go."""
-        with self._lock:
-            if not self._outage.failures:
-                return
-            self._outage = Outage(floor=self._outage.floor)
-        self._let_go()
-
-    def leave(self, cell: Cell) -> None:
-        """A manager has stopped: if the others waited for its attempt, one of them goes instead."""
-        with self._lock:
-            self._held.pop(cell.number, None)
-            if self._outage.prober != cell.number:
-                return
-            self._outage = replace(self._outage, prober=None, until=-math.inf)
-        self._let_go()
-
-    def _let_go(self) -> None:
-        with self._lock:
-            held, self._held = self._held, {}
-        within_s = min(MOST_SPREAD_S, SPREAD_S * len(held))
-        for known in held.values():
-            cell = known()
-            if cell is not None:
-                cell.tell(Released(within_s))
-
     def start_over(self) -> None:
         """In a forked child: no exchange is under way, and the lock may be held for ever."""
         self._lock = threading.Lock()
         self._discovery = None
+        self.circuit.start_over()
 
 
 _issuers: weakref.WeakValueDictionary[Hashable, Issuer] = weakref.WeakValueDictionary()

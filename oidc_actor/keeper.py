@@ -34,6 +34,7 @@ from oidc_actor.messages import (
     Join,
     Newcomers,
     Nudge,
+    ProbeFailed,
     Refresh,
     Released,
     SecretsChecked,
@@ -129,7 +130,7 @@ class Keeper(Server):
             if self._cell.closed:  # else this one has been killed by now, and a successor goes on with all of it
                 for effect in farewell(self._state, self._options.clock(), self._late_token()):
                     self._runner.perform(effect)
-                self._issuer.leave(self._cell)
+                self._issuer.circuit.leave(self._cell)
         self._runner.log("manager_stopped", self._state.flights, reason=str(reason))
 
     def _late_token(self) -> TokenResponse | None:
@@ -159,7 +160,7 @@ class Keeper(Server):
         raise NoTokenError(refused.message, cause=refused.cause, retry_in_s=refused.retry_in_s)
 
     def _ask_health(self, message: AskHealth) -> Health:
-        self._apply(Nudge())
+        self._apply(Nudge(asks=False))
         return health_of(self._state, self._options.clock())
 
     def _force_refresh(self, message: ForceRefresh) -> None:
@@ -276,5 +277,6 @@ _HANDLERS: dict[type[Any], Callable[[Keeper, Any], Any]] = {
     Tick: Keeper._tick,
     Nudge: Keeper._apply,
     Released: Keeper._apply,
+    ProbeFailed: Keeper._apply,
     SecretsChecked: Keeper._apply,
 }

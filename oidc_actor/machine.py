@@ -10,7 +10,8 @@ Started, Tick       nothing
 Nudge, Join         a token that lives long enough is the answer; one that falls short makes an attempt due at once, unless
                     the last one failed: then the backoff stands. The first attempt, which is put off while many managers
                     start, is due at once too. A waiter is refused as soon as waiting cannot help; where a changed secret
-                    might, the files are looked at first
+                    might, the files are looked at first. Where no token lives the wait after a failure, and that for the
+                    issuer's other managers, is as short as it may be while somebody asks
 Refresh             a complaint about another token costs nothing; about the current one withdraws it (Retract). Otherwise
                     an attempt is due at once, in a backoff and while blocked too; one under way is joined
 SecretsChecked      where one has changed while that is waited for, an attempt is due at once
@@ -20,6 +21,7 @@ FetchFailed         metadata, with older ones at hand: those serve. A refresh to
                     failed: a backoff, or a slow probe after a permanent error. Whoever waited for a refresh is refused,
                     and so is every reader whose deadline comes before the next attempt
 Held, Released      the issuer's other managers know it to be down (it is back): the flight waits (may go)
+ProbeFailed         the attempt of another manager that was waited for has failed: the issuer is to say anew how long to wait
 ==================  ==========================================================================================
 
 A result carries the numbers of its flight and leg; any other than the one under way is ignored. An error never touches
@@ -47,7 +49,7 @@ from oidc_actor.decisions.effects import (
 from oidc_actor.decisions.flight import Step
 from oidc_actor.decisions.refusals import hopeless, refusal
 from oidc_actor.decisions.schedule import next_attempt_at, wake_at
-from oidc_actor.decisions.state import NEVER, State, is_valid
+from oidc_actor.decisions.state import NEVER, State, is_asked, is_valid
 from oidc_actor.messages import (
     Event,
     FetchFailed,
@@ -56,6 +58,7 @@ from oidc_actor.messages import (
     Held,
     Join,
     Nudge,
+    ProbeFailed,
     Refresh,
     Released,
     SecretsChecked,
@@ -120,7 +123,7 @@ def _tick(state: State, event: Tick, now: float, rng: Rng) -> Step:
 
 
 def _nudge(state: State, event: Nudge, now: float, rng: Rng) -> Step:
-    state = _want(state, event.min_validity_s, now)
+    state = _want(state, event.min_validity_s, now, asks=event.asks)
     return (state, []) if is_valid(state, now, event.min_validity_s) else _look_at_secrets(state)
 
 
@@ -167,20 +170,44 @@ def _secrets_checked(state: State, event: SecretsChecked, now: float, rng: Rng) 
 
 
 def _released(state: State, event: Released, now: float, rng: Rng) -> Step:
-    at = now + rng.uniform(0.0, event.within_s)
-    state = replace(state, held_until=min(state.held_until, at), insists=False)
+    # Whoever has a caller goes now, as at its start; the others come one after the other.
+    at = now if is_asked(state, now) else now + rng.uniform(0.0, event.within_s)
+    state = replace(_unheld(state, min(state.held_until, at)), insists=False)
     if state.failures and not state.blocked:
         state = replace(state, retry_at=min(state.retry_at, at))
     return state, []
 
 
-def _want(state: State, min_validity_s: float, now: float) -> State:
-    """Make an attempt due for a live token that falls short, and the very first. An expired one's refresh is due anyway."""
-    short = is_valid(state, now) and not is_valid(state, now, min_validity_s)
-    first = state.attempted_at == NEVER
-    if not (short or first) or state.failures or state.flight is not None:
+def _probe_failed(state: State, event: ProbeFailed, now: float, rng: Rng) -> Step:
+    # Where a token lives its end says when to ask again.
+    return (_unheld(state, NEVER) if state.queued and not is_valid(state, now) else state), []
+
+
+def _want(state: State, min_validity_s: float, now: float, *, asks: bool = True) -> State:
+    """Make an attempt due for a live token that falls short, and the very first; where none lives, make the wait a short one."""
+    if not is_valid(state, now):
+        return _asked(state, now) if asks else _first_at_once(state)
+    if is_valid(state, now, min_validity_s) or state.failures or state.flight is not None:
         return state
     return replace(state, wanted=True)
+
+
+def _asked(state: State, now: float) -> State:
+    """Somebody wants a token and there is none: the issuer is asked as soon as it may be for those who are asked."""
+    state = replace(state, asked_at=now)
+    if not state.hold_asked:
+        state = _unheld(state, NEVER)
+    if state.blocked or not state.failures:
+        return state
+    return replace(state, retry_at=min(state.retry_at, state.failed_at + state.rules.retry.asked_maximum_s))
+
+
+def _first_at_once(state: State) -> State:
+    return _unheld(state, NEVER) if state.attempted_at == NEVER and not state.hold_asked else state
+
+
+def _unheld(state: State, until: float) -> State:
+    return replace(state, held_until=until, hold_asked=False, queued=False)
 
 
 def _with_waiter(state: State, waiter: Waiter) -> State:
@@ -224,5 +251,6 @@ _HANDLERS: dict[type[Any], Callable[[State, Any, float, Rng], Step]] = {
     FetchStarted: flight.started,
     FetchSucceeded: flight.succeeded,
     FetchFailed: flight.failed,
+    ProbeFailed: _probe_failed,
     Held: flight.held,
 }

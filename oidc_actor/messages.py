@@ -68,9 +68,15 @@ class Tick:
 
 @dataclass(frozen=True, slots=True)
 class Nudge:
-    """A reader that does not wait found no token that lives ``min_validity_s`` seconds."""
+    """A reader that does not wait found no token that lives ``min_validity_s`` seconds.
+
+    Attributes:
+        min_validity_s: That time.
+        asks: Whether a token is wanted, and not only news of the manager.
+    """
 
     min_validity_s: float = 0.0
+    asks: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,7 +137,7 @@ class FetchFailed:
         leg: Number of the exchange within the flight.
         at: Reading of the clock when its request started.
         error: What went wrong.
-        outage: Failures in a row that all managers of this issuer have seen, this one included.
+        retry_at: Reading of the clock when the issuer, which is down, may be asked again; ``None`` where it is not.
         skew: How the provider's clock goes, as its answer shows it; ``None`` where it does not.
     """
 
@@ -139,7 +145,7 @@ class FetchFailed:
     leg: int
     at: float
     error: OIDCActorError
-    outage: int = 0
+    retry_at: float | None = None
     skew: Skew | None = None
 
 
@@ -151,11 +157,13 @@ class Held:
         flight: Number of that flight.
         until: Reading of the clock until when to wait.
         by_provider: Whether the provider asked for the wait (``Retry-After``), so that nothing shortens it.
+        probing: Whether another manager's attempt is under way, which ends by then and mostly sooner.
     """
 
     flight: int
     until: float
     by_provider: bool = False
+    probing: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -163,6 +171,11 @@ class Released:
     """The issuer answers again; everybody who was held may go, spread over ``within_s`` seconds."""
 
     within_s: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class ProbeFailed:
+    """The other manager's attempt that was waited for has failed: the issuer says anew how long to wait."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -210,6 +223,7 @@ Event: TypeAlias = (
     | FetchFailed
     | Held
     | Released
+    | ProbeFailed
     | SecretsChecked
 )
 

@@ -19,7 +19,7 @@ from oidc_actor.proof.dpop import with_own_key
 from oidc_actor.provider import OIDCConfig, check_config
 from oidc_actor.secrets import Finder, SecretFile
 from oidc_actor.transport import Transport
-from oidc_actor.urls import check_issuer_url
+from oidc_actor.urls import check_issuer_url, origin_of
 
 _RNG = cast(Rng, random)  # the module's own generator, which it seeds anew in a forked child
 _RETRY = RetryPolicy()
@@ -85,10 +85,10 @@ class Options:
 
     @property
     def issuer(self) -> str:
-        """What the issuer is called in logs, and what managers of the same one have in common."""
+        """What the issuer is called in logs, and what managers of the same one have in common; unnamed, it is an origin."""
         config = self.oidc_config
-        known = self.issuer_url or (config and (config.issuer or config.token_endpoint))
-        return known or ""
+        known = self.issuer_url or (config and config.issuer)
+        return known or (origin_of(config.token_endpoint) if config and config.token_endpoint else "")
 
     @property
     def identity(self) -> object:

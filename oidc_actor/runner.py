@@ -31,7 +31,7 @@ from oidc_actor.decisions.farewell import farewell_to_late
 from oidc_actor.decisions.state import Rules
 from oidc_actor.errors import TokenRequestError
 from oidc_actor.events import log, raised_at
-from oidc_actor.exchanges.delivery import ask_for_metadata, ask_for_token, lease_s
+from oidc_actor.exchanges.delivery import ask_for_metadata, ask_for_token
 from oidc_actor.exchanges.fetches import EXCHANGES, LISTENERS
 from oidc_actor.exchanges.revocation import revoke, revoke_here
 from oidc_actor.issuers import Issuer, Journey
@@ -107,15 +107,19 @@ class Runner:
 
     def _fetch(self, effect: Fetch) -> Event | None:
         if effect.leg == 1:
-            hold = self._issuer.admit(self._cell, urgent=effect.urgent, lease_s=lease_s(self._options))
+            discovers = isinstance(effect.grant, Discover)
+            hold = self._issuer.circuit.admit(self._cell, self._options, haste=effect.haste, discovers=discovers)
             if hold is not None:
-                return Held(effect.flight, hold.until, hold.by_provider)
+                return Held(effect.flight, hold.until, hold.by_provider, hold.probing)
         if not self._cell.expect(self._ref, effect.flight, effect.leg):
             return None
         if isinstance(effect.grant, Discover):
             return self._discover(effect, effect.grant)
         failure = self._too_many() or self._submit(functools.partial(self._ask_for_token, effect, effect.grant))
-        return None if failure is None else FetchFailed(effect.flight, effect.leg, self._options.clock(), failure)
+        if failure is None:
+            return None
+        self._issuer.circuit.step_aside(self._cell)
+        return FetchFailed(effect.flight, effect.leg, self._options.clock(), failure)
 
     def _ask_for_token(self, effect: Fetch, grant: Redeem | FullGrant) -> None:
         lost = self._expect_loss(effect)
@@ -128,7 +132,9 @@ class Runner:
 
         # Looked at before they are read: a file that changes in between is read again rather than missed.
         self._cell.versions = self._file_versions()
-        late = ask_for_token(self._cell, self._issuer, self._options, effect.flight, effect.leg, grant, ended)
+        late = ask_for_token(
+            self._cell, self._issuer, self._options, effect.flight, effect.leg, grant, ended, early=effect.early
+        )
         if late is not None and self._cell.closed:
             for revocation in farewell_to_late(self._rules, effect.flight, grant.config, late):
                 revoke_here(self._cell, self._issuer, self._options, revocation, self.log)
@@ -163,8 +169,12 @@ class Runner:
                 return None
             self.watch(effect.flight, effect.leg)
             return FetchStarted(effect.flight, effect.leg, sent_at)
-        failure = self._submit(functools.partial(ask_for_metadata, self._cell, self._issuer, self._options, discovery))
+        ask = functools.partial(
+            ask_for_metadata, self._cell, self._issuer, self._options, discovery, early=effect.early
+        )
+        failure = self._submit(ask)
         if failure is not None:
+            self._issuer.circuit.step_aside(self._cell)
             self._issuer.arrived(discovery, now, failure)
         return None
 

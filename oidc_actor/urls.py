@@ -11,6 +11,11 @@ from oidc_actor.transport import public_url
 WELL_KNOWN = "/.well-known/openid-configuration"
 """Where an issuer's metadata are (OpenID Connect Discovery 1.0, section 4)."""
 
+SCHEMES = {"http": "http", "ws": "http", "https": "https", "wss": "https"}
+"""What counts as the scheme of an origin: a WebSocket begins as a request to the same server (RFC 6455 section 1.7)."""
+
+_PORTS = {"http": 80, "https": 443}
+
 
 def check_url(value: object, name: str, *, allow_insecure_http: bool = False) -> str:
     """Check an address given as an option.
@@ -91,6 +96,23 @@ def _parts_problem(url: str, *, allow_insecure_http: bool) -> str | None:
             "use https, or allow_insecure_http=True in a test setup"
         )
     return None
+
+
+def origin_of(url: str) -> str:
+    """Name the origin of an address (RFC 6454 section 4), WebSocket's schemes counting as http's.
+
+    Args:
+        url: An absolute address.
+
+    Returns:
+        Such as ``"https://api.example.com:443"``.
+
+    Raises:
+        ValueError: Where the address cannot be read.
+    """
+    parts = urlsplit(url)
+    scheme = SCHEMES.get(parts.scheme, parts.scheme)
+    return f"{scheme}://{parts.hostname or ''}:{parts.port or _PORTS.get(scheme, 0)}"
 
 
 def is_loopback(host: str) -> bool:

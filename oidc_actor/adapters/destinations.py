@@ -7,28 +7,7 @@ from urllib.parse import urlsplit
 
 from oidc_actor.errors import ConfigError
 from oidc_actor.transport import public_url
-from oidc_actor.urls import is_loopback
-
-# A WebSocket begins as a request to the same server (RFC 6455 section 1.7).
-_SCHEMES = {"http": "http", "ws": "http", "https": "https", "wss": "https"}
-_PORTS = {"http": 80, "https": 443}
-
-
-def origin_of(url: str) -> str:
-    """Name the origin of an address (RFC 6454 section 4), WebSocket's schemes counting as http's.
-
-    Args:
-        url: An absolute address.
-
-    Returns:
-        Such as ``"https://api.example.com:443"``.
-
-    Raises:
-        ValueError: Where the address cannot be read.
-    """
-    parts = urlsplit(url)
-    scheme = _SCHEMES.get(parts.scheme, parts.scheme)
-    return f"{scheme}://{parts.hostname or ''}:{parts.port or _PORTS.get(scheme, 0)}"
+from oidc_actor.urls import SCHEMES, is_loopback, origin_of
 
 
 def check_destination(url: str, *, allow_insecure_http: bool) -> None:
@@ -42,7 +21,7 @@ def check_destination(url: str, *, allow_insecure_http: bool) -> None:
         ConfigError: It is not https, and beyond loopback.
     """
     parts = urlsplit(url)
-    if _SCHEMES.get(parts.scheme) == "https" or allow_insecure_http or is_loopback(parts.hostname or ""):
+    if SCHEMES.get(parts.scheme) == "https" or allow_insecure_http or is_loopback(parts.hostname or ""):
         return
     raise ConfigError(
         f"expected an https address for a request with a token, got {public_url(url)!r}, where the token could be read "
@@ -70,7 +49,7 @@ def check_no_proxy(url: str, proxy: object) -> None:
 
 def is_plain(url: str) -> bool:
     """Tell whether who carries a request to an address can read it."""
-    return _SCHEMES.get(urlsplit(url).scheme) != "https"
+    return SCHEMES.get(urlsplit(url).scheme) != "https"
 
 
 def read_origins(origins: object) -> frozenset[str] | None:
@@ -98,7 +77,7 @@ def _read_origin(address: object) -> str:
     try:
         parts = urlsplit(address if isinstance(address, str) else "")
         # Libraries send the name of such a host in its other form, which would never be this one.
-        if parts.scheme in _SCHEMES and parts.hostname and parts.netloc.isascii():
+        if parts.scheme in SCHEMES and parts.hostname and parts.netloc.isascii():
             return origin_of(parts.geturl())
     except ValueError:
         pass

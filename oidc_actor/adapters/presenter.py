@@ -10,7 +10,7 @@ import pykka
 from oidc_actor.adapters.authorization import Authorization
 from oidc_actor.adapters.challenges import refuses_token
 from oidc_actor.adapters.complaints import Complaints
-from oidc_actor.adapters.destinations import check_destination, check_no_proxy, is_plain, origin_of, read_origins
+from oidc_actor.adapters.destinations import check_destination, check_no_proxy, is_plain, read_origins
 from oidc_actor.adapters.presentation import authorization, key_of, note_nonce, present
 from oidc_actor.adapters.tries import NONCE_FIELD, Answer, Remedy, Tries
 from oidc_actor.client import environ_proxy
@@ -18,6 +18,7 @@ from oidc_actor.errors import ConfigError, NoTokenError
 from oidc_actor.manager import TokenManager
 from oidc_actor.reading.reads import Server, check_wait
 from oidc_actor.tokens import TokenResponse
+from oidc_actor.urls import origin_of
 from supervision import NoProcess
 
 

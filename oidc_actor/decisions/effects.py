@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TypeAlias
 
+from oidc_actor.decisions.outage import Haste
 from oidc_actor.grants.request import TokenTypeHint
 from oidc_actor.messages import Outcome, Waiters
 from oidc_actor.provider import OIDCConfig
@@ -50,13 +51,15 @@ class Fetch:
         flight: Number of the flight, which the answer repeats.
         leg: Number of the exchange within the flight, which the answer repeats.
         grant: What to ask for.
-        urgent: Whether to go even while the issuer's other managers hold back; a ``Retry-After`` holds all the same.
+        haste: What it does about the issuer's other managers holding back; a ``Retry-After`` holds all the same.
+        early: Whether a live token's nearing end brought the attempt forward, so that its failure lengthens no backoff.
     """
 
     flight: int
     leg: int
     grant: Grant
-    urgent: bool = False
+    haste: Haste = Haste.CALM
+    early: bool = False
 
 
 @dataclass(frozen=True, slots=True)

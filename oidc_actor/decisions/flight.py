@@ -9,9 +9,10 @@ from oidc_actor.answers.header_times import Skew
 from oidc_actor.backoff import Rng
 from oidc_actor.decisions import policy
 from oidc_actor.decisions.effects import Discover, Effect, Fetch, FullGrant, Grant, Publish, Redeem, Reply, Report
+from oidc_actor.decisions.outage import Haste
 from oidc_actor.decisions.refusals import refusal, too_short
 from oidc_actor.decisions.schedule import next_attempt_at, refresh_point, retry_point
-from oidc_actor.decisions.state import NEVER, Flight, State, is_valid
+from oidc_actor.decisions.state import NEVER, Flight, State, is_asked, is_valid
 from oidc_actor.errors import DiscoveryError, OIDCActorError, TokenRequestError
 from oidc_actor.messages import FetchFailed, FetchStarted, FetchSucceeded, Held, Waiter
 from oidc_actor.provider import OIDCConfig
@@ -27,14 +28,23 @@ Step: TypeAlias = tuple[State, list[Effect]]
 
 def take_off(state: State, now: float) -> Step:
     """Begin an attempt."""
-    urgent = state.wanted or state.insists or state.attempted_at == NEVER
-    begun = Flight(state.flights + 1, 0, None, attempted_before=state.attempted_at, wanted=state.wanted)
+    haste = _haste(state, now)
+    before, wanted = state.attempted_at, state.wanted
+    begun = Flight(state.flights + 1, 0, None, attempted_before=before, wanted=wanted, early=state.insists)
     state = replace(state, flights=begun.number, attempted_at=now, wanted=False, insists=False, flight=begun)
     if state.oidc_config is None:
-        return _send(state, Discover(), urgent=urgent)
+        return _send(state, Discover(), haste)
     if state.rules.discovers and _are_doubtful(state, now):
-        return _send(state, Discover(instead_of=state.oidc_config), urgent=urgent)
-    return _send(state, _token_grant(state, state.oidc_config), urgent=urgent)
+        return _send(state, Discover(instead_of=state.oidc_config), haste)
+    return _send(state, _token_grant(state, state.oidc_config), haste)
+
+
+def _haste(state: State, now: float) -> Haste:
+    if state.wanted:
+        return Haste.EXPLICIT
+    if state.insists or state.attempted_at == NEVER:
+        return Haste.PRESSING
+    return Haste.ASKED if is_asked(state, now) and not is_valid(state, now) else Haste.CALM
 
 
 def started(state: State, event: FetchStarted, now: float, rng: Rng) -> Step:
@@ -56,7 +66,7 @@ def succeeded(state: State, event: FetchSucceeded, now: float, rng: Rng) -> Step
     if event.at + event.result.lifetime_s <= now:
         late = TokenRequestError(f"the token had expired when it came: it lived {event.result.lifetime_s:.1f} s")
         state = replace(state, refresh_token=_next_refresh_token(state, event.result.token))  # that came alive
-        return _after(seen, _end(state, late, 0, now, rng))
+        return _after(seen, _end(state, late, None, now, rng))
     return _after(seen, _land(state, event.at, event.result, now, rng))
 
 
@@ -77,13 +87,13 @@ def _failed(state: State, event: FetchFailed, now: float, rng: Rng) -> Step:
             report = Report("refresh_token_refused", state.flights, _fields(error))
             state = replace(state, refresh_token=None)
             if policy.retry_after_s(error):
-                return _after([report], _end(state, error, event.outage, now, rng))
+                return _after([report], _end(state, error, event.retry_at, now, rng))
             return _after([report], _send(state, FullGrant(grant.config)))
         if policy.may_have_rotated(error) and not state.rules.own_refresh_token:
             state = replace(state, refresh_token=None)
     if policy.may_have_moved(error, state.failures + 1):
         state = replace(state, config_suspect=True)
-    return _end(state, error, event.outage, now, rng)
+    return _end(state, error, event.retry_at, now, rng)
 
 
 def held(state: State, event: Held, now: float, rng: Rng) -> Step:
@@ -101,6 +111,8 @@ def held(state: State, event: Held, now: float, rng: Rng) -> Step:
         attempted_at=flight.attempted_before,
         wanted=flight.wanted,
         held_until=until,
+        hold_asked=is_asked(state, now),
+        queued=event.probing,
         insists=until < event.until,
         floor_at=max(state.floor_at, until) if event.by_provider else state.floor_at,
     )
@@ -125,7 +137,7 @@ def _are_doubtful(state: State, now: float) -> bool:
 
 def _undiscovered(state: State, event: FetchFailed, now: float, rng: Rng) -> Step:
     if state.oidc_config is None or policy.retry_after_s(event.error):
-        return _end(state, event.error, event.outage, now, rng)
+        return _end(state, event.error, event.retry_at, now, rng)
     report = Report("discovery_failed", state.flights, _fields(event.error))
     state, effects = _send(state, _token_grant(state, state.oidc_config))
     return state, [report, *effects]
@@ -143,6 +155,7 @@ def _land(state: State, at: float, minted: ParsedToken, now: float, rng: Rng) ->
         borrowed=False,
         flight=None,
         failures=0,
+        early=0,
         probes=0,
         held_until=NEVER,
         last_error=None,
@@ -164,17 +177,21 @@ def _answers(state: State, waiters: tuple[Waiter, ...], now: float) -> list[Effe
     return answers
 
 
-def _end(state: State, error: OIDCActorError, outage: int, now: float, rng: Rng) -> Step:
+def _end(state: State, error: OIDCActorError, issuer_at: float | None, now: float, rng: Rng) -> Step:
     """End the flight with an error; it displaces no token."""
+    early = state.flight is not None and state.flight.early
     state = replace(
         state,
         flight=None,
         failures=state.failures + 1,
+        early=state.early + early,
+        failed_at=now,
         probes=state.probes + 1 if policy.is_permanent(error) else 0,
         floor_at=max(state.floor_at, now + policy.retry_after_s(error)),
         last_error=error,
     )
-    state = replace(state, retry_at=retry_point(state, now, outage, rng))
+    retry_at, brought_forward = retry_point(state, now, issuer_at, rng)
+    state = replace(state, retry_at=retry_at, insists=brought_forward)
     retry_in_s = next_attempt_at(state) - now
     fields = {**_fields(error), "failures": state.failures, "retry_in_s": round(retry_in_s, 3)}
     event = "blocked" if state.blocked else "request_failed"
@@ -201,10 +218,10 @@ def _after(effects: list[Effect], step: Step) -> Step:
     return state, effects + more
 
 
-def _send(state: State, grant: Grant, *, urgent: bool = False) -> Step:
+def _send(state: State, grant: Grant, haste: Haste = Haste.CALM) -> Step:
     assert state.flight is not None
     flight = replace(state.flight, leg=state.flight.leg + 1, grant=grant)
-    return replace(state, flight=flight), [Fetch(flight.number, flight.leg, grant, urgent)]
+    return replace(state, flight=flight), [Fetch(flight.number, flight.leg, grant, haste, flight.early)]
 
 
 def _token_grant(state: State, config: OIDCConfig) -> Grant:

@@ -1,15 +1,35 @@
 """What the managers of one issuer know together about its being down. Pure.
 
-One that fails for a reason that is not its own (no answer, 5xx, 408, 425, 429) becomes the prober: until its next attempt
-has had time to end the others hold back, so that 40 managers do not make 40 probes. Any answer that is not such a failure
-ends the outage for all. Nobody is held whose token's end is near, or who is asked for explicitly (``urgent``); a
-``Retry-After`` holds everybody.
+A failure that is not a manager's own (no answer, 5xx, 408, 425) makes it the prober: until its next attempt has had time to
+end the others hold back, so that 40 managers do not make 40 probes. Any answer that is not such a failure ends the outage for
+all. While a probe is under way nobody else makes one, but for a caller's `force_refresh`. In between
+
+==========  ==================================================================================================
+haste       when a manager other than the prober may ask, and becomes the prober
+==========  ==================================================================================================
+CALM        once the prober has had its time: it may have been lost
+ASKED       once the wait after the last probe is over, as the backoff has it, and ``asked_maximum_s`` at most
+PRESSING    at once: its first attempt, or a live token's end is near
+EXPLICIT    at once, and during a probe too
+==========  ==================================================================================================
 """
 
 from __future__ import annotations
 
 import math
 from dataclasses import dataclass, replace
+from enum import IntEnum
+
+from oidc_actor.backoff import RetryPolicy, Rng, retry_delay_s
+
+
+class Haste(IntEnum):
+    """Why a manager asks now, from the least reason to the best."""
+
+    CALM = 0
+    ASKED = 1
+    PRESSING = 2
+    EXPLICIT = 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -17,16 +37,21 @@ class Outage:
     """The shared knowledge; times are readings of the managers' clock.
 
     Attributes:
-        failures: Failures in a row, whoever had them.
+        failures: Probes in a row that failed, without those that a live token's nearing end brought forward; at least 1
+            while the issuer is down.
         prober: Number of the manager that tries next, or ``None``.
-        until: Until when the others hold back.
-        floor: Until when the provider asked everybody to wait.
+        probing: Whether its attempt is under way.
+        failed_at: When the last probe failed.
+        probe_at: When the next one is due.
+        until: Until when the others hold back at most: by then the prober's attempt has ended.
     """
 
     failures: int = 0
     prober: int | None = None
+    probing: bool = False
+    failed_at: float = -math.inf
+    probe_at: float = -math.inf
     until: float = -math.inf
-    floor: float = -math.inf
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,50 +61,90 @@ class Hold:
     Attributes:
         until: Until when.
         by_provider: Whether the provider asked for it.
+        probing: Whether another manager's probe is under way, so that ``until`` is the latest end of it.
     """
 
     until: float
-    by_provider: bool
+    by_provider: bool = False
+    probing: bool = False
 
 
-def admit(outage: Outage, who: int, now: float, *, urgent: bool, lease_s: float) -> tuple[Outage, Hold | None]:
+@dataclass(frozen=True, slots=True)
+class Pace:
+    """What a manager's options say about its attempts.
+
+    Attributes:
+        retry: Waits after failures.
+        min_interval_s: Least seconds between two attempts.
+        lease_s: Seconds after which an attempt of its will have ended.
+    """
+
+    retry: RetryPolicy
+    min_interval_s: float
+    lease_s: float
+
+
+def admit(outage: Outage, who: int, now: float, *, haste: Haste, pace: Pace) -> tuple[Outage, Hold | None]:
     """Say whether a manager may ask the issuer.
 
     Args:
         outage: What is known.
         who: Number of the manager.
         now: Reading of the clock.
-        urgent: Whether it goes even while others hold back.
-        lease_s: Seconds after which its attempt will have ended.
+        haste: Why it asks.
+        pace: What its options say.
 
     Returns:
         What is known now, and ``None`` where it may go.
     """
-    if now < outage.floor:
-        return outage, Hold(outage.floor, by_provider=True)
     if not outage.failures:
         return outage, None
-    if who != outage.prober and now < outage.until and not urgent:
-        return outage, Hold(outage.until, by_provider=False)
-    return replace(outage, prober=who, until=max(outage.until, now + lease_s)), None
+    is_prober = who == outage.prober
+    if outage.probing and now < outage.until and not is_prober and haste < Haste.EXPLICIT:
+        return outage, Hold(outage.until, probing=True)
+    due = min(outage.until, _asked_from(outage, pace)) if haste == Haste.ASKED else outage.until
+    if now < due and not is_prober and haste < Haste.PRESSING:
+        return outage, Hold(due)
+    return replace(outage, prober=who, probing=True, until=now + pace.lease_s), None
 
 
-def failed(outage: Outage, who: int, now: float, *, retry_within_s: float, lease_s: float) -> Outage:
+def _asked_from(outage: Outage, pace: Pace) -> float:
+    """From when on a probe may be made because somebody asks for a token."""
+    wait_ends_at = min(outage.probe_at, outage.failed_at + pace.retry.asked_maximum_s)
+    return max(wait_ends_at, outage.failed_at + pace.min_interval_s)
+
+
+def failed(
+    outage: Outage, who: int, now: float, *, early: bool, pace: Pace, rng: Rng, not_before: float = -math.inf
+) -> Outage:
     """Note a failure that is the provider's.
 
     Args:
         outage: What was known.
         who: Number of the manager that had it.
         now: Reading of the clock.
-        retry_within_s: Seconds within which that manager tries again.
-        lease_s: Seconds after which an attempt of its will have ended.
+        early: Whether a live token's nearing end brought that attempt forward.
+        pace: What the manager's options say.
+        rng: Random source of the jitter.
+        not_before: When the wait ends that the provider asked for.
+
+    Returns:
+        What is known now; nothing new where another manager is the prober.
     """
-    outage = replace(outage, failures=outage.failures + 1)
-    if outage.prober not in (None, who) and now < outage.until:
+    if outage.failures and outage.prober not in (None, who) and now < outage.until:
         return outage
-    return replace(outage, prober=who, until=now + retry_within_s + lease_s)
+    failures = max(1, outage.failures + (0 if early else 1))
+    probe_at = max(now + retry_delay_s(pace.retry, failures, rng), not_before)
+    return Outage(failures, who, probing=False, failed_at=now, probe_at=probe_at, until=probe_at + pace.lease_s)
 
 
-def asked_to_wait(outage: Outage, now: float, seconds: float) -> Outage:
-    """Note a ``Retry-After``."""
-    return replace(outage, floor=max(outage.floor, now + seconds))
+def retry_at(outage: Outage, now: float) -> float:
+    """When a manager whose attempt has just failed may ask again: with the next probe, whoever makes it."""
+    return now if outage.probing else max(now, outage.probe_at)
+
+
+def step_aside(outage: Outage, who: int) -> Outage:
+    """Note that a manager makes no probe, or could not send it: another one may at once."""
+    if outage.prober != who:
+        return outage
+    return replace(outage, prober=None, probing=False, until=-math.inf)

@@ -17,6 +17,8 @@ any other answer                                       the same refresh token, a
 
 from __future__ import annotations
 
+from typing import Literal
+
 from oidc_actor.errors import OIDCActorError, ProviderError, SecretUnavailable
 from oidc_actor.errors import refuses_refresh_token as refuses
 
@@ -58,7 +60,15 @@ def is_outage(error: OIDCActorError) -> bool:
     if isinstance(error, SecretUnavailable) or not isinstance(error, ProviderError):
         return False
     status = error.status
-    return status is None or status >= 500 or status in {408, 425, 429}
+    return status is None or status >= 500 or status in {408, 425}
+
+
+def bound_by_retry_after(error: OIDCActorError) -> Literal["manager", "client", "issuer"]:
+    """Whom a ``Retry-After`` binds besides the manager that got it: a 429 its client, wherever it is used, a 5xx everybody."""
+    status = status_of(error) or 0
+    if status >= 500:
+        return "issuer"
+    return "client" if status == 429 else "manager"
 
 
 def retry_after_s(error: OIDCActorError) -> float:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from oidc_actor.decisions.schedule import next_attempt_at
+from oidc_actor.decisions.schedule import earliest_at, next_attempt_at
 from oidc_actor.decisions.state import State
 from oidc_actor.messages import Refusal, Waiter
 
@@ -15,13 +15,22 @@ def hopeless(state: State, waiter: Waiter, now: float) -> bool:
         return waiter.deadline <= now
     if state.blocked and not state.wanted:
         return True
+    if is_queued(state, now):
+        return waiter.deadline <= now or earliest_at(state) > waiter.deadline
     return next_attempt_at(state) > waiter.deadline
+
+
+def is_queued(state: State, now: float) -> bool:
+    """Whether another manager's attempt is waited for: when that ends cannot be told, as with one's own."""
+    return state.queued and now < state.held_until
 
 
 def refusal(state: State, now: float) -> Refusal:
     """What a reader is told who gets no token at ``now``."""
     if state.flight is not None:
         return Refusal(_because(state, "a request is under way"), state.last_error)
+    if is_queued(state, now):
+        return Refusal(_because(state, "another manager is asking the same issuer"), state.last_error)
     retry_in_s = max(0.0, next_attempt_at(state) - now)
     return Refusal(_because(state, f"the next attempt is due in {retry_in_s:.1f} s"), state.last_error, retry_in_s)
 

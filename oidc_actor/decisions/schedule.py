@@ -4,7 +4,7 @@ An attempt is due
 
 - never sooner than the minimum interval after the start of the last one, nor before the end of a ``Retry-After``;
 - then at once, where somebody wants it (`force_refresh`, a changed secret, a reader whose ``min_validity`` falls short);
-- else when the wait after a failure is over, where the last attempt failed;
+- else when the wait after a failure is over, where the last attempt failed; it is short while somebody asks in vain;
 - else at the token's refresh point, which lies in the past where there is no token;
 - and not before the issuer's other managers let go, where they hold this one back.
 """
@@ -12,7 +12,7 @@ An attempt is due
 from __future__ import annotations
 
 from oidc_actor.backoff import Rng, probe_delay_s, retry_delay_s
-from oidc_actor.decisions.state import State, is_valid
+from oidc_actor.decisions.state import State, is_asked, is_valid
 
 JITTER = 0.1
 """Share of its lifetime by which a token may be refreshed early, so that equal expiries do not meet."""
@@ -21,9 +21,14 @@ WATCH_S = 0.5
 """Seconds between two looks at a secret's file while its change is waited for."""
 
 
+def earliest_at(state: State) -> float:
+    """When an attempt may be made, whoever wants it."""
+    return max(state.attempted_at + state.rules.min_interval_s, state.floor_at)
+
+
 def next_attempt_at(state: State) -> float:
     """When the next attempt is due, unless one is under way."""
-    earliest = max(state.attempted_at + state.rules.min_interval_s, state.floor_at)
+    earliest = earliest_at(state)
     if state.wanted:
         return earliest
     due = state.retry_at if state.failures else state.refresh_at
@@ -60,22 +65,24 @@ def refresh_point(buffer_s: float, started_at: float, lifetime_s: float, min_int
     return started_at + max(lifetime_s - lead_s, min_interval_s)
 
 
-def retry_point(state: State, now: float, outage: int, rng: Rng) -> float:
+def retry_point(state: State, now: float, issuer_at: float | None, rng: Rng) -> tuple[float, bool]:
     """When the wait after a failure ends; the state counts that failure already.
 
     Args:
         state: The manager's state.
         now: Reading of the clock.
-        outage: Failures in a row that all managers of the issuer have seen.
+        issuer_at: When the issuer may be asked again, where all its managers know it to be down; else ``None``.
         rng: Random source of the jitter.
 
     Returns:
-        A reading of the clock. While a token lives, a transient failure waits at most a quarter of its remaining
-        life, so that attempts come closer together as its end comes nearer.
+        A reading of the clock, and whether a live token's end brought it forward: while one lives, a transient failure waits
+        at most a quarter of its remaining life, so that attempts come closer together as its end comes nearer.
     """
     if state.blocked:
-        return now + probe_delay_s(state.rules.retry, state.probes, rng)
-    delay_s = retry_delay_s(state.rules.retry, max(state.failures, outage), rng)
+        return now + probe_delay_s(state.rules.retry, state.probes, rng), False
+    failures = max(1, state.failures - state.early)
+    at = now + retry_delay_s(state.rules.retry, failures, rng) if issuer_at is None else issuer_at
     if is_valid(state, now):
-        delay_s = min(delay_s, (state.expires_at - now) / 4)
-    return now + delay_s
+        quarter = now + (state.expires_at - now) / 4
+        return min(at, quarter), quarter < at
+    return min(at, now + state.rules.retry.asked_maximum_s) if is_asked(state, now) else at, False

@@ -53,6 +53,7 @@ class Flight:
         grant: What the exchange under way asks for.
         attempted_before: Reading of the clock at the attempt before this one.
         wanted: Whether somebody asked for it.
+        early: Whether a live token's nearing end brought it forward.
     """
 
     number: int
@@ -60,6 +61,7 @@ class Flight:
     grant: Grant | None
     attempted_before: float = NEVER
     wanted: bool = False
+    early: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,9 +87,14 @@ class State:
         probes: How many of them in a row, up to the last, were permanent errors; above 0 the manager is blocked.
         retry_at: When the wait after the last failure ends.
         floor_at: When the wait that the provider asked for (``Retry-After``) ends.
+        failed_at: When the last attempt failed.
+        early: How many of ``failures`` were of attempts that a live token's nearing end brought forward.
+        asked_at: When somebody last asked for a token and there was none.
         held_until: When the wait that the issuer's other managers imposed ends: it is known to be down, or they have all
             just started.
-        insists: Whether that wait was cut short because the token's end is near.
+        hold_asked: Whether somebody asked when that wait was imposed, so that it is as short as it may be.
+        queued: Whether another manager's attempt was under way then: it ends by ``held_until``, and mostly sooner.
+        insists: Whether the next attempt was brought forward because the token's end is near.
         last_error: The error of the last attempt; ``None`` after a success.
         config_at: When ``oidc_config`` was discovered.
         config_suspect: Whether the token endpoint behaves as if it had moved.
@@ -116,7 +123,12 @@ class State:
     probes: int = 0
     retry_at: float = NEVER
     floor_at: float = NEVER
+    failed_at: float = NEVER
+    early: int = 0
+    asked_at: float = NEVER
     held_until: float = NEVER
+    hold_asked: bool = False
+    queued: bool = False
     insists: bool = False
     last_error: OIDCActorError | None = None
     config_at: float = NEVER
@@ -142,3 +154,10 @@ class State:
 def is_valid(state: State, now: float, min_validity_s: float = 0.0) -> bool:
     """Whether the token lives longer than ``min_validity_s`` seconds from ``now``."""
     return state.token is not None and state.expires_at - min_validity_s > now
+
+
+def is_asked(state: State, now: float) -> bool:
+    """Whether somebody waits for a token, or has asked for one in vain not long ago."""
+    if now - state.asked_at <= state.rules.retry.asked_maximum_s:
+        return True
+    return any(waiter.deadline >= now for waiter in state.waiters)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 from oidc_actor.answers.header_times import Skew, read_skew
 from oidc_actor.clock import wall_clock
@@ -68,6 +68,8 @@ def ask_for_token(
     leg: int,
     grant: Redeem | FullGrant,
     ended: Callable[[], object],
+    *,
+    early: bool = False,
 ) -> TokenResponse | None:
     """Run a token exchange and deliver what it brings, unless nobody wants it any more. Raises nothing.
 
@@ -79,6 +81,7 @@ def ask_for_token(
         leg: Number of the exchange in it.
         grant: What to ask for the token with.
         ended: Called when the exchange has ended, before anybody is told.
+        early: Whether a live token's nearing end brought the attempt forward.
 
     Returns:
         The token where nobody wants it any more; ``None`` in all other cases.
@@ -94,6 +97,7 @@ def ask_for_token(
 
     if not is_wanted():  # it has waited for this thread for too long: the manager was stopped, or has given it up
         ended()
+        issuer.circuit.step_aside(cell)
         return None
     dispatch = _Dispatch(issuer, departs)
     known = tuple(Secret(text) for text in (cell.snapshot.text,) if text)
@@ -102,11 +106,11 @@ def ask_for_token(
     if dispatch.is_sent:
         _measure(cell, issuer, result, flight, issuer.clock() - dispatch.at)
     if isinstance(result, ParsedToken):
-        issuer.note_answer()
+        issuer.circuit.note_answer()
         delivered = cell.deliver(FetchSucceeded(flight, leg, dispatch.at, result, dispatch.skew))
         return None if delivered else result.token
-    failures = _note_failure(cell, issuer, options, result)
-    cell.deliver(FetchFailed(flight, leg, dispatch.at, result, failures, dispatch.skew))
+    retry_at = _note_failure(cell, issuer, options, result, early=early)
+    cell.deliver(FetchFailed(flight, leg, dispatch.at, result, retry_at, dispatch.skew))
     return None
 
 
@@ -121,28 +125,35 @@ def _measure(cell: Cell, issuer: Issuer, result: ParsedToken | OIDCActorError, f
             log("listener_failed", manager=cell.name or "", issuer=issuer.name, flight=flight, error=what, at=at)
 
 
-def ask_for_metadata(cell: Cell, issuer: Issuer, options: Options, discovery: Discovery) -> None:
+def ask_for_metadata(
+    cell: Cell, issuer: Issuer, options: Options, discovery: Discovery, *, early: bool = False
+) -> None:
     """Run a discovery for every manager that takes part. Raises nothing."""
     dispatch = _Dispatch(issuer, functools.partial(issuer.departed, discovery))
     result = _metadata(dispatch, options)
-    failures = 0
+    retry_at = None
     if isinstance(result, OIDCConfig):
-        issuer.note_answer()
+        issuer.circuit.note_answer()
     else:
-        failures = _note_failure(cell, issuer, options, result)
-    issuer.arrived(discovery, dispatch.at, result, failures)
+        retry_at = _note_failure(
+            cell, issuer, options, result, early=early, among=[one.cell for one in discovery.travellers]
+        )
+    issuer.arrived(discovery, dispatch.at, result, retry_at)
 
 
-def _note_failure(cell: Cell, issuer: Issuer, options: Options, error: OIDCActorError) -> int:
-    failures = issuer.note_failure(cell, error, options.retry, lease_s(options))
+def _note_failure(
+    cell: Cell,
+    issuer: Issuer,
+    options: Options,
+    error: OIDCActorError,
+    *,
+    early: bool,
+    among: Iterable[Cell] = (),
+) -> float | None:
+    retry_at = issuer.circuit.note_failure(cell, options, error, early=early, among=among)
     if cell.closed:  # it has stopped meanwhile, and the others must not wait for its next attempt
-        issuer.leave(cell)
-    return failures
-
-
-def lease_s(options: Options) -> float:
-    """Seconds after which an attempt of this manager will have ended."""
-    return options.timeout_seconds + options.min_interval_seconds
+        issuer.circuit.leave(cell)
+    return retry_at
 
 
 def _token(

@@ -73,7 +73,7 @@ def outcome_of(result: ParsedToken | OIDCActorError) -> Outcome:
     """How a token request ended."""
     if isinstance(result, ParsedToken):
         return "success"
-    if policy.is_outage(result):
+    if policy.is_outage(result) or policy.status_of(result) == 429:
         return "unavailable"
     status = result.status if isinstance(result, ProviderError) else None
     return "refused" if status is not None and 400 <= status < 500 else "invalid"

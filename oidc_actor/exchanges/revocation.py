@@ -11,7 +11,7 @@ from collections.abc import Callable
 from oidc_actor.decisions.effects import Revoke
 from oidc_actor.decisions.policy import code_of, status_of
 from oidc_actor.errors import ConfigError, OIDCActorError, TokenRequestError
-from oidc_actor.exchanges.delivery import as_value, lease_s
+from oidc_actor.exchanges.delivery import as_value
 from oidc_actor.exchanges.exchange import exchange_revocation
 from oidc_actor.exchanges.fetches import EXCHANGES
 from oidc_actor.grants.request import TokenTypeHint
@@ -62,7 +62,6 @@ def revoke_here(cell: Cell, issuer: Issuer, options: Options, effect: Revoke, lo
     """Do what `revoke` does on the calling thread, which is one of the pool; the manager has left its issuer already."""
     if _may_ask(cell, issuer, options, effect, log):
         _revoke_all(issuer, options, effect, log, _deadline(options), threading.Event())
-    issuer.leave(cell)  # whoever is asked for may have been made the one the others wait for
 
 
 def _deadline(options: Options) -> float:
@@ -70,7 +69,7 @@ def _deadline(options: Options) -> float:
 
 
 def _may_ask(cell: Cell, issuer: Issuer, options: Options, effect: Revoke, log: Log) -> bool:
-    if issuer.admit(cell, urgent=False, lease_s=lease_s(options)) is None:
+    if not issuer.circuit.is_down(cell, options):
         return True
     _give_up(effect, "the provider is known to be down, or asked to wait", log)
     return False

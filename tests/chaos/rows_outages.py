@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 import time
 
 from chaos.readers import refused
@@ -135,6 +136,49 @@ def shared_outage(world: World) -> None:
     world.check("attempts in 5 minutes", during, 3 <= during <= 80)
     tokens = sum(refused(name) is None for name in names)
     world.check("managers with a token 90 s later", tokens, tokens == 40)
+
+
+@row(
+    "promise",
+    "with callers, a token within 5 s of the provider's return; for managers of one issuer one probe at a time, every 5 s",
+    lifetime_s=6,
+)
+def recovery_with_callers(world: World) -> None:
+    names = [world.ready_manager(rng=Longest()) for _ in range(3)]
+    world.backend.fail()
+    began, before = world.clock(), world.requests
+    without: dict[str, float] = {}
+
+    def ask() -> None:
+        for name in names:
+            if refused(name) is not None:
+                without.setdefault(name, world.clock())
+
+    for _ in range(240):
+        world.pass_time(0.5, meanwhile=ask)
+    made, seconds = world.requests - before, world.clock() - began
+    world.check("managers whose token had ended", len(without), len(without) == 3)
+    world.check("requests", f"{made} in {seconds:.0f} s", seconds / 5 - 5 <= made <= seconds / 5 + 25)
+    world.backend.heal()
+    back = world.clock()
+    waited: dict[str, float] = {}
+    for _ in range(120):
+        for name in names:
+            if name not in waited and refused(name) is None:
+                waited[name] = world.clock() - back
+        if len(waited) == len(names):
+            break
+        world.pass_time(0.5)
+    slowest = max(waited.values(), default=99.0)
+    world.check("managers with a token", f"{len(waited)}, {slowest:.1f} s later", len(waited) == 3 and slowest <= 5.5)
+
+
+class Longest(random.Random):
+    """Makes every jittered wait as long as it may be."""
+
+    def random(self) -> float:
+        """The end of the range."""
+        return 0.999
 
 
 @row("pain 13", "it starts while the provider is down, and has a token within a minute of its coming up")

@@ -30,6 +30,7 @@ IMPURE = {
 SHELL = {
     "oidc_actor": {
         "oidc_actor",
+        "oidc_actor.circuit",
         "oidc_actor.client",
         "oidc_actor.clock",
         "oidc_actor.events",

@@ -114,6 +114,7 @@ MADE: dict[str, Callable[[World], object]] = {
     "grants.token_grants.TokenExchange": lambda w: TokenExchange(SECRET, actor_token=SECRET),
     "health.Health": lambda w: TokenManager.health(w.name),
     "issuers.Discovery": lambda w: Discovery(),
+    "circuit.Circuit": lambda w: w.cell.issuer.circuit,
     "issuers.Issuer": lambda w: w.cell.issuer,
     "issuers.Journey": lambda w: Journey(w.cell, 1, 1),
     "manager.TokenManager": lambda w: w.actor,
@@ -185,12 +186,13 @@ HOLDS_NONE: dict[str, str] = {
         backoff.RetryPolicy clock.JumpDetector decisions.effects.CancelTick
         adapters.tries.Remedy adapters.tries.Tries
         decisions.effects.CheckSecrets decisions.effects.ScheduleTick decisions.outage.Hold decisions.outage.Outage
+        decisions.outage.Haste decisions.outage.Pace
         decisions.state.Rules exchanges.measures.Exchange metrics.instruments.Instrument metrics.readings.Bound
         metrics.readings.Look metrics.readings.Reading proof.client_auth.Means
         run.config.ServerConfig run.fleet.Changes cli.observe.TlsFacts""",
     "a message without content": """messages.Arrived messages.AskHealth messages.FetchLost messages.FetchStarted
-        messages.ForceRefresh messages.GetToken messages.Held messages.Newcomers messages.Nudge messages.Released
-        messages.SecretsChecked messages.Started messages.Tick reading.waiters.Gone run.token_files.Write""",
+        messages.ForceRefresh messages.GetToken messages.Held messages.Newcomers messages.Nudge messages.ProbeFailed
+        messages.Released messages.SecretsChecked messages.Started messages.Tick reading.waiters.Gone run.token_files.Write""",
     "what is made is one of its subclasses": """adapters.authorization.Unprintable adapters.httpx_flow.AuthFlow
         adapters.httpx_flow.OneRequest errors.OIDCActorError errors.ProviderError
         grants.fields.Credentials keeper.Keeper sealed.Sealed secrets.Finder""",

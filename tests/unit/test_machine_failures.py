@@ -69,7 +69,7 @@ def test_while_a_token_lives_a_retry_waits_at_most_a_quarter_of_its_life() -> No
 def test_the_quarter_is_exact() -> None:
     driver = with_token(300, rng=Fixed(1), failures=0).wait(210).do(Tick())
     for _ in range(7):
-        driver.fails(outage=9)
+        driver.fails(retry_at=driver.now + 60)
         assert driver.state.retry_at == driver.now + min(60, (1300 - driver.now) / 4)
         driver.tick()
 
@@ -84,8 +84,8 @@ def test_the_interval_counts_from_the_take_off_where_nothing_was_sent() -> None:
     assert next_attempt_at(driver.state) == 1001
 
 
-def test_the_failures_of_all_managers_of_an_issuer_count_for_the_backoff() -> None:
-    driver = Driver(rng=Fixed(1)).start().fails(outage=5)
+def test_the_next_attempt_at_an_issuer_that_is_down_is_due_when_all_its_managers_say() -> None:
+    driver = Driver(rng=Fixed(1)).start().fails(retry_at=1008.0)
     assert driver.state.retry_at == driver.now + 8
 
 

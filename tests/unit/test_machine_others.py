@@ -11,6 +11,7 @@ from oidc_actor.decisions.effects import (
     ScheduleTick,
 )
 from oidc_actor.decisions.flight import METADATA_AGE_S
+from oidc_actor.decisions.outage import Haste
 from oidc_actor.decisions.schedule import WATCH_S, next_attempt_at
 from oidc_actor.decisions.state import Rules
 from oidc_actor.errors import SecretUnavailable
@@ -154,8 +155,7 @@ def test_a_refresh_that_is_held_by_the_provider_is_not_forgotten() -> None:
 
 def test_a_patience_that_was_cut_short_ends_with_the_outage() -> None:
     driver = with_token(300).wait(260).do(Tick()).do(Held(2, until=2260.0)).do(Released(within_s=0))
-    assert driver.fetch is not None
-    assert not driver.fetch.urgent
+    assert haste_of(driver) is Haste.CALM
 
 
 def test_a_success_ends_the_hold() -> None:
@@ -175,16 +175,12 @@ def test_a_held_reader_is_refused_if_the_hold_outlasts_it() -> None:
 
 def test_a_live_tokens_end_bounds_the_patience() -> None:
     driver = with_token(300).wait(260).do(Tick())
-    assert driver.fetch is not None
-    assert not driver.fetch.urgent
+    assert haste_of(driver) is Haste.CALM
     driver.do(Held(2, until=driver.now + 1000))
     assert driver.of(ScheduleTick) == [ScheduleTick(10)]
-    driver.tick()
-    assert driver.fetch is not None
-    assert driver.fetch.urgent
-    driver.fails().tick()
-    assert driver.fetch is not None
-    assert not driver.fetch.urgent
+    assert haste_of(driver.tick()) is Haste.PRESSING
+    assert haste_of(driver.fails().tick()) is Haste.CALM
+    assert haste_of(driver.fails(retry_at=driver.now + 1000).tick()) is Haste.PRESSING
 
 
 def test_a_live_tokens_end_does_not_shorten_what_the_provider_asked_for() -> None:
@@ -195,8 +191,7 @@ def test_a_live_tokens_end_does_not_shorten_what_the_provider_asked_for() -> Non
 
 def test_a_hold_that_was_waited_out_makes_nobody_urgent() -> None:
     driver = Driver(attempted_at=900.0).start().do(Held(1, until=1030.0)).tick()
-    assert driver.fetch is not None
-    assert not driver.fetch.urgent
+    assert haste_of(driver) is Haste.CALM
 
 
 @pytest.mark.parametrize("config", [None, CONFIG])
@@ -205,13 +200,12 @@ def test_a_refresh_is_not_held_by_others_where_metadata_come_first_either(config
     driver.wait(METADATA_AGE_S).do(Refresh())
     assert driver.fetch is not None
     assert driver.fetch.grant == Discover(instead_of=config)
-    assert driver.fetch.urgent
+    assert haste_of(driver) is Haste.EXPLICIT
 
 
 def test_a_retry_after_that_others_were_given_holds_a_refresh_too() -> None:
     driver = with_token(300).wait(10).do(Refresh())
-    assert driver.fetch is not None
-    assert driver.fetch.urgent
+    assert haste_of(driver) is Haste.EXPLICIT
     driver.do(Held(2, until=driver.now + 30, by_provider=True))
     driver.do(Refresh())
     assert driver.fetch is None
@@ -235,7 +229,10 @@ def test_when_the_issuer_is_back_a_backoff_is_cut_short_but_no_block() -> None:
     assert driver.do(Released(within_s=0)).fetch is None
 
 
-def test_the_first_attempt_is_never_held_by_others() -> None:
-    driver = Driver().start()
+def test_the_first_attempt_waits_for_no_pace_of_others() -> None:
+    assert haste_of(Driver().start()) is Haste.PRESSING
+
+
+def haste_of(driver: Driver) -> Haste:
     assert driver.fetch is not None
-    assert driver.fetch.urgent
+    return driver.fetch.haste

@@ -24,8 +24,9 @@ from oidc_actor.decisions.effects import (
     Retract,
     ScheduleTick,
 )
-from oidc_actor.decisions.schedule import next_attempt_at, refresh_point
-from oidc_actor.decisions.state import NEVER, Rules, State
+from oidc_actor.decisions.refusals import is_queued
+from oidc_actor.decisions.schedule import earliest_at, next_attempt_at, refresh_point
+from oidc_actor.decisions.state import NEVER, Rules, State, is_valid
 from oidc_actor.errors import DiscoveryError, OIDCActorError, SecretUnavailable, TokenRequestError
 from oidc_actor.health import health_of
 from oidc_actor.machine import adopt, step
@@ -37,6 +38,7 @@ from oidc_actor.messages import (
     Held,
     Join,
     Nudge,
+    ProbeFailed,
     Refresh,
     Refusal,
     Released,
@@ -81,7 +83,7 @@ class Machine(RuleBasedStateMachine):
         self.fetch: Fetch | None = None
         self.sent = False
         self.last_attempt = NEVER
-        self.floor = NEVER
+        self.floor = self.asked_at = self.failed_at = NEVER
         self.readers: set[Reader] = set()
         self.published: Publish | None = None
         self.timer: float | None = None
@@ -112,6 +114,7 @@ class Machine(RuleBasedStateMachine):
     def join(self, timeout: float, min_validity: float) -> None:
         reader = Reader(self.now + timeout, min_validity)
         self.readers.add(reader)
+        self._asks()
         self.do(Join(reader))
 
     @rule(timeout=times, rejects=st.sampled_from(["no", "current", "other"]), waits=st.booleans())
@@ -123,13 +126,19 @@ class Machine(RuleBasedStateMachine):
             self.readers.add(reader)
         self.do(Refresh(reader, rejected))
 
-    @rule(min_validity=st.sampled_from([0.0, 50.0]))
-    def nudge(self, min_validity: float) -> None:
-        self.do(Nudge(min_validity))
+    @rule(min_validity=st.sampled_from([0.0, 50.0]), asks=st.booleans())
+    def nudge(self, min_validity: float, asks: bool) -> None:
+        if asks:
+            self._asks()
+        self.do(Nudge(min_validity, asks))
 
     @rule(within=st.floats(0, 10))
     def released(self, within: float) -> None:
         self.do(Released(within))
+
+    @rule()
+    def probe_failed(self) -> None:
+        self.do(ProbeFailed())
 
     @rule(changed=st.booleans())
     def secrets_checked(self, changed: bool) -> None:
@@ -149,6 +158,7 @@ class Machine(RuleBasedStateMachine):
         fetch = self._landed()
         at = self.now
         self.now += took
+        self.failed_at = self.now  # if the token has expired by now
         if isinstance(fetch.grant, Discover):
             self.do(FetchSucceeded(fetch.flight, fetch.leg, at, CONFIG))
             return
@@ -161,8 +171,8 @@ class Machine(RuleBasedStateMachine):
         self.do(FetchSucceeded(fetch.flight, fetch.leg, at, ParsedToken(token, lifetime, "expires_in")))
 
     @precondition(lambda self: self.fetch is not None)
-    @rule(error=st.sampled_from(ERRORS), took=st.floats(0, 15), outage=st.integers(0, 9))
-    def fails(self, error: TokenRequestError, took: float, outage: int) -> None:
+    @rule(error=st.sampled_from(ERRORS), took=st.floats(0, 15), again=st.none() | times)
+    def fails(self, error: TokenRequestError, took: float, again: float | None) -> None:
         fetch = self._landed()
         self.now += took
         lost = error.sent and error.status in {None, 200, 502} and not isinstance(error, SecretUnavailable)
@@ -173,17 +183,18 @@ class Machine(RuleBasedStateMachine):
         if isinstance(found, TokenRequestError) and found.retry_after_s:
             refused = isinstance(fetch.grant, Redeem) and found.status == 400
             self.floor = self.floor if refused else max(self.floor, self.now + found.retry_after_s)
-        self.do(FetchFailed(fetch.flight, fetch.leg, self.now, found, outage))
+        self.failed_at = self.now
+        self.do(FetchFailed(fetch.flight, fetch.leg, self.now, found, None if again is None else self.now + again))
         assert self.state.token is token  # P4
 
     @precondition(lambda self: self.fetch is not None and self.fetch.leg == 1 and not self.sent)
-    @rule(until=times, by_provider=st.booleans())
-    def held(self, until: float, by_provider: bool) -> None:
+    @rule(until=times, by_provider=st.booleans(), probing=st.booleans())
+    def held(self, until: float, by_provider: bool, probing: bool) -> None:
         fetch = self._landed()
         self.last_attempt = self.before
         if by_provider:
             self.floor = max(self.floor, self.now + until)
-        self.do(Held(fetch.flight, self.now + until, by_provider))
+        self.do(Held(fetch.flight, self.now + until, by_provider, probing and not by_provider))
 
     @rule(flight=st.integers(0, 3), leg=st.integers(0, 3))
     def a_late_result_comes(self, flight: int, leg: int) -> None:
@@ -275,14 +286,27 @@ class Machine(RuleBasedStateMachine):
     def nobody_waits_for_what_cannot_help(self) -> None:
         if not hasattr(self, "state") or self.state.flight is not None or self.state.checking:
             return
-        due = next_attempt_at(self.state)
+        due = earliest_at(self.state) if is_queued(self.state, self.now) else next_attempt_at(self.state)
         for waiter in self.state.waiters:
             assert due <= waiter.deadline or waiter.deadline < self.now
+
+    @invariant()
+    def whoever_asks_in_vain_does_not_wait_long_for_the_next_attempt(self) -> None:
+        if not hasattr(self, "state") or self.state.flight is not None or self.state.blocked:
+            return
+        longest_s = self.state.rules.retry.asked_maximum_s
+        if self.now - self.asked_at <= longest_s and self.state.failures and not is_valid(self.state, self.now):
+            assert self.state.retry_at <= self.failed_at + longest_s
+            assert self.state.held_until <= self.now or self.state.hold_asked or self.state.insists
 
     @invariant()
     def nobody_is_forgotten(self) -> None:
         if hasattr(self, "state"):
             assert self.readers <= set(self.state.waiters)
+
+    def _asks(self) -> None:
+        if not is_valid(self.state, self.now):
+            self.asked_at = self.now
 
     def _landed(self) -> Fetch:
         assert self.fetch is not None

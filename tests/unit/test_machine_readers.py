@@ -12,7 +12,6 @@ from oidc_actor.decisions.schedule import next_attempt_at
 from oidc_actor.decisions.state import Rules
 from oidc_actor.errors import TokenRequestError
 from oidc_actor.messages import (
-    Held,
     Nudge,
     Refusal,
     Tick,
@@ -194,9 +193,3 @@ def test_a_first_attempt_that_is_put_off_is_made_for_the_first_reader() -> None:
     assert driver.fetch is None
     driver.join(timeout=60)
     assert driver.fetch is not None
-
-
-def test_a_reader_does_not_break_the_hold_of_the_issuer_s_other_managers() -> None:
-    driver = Driver(attempted_at=900.0).start().do(Held(1, until=1030.0))
-    driver.join(timeout=60)
-    assert driver.fetch is None

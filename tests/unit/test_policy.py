@@ -21,7 +21,7 @@ def status(number: int, **fields: object) -> TokenRequestError:
         (status(503), True),
         (status(408), True),
         (status(425), True),
-        (status(429), True),
+        (status(429), False),
         (status(499), False),
         (status(400, error="invalid_grant"), False),
         (status(401, error="invalid_client", retryable=False), False),
@@ -33,6 +33,20 @@ def status(number: int, **fields: object) -> TokenRequestError:
 )
 def test_whose_failure_it_is(error: OIDCActorError, outage: bool) -> None:
     assert policy.is_outage(error) is outage
+
+
+@pytest.mark.parametrize(
+    ("error", "bound"),
+    [
+        *((status(number), "manager") for number in (200, 302, 400, 401, 403, 404, 408)),
+        (status(429), "client"),
+        *((status(number), "issuer") for number in (500, 502, 503, 599)),
+        (NO_ANSWER, "manager"),
+    ],
+    ids=str,
+)
+def test_whom_a_retry_after_binds(error: OIDCActorError, bound: str) -> None:
+    assert policy.bound_by_retry_after(error) == bound
 
 
 @pytest.mark.parametrize(
