@@ -9,9 +9,10 @@ event               what happens, besides settling
 Started, Tick       nothing
 Nudge, Join         a token that lives long enough is the answer; one that falls short makes an attempt due at once, unless
                     the last one failed: then the backoff stands. The first attempt, which is put off while many managers
-                    start, is due at once too. A waiter is refused as soon as waiting cannot help; where a changed secret
-                    might, the files are looked at first. Where no token lives the wait after a failure, and that for the
-                    issuer's other managers, is as short as it may be while somebody asks
+                    start, is due at once too. A waiter is refused as soon as waiting cannot help, and makes no attempt due
+                    where none of the last three tokens would have lived long enough for it; where a changed secret
+                    might help, the files are looked at first. Where no token lives the wait after a failure, and that for
+                    the issuer's other managers, is as short as it may be while somebody asks
 Refresh             a complaint about another token costs nothing; about the current one withdraws it (Retract). Otherwise
                     an attempt is due at once, in a backoff and while blocked too; one under way is joined
 SecretsChecked      where one has changed while that is waited for, an attempt is due at once
@@ -47,9 +48,9 @@ from oidc_actor.decisions.effects import (
     ScheduleTick,
 )
 from oidc_actor.decisions.flight import Step
-from oidc_actor.decisions.refusals import hopeless, refusal
+from oidc_actor.decisions.refusals import hopeless, replies
 from oidc_actor.decisions.schedule import next_attempt_at, wake_at
-from oidc_actor.decisions.state import NEVER, State, is_asked, is_valid
+from oidc_actor.decisions.state import NEVER, State, is_asked, is_out_of_reach, is_valid
 from oidc_actor.messages import (
     Event,
     FetchFailed,
@@ -185,6 +186,8 @@ def _probe_failed(state: State, event: ProbeFailed, now: float, rng: Rng) -> Ste
 
 def _want(state: State, min_validity_s: float, now: float, *, asks: bool = True) -> State:
     """Make an attempt due for a live token that falls short, and the very first; where none lives, make the wait a short one."""
+    if is_out_of_reach(state, min_validity_s):
+        return state
     if not is_valid(state, now):
         return _asked(state, now) if asks else _first_at_once(state)
     if is_valid(state, now, min_validity_s) or state.failures or state.flight is not None:
@@ -237,7 +240,7 @@ def _dismiss(state: State, event: Event, now: float, rng: Rng) -> Step:
     if not gone:
         return state, []
     kept = tuple(waiter for waiter in state.waiters if waiter not in gone)
-    return replace(state, waiters=kept), [Reply(gone, refusal(state, now))]
+    return replace(state, waiters=kept), [*replies(state, gone, now)]
 
 
 _HANDLERS: dict[type[Any], Callable[[State, Any, float, Rng], Step]] = {

@@ -125,7 +125,8 @@ class TokenManager(Keeper):
         Args:
             server: The manager's ref or name.
             timeout: Seconds to wait; 0 never waits.
-            min_validity: Seconds the token must still live. Where the present one falls short an attempt starts.
+            min_validity: Seconds the token must still live. Where the present one falls short an attempt starts, unless none
+                of the last three tokens would have been enough: then the read is refused at once, and costs no request.
 
         Raises:
             NoTokenError: None came in time, or waiting cannot help: a permanent error, or the next attempt comes too late.

@@ -10,7 +10,7 @@ from oidc_actor.backoff import Rng
 from oidc_actor.decisions import policy
 from oidc_actor.decisions.effects import Discover, Effect, Fetch, FullGrant, Grant, Publish, Redeem, Reply, Report
 from oidc_actor.decisions.outage import Haste
-from oidc_actor.decisions.refusals import refusal, too_short
+from oidc_actor.decisions.refusals import replies
 from oidc_actor.decisions.schedule import next_attempt_at, refresh_point, retry_point
 from oidc_actor.decisions.state import NEVER, Flight, State, is_asked, is_valid
 from oidc_actor.errors import DiscoveryError, OIDCActorError, TokenRequestError
@@ -145,11 +145,12 @@ def _undiscovered(state: State, event: FetchFailed, now: float, rng: Rng) -> Ste
 
 def _land(state: State, at: float, minted: ParsedToken, now: float, rng: Rng) -> Step:
     token, grant, rules = _keeping(state, minted.token), _grant(state), state.rules
-    waiters = state.waiters
+    waiters, expires_at = state.waiters, at + minted.lifetime_s
     state = replace(
         state,
         token=token,
-        expires_at=at + minted.lifetime_s,
+        expires_at=expires_at,
+        lives=(*state.lives[-2:], expires_at - now),
         refresh_at=refresh_point(state.refresh_buffer_seconds, at, minted.lifetime_s, rules.min_interval_s, rng),
         refresh_token=_next_refresh_token(state, token),
         borrowed=False,
@@ -172,9 +173,7 @@ def _answers(state: State, waiters: tuple[Waiter, ...], now: float) -> list[Effe
     answers: list[Effect] = []
     if served and state.token is not None:
         answers.append(Reply(served, state.token))
-    if short:
-        answers.append(Reply(short, too_short(state, now)))
-    return answers
+    return answers + replies(state, short, now)
 
 
 def _end(state: State, error: OIDCActorError, issuer_at: float | None, now: float, rng: Rng) -> Step:
@@ -199,7 +198,7 @@ def _end(state: State, error: OIDCActorError, issuer_at: float | None, now: floa
     refused = [waiter for waiter in state.waiters if waiter.wants_refresh]
     if refused:
         state = replace(state, waiters=tuple(waiter for waiter in state.waiters if not waiter.wants_refresh))
-        effects.append(Reply(refused, refusal(state, now)))
+        effects += replies(state, refused, now)
     return state, effects
 
 

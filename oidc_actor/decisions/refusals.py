@@ -2,13 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
+from oidc_actor.decisions.effects import Reply
 from oidc_actor.decisions.schedule import earliest_at, next_attempt_at
-from oidc_actor.decisions.state import State
+from oidc_actor.decisions.state import State, is_out_of_reach, is_valid
 from oidc_actor.messages import Refusal, Waiter
 
 
 def hopeless(state: State, waiter: Waiter, now: float) -> bool:
-    """Whether no attempt can end before a waiter's deadline. While one is under way its own patience ends its wait."""
+    """Whether no attempt can end before a waiter's deadline, or none can bring what it asks for.
+
+    While an attempt is under way the waiter's own patience ends its wait.
+    """
+    if is_out_of_reach(state, waiter.min_validity_s):
+        return True
     if state.flight is not None:
         return False
     if state.checking:
@@ -25,25 +33,51 @@ def is_queued(state: State, now: float) -> bool:
     return state.queued and now < state.held_until
 
 
-def refusal(state: State, now: float) -> Refusal:
-    """What a reader is told who gets no token at ``now``."""
-    if state.flight is not None:
-        return Refusal(_because(state, "a request is under way"), state.last_error)
-    if is_queued(state, now):
-        return Refusal(_because(state, "another manager is asking the same issuer"), state.last_error)
-    retry_in_s = max(0.0, next_attempt_at(state) - now)
-    return Refusal(_because(state, f"the next attempt is due in {retry_in_s:.1f} s"), state.last_error, retry_in_s)
+def replies(state: State, waiters: Iterable[Waiter], now: float) -> list[Reply]:
+    """Refuse waiters: one reply for all who asked for the same."""
+    alike: dict[tuple[float, bool], list[Waiter]] = {}
+    for waiter in waiters:
+        alike.setdefault((waiter.min_validity_s, waiter.wants_refresh), []).append(waiter)
+    return [Reply(some, refusal(state, now, *asked)) for asked, some in alike.items()]
 
 
-def too_short(state: State, now: float) -> Refusal:
-    """What a reader is told whose ``min_validity`` even a new token does not reach."""
-    retry_in_s = max(0.0, next_attempt_at(state) - now)
-    left_s = state.expires_at - now
-    return Refusal(f"a new token lives only {left_s:.1f} s, less than min_validity", None, retry_in_s)
+def refusal(state: State, now: float, min_validity_s: float = 0.0, wants_refresh: bool = False) -> Refusal:
+    """What a reader is told who gets no token.
+
+    Args:
+        state: What the manager knows.
+        now: Reading of its clock.
+        min_validity_s: Seconds that the reader asked the token to live.
+        wants_refresh: Whether it asked for a new token, whatever the present one is.
+    """
+    retry_in_s: float | None = max(0.0, next_attempt_at(state) - now)
+    outlook = f"the next attempt is due in {retry_in_s:.1f} s"
+    if state.flight is not None or is_queued(state, now):
+        retry_in_s = None
+        outlook = "a request is under way" if state.flight is not None else "another manager is asking the same issuer"
+    if is_out_of_reach(state, min_validity_s):
+        return Refusal(_too_much(state, min_validity_s), None, retry_in_s)
+    told = [missing(state, now, min_validity_s, wants_refresh)]
+    if state.last_error is not None:
+        trouble = "the provider refuses the request for good" if state.blocked else "the last attempt failed"
+        told.append(f"{trouble}: {state.last_error}")
+    return Refusal("; ".join([*told, outlook]), state.last_error, retry_in_s)
 
 
-def _because(state: State, outlook: str) -> str:
-    if state.last_error is None:
-        return f"no token that is valid long enough; {outlook}"
-    trouble = "the provider refuses the request for good" if state.blocked else "the last attempt failed"
-    return f"no token that is valid long enough; {trouble}: {state.last_error}; {outlook}"
+def missing(state: State, now: float, min_validity_s: float = 0.0, wants_refresh: bool = False) -> str:
+    """What a reader lacks of what it asked for; arguments as for `refusal`."""
+    if wants_refresh:
+        return "no new token"
+    if is_valid(state, now):
+        left_s = state.expires_at - now
+        return f"no token that is valid for another {min_validity_s:g} s: the present one is for {left_s:.1f} s"
+    if not state.refreshes:
+        return "no token yet"
+    return "no token: the last one was rejected" if state.token is None else "no valid token: the last one has expired"
+
+
+def _too_much(state: State, min_validity_s: float) -> str:
+    return (
+        f"min_validity: expected less than {max(state.lives):.1f} seconds, the most that a token lives here when it comes, "
+        f"got {min_validity_s:g}; no new token is asked for"
+    )

@@ -77,6 +77,7 @@ class State:
         rules: What does not change.
         expires_at: When ``token`` ends.
         refresh_at: When its refresh is due.
+        lives: What the last tokens, at most three, had left of their lives when they came, in seconds.
         refresh_token: What the next attempt redeems, or ``None`` for the full grant.
         borrowed: Whether ``token`` is the parent process's, which goes on using it after a fork.
         flight: The attempt under way, or ``None``.
@@ -113,6 +114,7 @@ class State:
     rules: Rules = Rules()
     expires_at: float = NEVER
     refresh_at: float = NEVER
+    lives: tuple[float, ...] = ()
     refresh_token: Secret | None = None
     borrowed: bool = False
     flight: Flight | None = None
@@ -161,3 +163,8 @@ def is_asked(state: State, now: float) -> bool:
     if now - state.asked_at <= state.rules.retry.asked_maximum_s:
         return True
     return any(waiter.deadline >= now for waiter in state.waiters)
+
+
+def is_out_of_reach(state: State, min_validity_s: float) -> bool:
+    """Whether no new token can be expected to live that long: none of the last three did. Unknown before the first."""
+    return bool(state.lives) and min_validity_s >= max(state.lives)

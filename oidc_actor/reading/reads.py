@@ -6,7 +6,7 @@ import contextlib
 import time
 from typing import TypeAlias
 
-from oidc_actor.decisions.refusals import refusal
+from oidc_actor.decisions.refusals import missing, refusal
 from oidc_actor.durations import is_seconds
 from oidc_actor.errors import ConfigError, NoTokenError
 from oidc_actor.messages import Nudge, Outcome, Refresh, Refusal
@@ -86,7 +86,7 @@ def refresh_now(server: Server, timeout: float, rejected: Secret | None) -> None
         outcome = waiter.wait(left_s)
     _judge(outcome, server)
     if outcome is None:
-        raise _too_late(cell, server, timeout, 0.0)
+        raise _too_late(cell, server, timeout, 0.0, wants_refresh=True)
 
 
 def read_complaint(rejected: object) -> Secret | ConfigError | None:
@@ -155,15 +155,16 @@ def error_of(refused: Refusal) -> NoTokenError:
     return NoTokenError(refused.message, cause=refused.cause, retry_in_s=refused.retry_in_s)
 
 
-def _too_late(cell: Cell, server: Server, timeout: float, min_validity: float) -> Exception:
+def _too_late(
+    cell: Cell, server: Server, timeout: float, min_validity: float, *, wants_refresh: bool = False
+) -> Exception:
     """What a reader gets at its deadline. Whoever did not wait at all has the manager look at the clock."""
     state, within = cell.state, f"within {timeout:g} s: " if timeout else ""
     if state is None or not cell.has_future():
         return NoProcess(server)
     if not cell.is_served:
-        return NoTokenError(
-            f"{within}no token that is valid long enough; the manager has crashed and is being restarted"
-        )
+        lack = missing(state, cell.clock(), min_validity, wants_refresh)
+        return NoTokenError(f"{within}{lack}; the manager has crashed and is being restarted")
     cell.tell(Nudge(min_validity))
-    refused = refusal(state, cell.clock())
+    refused = refusal(state, cell.clock(), min_validity, wants_refresh)
     return error_of(Refusal(within + refused.message, refused.cause, refused.retry_in_s))

@@ -13,9 +13,11 @@ from oidc_actor.decisions.state import Rules
 from oidc_actor.errors import TokenRequestError
 from oidc_actor.messages import (
     Nudge,
+    Refresh,
     Refusal,
     Tick,
 )
+from oidc_actor.secrets import Secret
 
 # --- readers ----------------------------------------------------------------------------------------------------------
 
@@ -109,21 +111,17 @@ def test_a_refused_reader_is_told_why_and_what_comes_next(error: TokenRequestErr
     driver = Driver(rng=Fixed(0)).start().sent().wait(0.25).fails(error)
     retry_in_s = next_attempt_at(driver.state) - driver.now
     hasty = refused(driver.join(timeout=0.25))
-    assert (
-        hasty.message == f"no token that is valid long enough; {trouble}; the next attempt is due in {retry_in_s:.1f} s"
-    )
+    assert hasty.message == f"no token yet; {trouble}; the next attempt is due in {retry_in_s:.1f} s"
     assert (hasty.cause, hasty.retry_in_s) == (error, retry_in_s)
 
 
 def test_what_a_reader_is_told_whose_patience_ends_during_a_flight() -> None:
     driver = Driver().start()
     under_way = "a request is under way"
-    assert refusal(driver.state, driver.now) == Refusal(f"no token that is valid long enough; {under_way}")
+    assert refusal(driver.state, driver.now) == Refusal(f"no token yet; {under_way}")
     driver.fails().tick()
     trouble = "the last attempt failed: no answer"
-    assert refusal(driver.state, driver.now) == Refusal(
-        f"no token that is valid long enough; {trouble}; {under_way}", cause=DOWN
-    )
+    assert refusal(driver.state, driver.now) == Refusal(f"no token yet; {trouble}; {under_way}", cause=DOWN)
 
 
 def test_a_short_token_makes_an_attempt_due_at_once() -> None:
@@ -143,10 +141,12 @@ def test_an_attempt_for_min_validity_keeps_the_minimum_interval() -> None:
 
 def test_a_new_token_that_falls_short_too_is_a_refusal() -> None:
     driver = with_token(300).wait(100)
-    short, plain = driver.join(min_validity=301), driver.join(min_validity=299)
-    driver.succeeds("b")
-    assert "less than min_validity" in refused(short).message
-    assert refused(short).retry_in_s == 240
+    short, plain = driver.join(min_validity=299), driver.join(min_validity=200)
+    driver.succeeds("b", lifetime=250)
+    assert refused(short).message == (
+        "no token that is valid for another 299 s: the present one is for 250.0 s; the next attempt is due in 190.0 s"
+    )
+    assert refused(short).retry_in_s == 190
     assert plain.outcomes == [driver.state.token]
 
 
@@ -154,14 +154,97 @@ def test_a_refusal_names_the_next_attempt_also_where_it_comes_soon() -> None:
     driver = Driver(rules=Rules(discovers=False, min_interval_s=0.25)).start().sent()
     reader = driver.join(min_validity=1)
     driver.succeeds(lifetime=0.5)
-    assert refused(reader) == Refusal("a new token lives only 0.5 s, less than min_validity", None, 0.25)
+    assert refused(reader) == Refusal(out_of_reach(1, 0.5), None, 0.25)
 
 
 def test_what_is_left_of_a_new_token_is_what_falls_short_and_what_its_refusal_names() -> None:
     driver = Driver().start().sent()
     reader = driver.join(timeout=500, min_validity=200)
     driver.wait(290).succeeds(lifetime=300, ago=290)
-    assert refused(reader) == Refusal("a new token lives only 10.0 s, less than min_validity", None, 0.0)
+    assert refused(reader) == Refusal(out_of_reach(200, 10), None, 0.0)
+
+
+def out_of_reach(asked: float, most: float) -> str:
+    return (
+        f"min_validity: expected less than {most:.1f} seconds, the most that a token lives here when it comes, got {asked:g}; "
+        "no new token is asked for"
+    )
+
+
+@pytest.mark.parametrize("asked", [300, 300.5, 3600])
+def test_what_no_new_token_reaches_costs_no_request_and_is_refused_at_once(asked: float) -> None:
+    driver = with_token(300).wait(100)
+    reader = driver.join(timeout=60, min_validity=asked)
+    assert driver.fetch is None
+    assert refused(reader) == Refusal(out_of_reach(asked, 300), None, 140)
+    driver.do(Nudge(min_validity_s=asked))
+    assert driver.fetch is None
+    assert next_attempt_at(driver.state) == driver.state.refresh_at
+
+
+def test_it_is_refused_at_once_during_an_attempt_and_after_the_token_s_end_too() -> None:
+    driver = with_token(300).wait(240).do(Tick())
+    assert driver.state.flight is not None
+    assert refused(driver.join(min_validity=400)).message == out_of_reach(400, 300)
+    driver.wait(60).fails()
+    assert refused(driver.join(min_validity=400)).message == out_of_reach(400, 300)
+
+
+def test_before_the_first_token_it_is_unknown_so_that_the_first_one_answers() -> None:
+    driver = Driver().start().fails().tick()
+    reader = driver.join(timeout=60, min_validity=400)
+    assert reader.outcomes == []
+    driver.succeeds(lifetime=300)
+    assert refused(reader).message == out_of_reach(400, 300)
+
+
+def test_the_longest_of_the_last_three_says_what_is_in_reach() -> None:
+    driver = with_token(3600)
+    for lifetime in (300, 200):
+        driver.wait(5).refresh()
+        driver.succeeds(lifetime=lifetime)
+    driver.wait(5).join(min_validity=3599)
+    assert driver.fetch is not None  # the first one of the three would have done
+    driver.succeeds(lifetime=100)
+    assert refused(driver.wait(5).join(min_validity=300)).message == out_of_reach(300, 300)
+    assert driver.fetch is None
+
+
+def test_what_has_gone_before_a_token_comes_is_out_of_reach() -> None:
+    driver = Driver().start().sent().wait(2).succeeds(lifetime=300, ago=2)
+    assert refused(driver.wait(5).join(min_validity=298)).message == out_of_reach(298, 298)
+
+
+@pytest.mark.parametrize(
+    ("prepare", "asked", "text"),
+    [
+        (lambda: Driver().start(), {}, "no token yet; "),
+        (lambda: Driver().start(), {"min_validity_s": 5.0}, "no token yet; "),
+        (lambda: with_token(300).wait(300), {}, "no valid token: the last one has expired; "),
+        (
+            lambda: with_token(300).wait(100),
+            {"min_validity_s": 250.0},
+            "no token that is valid for another 250 s: the present one is for 200.0 s; ",
+        ),
+        (
+            lambda: with_token(300).wait(10).do(Refresh(None, Secret("a"))),
+            {"min_validity_s": 5.0},
+            "no token: the last one was rejected; ",
+        ),
+        (lambda: with_token(300), {"wants_refresh": True}, "no new token; "),
+    ],
+)
+def test_a_refusal_says_what_is_missing_of_what_was_asked_for(prepare, asked, text: str) -> None:
+    driver = prepare()
+    assert refusal(driver.state, driver.now, **asked).message.startswith(text)
+
+
+def test_each_waiter_is_told_of_what_it_asked_for_itself() -> None:
+    driver = with_token(300).wait(10)
+    plain, refreshing = driver.join(min_validity=295), driver.refresh()
+    driver.fails(TokenRequestError("HTTP 503", status=503, retry_after_s=30))
+    assert refused(plain).message.startswith("no token that is valid for another 295 s: ")
+    assert refused(refreshing).message.startswith("no new token; the last attempt failed: HTTP 503; ")
 
 
 def test_a_token_that_lives_just_so_long_falls_short() -> None:
