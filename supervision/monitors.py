@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Callable
 from typing import Any, TypeAlias, cast
 
@@ -15,6 +14,7 @@ from supervision.lifecycle import Mailbox
 from supervision.messages import Down, Withdrawable
 from supervision.registry import ServerName, find
 from supervision.reports import report
+from supervision.waiting import is_interrupt
 
 __all__ = ["Monitor", "Watcher", "demonitor", "monitor"]
 
@@ -51,8 +51,8 @@ class Monitor(Withdrawable):
         try:
             self._watcher(self.message)
         except BaseException as error:  # a watcher's error must not keep the others from hearing
-            if isinstance(error, KeyboardInterrupt) and threading.current_thread() is threading.main_thread():
-                raise  # a Ctrl-C while this thread was killing an actor
+            if is_interrupt(error):
+                raise  # a Ctrl-C, say, while the main thread was killing an actor
             report("error", "watcher_failed", actor=str(self.ref), exc_info=error)
 
     def claim(self) -> bool:

@@ -75,7 +75,7 @@ def _launch(start: Any, args: tuple[Any, ...], spec: ChildSpec) -> Any:
     owner = None if spec.name is None else names.lookup(spec.name)
     if owner is not None:
         raise AlreadyStarted(spec.name, owner.ref)
-    return launch(construct(start, args, dict(spec.kwargs)), name=spec.name)
+    return launch(construct(start, args, dict(spec.kwargs)), spec.id, name=spec.name)
 
 
 def _adopt(ref: Any, spec: ChildSpec) -> Any:

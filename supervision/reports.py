@@ -11,18 +11,19 @@ import logging
 import sys
 import traceback
 from collections.abc import MutableMapping
+from contextlib import AbstractContextManager
 from typing import Any
 
-__all__ = ["report"]
+from supervision.waiting import is_interrupt
+
+__all__ = ["harmless", "report"]
 
 _logger = logging.getLogger("supervision")
 _logger.addHandler(logging.NullHandler())
 
 
 def report(level: str, event: str, *, exc_info: Any = None, logger: logging.Logger = _logger, **fields: Any) -> None:
-    """Log one event; what the application's own logging raises goes to ``sys.stderr``, as with logging's own handlers.
-
-    A report is made in the midst of an actor's end; an exception there would keep the rest of it from happening.
+    """Log one event; nothing that the application's own logging raises comes out of it (see ``harmless``).
 
     Args:
         level: ``"debug"``, ``"info"``, ``"warning"`` or ``"error"``.
@@ -31,11 +32,32 @@ def report(level: str, event: str, *, exc_info: Any = None, logger: logging.Logg
         logger: the standard library's logger that the event goes through.
         fields: the event's fields.
     """
-    try:
+    with harmless:
         _emit(logging.getLevelNamesMapping()[level.upper()], event, exc_info, logger, fields)
-    except Exception:  # noqa: BLE001 - see above
+
+
+class _Harmless(AbstractContextManager[None]):
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(self, _kind: object, error: BaseException | None, _traceback: object) -> bool:
+        if error is None or is_interrupt(error, strictly=True):
+            return False
         if logging.raiseExceptions and sys.stderr is not None:
-            traceback.print_exc()
+            try:
+                traceback.print_exception(error)
+            except BaseException as second:  # whatever stands in sys.stderr's place is foreign, too
+                if is_interrupt(second, strictly=True):
+                    raise
+        return True
+
+
+harmless = _Harmless()
+"""What logging raises in this block goes to ``sys.stderr``, as with logging's own handlers; every ``BaseException`` does.
+
+A report is made in the midst of an actor's turn or end, on whatever thread that runs: a handler's ``SystemExit`` would keep
+the rest from happening. What a signal handler raises on the main thread passes.
+"""
 
 
 def _emit(number: int, event: str, exc_info: Any, logger: logging.Logger, fields: dict[str, Any]) -> None:

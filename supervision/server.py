@@ -28,7 +28,7 @@ from supervision.lifecycle import (
 )
 from supervision.registry import check_name, whereis
 from supervision.reports import report
-from supervision.waiting import waitable
+from supervision.waiting import is_interrupt, waitable
 
 __all__ = ["ClassOrInstance", "Server"]
 
@@ -109,12 +109,11 @@ class Server(pykka.Actor):
         if start_timeout is not None:
             check_seconds("start_timeout", start_timeout)
         what = name or cls.__name__
-        server = _attempt(what, lambda: cls(*args, **kwargs))
+        server = _construct(what, lambda: cls(*args, **kwargs))
         mailbox = getattr(server, "actor_inbox", None)
         if not isinstance(mailbox, Mailbox):
             raise StartError(what, TypeError(f"{cls.__name__}.__init__ must call super().__init__()"))
-        life = mailbox.life
-        return cast("pykka.ActorRef[Self]", _attempt(what, lambda: launch(life, name=name, timeout=start_timeout)))
+        return cast("pykka.ActorRef[Self]", launch(mailbox.life, what, name=name, timeout=start_timeout))
 
     def on_start(self) -> None:
         """Set up; ``start_link`` returns after it. Raise to fail the start, ``Ignore()`` for none. Keep it short."""
@@ -155,13 +154,13 @@ class Server(pykka.Actor):
             raise
 
 
-def _attempt(what: str, start: Callable[[], T]) -> T:
-    """Turn whatever a start raises into ``StartError``; a Ctrl-C in the main thread stays one."""
+def _construct(what: str, make: Callable[[], T]) -> T:
+    """Turn whatever a constructor raises into ``StartError``, but for what a signal handler has raised meanwhile."""
     try:
-        return start()
+        return make()
     except (AlreadyStarted, StartError):
         raise
     except BaseException as error:
-        if isinstance(error, KeyboardInterrupt) and threading.current_thread() is threading.main_thread():
+        if is_interrupt(error):
             raise
         raise StartError(what, error) from error

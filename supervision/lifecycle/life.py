@@ -249,9 +249,11 @@ class Life:
         if abandoning:
             self.runtime.lost()
         audience = self._announce(names_owned, left, monitors)
-        if abandoning:
-            report("warning", "thread_abandoned", actor=str(self.ref), leaked_threads=abandoned_count())
-        self._tell_foreign(audience, aside)
+        try:
+            if abandoning:
+                report("warning", "thread_abandoned", actor=str(self.ref), leaked_threads=abandoned_count())
+        finally:  # a signal handler may have raised in between: nobody else would tell them
+            self._tell_foreign(audience, aside)
         return True
 
     def _seal(self, reason: Reason) -> tuple[set[str], list[Any], list[Watch]]:

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 from supervision.exits import NORMAL, Exit, Ignore, Reason, is_orderly, reason_of
 from supervision.lifecycle.replies import answer, answer_dead, answer_error
 from supervision.messages import ExitSignal, Withdrawable
-from supervision.reports import report
+from supervision.reports import harmless, report
 
 if TYPE_CHECKING:
     from supervision.lifecycle.life import Life
@@ -85,7 +85,8 @@ class PykkaStyle:
                 return
             failure = failure or getattr(reason, "exception", None) or Exit(reason)
             raised = (type(failure), failure, failure.__traceback__)
-            actor._handle_failure(*raised)
+            with harmless:
+                actor._handle_failure(*raised)  # Pykka's own log record
             actor.on_failure(*raised)
         except BaseException as error:  # noqa: BLE001 - an end hook changes neither the reason nor the number of Downs
             report("error", "end_hook_failed", actor=str(life.ref), hook=hook, exc_info=error)

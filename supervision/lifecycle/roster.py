@@ -18,6 +18,7 @@ from typing import Any
 from pykka import ActorRegistry
 
 from supervision.lifecycle.caller import supervisors_of_caller
+from supervision.reports import harmless
 
 __all__ = ["enter", "greet_with", "install", "knows", "leave", "move_supervisors_behind"]
 
@@ -89,12 +90,14 @@ def greet_with(greet: Callable[[Any], None]) -> None:
 def enter(ref: Any) -> None:
     """Make an actor visible to ``ActorRegistry``; constant time."""
     install()
-    ActorRegistry.register(ref)
+    with harmless:  # Pykka logs it
+        ActorRegistry.register(ref)
 
 
 def leave(ref: Any) -> None:
     """Take it out; constant time, and silent if it is not there."""
-    ActorRegistry.unregister(ref)
+    with harmless:  # Pykka logs it
+        ActorRegistry.unregister(ref)
 
 
 def knows(ref: Any) -> bool:
