@@ -38,6 +38,7 @@ from oidc_actor.messages import (
     Refresh,
     Released,
     SecretsChecked,
+    SourceRenewed,
     Started,
     Tick,
 )
@@ -45,6 +46,7 @@ from oidc_actor.options import Options
 from oidc_actor.published import Cell
 from oidc_actor.reading.cells import claim
 from oidc_actor.reading.ends import is_final
+from oidc_actor.reading.followers import follow
 from oidc_actor.runner import Runner
 from oidc_actor.tokens import TokenResponse
 from oidc_actor.wire import ParsedToken
@@ -107,6 +109,8 @@ class Keeper(Server):
         self._runner = Runner(self.actor_ref, self._cell, issuer, options, self._state.rules)
         self._cell.issuer, self._cell.revive = issuer, functools.partial(type(self).launch, options)
         self._cell.save(self.actor_ref, self._state)
+        for source in options.followed:
+            follow(source, self._cell)
 
     def on_continue(self) -> None:
         """Begin: with the predecessor's token, its exchange under way and its readers, or with a first attempt."""
@@ -118,6 +122,8 @@ class Keeper(Server):
         if state.flight is not None:
             self._runner.watch(state.flight.number, state.flight.leg)
         self._take_result()  # the predecessor's; of an exchange that begins here it would come before `FetchStarted`
+        if self._options.followed:  # there may have been a new one while nobody was here to be told
+            self._apply(SourceRenewed())
         self._apply(Started())
         for waiter in self._cell.waiters_for(self.actor_ref):
             self._apply(Join(waiter))
@@ -279,4 +285,5 @@ _HANDLERS: dict[type[Any], Callable[[Keeper, Any], Any]] = {
     Released: Keeper._apply,
     ProbeFailed: Keeper._apply,
     SecretsChecked: Keeper._apply,
+    SourceRenewed: Keeper._apply,
 }

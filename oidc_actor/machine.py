@@ -16,6 +16,8 @@ Nudge, Join         a token that lives long enough is the answer; one that falls
 Refresh             a complaint about another token costs nothing; about the current one withdraws it (Retract). Otherwise
                     an attempt is due at once, in a backoff and while blocked too; one under way is joined
 SecretsChecked      where one has changed while that is waited for, an attempt is due at once
+SourceRenewed       where the last attempt failed for want of that token, or what was sent was refused, one is due at once;
+                    one under way may have read the old token: where it fails so, the next is due at once
 FetchSucceeded      metadata: the token is next, in the same flight. A token: Publish, every waiter is answered
 FetchFailed         metadata, with older ones at hand: those serve. A refresh token refused: the full grant, in the same flight.
                     Else, and wherever the provider asks to wait (older metadata then serve the next flight), the flight has
@@ -63,6 +65,7 @@ from oidc_actor.messages import (
     Refresh,
     Released,
     SecretsChecked,
+    SourceRenewed,
     Started,
     Tick,
     Waiter,
@@ -255,5 +258,6 @@ _HANDLERS: dict[type[Any], Callable[[State, Any, float, Rng], Step]] = {
     FetchSucceeded: flight.succeeded,
     FetchFailed: flight.failed,
     ProbeFailed: _probe_failed,
+    SourceRenewed: flight.source_renewed,
     Held: flight.held,
 }

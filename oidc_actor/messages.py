@@ -190,6 +190,11 @@ class SecretsChecked:
 
 
 @dataclass(frozen=True, slots=True)
+class SourceRenewed:
+    """Another manager, whose token this one trades, has a new one."""
+
+
+@dataclass(frozen=True, slots=True)
 class Newcomers:
     """Readers wait in the manager's cell whom it does not know yet: one message for however many come at once."""
 
@@ -225,6 +230,7 @@ Event: TypeAlias = (
     | Released
     | ProbeFailed
     | SecretsChecked
+    | SourceRenewed
 )
 
 Waiters: TypeAlias = Sequence[Waiter]

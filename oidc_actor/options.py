@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 import random
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Hashable, Mapping
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any, Required, TypedDict, cast
@@ -99,6 +99,11 @@ class Options:
     def secret_files(self) -> tuple[SecretFile, ...]:
         """The files that secrets are kept in."""
         return tuple(file for source in self.auth.sources if isinstance(source, Finder) for file in source.files)
+
+    @property
+    def followed(self) -> tuple[Hashable, ...]:
+        """The refs and names of the managers whose tokens are traded."""
+        return tuple(one for source in self.auth.sources if isinstance(source, Finder) for one in source.managers)
 
 
 def read_options(given: Mapping[str, Any]) -> Options | ConfigError:

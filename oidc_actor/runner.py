@@ -47,6 +47,7 @@ from oidc_actor.messages import (
 )
 from oidc_actor.options import Options
 from oidc_actor.published import Cell, Ref
+from oidc_actor.reading.followers import tell_followers
 from supervision import Timer, send_after
 
 GRACE_S = 5.0
@@ -207,6 +208,8 @@ class Runner:
             with contextlib.suppress(RuntimeError):
                 tell = functools.partial(subscription.tell, effect.token, self._listener_failed)
                 LISTENERS.submit(self._cell, tell, late=self._listener_late)
+
+        tell_followers(self._cell)
 
     def _listener_failed(self, error: BaseException) -> None:
         self.log("listener_failed", 0, error=type(error).__name__, at=raised_at(error))  # its text may quote the token

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import hmac
 import stat
-from collections.abc import Callable
+from collections.abc import Callable, Hashable
 from dataclasses import dataclass
 from inspect import iscoroutinefunction
 from pathlib import Path
@@ -67,6 +67,11 @@ class Finder:
     @property
     def files(self) -> tuple[SecretFile, ...]:
         """The files whose change makes another look worth while."""
+        return ()
+
+    @property
+    def managers(self) -> tuple[Hashable, ...]:
+        """The refs and names of the managers whose new tokens make another look worth while."""
         return ()
 
 

@@ -6,7 +6,7 @@ token or a secret's text: readers return a fault as a value, and the function th
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
@@ -118,7 +118,7 @@ def parse_token(
     default_lifetime_s: float = DEFAULT_LIFETIME_S,
     grant_type: str = "client_credentials",
     refreshing: bool = False,
-    advice: str | None = None,
+    advice: Callable[[], str | None] = lambda: None,
     may_be_no_access_token: bool = False,
 ) -> ParsedToken:
     """Read the answer to a token request (RFC 6749 sections 5.1 and 5.2).
@@ -130,7 +130,7 @@ def parse_token(
         default_lifetime_s: Seconds to assume where nothing says.
         grant_type: The credentials' own grant, which decides what ``invalid_grant`` means.
         refreshing: Whether a refresh token was redeemed in place of that grant.
-        advice: What to say where it is the client that is refused, or ``None``.
+        advice: Called where it is the client that is refused: what to say then, or ``None``.
         may_be_no_access_token: Whether the type ``N_A`` is a good one (RFC 8693 section 2.2.1).
 
     Returns:
@@ -143,7 +143,8 @@ def parse_token(
     found = _read_token(response, tuple(sent_secrets), types, now_wall=now_wall, default_lifetime_s=default_lifetime_s)
     if isinstance(found, Fault):
         permanent = is_permanent(found.error, status=response.status, grant_type=grant_type, refreshing=refreshing)
-        hint = f"; {advice}" if advice is not None and _is_about_the_client(found, response.status) else ""
+        said = advice() if _is_about_the_client(found, response.status) else None
+        hint = "" if said is None else f"; {said}"
         raise TokenRequestError(
             f"token request failed: HTTP {response.status}: {found.problem}{hint}",
             status=response.status,

@@ -14,7 +14,7 @@ from oidc_actor.decisions.refusals import replies
 from oidc_actor.decisions.schedule import next_attempt_at, refresh_point, retry_point
 from oidc_actor.decisions.state import NEVER, Flight, State, is_asked, is_valid
 from oidc_actor.errors import DiscoveryError, OIDCActorError, TokenRequestError
-from oidc_actor.messages import FetchFailed, FetchStarted, FetchSucceeded, Held, Waiter
+from oidc_actor.messages import FetchFailed, FetchStarted, FetchSucceeded, Held, SourceRenewed, Waiter
 from oidc_actor.provider import OIDCConfig
 from oidc_actor.secrets import Secret, fingerprint
 from oidc_actor.tokens import TokenResponse
@@ -51,9 +51,24 @@ def started(state: State, event: FetchStarted, now: float, rng: Rng) -> Step:
     """A request is about to be sent; from here on the minimum interval counts."""
     if not _is_under_way(state, event):
         return state, []
-    posted = 0 if isinstance(_grant(state), Discover) else 1
-    attempted_at = max(state.attempted_at, event.at)
-    return replace(state, attempted_at=attempted_at, token_requests=state.token_requests + posted), []
+    state = replace(state, attempted_at=max(state.attempted_at, event.at))
+    if isinstance(_grant(state), Discover):
+        return state, []
+    return replace(state, posted_at=state.attempted_at, token_requests=state.token_requests + 1), []
+
+
+def source_renewed(state: State, event: SourceRenewed, now: float, rng: Rng) -> Step:
+    """Try again where it was for want of that token; an attempt under way may have read the old one, and ends first."""
+    if state.flight is not None:
+        return replace(state, flight=replace(state.flight, source_renewed=True)), []
+    return _with_renewed_source(state), []
+
+
+def _with_renewed_source(state: State) -> State:
+    """The minimum interval counts from the last request for a token: an attempt that had none to trade sent nothing."""
+    if not policy.is_about_secrets(state.last_error):
+        return state
+    return replace(state, wanted=True, attempted_at=min(state.attempted_at, state.posted_at))
 
 
 def succeeded(state: State, event: FetchSucceeded, now: float, rng: Rng) -> Step:
@@ -179,6 +194,7 @@ def _answers(state: State, waiters: tuple[Waiter, ...], now: float) -> list[Effe
 def _end(state: State, error: OIDCActorError, issuer_at: float | None, now: float, rng: Rng) -> Step:
     """End the flight with an error; it displaces no token."""
     early = state.flight is not None and state.flight.early
+    renewed = state.flight is not None and state.flight.source_renewed
     state = replace(
         state,
         flight=None,
@@ -191,6 +207,7 @@ def _end(state: State, error: OIDCActorError, issuer_at: float | None, now: floa
     )
     retry_at, brought_forward = retry_point(state, now, issuer_at, rng)
     state = replace(state, retry_at=retry_at, insists=brought_forward)
+    state = _with_renewed_source(state) if renewed else state
     retry_in_s = next_attempt_at(state) - now
     fields = {**_fields(error), "failures": state.failures, "retry_in_s": round(retry_in_s, 3)}
     event = "blocked" if state.blocked else "request_failed"

@@ -55,6 +55,11 @@ def may_have_moved(error: OIDCActorError, failures: int) -> bool:
     return status in _MOVED or (status is None and failures % UNREACHABLE_TRIES == 0)
 
 
+def is_about_secrets(error: OIDCActorError | None) -> bool:
+    """Whether another secret may be all that it takes: one was missing, or what was sent was refused."""
+    return isinstance(error, SecretUnavailable) or (error is not None and status_of(error) in {400, 401, 403})
+
+
 def is_outage(error: OIDCActorError) -> bool:
     """Whether the failure is about the provider, not about these credentials, so that its other clients share it."""
     if isinstance(error, SecretUnavailable) or not isinstance(error, ProviderError):

@@ -54,6 +54,7 @@ class Flight:
         attempted_before: Reading of the clock at the attempt before this one.
         wanted: Whether somebody asked for it.
         early: Whether a live token's nearing end brought it forward.
+        source_renewed: Whether the token that it trades has been replaced since it began.
     """
 
     number: int
@@ -62,6 +63,7 @@ class Flight:
     attempted_before: float = NEVER
     wanted: bool = False
     early: bool = False
+    source_renewed: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,6 +85,7 @@ class State:
         flight: The attempt under way, or ``None``.
         flights: How many attempts there were.
         attempted_at: When the last attempt started.
+        posted_at: When the last request to the token endpoint was sent.
         wanted: Whether somebody wants an attempt now, whatever the refresh point or a backoff say.
         failures: Failed attempts since the last success.
         probes: How many of them in a row, up to the last, were permanent errors; above 0 the manager is blocked.
@@ -120,6 +123,7 @@ class State:
     flight: Flight | None = None
     flights: int = 0
     attempted_at: float = NEVER
+    posted_at: float = NEVER
     wanted: bool = False
     failures: int = 0
     probes: int = 0

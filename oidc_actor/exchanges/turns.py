@@ -77,7 +77,7 @@ class Turn:
         statements: Those that were sent and have a time in them.
         response: The answer, or why there is none.
         brought_nonce: Whether it brought a DPoP nonce other than the one that was sent.
-        advice: What to change where the client was refused, or ``None``.
+        advice: Finds out what to change where the client was refused, or ``None``.
     """
 
     signed_wall: float
@@ -87,7 +87,7 @@ class Turn:
     statements: tuple[Secret, ...]
     response: Response | ProviderError
     brought_nonce: bool
-    advice: str | None
+    advice: Callable[[], str | None]
 
 
 def _ask(
@@ -111,7 +111,10 @@ def _ask(
     response = perform(transport, request, hidden, TokenRequestError)
     took_s = time.monotonic() - began
     statements = secrets.signed(of_grant=not refreshing and auth.trades_token)
-    brought_nonce, advice = _keep_nonce(auth, request, response), refusal_advice(config, auth, secrets)
+    brought_nonce, advice = (
+        _keep_nonce(auth, request, response),
+        functools.partial(refusal_advice, config, auth, secrets),
+    )
     return Turn(signed_wall, sent_wall, took_s, hidden, statements, response, brought_nonce, advice)
 
 

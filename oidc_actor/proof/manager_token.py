@@ -16,8 +16,8 @@ from supervision import NoProcess
 class ManagerToken(Finder):
     """What a manager holds when it is asked, for `TokenExchange` and `JWTBearer`. It needs no manager to be made.
 
-    It never waits: where the other manager has no token yet, this attempt fails and the next one asks again. A thread that
-    waited here would be one of those that the other manager's request needs.
+    It never waits: where the other manager has no token yet, this attempt fails, and the next one comes as soon as it has. A
+    thread that waited here would be one of those that the other manager's request needs.
     """
 
     __slots__ = ("_kind", "_server")
@@ -40,6 +40,11 @@ class ManagerToken(Finder):
             raise ConfigError(f"kind: expected 'access_token' or 'id_token', got {kind!r}")
         self._server = server
         self._kind = kind
+
+    @property
+    def managers(self) -> tuple[Server, ...]:
+        """The other manager."""
+        return (self._server,)
 
     def look(self) -> Secret | str:
         """Return the token, or why there is none."""

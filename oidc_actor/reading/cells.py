@@ -91,6 +91,14 @@ def locate(server: Ref | str, *, revive: bool = True, wait_s: float = START_S) -
     return cell
 
 
+def cell_of(server: object) -> Cell | None:
+    """The cell of a ref or a name, where there is one now; neither waits nor makes a manager anew."""
+    try:
+        return _look_up(server)
+    except TypeError:
+        return None
+
+
 def all_cells() -> list[Cell]:
     """Every manager of this process whose token is served, the oldest first."""
     with _lock:

@@ -20,6 +20,7 @@ import pykka
 
 from oidc_actor.errors import NoTokenError
 from oidc_actor.manager import TokenManager
+from oidc_actor.messages import SourceRenewed
 from oidc_actor.metrics import ready
 from oidc_actor.reading.cells import locate
 from oidc_actor.run.events import log
@@ -162,8 +163,8 @@ class Fleet:
             if post.coming == server:
                 replaced, post.serving, post.coming = post.serving, server, None
         for user in self._posts.users_of(post.name):
-            if _lacks(user):
-                TokenManager.force_refresh(user)  # it may be in a long backoff, for want of this token
+            with contextlib.suppress(NoProcess):
+                locate(user).tell(SourceRenewed())  # it may be in a long backoff, for want of this token
         if replaced is None:
             cast(_file_of(post.name), Write())
             return
@@ -219,15 +220,6 @@ def _used_first(configs: Mapping[str, ManagerConfig]) -> list[str]:
     """The names, each after those whose tokens it trades, so that none complains of one that is about to start."""
     order = TopologicalSorter({name: sorted(config.uses) for name, config in configs.items()}).static_order()
     return [name for name in order if name in configs]
-
-
-def _lacks(server: str) -> bool:
-    """Whether a manager has no token yet, or could not renew the one it has."""
-    try:
-        state = locate(server).state
-    except NoProcess:
-        return False
-    return state is not None and (state.token is None or state.failures > 0)
 
 
 def _file_of(name: str) -> str:

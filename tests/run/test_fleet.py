@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from fakes import AUTH, DEADLINE_S, ISSUER, UNREACHABLE, Fixed, ScriptedTransport, eventually, metadata, minted
+from fakes import AUTH, DEADLINE_S, ISSUER, UNREACHABLE, Fixed, ScriptedTransport, eventually, metadata, minted, refused
 from tidying import leave_nothing_behind
 
 from oidc_actor import NoTokenError, RetryPolicy, TokenExchange, TokenManager
@@ -261,11 +261,10 @@ def test_a_manager_is_woken_by_the_token_it_waits_for(fleet, config, trading, ca
     assert [form["subject_token"] for form in one.forms] == ["subject"]
 
 
-def test_a_manager_whose_renewal_failed_is_woken_and_one_in_order_is_not(fleet, config, trading) -> None:
+def test_a_manager_whose_renewal_was_refused_is_woken_and_one_in_order_is_not(fleet, config, trading) -> None:
     one, other = ScriptedTransport(), ScriptedTransport()
     applied(fleet, config("a", other, min_interval_seconds=0), trading(one))
     eventually(lambda: fleet.not_ready() == [])
-    # The first token of the other may have woken it just as it got its own, which costs a second request.
     eventually(lambda: (TokenManager.health("trader").next_attempt_in_s or 0) > 1, "its rest")
     had, refreshes = text(fleet, "trader"), TokenManager.health("trader").refreshes
     came = threading.Event()
@@ -275,7 +274,7 @@ def test_a_manager_whose_renewal_failed_is_woken_and_one_in_order_is_not(fleet, 
     health = TokenManager.health("trader")
     assert (health.refreshing, health.refreshes) == (False, refreshes)
     assert (health.next_attempt_in_s or 0) > 1
-    one.then(UNREACHABLE)
+    one.then(refused("invalid_grant"))
     with pytest.raises(NoTokenError):
         TokenManager.force_refresh("trader", wait=True, timeout=DEADLINE_S)
     assert text(fleet, "trader") == had

@@ -102,7 +102,7 @@ MADE: dict[str, Callable[[World], object]] = {
     "errors.TokenRequestError": lambda w: w.refused,
     "exchanges.fetches.Pool": lambda w: EXCHANGES,
     "exchanges.turns.Turn": lambda w: Turn(
-        0.0, 0.0, 0.1, w.sent.all(), (w.secret,), w.response, brought_nonce=False, advice=None
+        0.0, 0.0, 0.1, w.sent.all(), (w.secret,), w.response, brought_nonce=False, advice=lambda: None
     ),
     "grants.device.DeviceAuthorization": lambda w: DeviceAuthorization(
         {"device_code": SECRET, "user_code": SECRET, "verification_uri": "https://x"}, 1.0, 1.0
@@ -192,7 +192,8 @@ HOLDS_NONE: dict[str, str] = {
         run.config.ServerConfig run.fleet.Changes cli.observe.TlsFacts""",
     "a message without content": """messages.Arrived messages.AskHealth messages.FetchLost messages.FetchStarted
         messages.ForceRefresh messages.GetToken messages.Held messages.Newcomers messages.Nudge messages.ProbeFailed
-        messages.Released messages.SecretsChecked messages.Started messages.Tick reading.waiters.Gone run.token_files.Write""",
+        messages.Released messages.SourceRenewed messages.SecretsChecked
+        messages.Started messages.Tick reading.waiters.Gone run.token_files.Write""",
     "what is made is one of its subclasses": """adapters.authorization.Unprintable adapters.httpx_flow.AuthFlow
         adapters.httpx_flow.OneRequest errors.OIDCActorError errors.ProviderError
         grants.fields.Credentials keeper.Keeper sealed.Sealed secrets.Finder""",

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
 from typing import Any
 
 import pytest
-from fakes import ScriptedTransport, refused
+from fakes import ScriptedTransport, failing, minted, refused
 from pki import KINDS, pem
 
 from oidc_actor import ClientCertificate, ClientCredentials, OIDCConfig, TokenManager, TokenRequestError
 from oidc_actor.errors import NoTokenError
-from oidc_actor.oidc import get_token
+from oidc_actor.exchanges import turns
+from oidc_actor.oidc import exchange_token, get_token
 
 SECRET = "a secret that is long enough to sign with"
 CERTIFICATE: dict[str, Any] = {"client_certificate": ClientCertificate(__file__)}
@@ -101,6 +103,16 @@ def test_signatures(listed: list[str] | None, proof: dict[str, Any], says: str) 
 def test_only_where_the_client_is_refused(code: str, status: int, is_said: bool) -> None:
     listed = {"token_endpoint_auth_methods_supported": ["private_key_jwt"]}
     assert (said(listed, SECRET, code=code, status=status) != "") is is_said
+
+
+def test_it_is_looked_for_only_where_the_client_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    looked: list[object] = []
+    monkeypatch.setattr(turns, "refusal_advice", lambda *given: looked.append(given))
+    config, auth = OIDCConfig(token_endpoint="https://id.example/token"), ClientCredentials("id", SECRET)
+    for answer in (minted(), failing(503), refused("invalid_scope", 400), refused("invalid_client", 401)):
+        with contextlib.suppress(TokenRequestError):
+            exchange_token(ScriptedTransport(answer), config, auth, timeout_s=1.0)
+    assert len(looked) == 1
 
 
 def test_a_manager_hands_it_on() -> None:

@@ -43,6 +43,7 @@ from oidc_actor.messages import (
     Refusal,
     Released,
     SecretsChecked,
+    SourceRenewed,
     Started,
     Tick,
 )
@@ -74,8 +75,10 @@ class Machine(RuleBasedStateMachine):
         files=st.booleans(),
         buffer=st.floats(0, 600),
         interval=st.sampled_from([0.0, 1.0, 5.0]),
+        trades=st.booleans(),
     )
-    def begin(self, seed: int, discovers: bool, files: bool, buffer: float, interval: float) -> None:
+    def begin(self, seed: int, discovers: bool, files: bool, buffer: float, interval: float, trades: bool) -> None:
+        self.trades = trades
         self.rng = random.Random(seed)
         rules = Rules(RetryPolicy(), interval, discovers=discovers, watches_files=files)
         self.state = State(None if discovers else CONFIG, AUTH, None, buffer, rules=rules)
@@ -83,6 +86,7 @@ class Machine(RuleBasedStateMachine):
         self.fetch: Fetch | None = None
         self.sent = False
         self.last_attempt = NEVER
+        self.last_post = NEVER
         self.floor = self.asked_at = self.failed_at = NEVER
         self.readers: set[Reader] = set()
         self.published: Publish | None = None
@@ -144,12 +148,19 @@ class Machine(RuleBasedStateMachine):
     def secrets_checked(self, changed: bool) -> None:
         self.do(SecretsChecked(changed))
 
+    @precondition(lambda self: self.trades)
+    @rule()
+    def source_renewed(self) -> None:
+        self.do(SourceRenewed())
+
     @precondition(lambda self: self.fetch is not None and not self.sent)
     @rule()
     def sends(self) -> None:
         assert self.fetch is not None
         self.sent = True
         self.last_attempt = max(self.last_attempt, self.now)
+        if not isinstance(self.fetch.grant, Discover):
+            self.last_post = self.last_attempt
         self.do(FetchStarted(self.fetch.flight, self.fetch.leg, self.now))
 
     @precondition(lambda self: self.fetch is not None)
@@ -256,7 +267,9 @@ class Machine(RuleBasedStateMachine):
     def _check_fetch(self, fetch: Fetch) -> None:
         assert self.fetch is None  # P3
         if fetch.leg == 1:
-            assert self.now >= self.last_attempt + self.state.rules.min_interval_s  # P6
+            # P6. What sent nothing for want of a token to trade is repeated at once when there is one.
+            least = self.last_post if self.trades else self.last_attempt
+            assert self.now >= least + self.state.rules.min_interval_s
             assert self.now >= self.floor
             self.before, self.last_attempt = self.last_attempt, self.now
         if isinstance(fetch.grant, Redeem):

@@ -252,7 +252,7 @@ def test_what_is_exchanged_for_need_be_no_access_token_where_that_was_said(given
     ],
 )
 def test_advice_about_the_client_goes_with_refusals_of_the_client(status, value, told):
-    assert str(refused(value, status=status, advice="set it up")).endswith("; set it up") is told
+    assert str(refused(value, status=status, advice=lambda: "set it up")).endswith("; set it up") is told
     assert ";" not in str(refused(value, status=status))
 
 
