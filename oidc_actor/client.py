@@ -26,7 +26,8 @@ from requests.adapters import HTTPAdapter
 from requests.utils import DEFAULT_CA_BUNDLE_PATH, get_environ_proxies, select_proxy
 
 from oidc_actor.errors import ConfigError
-from oidc_actor.exchanges.sockets import POOL_CLASSES, exchange
+from oidc_actor.exchanges.responses import BadResponse
+from oidc_actor.exchanges.sockets import POOL_CLASSES, clean_pool_class, exchange
 from oidc_actor.exchanges.tls import check_ca_bundle, tls_context
 from oidc_actor.proof.certificate import ClientCertificate
 from oidc_actor.secrets import SecretFile
@@ -37,7 +38,6 @@ USER_AGENT = "oidc-actor"
 _HOSTS = 128
 _CONNECTIONS_PER_HOST = 32
 _CERTIFICATES = 64  # clients' certificates whose connections are kept
-_CHUNK_BYTES = 64 * 1024
 _NOT_TLS = ("WRONG_VERSION_NUMBER", "RECORD_LAYER_FAILURE")  # OpenSSL's words for an answer that is no TLS, by release
 _CA_VARIABLES = ("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE")
 _Key: TypeAlias = tuple[int, ClientCertificate | None, object, object]
@@ -100,6 +100,10 @@ class RequestsTransport:
                 return self._send(request)
             except Exception as error:  # noqa: BLE001 - whatever it is, its frames hold secrets and must not go on
                 problem = _describe(error, request.timeout_s)
+                for one in _chain(error):
+                    one.__traceback__ = (
+                        None  # urllib3's frames refer to it, and would be kept until a garbage collection
+                    )
                 return TransportError(f"{request.method} {public_url(request.url)}: {problem}", sent=progress.sent)
 
     def _send(self, request: Request) -> Response:
@@ -114,7 +118,7 @@ class RequestsTransport:
             proxies=self._proxies(request.url),
         )
         try:
-            body = b"".join(_chunks(answer.raw))
+            body = answer.raw.read(decode_content=False)
         finally:
             answer.close()
         return Response(answer.status_code, dict(answer.headers), _decompressed(body, answer.headers))
@@ -202,7 +206,10 @@ class _Adapter(HTTPAdapter):
 
     def proxy_manager_for(self, proxy: str, **kwargs: Any) -> Any:
         if proxy.lower().startswith("socks"):
-            return super().proxy_manager_for(proxy, ssl_context=self._tls, **kwargs)
+            manager = super().proxy_manager_for(proxy, ssl_context=self._tls, **kwargs)
+            kinds = type(manager).pool_classes_by_scheme  # of the class: the manager may be one that was made before
+            manager.pool_classes_by_scheme = {scheme: clean_pool_class(kind) for scheme, kind in kinds.items()}
+            return manager
         manager = super().proxy_manager_for(proxy, ssl_context=self._tls, proxy_ssl_context=self._tls, **kwargs)
         manager.pool_classes_by_scheme = POOL_CLASSES
         return manager
@@ -218,16 +225,6 @@ def _context(bundle: str, name: str, certificate: ClientCertificate | None) -> s
     except OSError:
         check_ca_bundle(bundle, name)  # says what is wrong with it; at every connection it would double the work
         raise
-
-
-def _chunks(raw: Any) -> Iterator[bytes]:
-    left = MAX_BODY_BYTES + 1
-    while left > 0:
-        chunk = raw.read(min(left, _CHUNK_BYTES), decode_content=False)
-        if not chunk:
-            return
-        left -= len(chunk)
-        yield chunk
 
 
 def _decompressed(body: bytes, headers: Any) -> bytes:
@@ -268,8 +265,8 @@ def _known(error: BaseException, timeout_s: float) -> str | None:
             return "the host name cannot be resolved"
         case http.client.RemoteDisconnected():
             return "the connection was closed without an answer"
-        case http.client.IncompleteRead() | urllib3.exceptions.IncompleteRead():
-            return "the answer was cut off"
+        case BadResponse():
+            return str(error)
         case http.client.HTTPException():
             return f"the answer is not HTTP ({type(error).__name__})"
         case OSError(errno=int()):

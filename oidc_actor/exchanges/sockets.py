@@ -3,6 +3,10 @@
 A socket's timeout bounds one read, so a peer that sends a byte now and then holds a reader for ever. These sockets set
 their timeout anew before each operation, to what is left of the exchange that their thread is in.
 
+A connection carries another request only after one clean response (`oidc_actor.exchanges.responses`), and only while nothing
+has come behind it, in any buffer: what lies there would be taken for the answer to the next request, which may be another
+client's. The responses are taken whole, so that no connection is ever between two states when it goes back to its pool.
+
 The connections also keep quiet (neither ``http.client``'s debug level nor urllib3's warning about odd headers shows
 what was sent or received), and are not used again after a rest: load balancers and address translators forget idle
 connections without a word, and the next request on one would wait until its deadline.
@@ -11,17 +15,23 @@ connections without a word, and the next request on one would wait until its dea
 from __future__ import annotations
 
 import http.client
+import io
 import socket
 import ssl
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import cache
 from time import monotonic
 from typing import Any
 
 from urllib3 import HTTPConnectionPool, HTTPSConnectionPool
 from urllib3.connection import HTTPConnection, HTTPSConnection
 from urllib3.exceptions import NewConnectionError
+from urllib3.util import wait_for_read
+
+from oidc_actor.exchanges.responses import Incoming, read_response, read_status_line
+from oidc_actor.transport import MAX_BODY_BYTES
 
 IDLE_LIMIT_S = 15.0
 """Seconds after which an unused connection is closed instead of used again."""
@@ -112,37 +122,66 @@ class BoundedTLSSocket(ssl.SSLSocket):
 
 
 class _Response(http.client.HTTPResponse):
-    def begin(self) -> None:
-        super().begin()
-        # urllib3 would log what it could not parse, and that may be anything.
-        self.msg.defects = []
-        self.msg.set_payload("")
+    """A response that is there as a whole, or not at all. What follows reads its body from memory."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.fp: Any = Incoming(self.fp.detach())
+
+    def begin(self, **_: Any) -> None:
+        """Receive it; its connection is closed behind it unless it may carry another request."""
+        got = read_response(self.fp, max_body_bytes=MAX_BODY_BYTES)
+        self.version = 11 if got.line.is_1_1 else 10
+        self.code = self.status = got.line.status
+        self.reason = got.line.reason
+        self.headers = self.msg = http.client.HTTPMessage()
+        for name, value in got.fields:
+            self.msg[name] = value
+        self.msg.set_payload("")  # urllib3 looks whether a head's parser has left something, and would log it
+        self.will_close, self.chunked, self.length = not got.is_clean, False, len(got.body)
+        self.fp.close()
+        self.fp = io.BytesIO(got.body)
+
+    def flush(self) -> None:
+        """Do nothing: a response is never written to."""
+
+    def _read_status(self) -> tuple[str, int, str]:
+        # Asked by http.client where a proxy answers CONNECT.
+        line = read_status_line(self.fp)
+        return "HTTP/1.1" if line.is_1_1 else "HTTP/1.0", line.status, line.reason
 
 
-class _BoundedConnection(HTTPConnection):
-    """What both kinds of connection share."""
+class _CleanConnection(HTTPConnection):
+    """What all kinds of connection share."""
 
     debuglevel = 0  # hides the class attribute that programs set on http.client.HTTPConnection to see everything
     response_class = _Response
+    _may_be_used_again = False
     _rested_since = 0.0
 
     @property
     def is_connected(self) -> bool:
-        """Whether the connection can be used again."""
-        return monotonic() - self._rested_since < IDLE_LIMIT_S and super().is_connected
+        """Whether the connection may carry another request; asked just before it is to."""
+        rested_s = monotonic() - self._rested_since
+        return self._may_be_used_again and rested_s < IDLE_LIMIT_S and _is_silent(self.sock)
 
     def send(self, data: Any) -> None:
         """Send, and note that something was sent."""
+        self._may_be_used_again = False
         if self.sock is None:
             self.connect()
         _exchange.sent = True
         super().send(data)
 
     def getresponse(self) -> Any:
-        """Receive the head of the response."""
+        """Receive the response, all of it."""
+        response = super().getresponse()
         self._rested_since = monotonic()
-        return super().getresponse()
+        self._may_be_used_again = self.sock is not None  # else `_Response` had it closed
+        return response
 
+
+class _BoundedConnection(_CleanConnection):
     def _new_conn(self) -> socket.socket:
         try:
             return _connect(self._dns_host, self.port, self.socket_options or ())
@@ -166,8 +205,32 @@ class BoundedTLSPool(HTTPSConnectionPool):
     ConnectionCls = _BoundedTLSConnection
 
 
+@cache
+def clean_pool_class(pool_class: Any) -> Any:
+    """Make the pool class of another package (SOCKS) one whose connections are used again by the same rule as ours.
+
+    Args:
+        pool_class: A class of urllib3's kind.
+
+    Returns:
+        A subclass.
+    """
+    connection_class = type("_Connection", (_CleanConnection, pool_class.ConnectionCls), {})
+    return type("_Pool", (pool_class,), {"ConnectionCls": connection_class})
+
+
 POOL_CLASSES = {"http": BoundedPool, "https": BoundedTLSPool}
 """For urllib3's ``PoolManager.pool_classes_by_scheme``."""
+
+
+def _is_silent(sock: Any) -> bool:
+    """Whether nothing has come that nobody asked for, the connection's end included.
+
+    Other sockets than ours (TLS within a proxy's TLS, plain SOCKS) may hold bytes where they cannot be seen.
+    """
+    if isinstance(sock, BoundedTLSSocket) and sock.pending():
+        return False
+    return isinstance(sock, (BoundedSocket, BoundedTLSSocket)) and not wait_for_read(sock, timeout=0.0)
 
 
 def _connect(host: str, port: int, options: Any) -> socket.socket:

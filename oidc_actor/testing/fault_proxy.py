@@ -12,7 +12,7 @@ from urllib.parse import urlsplit
 from oidc_actor.testing.port import HOST
 from oidc_actor.testing.relay import Address
 from oidc_actor.testing.relay_server import RelayServer
-from oidc_actor.testing.wire_faults import Break, Corrupt, Delay, Drip, Truncate, WireFault
+from oidc_actor.testing.wire_faults import Break, Corrupt, Delay, Drip, Interim, Truncate, WireFault
 
 DEFAULT_PORTS = {"http": 80, "https": 443}
 
@@ -126,6 +126,10 @@ class FaultProxy:
     def delay(self, delay_s: float, n: int | None = 1) -> None:
         """Pass the answer on `delay_s` seconds late."""
         self._script.queue(Delay(delay_s), n)
+
+    def interim(self, n: int | None = 1, *, status: int = 103, count: int = 1, delay_s: float = 0.0) -> None:
+        """Send `count` interim responses (1xx) before the answer, and that `delay_s` seconds later."""
+        self._script.queue(Interim(status, count, delay_s), n)
 
     def truncate(self, n: int | None = 1, *, body_bytes: int = 0) -> None:
         """Pass on the answer's head and `body_bytes` of its body, then close (FIN)."""

@@ -73,7 +73,16 @@ class Corrupt:
     part: Literal["head", "body"] = "body"
 
 
-WireFault: TypeAlias = Break | Truncate | Drip | Delay | Corrupt
+@dataclass(frozen=True, slots=True)
+class Interim:
+    """Interim responses (RFC 9110 section 15.2) come before the answer, which follows `delay_s` seconds later."""
+
+    status: int = 103
+    count: int = 1
+    delay_s: float = 0.0
+
+
+WireFault: TypeAlias = Break | Truncate | Drip | Delay | Corrupt | Interim
 
 
 def before_request(fault: WireFault | None) -> How | None:
@@ -107,6 +116,10 @@ class Answer:
                 limit = None if self._body_at is None else self._body_at + body_bytes
                 yield from _broken(data, start, limit, "close")
             case Delay(delay_s):
+                yield Send(data, delay_s if start == 0 else 0.0)
+            case Interim(status, count, delay_s):
+                if start == 0:
+                    yield Send(b"HTTP/1.1 %d Interim%s" % (status, HEAD_END) * count)
                 yield Send(data, delay_s if start == 0 else 0.0)
             case Drip(size, interval_s):
                 yield from (Send(data[at : at + size], interval_s) for at in range(0, len(data), size))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from chaos.readers import refused
-from chaos.scenario import add
+from chaos.scenario import add, row
 from chaos.world import World
 
 from oidc_actor import NoTokenError, TokenManager, TokenRequestError
@@ -74,3 +74,26 @@ for _name, _fault in FAULTS.items():
         "a typed, retryable failure of that attempt alone; the live token is served, the next attempt brings a new one",
         broken(_fault),
     )
+
+
+TENANTS = 10
+
+
+@row(
+    "promise",
+    "interim responses (1xx) are no answers: each of ten managers of one host has its own token, from one request",
+)
+def interim_answers(world: World) -> None:
+    world.proxy.interim(None, status=103, count=3, delay_s=0.02)
+    names = [world.manager(discover=number == 0, min_interval_seconds=1.0) for number in range(TENANTS)]
+    tokens, failures = set(), []
+    for name in names:
+        try:
+            tokens.add(TokenManager.get_access_token(name, timeout=5))
+        except NoTokenError as error:
+            failures.append(str(error))
+    world.settle()
+    failed = sum(TokenManager.health(name).consecutive_failures for name in names)
+    world.check("failed attempts", f"{failed} {failures[:1]}", not failed and not failures)
+    world.check("different tokens", len(tokens), len(tokens) == TENANTS)
+    world.check("requests", world.requests, world.requests == TENANTS + 1)  # one of them for the metadata

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from oidc_actor.testing.wire_faults import Answer, Break, Corrupt, Delay, Drip, End, Send, Truncate, WireFault
+from oidc_actor.testing.wire_faults import Answer, Break, Corrupt, Delay, Drip, End, Interim, Send, Truncate, WireFault
 
 HEAD = b"HTTP/1.1 200 OK\r\nContent-Length: 12\r\n\r\n"
 BODY = b'{"a": "bcd"}'
@@ -33,6 +33,11 @@ def through(fault: WireFault | None, chunks: list[bytes]) -> tuple[bytes, list[i
 @pytest.mark.parametrize("fault", [None, Drip(3, 0.1), Delay(1.0)], ids=repr)
 def test_slow_or_not_everything_comes(fault: WireFault | None, chunks: list[bytes]) -> None:
     assert through(fault, chunks) == (WHOLE, [])
+
+
+@given(pieces)
+def test_interim_responses_come_before_the_answer(chunks: list[bytes]) -> None:
+    assert through(Interim(102, 2), chunks) == (b"HTTP/1.1 102 Interim\r\n\r\n" * 2 + WHOLE, [])
 
 
 @given(pieces, st.integers(0, len(WHOLE) - 1))

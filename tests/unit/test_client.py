@@ -126,8 +126,8 @@ def test_a_chunked_answer(serve, transport):
         (b"HTTP/1.1 200 OK\r\nContent-Length: 50\r\n\r\n{}", "cut off"),
         (b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\n{}", "cut off"),
         (b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nnonsense\r\n", "cut off|not HTTP"),
-        (b"HTTP/1.1 200 OK\r\n" + b"X: y\r\n" * 200 + b"\r\n", "not HTTP"),
-        (b"HTTP/1.1 200 OK\r\nX: " + b"y" * 100_000 + b"\r\n\r\n", "not HTTP"),
+        (b"HTTP/1.1 200 OK\r\nX: " + b"y" * 100_000 + b"\r\n\r\n", "the answer's head is longer than 65536 bytes"),
+        (b"HTTP/1.1 103 Early Hints\r\n\r\n" * 101, "more than 100 interim responses"),
     ],
 )
 def test_broken_answers(serve, transport, data, problem):
@@ -176,6 +176,22 @@ def test_a_failed_attempt_leaves_nothing_for_the_garbage_collector(serve, transp
         transport(a_request(server.url))
         transport.close()
         assert not [one for one in open_sockets() if not any(one is other for other in others)]
+    finally:
+        gc.enable()
+
+
+def test_a_failed_answer_leaves_nothing_for_the_garbage_collector(serve, transport):
+    left = [b"HTTP/1.1 200 OK\r\nContent-Length: 50\r\n\r\n{}", reply()]
+    server = serve(lambda stream, _: stream.sendall(left.pop(0)))
+    gc.disable()
+    try:
+        failure(transport, a_request(server.url, timeout_s=0.2))
+        assert transport(a_request(server.url)).status == 200
+        pools = [one for one in gc.get_objects() if isinstance(one, sockets.BoundedPool) and one.port == server.port]
+        assert len(pools) == 1
+        transport.close()
+        del pools
+        assert not [one for one in gc.get_objects() if isinstance(one, sockets.BoundedPool) and one.port == server.port]
     finally:
         gc.enable()
 
