@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import hmac
-import stat
 from collections.abc import Callable, Hashable
 from dataclasses import dataclass
 from inspect import iscoroutinefunction
@@ -12,6 +11,7 @@ from pathlib import Path
 from typing import TypeAlias
 
 from oidc_actor.errors import ConfigError, SecretUnavailable
+from oidc_actor.files import read_file
 from oidc_actor.sealed import Sealed, put
 
 MAX_SECRET_BYTES = 64 * 1024
@@ -127,21 +127,9 @@ class SecretFile(Finder):
 
     def look(self) -> Secret | str:
         """Read the secret, or say in a phrase why it cannot be had now; raises nothing."""
-        content = self._content()
+        content = read_file(self.path, MAX_SECRET_BYTES)
         found = content if isinstance(content, str) else _secret_of_file(content)
         return found if isinstance(found, Secret) else f"{str(self.path)!r}: {found}"
-
-    def _content(self) -> bytes | str:
-        try:
-            # Opening a pipe would block without a deadline.
-            if not stat.S_ISREG(self.path.stat().st_mode):
-                return "expected a regular file"
-            with self.path.open("rb") as file:
-                return file.read(MAX_SECRET_BYTES + 1)
-        except OSError as error:
-            return error.strerror or type(error).__name__
-        except ValueError as error:
-            return type(error).__name__
 
 
 class SecretCall(Sealed):
@@ -276,8 +264,6 @@ def _ask(source: Callable[[], str | Secret]) -> Secret | str:
 
 
 def _secret_of_file(content: bytes) -> Secret | str:
-    if len(content) > MAX_SECRET_BYTES:
-        return f"longer than {MAX_SECRET_BYTES} bytes"
     try:
         text = content.decode("utf-8")
     except UnicodeDecodeError:

@@ -10,8 +10,12 @@ from urllib3.util.ssl_ import create_urllib3_context
 
 from oidc_actor.errors import ConfigError
 from oidc_actor.exchanges.sockets import BoundedTLSSocket
+from oidc_actor.files import no_file
 from oidc_actor.proof.certificate import ClientCertificate
 from oidc_actor.secrets import resolve_secret
+
+MAX_PEM_BYTES = 16 * 1024 * 1024
+"""The longest file of certificates that is read, in bytes."""
 
 
 def tls_context(ca_bundle: str, certificate: ClientCertificate | None = None) -> ssl.SSLContext:
@@ -25,13 +29,16 @@ def tls_context(ca_bundle: str, certificate: ClientCertificate | None = None) ->
         The context.
 
     Raises:
-        OSError: Where ``ca_bundle`` holds no certificates.
+        OSError: Where ``ca_bundle`` holds no certificates, or is neither a directory nor a regular file.
         ConfigError: Where the client's certificate and key cannot be used together.
     """
     context = create_urllib3_context(cert_reqs=ssl.CERT_REQUIRED)
     if os.path.isdir(ca_bundle):
         context.load_verify_locations(capath=ca_bundle)
     else:
+        refused = no_file(Path(ca_bundle), MAX_PEM_BYTES)  # OpenSSL would wait for the writer of a pipe
+        if refused is not None:
+            raise OSError(0, refused)
         context.load_verify_locations(cafile=ca_bundle)
     context.sslsocket_class = BoundedTLSSocket
     problem = None if certificate is None else _load(context, certificate)
@@ -69,6 +76,10 @@ def check_ca_bundle(ca_bundle: object, name: str = "ca_bundle") -> str:
 
 def _load(context: ssl.SSLContext, certificate: ClientCertificate) -> str | None:
     password = certificate.password
+    for file in certificate.sources:
+        refused = no_file(file.path, MAX_PEM_BYTES)
+        if refused is not None:
+            return f"{refused} ({file.path})"
     try:
         # Without a password OpenSSL would ask for one on the terminal, and wait.
         opened = "" if password is None else resolve_secret(password, "client_certificate: its password").reveal()

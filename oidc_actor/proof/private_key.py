@@ -11,10 +11,19 @@ from ssl import PEM_cert_to_DER_cert
 from typing import Any
 
 from oidc_actor.errors import ConfigError, SecretUnavailable
+from oidc_actor.files import read_file
 from oidc_actor.grants.parameters import from_mapping
 from oidc_actor.proof.jose import ALGORITHMS, Signer, load_signer, require_jose
 from oidc_actor.sealed import Sealed, put
-from oidc_actor.secrets import Secret, SecretFile, SecretSource, StoredSecret, resolve_secret, store_secret
+from oidc_actor.secrets import (
+    MAX_SECRET_BYTES,
+    Secret,
+    SecretFile,
+    SecretSource,
+    StoredSecret,
+    resolve_secret,
+    store_secret,
+)
 
 _CERTIFICATE = re.compile(r"-----BEGIN CERTIFICATE-----.*?-----END CERTIFICATE-----", re.DOTALL)
 
@@ -171,10 +180,11 @@ def _optional(password: object) -> StoredSecret | None:
 
 
 def _certificate_digest(path: Path) -> bytes | str:
+    content = read_file(path, MAX_SECRET_BYTES)
+    if isinstance(content, str):
+        return content
     try:
-        found = _CERTIFICATE.search(path.read_text("ascii"))
+        found = _CERTIFICATE.search(content.decode("ascii"))
         return "expected a certificate as PEM" if found is None else sha256(PEM_cert_to_DER_cert(found[0])).digest()
-    except OSError as error:
-        return error.strerror or type(error).__name__
     except ValueError:
         return "expected a certificate as PEM"

@@ -11,6 +11,7 @@ from typing import Any
 
 from oidc_actor.durations import is_seconds
 from oidc_actor.errors import ConfigError
+from oidc_actor.files import read_file
 from oidc_actor.run.manager_tables import ManagerConfig, read_manager
 from oidc_actor.run.places import path_at, shown
 from oidc_actor.run.posts import Posts
@@ -76,13 +77,9 @@ def load(path: Path, posts: Posts | None = None) -> RunConfig:
 
 
 def _parse(path: Path) -> dict[str, Any] | ConfigError:
-    try:
-        with path.open("rb") as file:
-            content = file.read(_MAX_BYTES + 1)
-    except OSError as error:
-        return ConfigError(f"{path}: expected a readable TOML file: {error.strerror or type(error).__name__}")
-    if len(content) > _MAX_BYTES:
-        return ConfigError(f"{path}: expected at most {_MAX_BYTES} bytes")
+    content = read_file(path, _MAX_BYTES)
+    if isinstance(content, str):
+        return ConfigError(f"{path}: expected a readable TOML file of at most {_MAX_BYTES} bytes: {content}")
     try:
         return tomllib.loads(content.decode("utf-8-sig"))  # some editors begin a file with a mark of its encoding
     except UnicodeDecodeError:

@@ -3,6 +3,9 @@
 A web page can make a browser on this machine send requests to loopback: forged ones (it cannot read the answer, and cannot
 set a header of its own without being asked for permission first, which is never given), and, by giving its own name this
 machine's address, ones whose answers it can read (DNS rebinding), which then have its name in ``Host``.
+
+A browser names the page in ``Origin`` (RFC 6454, section 7), or says in ``Sec-Fetch-Site`` how far from it the request goes; a
+page can remove neither. A program's HTTP client sends neither. ``Sec-Fetch-Mode`` alone is no sign: Node's ``fetch`` sends it.
 """
 
 from __future__ import annotations
@@ -47,7 +50,7 @@ def heard(headers: Iterable[tuple[bytes, bytes]]) -> Heard:
             accept = value
         elif name == _REQUIRED:
             has_header = True
-        elif name in (b"origin", b"sec-fetch-site", b"sec-fetch-mode"):
+        elif name in (b"origin", b"sec-fetch-site"):
             from_a_page = True
     return Heard(hosts[0] if len(hosts) == 1 else None, from_a_page, has_header, accept)
 

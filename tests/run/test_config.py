@@ -241,7 +241,7 @@ def test_managers_are_needed_and_have_names_that_fit_a_url(read) -> None:
         ("[server", "expected TOML: "),
         (b"\xff", "expected UTF-8 text"),
         (f"a = {'9' * 5000}", "expected TOML: "),
-        (b"#" * (4 * 1024 * 1024 + 1), "expected at most"),
+        (b"#" * (4 * 1024 * 1024 + 1), "of at most 4194304 bytes: longer than"),
     ],
 )
 def test_what_is_no_toml(read, content: str | bytes, problem: str) -> None:
@@ -259,7 +259,7 @@ def test_a_syntax_error_says_the_line(read) -> None:
 
 
 def test_a_missing_file() -> None:
-    with pytest.raises(ConfigError, match=r"/nowhere/config\.toml: expected a readable TOML file: No such file"):
+    with pytest.raises(ConfigError, match=r"/nowhere/config\.toml: expected a readable TOML file .*: No such file"):
         load(Path("/nowhere/config.toml"))
 
 

@@ -52,10 +52,26 @@ def test_a_token_needs_the_header_and_a_probe_does_not() -> None:
     assert judged(without, for_a_token=False) is None
 
 
-@pytest.mark.parametrize("name", ["origin", "sec-fetch-site", "sec-fetch-mode"])
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {"origin": "https://evil.example"},
+        {"origin": "null"},  # a page in a sandboxed frame, or after a redirect
+        {"origin": "http://127.0.0.1:3000"},  # a page that another program on this machine serves
+        {"origin": ""},
+        *({"sec-fetch-site": site} for site in ("cross-site", "same-site", "same-origin", "none", "")),
+    ],
+)
 @pytest.mark.parametrize("tcp", [True, False])
-def test_a_request_of_a_web_page(name: str, tcp: bool) -> None:
-    assert "web pages" in (judged({**GOOD, name: "null"}, tcp=tcp) or "")
+@pytest.mark.parametrize("for_a_token", [True, False])
+def test_a_request_of_a_web_page(headers: dict[str, str], tcp: bool, for_a_token: bool) -> None:
+    assert "web pages" in (judged({**GOOD, **headers}, tcp=tcp, for_a_token=for_a_token) or "")
+
+
+@pytest.mark.parametrize("mode", ["cors", "no-cors", "navigate"])
+@pytest.mark.parametrize("tcp", [True, False])
+def test_a_fetch_mode_alone_is_no_page(mode: str, tcp: bool) -> None:
+    assert judged({**GOOD, "sec-fetch-mode": mode}, tcp=tcp) is None
 
 
 def test_a_unix_socket_needs_neither_host_nor_header() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import http.client
 import json
+import os
 import signal
 import subprocess
 import sys
@@ -121,6 +122,69 @@ def test_a_storm_of_hang_ups_ends_in_one_state(tmp_path, manager_table) -> None:
         load.goes_on()
         assert load.failures == []
         load.__exit__()
+        assert sidecar.terminate() == 0
+
+
+def pipe(path: Path) -> None:
+    os.mkfifo(path)
+
+
+def huge(path: Path) -> None:
+    with path.open("wb") as file:
+        file.truncate(1 << 40)
+
+
+def endless(path: Path) -> None:
+    path.symlink_to("/dev/zero")
+
+
+@pytest.mark.parametrize("make", [pipe, huge, endless, Path.mkdir])
+def test_what_is_no_file_in_place_of_the_configuration(tmp_path, manager_table, make) -> None:
+    """It is refused, the next one is read, and SIGTERM works meanwhile."""
+    config = tmp_path / "config.toml"
+    config.write_text(SERVER + manager_table("a"))
+    with Sidecar(tmp_path) as sidecar:
+        token = sidecar.get("/token/a").token
+        kept = config.rename(tmp_path / "kept")
+        make(config)
+        sidecar.hang_up()
+        assert "config_refused" in sidecar.log
+        assert sidecar.get("/token/a").token == token
+        config.rename(tmp_path / "odd")
+        kept.rename(config)
+        sidecar.hang_up()
+        assert "config_reloaded" in sidecar.log
+        config.unlink()
+        (tmp_path / "odd").rename(config)
+        sidecar.process.send_signal(signal.SIGHUP)
+        assert sidecar.terminate() == 0
+
+
+@pytest.mark.parametrize("make", [pipe, huge, endless, Path.mkdir])
+@pytest.mark.parametrize("arguments", [(), ("--check",)])
+def test_it_does_not_start_with_what_is_no_file(tmp_path, make, arguments: tuple[str, ...]) -> None:
+    config = tmp_path / "config.toml"
+    make(config)
+    done = command(config, *arguments)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert "expected a readable TOML file" in done.stderr
+
+
+@pytest.mark.parametrize("line", ['ca_bundle = "pipe"', 'client_assertion = { file = "pipe" }'])
+def test_a_pipe_in_place_of_another_file_stops_no_reload(tmp_path, manager_table, line: str) -> None:
+    config = tmp_path / "config.toml"
+    config.write_text(SERVER + manager_table("a"))
+    os.mkfifo(tmp_path / "pipe")
+    with Sidecar(tmp_path) as sidecar:
+        token = sidecar.get("/token/a").token
+        second = manager_table("b", line).replace('client_secret = { file = "secret" }\n', "")
+        config.write_text(SERVER + manager_table("a") + second)
+        sidecar.hang_up()
+        assert sidecar.get("/token/a").token == token
+        if "ca_bundle" in line:
+            assert "config_refused" in sidecar.log
+        else:
+            assert "regular file" in sidecar.get("/token/b").json["error_description"]
         assert sidecar.terminate() == 0
 
 
