@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import threading
 from typing import Any
 from weakref import WeakKeyDictionary
@@ -27,6 +28,9 @@ _tethers: WeakKeyDictionary[Any, Tether] = WeakKeyDictionary()  # by the supervi
 class Departure:
     """The end of one child: asked for at once, waited for with ``wait``; so several can leave at the same time.
 
+    Attributes:
+        deadline: when the child is abandoned, in ``alarm.now()``'s seconds; infinite without one.
+
     Args:
         ref: the child.
         shutdown: its specification's setting.
@@ -41,7 +45,7 @@ class Departure:
         self, ref: Any, shutdown: ShutdownSetting | None, waiter: Life | None = None, *, bystander: bool = False
     ) -> None:
         self._ref = ref
-        self._shutdown = shutdown
+        self.deadline = alarm.now() + shutdown if isinstance(shutdown, int | float) else math.inf
         self._ended = threading.Event()
         self._life: Life | None = life_of(ref)
         if self._life is None or not self._life.attach(self):
@@ -55,15 +59,14 @@ class Departure:
         """The life's word that it is over."""
         self._ended.set()
 
-    def wait(self, elapsed_s: float = 0.0) -> Reason:
-        """Wait for the end, and abandon the child at its deadline. Returns the reason it ended with.
-
-        Args:
-            elapsed_s: seconds of its time that have passed since it was asked to leave.
-        """
-        seconds = None if isinstance(self._shutdown, str) else max(0.0, (self._shutdown or 0.0) - elapsed_s)
-        if not self._ended.wait(waitable(seconds)):
+    def await_end(self) -> None:
+        """Wait for the end, and abandon the child at its deadline."""
+        if not self._ended.wait(waitable(None if math.isinf(self.deadline) else max(0.0, self.deadline - alarm.now()))):
             self.abandon()
+
+    def wait(self) -> Reason:
+        """Wait until nothing of the child is in anyone's way any more. Returns the reason it ended with."""
+        self.await_end()
         settle(self._ref)
         return NOPROC if self._life is None else self._life.reason
 
@@ -154,14 +157,14 @@ class Tether:
             left, self._children = self._children, {}
         for ref, shutdown in left.items():
             patience_s = PATIENCE_S if shutdown is None or shutdown == "infinity" else shutdown
-            departure = Departure(ref, patience_s, bystander=leaves_bystanders(reason))
-            self._orphans.append(departure)
-            if not isinstance(patience_s, str):
-                alarm.call_later(patience_s, departure.abandon)
+            self._orphans.append(Departure(ref, patience_s, bystander=leaves_bystanders(reason)))
+        for departure in self._orphans:  # all have been asked; each has its own deadline, which nobody need wait for
+            if departure.deadline < math.inf:
+                alarm.call_later(departure.deadline - alarm.now(), departure.abandon)
 
     def await_orphans(self) -> None:
         """Wait until all it has cut loose are gone, each for as long as it may take."""
         if self._cut_at is None:
             return
         for departure in self._orphans:
-            departure.wait(alarm.now() - self._cut_at)
+            departure.wait()

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Hashable
 from typing import Any
 
 import pykka
 
-from supervision import alarm
 from supervision.child_spec import Backoff, ChildSpec, ShutdownSetting
 from supervision.children import Child, ChildCounts, ChildInfo
+from supervision.departure import Departure
 from supervision.errors import AlreadyStarted, ChildNotFound, MaxChildren, StartError
 from supervision.exits import Reason, Restart
 from supervision.flags import require_spec
@@ -163,10 +164,14 @@ class DynamicSupervisor(Parent):
 
     def on_terminate(self, reason: Reason) -> None:
         """Stop all children at the same time, each with its own deadline."""
-        began, bystander = alarm.now(), self.leaves_bystanders(reason)
+        bystander = self.leaves_bystanders(reason)
         leaving = [(child, self.send_away(child, bystander=bystander)) for child in list(self._by_ref.values())]
+        leaving.sort(key=_deadline)
+        for _, departure in leaving:
+            if departure is not None and departure.deadline < math.inf:
+                departure.await_end()  # all of them, before any wait that has nothing to do with a deadline
         for child, departure in leaving:
-            self.see_off(child, departure, alarm.now() - began)
+            self.see_off(child, departure)
 
     def watched_by(self, watch: Any) -> Child | None:
         """The child whose incarnation that monitor watches."""
@@ -222,6 +227,11 @@ class DynamicSupervisor(Parent):
 
     def _forget(self, child: Child) -> None:
         self._by_ref.pop(child.last_ref, None)
+
+
+def _deadline(leaving: tuple[Child, Departure | None]) -> float:
+    departure = leaving[1]
+    return -math.inf if departure is None else departure.deadline
 
 
 def _check_flags(max_children: object, extra_args: object) -> None:

@@ -277,11 +277,11 @@ class Parent(Server):
         demonitor(watch)
         return Departure(ref, child.spec.shutdown, life_of(self.actor_ref), bystander=bystander)
 
-    def see_off(self, child: Child, departure: Departure | None, elapsed_s: float = 0.0) -> None:
+    def see_off(self, child: Child, departure: Departure | None) -> None:
         """Wait until a child that was sent away has left."""
         if departure is None:
             return
-        ref, reason = child.ref, departure.wait(elapsed_s)
+        ref, reason = child.ref, departure.wait()
         self._tether.untie(ref)
         child.ended("stopped", reason)
         as_asked = leaves_as_asked(child.spec.restart, child.spec.shutdown == "brutal_kill", reason)

@@ -43,7 +43,7 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     """The supervisors' clock, for the intensity window and for ages; timers keep the real one."""
     made = Clock()
     stand_in = types.SimpleNamespace(now=made.now)
-    for module in ("parent", "dynamic", "tree"):
+    for module in ("parent", "tree"):
         monkeypatch.setattr(f"supervision.{module}.alarm", stand_in)
     return made
 
