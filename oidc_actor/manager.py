@@ -116,7 +116,7 @@ class TokenManager(Keeper):
         del options
         checked = _checked(found)
         kwargs = {name: getattr(checked, name) for name in given}
-        return ChildSpec(checked.name or "TokenManager", cls.start_link, kwargs=kwargs, shutdown=5.0)
+        return ChildSpec(checked.name or "TokenManager", cls.start_link, kwargs=kwargs, shutdown=5.0, name=checked.name)
 
     @staticmethod
     def get_token(server: Server, *, timeout: float = 5.0, min_validity: float = 0.0) -> TokenResponse:

@@ -8,7 +8,7 @@ from typing import Any, Literal, TypeAlias
 
 from supervision.child_spec import ChildSpec, ChildType
 from supervision.errors import AlreadyPresent, AlreadyStarted, ChildNotFound, ChildRestarting, ChildRunning
-from supervision.exits import Reason, bygone
+from supervision.exits import Bygone, Reason, bygone
 
 __all__ = ["Child", "ChildCounts", "ChildInfo", "ChildState", "Children"]
 
@@ -57,6 +57,7 @@ class Child:
         restarts: restarts that succeeded, since the supervisor started.
         started_at: monotonic seconds of the newest good start, ``None`` before the first.
         last_exit: the reason of its newest end as it can be kept, ``None`` before the first.
+        failure: why it is not up, for the reports; ``None`` while it is, or where no exception was the reason.
     """
 
     spec: ChildSpec
@@ -69,6 +70,7 @@ class Child:
     restarts: int = 0
     started_at: float | None = None
     last_exit: Reason | None = None
+    failure: Bygone | None = None
 
     @property
     def info(self) -> ChildInfo:
@@ -77,7 +79,7 @@ class Child:
 
     def runs(self, ref: Any, monitor: Any, now: float) -> None:
         """A new incarnation is up; ``ref`` is ``None`` where its start was ignored."""
-        self.ref, self.monitor, self.retry = ref, monitor, None
+        self.ref, self.monitor, self.retry, self.failure = ref, monitor, None, None
         self.state = "stopped" if ref is None else "running"
         if ref is not None:
             self.last_ref, self.started_at = ref, now

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Hashable
 from typing import Any
@@ -12,9 +13,10 @@ from supervision.child_spec import Backoff, ChildSpec, ShutdownSetting
 from supervision.children import Child, ChildCounts, ChildInfo
 from supervision.departure import Departure
 from supervision.errors import AlreadyStarted, ChildNotFound, MaxChildren, StartError
-from supervision.exits import Reason, Restart
+from supervision.exits import Reason, Restart, words
 from supervision.flags import require_spec
 from supervision.intensity import Intensity
+from supervision.lifecycle import name_of
 from supervision.offspring import check_start
 from supervision.parent import Parent, ask, stop_tree
 from supervision.registry import ServerName
@@ -22,6 +24,9 @@ from supervision.server import ClassOrInstance
 from supervision.tree import Branch
 
 __all__ = ["DynamicSupervisor"]
+
+
+LISTED = 10  # children in the text of an error
 
 
 class DynamicSupervisor(Parent):
@@ -142,8 +147,16 @@ class DynamicSupervisor(Parent):
         return ask(sup, DynamicSupervisor, "start_child", spec)
 
     @staticmethod
-    def terminate_child(sup: ServerName, ref: pykka.ActorRef[Any]) -> None:
-        """Stop and forget a child, by its ref; for one being restarted, by its last one. ``ChildNotFound``."""
+    def terminate_child(sup: ServerName, ref: ServerName) -> None:
+        """Stop and forget a child.
+
+        Args:
+            sup: the supervisor.
+            ref: its ref, for one that is being restarted the last one; or its name. Ids need not be unique here.
+
+        Raises:
+            ChildNotFound: it has no such child.
+        """
         ask(sup, DynamicSupervisor, "terminate_child", ref)
 
     @staticmethod
@@ -210,10 +223,10 @@ class DynamicSupervisor(Parent):
             self._by_ref[ref] = child
         return ref
 
-    def _terminate_child(self, ref: Any) -> None:
-        child = self._by_ref.get(ref) if isinstance(ref, pykka.ActorRef) else None
+    def _terminate_child(self, wanted: Any) -> None:
+        child = self._by_ref.get(wanted) if isinstance(wanted, pykka.ActorRef) else self._by_name(wanted)
         if child is None:
-            raise ChildNotFound(ref)
+            raise ChildNotFound(wanted, self._listed())
         self.see_off(child, self.send_away(child))
         self._forget(child)
 
@@ -224,6 +237,20 @@ class DynamicSupervisor(Parent):
         return ChildCounts(len(children), active, supervisors, len(children) - supervisors)
 
     # --- steps --------------------------------------------------------------------------------------------------------
+
+    def _by_name(self, name: Any) -> Child | None:
+        if not isinstance(name, str):
+            return None
+        return next((child for ref, child in self._by_ref.items() if (child.spec.name or name_of(ref)) == name), None)
+
+    def _listed(self) -> str:
+        """For a ``ChildNotFound``: what there is instead."""
+        listed = [
+            f"id {words(child.spec.id, repr)}, name {child.spec.name or name_of(ref)!r}"
+            for ref, child in itertools.islice(self._by_ref.items(), LISTED)
+        ]
+        more = [f"and {len(self._by_ref) - LISTED} more"] if len(self._by_ref) > LISTED else []
+        return f"it is known by its ref or name, not by its id; there are: {'; '.join([*listed, *more]) or 'none'}"
 
     def _forget(self, child: Child) -> None:
         self._by_ref.pop(child.last_ref, None)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from supervision.exits import words
+
 __all__ = [
     "AlreadyPresent",
     "AlreadyStarted",
@@ -46,7 +48,7 @@ class StartError(SupervisionError):
     """
 
     def __init__(self, child_id: Any, cause: BaseException) -> None:
-        super().__init__(f"{child_id!r} did not start: {type(cause).__name__}: {cause}")
+        super().__init__(f"{words(child_id, repr)} did not start: {type(cause).__name__}: {words(cause)}")
         self.child_id = child_id
         self.cause = cause
         self.__cause__ = cause
@@ -83,7 +85,9 @@ class AlreadyPresent(_ChildError):
 class ChildNotFound(_ChildError):
     """The supervisor has no such child."""
 
-    text = "no child {child_id!r} under this supervisor: which_children lists those it has"
+    def __init__(self, child_id: Any, children: str = "which_children lists those it has") -> None:
+        SupervisionError.__init__(self, f"no child {child_id!r} under this supervisor: {children}")
+        self.child_id = child_id
 
 
 class ChildRunning(_ChildError):

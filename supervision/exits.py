@@ -13,7 +13,9 @@ anything else (``KILLED``, ``Crash``)  restart    restart    no
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from traceback import TracebackException
 from typing import Any, Literal, TypeAlias
 
 __all__ = [
@@ -34,6 +36,7 @@ __all__ = [
     "leaves_bystanders",
     "must_restart",
     "reason_of",
+    "words",
 ]
 
 Restart: TypeAlias = Literal["permanent", "transient", "temporary"]
@@ -55,11 +58,22 @@ KILLED = _Atom("killed")
 NOPROC = _Atom("noproc")
 
 
+def words(value: object, of: Callable[[Any], str] = str) -> str:
+    """A value's text, for a report; where its own ``__str__`` or ``__repr__`` fails its type's name has to do."""
+    try:
+        return of(value)
+    except BaseException:  # noqa: BLE001 - foreign code, which must not end the supervisor that reports
+        return f"<{type(value).__name__}>"
+
+
 @dataclass(frozen=True, slots=True)
 class Shutdown:
     """An orderly end with a detail for whoever watches (OTP: ``{shutdown, Term}``)."""
 
     detail: object
+
+    def __repr__(self) -> str:
+        return f"Shutdown(detail={words(self.detail, repr)})"
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,14 +92,26 @@ class Bygone(Exception):
 
     Attributes:
         kind: the name of the exception's type.
+        traceback: as the interpreter prints it, causes included and no values of variables; empty where it is not kept.
     """
 
-    def __init__(self, kind: str, text: str) -> None:
+    def __init__(self, kind: str, text: str, traceback: str = "") -> None:
         super().__init__(text)
         self.kind = kind
+        self.traceback = traceback
+
+    @classmethod
+    def of(cls, exception: BaseException, *, with_traceback: bool = False) -> Bygone:
+        """The words of an exception, of any kind: not even its own ``__str__`` can keep a supervisor from going on."""
+        try:
+            lines = TracebackException.from_exception(exception, compact=True).format() if with_traceback else ()
+            traceback = "".join(lines).strip()
+        except BaseException:  # noqa: BLE001 - see above
+            traceback = ""
+        return cls(type(exception).__name__, words(exception), traceback)
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return type(self), (self.kind, *self.args)
+        return type(self), (self.kind, *self.args, self.traceback)
 
 
 Reason: TypeAlias = _Atom | Shutdown | Crash
@@ -119,11 +145,7 @@ def bygone(reason: Reason) -> Reason:
     """The reason as it can be kept for long; a ``Crash`` is one of a ``Bygone`` then."""
     if not isinstance(reason, Crash):
         return reason
-    try:
-        text = str(reason.exception)
-    except BaseException:  # noqa: BLE001 - somebody else's __str__ must not end the supervisor that remembers
-        text = ""
-    return Crash(Bygone(type(reason.exception).__name__, text))
+    return Crash(Bygone.of(reason.exception))
 
 
 def is_orderly(reason: Reason) -> bool:

@@ -17,16 +17,19 @@ from supervision.errors import NoProcess, SupervisionError
 from supervision.exits import (
     KILLED,
     SHUTDOWN,
+    Bygone,
+    Crash,
     Exit,
     Reason,
     is_orderly,
     leaves_as_asked,
     leaves_bystanders,
     must_restart,
+    words,
 )
 from supervision.intensity import Intensity
-from supervision.lifecycle import Phase, current, is_exiting, life_of
-from supervision.messages import Down
+from supervision.lifecycle import Phase, current, is_exiting, life_of, name_of
+from supervision.messages import Down, Request, Retry
 from supervision.monitors import demonitor
 from supervision.offspring import start_child, watch_child
 from supervision.prospects import give_up
@@ -39,25 +42,10 @@ __all__ = ["Parent", "Request", "ask", "stop_tree"]
 
 
 @dataclass(frozen=True, slots=True)
-class Request:
-    """One API call on its way to a supervisor."""
-
-    operation: str
-    argument: Any = None
-
-
-@dataclass(frozen=True, slots=True)
 class _Refusal:
     """The answer "no": raised in the caller, never in the supervisor."""
 
     error: Exception
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class _Retry:
-    """The supervisor's word to itself: make the next attempt for that child, if this is still its ``retry``."""
-
-    child: Child
 
 
 def ask(sup: ServerName, kind: type[Parent], operation: str, argument: Any = None) -> Any:
@@ -151,7 +139,7 @@ class Parent(Server):
                 return _Refusal(error)
         if isinstance(message, Down):
             return self._child_ended(message)
-        if isinstance(message, _Retry):
+        if isinstance(message, Retry):
             if message.child.retry is not None and message.child.retry[0] is message and self.holds(message.child):
                 self._attempt(message.child)
             return None
@@ -180,6 +168,9 @@ class Parent(Server):
             self.gone(child, down.reason)
             return
         child.ended("restarting", down.reason)
+        child.failure = (
+            Bygone.of(down.reason.exception, with_traceback=True) if isinstance(down.reason, Crash) else None
+        )
         if backoff is None:
             self._attempt(child)
         else:
@@ -197,6 +188,8 @@ class Parent(Server):
                 "error",
                 "supervisor_gave_up",
                 child,
+                failure=child.failure,
+                error=words(child.last_exit),
                 max_restarts=self._intensity.max_restarts,
                 max_seconds=self._intensity.max_seconds,
             )
@@ -210,7 +203,7 @@ class Parent(Server):
     def try_again(self, child: Child) -> None:
         """Have an attempt made later: after the backoff's delay, or once the mailbox has had its turn."""
         child.ended("restarting")
-        retry = _Retry(child)
+        retry = Retry(child)
         backoff = child.spec.backoff
         if backoff is None:
             child.retry = (retry, None)
@@ -242,8 +235,8 @@ class Parent(Server):
 
     def restart_failed(self, child: Child, error: BaseException) -> None:
         """Note one that did not, and try again."""
-        cause = getattr(error, "cause", error)
-        self._report("error", "child_restart_failed", child, error=type(cause).__name__)
+        child.failure = Bygone.of(getattr(error, "cause", error), with_traceback=True)
+        self._report("error", "child_restart_failed", child, failure=child.failure)
         self.try_again(child)
 
     # --- ends ---------------------------------------------------------------------------------------------------------
@@ -291,9 +284,14 @@ class Parent(Server):
         report(
             level,
             event,
-            supervisor=str(self.actor_ref),
-            child=str(child.spec.id),
-            name=child.spec.name,
+            supervisor=self.label,
+            child=words(child.spec.id),
+            name=child.spec.name or name_of(child.last_ref),
             restarts=child.restarts,
             **fields,
         )
+
+    @property
+    def label(self) -> str:
+        """What a report calls it: its name, or its ref without one."""
+        return name_of(self.actor_ref) or str(self.actor_ref)

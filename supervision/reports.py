@@ -14,6 +14,7 @@ from collections.abc import MutableMapping
 from contextlib import AbstractContextManager
 from typing import Any
 
+from supervision.exits import Bygone
 from supervision.waiting import is_interrupt
 
 __all__ = ["harmless", "report"]
@@ -22,17 +23,29 @@ _logger = logging.getLogger("supervision")
 _logger.addHandler(logging.NullHandler())
 
 
-def report(level: str, event: str, *, exc_info: Any = None, logger: logging.Logger = _logger, **fields: Any) -> None:
+def report(
+    level: str,
+    event: str,
+    *,
+    exc_info: Any = None,
+    failure: Bygone | None = None,
+    logger: logging.Logger = _logger,
+    **fields: Any,
+) -> None:
     """Log one event; nothing that the application's own logging raises comes out of it (see ``harmless``).
 
     Args:
         level: ``"debug"``, ``"info"``, ``"warning"`` or ``"error"``.
         event: the event's fixed name.
         exc_info: an exception whose traceback belongs to the report, ``True`` for the one being handled, or ``None``.
+        failure: an exception that the report is to keep as text only: fields ``error`` and ``exception``, structlog's name
+            for a traceback that has been rendered.
         logger: the standard library's logger that the event goes through.
         fields: the event's fields.
     """
     with harmless:
+        if failure is not None:
+            fields |= {"error": f"{failure.kind}: {failure}", "exception": failure.traceback}
         _emit(logging.getLevelNamesMapping()[level.upper()], event, exc_info, logger, fields)
 
 
@@ -94,5 +107,7 @@ def _as_record(
     """The last processor where the application has chosen none: ``event key=value ...``, and the fields on the record."""
     fields = dict(event_dict)
     event, exc_info = fields.pop("event"), fields.pop("exc_info", None)
-    text = " ".join([event, *(f"{key}={value!r}" for key, value in fields.items())])
+    text = " ".join([event, *(f"{key}={value!r}" for key, value in fields.items() if key != "exception")])
+    if fields.get("exception"):
+        text += f"\n{fields['exception']}"  # where the standard library's formatters have it
     return ("%s", text), {"exc_info": exc_info, "extra": {"event": event, "fields": fields}}

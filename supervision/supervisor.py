@@ -11,7 +11,7 @@ import pykka
 from supervision.child_spec import Backoff, ChildSpec, ShutdownSetting
 from supervision.children import Child, ChildCounts, ChildInfo, Children
 from supervision.errors import AlreadyStarted, StartError
-from supervision.exits import SHUTDOWN, Exit, Reason, Restart
+from supervision.exits import SHUTDOWN, Exit, Reason, Restart, words
 from supervision.flags import SupervisorFlags, require_spec
 from supervision.offspring import accepted, check_start
 from supervision.parent import Parent, ask, stop_tree
@@ -45,8 +45,6 @@ class Supervisor(Parent):
         specs = accepted(children, self._flags)
         super().__init__(self._flags.intensity())
         self._children = Children(specs)
-        for spec in specs:
-            self._warn(spec)
         self._operations = {
             "start_child": self._start_child,
             "terminate_child": self._terminate_child,
@@ -188,12 +186,13 @@ class Supervisor(Parent):
     def on_start(self) -> None:
         """Start the children in order; on a failure stop those that are up, in reverse."""
         for child in self._children:
+            self._warn(child.spec)
             try:
                 self._start_new(child)
             except (StartError, AlreadyStarted) as error:
                 self._stop_all(bystanders=self.is_started_again())
                 cause = error.cause if isinstance(error, StartError) else error
-                raise StartError(child.spec.id, cause) from None
+                raise StartError(child.spec.id, cause) from cause
 
     def on_terminate(self, reason: Reason) -> None:
         """Stop the children in reverse start order, one after the other."""
@@ -286,8 +285,9 @@ class Supervisor(Parent):
             report(
                 "warning",
                 "shutdown_exceeds_window",
-                supervisor=str(self.actor_ref),
-                child=str(spec.id),
+                supervisor=self.label,
+                child=words(spec.id),
+                name=spec.name,
                 shutdown=spec.shutdown,
                 max_seconds=self._flags.max_seconds,
                 hint="a sibling this slow to stop can make restarts go on for ever: raise max_seconds above shutdown",

@@ -9,7 +9,8 @@ from typing import Any
 from supervision import alarm
 from supervision.children import Child, ChildState
 from supervision.errors import NoProcess, ServerDied
-from supervision.exits import Reason
+from supervision.exits import Reason, words
+from supervision.lifecycle import name_of
 from supervision.parent import Parent, ask, is_parent
 from supervision.registry import ServerName, find
 
@@ -22,7 +23,7 @@ class Branch:
 
     Attributes:
         id: its id under its supervisor.
-        name: the name of its specification, or ``None``.
+        name: the name that it was given, by its specification or at its start, or ``None``.
         ref: the live incarnation, ``None`` unless running.
         state: ``"running"``, ``"restarting"`` or ``"stopped"``.
         restarts: restarts that succeeded, since its supervisor started.
@@ -45,14 +46,22 @@ class Branch:
     def of(cls, child: Child) -> Branch:
         """The row of one child, without what is below it."""
         age_s = None if child.ref is None or child.started_at is None else alarm.now() - child.started_at
-        return cls(child.spec.id, child.spec.name, child.ref, child.state, child.restarts, child.last_exit, age_s)
+        return cls(
+            child.spec.id,
+            child.spec.name or name_of(child.last_ref),
+            child.ref,
+            child.state,
+            child.restarts,
+            child.last_exit,
+            age_s,
+        )
 
     def _line(self) -> str:
         name = f" ({self.name})" if self.name not in (None, self.id) else ""
         age = "" if self.age_s is None else f", up {self.age_s:.1f} s"
         restarts = f", {self.restarts} restart{'s' if self.restarts > 1 else ''}" if self.restarts else ""
         last_exit = "" if self.last_exit is None else f", last exit {self.last_exit}"
-        return f"{self.id}{name}: {self.state}{age}{restarts}{last_exit}"
+        return f"{words(self.id)}{name}: {self.state}{age}{restarts}{last_exit}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,13 +71,16 @@ class Tree:
     Attributes:
         ref: the supervisor.
         children: its children in start order.
+        name: its own name, or ``None``.
     """
 
     ref: Any
     children: tuple[Branch, ...]
+    name: str | None = None
 
     def __str__(self) -> str:
-        return "\n".join([str(self.ref.actor_class.__name__), *_draw(self.children, "")])
+        name = f" ({self.name})" if self.name is not None else ""
+        return "\n".join([f"{self.ref.actor_class.__name__}{name}", *_draw(self.children, "")])
 
 
 def _draw(children: tuple[Branch, ...], indent: str) -> Iterator[str]:
@@ -83,7 +95,7 @@ def grow(sup: ServerName) -> Tree:
     life = find(sup)
     if life is None:
         raise NoProcess(sup)
-    return Tree(life.ref, _branches(life.ref))
+    return Tree(life.ref, _branches(life.ref), name_of(life.ref))
 
 
 def _branches(ref: Any) -> tuple[Branch, ...]:

@@ -23,7 +23,7 @@ from supervision.lifecycle.mailbox import Mailbox
 from supervision.lifecycle.runtimes import OwnThread
 from supervision.lifecycle.stop_flag import StopFlag
 
-__all__ = ["await_up", "construct", "life_of"]
+__all__ = ["await_up", "construct", "life_of", "name_of"]
 
 _adopting = threading.Lock()  # one adoption at a time; guards nothing else
 
@@ -97,6 +97,12 @@ def life_of(ref: pykka.ActorRef[Any]) -> Life | None:
         if not isinstance(actor, pykka.ThreadingActor) or not ref.is_alive() or not roster.knows(ref):
             return None
         return takeover.take_over(actor, ref)
+
+
+def name_of(ref: pykka.ActorRef[Any] | None) -> str | None:
+    """The first name that the actor behind a ref was given and keeps, or had when it ended; ``None`` without one."""
+    life = None if ref is None else getattr(ref.actor_inbox, "life", None)
+    return life.names[0] if isinstance(life, Life) and life.names else None
 
 
 def await_up(life: Life) -> None:

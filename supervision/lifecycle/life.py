@@ -69,7 +69,7 @@ class Life:
         self.style = style
         self.phase = Phase.STARTING
         self.reason: Reason = NOPROC
-        self.names: set[str] | None = None
+        self.names: tuple[str, ...] = ()  # in the order that it got them; still there when it has ended
         self.is_bystander = False  # it was asked to end for another's sake, and is expected to be started again
         self.monitors: list[Watch] | None = None
         self.handshake: Reply | None = None  # who started it waits here, until it has started
@@ -96,14 +96,13 @@ class Life:
         with self.mailbox.lock:
             if self.phase is Phase.ENDED:
                 return False
-            self.names = (self.names or set()) | {name}
+            self.names = (*self.names, name)
             return True
 
     def drops_name(self, name: str) -> None:
         """Forget a name of its own."""
         with self.mailbox.lock:
-            if self.names:
-                self.names = self.names - {name}
+            self.names = tuple(own for own in self.names if own != name)
 
     def attach(self, watch: Watch) -> bool:
         """Have somebody told of the end; false once ended."""
@@ -221,8 +220,8 @@ class Life:
         with self.mailbox.lock:
             if self.phase is Phase.ENDED:
                 return False
-            names_owned, left, monitors = self._seal(reason)
-        audience = self._announce(names_owned, left, monitors, start_failure)
+            left, monitors = self._seal(reason)
+        audience = self._announce(left, monitors, start_failure)
         if self.busy == threading.get_ident() and not aside:
             self.untold = audience
         else:
@@ -240,7 +239,7 @@ class Life:
         with self.mailbox.lock:
             if self.phase is Phase.ENDED:
                 return False
-            names_owned, left, monitors = self._seal(KILLED)
+            left, monitors = self._seal(KILLED)
             if self.in_hand is not None:
                 left.insert(0, self.in_hand)
             abandoning = self.abandoned = self.busy not in (None, threading.get_ident())
@@ -248,7 +247,7 @@ class Life:
                 note_abandoned()  # before the thread can leave its turn, which takes it back
         if abandoning:
             self.runtime.lost()
-        audience = self._announce(names_owned, left, monitors)
+        audience = self._announce(left, monitors)
         try:
             if abandoning:
                 report("warning", "thread_abandoned", actor=str(self.ref), leaked_threads=abandoned_count())
@@ -256,22 +255,19 @@ class Life:
             self._tell_foreign(audience, aside)
         return True
 
-    def _seal(self, reason: Reason) -> tuple[set[str], list[Any], list[Watch]]:
-        """Become ended; what is left to settle: names, unhandled mail, watchers. The lock is held."""
+    def _seal(self, reason: Reason) -> tuple[list[Any], list[Watch]]:
+        """Become ended; what is left to settle: unhandled mail, watchers. The lock is held."""
         self.phase = Phase.ENDED
         self.reason = reason
-        names_owned, self.names = self.names or set(), None
         monitors, self.monitors = self.monitors or [], None
         self.actor = None
-        return names_owned, self.mailbox.close(), monitors
+        return self.mailbox.close(), monitors
 
-    def _announce(
-        self, names_owned: set[str], left: list[Any], monitors: list[Watch], start_failure: BaseException | None = None
-    ) -> Audience:
+    def _announce(self, left: list[Any], monitors: list[Watch], start_failure: BaseException | None = None) -> Audience:
         """Settle that; returns the audience, of which the foreign ones are still to be told."""
         roster.leave(self.ref)
-        if names_owned:
-            names.release(names_owned, self)
+        if self.names:
+            names.release(self.names, self)
         if self.handshake is not None:
             self.handshake.fail(start_failure or self._ended_while_starting())
         for envelope in left:

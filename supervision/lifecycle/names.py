@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import threading
+from collections.abc import Iterable
 from typing import Any
 
 from supervision.errors import AlreadyStarted, NoProcess
@@ -55,7 +56,7 @@ def claim(name: str, life: Any) -> None:
         _names.table[name] = life
 
 
-def release(names: set[str], life: Any) -> None:
+def release(names: Iterable[str], life: Any) -> None:
     """Free the names of an actor that has ended."""
     with _names.lock:
         for name in names:

@@ -222,7 +222,7 @@ def test_an_older_ref_is_nobodys(sup: Any, world: World) -> None:
 def test_anything_else_is_not_found_and_untouched(sup: Any, world: World) -> None:
     start(sup, world.spec("a", name="the-a"))
     stranger = Probe.start_link(world, "stranger")
-    for what in (stranger, "a", "the-a", None, 7, ["a"], sup):
+    for what in (stranger, "a", "the-b", None, 7, ["a"], sup):
         with pytest.raises(ChildNotFound):
             DynamicSupervisor.terminate_child(sup, what)
     assert stranger.is_alive()

@@ -202,7 +202,8 @@ def test_giving_up_is_reported_once_with_the_child(
     fixed = {"supervisor": str(sup), "child": "a", "name": "the-a"}
     assert told[0][1] == {**fixed, "restarts": 0, "reason": "Crash(Scripted)", "restart": True}
     assert told[1][1] == {**fixed, "restarts": 1}
-    assert told[3][1] == {**fixed, "restarts": 1, "max_restarts": 1, "max_seconds": 2.0}
+    failure = {"error": "Scripted: a", "exception": told[3][1]["exception"]}
+    assert told[3][1] == {**fixed, "restarts": 1, "max_restarts": 1, "max_seconds": 2.0, **failure}
 
 
 def test_the_last_reason_is_kept(clock: Clock, world: World) -> None:

@@ -91,7 +91,7 @@ def test_no_exceptions_text_is_in_it(sup: Any) -> None:
 
 def test_of_a_name_and_of_a_dynamic_supervisor(sup: Any) -> None:
     assert [child.id for child in Supervisor.tree("workers").children] == ["one", "two"]
-    assert str(Supervisor.tree("sessions")) == "DynamicSupervisor"
+    assert str(Supervisor.tree("sessions")) == "DynamicSupervisor (sessions)"
 
 
 def test_of_nobody_and_of_a_worker(sup: Any) -> None:
