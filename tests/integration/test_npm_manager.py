@@ -9,6 +9,7 @@ from typing import Any
 
 import pykka
 import pytest
+from fakes import eventually
 from integration.code_flow import refresh_token_by_login
 from integration.node_provider import CLIENTS, USER, NodeProvider, Stats, running
 from integration.readers import reading
@@ -215,7 +216,8 @@ def test_a_manager_started_before_its_provider_waits_for_it(own_npm_provider: No
     own_npm_provider.stop()
     known = CLIENTS["client_secret_basic"]
     ref = start(ClientCredentials(known["client_id"], known["client_secret"]), own_npm_provider)
+    eventually(lambda: TokenManager.health(ref).consecutive_failures > 0)
     with pytest.raises(NoTokenError):
-        TokenManager.get_token(ref, timeout=0.2)
+        TokenManager.get_token(ref, timeout=0)
     own_npm_provider.start()
     assert TokenManager.get_token(ref, timeout=DEADLINE_S).access_token
