@@ -13,7 +13,6 @@ import http.client
 import os
 import socket
 import ssl
-import zlib
 from collections.abc import Iterable, Iterator
 from functools import cache
 from pathlib import Path
@@ -26,6 +25,7 @@ from requests.adapters import HTTPAdapter
 from requests.utils import DEFAULT_CA_BUNDLE_PATH, get_environ_proxies, select_proxy
 
 from oidc_actor.errors import ConfigError
+from oidc_actor.exchanges.codings import decoded
 from oidc_actor.exchanges.responses import BadResponse
 from oidc_actor.exchanges.sockets import POOL_CLASSES, clean_pool_class, exchange
 from oidc_actor.exchanges.tls import check_ca_bundle, tls_context
@@ -41,7 +41,6 @@ _CERTIFICATES = 64  # clients' certificates whose connections are kept
 _NOT_TLS = ("WRONG_VERSION_NUMBER", "RECORD_LAYER_FAILURE")  # OpenSSL's words for an answer that is no TLS, by release
 _CA_VARIABLES = ("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE")
 _Key: TypeAlias = tuple[int, ClientCertificate | None, object, object]
-_ENCODINGS = {"gzip": 16 + zlib.MAX_WBITS, "x-gzip": 16 + zlib.MAX_WBITS, "deflate": zlib.MAX_WBITS}
 
 
 class RequestsTransport:
@@ -121,7 +120,8 @@ class RequestsTransport:
             body = answer.raw.read(decode_content=False)
         finally:
             answer.close()
-        return Response(answer.status_code, dict(answer.headers), _decompressed(body, answer.headers))
+        content = decoded(body, answer.headers.get("Content-Encoding"), limit=MAX_BODY_BYTES + 1)
+        return Response(answer.status_code, dict(answer.headers), content)
 
     def _adapter(self, certificate: ClientCertificate | None) -> _Adapter:
         name, bundle = self._trusted()
@@ -225,17 +225,6 @@ def _context(bundle: str, name: str, certificate: ClientCertificate | None) -> s
     except OSError:
         check_ca_bundle(bundle, name)  # says what is wrong with it; at every connection it would double the work
         raise
-
-
-def _decompressed(body: bytes, headers: Any) -> bytes:
-    """Undo a compression that was not asked for; the parser sees the bytes as they are where that cannot be done."""
-    window = _ENCODINGS.get(headers.get("Content-Encoding", "").strip().lower())
-    if window is None:
-        return body
-    try:
-        return zlib.decompressobj(window).decompress(body, MAX_BODY_BYTES + 1)
-    except zlib.error:
-        return body
 
 
 def _describe(error: BaseException, timeout_s: float) -> str:

@@ -97,13 +97,12 @@ class Response(Sealed):
             name: The field's name.
 
         Returns:
-            Its value, or ``None`` where it is missing.
+            Its value, or ``None`` where it is missing. The values of a field that came more than once are joined by commas
+            (RFC 9110 section 5.3), as `headers` has them; what reads a field takes it apart.
         """
         wanted = name.lower()
-        for key, value in self.headers.items():
-            if key.lower() == wanted:
-                return value
-        return None
+        values = [value for key, value in self.headers.items() if key.lower() == wanted]
+        return ", ".join(values) if values else None
 
     def __repr__(self) -> str:
         return f"Response({self.status}, {len(self.body)} bytes)"

@@ -8,7 +8,7 @@ from enum import Enum
 
 from oidc_actor.adapters.authorization import Authorization, Proof
 from oidc_actor.adapters.challenges import refuses_token, wants_nonce
-from oidc_actor.proof.dpop import is_nonce, nonce_of
+from oidc_actor.proof.dpop import nonce_of, read_nonce
 
 
 class Remedy(Enum):
@@ -33,7 +33,7 @@ class Answer:
         authorization: What it was sent with.
         proof: The value of ``DPoP`` that it was sent with; ``None`` where it had none.
         challenges: The values of the answer's ``WWW-Authenticate`` fields.
-        nonce: The value of its ``DPoP-Nonce``; ``None`` where there is none.
+        nonce: What its ``DPoP-Nonce`` gives; ``None`` where there is none.
     """
 
     method: str
@@ -51,7 +51,7 @@ class Answer:
         if self.proof is None:  # whatever else it complains of
             return Remedy.PROOF
         if wants_nonce(self.challenges):
-            return Remedy.NONCE if is_nonce(self.nonce) and self.nonce != nonce_of(self.proof) else None
+            return Remedy.NONCE if read_nonce(self.nonce) not in {None, nonce_of(self.proof)} else None
         return Remedy.TOKEN if refuses_token(self.challenges, "dpop") else None
 
 
@@ -67,7 +67,7 @@ def answer_to(
         challenges: The values of the answer's ``WWW-Authenticate`` fields.
         headers: All of the answer's fields.
     """
-    proof, nonce = sent.get("DPoP"), headers.get(NONCE_FIELD)
+    proof, nonce = sent.get("DPoP"), read_nonce(headers.get(NONCE_FIELD))
     return Answer(
         method, url, Authorization(sent["Authorization"]), None if proof is None else Proof(proof), challenges, nonce
     )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import re
+from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC
 from email.utils import parsedate_to_datetime
@@ -18,11 +19,12 @@ TOLERATED_SKEW_S = 60.0
 
 _DATE_RESOLUTION_S = 1.0
 
+_DAY = re.compile(r"(?:mon|tue|wed|thu|fri|sat|sun)[a-z]*", re.IGNORECASE)
 _SECONDS = re.compile(r"[0-9]+(?:\.[0-9]+)?")
 
 
 def retry_after_s(response: Response, *, now_wall: float) -> float | None:
-    """Read the ``Retry-After`` field.
+    """Read the ``Retry-After`` field: of several values the longest, so that none of them is broken.
 
     Args:
         response: The response.
@@ -31,15 +33,33 @@ def retry_after_s(response: Response, *, now_wall: float) -> float | None:
     Returns:
         Seconds to wait, from 0 to `LONGEST_WAIT_S`; ``None`` where nothing readable was asked for.
     """
-    value = (response.header("Retry-After") or "").strip()
+    value = response.header("Retry-After") or ""
+    # Dates are counted from the provider's own clock where it shows it, so that a skewed one does not matter.
+    shown = _provider_date(response)
+    now = now_wall if shown is None else shown
+    waits = [wait for one in _members(value) if (wait := _wait_s(one, now)) is not None]
+    return min(max(waits), LONGEST_WAIT_S) if waits else None
+
+
+def _wait_s(value: str, now: float) -> float | None:
     if _SECONDS.fullmatch(value):
-        return min(float(value), LONGEST_WAIT_S)
+        return float(value)
     until = read_date(value)
-    if until is None:
-        return None
-    # Counted from the provider's own clock where it shows it, so that a skewed one does not matter.
-    shown = read_date(response.header("Date") or "")
-    return min(max(until - (now_wall if shown is None else shown), 0.0), LONGEST_WAIT_S)
+    return None if until is None else max(until - now, 0.0)
+
+
+def _provider_date(response: Response) -> float | None:
+    """What ``Date`` says: the first value of several that can be read."""
+    dates = (read_date(one) for one in _members(response.header("Date") or ""))
+    return next((date for date in dates if date is not None), None)
+
+
+def _members(value: str) -> Iterator[str]:
+    """The values of a field that came more than once. A comma behind a day's name is its date's own."""
+    parts = iter(value.split(","))
+    for part in parts:
+        text = part.strip()
+        yield f"{text},{next(parts, '')}" if _DAY.fullmatch(text) else text
 
 
 def read_date(value: str) -> float | None:
@@ -92,7 +112,7 @@ def read_skew(response: Response, *, ended_wall: float, took_s: float) -> Skew |
     Returns:
         The estimate: ``Date`` was written at some time in between; ``None`` where there is none.
     """
-    shown = read_date(response.header("Date") or "")
+    shown = _provider_date(response)
     if shown is None:
         return None
     return Skew(shown + _DATE_RESOLUTION_S / 2 - (ended_wall - took_s / 2), (took_s + _DATE_RESOLUTION_S) / 2)
@@ -109,7 +129,7 @@ def provider_now(response: Response, *, now_wall: float) -> float:
         Seconds since the epoch: this machine's reading, or the later one of ``Date`` where both agree within
         `TOLERATED_SKEW_S`; where they do not, the provider's, rounded up because ``Date`` has no fractions.
     """
-    shown = read_date(response.header("Date") or "")
+    shown = _provider_date(response)
     if shown is None:
         return now_wall
     return max(shown, now_wall) if abs(shown - now_wall) <= TOLERATED_SKEW_S else shown + 1.0

@@ -15,7 +15,7 @@ from oidc_actor.exchanges.perform import perform
 from oidc_actor.grants.advice import refusal_advice
 from oidc_actor.grants.request import sent_in, token_request
 from oidc_actor.proof.assertions import is_timely
-from oidc_actor.proof.dpop import DPoPKey, nonce_of
+from oidc_actor.proof.dpop import DPoPKey, nonce_of, read_nonce
 from oidc_actor.proof.proving import gather
 from oidc_actor.provider import OIDCConfig
 from oidc_actor.secrets import Secret
@@ -121,7 +121,7 @@ def _ask(
 def _keep_nonce(auth: Credentials, request: Request, response: Response | ProviderError) -> bool:
     if not isinstance(auth.dpop, DPoPKey) or not isinstance(response, Response):
         return False
-    nonce = response.header("DPoP-Nonce")
+    nonce = read_nonce(response.header("DPoP-Nonce"))
     # Compared with what was sent, not with what is known: managers that share a key may all be asked at once.
     return auth.dpop.note_nonce(request.url, nonce) and nonce != nonce_of(request.headers["DPoP"])
 

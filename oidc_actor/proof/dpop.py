@@ -5,9 +5,10 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
+import re
 from collections.abc import Sequence
 from dataclasses import fields
-from typing import Any, Literal, TypeGuard, TypeVar
+from typing import Any, Literal, TypeVar
 from urllib.parse import urlsplit
 
 from oidc_actor.errors import ConfigError, SecretUnavailable
@@ -113,7 +114,8 @@ class DPoPKey(Sealed):
         Returns:
             Whether there was one that a proof can carry.
         """
-        if not is_nonce(nonce):
+        nonce = read_nonce(nonce)
+        if nonce is None:
             return False
         origin = _target(url)[0]
         if origin not in self._nonces and len(self._nonces) >= _MOST_ORIGINS:
@@ -151,9 +153,25 @@ def read_dpop(value: object) -> DPoPKey | Literal[True] | None:
     raise ConfigError(f"dpop: expected True or a DPoPKey, got {type(value).__name__}")
 
 
-def is_nonce(text: str | None) -> TypeGuard[str]:
-    """Tell whether a proof can carry what an answer's ``DPoP-Nonce`` says; ``None`` for an answer without."""
-    return text is not None and 0 < len(text) <= LONGEST_NONCE and all("!" <= one <= "~" for one in text)
+def read_nonce(field: str | None) -> str | None:
+    """Read what an answer's ``DPoP-Nonce`` gives the proofs to come.
+
+    Args:
+        field: The field's value; ``None`` for an answer without.
+
+    Returns:
+        The nonce: the last one that a proof can carry, where the field came more than once and its values were joined.
+        ``None`` where there is none. A nonce may hold a comma (section 8.1), but no white space: a comma alone parts
+        only what is the same on both sides.
+    """
+    values = [one.strip() for one in re.split(r",\s+", field or "")]
+    found = next((one for one in reversed(values) if _is_nonce(one)), None)
+    parts = set() if found is None else set(found.split(","))
+    return parts.pop() if len(parts) == 1 and parts != {""} else found
+
+
+def _is_nonce(text: str) -> bool:
+    return 0 < len(text) <= LONGEST_NONCE and all("!" <= one <= "~" for one in text)
 
 
 def nonce_of(proof: str) -> str | None:

@@ -20,7 +20,7 @@ from oidc_actor.credentials import ClientCredentials, Password, TokenExchange, p
 from oidc_actor.errors import ConfigError, SecretUnavailable, TokenRequestError
 from oidc_actor.exchanges.exchange import exchange_token
 from oidc_actor.options import read_options
-from oidc_actor.proof.dpop import DPoPKey, nonce_of
+from oidc_actor.proof.dpop import LONGEST_NONCE, DPoPKey, nonce_of, read_nonce
 from oidc_actor.provider import OIDCConfig
 from oidc_actor.reading.cells import locate
 from oidc_actor.secrets import Secret, SecretFile
@@ -272,3 +272,34 @@ def test_nothing_of_it_is_imported_before_it_is_used():
         "ClientCredentials('id', 's'); assert not {'joserfc', 'cryptography'} & set(sys.modules)"
     )
     assert subprocess.run([sys.executable, "-c", code], timeout=60, check=False).returncode == 0
+
+
+@pytest.mark.parametrize(
+    ("field", "nonce"),
+    [
+        ("n1", "n1"),
+        ("n1, n1", "n1"),
+        ("n1,n1", "n1"),
+        ("n1, n2,  n3", "n3"),
+        ("n1, caf\u00e9", "n1"),
+        ("with,comma", "with,comma"),
+        ("with,comma, with,comma", "with,comma"),
+        ("n1, ", "n1"),
+        (",", ","),
+        ("", None),
+        (None, None),
+        ("a b", None),
+        ("x" * (LONGEST_NONCE + 1), None),
+    ],
+)
+def test_a_nonce_that_came_more_than_once_is_the_last(field, nonce):
+    assert read_nonce(field) == nonce
+    key = DPoPKey()
+    assert key.note_nonce("https://id.example/token", field) is (nonce is not None)
+
+
+@pytest.mark.parametrize("field", ["wanted, wanted", "wanted,wanted", "other, wanted"])
+def test_a_nonce_that_came_twice_is_brought(field):
+    provider = Provider(field)
+    exchange_token(provider, CONFIG, ClientCredentials("id", "s", dpop=DPoPKey()), timeout_s=5.0)
+    assert [proof.get("nonce") for proof in provider.proofs] == [None, "wanted"]

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from wire_answers import NOW, TOKEN, jwt, parsed, refused
 
-from oidc_actor.answers.header_times import provider_now, read_date, retry_after_s
+from oidc_actor.answers.header_times import provider_now, read_date, read_skew, retry_after_s
 from oidc_actor.answers.lifetime import LONGEST_LIFETIME_S, decide_lifetime, jwt_part, read_claims
 from oidc_actor.transport import Response
 
@@ -180,3 +180,48 @@ def test_retry_after_is_counted_from_the_provider_s_own_clock():
 def test_any_retry_after_is_understood_or_not(value):
     found = retry_after_s(Response(429, {"Retry-After": value, "Date": value}), now_wall=NOW)
     assert found is None or 0 <= found <= 3600
+
+
+# Fields that came more than once
+
+DATE = "Fri, 15 Jan 2027 08:00:00 GMT"  # NOW
+LATER = "Fri, 15 Jan 2027 08:00:40 GMT"
+
+
+@pytest.mark.parametrize(
+    ("value", "seconds"),
+    [
+        ("30, 30", 30),
+        ("30, 60", 60),
+        ("60,30 , 7", 60),
+        ("soon, 30", 30),
+        ("30, soon", 30),
+        (",30,", 30),
+        (f"{LATER}, {LATER}", 40),
+        (f"{LATER},{DATE}", 40),
+        (f"30, {LATER}", 40),
+        (f"{LATER}, 50", 50),
+        ("Friday, 15-Jan-27 08:00:40 GMT, 7", 40),
+        ("Fri Jan 15 08:00:40 2027, 7", 40),
+        ("30, 9999999", 3600),
+        ("soon, later", None),
+        (", ,", None),
+        ("Fri", None),
+    ],
+)
+def test_a_retry_after_that_came_more_than_once_is_the_longest(value, seconds):
+    assert retry_after_s(Response(503, {"Retry-After": value}), now_wall=NOW) == seconds
+
+
+def test_a_field_that_a_transport_gives_twice_is_joined():
+    response = Response(503, {"Retry-After": "30", "retry-after": "60"})
+    assert response.header("RETRY-AFTER") == "30, 60"
+    assert retry_after_s(response, now_wall=NOW) == 60
+
+
+@pytest.mark.parametrize("value", [f"{LATER}, {LATER}", f"{LATER},{DATE}", f"nonsense, {LATER}", f"{LATER}, nonsense"])
+def test_a_date_that_came_more_than_once_is_the_first_that_can_be_read(value):
+    assert provider_now(Response(200, {"Date": value}), now_wall=NOW) == NOW + 40
+    assert read_skew(Response(200, {"Date": value}), ended_wall=NOW, took_s=0.0).ahead_s == 40.5
+    later = Response(503, {"Date": value, "Retry-After": "Fri, 15 Jan 2027 08:01:00 GMT"})
+    assert retry_after_s(later, now_wall=NOW) == 20
