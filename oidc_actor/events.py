@@ -27,6 +27,11 @@ EVENTS: dict[str, tuple[str, str, str]] = {
     ),
     "issuer_held": ("info", "wait_s", "an attempt waits, because the issuer is known to be down or asked for it"),
     "token_rejected": ("warning", "fingerprint", "a resource server refused the token; it is withdrawn"),
+    "token_refused": (
+        "warning",
+        "fingerprint, origin, answer_in_s",
+        "an adapter's resource server refused the token, which other readers keep; when it is replaced",
+    ),
     "token_revoked": ("info", "token_type", "the provider has taken a token back, as `revoke_on_stop` asks"),
     "revocation_failed": ("warning", "token_type, error, status, code", "it has not; the token lives until it expires"),
     "secret_changed": ("info", "", "a secret's file has changed; an attempt follows"),

@@ -22,6 +22,7 @@ from oidc_actor.exchanges.measures import FLIGHT_JOINED
 from oidc_actor.health import Health, health_of
 from oidc_actor.machine import adopt, step
 from oidc_actor.messages import (
+    Accepted,
     Arrived,
     AskHealth,
     Event,
@@ -36,6 +37,7 @@ from oidc_actor.messages import (
     Nudge,
     ProbeFailed,
     Refresh,
+    Rejected,
     Released,
     SecretsChecked,
     SourceRenewed,
@@ -282,6 +284,8 @@ _HANDLERS: dict[type[Any], Callable[[Keeper, Any], Any]] = {
     FetchLost: Keeper._fetch_lost,
     Tick: Keeper._tick,
     Nudge: Keeper._apply,
+    Rejected: Keeper._apply,
+    Accepted: Keeper._apply,
     Released: Keeper._apply,
     ProbeFailed: Keeper._apply,
     SecretsChecked: Keeper._apply,

@@ -15,6 +15,10 @@ Nudge, Join         a token that lives long enough is the answer; one that falls
                     the issuer's other managers, is as short as it may be while somebody asks
 Refresh             a complaint about another token costs nothing; about the current one withdraws it (Retract). Otherwise
                     an attempt is due at once, in a backoff and while blocked too; one under way is joined
+Rejected            a complaint that an adapter hears of: the same, at a pace that grows with the origin's complaints, and it
+                    withdraws the token less readily (`oidc_actor.decisions.rejections`); in a backoff a complaint that
+                    waits its turn goes without. A waiter that joins with one waits for another token
+Accepted            the origin is known to accept the token
 SecretsChecked      where one has changed while that is waited for, an attempt is due at once
 SourceRenewed       where the last attempt failed for want of that token, or what was sent was refused, one is due at once;
                     one under way may have read the old token: where it fails so, the next is due at once
@@ -38,7 +42,7 @@ from dataclasses import replace
 from typing import Any
 
 from oidc_actor.backoff import Rng
-from oidc_actor.decisions import flight
+from oidc_actor.decisions import flight, rejections
 from oidc_actor.decisions.effects import (
     CancelTick,
     CheckSecrets,
@@ -46,7 +50,6 @@ from oidc_actor.decisions.effects import (
     Redeem,
     Reply,
     Report,
-    Retract,
     ScheduleTick,
 )
 from oidc_actor.decisions.flight import Step
@@ -54,6 +57,7 @@ from oidc_actor.decisions.refusals import hopeless, replies
 from oidc_actor.decisions.schedule import next_attempt_at, wake_at
 from oidc_actor.decisions.state import NEVER, State, is_asked, is_out_of_reach, is_valid
 from oidc_actor.messages import (
+    Accepted,
     Event,
     FetchFailed,
     FetchStarted,
@@ -63,6 +67,7 @@ from oidc_actor.messages import (
     Nudge,
     ProbeFailed,
     Refresh,
+    Rejected,
     Released,
     SecretsChecked,
     SourceRenewed,
@@ -70,7 +75,6 @@ from oidc_actor.messages import (
     Tick,
     Waiter,
 )
-from oidc_actor.secrets import fingerprint
 from oidc_actor.tokens import TokenResponse
 
 
@@ -107,7 +111,7 @@ def adopt(state: State, *, in_flight: bool, withdrawn: bool) -> State:
     """
     state = replace(state, refresh_timer=None, checking=False, waiters=())
     if withdrawn:  # and whoever complained may have told nobody but the predecessor
-        state = replace(_without_token(state), wanted=not in_flight)
+        state = replace(rejections.without_token(state), wanted=not in_flight)
     if in_flight or state.flight is None:
         return state
     lost = isinstance(state.flight.grant, Redeem) and not state.rules.own_refresh_token
@@ -135,9 +139,14 @@ def _join(state: State, event: Join, now: float, rng: Rng) -> Step:
     waiter = event.waiter
     if waiter.wants_refresh:
         return _refresh(state, Refresh(waiter), now, rng)
-    if state.token is not None and is_valid(state, now, waiter.min_validity_s):
-        return state, [Reply((waiter,), state.token)]
-    return _look_at_secrets(_with_waiter(_want(state, waiter.min_validity_s, now), waiter))
+    effects: list[Effect] = []
+    if waiter.rejected is not None:
+        state, effects = rejections.rejected(state, waiter.rejected, now, rng)
+    is_served = is_valid(state, now, waiter.min_validity_s) and not rejections.is_about(state.token, waiter.rejected)
+    if state.token is not None and is_served:
+        return state, [*effects, Reply((waiter,), state.token)]
+    state, more = _look_at_secrets(_with_waiter(_want(state, waiter.min_validity_s, now), waiter))
+    return state, effects + more
 
 
 def _look_at_secrets(state: State) -> Step:
@@ -153,9 +162,7 @@ def _refresh(state: State, event: Refresh, now: float, rng: Rng) -> Step:
     if event.rejected is not None and state.token is not None:
         if state.token.access_token != event.rejected.reveal():
             return state, _complaint_is_void(state.token, event.waiter)
-        fields = {"fingerprint": fingerprint(state.token.access_token)}
-        effects = [Retract(state.token), Report("token_rejected", state.flights, fields)]
-        state = _without_token(state)
+        state, effects = rejections.withdrawn(state, state.token)
     if event.waiter is not None:
         state = _with_waiter(state, event.waiter)
     return (state if state.flight is not None else replace(state, wanted=True)), effects
@@ -220,10 +227,6 @@ def _with_waiter(state: State, waiter: Waiter) -> State:
     return replace(state, waiters=(*state.waiters, waiter))
 
 
-def _without_token(state: State) -> State:
-    return replace(state, token=None, expires_at=NEVER, refresh_at=NEVER)
-
-
 def _settle(state: State, event: Event, now: float, rng: Rng) -> Step:
     """Take off if an attempt is due, and see that a tick comes when the next one is."""
     effects: list[Effect] = []
@@ -252,6 +255,8 @@ _HANDLERS: dict[type[Any], Callable[[State, Any, float, Rng], Step]] = {
     Nudge: _nudge,
     Join: _join,
     Refresh: _refresh,
+    Rejected: rejections.rejected,
+    Accepted: rejections.accepted,
     SecretsChecked: _secrets_checked,
     Released: _released,
     FetchStarted: flight.started,

@@ -42,6 +42,32 @@ class Refusal:
 Outcome: TypeAlias = TokenResponse | Refusal
 
 
+@dataclass(frozen=True, slots=True)
+class Rejected:
+    """A resource server has refused a token; told by an adapter, which need not wait for another.
+
+    Attributes:
+        origin: Which one: scheme, host and port.
+        token: The token; nothing is done unless it is the current one.
+    """
+
+    origin: str
+    token: Secret
+
+
+@dataclass(frozen=True, slots=True)
+class Accepted:
+    """A resource server has accepted a token; an adapter tells of the first success with each.
+
+    Attributes:
+        origin: Which one: scheme, host and port.
+        token: The token.
+    """
+
+    origin: str
+    token: Secret
+
+
 class Waiter(Protocol):
     """A reader that waits for an outcome; the machine only carries it."""
 
@@ -51,6 +77,8 @@ class Waiter(Protocol):
     """Seconds the token must still live."""
     wants_refresh: bool
     """Whether it waits for a refresh (``force_refresh``) instead of a valid token: a failed attempt is its outcome."""
+    rejected: Rejected | None
+    """What it complains about: any other valid token is its outcome. ``None`` for a reader without a complaint."""
 
     def resolve(self, outcome: Outcome) -> None:
         """Give it its outcome; the shell does that."""
@@ -223,6 +251,8 @@ Event: TypeAlias = (
     | Nudge
     | Join
     | Refresh
+    | Rejected
+    | Accepted
     | FetchStarted
     | FetchSucceeded
     | FetchFailed

@@ -11,7 +11,18 @@ from oidc_actor.decisions.effects import Effect, Fetch, Publish, Reply, Report, 
 from oidc_actor.decisions.state import Flight, Rules, State
 from oidc_actor.errors import DiscoveryError, OIDCActorError, TokenRequestError
 from oidc_actor.machine import step
-from oidc_actor.messages import Event, FetchFailed, FetchStarted, FetchSucceeded, Join, Refresh, Refusal, Started, Tick
+from oidc_actor.messages import (
+    Event,
+    FetchFailed,
+    FetchStarted,
+    FetchSucceeded,
+    Join,
+    Refresh,
+    Refusal,
+    Rejected,
+    Started,
+    Tick,
+)
 from oidc_actor.provider import OIDCConfig
 from oidc_actor.tokens import TokenResponse
 from oidc_actor.wire import ParsedToken
@@ -29,6 +40,7 @@ class Reader:
     deadline: float
     min_validity_s: float = 0.0
     wants_refresh: bool = False
+    rejected: Rejected | None = None
     outcomes: list[Any] = field(default_factory=list)
 
     def resolve(self, outcome: Any) -> None:

@@ -13,6 +13,7 @@ once, within what is left of its timeout; one that was begun with ``.future()`` 
 from __future__ import annotations
 
 import asyncio
+import itertools
 import time
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -28,61 +29,71 @@ try:
 except ModuleNotFoundError as missing:
     raise not_installed(__name__, "grpc", missing) from None
 
-_CHANNEL = "the channel's target"
+_channels = itertools.count(1)
 _HTTP = {"OK": 200, "UNAUTHENTICATED": 401}  # gRPC's own correspondence; other codes say nothing about the token
 
 
-def interceptors(server: Server, *, timeout: float = 5.0) -> list[Any]:
+def interceptors(server: Server, *, timeout: float = 5.0, origin: str | None = None) -> list[Any]:
     """Make the interceptors for one channel of `grpc`.
 
     Args:
         server: The manager's ref or name, as given to the call credentials.
         timeout: Seconds to wait for a token in place of a refused one, within the call's own timeout.
+        origin: Who answers, such as ``"https://api.example.com:443"``, so that the complaints of several channels that lead
+            there are one party's. ``None`` for a party of this channel's own: gRPC does not say where it leads.
 
     Raises:
         ConfigError: The timeout is wrong.
         TypeError: ``server`` is neither a ref nor a name.
     """
-    return [_Interceptor(Presenter(server, timeout=timeout), timeout)]
+    return [_Interceptor(_Party(server, timeout, origin))]
 
 
-def aio_interceptors(server: Server, *, timeout: float = 5.0) -> list[Any]:
+def aio_interceptors(server: Server, *, timeout: float = 5.0, origin: str | None = None) -> list[Any]:
     """Make the interceptors for one channel of `grpc.aio`; arguments and errors as for `interceptors`."""
-    presenter = Presenter(server, timeout=timeout)
-    return [
-        _AioUnaryUnary(presenter, timeout),
-        *(kind(presenter) for kind in (_AioUnaryStream, _AioStreamUnary, _AioStreamStream)),
-    ]
+    party = _Party(server, timeout, origin)
+    return [_AioUnaryUnary(party), *(kind(party) for kind in (_AioUnaryStream, _AioStreamUnary, _AioStreamStream))]
+
+
+class _Party:
+    """A channel: the manager whose token goes there, and what its far end is called."""
+
+    def __init__(self, server: Server, timeout_s: float, origin: str | None) -> None:
+        self.presenter = Presenter(server, timeout=timeout_s)
+        self.timeout_s = timeout_s
+        self.origin = origin or f"grpc channel {next(_channels)}"
 
 
 class _Verdict:
     """One call: which token it can have been sent with, and what it says of that."""
 
-    def __init__(self, presenter: Presenter, details: Any, timeout_s: float = 0.0) -> None:
-        self._presenter = presenter
+    def __init__(self, party: _Party, details: Any) -> None:
+        self._presenter, self._origin = party.presenter, party.origin
         # What is present before the call and still is after it is what was sent. If it has been replaced in between,
         # the retry has the newer one, whichever was sent.
-        self._before = presenter.present()
+        self._before = party.presenter.present()
         self._ends_at = None if details.timeout is None else time.monotonic() + details.timeout
-        self._timeout_s = timeout_s
+        self._timeout_s = party.timeout_s
 
     def refuses(self, code: Any, trailers: Any) -> bool:
         """Whether the token was refused."""
         fields = [str(value) for name, value in trailers or () if name.lower() == "www-authenticate"]
-        return self._presenter.is_refused(_CHANNEL, _HTTP.get(code.name, 500), fields or ["Bearer"])
+        return self._presenter.is_refused(self._origin, _HTTP.get(code.name, 500), fields or ["Bearer"], self._before)
 
     def note(self, code: Any, trailers: Any) -> None:
         """Complain if the token was refused; never waits."""
         if self.refuses(code, trailers):
-            self._presenter.complain(_CHANNEL, self._sent())
+            self._presenter.complain(self._origin, self._sent())
 
-    def successor(self) -> Authorization | None:
-        """Wait for another token, on the caller's thread."""
-        return self._presenter.successor(_CHANNEL, self._sent(), self._patience_s())
+    def mend(self) -> bool:
+        """Wait for another token, on the caller's thread; whether there is one to make the call again with."""
+        self._before = self._presenter.successor(self._origin, self._sent(), self._patience_s())
+        return self._before is not None
 
-    async def asuccessor(self) -> Authorization | None:
-        """Wait for another token."""
-        return await self._presenter.asuccessor(_CHANNEL, self._sent(), self._patience_s())
+    async def amend(self) -> bool:
+        """Do what `mend` does, without blocking the event loop."""
+        self._before = await self._presenter.asuccessor(self._origin, self._sent(), self._patience_s())
+        return self._before is not None
 
     @property
     def left_s(self) -> float | None:
@@ -116,20 +127,19 @@ class _Interceptor(
     grpc.StreamUnaryClientInterceptor,
     grpc.StreamStreamClientInterceptor,
 ):
-    def __init__(self, presenter: Presenter, timeout_s: float) -> None:
-        self._presenter = presenter
-        self._timeout_s = timeout_s
+    def __init__(self, party: _Party) -> None:
+        self._party = party
 
     def intercept_unary_unary(self, continuation: Callable[..., Any], details: Any, request: Any) -> Any:
-        verdict = _Verdict(self._presenter, details, self._timeout_s)
+        verdict = _Verdict(self._party, details)
         call = continuation(details, request)
         # Begun with .future(), whose caller must not wait here, it is a live call; otherwise it is the outcome of one.
         if isinstance(call, Iterator) or not call.done():
             return _noted(call, verdict)
-        if not verdict.refuses(call.code(), call.trailing_metadata()) or verdict.successor() is None:
+        if not verdict.refuses(call.code(), call.trailing_metadata()) or not verdict.mend():
             return call
         again = continuation(_Details(details, verdict.left_s), request)
-        verdict.refuses(again.code(), again.trailing_metadata())
+        verdict.note(again.code(), again.trailing_metadata())
         return again
 
     def intercept_unary_stream(self, continuation: Callable[..., Any], details: Any, request: Any) -> Any:
@@ -142,7 +152,7 @@ class _Interceptor(
         return self._watched(continuation, details, requests)
 
     def _watched(self, continuation: Callable[..., Any], details: Any, sent: Any) -> Any:
-        verdict = _Verdict(self._presenter, details)
+        verdict = _Verdict(self._party, details)
         return _noted(continuation(details, sent), verdict)
 
 
@@ -153,22 +163,21 @@ def _noted(call: Any, verdict: _Verdict) -> Any:
 
 
 class _AioUnaryUnary(grpc.aio.UnaryUnaryClientInterceptor):
-    def __init__(self, presenter: Presenter, timeout_s: float) -> None:
-        self._presenter = presenter
-        self._timeout_s = timeout_s
+    def __init__(self, party: _Party) -> None:
+        self._party = party
 
     async def intercept_unary_unary(self, continuation: Callable[..., Any], details: Any, request: Any) -> Any:
-        verdict = _Verdict(self._presenter, details, self._timeout_s)
+        verdict = _Verdict(self._party, details)
         call = await continuation(details, request)
         if not verdict.refuses(*await _ended(call)):
             return call
-        if await verdict.asuccessor() is None:
+        if not await verdict.amend():
             return call
         hurried = grpc.aio.ClientCallDetails(
             details.method, verdict.left_s, details.metadata, details.credentials, details.wait_for_ready
         )
         again = await continuation(hurried, request)
-        verdict.refuses(*await _ended(again))
+        verdict.note(*await _ended(again))
         return again
 
 
@@ -182,12 +191,12 @@ async def _ended(call: Any) -> tuple[Any, Any]:
 
 
 class _AioWatch:
-    def __init__(self, presenter: Presenter) -> None:
-        self._presenter = presenter
+    def __init__(self, party: _Party) -> None:
+        self._party = party
         self._noting: set[asyncio.Task[None]] = set()  # a task that nobody holds may be collected before it has run
 
     async def _watched(self, continuation: Callable[..., Any], details: Any, sent: Any) -> Any:
-        verdict = _Verdict(self._presenter, details)
+        verdict = _Verdict(self._party, details)
         call = await continuation(details, sent)
 
         def ended(_: Any) -> None:

@@ -9,17 +9,20 @@ import pykka
 
 from oidc_actor.adapters.authorization import Authorization
 from oidc_actor.adapters.challenges import refuses_token
-from oidc_actor.adapters.complaints import Complaints
 from oidc_actor.adapters.destinations import check_destination, check_no_proxy, is_plain, read_origins
 from oidc_actor.adapters.presentation import authorization, key_of, note_nonce, present
 from oidc_actor.adapters.tries import NONCE_FIELD, Answer, Remedy, Tries
 from oidc_actor.client import environ_proxy
 from oidc_actor.errors import ConfigError, NoTokenError
 from oidc_actor.manager import TokenManager
-from oidc_actor.reading.reads import Server, check_wait
+from oidc_actor.messages import Accepted, Rejected
+from oidc_actor.reading.reads import Server, check_wait, tell_soon, wait_for_token, wait_for_token_async
+from oidc_actor.secrets import Secret, secret_problem
 from oidc_actor.tokens import TokenResponse
 from oidc_actor.urls import origin_of
 from supervision import NoProcess
+
+_MOST_ORIGINS = 256
 
 
 class Presenter:
@@ -28,7 +31,7 @@ class Presenter:
     What it is told of requests is told by header values, so that no adapter has a token's text in a variable.
     """
 
-    __slots__ = ("_allow_insecure_http", "_complaints", "_origins", "_server", "_timeout_s")
+    __slots__ = ("_accepted", "_allow_insecure_http", "_origins", "_server", "_timeout_s")
 
     def __init__(
         self,
@@ -58,7 +61,7 @@ class Presenter:
         self._timeout_s = timeout
         self._origins = read_origins(origins)
         self._allow_insecure_http = allow_insecure_http
-        self._complaints = Complaints()
+        self._accepted: dict[str, int] = {}  # by origin, the hash of what it has accepted last
 
     def __repr__(self) -> str:
         return f"Presenter({self._server!s})"
@@ -158,8 +161,8 @@ class Presenter:
         """
         if sent is None or not Authorization.is_ours(sent):
             return False
-        if 200 <= status < 300 and self._complaints.any:
-            self._complaints.accepted(origin_of(url))
+        if 200 <= status < 300:
+            self.accept(origin_of(url), sent)
         if Authorization.needs_proof(sent):
             with suppress(NoProcess):
                 note_nonce(self._server, url, headers.get(NONCE_FIELD))
@@ -203,42 +206,46 @@ class Presenter:
         if answer.remedy is Remedy.TOKEN:
             self.complain(origin_of(answer.url), answer.authorization)
 
-    def is_refused(self, origin: str, status: int, fields: Iterable[str]) -> bool:
+    def is_refused(self, origin: str, status: int, fields: Iterable[str], sent: str | None) -> bool:
         """Tell whether an answer refuses a bearer token, and note it where it shows that the token was accepted.
 
         Args:
             origin: Whose answer.
             status: Its HTTP status.
             fields: The values of its ``WWW-Authenticate`` fields.
+            sent: The value of ``Authorization`` that it answers; ``None`` where that is not known.
         """
         if status == 401:
             return refuses_token(fields)
-        if 200 <= status < 300:
-            self._complaints.accepted(origin)
+        if 200 <= status < 300 and sent is not None:
+            self.accept(origin, sent)
         return False
 
-    def complain(self, origin: str, sent: object) -> bool:
-        """Report that a token was refused, so that it is replaced; never waits.
+    def accept(self, origin: str, sent: str) -> None:
+        """Note that an origin has accepted a token, and tell the manager at the first success with each; never waits."""
+        mark = hash(sent)
+        if self._accepted.get(origin) == mark:
+            return
+        if len(self._accepted) >= _MOST_ORIGINS:
+            self._accepted.clear()
+        self._accepted[origin] = mark
+        token = _secret(sent)
+        if token is not None:
+            tell_soon(self._server, Accepted(origin, token))
+
+    def complain(self, origin: str, sent: object) -> None:
+        """Report that a token was refused, so that it is replaced in its time; never waits.
 
         Args:
             origin: Who refused it.
-            sent: The value of the header that was refused.
-
-        Returns:
-            Whether another token has come or may come; ``False`` for what is no token of ours, and where the origin has
-            refused a replacement before.
+            sent: The value of the header that was refused; what is no token of ours is no complaint.
         """
-        if not isinstance(sent, str) or not Authorization.is_ours(sent):
-            return False
-        if self.present() != sent:
-            return True  # somebody else has complained already, or it was about to be replaced anyway
-        if not self._complaints.admit(origin, sent):
-            return False
-        TokenManager.force_refresh(self._server, rejected=Authorization(sent).token)
-        return True
+        token = _secret(sent)
+        if token is not None:
+            tell_soon(self._server, Rejected(origin, token))
 
     def successor(self, origin: str, sent: object, timeout_s: float | None = None) -> Authorization | None:
-        """Complain, and wait for what replaces the token.
+        """Complain, and wait for what replaces the token; other readers keep it where the manager says so.
 
         Args:
             origin: Who refused it.
@@ -246,28 +253,37 @@ class Presenter:
             timeout_s: Seconds to wait; ``None`` for those of the adapter.
 
         Returns:
-            The value to try again with; ``None`` where there is none, so that the refusal is the caller's answer.
+            The value to try again with; ``None`` where there is none in time, so that the refusal is the caller's answer.
         """
-        if not self.complain(origin, sent):
+        token = _secret(sent)
+        if token is None:
             return None
         try:
-            value = self._value(TokenManager.get_token(self._server, timeout=self._patience(timeout_s)))
+            return self._value(wait_for_token(self._server, self._patience(timeout_s), 0.0, Rejected(origin, token)))
         except (NoTokenError, NoProcess):
             return None
-        return None if value == sent else value
 
     async def asuccessor(self, origin: str, sent: object, timeout_s: float | None = None) -> Authorization | None:
         """Do what `successor` does, without blocking the event loop."""
-        if not self.complain(origin, sent):
+        token = _secret(sent)
+        if token is None:
             return None
+        rejected = Rejected(origin, token)
         try:
-            value = self._value(await TokenManager.aget_token(self._server, timeout=self._patience(timeout_s)))
+            return self._value(await wait_for_token_async(self._server, self._patience(timeout_s), 0.0, rejected))
         except (NoTokenError, NoProcess):
             return None
-        return None if value == sent else value
 
     def _value(self, token: TokenResponse) -> Authorization:
         return authorization(self._server, token)
 
     def _patience(self, timeout_s: float | None) -> float:
         return self._timeout_s if timeout_s is None else timeout_s
+
+
+def _secret(sent: object) -> Secret | None:
+    """The token in a header's value; ``None`` for what is no token of ours."""
+    if not isinstance(sent, str) or not Authorization.is_ours(sent):
+        return None
+    value = Authorization(sent)
+    return None if secret_problem(value.token) is not None else Secret(value.token)

@@ -22,6 +22,7 @@ from oidc_actor.client import environ_proxy
 from oidc_actor.errors import ConfigError
 from oidc_actor.extras import not_installed
 from oidc_actor.reading.reads import Server, check_wait
+from oidc_actor.urls import origin_of
 
 try:
     import grpc
@@ -89,6 +90,7 @@ class _Wiring:
         self._call_credentials = CallCredentials(server, timeout=timeout)
         ends = connection._connection_params.grpc
         self._is_secure = ends.secure
+        self._origin = origin_of(f"{'https' if ends.secure else 'http'}://{ends.host}:{ends.port}")  # of gRPC
         check_destination(connection.url, allow_insecure_http=allow_insecure_http)
         if not self._is_secure and not allow_insecure_http:
             target = f"http://{ends.host}:{ends.port}"
@@ -126,10 +128,11 @@ class _Wiring:
         self._open_grpc(colour)
         channel = self._connection._grpc_channel
         if colour == "async":
-            for interceptor in grpc_retry.aio_interceptors(self._server, timeout=self._timeout_s):
+            for interceptor in grpc_retry.aio_interceptors(self._server, timeout=self._timeout_s, origin=self._origin):
                 _intercept(channel, interceptor)
             return
-        channel = grpc.intercept_channel(channel, *grpc_retry.interceptors(self._server, timeout=self._timeout_s))
+        interceptors = grpc_retry.interceptors(self._server, timeout=self._timeout_s, origin=self._origin)
+        channel = grpc.intercept_channel(channel, *interceptors)
         self._connection._grpc_channel = channel
         self._connection._grpc_stub = type(self._connection._grpc_stub)(channel)
 

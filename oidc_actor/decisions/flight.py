@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 from typing import TypeAlias
 
@@ -166,6 +167,7 @@ def _land(state: State, at: float, minted: ParsedToken, now: float, rng: Rng) ->
         token=token,
         expires_at=expires_at,
         lives=(*state.lives[-2:], expires_at - now),
+        answer_at=math.inf,
         refresh_at=refresh_point(state.refresh_buffer_seconds, at, minted.lifetime_s, rules.min_interval_s, rng),
         refresh_token=_next_refresh_token(state, token),
         borrowed=False,

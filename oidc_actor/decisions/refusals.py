@@ -37,7 +37,8 @@ def replies(state: State, waiters: Iterable[Waiter], now: float) -> list[Reply]:
     """Refuse waiters: one reply for all who asked for the same."""
     alike: dict[tuple[float, bool], list[Waiter]] = {}
     for waiter in waiters:
-        alike.setdefault((waiter.min_validity_s, waiter.wants_refresh), []).append(waiter)
+        wants_another = waiter.wants_refresh or waiter.rejected is not None
+        alike.setdefault((waiter.min_validity_s, wants_another), []).append(waiter)
     return [Reply(some, refusal(state, now, *asked)) for asked, some in alike.items()]
 
 

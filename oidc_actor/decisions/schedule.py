@@ -5,7 +5,7 @@ An attempt is due
 - never sooner than the minimum interval after the start of the last one, nor before the end of a ``Retry-After``;
 - then at once, where somebody wants it (`force_refresh`, a changed secret, a reader whose ``min_validity`` falls short);
 - else when the wait after a failure is over, where the last attempt failed; it is short while somebody asks in vain;
-- else at the token's refresh point, which lies in the past where there is no token;
+- else at the token's refresh point, which lies in the past where there is no token, or when a complaint about it has its turn;
 - and not before the issuer's other managers let go, where they hold this one back.
 """
 
@@ -31,7 +31,7 @@ def next_attempt_at(state: State) -> float:
     earliest = earliest_at(state)
     if state.wanted:
         return earliest
-    due = state.retry_at if state.failures else state.refresh_at
+    due = state.retry_at if state.failures else min(state.refresh_at, state.answer_at)
     return max(earliest, due, state.held_until)
 
 

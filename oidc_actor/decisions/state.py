@@ -16,6 +16,7 @@ from oidc_actor.tokens import TokenResponse
 
 if TYPE_CHECKING:
     from oidc_actor.decisions.effects import Grant
+    from oidc_actor.decisions.rejections import Origins
     from oidc_actor.messages import Waiter
 
 NEVER = -math.inf
@@ -79,6 +80,8 @@ class State:
         rules: What does not change.
         expires_at: When ``token`` ends.
         refresh_at: When its refresh is due.
+        origins: What resource servers have said of its tokens.
+        answer_at: When a complaint about ``token`` that waits its turn is answered; ``inf`` where there is none.
         lives: What the last tokens, at most three, had left of their lives when they came, in seconds.
         refresh_token: What the next attempt redeems, or ``None`` for the full grant.
         borrowed: Whether ``token`` is the parent process's, which goes on using it after a fork.
@@ -117,6 +120,8 @@ class State:
     rules: Rules = Rules()
     expires_at: float = NEVER
     refresh_at: float = NEVER
+    origins: Origins = field(default_factory=dict)
+    answer_at: float = math.inf
     lives: tuple[float, ...] = ()
     refresh_token: Secret | None = None
     borrowed: bool = False
@@ -172,3 +177,8 @@ def is_asked(state: State, now: float) -> bool:
 def is_out_of_reach(state: State, min_validity_s: float) -> bool:
     """Whether no new token can be expected to live that long: none of the last three did. Unknown before the first."""
     return bool(state.lives) and min_validity_s >= max(state.lives)
+
+
+def came_at(state: State) -> float:
+    """When the token came."""
+    return state.expires_at - state.lives[-1] if state.lives else NEVER

@@ -9,7 +9,7 @@ from typing import TypeAlias
 from oidc_actor.decisions.refusals import missing, refusal
 from oidc_actor.durations import is_seconds
 from oidc_actor.errors import ConfigError, NoTokenError
-from oidc_actor.messages import Nudge, Outcome, Refresh, Refusal
+from oidc_actor.messages import Accepted, Nudge, Outcome, Refresh, Refusal, Rejected
 from oidc_actor.published import Cell, Ref
 from oidc_actor.reading.cells import is_starting, locate
 from oidc_actor.reading.waiters import GONE, Gone, TaskWaiter, ThreadWaiter
@@ -23,25 +23,29 @@ LOOK_ASYNC_S = 0.002
 """How often, in seconds, a task looks whether a manager that is starting has started."""
 
 
-def wait_for_token(server: Server, timeout: float, min_validity: float) -> TokenResponse:
-    """Get a valid token, waiting for one if need be; see `TokenManager.get_token`."""
+def wait_for_token(
+    server: Server, timeout: float, min_validity: float, rejected: Rejected | None = None
+) -> TokenResponse:
+    """Get a valid token, other than one that was rejected, waiting for one if need be; see `TokenManager.get_token`."""
     check_wait(timeout, min_validity)
     ends_at = time.monotonic() + timeout
     while True:
         cell = _found(server, ends_at)
-        token = _published(cell, min_validity)
+        token = _published(cell, min_validity, rejected)
         if token is not None:
             return token
         left_s = ends_at - time.monotonic()
         if left_s <= 0:
-            raise _too_late(cell, server, timeout, min_validity)
-        waiter = ThreadWaiter(cell.clock() + left_s, min_validity, wants_refresh=False)
+            raise _too_late(cell, server, timeout, min_validity, rejected=rejected)
+        waiter = ThreadWaiter(cell.clock() + left_s, min_validity, wants_refresh=False, rejected=rejected)
         with _Place(cell, waiter, server):
             outcome = waiter.wait(left_s)
         _judge(outcome, server)
 
 
-async def wait_for_token_async(server: Server, timeout: float, min_validity: float) -> TokenResponse:
+async def wait_for_token_async(
+    server: Server, timeout: float, min_validity: float, rejected: Rejected | None = None
+) -> TokenResponse:
     """Do what `wait_for_token` does, without blocking the event loop."""
     import asyncio
 
@@ -51,17 +55,23 @@ async def wait_for_token_async(server: Server, timeout: float, min_validity: flo
         while is_starting(server) and time.monotonic() < ends_at:
             await asyncio.sleep(LOOK_ASYNC_S)
         cell = _found(server, 0.0)
-        token = _published(cell, min_validity)
+        token = _published(cell, min_validity, rejected)
         if token is not None:
             return token
         left_s = ends_at - time.monotonic()
         if left_s <= 0:
-            raise _too_late(cell, server, timeout, min_validity)
+            raise _too_late(cell, server, timeout, min_validity, rejected=rejected)
         loop = asyncio.get_running_loop()
-        waiter = TaskWaiter(loop, cell.clock() + left_s, min_validity, wants_refresh=False)
+        waiter = TaskWaiter(loop, cell.clock() + left_s, min_validity, wants_refresh=False, rejected=rejected)
         with _Place(cell, waiter, server):
             outcome = await waiter.wait(left_s)
         _judge(outcome, server)
+
+
+def tell_soon(server: Server, said: Rejected | Accepted) -> None:
+    """Pass on what a resource server says of a token; as a cast, silent where nobody is there."""
+    with contextlib.suppress(NoProcess):
+        locate(server, wait_s=0.0).tell(said)
 
 
 def refresh_soon(server: Server, rejected: Secret | None) -> None:
@@ -137,8 +147,10 @@ class _Place:
         self._cell.leave(self._waiter)
 
 
-def _published(cell: Cell, min_validity: float) -> TokenResponse | None:
+def _published(cell: Cell, min_validity: float, rejected: Rejected | None) -> TokenResponse | None:
     snapshot = cell.snapshot
+    if rejected is not None and snapshot.text == rejected.token.reveal():
+        return None
     return snapshot.token if cell.clock() < snapshot.deadline - min_validity else None
 
 
@@ -156,7 +168,13 @@ def error_of(refused: Refusal) -> NoTokenError:
 
 
 def _too_late(
-    cell: Cell, server: Server, timeout: float, min_validity: float, *, wants_refresh: bool = False
+    cell: Cell,
+    server: Server,
+    timeout: float,
+    min_validity: float,
+    *,
+    wants_refresh: bool = False,
+    rejected: Rejected | None = None,
 ) -> Exception:
     """What a reader gets at its deadline. Whoever did not wait at all has the manager look at the clock."""
     state, within = cell.state, f"within {timeout:g} s: " if timeout else ""
@@ -165,6 +183,7 @@ def _too_late(
     if not cell.is_served:
         lack = missing(state, cell.clock(), min_validity, wants_refresh)
         return NoTokenError(f"{within}{lack}; the manager has crashed and is being restarted")
-    cell.tell(Nudge(min_validity))
+    cell.tell(rejected or Nudge(min_validity))
+    wants_refresh = wants_refresh or rejected is not None
     refused = refusal(state, cell.clock(), min_validity, wants_refresh)
     return error_of(Refusal(within + refused.message, refused.cause, refused.retry_in_s))

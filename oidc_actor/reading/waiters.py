@@ -7,7 +7,7 @@ import threading
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Final
 
-from oidc_actor.messages import Outcome
+from oidc_actor.messages import Outcome, Rejected
 from supervision.dispatch import blocking
 from supervision.waiting import in_turns
 
@@ -25,12 +25,15 @@ GONE: Final = Gone()
 class ThreadWaiter:
     """A thread that waits; the first outcome stands."""
 
-    __slots__ = ("_done", "_first", "deadline", "joined", "min_validity_s", "outcome", "wants_refresh")
+    __slots__ = ("_done", "_first", "deadline", "joined", "min_validity_s", "outcome", "rejected", "wants_refresh")
 
-    def __init__(self, deadline: float, min_validity_s: float, *, wants_refresh: bool) -> None:
+    def __init__(
+        self, deadline: float, min_validity_s: float, *, wants_refresh: bool, rejected: Rejected | None = None
+    ) -> None:
         self.deadline = deadline
         self.min_validity_s = min_validity_s
         self.wants_refresh = wants_refresh
+        self.rejected = rejected
         self.joined: object = None  # the incarnation that knows of it
         self.outcome: Outcome | Gone | None = None
         self._first = threading.Lock()  # taken for good by whoever resolves first; guards nothing else
@@ -56,14 +59,21 @@ class ThreadWaiter:
 class TaskWaiter:
     """A task that waits on its event loop; the first outcome stands."""
 
-    __slots__ = ("_loop", "deadline", "future", "joined", "min_validity_s", "wants_refresh")
+    __slots__ = ("_loop", "deadline", "future", "joined", "min_validity_s", "rejected", "wants_refresh")
 
     def __init__(
-        self, loop: asyncio.AbstractEventLoop, deadline: float, min_validity_s: float, *, wants_refresh: bool
+        self,
+        loop: asyncio.AbstractEventLoop,
+        deadline: float,
+        min_validity_s: float,
+        *,
+        wants_refresh: bool,
+        rejected: Rejected | None = None,
     ) -> None:
         self.deadline = deadline
         self.min_validity_s = min_validity_s
         self.wants_refresh = wants_refresh
+        self.rejected = rejected
         self.joined: object = None
         self.future: asyncio.Future[Outcome | Gone | None] = loop.create_future()
         self._loop = loop

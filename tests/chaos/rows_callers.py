@@ -11,6 +11,7 @@ from chaos.scenario import row
 from chaos.world import World
 
 from oidc_actor import NoTokenError, TokenManager
+from oidc_actor.adapters.presenter import Presenter
 
 CALLERS = 50
 READS = 4000
@@ -163,6 +164,40 @@ def a_401_storm(world: World) -> None:
             world.pass_time(0.05)
     seconds, made = world.clock() - began, world.requests - before
     world.check("requests", f"{made} in {seconds:.1f} s of complaints", 3 <= made <= seconds + 1)
+
+
+@row(
+    "pain 11",
+    "one bad node in ten behind a resource server's balancer: the provider is asked at a growing pace, no reader waits",
+    lifetime_s=3600,
+)
+def one_bad_node_in_ten(world: World) -> None:
+    name = world.ready_manager()
+    presenter, api = Presenter(name), "https://api.example.com:443"
+    source, before, began = TokenManager.source(name), world.requests, world.clock()
+    complaints = waits = 0
+    while world.clock() - began < 120:
+        for node in range(10):
+            sent = presenter.bearer()
+            if node:
+                presenter.accept(api, sent)
+                continue
+            complaints += 1
+            presenter.complain(api, sent)
+            TokenManager.health(name)  # answered after those
+            try:
+                source(timeout=0)
+            except NoTokenError:
+                waits += 1
+        world.pass_time(1)
+    made = world.requests - before
+    world.check("token requests", f"{made} for {complaints} complaints in 120 s", 5 <= made <= 8)
+    world.check("reads without a token meanwhile", waits, waits == 0)
+    world.pass_time(600)
+    sent, before = presenter.bearer(), world.requests
+    presenter.complain(api, sent)
+    world.settle(name)
+    world.check("one revocation, ten quiet minutes later", f"{world.requests - before} at once", source() != sent.token)
 
 
 def p99_s(source: Any, reads: int = READS) -> float:

@@ -9,7 +9,10 @@ from manager_tests import Start
 import supervision
 from oidc_actor import ClientCredentials, OIDCConfig, RetryPolicy, TokenManager
 from oidc_actor.exchanges.fetches import EXCHANGES
+from oidc_actor.messages import Accepted, Rejected
 from oidc_actor.published import by_name
+from oidc_actor.reading.reads import tell_soon
+from oidc_actor.secrets import Secret
 from oidc_actor.testing import ManualClock
 from supervision import NoProcess
 
@@ -173,3 +176,27 @@ def test_an_unknown_message_is_no_crash(start: Start) -> None:
     ref.tell("what is this?")
     assert TokenManager.get_access_token("m") == "t1"
     assert ref.is_alive()
+
+
+def test_the_pace_of_complaints_belongs_to_the_name(start: Start, clock, transport) -> None:
+    origin = "https://api.example.com:443"
+
+    def complain(text: str) -> None:
+        for said in (Accepted(origin, Secret(text)), Rejected(origin, Secret(text))):
+            tell_soon("m", said)
+        TokenManager.health("m")  # answered after those
+
+    ref = start(name="m")
+    TokenManager.get_token("m")
+    for number in (1, 2, 3):
+        clock.advance(10)
+        complain(f"t{number}")
+        eventually(lambda number=number: TokenManager.get_access_token("m") == f"t{number + 1}")
+    supervision.kill(ref)
+    start(name="m")
+    complain("t4")
+    assert TokenManager.health("m").next_attempt_in_s == 4
+    assert TokenManager.get_access_token("m", timeout=0) == "t4"
+    clock.advance(4)
+    eventually(lambda: TokenManager.get_access_token("m") == "t5")
+    assert len(transport.posts) == 5

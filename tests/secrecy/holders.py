@@ -17,7 +17,6 @@ from oidc_actor.adapters import aiohttp, httpx, httpx2
 from oidc_actor.adapters import grpc as grpc_adapter
 from oidc_actor.adapters import requests as requests_adapter
 from oidc_actor.adapters.authorization import Authorization, Proof
-from oidc_actor.adapters.complaints import Complaints
 from oidc_actor.adapters.presenter import Presenter
 from oidc_actor.adapters.tries import Answer as Refused
 from oidc_actor.answers.faults import read_fault
@@ -31,7 +30,7 @@ from oidc_actor.exchanges.fetches import EXCHANGES
 from oidc_actor.exchanges.turns import Turn
 from oidc_actor.grants.device import DeviceAuthorization, DeviceCode
 from oidc_actor.issuers import Discovery, Journey
-from oidc_actor.messages import FetchFailed, FetchSucceeded, Join, Refresh, Refusal
+from oidc_actor.messages import Accepted, FetchFailed, FetchSucceeded, Join, Refresh, Refusal, Rejected
 from oidc_actor.oidc import get_token
 from oidc_actor.proof.certificate import ClientCertificate
 from oidc_actor.proof.dpop import DPoPKey
@@ -64,7 +63,6 @@ MADE: dict[str, Callable[[World], object]] = {
     "adapters.aiohttp.OIDCAuth": lambda w: aiohttp.OIDCAuth(w.name),
     "adapters.authorization.Authorization": lambda w: Authorization.bearer(SECRET),
     "adapters.authorization.Proof": lambda w: Proof(SECRET),
-    "adapters.complaints.Complaints": lambda w: _complaints(),
     "adapters.grpc.OIDCAuth": lambda w: grpc_adapter.OIDCAuth(w.name),
     "adapters.httpx.OIDCAuth": lambda w: httpx.OIDCAuth(w.name),
     "adapters.httpx2.OIDCAuth": lambda w: httpx2.OIDCAuth(w.name),
@@ -121,7 +119,9 @@ MADE: dict[str, Callable[[World], object]] = {
     "messages.FetchFailed": lambda w: FetchFailed(1, 1, 0.0, w.refused),
     "messages.FetchSucceeded": lambda w: FetchSucceeded(1, 1, 0.0, w.parsed),
     "messages.Join": lambda w: Join(w.waiter()),
+    "messages.Accepted": lambda w: Accepted(ISSUER, w.secret),
     "messages.Refresh": lambda w: Refresh(w.waiter(), w.secret),
+    "messages.Rejected": lambda w: Rejected(ISSUER, w.secret),
     "messages.Refusal": lambda w: Refusal(str(w.refused), w.refused),
     "options.Options": lambda w: w.actor._options,
     "proof.certificate.ClientCertificate": lambda w: ClientCertificate("c", password=SECRET),
@@ -186,7 +186,7 @@ HOLDS_NONE: dict[str, str] = {
         backoff.RetryPolicy clock.JumpDetector decisions.effects.CancelTick
         adapters.tries.Remedy adapters.tries.Tries
         decisions.effects.CheckSecrets decisions.effects.ScheduleTick decisions.outage.Hold decisions.outage.Outage
-        decisions.outage.Haste decisions.outage.Pace
+        decisions.outage.Haste decisions.outage.Pace decisions.rejections.Heard decisions.rejections.Verdict
         decisions.state.Rules exchanges.measures.Exchange metrics.instruments.Instrument metrics.readings.Bound
         metrics.readings.Look metrics.readings.Reading proof.client_auth.Means
         run.config.ServerConfig run.fleet.Changes cli.observe.TlsFacts""",
@@ -218,12 +218,6 @@ HOLDS_NONE: dict[str, str] = {
         testing.wire_faults.Truncate""",
 }
 """Classes whose instances hold no secret, by the reason."""
-
-
-def _complaints() -> Complaints:
-    complaints = Complaints()
-    complaints.admit(ISSUER, f"Bearer {SECRET}")
-    return complaints
 
 
 def _used(transport: RequestsTransport, request: Request) -> RequestsTransport:
