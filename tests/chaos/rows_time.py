@@ -84,7 +84,7 @@ def suspended(world: World) -> None:
         world.wait_for_requests(before + 1)
         world.proxy.heal()
         new = TokenManager.get_access_token(name, timeout=10)
-    expired = [text for text in readers.failed if "expired" in text]
+    expired = [text for text in readers.failed if "an expired token at" in text]
     world.check("first read", type(first).__name__, first is not None)
     world.check("reads of the dead token", f"{len(expired)} of {readers.reads}", not expired and readers.reads)
     world.check("token requests", world.requests - before, world.requests - before == 1)
