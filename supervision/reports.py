@@ -17,8 +17,9 @@ from typing import Any
 from supervision.exits import Bygone
 from supervision.waiting import is_interrupt
 
-__all__ = ["harmless", "report"]
+__all__ = ["harmless", "report", "returned_to_caller"]
 
+_pykka = logging.getLogger("pykka")
 _logger = logging.getLogger("supervision")
 _logger.addHandler(logging.NullHandler())
 
@@ -71,6 +72,18 @@ harmless = _Harmless()
 A report is made in the midst of an actor's turn or end, on whatever thread that runs: a handler's ``SystemExit`` would keep
 the rest from happening. What a signal handler raises on the main thread passes.
 """
+
+
+def returned_to_caller(actor: Any, error: BaseException) -> None:
+    """Log an exception that a Pykka future carries to its asker, who may never look at it: Pykka's own record, word for word.
+
+    Args:
+        actor: the actor that raised it.
+        error: what it raised.
+    """
+    with harmless:
+        raised = (type(error), error, error.__traceback__)
+        _pykka.info("Exception returned from %s to caller:", actor, exc_info=raised)
 
 
 def _emit(number: int, event: str, exc_info: Any, logger: logging.Logger, fields: dict[str, Any]) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import threading
 import uuid
 from collections.abc import Callable
@@ -34,6 +35,8 @@ __all__ = ["ClassOrInstance", "Server"]
 
 _STYLE = ServerStyle()
 T = TypeVar("T")
+
+HOOKS = ("on_start", "on_continue", "on_receive", "on_terminate")
 
 
 class ClassOrInstance(Generic[T]):
@@ -69,10 +72,23 @@ class Server(pykka.Actor):
         crash_on_call_error: whether an exception that ``call``/``ask`` hands to the caller also ends the server, as in OTP.
 
     Every hook runs on the pool or on the actor's own thread, never two at a time; ``__init__`` runs on the starter's.
+
+    Raises:
+        TypeError: when a class is defined that has an ``async def`` hook, of its own, inherited or mixed in.
     """
 
     runtime: ClassVar[Literal["pool", "thread"]] = "pool"
     crash_on_call_error: ClassVar[bool] = True
+
+    def __init_subclass__(cls, **options: Any) -> None:
+        super().__init_subclass__(**options)
+        for hook in HOOKS:
+            if _is_async(getattr(cls, hook)):
+                raise TypeError(
+                    f"{cls.__name__}.{hook}: expected a plain function, got an async one, whose coroutine nobody would await: "
+                    f'write `def {hook}`, and in it asyncio.run(...) under runtime = "thread", or '
+                    "asyncio.run_coroutine_threadsafe(..., loop) with an event loop of yours"
+                )
 
     def __init__(self, *_args: Any, **_kwargs: Any) -> None:
         mailbox = Mailbox()
@@ -152,6 +168,13 @@ class Server(pykka.Actor):
         except RuntimeError as no_thread:
             life.finish(Crash(no_thread))
             raise
+
+
+def _is_async(hook: object) -> bool:
+    """Whether a call gives something to be awaited or iterated over asynchronously, instead of doing anything."""
+    plain = (inspect.iscoroutinefunction, inspect.isasyncgenfunction)
+    by_call = getattr(type(hook), "__call__", None)  # noqa: B004 - of an object that stands for the function
+    return any(is_async(one) for is_async in plain for one in (hook, by_call))
 
 
 def _construct(what: str, make: Callable[[], T]) -> T:

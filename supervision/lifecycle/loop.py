@@ -18,9 +18,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Protocol
 
 from supervision.exits import NORMAL, Exit, Ignore, Reason, is_orderly, reason_of
-from supervision.lifecycle.replies import answer, answer_dead, answer_error
+from supervision.lifecycle.replies import Reply, answer, answer_dead, answer_error
 from supervision.messages import ExitSignal, Withdrawable
-from supervision.reports import harmless, report
+from supervision.reports import harmless, report, returned_to_caller
 
 if TYPE_CHECKING:
     from supervision.lifecycle.life import Life
@@ -154,6 +154,8 @@ def _failed(life: Life, actor: Any, error: BaseException, reply_to: Any) -> None
         life.end(reason_of(error), error)
         answer_dead(reply_to, life.ref, life.reason)
     else:
+        if not isinstance(reply_to, Reply) or reply_to.deserted:
+            returned_to_caller(actor, error)
         if life.style.crashes_on_call_error(actor):
             life.end(reason_of(error), error)
         answer_error(reply_to, error)

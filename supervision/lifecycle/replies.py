@@ -26,9 +26,10 @@ class Reply:
 
     Attributes:
         error: the exception that was the answer, once it is there; ``None`` where it was a value.
+        deserted: whether nobody waits for it any more.
     """
 
-    __slots__ = ("_done", "_first", "_value", "error")
+    __slots__ = ("_done", "_first", "_value", "deserted", "error")
 
     def __init__(self) -> None:
         self._first = threading.Lock()  # taken for good by whoever answers first; guards nothing else
@@ -36,6 +37,7 @@ class Reply:
         self._done.acquire()
         self._value: Any = None
         self.error: BaseException | None = None
+        self.deserted = False
 
     def set(self, value: Any = None) -> None:
         """Answer with a value."""
@@ -76,7 +78,13 @@ class Reply:
             NoAnswer: nothing came in time.
             BaseException: the exception that was the answer.
         """
-        if not self.arrived(timeout):
+        try:
+            arrived = self.arrived(timeout)
+        except BaseException:  # a signal handler's
+            self.deserted = True
+            raise
+        if not arrived:
+            self.deserted = True
             raise NoAnswer
         return self.outcome()
 

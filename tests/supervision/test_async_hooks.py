@@ -1,0 +1,78 @@
+"""A ``Server`` has no event loop: a class with an asynchronous hook is refused when it is defined."""
+
+import functools
+from typing import Any
+
+import pytest
+from specimens import Pooled
+
+from supervision import DynamicSupervisor, Server, Supervisor, call
+from supervision.server import HOOKS
+
+every_hook = pytest.mark.parametrize("hook", HOOKS)
+
+
+async def coroutine(self: Any, *_: Any) -> None: ...
+
+
+async def generator(self: Any, *_: Any) -> Any:
+    yield
+
+
+class Called:
+    async def __call__(self, *_: Any) -> None: ...
+
+
+ASYNC: dict[str, Any] = {
+    "coroutine": coroutine,
+    "generator": generator,
+    "partial": functools.partial(coroutine, None),
+    "static": staticmethod(coroutine),
+    "class": classmethod(coroutine),
+    "object": Called(),
+}
+every_async = pytest.mark.parametrize("function", ASYNC.values(), ids=ASYNC.keys())
+
+
+@every_hook
+@every_async
+@pytest.mark.parametrize("base", [Server, Pooled, Supervisor, DynamicSupervisor])
+def test_it_is_refused_with_what_to_do(base: Any, hook: str, function: Any) -> None:
+    with pytest.raises(TypeError, match=rf"^Worker\.{hook}: expected a plain function.*write `def {hook}`"):
+        type("Worker", (base,), {hook: function})
+
+
+@every_hook
+@every_async
+def test_also_where_it_is_mixed_in(hook: str, function: Any) -> None:
+    mixin = type("Mixin", (), {hook: function})
+    with pytest.raises(TypeError, match=hook):
+        type("Worker", (mixin, Server), {})
+    type("Worker", (Pooled, mixin), {hook: Pooled.on_receive})  # which another hides
+
+
+@every_hook
+def test_also_where_it_was_put_on_a_class_after_its_definition(hook: str) -> None:
+    parent = type("Late", (Server,), {})
+    setattr(parent, hook, coroutine)
+    with pytest.raises(TypeError, match=hook):
+        type("Worker", (parent,), {})
+
+
+@every_hook
+def test_one_that_wraps_an_asynchronous_one_is_a_plain_function(hook: str) -> None:
+    @functools.wraps(coroutine)
+    def runs_it(self: Any, *args: Any) -> None: ...
+
+    type("Worker", (Server,), {hook: runs_it})
+
+
+def test_other_methods_may_be_asynchronous() -> None:
+    class Worker(Server):
+        def on_receive(self, message: Any) -> Any:
+            return message
+
+        @classmethod
+        async def acall(cls, ref: Any) -> None: ...
+
+    assert call(Worker.start_link(), 1) == 1
