@@ -17,6 +17,7 @@ EVENTS: dict[str, tuple[str, str, str]] = {
     "config_needs_restart": ("warning", "key", "a change in [server] takes effect at the next start only"),
     "manager_failed": ("error", "manager, error", "a manager of the new configuration could not be started"),
     "token_file_failed": ("error", "path, error", "a token file could not be written; it is tried again"),
+    "accept_failed": ("warning", "error", "no connection can be accepted for now; it is tried again, and said once"),
     "request_broken": ("error", "error", "a request could not be answered, by a fault of the sidecar"),
     "notify_failed": ("warning", "error", "systemd could not be told"),
 }

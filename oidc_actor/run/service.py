@@ -8,6 +8,7 @@ import queue
 import signal
 import socket
 import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,7 @@ from prometheus_client import REGISTRY
 from oidc_actor.errors import ConfigError
 from oidc_actor.metrics.prometheus import Collector
 from oidc_actor.run.config import RunConfig, ServerConfig, load
+from oidc_actor.run.connections import Connection, Peers, accept, most_connections
 from oidc_actor.run.events import log
 from oidc_actor.run.fleet import Changes, Fleet
 from oidc_actor.run.guards import local_hosts
@@ -154,17 +156,33 @@ class Server(uvicorn.Server):
         yield
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        """Say that requests are served from here on."""
-        await super().startup(sockets)
+        """Accept connections, and say that requests are served from here on."""
+        await super().startup([])  # uvicorn listens nowhere: it would accept whatever comes
+        self._accepting = [asyncio.create_task(self._accept(listener)) for listener in sockets or []]
         notify("READY=1")
         interval_s = watchdog_interval_s()
         if interval_s is not None:
             self._watchdog: asyncio.Task[Any] = asyncio.create_task(_show_life(interval_s))
 
+    async def _accept(self, listener: socket.socket) -> None:
+        peers = Peers(most_connections())
+        await accept(listener, peers, lambda: Connection(self.config, self.server_state, peers))
+
+    async def on_tick(self, counter: int) -> bool:
+        """Look at the connections, once a second; uvicorn calls it ten times as often."""
+        if counter % 10 == 0:
+            now = time.monotonic()
+            for connection in list(self.server_state.connections):
+                connection.look(now)  # type: ignore[union-attr]  # all of them are ours
+        return await super().on_tick(counter)
+
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         """Answer the requests under way, within the time to drain; those that still wait then are told so."""
         log("run_stopping", drain_s=self._server_config.drain_seconds)
         notify("STOPPING=1")
+        for task in self._accepting:
+            task.cancel()
+        await asyncio.gather(*self._accepting, return_exceptions=True)
         await super().shutdown(sockets)
         waiting = len(self.server_state.tasks)
         if waiting:

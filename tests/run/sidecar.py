@@ -49,7 +49,7 @@ class Reply:
 class Sidecar:
     """``oidc-actor run`` in a directory of its own, which is also where its socket and its secrets are."""
 
-    def __init__(self, directory: Path, log_level: str = "info", **environment: str) -> None:
+    def __init__(self, directory: Path, log_level: str = "info", descriptors: int = 0, **environment: str) -> None:
         self.directory = directory
         self.config = directory / "config.toml"
         self.socket = directory / "tokens.sock"
@@ -59,7 +59,17 @@ class Sidecar:
         self._notify.settimeout(DEADLINE_S)
         inherited = {name: value for name, value in os.environ.items() if not name.startswith("OIDC_")}
         self._environment = {**inherited, "NOTIFY_SOCKET": str(directory / "notify.sock"), **environment}
-        self._arguments = [sys.executable, "-m", "oidc_actor.cli", "run", str(self.config), "--log-level", log_level]
+        limit = ["sh", "-c", f'ulimit -n {descriptors}; exec "$@"', "sh"] if descriptors else []
+        self._arguments = [
+            *limit,
+            sys.executable,
+            "-m",
+            "oidc_actor.cli",
+            "run",
+            str(self.config),
+            "--log-level",
+            log_level,
+        ]
         self._process: subprocess.Popen[bytes] | None = None
 
     def start(self) -> Self:
