@@ -34,17 +34,17 @@ class Module:
 
     Attributes:
         name: Its dotted name; a package's is that of its folder.
-        folder: The folder that it lies in, as a dotted name.
         lines: How many lines it has.
         code: How many of them are code: neither blank, nor a comment, nor part of a docstring.
         imports: Modules of ours that it imports, at whatever place; not those for type checkers only.
+        foreign: Modules of others that it imports.
     """
 
     name: str
-    folder: str
     lines: int
     code: int
     imports: frozenset[str] = field(default_factory=frozenset)
+    foreign: frozenset[str] = field(default_factory=frozenset)
 
 
 @cache
@@ -54,11 +54,18 @@ def modules() -> dict[str, Module]:
     found = {}
     for name, path in paths.items():
         tree = ast.parse(path.read_text())
-        folder = name if path.name == "__init__.py" else name.rpartition(".")[0]
-        imports = {one for one in _imported(tree) if one in paths and one != name}
+        imported = set(_imported(tree)) - {name}
+        ours = {one for one in imported if one in paths}
+        foreign = {one for one in imported - ours if one.split(".")[0] not in PACKAGES}
         lines = path.read_text().splitlines()
-        found[name] = Module(name, folder, len(lines), count_code(path), frozenset(imports))
+        found[name] = Module(name, len(lines), count_code(path), frozenset(ours), frozenset(foreign))
     return found
+
+
+def room(name: str) -> str:
+    """What a module belongs to: a folder of a package with all below it; a file beside those is a room of its own."""
+    parts = name.split(".")
+    return ".".join(parts[:2]) if (ROOT / Path(*parts[:2])).is_dir() else name
 
 
 def dotted(path: Path) -> str:
@@ -98,11 +105,11 @@ def _all_names() -> frozenset[str]:
     return frozenset(dotted(path) for package in PACKAGES for path in (ROOT / package).rglob("*.py"))
 
 
-def folders() -> dict[str, set[str]]:
-    """Each folder, and the folders that its modules import."""
+def rooms() -> dict[str, set[str]]:
+    """Each room, and the rooms that its modules import."""
     found: dict[str, set[str]] = defaultdict(set)
     for module in modules().values():
-        found[module.folder] |= {modules()[name].folder for name in module.imports} - {module.folder}
+        found[room(module.name)] |= {room(name) for name in module.imports} - {room(module.name)}
     return dict(found)
 
 
@@ -286,19 +293,19 @@ def trips() -> list[Trip]:
 
 
 def print_layers() -> None:
-    """One line a folder, the highest floor first; then circles and the longest chain of imports."""
-    arrows = folders()
+    """One line a room, the highest floor first; then circles and the longest chain of imports."""
+    arrows = rooms()
     levels = floors(arrows)
-    print(f"{'floor':>5}  {'folder':34} {'files':>5} {'lines':>6} {'code':>6}  imports")
-    for folder in sorted(arrows, key=lambda one: (-levels[one], one)):
-        inside = [module for module in modules().values() if module.folder == folder]
+    print(f"{'floor':>5}  {'room':34} {'files':>5} {'lines':>6} {'code':>6}  imports")
+    for name in sorted(arrows, key=lambda one: (-levels[one], one)):
+        inside = [module for module in modules().values() if room(module.name) == name]
         lines, code = sum(one.lines for one in inside), sum(one.code for one in inside)
-        below = ", ".join(sorted(arrows[folder]))
-        print(f"{levels[folder]:>5}  {folder:34} {len(inside):>5} {lines:>6} {code:>6}  {below}")
+        below = ", ".join(sorted(arrows[name]))
+        print(f"{levels[name]:>5}  {name:34} {len(inside):>5} {lines:>6} {code:>6}  {below}")
     everything = modules().values()
     print(
         f"{len(everything)} modules, {sum(one.lines for one in everything)} lines, {sum(one.code for one in everything)} of "
-        f"code; {sum(len(one) for one in arrows.values())} arrows between {len(arrows)} folders"
+        f"code; {sum(len(one) for one in arrows.values())} arrows between {len(arrows)} rooms"
     )
     for knot in knots(arrows):
         print(f"circle: {', '.join(sorted(knot))}")
