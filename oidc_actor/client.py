@@ -31,7 +31,7 @@ from oidc_actor.exchanges.sockets import POOL_CLASSES, clean_pool_class, exchang
 from oidc_actor.exchanges.tls import check_ca_bundle, tls_context
 from oidc_actor.proof.certificate import ClientCertificate
 from oidc_actor.secrets import SecretFile
-from oidc_actor.transport import MAX_BODY_BYTES, Request, Response, TransportError, public_url
+from oidc_actor.transport import MAX_BODY_BYTES, NoAnswer, Request, Response, TransportError, public_url
 from oidc_actor.urls import is_loopback
 
 USER_AGENT = "oidc-actor"
@@ -103,7 +103,7 @@ class RequestsTransport:
                     one.__traceback__ = (
                         None  # urllib3's frames refer to it, and would be kept until a garbage collection
                     )
-                return TransportError(f"{request.method} {public_url(request.url)}: {problem}", sent=progress.sent)
+                return NoAnswer(f"{request.method} {public_url(request.url)}: {problem}", sent=progress.sent)
 
     def _send(self, request: Request) -> Response:
         headers = {"User-Agent": USER_AGENT, "Accept-Encoding": "identity", **request.headers}

@@ -36,7 +36,8 @@ class ProviderError(OIDCActorError):
     Attributes:
         status: The HTTP status, or ``None`` where no response came.
         error: The OAuth error code (RFC 6749 section 5.2), or ``None`` where the body held none.
-        error_description: The provider's text, redacted of every secret that was sent, or ``None``.
+        error_description: The provider's text, redacted of every secret that was sent, or ``None``. Withheld where one of them
+            is so short that its place in the text would tell it.
         retryable: Whether the same request may succeed later without anybody changing anything.
         retry_after_s: Seconds the provider asked to wait (at most an hour), or ``None``.
         sent: Whether the provider may have seen the request; ``False`` where no connection was made.

@@ -36,6 +36,10 @@ class TransportError(OIDCActorError):
         self.sent = sent
 
 
+class NoAnswer(TransportError):
+    """A `TransportError` of this package's own transport: each of its words is ours, so that it is shown as it is."""
+
+
 class Request(Sealed):
     """An HTTP request. Its ``repr`` shows the method and the address without the query, nothing else.
 

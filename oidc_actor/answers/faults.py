@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from oidc_actor.answers.bodies import read_error_object
-from oidc_actor.answers.redaction import presentable
+from oidc_actor.answers.redaction import is_guessable, presentable
 from oidc_actor.secrets import Secret, secret_problem
 from oidc_actor.transport import Response
 
@@ -66,13 +66,17 @@ def read_fault(response: Response, sent: Collection[Secret], wanted: str) -> Fau
     error = _code(members.get("error"), secrets)
     told = members.get("error_description")
     description = presentable(told, secrets) if isinstance(told, str) and told else None
-    problem = ": ".join(part for part in (error, description) if part)
+    problem = ": ".join(dict.fromkeys(part for part in (error, description) if part))  # what is withheld, once
     return Fault(problem or status_problem(response.status, wanted), error, description)
 
 
 def tokens_in(members: Mapping[str, Any]) -> tuple[Secret, ...]:
-    """Find the tokens in a body: a bad one may hold some all the same, which must not come into the error's text either."""
-    return tuple(Secret(str(members[name])) for name in _TOKENS if secret_problem(members.get(name)) is None)
+    """Find the tokens in a body: a bad one may hold some all the same, which must not come into the error's text either.
+
+    What is too short to be a token is taken for none, so that it does not withhold the rest of the answer.
+    """
+    texts = [str(members[name]) for name in _TOKENS if secret_problem(members.get(name)) is None]
+    return tuple(Secret(text) for text in texts if not is_guessable(text))
 
 
 def _code(code: object, secrets: Collection[Secret]) -> str | None:

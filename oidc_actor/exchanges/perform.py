@@ -5,7 +5,7 @@ from __future__ import annotations
 from oidc_actor.answers.redaction import presentable
 from oidc_actor.errors import ProviderError
 from oidc_actor.secrets import Secret
-from oidc_actor.transport import Request, Response, Transport, TransportError
+from oidc_actor.transport import NoAnswer, Request, Response, Transport, TransportError
 
 
 def perform(
@@ -24,7 +24,9 @@ def perform(
     """
     try:
         response: object = transport(request)
-    except TransportError as error:
+    except NoAnswer as error:
+        return failure(f"no answer: {error}", sent=error.sent)
+    except TransportError as error:  # of an injected transport
         return failure(f"no answer: {presentable(str(error), secrets)}", sent=error.sent)
     except Exception as error:  # noqa: BLE001 - an injected transport; its own text may quote the request
         return failure(f"no answer: the transport raised {type(error).__name__} for {request!r}")

@@ -121,7 +121,9 @@ def read_device_authorization(
         url = members.get(name)
         problem = url_problem(url, allow_insecure_http=allow_insecure_http)
         if problem is not None and not (url is None and name == "verification_uri_complete"):
-            return presentable(f"{name}: {problem}", (*sent, Secret(members["device_code"])))
+            secrets = (*sent, Secret(members["device_code"]))
+            can_be_shown = not isinstance(url, str) or presentable(url, secrets) == url  # the problem quotes it
+            return f"{name}: {problem if can_be_shown else 'expected an https URL, got one that is not shown'}"
     lives, interval = read_number(members.get("expires_in")), read_number(members.get("interval"))
     if lives is None or lives <= 0:
         return "expected a positive expires_in, got none"

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Literal, TypeAlias
 from urllib.parse import quote, urlencode
 
+from oidc_actor.answers.redaction import is_guessable
 from oidc_actor.credentials import Credentials, JWTBearer, Password, TokenExchange
 from oidc_actor.grants.device import DeviceCode
 from oidc_actor.proof.assertions import ASSERTION_TYPE
@@ -186,12 +187,15 @@ def secrets_in(auth: Credentials) -> tuple[Secret, ...]:
         auth: The credentials.
 
     Returns:
-        Secrets that are given as texts, and further parameters that are long enough to be a secret at all: to redact ``"yes"``
-        would only make texts unreadable.
+        Secrets that are given as texts, and further parameters that may be one: to redact ``"yes"`` or ``"production"`` would
+        only make texts unreadable.
     """
     values = (auth.extra or {}).values()
     given = tuple(source for source in auth.sources if isinstance(source, Secret))
-    return (*given, *(Secret(value) for value in values if len(value) >= _SHORTEST_SECRET_IN_EXTRA))
+    return (
+        *given,
+        *(Secret(value) for value in values if len(value) >= _SHORTEST_SECRET_IN_EXTRA and not is_guessable(value)),
+    )
 
 
 def _grant_parameters(auth: Credentials, secrets: SentSecrets, *, refreshing: bool) -> list[tuple[str, str]]:

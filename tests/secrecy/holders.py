@@ -20,6 +20,7 @@ from oidc_actor.adapters.authorization import Authorization, Proof
 from oidc_actor.adapters.presenter import Presenter
 from oidc_actor.adapters.tries import Answer as Refused
 from oidc_actor.answers.faults import read_fault
+from oidc_actor.answers.unescaping import layers
 from oidc_actor.cli.doctor import Doctor
 from oidc_actor.cli.kept import Kept
 from oidc_actor.client import RequestsTransport
@@ -59,6 +60,7 @@ def _bad_metadata() -> object:
 
 
 MADE: dict[str, Callable[[World], object]] = {
+    "answers.unescaping.Layer": lambda w: next(layers(SECRET)),
     "answers.faults.Fault": lambda w: read_fault(w.echo(), w.sent.all(), "a token"),
     "adapters.aiohttp.OIDCAuth": lambda w: aiohttp.OIDCAuth(w.name),
     "adapters.authorization.Authorization": lambda w: Authorization.bearer(SECRET),
@@ -158,7 +160,7 @@ MADE: dict[str, Callable[[World], object]] = {
     "tokens.TokenResponse": lambda w: w.token,
     "transport.Request": lambda w: w.request,
     "transport.Response": lambda w: w.response,
-    "transport.TransportError": lambda w: raised(lambda: RequestsTransport()(w.request)),
+    "transport.NoAnswer": lambda w: raised(lambda: RequestsTransport()(w.request)),
     "wire.ParsedToken": lambda w: w.parsed,
 }
 """By class, below `oidc_actor`."""
@@ -195,7 +197,7 @@ HOLDS_NONE: dict[str, str] = {
         messages.Released messages.SourceRenewed messages.SecretsChecked
         messages.Started messages.Tick reading.waiters.Gone run.token_files.Write""",
     "what is made is one of its subclasses": """adapters.authorization.Unprintable adapters.httpx_flow.AuthFlow
-        adapters.httpx_flow.OneRequest errors.OIDCActorError errors.ProviderError
+        adapters.httpx_flow.OneRequest errors.OIDCActorError errors.ProviderError transport.TransportError
         grants.fields.Credentials keeper.Keeper sealed.Sealed secrets.Finder""",
     "public texts by contract": """sealed.FrozenMapping cli.findings.Finding run.guards.Heard run.problems.Problems
         run.proof_tables.ProofTables run.references.References""",

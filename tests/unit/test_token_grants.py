@@ -263,5 +263,5 @@ def test_what_was_asked_for_may_be_no_access_token_and_is_what_another_manager_t
 def test_where_an_access_token_was_asked_for_nothing_else_is_taken(wanted):
     with pytest.raises(TokenRequestError, match="expected the token_type Bearer or DPoP, got 'N_A'"):
         oidc.get_token(
-            CONFIG, TokenExchange("s", "id", requested_token_type=wanted), transport=Noting(token_type="N_A")
+            CONFIG, TokenExchange("subject-1", "id", requested_token_type=wanted), transport=Noting(token_type="N_A")
         )
