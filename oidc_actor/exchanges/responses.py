@@ -11,8 +11,10 @@ from __future__ import annotations
 import http.client
 import re
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
-from typing import Protocol, TypeAlias
+from dataclasses import dataclass, field
+from typing import NoReturn, Protocol, TypeAlias
+
+from oidc_actor.sealed import Sealed, put, refuse_pickling
 
 MAX_HEAD_BYTES = 64 * 1024
 """The longest head that is read, in bytes, and the longest trailer."""
@@ -48,8 +50,13 @@ class Raw(Protocol):
 class Incoming:
     """The bytes of a connection, and which of them nobody has taken yet."""
 
+    __slots__ = ("_buffer", "_ended", "_raw")
+
     def __init__(self, raw: Raw) -> None:
         self._raw, self._buffer, self._ended = raw, bytearray(), False
+
+    def __reduce_ex__(self, protocol: object) -> NoReturn:
+        refuse_pickling(self)
 
     @property
     def left(self) -> bool:
@@ -101,12 +108,11 @@ class StatusLine:
 
     is_1_1: bool
     status: int
-    reason: str
+    reason: str = field(repr=False)
 
 
-@dataclass(frozen=True, slots=True)
-class WholeResponse:
-    """A final response with all of its body.
+class WholeResponse(Sealed):
+    """A final response with all of its body. Its ``repr`` shows the status and the body's size.
 
     Attributes:
         line: Its status line.
@@ -115,10 +121,17 @@ class WholeResponse:
         is_clean: Whether its connection may carry another request.
     """
 
+    __slots__ = ("body", "fields", "is_clean", "line")
     line: StatusLine
     fields: Fields
     body: bytes
     is_clean: bool
+
+    def __init__(self, line: StatusLine, fields: Fields, body: bytes, is_clean: bool) -> None:
+        put(self, line=line, fields=fields, body=body, is_clean=is_clean)
+
+    def __repr__(self) -> str:
+        return f"WholeResponse({self.line.status}, {len(self.body)} bytes)"
 
 
 def read_status_line(stream: Incoming) -> StatusLine:

@@ -5,6 +5,7 @@ A new public class without an entry here fails `test_sweep`.
 
 from __future__ import annotations
 
+import io
 import json
 from collections.abc import Callable
 
@@ -28,6 +29,7 @@ from oidc_actor.credentials import ClientCredentials, JWTBearer, RefreshToken, T
 from oidc_actor.decisions import effects
 from oidc_actor.decisions.state import Flight
 from oidc_actor.exchanges.fetches import EXCHANGES
+from oidc_actor.exchanges.responses import Incoming, read_response, read_status_line
 from oidc_actor.exchanges.turns import Turn
 from oidc_actor.grants.device import DeviceAuthorization, DeviceCode
 from oidc_actor.issuers import Discovery, Journey
@@ -100,6 +102,12 @@ MADE: dict[str, Callable[[World], object]] = {
         lambda: get_token(CONFIG, ClientCredentials("id", lambda: int(SECRET)), transport=_unreachable)
     ),
     "errors.TokenRequestError": lambda w: w.refused,
+    "exchanges.responses.BadResponse": lambda w: raised(lambda: read_status_line(_incoming(f"{SECRET}\r\n"))),
+    "exchanges.responses.Incoming": lambda w: _incoming(SECRET),
+    "exchanges.responses.WholeResponse": lambda w: read_response(
+        _incoming(f"HTTP/1.1 200 {SECRET}\r\nX-Echo: {SECRET}\r\nContent-Length: {len(SECRET)}\r\n\r\n{SECRET}"),
+        max_body_bytes=99,
+    ),
     "exchanges.fetches.Pool": lambda w: EXCHANGES,
     "exchanges.turns.Turn": lambda w: Turn(
         0.0, 0.0, 0.1, w.sent.all(), (w.secret,), w.response, brought_nonce=False, advice=lambda: None
@@ -184,6 +192,7 @@ VARIANTS: dict[str, Callable[[World], object]] = {
 """Further instances, and what is not ours but made of ours."""
 
 HOLDS_NONE: dict[str, str] = {
+    "the first line of an answer; the phrase in it is read by nobody": "exchanges.responses.StatusLine",
     "times, counts and rules": """answers.header_times.Skew answers.lifetime.Lifetime
         backoff.RetryPolicy clock.JumpDetector decisions.effects.CancelTick
         adapters.tries.Remedy adapters.tries.Tries
@@ -216,10 +225,15 @@ HOLDS_NONE: dict[str, str] = {
         testing.port.KeptPort testing.provider.Provider testing.relay.Address testing.relay.Relay testing.relay_server.RelayServer
         testing.script.Canned testing.script.Script testing.script.Turn testing.state.Client testing.state.Grant
         testing.state.Store testing.state.User testing.wire_faults.Answer testing.wire_faults.Break testing.wire_faults.Corrupt
-        testing.wire_faults.Delay testing.wire_faults.Drip testing.wire_faults.End testing.wire_faults.Send
+        testing.wire_faults.Delay testing.wire_faults.Drip testing.wire_faults.End testing.wire_faults.Interim
+        testing.wire_faults.Send
         testing.wire_faults.Truncate""",
 }
 """Classes whose instances hold no secret, by the reason."""
+
+
+def _incoming(text: str) -> Incoming:
+    return Incoming(io.BytesIO(text.encode()))
 
 
 def _used(transport: RequestsTransport, request: Request) -> RequestsTransport:
