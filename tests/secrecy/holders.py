@@ -212,6 +212,7 @@ HOLDS_NONE: dict[str, str] = {
         run.proof_tables.ProofTables run.references.References""",
     "reads a manager's counts only": "metrics.otel.Instrumentation metrics.prometheus.Collector",
     "sockets and what they are made by; no text passes through a field": """exchanges.sockets.BoundedPool
+        run.connections.Connection run.connections.Peers
         exchanges.sockets.BoundedSocket exchanges.sockets.BoundedTLSPool exchanges.sockets.BoundedTLSSocket run.service.Server""",
     "names of files; a secret in an argument is refused": "cli.options.ConnectionOptions",
     "the demonstration: its own provider's tokens, shown by fingerprint": """cli.demo.promises.Figures cli.demo.promises.Pace
