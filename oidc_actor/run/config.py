@@ -13,6 +13,7 @@ from oidc_actor.durations import is_seconds
 from oidc_actor.errors import ConfigError
 from oidc_actor.files import read_file
 from oidc_actor.run.manager_tables import ManagerConfig, read_manager
+from oidc_actor.run.permissions import PRIVATE, group, socket_mode
 from oidc_actor.run.places import path_at, shown
 from oidc_actor.run.posts import Posts
 from oidc_actor.run.problems import Problems
@@ -33,12 +34,16 @@ class ServerConfig:
         tcp: Loopback host and port, or ``None`` for none; port 0 takes a free one.
         wait_seconds: Longest wait of a request for a token that is not there yet.
         drain_seconds: Longest wait for requests under way once told to stop.
+        socket_mode: Mode of the Unix socket.
+        socket_group: Number of the group that it belongs to, or ``None`` for the process's own.
     """
 
     unix_socket: Path | None = None
     tcp: tuple[str, int] | None = None
     wait_seconds: float = 5.0
     drain_seconds: float = 10.0
+    socket_mode: int = PRIVATE
+    socket_group: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,6 +111,9 @@ def _server(table: object, base: Path, problems: Problems) -> ServerConfig:
     problems.unknown("server.", table, _SERVER_KEYS)
     if not {"unix_socket", "tcp"} & set(table):
         problems.add("server", 'expected unix_socket = "<path>" or tcp = "127.0.0.1:<port>", got neither')
+    for name in ("socket_mode", "socket_group"):
+        if name in table and "unix_socket" not in table:
+            problems.add(f"server.{name}", 'expected unix_socket = "<path>" beside it, got none')
     found = {}
     for name, read in _SERVER_KEYS.items():
         if name in table:
@@ -157,6 +165,8 @@ def _address(value: object, _base: Path) -> tuple[str, int] | ConfigError:
 
 _SERVER_KEYS: dict[str, Callable[[object, Path], Any]] = {
     "unix_socket": path_at,
+    "socket_mode": lambda value, _base: socket_mode(value),
+    "socket_group": lambda value, _base: group(value),
     "tcp": _address,
     "wait_seconds": _seconds,
     "drain_seconds": _seconds,

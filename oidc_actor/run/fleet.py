@@ -180,31 +180,33 @@ class Fleet:
     # --- files --------------------------------------------------------------------------------------------------------
 
     def _place_files(self, configs: Mapping[str, ManagerConfig]) -> None:
-        moved = [post for post in self._posts.by_name.values() if post.token_file != configs[post.name].token_file]
+        moved = [post for post in self._posts.by_name.values() if post.token_file != _file_in(configs[post.name])]
         for post in moved:  # all of them first: one may get the place of another
-            self._remove_file(post)
+            self._remove_file(post, keep=configs[post.name].token_file)
         for post in moved:
-            self._start_file(post, configs[post.name].token_file)
+            self._start_file(post, _file_in(configs[post.name]))
 
-    def _start_file(self, post: Post, path: Path | None) -> None:
-        if path is None:
+    def _start_file(self, post: Post, file: tuple[Path, int] | None) -> None:
+        if file is None:
             return
         child = _file_of(post.name)
-        spec = ChildSpec(child, TokenFile, (path, functools.partial(self._current, post.name)), name=child)
+        spec = ChildSpec(child, TokenFile, (*file, functools.partial(self._current, post.name)), name=child)
         try:
             Supervisor.start_child(self.supervisor, spec)
         except (SupervisionError, NoProcess) as error:
             log("manager_failed", manager=child, error=type(error).__name__)
             return
-        post.token_file = path
+        post.token_file = file
 
-    def _remove_file(self, post: Post) -> None:
-        path, post.token_file = post.token_file, None
-        if path is None:
+    def _remove_file(self, post: Post, keep: Path | None = None) -> None:
+        """End who writes it, and remove it, unless it stays where it is and only its mode is another."""
+        file, post.token_file = post.token_file, None
+        if file is None:
             return
         self._end(_file_of(post.name))
-        with contextlib.suppress(OSError):  # it may never have been written
-            path.unlink()
+        if file[0] != keep:
+            with contextlib.suppress(OSError):  # it may never have been written
+                file[0].unlink()
 
     def _current(self, name: str) -> TokenResponse | None:
         server = self.server_of(name)
@@ -224,3 +226,7 @@ def _used_first(configs: Mapping[str, ManagerConfig]) -> list[str]:
 
 def _file_of(name: str) -> str:
     return f"{name}@file"
+
+
+def _file_in(config: ManagerConfig) -> tuple[Path, int] | None:
+    return None if config.token_file is None else (config.token_file, config.token_file_mode)

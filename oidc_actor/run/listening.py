@@ -1,4 +1,4 @@
-"""Opens the sockets: bound by us and not by the HTTP server, so that nobody else can connect before the mode is 0600."""
+"""Opens the sockets: bound by us and not by the HTTP server, so that nobody can connect before the mode is right."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def listening(server: ServerConfig) -> Iterator[list[socket.socket]]:
     with contextlib.ExitStack() as stack:
         sockets = []
         if server.unix_socket is not None:
-            sockets.append(stack.enter_context(_unix(server.unix_socket)))
+            sockets.append(stack.enter_context(_unix(server.unix_socket, server.socket_mode, server.socket_group)))
             identity = _identity(server.unix_socket)
             stack.callback(_remove, server.unix_socket, identity)
         if server.tcp is not None:
@@ -43,18 +43,31 @@ def address_of(listener: socket.socket) -> str:
     return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
 
 
-def _unix(path: Path) -> socket.socket:
+def _unix(path: Path, mode: int, group: int | None) -> socket.socket:
     _clear(path)
     listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     try:
+        with contextlib.suppress(OSError):  # it works on Linux, where the file then appears with no rights at all
+            os.fchmod(listener.fileno(), 0)
         listener.bind(str(path))
-        path.chmod(0o600)  # before `listen`: until then nobody can connect
-        listener.listen(BACKLOG)
     except OSError as error:
         listener.close()
         raise ConfigError(
             f"server.unix_socket: expected a path (107 bytes at most) in a directory that exists and may be written, "
             f"got {str(path)!r}: {error.strerror or error}"
+        ) from None
+    try:
+        if group is not None:
+            os.chown(path, -1, group, follow_symlinks=False)  # before the mode, which may be meant for that group only
+        path.chmod(mode)  # before `listen`: until then nobody can connect
+        listener.listen(BACKLOG)
+    except OSError as error:
+        listener.close()
+        path.unlink(missing_ok=True)
+        key = "unix_socket" if group is None else "socket_group"
+        raise ConfigError(
+            f"server.{key}: expected a group that this process is in, or root, got {group} for {str(path)!r}: "
+            f"{error.strerror or error}"
         ) from None
     return listener
 

@@ -12,6 +12,7 @@ from typing import Any, TypeAlias
 from oidc_actor.credentials import ClientCredentials, Credentials, JWTBearer, Password, RefreshToken, TokenExchange
 from oidc_actor.options import Options, read_options
 from oidc_actor.provider import OIDCConfig
+from oidc_actor.run.permissions import PRIVATE, token_file_mode
 from oidc_actor.run.places import check_plain, path_at, refuse_inline, shown
 from oidc_actor.run.posts import Posts
 from oidc_actor.run.problems import Problems, meant
@@ -39,7 +40,7 @@ OPTIONS = (
 )
 """The options of a manager that have the same name in a table; the others are its credentials'."""
 
-OWN = ("grant", "token_endpoint", "token_file")
+OWN = ("grant", "token_endpoint", "token_file", "token_file_mode")
 
 _SECRETS = ("client_secret", "password", "refresh_token")
 _TOKENS = ("assertion", "subject_token", "actor_token", "client_assertion")
@@ -58,12 +59,14 @@ class ManagerConfig:
         name: What readers call it.
         options: Its options, as of `TokenManager.child_spec`, without a name.
         token_file: The file that its token is kept in, or ``None`` for none.
+        token_file_mode: That file's mode.
         uses: The managers whose tokens it trades.
     """
 
     name: str
     options: Mapping[str, Any] = field(repr=False)
     token_file: Path | None = None
+    token_file_mode: int = PRIVATE
     uses: frozenset[str] = frozenset()
 
 
@@ -88,6 +91,7 @@ def read_manager(
     grant = _grant(table.get("grant", "client_credentials"), f"{prefix}grant", problems)
     _check_names(prefix, table, grant, problems)
     token_file = _token_file(table, base, f"{prefix}token_file", problems)
+    mode = _token_file_mode(table, f"{prefix}token_file_mode", problems)
     given = _plain_options(prefix, table, problems)
     if "ca_bundle" in given and isinstance(given["ca_bundle"], str) and given["ca_bundle"]:
         given["ca_bundle"] = str(base / given["ca_bundle"])
@@ -98,7 +102,7 @@ def read_manager(
     options = _options(given, prefix, problems)
     if options is None or len(problems) > before:
         return None
-    return ManagerConfig(name, {**given, "auth": options.auth}, token_file, references.used_by(name))
+    return ManagerConfig(name, {**given, "auth": options.auth}, token_file, mode, references.used_by(name))
 
 
 def _plain_options(prefix: str, table: Mapping[str, Any], problems: Problems) -> _Given:
@@ -257,3 +261,15 @@ def _token_file(table: Mapping[str, Any], base: Path, key: str, problems: Proble
     got = f"the directory {str(found)!r}; add the file's name" if isinstance(found, Path) else None
     problems.add(key, str(found) if got is None else f"expected the path of a file, got {got}")
     return None
+
+
+def _token_file_mode(table: Mapping[str, Any], key: str, problems: Problems) -> int:
+    if "token_file_mode" not in table:
+        return PRIVATE
+    if "token_file" not in table:
+        problems.add(key, 'expected token_file = "<path>" beside it, got none')
+    found = token_file_mode(table["token_file_mode"])
+    if isinstance(found, int):
+        return found
+    problems.add(key, str(found))
+    return PRIVATE

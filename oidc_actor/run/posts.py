@@ -26,7 +26,7 @@ class Post:
         self.generation = 1
         self.serving = name  # the name of the manager that is read
         self.coming: str | None = None  # that of its successor, until it has a token
-        self.token_file: Path | None = None
+        self.token_file: tuple[Path, int] | None = None  # and its mode
 
 
 class Posts:

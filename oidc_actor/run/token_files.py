@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from oidc_actor.run.events import log
+from oidc_actor.run.permissions import PRIVATE
 from oidc_actor.tokens import TokenResponse
 from supervision import Server, Timer, send_after
 
@@ -24,15 +25,17 @@ class Write:
 class TokenFile(Server):
     """Writes the current token whenever it is told that there is a new one; programs see the old file or the new one."""
 
-    def __init__(self, path: Path, read: Callable[[], TokenResponse | None]) -> None:
+    def __init__(self, path: Path, mode: int, read: Callable[[], TokenResponse | None]) -> None:
         """Prepare.
 
         Args:
-            path: The file; it is replaced as a whole, with mode 0600.
+            path: The file; it is replaced as a whole.
+            mode: Its mode.
             read: Gives the current token, at once; ``None`` where there is none.
         """
         super().__init__()
         self._path = path
+        self._mode = mode
         self._read = read
         self._written: TokenResponse | None = None
         self._retry: Timer | None = None
@@ -54,7 +57,7 @@ class TokenFile(Server):
             return
         if self._retry is not None:
             self._retry.cancel()
-        problem = replace_file(self._path, token)
+        problem = replace_file(self._path, self._mode, token)
         if problem is None:
             self._written = token
             return
@@ -62,14 +65,15 @@ class TokenFile(Server):
         self._retry = send_after(RETRY_S, self.actor_ref, Write())
 
 
-def replace_file(path: Path, token: TokenResponse) -> str | None:
-    """Put a token's text in the place of a file, atomically; what went wrong, or ``None``. Raises nothing."""
+def replace_file(path: Path, mode: int, token: TokenResponse) -> str | None:
+    """Put a token's text in the place of a file, atomically, mode and all; what went wrong, or ``None``. Raises nothing."""
     fresh = path.with_name(f".{path.name}.new")  # one writer for each path, so a name that a crash leaves is used again
     try:
         fresh.unlink(missing_ok=True)
-        number = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+        number = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, mode & PRIVATE)
         with open(number, "wb", closefd=True) as file:
             file.write(token.access_token.encode())
+            os.fchmod(number, mode)  # whatever the umask is
         fresh.replace(path)
     except FileNotFoundError:
         return f"{str(path.parent)!r} does not exist: create it"

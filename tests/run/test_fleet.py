@@ -172,10 +172,10 @@ def test_a_file_has_the_new_token_before_the_old_one_is_revoked(
             revoked.set()
             return Response(200)
 
-    def write_slowly(path: Path, token: TokenResponse) -> str | None:
+    def write_slowly(path: Path, mode: int, token: TokenResponse) -> str | None:
         if token.access_token == "new":
             revoked.wait(0.2)
-        return replace(path, token) if works or token.access_token == "old" else "disk full"
+        return replace(path, mode, token) if works or token.access_token == "old" else "disk full"
 
     monkeypatch.setattr(token_files, "replace_file", write_slowly)
     before = Revoking(minted("old"))
@@ -219,7 +219,7 @@ def test_a_file_is_replaced_and_never_written_through(tmp_path) -> None:
     victim.write_text("untouched")
     path.symlink_to(victim)
     (tmp_path / ".token.new").symlink_to(victim)
-    assert token_files.replace_file(path, TokenResponse(access_token="secret")) is None
+    assert token_files.replace_file(path, 0o600, TokenResponse(access_token="secret")) is None
     assert victim.read_text() == "untouched"
     assert not path.is_symlink()
     assert path.read_text() == "secret"

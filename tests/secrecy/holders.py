@@ -158,7 +158,7 @@ MADE: dict[str, Callable[[World], object]] = {
     "run.posts.PostToken": lambda w: PostToken(w.posts, "secrecy-run"),
     "run.posts.Posts": lambda w: w.posts,
     "run.service.Service": lambda w: w.service,
-    "run.token_files.TokenFile": lambda w: TokenFile(w.folder / "token", lambda: w.token),
+    "run.token_files.TokenFile": lambda w: TokenFile(w.folder / "token", 0o600, lambda: w.token),
     "runner.Runner": lambda w: w.actor._runner,
     "secrets.Secret": lambda w: w.secret,
     "secrets.SecretCall": lambda w: SecretCall(lambda: SECRET),
