@@ -18,13 +18,10 @@ elif sys.platform == "darwin":  # there CLOCK_MONOTONIC counts suspend, which Py
 else:
     default_clock = time.monotonic
 
-_AT_REAL_PACE = (default_clock, time.monotonic, time.perf_counter)
+REFERENCES: tuple[Clock, ...] = tuple(dict.fromkeys((default_clock, time.monotonic, time.perf_counter)))
+"""The clocks that run at real pace; the wall clock is compared with each. The last two may stand still during a suspend."""
 
-HEARTBEAT_S = 15.0
-"""How often, in seconds, a manager whose clock does not count suspend looks whether there was one."""
-
-JUMP_S = 5.0
-"""Seconds by which the wall clock must have moved against such a clock for a suspend, or a step of the wall clock."""
+_AT_ONCE_S = 0.5
 
 LOOK_AGAIN_S = 0.02
 """How often, in real seconds, a clock that may run at a pace of its own is looked at."""
@@ -40,14 +37,7 @@ def real_delay_s(clock: Clock, delay_s: float) -> float:
     Returns:
         Real seconds after which it is worth looking at the clock.
     """
-    if clock not in _AT_REAL_PACE:
-        return min(delay_s, LOOK_AGAIN_S)
-    return delay_s if counts_suspend(clock) else min(delay_s, HEARTBEAT_S)
-
-
-def counts_suspend(clock: Clock) -> bool:
-    """Tell whether a clock is not one of those known to stand still while the machine is suspended."""
-    return clock not in (time.monotonic, time.perf_counter)
+    return delay_s if clock in REFERENCES else min(delay_s, LOOK_AGAIN_S)
 
 
 def wall_clock() -> float:
@@ -55,16 +45,17 @@ def wall_clock() -> float:
     return time.time()
 
 
-class JumpDetector:
-    """Compares a clock that does not count suspend with the wall clock, which does."""
+def reference(clock: Clock) -> Clock:
+    """The clock that the wall clock is compared with for a manager's: its own, where that runs at real pace."""
+    return clock if clock in REFERENCES else default_clock
 
-    __slots__ = ("_clock", "_offset")
 
-    def __init__(self, clock: Clock) -> None:
-        self._clock = clock
-        self._offset = wall_clock() - clock()
-
-    def noticed(self) -> bool:
-        """Tell whether the wall clock has jumped since the last look, or the machine was suspended."""
-        before, self._offset = self._offset, wall_clock() - self._clock()
-        return abs(self._offset - before) > JUMP_S
+def wall_ahead_s(clock: Clock) -> float:
+    """How far the wall clock is ahead of the reference for a manager's clock, in seconds."""
+    clock, tries = reference(clock), 3
+    while True:
+        before, wall, after = clock(), wall_clock(), clock()
+        tries -= 1
+        # Otherwise this thread was put aside in between, and the two readings do not belong together.
+        if after - before < _AT_ONCE_S or not tries:
+            return wall - after

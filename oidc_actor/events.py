@@ -35,7 +35,16 @@ EVENTS: dict[str, tuple[str, str, str]] = {
     "token_revoked": ("info", "token_type", "the provider has taken a token back, as `revoke_on_stop` asks"),
     "revocation_failed": ("warning", "token_type, error, status, code", "it has not; the token lives until it expires"),
     "secret_changed": ("info", "", "a secret's file has changed; an attempt follows"),
-    "clock_jumped": ("warning", "", "the machine was suspended, or the wall clock set; a refresh follows"),
+    "clock_jumped": (
+        "warning",
+        "jump_s, withheld",
+        "the wall clock jumped forward past the refresh point: a restored machine; `withheld`: past the token's end too",
+    ),
+    "token_served_on": (
+        "warning",
+        "expires_in_s",
+        "no new token came in place of one that was withheld after such a jump; it is served to its end by the boot clock",
+    ),
     "clock_skewed": (
         "warning",
         "skew_s",

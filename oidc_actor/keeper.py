@@ -11,12 +11,13 @@ from typing import Any, ClassVar, Self
 import pykka
 
 from oidc_actor import issuers
-from oidc_actor.clock import JumpDetector, counts_suspend
+from oidc_actor.clock import wall_ahead_s
 from oidc_actor.credentials import RefreshToken
 from oidc_actor.decisions.effects import Discover, Publish
 from oidc_actor.decisions.farewell import farewell
 from oidc_actor.decisions.refusals import refusal
 from oidc_actor.decisions.state import Flight, Rules, State, is_valid
+from oidc_actor.decisions.wall_clock import JUMP_S
 from oidc_actor.errors import NoTokenError, TokenRequestError
 from oidc_actor.exchanges.measures import FLIGHT_JOINED
 from oidc_actor.health import Health, health_of
@@ -25,6 +26,7 @@ from oidc_actor.messages import (
     Accepted,
     Arrived,
     AskHealth,
+    ClockJumped,
     Event,
     FetchFailed,
     FetchLost,
@@ -46,6 +48,7 @@ from oidc_actor.messages import (
 )
 from oidc_actor.options import Options
 from oidc_actor.published import Cell
+from oidc_actor.reading import wall_watch
 from oidc_actor.reading.cells import claim
 from oidc_actor.reading.ends import is_final
 from oidc_actor.reading.followers import follow
@@ -75,7 +78,6 @@ class Keeper(Server):
         self._options = options
         self._inherited = inherited
         self._supervisor = starting_supervisor()
-        self._jumps = None if counts_suspend(options.clock) else JumpDetector(options.clock)
 
     @classmethod
     def launch(cls, options: Options, inherited: Cell | None = None) -> pykka.ActorRef[Self]:
@@ -111,16 +113,20 @@ class Keeper(Server):
         self._runner = Runner(self.actor_ref, self._cell, issuer, options, self._state.rules)
         self._cell.issuer, self._cell.revive = issuer, functools.partial(type(self).launch, options)
         self._cell.save(self.actor_ref, self._state)
+        wall_watch.begin()
         for source in options.followed:
             follow(source, self._cell)
 
     def on_continue(self) -> None:
         """Begin: with the predecessor's token, its exchange under way and its readers, or with a first attempt."""
+        ahead_s = wall_ahead_s(self._options.clock)
+        if self._state.token is not None and ahead_s - self._state.judged_ahead_s > JUMP_S:  # while nobody was here
+            self._clock_jumped(ClockJumped(ahead_s))
         state = self._state
         token = state.token
         self._runner.log("manager_started", state.flights, adopted=token is not None)
         if token is not None and self._cell.snapshot.token is not token and is_valid(state, self._options.clock()):
-            self._runner.perform(Publish(token, state.expires_at))
+            self._runner.perform(Publish(token, state.expires_at, state.ahead_s))
         if state.flight is not None:
             self._runner.watch(state.flight.number, state.flight.leg)
         self._take_result()  # the predecessor's; of an exchange that begins here it would come before `FetchStarted`
@@ -153,11 +159,8 @@ class Keeper(Server):
         handle = _HANDLERS.get(type(message))
         return super().on_receive(message) if handle is None else handle(self, message)
 
-    def _tick(self, message: Tick) -> None:
-        if self._jumps is not None and self._jumps.noticed():
-            self._runner.log("clock_jumped", self._state.flights)
-            self._apply(Refresh())
-        self._apply(message)
+    def _clock_jumped(self, message: ClockJumped) -> None:
+        self._apply(replace(message, turn_at=self._issuer.first_attempt_at()))
 
     def _get_token(self, message: GetToken) -> TokenResponse:
         self._apply(Nudge())
@@ -282,7 +285,8 @@ _HANDLERS: dict[type[Any], Callable[[Keeper, Any], Any]] = {
     Arrived: Keeper._arrived,
     FetchStarted: Keeper._fetch_started,
     FetchLost: Keeper._fetch_lost,
-    Tick: Keeper._tick,
+    Tick: Keeper._apply,
+    ClockJumped: Keeper._clock_jumped,
     Nudge: Keeper._apply,
     Rejected: Keeper._apply,
     Accepted: Keeper._apply,

@@ -29,6 +29,8 @@ FetchFailed         metadata, with older ones at hand: those serve. A refresh to
                     and so is every reader whose deadline comes before the next attempt
 Held, Released      the issuer's other managers know it to be down (it is back): the flight waits (may go)
 ProbeFailed         the attempt of another manager that was waited for has failed: the issuer is to say anew how long to wait
+ClockJumped         a token past its refresh point by the wall clock is refreshed at the issuer's pace; one past its end by it
+                    is withheld until then, at most 10 s (`oidc_actor.decisions.wall_clock`)
 ==================  ==========================================================================================
 
 A result carries the numbers of its flight and leg; any other than the one under way is ignored. An error never touches
@@ -42,7 +44,7 @@ from dataclasses import replace
 from typing import Any
 
 from oidc_actor.backoff import Rng
-from oidc_actor.decisions import flight, rejections
+from oidc_actor.decisions import flight, rejections, wall_clock
 from oidc_actor.decisions.effects import (
     CancelTick,
     CheckSecrets,
@@ -55,9 +57,10 @@ from oidc_actor.decisions.effects import (
 from oidc_actor.decisions.flight import Step
 from oidc_actor.decisions.refusals import hopeless, replies
 from oidc_actor.decisions.schedule import next_attempt_at, wake_at
-from oidc_actor.decisions.state import NEVER, State, is_asked, is_out_of_reach, is_valid
+from oidc_actor.decisions.state import NEVER, State, is_asked, is_out_of_reach, is_valid, is_withheld
 from oidc_actor.messages import (
     Accepted,
+    ClockJumped,
     Event,
     FetchFailed,
     FetchStarted,
@@ -207,7 +210,7 @@ def _want(state: State, min_validity_s: float, now: float, *, asks: bool = True)
 
 def _asked(state: State, now: float) -> State:
     """Somebody wants a token and there is none: the issuer is asked as soon as it may be for those who are asked."""
-    state = replace(state, asked_at=now)
+    state = replace(state, asked_at=now, refresh_at=min(state.refresh_at, now))
     if not state.hold_asked:
         state = _unheld(state, NEVER)
     if state.blocked or not state.failures:
@@ -228,10 +231,13 @@ def _with_waiter(state: State, waiter: Waiter) -> State:
 
 
 def _settle(state: State, event: Event, now: float, rng: Rng) -> Step:
-    """Take off if an attempt is due, and see that a tick comes when the next one is."""
+    """Take off if an attempt is due, give back a token that was withheld for long enough, and see that the next tick comes."""
     effects: list[Effect] = []
+    if is_withheld(state) and state.withheld_until <= now:
+        state, effects = wall_clock.give_back(state, now)
     if state.flight is None and next_attempt_at(state) <= now:
-        state, effects = flight.take_off(state, now)
+        state, more = flight.take_off(state, now)
+        effects = effects + more
     due = wake_at(state, now)
     if due == state.refresh_timer:
         return state, effects
@@ -258,6 +264,7 @@ _HANDLERS: dict[type[Any], Callable[[State, Any, float, Rng], Step]] = {
     Rejected: rejections.rejected,
     Accepted: rejections.accepted,
     SecretsChecked: _secrets_checked,
+    ClockJumped: lambda state, event, now, rng: wall_clock.jumped(state, event, now),
     Released: _released,
     FetchStarted: flight.started,
     FetchSucceeded: flight.succeeded,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol, TypeAlias
@@ -147,6 +148,7 @@ class FetchSucceeded:
         at: Reading of the clock when its request started.
         result: The provider's metadata, or a token.
         skew: How the provider's clock goes, as its answer shows it; ``None`` where it does not.
+        ahead_s: How far the wall clock was ahead of the manager's when its request started.
     """
 
     flight: int
@@ -154,6 +156,7 @@ class FetchSucceeded:
     at: float
     result: OIDCConfig | ParsedToken
     skew: Skew | None = None
+    ahead_s: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -204,6 +207,19 @@ class Released:
 @dataclass(frozen=True, slots=True)
 class ProbeFailed:
     """The other manager's attempt that was waited for has failed: the issuer says anew how long to wait."""
+
+
+@dataclass(frozen=True, slots=True)
+class ClockJumped:
+    """The wall clock has jumped forward, as it does on a machine that was restored.
+
+    Attributes:
+        ahead_s: How far it is ahead of the manager's clock now.
+        turn_at: Reading of the clock when the issuer may be asked; the manager fills that in.
+    """
+
+    ahead_s: float
+    turn_at: float = -math.inf
 
 
 @dataclass(frozen=True, slots=True)
@@ -260,6 +276,7 @@ Event: TypeAlias = (
     | Released
     | ProbeFailed
     | SecretsChecked
+    | ClockJumped
     | SourceRenewed
 )
 

@@ -44,30 +44,10 @@ class Cell:
     """A manager as its readers know it, across its incarnations."""
 
     __slots__ = (
-        "__weakref__",
-        "_lock",
-        "_ref",
-        "clock",
-        "closed",
-        "counts",
-        "expected",
-        "identity",
-        "inherited",
-        "is_down",
-        "issuer",
-        "name",
-        "number",
-        "result",
-        "revive",
-        "snapshot",
-        "state",
-        "subscriptions",
-        "supervisor",
-        "versions",
-        "waiting",
-        "watch",
-        "withdrawn",
-    )
+        "__weakref__", "_lock", "_ref", "clock", "closed", "counts", "expected", "identity", "inherited", "is_down",
+        "issuer", "name", "number", "result", "revive", "snapshot", "state", "subscriptions", "supervisor",
+        "versions", "waiting", "watch", "withdrawn",
+    )  # fmt: skip
 
     def __init__(self, name: str | None, identity: object, clock: Clock) -> None:
         self.snapshot, self.number = EMPTY, next(_numbers)
@@ -118,12 +98,12 @@ class Cell:
             self.state = state
             return True
 
-    def publish(self, ref: Ref, token: TokenResponse, deadline: float) -> None:
+    def publish(self, ref: Ref, token: TokenResponse, deadline: float, ahead_s: float = 0.0) -> None:
         """Show a token to every reader until its deadline, unless it is one that was rejected: a successor may be late."""
         with self._lock:
             if self.belongs_to(ref) and self.withdrawn is not token:
                 self.withdrawn = None
-                self.snapshot = Snapshot(token, deadline)
+                self.snapshot = Snapshot(token, deadline, ahead_s)
 
     def expect(self, ref: Ref, flight: int, leg: int) -> bool:
         """Begin an exchange; false where another incarnation owns the cell."""
@@ -219,6 +199,12 @@ class Cell:
                 return False
             self.withdrawn, self.snapshot = self.snapshot.token, EMPTY
             return True
+
+    def hide(self, token: TokenResponse) -> None:
+        """Take a token from the readers, unless another has been published since; the manager shows it again, or a new one."""
+        with self._lock:
+            if self.snapshot.token is token:
+                self.snapshot = EMPTY
 
     def subscribe(self, subscription: Subscription) -> bool:
         """Add a listener; false where nobody is there to be listened to."""

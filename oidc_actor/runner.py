@@ -26,6 +26,7 @@ from oidc_actor.decisions.effects import (
     Retract,
     Revoke,
     ScheduleTick,
+    Withhold,
 )
 from oidc_actor.decisions.farewell import farewell_to_late
 from oidc_actor.decisions.state import Rules
@@ -202,8 +203,8 @@ class Runner:
             self._tick = None
 
     def _publish(self, effect: Publish) -> None:
-        self._cell.publish(self._ref, effect.token, effect.expires_at)
-        for subscription in self._cell.subscriptions:
+        self._cell.publish(self._ref, effect.token, effect.expires_at, effect.ahead_s)
+        for subscription in self._cell.subscriptions if effect.is_new else ():
             # Without a thread nobody can be told; the token is published all the same.
             with contextlib.suppress(RuntimeError):
                 tell = functools.partial(subscription.tell, effect.token, self._listener_failed)
@@ -216,6 +217,9 @@ class Runner:
 
     def _listener_late(self) -> None:
         self.log("listener_late", 0)
+
+    def _withhold(self, effect: Withhold) -> None:
+        self._cell.hide(effect.token)
 
     def _retract(self, effect: Retract) -> None:
         # That very token and no other: an incarnation that was killed may get here when its successor has a new one.
@@ -250,6 +254,7 @@ _ACTIONS: dict[type[Any], Callable[[Runner, Any], Event | None]] = {
     ScheduleTick: Runner._schedule_tick,
     CancelTick: Runner._cancel_tick,
     Publish: Runner._publish,
+    Withhold: Runner._withhold,
     Retract: Runner._retract,
     Reply: Runner._reply,
     CheckSecrets: Runner._check_secrets,

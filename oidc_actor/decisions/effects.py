@@ -76,10 +76,23 @@ class CancelTick:
 
 @dataclass(frozen=True, slots=True)
 class Publish:
-    """Show a new token to every reader until the clock reads ``expires_at``, and tell the listeners."""
+    """Show a token to every reader until the clock reads ``expires_at``, and tell the listeners if it is a new one.
+
+    Attributes:
+        ahead_s: How far the wall clock was ahead of the manager's when its request started.
+    """
 
     token: TokenResponse
     expires_at: float
+    ahead_s: float = 0.0
+    is_new: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class Withhold:
+    """Show a token to no reader for the time being; nothing is done if another has been published since."""
+
+    token: TokenResponse
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,4 +139,6 @@ class Report:
     fields: Mapping[str, object] = field(default_factory=dict)
 
 
-Effect: TypeAlias = Fetch | ScheduleTick | CancelTick | Publish | Retract | Reply | CheckSecrets | Revoke | Report
+Effect: TypeAlias = (
+    Fetch | ScheduleTick | CancelTick | Publish | Withhold | Retract | Reply | CheckSecrets | Revoke | Report
+)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TypeAlias
 
 from oidc_actor.decisions.effects import Revoke
-from oidc_actor.decisions.state import Rules, State, is_valid
+from oidc_actor.decisions.state import Rules, State
 from oidc_actor.grants.request import TokenTypeHint
 from oidc_actor.provider import OIDCConfig
 from oidc_actor.secrets import Secret
@@ -28,7 +28,7 @@ def farewell(state: State, now: float, late: TokenResponse | None = None) -> lis
     """
     found: list[_Found] = []
     if not state.borrowed:
-        found.append((state.refresh_token, state.token if is_valid(state, now) else None))
+        found.append((state.refresh_token, state.token if state.expires_at > now else None))
     if late is not None:
         found.append((_refresh_token_of(late), late))
     return _revocation(state.rules, state.flights, state.oidc_config, found)

@@ -8,7 +8,7 @@ from typing import TypeAlias
 
 from oidc_actor.answers.header_times import Skew
 from oidc_actor.backoff import Rng
-from oidc_actor.decisions import policy
+from oidc_actor.decisions import policy, wall_clock
 from oidc_actor.decisions.effects import Discover, Effect, Fetch, FullGrant, Grant, Publish, Redeem, Reply, Report
 from oidc_actor.decisions.outage import Haste
 from oidc_actor.decisions.refusals import replies
@@ -83,7 +83,7 @@ def succeeded(state: State, event: FetchSucceeded, now: float, rng: Rng) -> Step
         late = TokenRequestError(f"the token had expired when it came: it lived {event.result.lifetime_s:.1f} s")
         state = replace(state, refresh_token=_next_refresh_token(state, event.result.token))  # that came alive
         return _after(seen, _end(state, late, None, now, rng))
-    return _after(seen, _land(state, event.at, event.result, now, rng))
+    return _after(seen, _land(state, event, event.result, now, rng))
 
 
 def failed(state: State, event: FetchFailed, now: float, rng: Rng) -> Step:
@@ -159,7 +159,8 @@ def _undiscovered(state: State, event: FetchFailed, now: float, rng: Rng) -> Ste
     return state, [report, *effects]
 
 
-def _land(state: State, at: float, minted: ParsedToken, now: float, rng: Rng) -> Step:
+def _land(state: State, event: FetchSucceeded, minted: ParsedToken, now: float, rng: Rng) -> Step:
+    at = event.at
     token, grant, rules = _keeping(state, minted.token), _grant(state), state.rules
     waiters, expires_at = state.waiters, at + minted.lifetime_s
     state = replace(
@@ -168,6 +169,9 @@ def _land(state: State, at: float, minted: ParsedToken, now: float, rng: Rng) ->
         expires_at=expires_at,
         lives=(*state.lives[-2:], expires_at - now),
         answer_at=math.inf,
+        ahead_s=event.ahead_s,
+        judged_ahead_s=event.ahead_s,
+        withheld_until=NEVER,
         refresh_at=refresh_point(state.refresh_buffer_seconds, at, minted.lifetime_s, rules.min_interval_s, rng),
         refresh_token=_next_refresh_token(state, token),
         borrowed=False,
@@ -180,7 +184,7 @@ def _land(state: State, at: float, minted: ParsedToken, now: float, rng: Rng) ->
         waiters=(),
         refreshes=state.refreshes + 1,
     )
-    effects: list[Effect] = [Publish(token, state.expires_at), *_answers(state, waiters, now)]
+    effects: list[Effect] = [Publish(token, state.expires_at, state.ahead_s), *_answers(state, waiters, now)]
     return state, effects + _reports_of(state, minted, grant, now)
 
 
@@ -196,6 +200,7 @@ def _answers(state: State, waiters: tuple[Waiter, ...], now: float) -> list[Effe
 def _end(state: State, error: OIDCActorError, issuer_at: float | None, now: float, rng: Rng) -> Step:
     """End the flight with an error; it displaces no token."""
     early = state.flight is not None and state.flight.early
+    state, given_back = wall_clock.give_back(state, now)
     renewed = state.flight is not None and state.flight.source_renewed
     state = replace(
         state,
@@ -213,7 +218,7 @@ def _end(state: State, error: OIDCActorError, issuer_at: float | None, now: floa
     retry_in_s = next_attempt_at(state) - now
     fields = {**_fields(error), "failures": state.failures, "retry_in_s": round(retry_in_s, 3)}
     event = "blocked" if state.blocked else "request_failed"
-    effects: list[Effect] = [Report(event, state.flights, fields)]
+    effects: list[Effect] = [Report(event, state.flights, fields), *given_back]
     refused = [waiter for waiter in state.waiters if waiter.wants_refresh]
     if refused:
         state = replace(state, waiters=tuple(waiter for waiter in state.waiters if not waiter.wants_refresh))

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 
 from oidc_actor.decisions.effects import Reply
 from oidc_actor.decisions.schedule import earliest_at, next_attempt_at
-from oidc_actor.decisions.state import State, is_out_of_reach, is_valid
+from oidc_actor.decisions.state import State, is_out_of_reach, is_valid, is_withheld
 from oidc_actor.messages import Refusal, Waiter
 
 
@@ -17,7 +17,7 @@ def hopeless(state: State, waiter: Waiter, now: float) -> bool:
     """
     if is_out_of_reach(state, waiter.min_validity_s):
         return True
-    if state.flight is not None:
+    if state.flight is not None or _is_given_back_to(state, waiter):
         return False
     if state.checking:
         return waiter.deadline <= now
@@ -26,6 +26,13 @@ def hopeless(state: State, waiter: Waiter, now: float) -> bool:
     if is_queued(state, now):
         return waiter.deadline <= now or earliest_at(state) > waiter.deadline
     return next_attempt_at(state) > waiter.deadline
+
+
+def _is_given_back_to(state: State, waiter: Waiter) -> bool:
+    """Whether a waiter can stay for the token that is withheld from all."""
+    if waiter.wants_refresh or waiter.rejected is not None or not is_withheld(state):
+        return False
+    return state.withheld_until <= min(waiter.deadline, state.expires_at - waiter.min_validity_s)
 
 
 def is_queued(state: State, now: float) -> bool:
@@ -69,9 +76,13 @@ def missing(state: State, now: float, min_validity_s: float = 0.0, wants_refresh
     """What a reader lacks of what it asked for; arguments as for `refusal`."""
     if wants_refresh:
         return "no new token"
+    if is_valid(state, now, min_validity_s):  # taken from the readers, of which the manager is still to hear
+        return "no token: the last one is being replaced"
     if is_valid(state, now):
         left_s = state.expires_at - now
         return f"no token that is valid for another {min_validity_s:g} s: the present one is for {left_s:.1f} s"
+    if is_withheld(state):
+        return "no token: by the wall clock, which has jumped, the last one has expired, and it is being replaced"
     if not state.refreshes:
         return "no token yet"
     return "no token: the last one was rejected" if state.token is None else "no valid token: the last one has expired"

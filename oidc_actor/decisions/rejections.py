@@ -123,7 +123,7 @@ def withdrawn(state: State, token: TokenResponse) -> Step:
 
 def without_token(state: State) -> State:
     """What is known once the token is gone."""
-    return replace(state, token=None, expires_at=NEVER, refresh_at=NEVER, answer_at=math.inf)
+    return replace(state, token=None, expires_at=NEVER, refresh_at=NEVER, answer_at=math.inf, withheld_until=NEVER)
 
 
 def note_accepted(origins: Origins, origin: str, token: str) -> Origins:

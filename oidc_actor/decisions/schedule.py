@@ -12,7 +12,7 @@ An attempt is due
 from __future__ import annotations
 
 from oidc_actor.backoff import Rng, probe_delay_s, retry_delay_s
-from oidc_actor.decisions.state import State, is_asked, is_valid
+from oidc_actor.decisions.state import State, is_asked, is_valid, is_withheld
 
 JITTER = 0.1
 """Share of its lifetime by which a token may be refreshed early, so that equal expiries do not meet."""
@@ -36,10 +36,12 @@ def next_attempt_at(state: State) -> float:
 
 
 def wake_at(state: State, now: float) -> float | None:
-    """When the next tick is due; ``None`` while an attempt is under way, whose end wakes the manager."""
+    """When the next tick is due; ``None`` while an attempt is under way, whose end wakes the manager, and nothing else is due."""
     if state.flight is not None:
-        return None
+        return state.withheld_until if is_withheld(state) else None
     due = next_attempt_at(state)
+    if is_withheld(state):
+        due = min(due, state.withheld_until)
     if not state.watching:
         return due
     # A tick that is set stays set, also when it is due and on its way: else a stream of readers would put it off for ever.

@@ -80,6 +80,9 @@ class State:
         rules: What does not change.
         expires_at: When ``token`` ends.
         refresh_at: When its refresh is due.
+        ahead_s: How far the wall clock was ahead of the manager's when the request for ``token`` started.
+        judged_ahead_s: How far it was ahead when that was last judged.
+        withheld_until: Until when ``token`` is withheld at most, after a jump of the wall clock; `NEVER` where it is not.
         origins: What resource servers have said of its tokens.
         answer_at: When a complaint about ``token`` that waits its turn is answered; ``inf`` where there is none.
         lives: What the last tokens, at most three, had left of their lives when they came, in seconds.
@@ -120,6 +123,9 @@ class State:
     rules: Rules = Rules()
     expires_at: float = NEVER
     refresh_at: float = NEVER
+    ahead_s: float = 0.0
+    judged_ahead_s: float = 0.0
+    withheld_until: float = NEVER
     origins: Origins = field(default_factory=dict)
     answer_at: float = math.inf
     lives: tuple[float, ...] = ()
@@ -163,8 +169,13 @@ class State:
 
 
 def is_valid(state: State, now: float, min_validity_s: float = 0.0) -> bool:
-    """Whether the token lives longer than ``min_validity_s`` seconds from ``now``."""
-    return state.token is not None and state.expires_at - min_validity_s > now
+    """Whether the token lives longer than ``min_validity_s`` seconds from ``now``, and may be read."""
+    return state.token is not None and state.expires_at - min_validity_s > now and not is_withheld(state)
+
+
+def is_withheld(state: State) -> bool:
+    """Whether nobody gets the token for the time being, although it lives by the manager's clock."""
+    return state.withheld_until != NEVER
 
 
 def is_asked(state: State, now: float) -> bool:

@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Iterable
 
 from oidc_actor.answers.header_times import Skew, read_skew
-from oidc_actor.clock import wall_clock
+from oidc_actor.clock import wall_ahead_s, wall_clock
 from oidc_actor.decisions.effects import FullGrant, Redeem
 from oidc_actor.errors import DiscoveryError, OIDCActorError, ProviderError, SecretUnavailable, TokenRequestError
 from oidc_actor.events import log, raised_at
@@ -33,6 +33,7 @@ class _Dispatch:
         is_sent: Whether a request was sent.
         at: Reading of the manager's clock when the last one was.
         skew: How the provider's clock goes, as its last answer shows it; ``None`` where it does not.
+        ahead_s: How far the wall clock was ahead of the manager's when the last request was sent.
     """
 
     def __init__(self, issuer: Issuer, sent: Callable[[float], None]) -> None:
@@ -40,12 +41,12 @@ class _Dispatch:
         self._sent = sent
         self._is_noted = False
         self.is_sent = False
-        self.at = issuer.clock()
+        self.at, self.ahead_s = issuer.clock(), 0.0
         self.skew: Skew | None = None
 
     def note(self) -> None:
         """A request is about to be sent."""
-        self.at = self._issuer.clock()
+        self.at, self.ahead_s = self._issuer.clock(), wall_ahead_s(self._issuer.clock)
         self._sent(self.at)
         self.is_sent = self._is_noted = True
 
@@ -107,7 +108,7 @@ def ask_for_token(
         _measure(cell, issuer, result, flight, issuer.clock() - dispatch.at)
     if isinstance(result, ParsedToken):
         issuer.circuit.note_answer()
-        delivered = cell.deliver(FetchSucceeded(flight, leg, dispatch.at, result, dispatch.skew))
+        delivered = cell.deliver(FetchSucceeded(flight, leg, dispatch.at, result, dispatch.skew, dispatch.ahead_s))
         return None if delivered else result.token
     retry_at = _note_failure(cell, issuer, options, result, early=early)
     cell.deliver(FetchFailed(flight, leg, dispatch.at, result, retry_at, dispatch.skew))

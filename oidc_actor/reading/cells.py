@@ -106,6 +106,11 @@ def all_cells() -> list[Cell]:
     return sorted((cell for cell in found if not cell.closed), key=lambda cell: cell.number)
 
 
+def is_any() -> bool:
+    """Whether there may be a manager in this process."""
+    return bool(by_name) or len(_by_ref) > 0
+
+
 def is_starting(server: Ref | str) -> bool:
     """Tell whether a manager is there that will have its cell in a moment."""
     ref = whereis(server) if isinstance(server, str) else server

@@ -15,15 +15,17 @@ class Snapshot(Sealed):
         text: The access token's text; never shown.
         deadline: Reading of the manager's clock when the token ends.
         token: The token.
+        ahead_s: How far the wall clock was ahead of the manager's when the token's request started.
     """
 
-    __slots__ = ("deadline", "text", "token")
+    __slots__ = ("ahead_s", "deadline", "text", "token")
     text: str
     deadline: float
     token: TokenResponse | None
+    ahead_s: float
 
-    def __init__(self, token: TokenResponse | None, deadline: float) -> None:
-        put(self, text="" if token is None else token.access_token, deadline=deadline, token=token)
+    def __init__(self, token: TokenResponse | None, deadline: float, ahead_s: float = 0.0) -> None:
+        put(self, text="" if token is None else token.access_token, deadline=deadline, token=token, ahead_s=ahead_s)
 
     def __repr__(self) -> str:
         return f"Snapshot({self.token!r}, deadline={self.deadline})"

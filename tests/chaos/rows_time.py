@@ -13,7 +13,7 @@ from chaos.readers import refused
 from chaos.scenario import add, row
 from chaos.world import World
 
-from oidc_actor import TokenManager
+from oidc_actor import TokenManager, after_restore
 from oidc_actor.clock import default_clock
 
 real_time = time.time
@@ -59,7 +59,6 @@ def clock_step(stepped: Callable[[], object]) -> Callable[[World], None]:
 
 
 _STEPS = {
-    "wall_clock_2_h_ahead": lambda: wall_moved(7200),
     "wall_clock_2_h_back": lambda: wall_moved(-7200),
     "daylight_saving_ends": lambda: time_zone("XXX+5"),
 }
@@ -71,6 +70,58 @@ for _name, _step in _STEPS.items():
         clock_step(_step),
         lifetime_s=2,
     )
+
+
+@row(
+    "peers: wall clock",
+    "a restored machine: no token that is past its end by the wall clock, once the clocks have been compared; one request",
+)
+def restored_machine(world: World) -> None:
+    name = world.ready_manager()
+    source = TokenManager.source(name)
+    dead, before = source(), world.requests
+    world.clock.advance(2)
+    world.proxy.stall(None)
+    with wall_moved(7200):
+        after_restore()
+        world.check("read of the dead token", type(refused(name)).__name__, refused(name) is not None)
+        world.wait_for_requests(before + 1)
+        world.proxy.heal()
+        world.expect("afterwards", "a new token", source() != dead)
+        world.settle(name)
+        world.check("token requests", world.requests - before, world.requests - before == 1)
+        new = source()
+        world.clock.advance(2)
+        after_restore()
+        world.expect("at the next look", "the same token", source(timeout=0) == new)
+    after_restore()
+    world.expect("back at the old time", "the same token", source(timeout=0) == new)
+
+
+@row(
+    "peers: wall clock",
+    "a wall clock that is wrong, with the provider away: the token is withheld for 10 s at most, and served to its end",
+)
+def wall_clock_2_h_ahead_and_no_provider(world: World) -> None:
+    name = world.ready_manager()
+    token, began = TokenManager.get_access_token(name), world.clock()
+    world.clock.advance(2)
+    world.proxy.stall(None)
+    with wall_moved(7200):
+        after_restore()
+        jumped = world.clock()
+        while refused(name) is not None and world.clock() - jumped < 60:
+            world.clock.advance(0.5)
+            TokenManager.health(name)  # answered after the tick
+        held_s = world.clock() - jumped
+        world.check("withheld for", f"{held_s:.1f} s", 9.5 <= held_s <= 10.5)
+        world.expect("then", "the same token", TokenManager.get_access_token(name, timeout=0) == token)
+        while refused(name) is None and world.clock() - began < 2 * world.lifetime_s:
+            world.clock.advance(1)
+        lived = (world.clock() - began) / world.lifetime_s
+        world.check("it was served for, by its life", f"{lived:.2f}", 0.95 < lived < 1.01)
+        world.proxy.heal()
+    after_restore()
 
 
 @row("pain 8", "thawed after three hours, it gives out no dead token, and asks once for a new one")

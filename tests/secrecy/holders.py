@@ -92,6 +92,7 @@ MADE: dict[str, Callable[[World], object]] = {
     "decisions.effects.Reply": lambda w: effects.Reply([w.waiter()], w.token),
     "decisions.effects.Report": lambda w: effects.Report("request_failed", 1, {"error": str(w.refused)}),
     "decisions.effects.Retract": lambda w: effects.Retract(w.token),
+    "decisions.effects.Withhold": lambda w: effects.Withhold(w.token),
     "decisions.effects.Revoke": lambda w: effects.Revoke(1, CONFIG, (("access_token", w.secret),)),
     "decisions.state.Flight": lambda w: Flight(1, 1, effects.Redeem(CONFIG, w.secret)),
     "decisions.state.State": lambda w: w.cell.state,
@@ -194,14 +195,15 @@ VARIANTS: dict[str, Callable[[World], object]] = {
 HOLDS_NONE: dict[str, str] = {
     "the first line of an answer; the phrase in it is read by nobody": "exchanges.responses.StatusLine",
     "times, counts and rules": """answers.header_times.Skew answers.lifetime.Lifetime
-        backoff.RetryPolicy clock.JumpDetector decisions.effects.CancelTick
+        backoff.RetryPolicy decisions.effects.CancelTick
         adapters.tries.Remedy adapters.tries.Tries
         decisions.effects.CheckSecrets decisions.effects.ScheduleTick decisions.outage.Hold decisions.outage.Outage
         decisions.outage.Haste decisions.outage.Pace decisions.rejections.Heard decisions.rejections.Verdict
         decisions.state.Rules exchanges.measures.Exchange metrics.instruments.Instrument metrics.readings.Bound
         metrics.readings.Look metrics.readings.Reading proof.client_auth.Means
         run.config.ServerConfig run.fleet.Changes cli.observe.TlsFacts""",
-    "a message without content": """messages.Arrived messages.AskHealth messages.FetchLost messages.FetchStarted
+    "a message without content": """messages.Arrived messages.AskHealth messages.ClockJumped messages.FetchLost
+        messages.FetchStarted
         messages.ForceRefresh messages.GetToken messages.Held messages.Newcomers messages.Nudge messages.ProbeFailed
         messages.Released messages.SourceRenewed messages.SecretsChecked
         messages.Started messages.Tick reading.waiters.Gone run.token_files.Write""",

@@ -5,7 +5,7 @@ import time
 import pytest
 from fakes import Stopwatch
 
-from oidc_actor.clock import HEARTBEAT_S, LOOK_AGAIN_S, JumpDetector, counts_suspend, default_clock, real_delay_s
+from oidc_actor.clock import LOOK_AGAIN_S, default_clock, real_delay_s, reference, wall_ahead_s
 
 
 def test_the_default_clock_counts_suspend_where_it_can() -> None:
@@ -20,23 +20,29 @@ def test_a_clock_at_real_pace_needs_one_timer() -> None:
     assert real_delay_s(default_clock, 240) == 240
 
 
-@pytest.mark.parametrize("clock", [time.monotonic, time.perf_counter])
-def test_one_that_does_not_count_suspend_has_a_heartbeat(clock) -> None:
-    assert real_delay_s(clock, 240) == HEARTBEAT_S
-    assert real_delay_s(clock, 3) == 3
-    assert not counts_suspend(clock)
-    assert counts_suspend(default_clock)
+@pytest.mark.parametrize("clock", [default_clock, time.monotonic, time.perf_counter])
+def test_one_at_real_pace_is_what_the_wall_clock_is_compared_with(clock) -> None:
+    assert reference(clock) is clock
+    assert real_delay_s(clock, 240) == 240
+    assert wall_ahead_s(clock) == pytest.approx(time.time() - clock(), abs=1)
 
 
-@pytest.mark.parametrize(("jump", "noticed"), [(0, False), (4.9, False), (-4.9, False), (5.1, True), (-3600, True)])
-def test_a_jump_of_the_wall_clock_is_noticed_once(jump: float, noticed: bool, monkeypatch: pytest.MonkeyPatch) -> None:
-    wall, clock = Stopwatch(1e9), Stopwatch()
+def test_for_any_other_it_is_compared_with_the_default() -> None:
+    assert reference(Stopwatch()) is default_clock
+
+
+def test_readings_that_do_not_belong_together_are_taken_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A thread that is put aside between the two would see a jump where there is none."""
+    clock, late = Stopwatch(), iter([60.0, 0.0])
+    monkeypatch.setattr("oidc_actor.clock.REFERENCES", (clock,))
+
+    def wall() -> float:
+        now = 1e9 + clock.now
+        clock.advance(next(late))
+        return now
+
     monkeypatch.setattr("oidc_actor.clock.wall_clock", wall)
-    detector = JumpDetector(clock)
-    wall.advance(100 + jump)
-    clock.advance(100)
-    assert detector.noticed() is noticed
-    assert detector.noticed() is False
+    assert wall_ahead_s(clock) == 1e9
 
 
 def test_any_other_is_looked_at_again_soon() -> None:

@@ -1,0 +1,107 @@
+"""The wall clock against the clocks that deadlines are kept on: compared every 5 s, once for the whole process.
+
+A read stays one look at one clock. Where the wall clock has jumped forward, tokens that are past their end by it are taken from
+their readers here, on the thread that compares, so that none is read once `after_restore` has returned; what comes next is each
+manager's decision (`oidc_actor.decisions.wall_clock`). Managers that are not concerned are not told.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import threading
+
+from oidc_actor.clock import REFERENCES, Clock, reference, wall_ahead_s
+from oidc_actor.decisions.wall_clock import JUMP_S, is_past
+from oidc_actor.messages import ClockJumped
+from oidc_actor.published import Cell
+from oidc_actor.reading.cells import all_cells, is_any
+from supervision.alarm import call_later
+
+LOOK_S = 5.0
+"""Seconds between two comparisons."""
+
+
+class _Watch:
+    """The last comparison, and whether the next one is to come."""
+
+    def __init__(self) -> None:
+        self.is_running = False
+        self._ahead_s = _readings()
+        # Guards the two above. Reentrant: a finalizer that runs in the midst of a comparison may start a manager, or compare.
+        self._lock = threading.RLock()
+
+    def begin(self) -> None:
+        """Compare from now on; there is a manager."""
+        with self._lock:
+            if self.is_running:
+                return
+            self.is_running = True
+        self._again()
+
+    def compare(self) -> None:
+        """Compare now, and see to the managers if the wall clock has jumped forward."""
+        with self._lock:
+            before, self._ahead_s = self._ahead_s, _readings()
+            ahead_s = self._ahead_s
+        if any(ahead_s[clock] - before[clock] > JUMP_S for clock in ahead_s):
+            for cell in all_cells():
+                _see_to(cell, ahead_s[reference(cell.clock)])
+
+    def _again(self) -> None:
+        try:
+            call_later(LOOK_S, self._look)
+        except RuntimeError:  # no thread for timers can be had: the next manager that starts tries again
+            self.is_running = False
+
+    def _look(self) -> None:
+        """On the timer thread."""
+        self.compare()
+        self.is_running = is_any()
+        if self.is_running:
+            self._again()
+
+
+def _readings() -> dict[Clock, float]:
+    return {clock: wall_ahead_s(clock) for clock in REFERENCES}
+
+
+def _see_to(cell: Cell, ahead_s: float) -> None:
+    """Withhold a token that is past its end, and tell the manager of one that is past its refresh point."""
+    now, snapshot, state = cell.clock(), cell.snapshot, cell.state
+    if not cell.is_served or state is None or cell.inherited is not None:
+        return  # nobody would replace it; a manager that starts on this cell looks at the wall clock itself
+    if snapshot.token is not None and is_past(snapshot.deadline, snapshot.ahead_s, now, ahead_s):
+        cell.hide(snapshot.token)
+    if state.token is not None and is_past(state.refresh_at, state.ahead_s, now, ahead_s):
+        cell.tell(ClockJumped(ahead_s))
+
+
+_watch = _Watch()
+
+
+def begin() -> None:
+    """See that the clocks are compared; cheap where they are already."""
+    if not _watch.is_running:
+        _watch.begin()
+
+
+def after_restore() -> None:
+    """Compare the clocks now: for the hook that runs after this machine, or this process, was restored from a snapshot.
+
+    On return no reader gets a token that is past its end by the wall clock, unless its manager has tried in vain to replace it.
+    Without this call that takes up to 5 s. Any thread; never waits for the network.
+    """
+    with contextlib.suppress(RuntimeError):  # a mailbox that cannot get a thread has the message all the same
+        _watch.compare()
+
+
+def _start_over() -> None:
+    global _watch  # noqa: PLW0603 - a forked child has neither the timer nor, maybe, a free lock
+    seen = _watch._ahead_s
+    _watch = _Watch()
+    _watch._ahead_s = seen
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_start_over)
