@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 from oidc_actor.exchanges.measures import Exchange, observe
 from oidc_actor.extras import not_installed
 from oidc_actor.metrics.instruments import INSTRUMENTS, LATENCY_BUCKETS_S, REQUEST_DURATION, Instrument
-from oidc_actor.metrics.readings import Bound, read_managers
+from oidc_actor.metrics.readings import Bound, Reading, read_managers
 
 try:
     from prometheus_client import Histogram
@@ -35,14 +35,22 @@ class Collector(_Collector):
         >>> collector.close()
     """
 
-    def __init__(self, *, max_managers: int = 1000, max_issuers: int = 100) -> None:
+    def __init__(
+        self,
+        *,
+        max_managers: int = 1000,
+        max_issuers: int = 100,
+        read: Callable[[int], list[Reading]] = read_managers,
+    ) -> None:
         """Begin to measure durations.
 
         Args:
             max_managers: How many managers, the oldest, get series of their own; the others share one, ``(other)``.
             max_issuers: How many issuers get a histogram of their own.
+            read: Looks at all managers and bounds their number; the sidecar, which replaces managers, has its own.
         """
         self._max_managers = max_managers
+        self._read = read
         self._issuer = Bound(max_issuers)
         self._durations = Histogram(
             REQUEST_DURATION.prometheus_name,
@@ -60,7 +68,7 @@ class Collector(_Collector):
 
     def collect(self) -> Iterator[Metric]:
         """The values of this moment; called by the registry, on the thread of the scrape."""
-        readings = read_managers(self._max_managers)
+        readings = self._read(self._max_managers)
         for instrument in INSTRUMENTS:
             if instrument is REQUEST_DURATION:
                 yield from self._durations.collect()

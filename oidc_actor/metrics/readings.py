@@ -46,8 +46,17 @@ def read_managers(most: int) -> list[Reading]:
         most: How many managers, the oldest, are told apart; the others are one, `OTHER`: the worst of their states, the sums
             of their counts.
     """
-    readings = [_read(cell) for cell in all_cells()]
-    return readings if len(readings) <= most else [*readings[:most], _together(readings[most:])]
+    return bounded([read_cell(cell) for cell in all_cells()], most)
+
+
+def bounded(readings: Sequence[Reading], most: int) -> list[Reading]:
+    """The first of them, and all that is beyond that as one.
+
+    Args:
+        readings: The managers', the oldest first.
+        most: How many are told apart.
+    """
+    return [*readings] if len(readings) <= most else [*readings[:most], _together(readings[most:])]
 
 
 class Look:
@@ -114,7 +123,8 @@ class Bound:
         return value
 
 
-def _read(cell: Cell) -> Reading:
+def read_cell(cell: Cell) -> Reading:
+    """One manager's."""
     ref, state, issuer, counts = cell.ref, cell.state, cell.issuer, cell.counts.copy()
     return Reading(
         manager=cell.name or ("" if ref is None else ref.actor_urn),

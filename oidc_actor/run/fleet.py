@@ -22,6 +22,7 @@ from oidc_actor.errors import NoTokenError
 from oidc_actor.manager import TokenManager
 from oidc_actor.messages import SourceRenewed
 from oidc_actor.metrics import ready
+from oidc_actor.metrics.readings import Reading, bounded
 from oidc_actor.reading.cells import locate
 from oidc_actor.run.events import log
 from oidc_actor.run.manager_tables import ManagerConfig
@@ -79,6 +80,16 @@ class Fleet:
         servers = [(name, self.server_of(name)) for name in self.names]
         return [name for name, server in servers if server is not None and not ready(server)]
 
+    def readings(self, most: int) -> list[Reading]:
+        """The metrics of all names, over all managers that they have had; any thread.
+
+        Args:
+            most: How many series are told apart.
+        """
+        return bounded(
+            [reading for post in list(self._posts.by_name.values()) for reading in post.tally.readings()], most
+        )
+
     def apply(self, configs: Mapping[str, ManagerConfig]) -> Changes:
         """Bring the managers in line with a configuration; waits for no provider. Any thread, one at a time."""
         with self._applying:
@@ -111,7 +122,7 @@ class Fleet:
 
     def _add(self, config: ManagerConfig) -> bool:
         post = Post(config.name, config.options, config.uses)
-        if not self._start(post.serving, config.options):
+        if not self._start(post, post.serving, config.options):
             return False
         self._posts.by_name[config.name] = post
         return self._listen(post, post.serving)
@@ -120,10 +131,10 @@ class Fleet:
         with self._lock:
             overtaken, post.coming = post.coming, None
         if overtaken is not None:
-            self._end(overtaken)
+            self._retire(post, overtaken)
         post.generation += 1
         server = f"{post.name}@{post.generation}"
-        if not self._start(server, config.options):
+        if not self._start(post, server, config.options):
             return False
         with self._lock:
             post.coming, post.options, post.uses = server, config.options, config.uses
@@ -138,9 +149,10 @@ class Fleet:
                 self._end(server)
         self._remove_file(post)
 
-    def _start(self, server: str, options: Mapping[str, Any]) -> bool:
+    def _start(self, post: Post, server: str, options: Mapping[str, Any]) -> bool:
         try:
             Supervisor.start_child(self.supervisor, TokenManager.child_spec(**{**options, "name": server}))
+            post.tally.add(server, locate(server))
         except (SupervisionError, NoProcess) as error:
             log("manager_failed", manager=server, error=type(error).__name__)
             return False
@@ -170,7 +182,11 @@ class Fleet:
             return
         with contextlib.suppress(SupervisionError):  # there is no file, or it cannot be written now
             call(_file_of(post.name), Write(), WRITE_S)
-        self._end(replaced)  # only now, because its token may be revoked with it
+        self._retire(post, replaced)  # only now, because its token may be revoked with it
+
+    def _retire(self, post: Post, server: str) -> None:
+        self._end(server)
+        post.tally.retire(server)
 
     def _end(self, child: str) -> None:
         with contextlib.suppress(ChildNotFound, NoProcess):  # the supervisor is going down with it

@@ -11,13 +11,14 @@ from typing import Any, Literal
 
 from oidc_actor.metrics import ready
 from oidc_actor.proof.manager_token import ManagerToken
+from oidc_actor.run.tallies import Tally
 from oidc_actor.secrets import Finder, Secret
 
 
 class Post:
     """What is behind one name. The fleet writes it, under its lock; readers load one attribute at a time, without."""
 
-    __slots__ = ("coming", "generation", "name", "options", "serving", "token_file", "uses")
+    __slots__ = ("coming", "generation", "name", "options", "serving", "tally", "token_file", "uses")
 
     def __init__(self, name: str, options: Mapping[str, Any], uses: frozenset[str]) -> None:
         self.name = name
@@ -25,6 +26,7 @@ class Post:
         self.uses = uses  # the names of the managers whose tokens it trades
         self.generation = 1
         self.serving = name  # the name of the manager that is read
+        self.tally = Tally(name)
         self.coming: str | None = None  # that of its successor, until it has a token
         self.token_file: tuple[Path, int] | None = None  # and its mode
 

@@ -73,7 +73,7 @@ class Service:
         application = Application(self._fleet, server_config.wait_seconds, _hosts(server_config, sockets))
         self._server = Server(_settings(application, server_config), server_config)
         self._install_signals()
-        collector = Collector()
+        collector = Collector(read=self._fleet.readings)
         REGISTRY.register(collector)
         monitor(self._fleet.supervisor, self._supervisor_ended)
         self._fleet.apply(self._managers)

@@ -293,3 +293,78 @@ def test_a_manager_that_is_used_is_replaced_and_its_user_goes_on_with_the_succes
     assert text(fleet, "trader") == "t1"
     TokenManager.force_refresh("trader", wait=True, timeout=DEADLINE_S)
     assert [form["subject_token"] for form in one.forms] == ["old", "new"]
+
+
+# --- metrics ----------------------------------------------------------------------------------------------------------
+
+
+def scraped(fleet: Fleet) -> dict[tuple[str, str], Any]:
+    readings = fleet.readings(1000)
+    found = {(one.manager, one.issuer): one for one in readings}
+    assert len(found) == len(readings), "a series twice"
+    return found
+
+
+def test_a_replaced_manager_keeps_its_label_and_its_counters(fleet, config) -> None:
+    before, after = ScriptedTransport(minted("old")), ScriptedTransport(minted("new"))
+    applied(fleet, config("a", before, min_interval_seconds=0))
+    assert text(fleet, "a") == "old"
+    for number in range(2):
+        before.then(minted(f"older{number}"))
+        TokenManager.force_refresh("a", wait=True, timeout=DEADLINE_S)
+    assert scraped(fleet)["a", ISSUER].counts["token_obtained"] == 3
+    with after.held_back():
+        applied(fleet, config("a", after))
+        after.wait_for_requests(1)
+        ((label, during),) = scraped(fleet).items()
+        assert (label, during.counts["token_obtained"]) == (("a", ISSUER), 3)
+        assert during.expires_in_s > 0  # the one that serves; its successor has none
+    eventually(lambda: whereis("a") is None, "the end of the one replaced")
+    eventually(lambda: scraped(fleet)["a", ISSUER].counts["manager_stopped"] == 1)
+    ((label, since),) = scraped(fleet).items()
+    assert (label, since.counts["token_obtained"], since.restarts) == (("a", ISSUER), 4, 0)
+    assert since.consecutive_failures == 0
+
+
+def test_no_scrape_sees_a_counter_that_falls(fleet, config) -> None:
+    over, fallen = threading.Event(), []
+
+    def scrape() -> None:
+        seen: dict[tuple[str, str, str], int] = {}
+        while not over.wait(0.001):
+            for label, reading in scraped(fleet).items():
+                for what, count in reading.counts.items():
+                    if count < seen.get((*label, what), 0):
+                        fallen.append((label, what))
+                    seen[*label, what] = count
+
+    thread = threading.Thread(target=scrape)
+    thread.start()
+    for number in range(12):
+        applied(fleet, config("a", ScriptedTransport(minted(f"token{number}"))))
+        if number % 3:  # the others are overtaken
+            eventually(lambda number=number: text(fleet, "a") == f"token{number}")
+    over.set()
+    thread.join(DEADLINE_S)
+    assert fallen == []
+
+
+def test_another_issuer_is_another_series_and_the_one_before_stays(fleet, config) -> None:
+    other = "https://other.example.com"
+    applied(fleet, config("a", ScriptedTransport(minted("old"))))
+    assert text(fleet, "a") == "old"
+    transport = ScriptedTransport(minted("new"))
+    transport.discovery = metadata(other)
+    applied(fleet, config("a", transport, issuer_url=other))
+    eventually(lambda: text(fleet, "a") == "new")
+    eventually(lambda: whereis("a") is None, "the end of the one replaced")
+    eventually(lambda: scraped(fleet)["a", ISSUER].expires_in_s == 0)
+    found = scraped(fleet)
+    assert {label: one.counts["token_obtained"] for label, one in found.items()} == {("a", ISSUER): 1, ("a", other): 1}
+    assert found["a", other].expires_in_s > 0
+
+
+def test_a_removed_manager_is_in_no_scrape(fleet, config) -> None:
+    applied(fleet, config("a", ScriptedTransport()), config("b", ScriptedTransport()))
+    applied(fleet, config("b", ScriptedTransport()))
+    assert {label for label, _ in scraped(fleet)} == {"b"}

@@ -94,6 +94,9 @@ def test_a_changed_manager_under_load_costs_no_read(tmp_path, provider, manager_
         assert load.failures == []
         assert len(load.tokens) == 6
         assert sidecar.get("/token/a").json["scope"] == "scope4"
+        metrics = sidecar.get("/metrics").body.decode()
+        assert 'manager="a"' in metrics
+        assert 'manager="a@' not in metrics
 
 
 def test_a_wrong_configuration_changes_nothing(tmp_path, manager_table) -> None:

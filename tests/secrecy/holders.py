@@ -158,6 +158,7 @@ MADE: dict[str, Callable[[World], object]] = {
     "run.posts.Post": lambda w: w.posts.by_name["secrecy-run"],
     "run.posts.PostToken": lambda w: PostToken(w.posts, "secrecy-run"),
     "run.posts.Posts": lambda w: w.posts,
+    "run.tallies.Tally": lambda w: w.posts.by_name["secrecy-run"].tally,
     "run.service.Service": lambda w: w.service,
     "run.token_files.TokenFile": lambda w: TokenFile(w.folder / "token", 0o600, lambda: w.token),
     "runner.Runner": lambda w: w.actor._runner,
