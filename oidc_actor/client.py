@@ -106,9 +106,13 @@ class RequestsTransport:
                 return NoAnswer(f"{request.method} {public_url(request.url)}: {problem}", sent=progress.sent)
 
     def _send(self, request: Request) -> Response:
-        headers = {"User-Agent": USER_AGENT, "Accept-Encoding": "identity", **request.headers}
-        # Prepared without a session: nothing is merged in, neither cookies nor netrc.
-        prepared = requests.Request(request.method, request.url, headers, data=request.body or None).prepare()
+        # Prepared without a session: nothing is merged in, neither cookies nor netrc. No variable has what it sends.
+        prepared = requests.Request(
+            request.method,
+            request.url,
+            {"User-Agent": USER_AGENT, "Accept-Encoding": "identity", **request.headers},
+            data=request.body or None,
+        ).prepare()
         answer = self._adapter(request.client_certificate).send(
             prepared,
             stream=True,

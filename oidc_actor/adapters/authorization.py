@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from typing import NoReturn, Self
+import functools
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any, NoReturn, Self
 
 from oidc_actor.secrets import fingerprint
 
@@ -13,13 +15,21 @@ class Unprintable(str):
     """A text to every library, a fingerprint to whoever prints what holds it. It refuses pickling.
 
     Libraries keep headers in dictionaries, and dictionaries in errors (`aiohttp.ClientResponseError` has the request's);
-    the ``repr`` of those shows the ``repr`` of this.
+    the ``repr`` of those shows the ``repr`` of this. What cuts a text before it shows it (rich, structlog, ``reprlib``,
+    ``pydoc``) gets a `Part`, and so does a program that takes one apart; what puts it into another text (``str``, ``format``,
+    ``join``, ``encode``) gets the text itself, because that is how it is sent.
     """
 
     __slots__ = ()
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {fingerprint(self)}>"
+
+    def __iter__(self) -> Iterator[str]:
+        return map(Part, super().__iter__())
+
+    def __radd__(self, other: object) -> str:
+        return Part(str.__add__(other, self)) if isinstance(other, str) else NotImplemented
 
     def __copy__(self) -> Self:
         return self
@@ -32,6 +42,41 @@ class Unprintable(str):
             f"expected no pickling: {type(self).__name__} is not pickled, it holds a token or proves a key; "
             "ask the manager where it is needed"
         )
+
+
+class Part(Unprintable):
+    """What was made of such a text: a cut, a copy in other letters. Of a short one a fingerprint would tell it."""
+
+    __slots__ = ()
+
+    def __repr__(self) -> str:
+        return "<part of a secret text>"
+
+
+def _hiding(name: str) -> Callable[..., Any]:
+    method = getattr(str, name)
+
+    @functools.wraps(method)
+    def hidden(self: str, *args: Any, **kwargs: Any) -> Any:
+        return _as_parts(method(self, *args, **kwargs))
+
+    return hidden
+
+
+def _as_parts(found: Any) -> Any:
+    if isinstance(found, (list, tuple)):
+        return type(found)(map(_as_parts, found))
+    return Part(found) if isinstance(found, str) else found
+
+
+_MAKE_TEXTS = (
+    "__add__", "__getitem__", "__mod__", "__mul__", "__rmul__", "capitalize", "casefold", "center", "expandtabs", "ljust",
+    "lower", "lstrip", "partition", "removeprefix", "removesuffix", "replace", "rjust", "rpartition", "rsplit", "rstrip", "split",
+    "splitlines", "strip", "swapcase", "title", "translate", "upper", "zfill",
+)  # fmt: skip
+"""The methods of a text that make texts of it, but for those by which it is sent."""
+for _name in _MAKE_TEXTS:
+    setattr(Unprintable, _name, _hiding(_name))
 
 
 class Authorization(Unprintable):
@@ -49,6 +94,11 @@ class Authorization(Unprintable):
         """Make the value for a token that is bound to a key."""
         return cls(_DPOP + token)
 
+    @classmethod
+    def read(cls, fields: Mapping[str, str]) -> Authorization | None:
+        """Find the value among a request's header fields, which may be kept as plain texts."""
+        return cls(fields["Authorization"]) if "Authorization" in fields else None
+
     @staticmethod
     def is_ours(value: str) -> bool:
         """Tell whether a header's value is one of these, by its text."""
@@ -61,11 +111,11 @@ class Authorization(Unprintable):
 
     @property
     def token(self) -> str:
-        """The token's text; keep it out of local variables."""
+        """The token's text."""
         return self.partition(" ")[2]
 
     def __repr__(self) -> str:
-        return f"<{self.partition(' ')[0]} {fingerprint(self.token)}>"
+        return f"<{_DPOP if self.startswith(_DPOP) else _BEARER}{fingerprint(self.token)}>"
 
 
 class Proof(Unprintable):

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncGenerator, Generator, Iterable
 from typing import Any, ClassVar
 
+from oidc_actor.adapters.authorization import Authorization
 from oidc_actor.adapters.presenter import Presenter
 from oidc_actor.adapters.tries import Answer, Remedy, Tries, answer_to
 from oidc_actor.reading.reads import Server
@@ -164,7 +165,7 @@ class AuthFlow:
     def _hear(self, response: Any) -> Answer | None:
         # It may come from another origin, after a redirect: then no token was sent, and nobody complains about none.
         request, headers = response.request, response.headers
-        url, sent = str(request.url), request.headers.get("Authorization")
+        url, sent = str(request.url), Authorization.read(request.headers)  # httpx keeps bytes, and gives plain texts
         if not self._presenter.hear(url, sent, response.status_code, headers):
             return None
         return answer_to(request.method, url, request.headers, headers.get_list("WWW-Authenticate"), headers)

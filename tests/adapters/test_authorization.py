@@ -5,11 +5,16 @@ from __future__ import annotations
 import copy
 import json
 import pickle
+import pprint
+import pydoc
+import reprlib
 import traceback
 
 import pytest
+import structlog
 from adapters.drivers import DRIVERS, Driver, opened
 from adapters.held import Held
+from rich.pretty import pretty_repr
 
 from oidc_actor import NoTokenError
 from oidc_actor.adapters.authorization import Authorization, Proof
@@ -32,6 +37,59 @@ def test_its_scheme() -> None:
     assert Authorization.needs_proof(BOUND)
     assert not Authorization.needs_proof(VALUE)
     assert [Authorization.is_ours(one) for one in (VALUE, BOUND, "Basic x", "")] == [True, True, False, False]
+
+
+LONG = "".join(f"{number:03}" for number in range(100))  # as long as a token; each three of its digits tell the place
+CUTS = {
+    "rich": lambda value: pretty_repr(value, max_string=80),
+    "rich in a container": lambda value: pretty_repr({"Authorization": value}, max_string=30),
+    "structlog": lambda value: structlog.tracebacks.to_repr(value, max_string=80),
+    "structlog without rich": lambda value: structlog.tracebacks.to_repr(value, max_string=80, use_rich=False),
+    "reprlib": reprlib.repr,
+    "pydoc and cgitb": lambda value: pydoc.TextRepr().repr(value) + pydoc.HTMLRepr().repr(value),
+    "pprint": lambda value: pprint.pformat(value, width=20),
+    "the first half": lambda value: repr(value[: len(value) // 2]),
+    "one of it": lambda value: repr(value[9]),
+    "each second": lambda value: repr(value[::2]),
+    "a cut of a cut": lambda value: repr(value[5:200][3:100]),
+    "its letters": lambda value: repr([*value]),
+    "in two": lambda value: repr(value.partition(" ")),
+    "its words": lambda value: repr(value.split()),
+    "in small letters": lambda value: repr(value.lower()),
+    "with an end": lambda value: repr(value[:200] + "..."),
+    "with a beginning": lambda value: repr("..." + value[9:]),
+    "shortened in the middle": lambda value: repr(value[:90] + "..." + value[-90:]),
+    "twice": lambda value: repr(2 * value[:99]),
+    "filled up": lambda value: repr(value[:200].ljust(300)),
+}
+
+
+@pytest.mark.parametrize("cut", CUTS)
+@pytest.mark.parametrize(
+    "value", [Authorization.bearer(LONG), Authorization.dpop(LONG), Proof(LONG), Authorization.bearer(LONG).token]
+)
+def test_no_part_of_it_is_shown_by_what_cuts_it_before(value: str, cut: str) -> None:
+    shown = CUTS[cut](value)
+    assert not [at for at in range(len(LONG) - 5) if LONG[at : at + 6] in shown or LONG[at : at + 12 : 2] in shown]
+
+
+def test_a_cut_has_no_fingerprint_to_tell_it_from() -> None:
+    assert {repr(value[7:8]) for value in (VALUE, PROOF)} == {"<part of a secret text>"}
+    assert repr(VALUE.partition(" ")[2]) == "<part of a secret text>"
+
+
+def test_a_cut_is_a_text_to_who_sends_it() -> None:
+    assert VALUE.split(" ") == ["Bearer", "the-token"]
+    assert VALUE[7:] == "the-token"
+    assert f"token {VALUE[7:]}" == "token the-token"
+    assert "token " + VALUE[7:] == "token the-token"
+    assert {"the-token": 1}[VALUE[7:]] == 1
+    assert VALUE[7:].encode() == b"the-token"
+    assert [*VALUE][:3] == ["B", "e", "a"]
+    with pytest.raises(TypeError):
+        5 + VALUE[7:]  # type: ignore[operator]
+    with pytest.raises(TypeError, match="not pickled"):
+        pickle.dumps(VALUE[7:])
 
 
 @pytest.mark.parametrize(("value", "kind"), [(VALUE, "Bearer"), (BOUND, "DPoP"), (PROOF, "Proof")])

@@ -66,6 +66,7 @@ MADE: dict[str, Callable[[World], object]] = {
     "answers.faults.Fault": lambda w: read_fault(w.echo(), w.sent.all(), "a token"),
     "adapters.aiohttp.OIDCAuth": lambda w: aiohttp.OIDCAuth(w.name),
     "adapters.authorization.Authorization": lambda w: Authorization.bearer(SECRET),
+    "adapters.authorization.Part": lambda w: Authorization.bearer(SECRET)[3:],
     "adapters.authorization.Proof": lambda w: Proof(SECRET),
     "adapters.grpc.OIDCAuth": lambda w: grpc_adapter.OIDCAuth(w.name),
     "adapters.httpx.OIDCAuth": lambda w: httpx.OIDCAuth(w.name),
