@@ -80,6 +80,10 @@ class SecretUnavailable(TokenRequestError):
     """A secret could not be read for a request (file missing, callable raised). Retryable; nothing was sent."""
 
 
+class UnusableMetadata(TokenRequestError):
+    """A member of the provider's metadata that a request needs cannot be used. Retryable; nothing was sent."""
+
+
 def is_permanent(error: str | None, *, status: int | None, grant_type: str, refreshing: bool) -> bool:
     """Say whether a refused token request stays refused until something changes.
 

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from typing import Any, Self
+from urllib.parse import urlsplit
 
-from oidc_actor.errors import ConfigError
+from oidc_actor.answers.bodies import Pairs
+from oidc_actor.errors import ConfigError, UnusableMetadata
 from oidc_actor.sealed import FrozenMapping
-from oidc_actor.urls import check_issuer_url, check_url, url_problem
+from oidc_actor.transport import public_url
+from oidc_actor.urls import check_issuer_url, check_url, is_loopback, url_problem
 
 __all__ = ["OIDCConfig", "check_config", "check_issuer_url", "check_url", "metadata_problem"]
 
@@ -28,6 +32,8 @@ _LISTS = (
     "scopes_supported",
     "dpop_signing_alg_values_supported",
 )
+
+_KNOWN = frozenset({"issuer", "mtls_endpoint_aliases", *_ENDPOINTS, *_LISTS})
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +71,8 @@ class OIDCConfig:
     scopes_supported: tuple[str, ...] | None = None
     dpop_signing_alg_values_supported: tuple[str, ...] | None = None
     mtls_endpoint_aliases: Mapping[str, str] | None = None
+    # What a provider's own document holds and cannot be used, by name: judged when it is used, see `require`.
+    _unusable: Mapping[str, str] | None = field(default=None, init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         # Lists and dicts become values, so that a configuration can be hashed and shared between threads.
@@ -91,8 +99,100 @@ class OIDCConfig:
         problem = metadata_problem(metadata)
         if problem is not None:
             raise ConfigError(f"metadata: {problem}")
-        known = {one.name for one in fields(cls)}
-        return cls(**{name: value for name, value in metadata.items() if name in known and value not in ("", None)})
+        return cls(**{name: value for name, value in metadata.items() if name in _KNOWN and value not in ("", None)})
+
+    @classmethod
+    def from_document(cls, document: Pairs, issuer_url: str, *, allow_insecure_http: bool = False) -> Self | str:
+        """Read what a provider published. Only what every request needs is judged now; see `require` for the rest.
+
+        Args:
+            document: The members, as they came.
+            issuer_url: Whose document it should be.
+            allow_insecure_http: Whether plain http is acceptable beyond loopback.
+
+        Returns:
+            The configuration, without what cannot be used; or what is wrong with its issuer or token endpoint.
+        """
+        members, unusable = _usable(document, issuer_url, allow_insecure_http=allow_insecure_http)
+        for name in ("issuer", "token_endpoint"):
+            if name in unusable:
+                return f"{name}: {unusable[name]}"
+        config = cls(**{name: value for name, value in members.items() if value not in ("", None)})
+        if unusable:
+            object.__setattr__(config, "_unusable", FrozenMapping(unusable))
+        return config
+
+    def require(self, name: str) -> None:
+        """Judge a member that is about to be used.
+
+        Args:
+            name: A field's name, or that of an alias in the form ``mtls_endpoint_aliases['token_endpoint']``.
+
+        Raises:
+            UnusableMetadata: The provider's document has it in a form that cannot be used.
+        """
+        problem = (self._unusable or {}).get(name)
+        if problem is not None:
+            raise UnusableMetadata(f"the provider's metadata: {name}: {problem}", sent=False)
+
+
+def _usable(document: Pairs, issuer_url: str, *, allow_insecure_http: bool) -> tuple[dict[str, Any], dict[str, str]]:
+    """The members that can be used, and what is wrong with the others, by name."""
+    counts = Counter(name for name, _ in document)
+    members: dict[str, Any] = {}
+    unusable: dict[str, str] = {}
+    for name, value in document:
+        if name not in _KNOWN or value in ("", None):
+            continue
+        if name == "mtls_endpoint_aliases" and isinstance(value, Pairs):
+            aliases, bad = _usable_aliases(value, issuer_url, allow_insecure_http=allow_insecure_http)
+            members[name] = aliases
+            unusable |= bad
+            continue
+        problem = metadata_problem({name: value})
+        if problem is not None:
+            problem = problem.removeprefix(f"{name}: ")
+        elif name in _ENDPOINTS:
+            problem = _address_problem(value, issuer_url, allow_insecure_http=allow_insecure_http)
+        if problem is None:
+            members[name] = value
+        else:
+            unusable[name] = problem
+    unusable |= {name: "expected it once, got a JSON object that repeats one" for name in counts if counts[name] > 1}
+    return {name: value for name, value in members.items() if name not in unusable}, unusable
+
+
+def _usable_aliases(
+    aliases: Pairs, issuer_url: str, *, allow_insecure_http: bool
+) -> tuple[dict[str, str], dict[str, str]]:
+    usable: dict[str, str] = {}
+    unusable: dict[str, str] = {}
+    for name, value in aliases:
+        problem = _address_problem(value, issuer_url, allow_insecure_http=allow_insecure_http)
+        if name in usable or name in unusable:
+            problem = "expected it once, got a JSON object that repeats one"
+        if problem is None:
+            usable[name] = value
+        else:
+            usable.pop(name, None)
+            unusable[name] = problem
+    return usable, {alias_name(name): problem for name, problem in unusable.items()}
+
+
+def _address_problem(url: object, issuer_url: str, *, allow_insecure_http: bool) -> str | None:
+    """What makes an address useless that an issuer gives. A remote one has no say over services of this machine."""
+    problem = url_problem(url, allow_insecure_http=allow_insecure_http)
+    if problem is not None or allow_insecure_http or not isinstance(url, str):
+        return problem
+    is_remote = not is_loopback(urlsplit(issuer_url).hostname or "")
+    if is_remote and urlsplit(url).scheme == "http":
+        return f"expected https, got plain http {public_url(url)!r} on loopback, from an issuer that is elsewhere"
+    return None
+
+
+def alias_name(endpoint: str) -> str:
+    """Name an alias for `OIDCConfig.require`."""
+    return f"mtls_endpoint_aliases[{endpoint!r}]"
 
 
 def metadata_problem(metadata: object) -> str | None:
@@ -152,14 +252,14 @@ def config_problem(config: OIDCConfig, *, allow_insecure_http: bool = False) -> 
     Returns:
         A phrase naming the field, or ``None`` where nothing is wrong.
     """
-    present = {one.name: getattr(config, one.name) for one in fields(config)}
+    present = {name: getattr(config, name) for name in (one.name for one in fields(config)) if name in _KNOWN}
     problem = metadata_problem(present)
     if problem is not None:
         return problem
     if config.token_endpoint is None:
         return "token_endpoint: expected an https URL, got none"
     urls = {name: present[name] for name in _ENDPOINTS if present[name] is not None}
-    urls |= {f"mtls_endpoint_aliases[{name!r}]": url for name, url in (config.mtls_endpoint_aliases or {}).items()}
+    urls |= {alias_name(name): url for name, url in (config.mtls_endpoint_aliases or {}).items()}
     for name, url in urls.items():
         problem = url_problem(url, allow_insecure_http=allow_insecure_http)
         if problem is not None:

@@ -11,14 +11,14 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
-from oidc_actor.answers.bodies import read_object, with_object
+from oidc_actor.answers.bodies import read_object, read_pairs
 from oidc_actor.answers.faults import Fault, read_fault, status_problem, tokens_in
 from oidc_actor.answers.header_times import provider_now, retry_after_s
 from oidc_actor.answers.lifetime import LifetimeSource, decide_lifetime
 from oidc_actor.answers.redaction import presentable
 from oidc_actor.errors import DiscoveryError, TokenRequestError, is_permanent
 from oidc_actor.grants.request import SentSecrets, token_request
-from oidc_actor.provider import OIDCConfig, config_problem, metadata_problem
+from oidc_actor.provider import OIDCConfig
 from oidc_actor.secrets import Secret
 from oidc_actor.tokens import TokenResponse
 from oidc_actor.transport import Request, Response
@@ -186,19 +186,16 @@ def _is_about_the_client(fault: Fault, status: int) -> bool:
 def _read_metadata(response: Response, issuer_url: str, *, allow_insecure_http: bool) -> OIDCConfig | str:
     if response.status != 200:
         return status_problem(response.status, "metadata")
-    members = read_object(response.body)
-    if not isinstance(members, str):
-        members = with_object(members, "mtls_endpoint_aliases")
-    problem = members if isinstance(members, str) else metadata_problem(members)
-    if isinstance(members, str) or problem is not None:
-        return presentable(str(problem), ())
-    issuer = members.get("issuer")
-    if issuer != issuer_url:
-        got = "none" if issuer is None else repr(presentable(issuer, ()))
+    document = read_pairs(response.body)
+    if isinstance(document, str):
+        return presentable(document, ())
+    config = OIDCConfig.from_document(document, issuer_url, allow_insecure_http=allow_insecure_http)
+    if isinstance(config, str):
+        return presentable(config, ())
+    if config.issuer != issuer_url:
+        got = "none" if config.issuer is None else repr(presentable(config.issuer, ()))
         return f"expected the issuer {issuer_url!r}, byte for byte (a trailing slash counts), got {got}"
-    config = OIDCConfig.from_metadata(members)
-    unusable = config_problem(config, allow_insecure_http=allow_insecure_http)
-    return config if unusable is None else presentable(unusable, ())
+    return config if config.token_endpoint is not None else "token_endpoint: expected an https URL, got none"
 
 
 def _read_token(

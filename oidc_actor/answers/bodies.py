@@ -12,7 +12,7 @@ from oidc_actor.transport import MAX_BODY_BYTES, Response
 _MAX_FORM_FIELDS = 50
 
 
-class _Pairs(list[tuple[str, Any]]):
+class Pairs(list[tuple[str, Any]]):
     """An object's members in their order, so that a name that comes twice is seen."""
 
 
@@ -24,35 +24,36 @@ def read_object(body: bytes) -> dict[str, Any] | str:
 
     Returns:
         The object, or what is wrong with the bytes. Only the outermost object's names are checked for duplicates;
-        inner ones come as lists of pairs, see `with_object`.
+        inner ones come as lists of pairs, see `read_pairs`.
+    """
+    found = read_pairs(body)
+    if isinstance(found, str):
+        return found
+    members = dict(found)
+    return members if len(members) == len(found) else "expected each name once, got a JSON object that repeats one"
+
+
+def read_pairs(body: bytes) -> Pairs | str:
+    """Read a JSON object whose names may repeat.
+
+    Args:
+        body: The bytes of a response.
+
+    Returns:
+        The members in their order, and so for the objects in it; or what is wrong with the bytes.
     """
     if len(body) > MAX_BODY_BYTES:
         return f"expected at most {MAX_BODY_BYTES} bytes, got more"
     try:
         # 3.11's parser recurses: deep nesting ends in RecursionError. A number of thousands of digits is a ValueError.
-        found = json.loads(body.decode("utf-8-sig"), object_pairs_hook=_Pairs)
+        found = json.loads(body.decode("utf-8-sig"), object_pairs_hook=Pairs)
     except RecursionError:
         return "expected JSON, got JSON nested too deeply"
     except ValueError:
         return "expected JSON, got " + ("an empty body" if not body.strip() else "something else")
-    if not isinstance(found, _Pairs):
+    if not isinstance(found, Pairs):
         return "expected a JSON object, got another JSON value"
-    members = dict(found)
-    return members if len(members) == len(found) else "expected each name once, got a JSON object that repeats one"
-
-
-def with_object(members: dict[str, Any], name: str) -> dict[str, Any]:
-    """Make an inner object of a read one an object again.
-
-    Args:
-        members: What `read_object` found.
-        name: The member that is wanted as an object; anything else there stays as it is.
-
-    Returns:
-        The members; of a name that the inner object repeats the last value counts.
-    """
-    inner = members.get(name)
-    return {**members, name: dict(inner)} if isinstance(inner, _Pairs) else members
+    return found
 
 
 def read_error_object(response: Response) -> Mapping[str, Any]:

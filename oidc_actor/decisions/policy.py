@@ -19,7 +19,7 @@ from __future__ import annotations
 
 from typing import Literal
 
-from oidc_actor.errors import OIDCActorError, ProviderError, SecretUnavailable
+from oidc_actor.errors import OIDCActorError, ProviderError, SecretUnavailable, UnusableMetadata
 from oidc_actor.errors import refuses_refresh_token as refuses
 
 UNREACHABLE_TRIES = 4
@@ -52,7 +52,11 @@ def may_have_moved(error: OIDCActorError, failures: int) -> bool:
     if isinstance(error, SecretUnavailable):
         return False
     status = status_of(error)
-    return status in _MOVED or (status is None and failures % UNREACHABLE_TRIES == 0)
+    return (
+        isinstance(error, UnusableMetadata)
+        or status in _MOVED
+        or (status is None and failures % UNREACHABLE_TRIES == 0)
+    )
 
 
 def is_about_secrets(error: OIDCActorError | None) -> bool:
@@ -62,7 +66,7 @@ def is_about_secrets(error: OIDCActorError | None) -> bool:
 
 def is_outage(error: OIDCActorError) -> bool:
     """Whether the failure is about the provider, not about these credentials, so that its other clients share it."""
-    if isinstance(error, SecretUnavailable) or not isinstance(error, ProviderError):
+    if isinstance(error, (SecretUnavailable, UnusableMetadata)) or not isinstance(error, ProviderError):
         return False
     status = error.status
     return status is None or status >= 500 or status in {408, 425}

@@ -130,6 +130,7 @@ def exchange_device(
         TokenRequestError: Where the provider refuses, answers nonsense, or cannot be reached.
     """
     if config.device_authorization_endpoint is None:
+        config.require("device_authorization_endpoint")
         raise ConfigError("this provider offers no device flow: its metadata have no device_authorization_endpoint")
     now_wall = time.time()
     secrets = gather(config, auth, refresh_token=None, now_wall=now_wall)
@@ -169,6 +170,7 @@ def exchange_revocation(
         TokenRequestError: Where the provider refuses, answers nonsense, or cannot be reached.
     """
     if config.revocation_endpoint is None:
+        config.require("revocation_endpoint")
         raise ConfigError("this provider revokes no tokens: its metadata have no revocation_endpoint")
     now_wall = time.time()
     secrets = gather(config, auth, refresh_token=token, now_wall=now_wall)  # the token in place of a grant's secret

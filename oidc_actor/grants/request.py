@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal, TypeAlias
 from urllib.parse import quote, urlencode
@@ -13,7 +14,7 @@ from oidc_actor.grants.device import DeviceCode
 from oidc_actor.proof.assertions import ASSERTION_TYPE
 from oidc_actor.proof.client_auth import ASSERTING, choose_client_auth
 from oidc_actor.proof.entra import default_parameters
-from oidc_actor.provider import OIDCConfig
+from oidc_actor.provider import OIDCConfig, alias_name
 from oidc_actor.secrets import Secret
 from oidc_actor.transport import Request
 
@@ -84,6 +85,8 @@ def chosen_method(config: OIDCConfig, auth: Credentials) -> str:
     Returns:
         One of RFC 8414's names.
     """
+    if auth.client_auth is None and not auth.means.key:
+        config.require("token_endpoint_auth_methods_supported")
     return choose_client_auth(auth.client_auth, auth.means, config.token_endpoint_auth_methods_supported)
 
 
@@ -256,7 +259,13 @@ def address_of(config: OIDCConfig, auth: Credentials, endpoint: str = "token_end
     Returns:
         The address; empty where there is none.
     """
-    aliases = (config.mtls_endpoint_aliases or {}) if auth.client_certificate is not None else {}
+    aliases: Mapping[str, str] = {}
+    if auth.client_certificate is not None:
+        config.require("mtls_endpoint_aliases")
+        config.require(alias_name(endpoint))
+        aliases = config.mtls_endpoint_aliases or {}
+    if endpoint not in aliases:
+        config.require(endpoint)
     return aliases.get(endpoint) or getattr(config, endpoint) or ""
 
 

@@ -46,6 +46,7 @@ def gather(config: OIDCConfig, auth: Credentials, *, refresh_token: Secret | Non
 def _dpop_proof(config: OIDCConfig, auth: Credentials, now_wall: float) -> Secret | None:
     if not isinstance(auth.dpop, DPoPKey):
         return None
+    config.require("dpop_signing_alg_values_supported")
     accepted, url = config.dpop_signing_alg_values_supported, address_of(config, auth)
     return auth.dpop.proof("POST", url, now_wall=now_wall, jti=token_urlsafe(16), accepted=accepted)
 
@@ -73,6 +74,7 @@ def _client_assertion(config: OIDCConfig, auth: Credentials, now_wall: float) ->
 
 def _signer(config: OIDCConfig, auth: Credentials) -> Signer | str:
     if auth.private_key is not None:
+        config.require("token_endpoint_auth_signing_alg_values_supported")
         return auth.private_key.signer(config.token_endpoint_auth_signing_alg_values_supported)
     assert auth.client_secret is not None
     try:

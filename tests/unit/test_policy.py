@@ -3,7 +3,7 @@
 import pytest
 
 from oidc_actor.decisions import policy
-from oidc_actor.errors import DiscoveryError, OIDCActorError, SecretUnavailable, TokenRequestError
+from oidc_actor.errors import DiscoveryError, OIDCActorError, SecretUnavailable, TokenRequestError, UnusableMetadata
 
 NO_ANSWER = TokenRequestError("no answer")
 
@@ -27,6 +27,7 @@ def status(number: int, **fields: object) -> TokenRequestError:
         (status(401, error="invalid_client", retryable=False), False),
         (status(200), False),
         (SecretUnavailable("missing"), False),
+        (UnusableMetadata("odd", sent=False), False),
         (OIDCActorError("a bug"), False),
     ],
     ids=str,
@@ -130,3 +131,8 @@ def test_only_an_answer_refuses_a_refresh_token() -> None:
     assert policy.refuses_refresh_token(status(400, error="invalid_grant"))
     assert not policy.refuses_refresh_token(NO_ANSWER)
     assert not policy.refuses_refresh_token(OIDCActorError("a bug"))
+
+
+def test_metadata_that_cannot_be_used_are_asked_for_again() -> None:
+    assert policy.may_have_moved(UnusableMetadata("odd", sent=False), 1)
+    assert not policy.may_have_moved(SecretUnavailable("missing"), 1)

@@ -1,13 +1,20 @@
 """Discovery: where metadata are, and which of them can be trusted."""
 
 import json
+import re
 from dataclasses import fields
+from types import SimpleNamespace
 
 import pytest
 from wire_answers import ISSUER, METADATA, discovered
 
-from oidc_actor.errors import DiscoveryError
-from oidc_actor.provider import OIDCConfig
+from oidc_actor.credentials import ClientCredentials
+from oidc_actor.errors import DiscoveryError, UnusableMetadata
+from oidc_actor.exchanges.exchange import exchange_device
+from oidc_actor.grants.request import address_of
+from oidc_actor.oidc import get_token, revoke_token
+from oidc_actor.proof.dpop import DPoPKey
+from oidc_actor.provider import OIDCConfig, check_config
 from oidc_actor.transport import MAX_BODY_BYTES, Response
 from oidc_actor.wire import discovery_request, discovery_url, parse_discovery
 
@@ -55,8 +62,9 @@ def test_metadata_are_read():
         ({**METADATA, "token_endpoint": ["https://x"]}, 200, "token_endpoint: expected a text, got list"),
         ({**METADATA, "token_endpoint": "/token"}, 200, "token_endpoint: expected an https URL"),
         ({**METADATA, "token_endpoint": "http://id.example/t"}, 200, "token_endpoint: expected https, got plain http"),
-        ({**METADATA, "jwks_uri": "http://id.example/jwks"}, 200, "jwks_uri: expected https"),
-        ({**METADATA, "token_endpoint_auth_methods_supported": "none"}, 200, "expected a list of texts"),
+        ({**METADATA, "token_endpoint": "http://127.0.0.1:1/t"}, 200, "expected https, got plain http .* on loopback"),
+        ({**METADATA, "token_endpoint": "http://localhost/t"}, 200, "from an issuer that is elsewhere"),
+        ({**METADATA, "token_endpoint": "http://[::1]/t"}, 200, "from an issuer that is elsewhere"),
         ('{"issuer": "https://id.example", "issuer": "https://evil.example"}', 200, "a JSON object that repeats one"),
         ("[" * 100_000, 200, "nested too deeply"),
         (b"\xff\xfe{}", 200, "expected JSON"),
@@ -79,12 +87,125 @@ def test_plain_http_metadata_can_be_allowed():
     assert discovered(loopback, issuer_url="http://127.0.0.1:1").token_endpoint
 
 
-@pytest.mark.parametrize("value", [5, 1.5, True, [5], [["x"]], {"a": 5}])
-@pytest.mark.parametrize("name", [field.name for field in fields(OIDCConfig)])
-def test_a_wrong_type_in_any_field_of_the_metadata_is_a_retryable_error(name, value):
-    with pytest.raises(DiscoveryError, match=f"{name}: expected") as caught:
-        discovered({**METADATA, name: value})
-    assert caught.value.retryable
+@pytest.mark.parametrize("value", [5, 1.5, True, [5], [["x"]], {"a": 5}, {"a": {"b": [1]}}])
+@pytest.mark.parametrize("name", [field.name for field in fields(OIDCConfig) if field.init])
+def test_a_member_of_a_wrong_type_is_judged_when_it_is_used(name, value):
+    if name in {"issuer", "token_endpoint"}:
+        with pytest.raises(DiscoveryError, match=f"{name}: expected") as caught:
+            discovered({**METADATA, name: value})
+        assert caught.value.retryable
+        return
+    config = discovered({**METADATA, name: value})
+    assert getattr(config, name) in (None, {})
+    assert config == OIDCConfig(**METADATA) or name == "mtls_endpoint_aliases"
+    assert check_config(config) is config
+    assert hash(config) == hash(config)
+    used = "mtls_endpoint_aliases['a']" if name == "mtls_endpoint_aliases" and isinstance(value, dict) else name
+    with pytest.raises(UnusableMetadata, match=re.escape(f"the provider's metadata: {used}: expected")) as judged:
+        config.require(used)
+    assert judged.value.retryable
+    assert not judged.value.sent
+
+
+ADDRESSES = [
+    name
+    for name in (field.name for field in fields(OIDCConfig))
+    if name.endswith(("_endpoint", "_uri")) and name != "token_endpoint"
+]
+
+
+@pytest.mark.parametrize(
+    "value", ["http://id.example/x", "http://127.0.0.1/x", "/x", "ftp://x", "https://x/#y", "https://u:p@x"]
+)
+@pytest.mark.parametrize("name", ADDRESSES)
+def test_an_address_that_no_secret_may_go_to_is_judged_when_it_is_used(name, value):
+    config = discovered({**METADATA, name: value})
+    assert getattr(config, name) is None
+    with pytest.raises(UnusableMetadata, match=f"{name}: expected"):
+        config.require(name)
+    config.require("token_endpoint")
+
+
+def test_a_name_that_is_repeated_is_judged_when_it_is_used():
+    text = json.dumps(METADATA)[:-1]
+    for name, value in (("scopes_supported", '["a"]'), ("jwks_uri", '"https://id.example/jwks"'), ("unknown", "1")):
+        config = discovered(f'{text}, "{name}": {value}, "{name}": {value}}}')
+        assert config == OIDCConfig(**METADATA)
+    with pytest.raises(UnusableMetadata, match="jwks_uri: expected it once"):
+        discovered(f'{text}, "jwks_uri": "https://a", "jwks_uri": "https://b"}}').require("jwks_uri")
+    with pytest.raises(DiscoveryError, match="token_endpoint: expected it once, got a JSON object that repeats one"):
+        discovered(f'{text}, "token_endpoint": "https://evil.example"}}')
+
+
+def test_foreign_members_are_nobody_s_business():
+    odd = {
+        "_unusable": {"token_endpoint": "x"},
+        "": 1,
+        "x": [[{"deep": None}]],
+        "token_endpoint ": "http://evil.example",
+    }
+    assert discovered({**METADATA, **odd}) == OIDCConfig(**METADATA)
+
+
+CERTIFIED = SimpleNamespace(client_certificate=object())
+PLAIN = SimpleNamespace(client_certificate=None)
+
+
+@pytest.mark.parametrize(
+    "value", [None, 5, "https://x", [], ["https://x"], {"token_endpoint": None}, {"token_endpoint": "http://x"}]
+)
+def test_aliases_are_judged_where_a_certificate_is_shown(value):
+    config = discovered({**METADATA, "mtls_endpoint_aliases": value})
+    assert address_of(config, PLAIN) == METADATA["token_endpoint"]
+    if value is None:
+        assert address_of(config, CERTIFIED) == METADATA["token_endpoint"]
+        return
+    with pytest.raises(UnusableMetadata, match="mtls_endpoint_aliases"):
+        address_of(config, CERTIFIED)
+
+
+def test_an_alias_that_is_not_used_spoils_none_that_is():
+    aliases = {"userinfo_endpoint": None, "token_endpoint": "https://mtls.id.example/token", "x": 5}
+    config = discovered({**METADATA, "mtls_endpoint_aliases": aliases})
+    assert address_of(config, CERTIFIED) == "https://mtls.id.example/token"
+    twice = '{"token_endpoint": "https://a", "token_endpoint": "https://b", "token_endpoint": "https://c"}'
+    config = discovered(f'{json.dumps(METADATA)[:-1]}, "mtls_endpoint_aliases": {twice}}}')
+    with pytest.raises(UnusableMetadata, match="expected it once"):
+        address_of(config, CERTIFIED)
+
+
+def test_what_a_request_needs_is_judged_then():
+    odd = {"token_endpoint_auth_methods_supported": "none", "revocation_endpoint": "http://id.example/revoke"}
+    odd |= {"device_authorization_endpoint": 5, "dpop_signing_alg_values_supported": "ES256"}
+    config, sent = discovered({**METADATA, **odd}), []
+
+    def transport(request):
+        sent.append(request.url)
+        return Response(200, {}, json.dumps({"access_token": "t", "expires_in": 60}))
+
+    told = ClientCredentials("id", "s", client_auth="client_secret_post")
+    assert get_token(config, told, transport=transport).access_token == "t"
+    for auth, name in (
+        (ClientCredentials("id", "s"), "token_endpoint_auth_methods_supported"),
+        (
+            ClientCredentials("id", "s", client_auth="client_secret_post", dpop=DPoPKey()),
+            "dpop_signing_alg_values_supported",
+        ),
+    ):
+        with pytest.raises(UnusableMetadata, match=name):
+            get_token(config, auth, transport=transport)
+    with pytest.raises(UnusableMetadata, match="revocation_endpoint: expected https"):
+        revoke_token(config, "t", told, transport=transport)
+    with pytest.raises(UnusableMetadata, match="device_authorization_endpoint"):
+        exchange_device(transport, config, told, timeout_s=1.0)
+    assert len(sent) == 1
+
+
+def test_an_issuer_on_loopback_may_name_this_machine_s_services():
+    local = {"issuer": "https://localhost:1", "token_endpoint": "http://127.0.0.1:2/token"}
+    assert discovered(local, issuer_url="https://localhost:1").token_endpoint
+    remote = {**METADATA, "token_endpoint": "http://127.0.0.1:2/token"}
+    assert discovered(remote, allow_insecure_http=True).token_endpoint  # a test setup
 
 
 def test_discovery_hears_retry_after():
@@ -116,5 +237,6 @@ def test_the_alias_for_certificates_is_read_from_the_metadata():
     config = parse_discovery(Response(200, {}, json.dumps(metadata)), ISSUER, now_wall=0.0)
     assert config.mtls_endpoint_aliases == aliases
     metadata["mtls_endpoint_aliases"] = {"token_endpoint": "http://mtls.id.example/token"}
-    with pytest.raises(DiscoveryError, match=r"mtls_endpoint_aliases.*expected https"):
-        parse_discovery(Response(200, {}, json.dumps(metadata)), ISSUER, now_wall=0.0)
+    config = parse_discovery(Response(200, {}, json.dumps(metadata)), ISSUER, now_wall=0.0)
+    with pytest.raises(UnusableMetadata, match=r"mtls_endpoint_aliases.*expected https"):
+        address_of(config, CERTIFIED)
