@@ -90,7 +90,7 @@ def _imported(tree: ast.Module) -> Iterator[str]:
         match node:
             case ast.Import():
                 yield from (alias.name for alias in node.names)
-            case ast.ImportFrom(module=str(module)):
+            case ast.ImportFrom(module=str(module), names=[_, *_]):
                 names = [f"{module}.{alias.name}" for alias in node.names]
                 inner = [name for name in names if name in _all_names()]
                 yield from inner or [module]
