@@ -3,7 +3,7 @@
 No redirect is followed; no cookie is kept; neither ``.netrc`` nor a URL ever adds credentials; TLS is always verified;
 one deadline bounds the whole exchange; a body ends at `MAX_BODY_BYTES`, decompressed. From the environment come the
 proxies (``HTTPS_PROXY``, ``NO_PROXY``), never for loopback, and the certificates (``REQUESTS_CA_BUNDLE``,
-``CURL_CA_BUNDLE``) where no ``ca_bundle`` is given.
+``CURL_CA_BUNDLE``) where no ``ca_bundle`` is given; ``SSLKEYLOGFILE`` is ignored.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from __future__ import annotations
 import encodings.idna  # noqa: F401 - else the first look-up of a host imports it, on a thread (see `oidc_actor.imports`)
 import http.client
 import os
+import re
 import socket
 import ssl
 from collections.abc import Iterable, Iterator
@@ -18,6 +19,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any, TypeAlias
 from urllib.parse import urlsplit
+from urllib.request import getproxies
 
 import requests
 import urllib3
@@ -32,7 +34,7 @@ from oidc_actor.exchanges.tls import check_ca_bundle, tls_context
 from oidc_actor.proof.certificate import ClientCertificate
 from oidc_actor.secrets import SecretFile
 from oidc_actor.transport import MAX_BODY_BYTES, NoAnswer, Request, Response, TransportError, public_url
-from oidc_actor.urls import is_loopback
+from oidc_actor.urls import is_exempt_address, is_loopback, proxy_shown
 
 USER_AGENT = "oidc-actor"
 _HOSTS = 128
@@ -40,6 +42,7 @@ _CONNECTIONS_PER_HOST = 32
 _CERTIFICATES = 64  # clients' certificates whose connections are kept
 _NOT_TLS = ("WRONG_VERSION_NUMBER", "RECORD_LAYER_FAILURE")  # OpenSSL's words for an answer that is no TLS, by release
 _CA_VARIABLES = ("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE")
+_REFUSED_TUNNEL = re.compile(r"Tunnel connection failed: (\d{3})")  # http.client's words
 _Key: TypeAlias = tuple[int, ClientCertificate | None, object, object]
 
 
@@ -98,7 +101,7 @@ class RequestsTransport:
             try:
                 return self._send(request)
             except Exception as error:  # noqa: BLE001 - whatever it is, its frames hold secrets and must not go on
-                problem = _describe(error, request.timeout_s)
+                problem = _describe(error, request.timeout_s, select_proxy(request.url, self._proxies(request.url)))
                 for one in _chain(error):
                     one.__traceback__ = (
                         None  # urllib3's frames refer to it, and would be kept until a garbage collection
@@ -160,7 +163,7 @@ class RequestsTransport:
         # What is sent in the clear because it stays on this machine must not leave it through a proxy.
         if not self._trust_env or is_loopback(urlsplit(url).hostname or ""):
             return {}
-        return dict(get_environ_proxies(url))
+        return _environ_proxies(url)
 
 
 def shared_transport(ca_bundle: str | Path | None = None) -> RequestsTransport:
@@ -193,8 +196,18 @@ def environ_proxy(url: str) -> str | None:
         The proxy's address; ``None`` where there is none, or the host is exempt.
     """
     url = f"http{url.removeprefix('ws')}" if url.startswith("ws") else url
-    found: str | None = select_proxy(url, get_environ_proxies(url))
+    found: str | None = select_proxy(url, _environ_proxies(url))
     return found
+
+
+def _environ_proxies(url: str) -> dict[str, str]:
+    parts = urlsplit(url)
+    host = parts.hostname or ""
+    if ":" not in host:
+        return dict(get_environ_proxies(url))
+    # An IPv6 address: to requests "::1" is also the end of others, and "[::1]" and networks are none.
+    proxies = getproxies()
+    return {} if is_exempt_address(host, parts.port, proxies.get("no", "")) else dict(proxies)
 
 
 class _Adapter(HTTPAdapter):
@@ -231,16 +244,21 @@ def _context(bundle: str, name: str, certificate: ClientCertificate | None) -> s
         raise
 
 
-def _describe(error: BaseException, timeout_s: float) -> str:
+def _describe(error: BaseException, timeout_s: float, proxy: str | None) -> str:
     """Name the kind of a failure. No text of the exception itself: it may quote a proxy's password or the request."""
     if isinstance(error, ConfigError):
         return str(error)
-    through = "through the proxy: " if isinstance(error, requests.exceptions.ProxyError) else ""
+    through = f"through the proxy {proxy_shown(proxy)}: " if proxy else ""
     for one in _chain(error):
         problem = _known(one, timeout_s)
         if problem is not None:
             return through + problem
-    return through + ("no connection" if through else f"failed with {type(error).__name__}")
+    refused = next((found for one in _chain(error) if (found := _REFUSED_TUNNEL.match(str(one)))), None)
+    if refused is not None:
+        return f"{through}it refused, HTTP {refused[1]}"
+    return through + (
+        "no connection" if isinstance(error, requests.exceptions.ProxyError) else f"failed with {type(error).__name__}"
+    )
 
 
 def _known(error: BaseException, timeout_s: float) -> str | None:

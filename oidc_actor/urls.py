@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ipaddress import ip_address
+from ipaddress import IPv4Address, IPv6Address, ip_address, ip_network
 from urllib.parse import urlsplit
 
 from oidc_actor.errors import ConfigError
@@ -113,6 +113,51 @@ def origin_of(url: str) -> str:
     parts = urlsplit(url)
     scheme = SCHEMES.get(parts.scheme, parts.scheme)
     return f"{scheme}://{parts.hostname or ''}:{parts.port or _PORTS.get(scheme, 0)}"
+
+
+def is_exempt_address(host: str, port: int | None, no_proxy: str) -> bool:
+    """Tell whether ``NO_PROXY`` exempts an IPv6 address; most libraries' rules know names and IPv4 only.
+
+    Args:
+        host: The address, as `urllib.parse.urlsplit` gives it.
+        port: The port, or ``None`` where it is the scheme's.
+        no_proxy: The variable: ``*``, and ``::1``, ``[::1]``, ``[::1]:8443`` or ``fd00::/8`` between commas or spaces, however
+            an address is abbreviated.
+
+    Returns:
+        Whether one of its entries is the address, or a network that holds it.
+    """
+    try:
+        address = ip_address(host.partition("%")[0])
+    except ValueError:
+        return False
+    return any(entry == "*" or _holds(entry, address, port) for entry in no_proxy.replace(",", " ").split())
+
+
+def _holds(entry: str, address: IPv4Address | IPv6Address, port: int | None) -> bool:
+    if entry.startswith("["):
+        entry, _, of_port = entry[1:].partition("]")
+        if of_port.startswith("/"):  # [fd00::]/8
+            entry += of_port
+        elif of_port and of_port != f":{port}":
+            return False
+    try:
+        return address in ip_network(entry.partition("%")[0], strict=False)
+    except ValueError:
+        return False
+
+
+def proxy_shown(proxy: str) -> str:
+    """Name a proxy without its user and password, however they are written.
+
+    Args:
+        proxy: The proxy's address, from the environment.
+
+    Returns:
+        Its scheme where it has one, host and port.
+    """
+    scheme, separator, rest = proxy.rpartition("://")
+    return "".join(one for one in scheme + separator + rest.rpartition("@")[2].partition("/")[0] if one.isprintable())
 
 
 def is_loopback(host: str) -> bool:

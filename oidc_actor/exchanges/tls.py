@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import os
 import ssl
+import sys
 from pathlib import Path
-
-from urllib3.util.ssl_ import create_urllib3_context
 
 from oidc_actor.errors import ConfigError
 from oidc_actor.exchanges.sockets import BoundedTLSSocket
@@ -32,7 +31,7 @@ def tls_context(ca_bundle: str, certificate: ClientCertificate | None = None) ->
         OSError: Where ``ca_bundle`` holds no certificates, or is neither a directory nor a regular file.
         ConfigError: Where the client's certificate and key cannot be used together.
     """
-    context = create_urllib3_context(cert_reqs=ssl.CERT_REQUIRED)
+    context = _context()
     if os.path.isdir(ca_bundle):
         context.load_verify_locations(capath=ca_bundle)
     else:
@@ -44,6 +43,18 @@ def tls_context(ca_bundle: str, certificate: ClientCertificate | None = None) ->
     problem = None if certificate is None else _load(context, certificate)
     if problem is not None:
         raise ConfigError(f"client_certificate: expected a PEM certificate and the key that fits it, got: {problem}")
+    return context
+
+
+def _context() -> ssl.SSLContext:
+    """As urllib3 makes it, but for ``SSLKEYLOGFILE``: whoever can read that file can read client secrets and tokens."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)  # verifies certificates, and that they name the host
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    context.options |= ssl.OP_NO_COMPRESSION | ssl.OP_NO_TICKET
+    context.hostname_checks_common_name = False
+    context.post_handshake_auth = True  # a server may ask for a client's certificate late
+    if sys.version_info >= (3, 13):
+        context.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN | ssl.VERIFY_X509_STRICT
     return context
 
 

@@ -4,10 +4,12 @@ import socket
 import threading
 from contextlib import closing
 
-from raw_server import DEADLINE_S, SECRET, a_request, and_close, answers, failure, free_port, reply
+import pytest
+from raw_server import DEADLINE_S, SECRET, a_request, and_close, answers, failure, free_port, reply, silence
 
 from oidc_actor import client
-from oidc_actor.client import RequestsTransport
+from oidc_actor.client import RequestsTransport, environ_proxy
+from oidc_actor.urls import proxy_shown
 
 
 def test_a_proxy_of_the_environment_is_used_but_never_for_loopback(serve, transport, monkeypatch):
@@ -59,16 +61,89 @@ def pipe(one, other):
 
 
 def test_a_proxy_s_password_is_not_shown(transport, monkeypatch):
-    monkeypatch.setenv("HTTPS_PROXY", f"http://user:{SECRET}@127.0.0.1:{free_port()}")
-    error = failure(transport, a_request("https://id.example"))
-    assert "through the proxy: connection refused" in str(error)
-    assert not error.sent
+    for scheme in ("http://", ""):
+        port = free_port()
+        monkeypatch.setenv("HTTPS_PROXY", f"{scheme}user:{SECRET}@127.0.0.1:{port}")
+        error = failure(transport, a_request("https://id.example"))
+        assert f"through the proxy {scheme}127.0.0.1:{port}: " in str(error)
+        assert not scheme or str(error).endswith(
+            ": connection refused"
+        )  # without a scheme it is no address to requests
+        assert not error.sent
+
+
+def test_a_proxy_that_is_silent_is_named(serve, transport, monkeypatch):
+    proxy = serve(silence)
+    monkeypatch.setenv("HTTP_PROXY", proxy.url)
+    error = failure(transport, a_request("http://id.example", timeout_s=0.3))
+    assert f"through the proxy {proxy.url}: no complete answer within 0.3 s" in str(error)
+
+
+@pytest.mark.parametrize(
+    ("proxy", "shown"),
+    [
+        ("http://proxy.example:3128", "http://proxy.example:3128"),
+        ("http://user:hunter2@proxy.example:3128/", "http://proxy.example:3128"),
+        ("user:hunter2@proxy.example:3128", "proxy.example:3128"),
+        ("http://user:hun/ter2@proxy.example", "http://proxy.example"),
+        ("http://user:hun@ter2@proxy.example", "http://proxy.example"),
+        ("http://user:hun?ter#2@[::1]:3128", "http://[::1]:3128"),
+        ("http://proxy\n.example", "http://proxy.example"),
+    ],
+)
+def test_how_a_proxy_is_named(proxy, shown):
+    assert proxy_shown(proxy) == shown
+
+
+@pytest.mark.parametrize(
+    ("no_proxy", "exempt"),
+    [
+        ("::1", True),
+        ("[::1]", True),
+        ("[::1]:8443", True),
+        ("[::1]:443", False),
+        ("0:0:0:0:0:0:0:1", True),
+        ("a.example, [::1]", True),
+        ("a.example [::1]", True),
+        ("::/127", True),
+        ("[::]/127", True),
+        ("*", True),
+        ("::2", False),
+        ("fd00::/8", False),
+        ("1", False),
+        ("127.0.0.1,10.0.0.0/8", False),
+        ("[", False),
+        ("", False),
+    ],
+)
+def test_ipv6_addresses_that_go_past_the_proxy(monkeypatch, no_proxy, exempt):
+    for name in ("https_proxy", "HTTPS_PROXY", "no_proxy", "NO_PROXY"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("https_proxy", "http://proxy.example:3128")
+    monkeypatch.setenv("no_proxy", no_proxy)
+    assert environ_proxy("https://[::1]:8443/x") == (None if exempt else "http://proxy.example:3128")
+
+
+def test_the_end_of_an_address_exempts_no_other(monkeypatch):
+    monkeypatch.setenv("https_proxy", "http://proxy.example:3128")
+    monkeypatch.setenv("no_proxy", "::1,fd00:1::/32")
+    assert environ_proxy("https://[fd00::1]/x") == "http://proxy.example:3128"
+    assert environ_proxy("https://[fd00:1:2::3]/x") is None
 
 
 def test_a_proxy_that_refuses(serve, transport, monkeypatch):
     proxy = serve(and_close(b"HTTP/1.1 407 Proxy Authentication Required\r\nContent-Length: 0\r\n\r\n"))
     monkeypatch.setenv("HTTPS_PROXY", proxy.url)
-    assert "through the proxy" in str(failure(transport, a_request("https://id.example")))
+    error = failure(transport, a_request("https://id.example"))
+    assert str(error).endswith(f"through the proxy {proxy.url}: it refused, HTTP 407")
+
+
+def test_a_proxy_s_interim_responses_are_skipped(serve, transport, monkeypatch):
+    proxy = serve(
+        and_close(b"HTTP/1.1 102 Processing\r\nX: y\r\n\r\n" * 3 + b"HTTP/1.1 403 No\r\nContent-Length: 0\r\n\r\n")
+    )
+    monkeypatch.setenv("HTTPS_PROXY", proxy.url)
+    assert "it refused, HTTP 403" in str(failure(transport, a_request("https://id.example")))
 
 
 def test_a_socks_proxy_needs_its_own_package(transport, monkeypatch):

@@ -7,10 +7,12 @@ from contextlib import closing
 
 import pytest
 from raw_server import a_request, answers, failure, reply
+from urllib3.util.ssl_ import create_urllib3_context
 
 from oidc_actor import client
 from oidc_actor.client import RequestsTransport
 from oidc_actor.errors import ConfigError
+from oidc_actor.exchanges import tls
 
 
 def test_a_named_ca_is_trusted(serve, certificate, transport):
@@ -128,3 +130,21 @@ def test_a_ca_bundle_is_checked_before_anything_starts(tmp_path):
     with pytest.raises(ConfigError, match=r"ca_bundle: expected PEM certificates in .*bad\.pem"):
         RequestsTransport(tmp_path / "bad.pem")
     assert RequestsTransport(tmp_path)  # a directory, whose files OpenSSL looks up when it needs them
+
+
+def test_the_keys_of_a_session_are_written_nowhere(serve, certificate, monkeypatch, tmp_path):
+    keys = tmp_path / "keys"
+    monkeypatch.setenv("SSLKEYLOGFILE", str(keys))
+    server = serve(answers(reply()), certificate.context)
+    with closing(RequestsTransport(certificate.path)) as trusting:
+        assert trusting(a_request(server.url)).status == 200
+    assert not keys.exists()
+
+
+def test_a_context_is_as_strict_as_urllib3_s(certificate):
+    ours, theirs = tls.tls_context(str(certificate.path)), create_urllib3_context(cert_reqs=ssl.CERT_REQUIRED)
+    for name in (
+        "check_hostname", "hostname_checks_common_name", "maximum_version", "minimum_version", "options",
+        "post_handshake_auth", "verify_flags", "verify_mode",
+    ):  # fmt: skip
+        assert getattr(ours, name) == getattr(theirs, name)
