@@ -1,4 +1,5 @@
-"""OTP's supervisor as plain Python: no thread, no actor, one mailbox. Written from SUPERVISION.md, not from the code."""
+"""OTP's supervisor as plain Python: no thread, no actor, one mailbox. Written from .github/design/supervision.md 1,
+not from the code."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The public surface: what DESIGN pins is there, sorted, typed and documented."""
+""".github/design/design.md 3: the public surface is what it was, sorted, typed and documented."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""SUPERVISION.md 1.9: every call of the runtime API in every state of the child."""
+""".github/design/supervision.md 1.9: every call of the runtime API in every state of the child."""
 
 from collections.abc import Callable
 from typing import Any

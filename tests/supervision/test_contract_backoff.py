@@ -1,4 +1,4 @@
-"""Beyond OTP: a delay before each restart, with the lessons of SUPERVISION.md part 4. Timers fire when the test says so."""
+"""Beyond OTP: a delay before each restart, .github/design/supervision.md 4. Timers fire when the test says so."""
 
 import pytest
 from held_timers import Timers, exactly, fall

@@ -1,4 +1,4 @@
-"""SUPERVISION.md 1.6: what a supervisor answers, and what may be done, between two attempts of a restart."""
+""".github/design/supervision.md 1.6: what a supervisor answers, and what may be done, between two attempts of a restart."""
 
 from typing import Any
 

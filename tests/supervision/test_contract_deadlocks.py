@@ -1,4 +1,4 @@
-"""SUPERVISION.md 1.7: calls to a supervisor that could only deadlock are errors at once; all others are served."""
+""".github/design/supervision.md 1.7: calls to a supervisor that could only deadlock are errors at once; all others are served."""
 
 import threading
 import time

@@ -1,4 +1,4 @@
-"""SUPERVISION.md 1.10: DynamicSupervisor, as Elixir's."""
+""".github/design/supervision.md 1.10: DynamicSupervisor, as Elixir's."""
 
 from typing import Any
 

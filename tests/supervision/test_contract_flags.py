@@ -1,4 +1,4 @@
-"""SUPERVISION.md 1.1: a supervisor's flags are checked before anything starts, and a time that does not fit is warned of."""
+""".github/design/supervision.md 1.1: a supervisor's flags are checked before anything starts, and a misfit is warned of."""
 
 import logging
 

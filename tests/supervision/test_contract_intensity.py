@@ -1,4 +1,4 @@
-"""SUPERVISION.md 1.5: how many restarts, in which window, and what giving up looks like. The clock is the test's."""
+""".github/design/supervision.md 1.5: how many restarts, in which window, what giving up looks like. The clock is the test's."""
 
 import logging
 from typing import Any

@@ -1,4 +1,4 @@
-"""DESIGN.md, section 3, "Rules" for supervision: what has ended is not kept, only the words for how it ended."""
+""".github/design/supervision.md 3: what has ended is not kept, only the words for how it ended."""
 
 import gc
 import logging

@@ -1,4 +1,4 @@
-"""SUPERVISION.md 1.7: what is killed: an abandoned handler has no effect, a killed supervisor's children leave."""
+""".github/design/supervision.md 1.7: what is killed: an abandoned handler has no effect, a killed supervisor's children leave."""
 
 from typing import Any
 

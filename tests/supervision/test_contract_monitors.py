@@ -1,4 +1,4 @@
-"""SUPERVISION.md 1.13, row by row; the races are in ``test_monitors_races.py``."""
+""".github/design/supervision.md 1.13, row by row; the races are in ``test_monitors_races.py``."""
 
 from typing import Any
 

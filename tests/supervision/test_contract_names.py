@@ -1,4 +1,4 @@
-"""SUPERVISION.md 1.11: the rows of Elixir's Registry and of via names that apply to names here."""
+""".github/design/supervision.md 1.11: the rows of Elixir's Registry and of via names that apply to names here."""
 
 import threading
 from typing import Any

@@ -1,4 +1,4 @@
-"""SUPERVISION.md 1.3: restart type against exit reason, one test for each cell and kind of actor."""
+""".github/design/supervision.md 1.3: restart type against exit reason, one test for each cell and kind of actor."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""SUPERVISION.md 1.6: a restart that fails is tried again through the mailbox; the sequences are OTP's."""
+""".github/design/supervision.md 1.6: a restart that fails is tried again through the mailbox; the sequences are OTP's."""
 
 from typing import Any
 
@@ -116,7 +116,7 @@ def test_one_for_one_two_children_fail_in_turns(world: World) -> None:
     ],
 )
 def test_only_the_failing_one_is_restarting(strategy: Any, waiting: dict[str, str], world: World) -> None:
-    """DESIGN: one that waits behind a failing one is ``stopped`` with ref ``None``."""
+    """.github/design/supervision.md 1.6: one that waits behind a failing one is ``stopped`` with ref ``None``."""
     sup = Supervisor.start_link(world.specs("abc"), strategy=strategy)
     with between_attempts(world, sup, "b") as post:
         rows = post.send("which_children")

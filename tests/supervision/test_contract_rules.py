@@ -1,4 +1,4 @@
-"""DESIGN.md, section 3, "Rules" for supervision: the sentences that no other contract test is about."""
+""".github/design/supervision.md 3: the sentences that no other contract test is about."""
 
 import copy
 import inspect

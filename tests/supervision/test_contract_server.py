@@ -1,4 +1,4 @@
-"""SUPERVISION.md 1.12: the rows of GenServer: hooks, ends, logs. Each for every kind of actor it applies to."""
+""".github/design/supervision.md 1.12: the rows of GenServer: hooks, ends, logs. Each for every kind of actor it applies to."""
 
 import logging
 from typing import Any

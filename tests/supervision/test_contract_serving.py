@@ -1,4 +1,4 @@
-"""SUPERVISION.md 1.9: what a supervisor survives, and that it serves one at a time."""
+""".github/design/supervision.md 1.9: what a supervisor survives, and that it serves one at a time."""
 
 import contextlib
 import logging

@@ -1,4 +1,4 @@
-"""SUPERVISION.md 1.7: how a child is ended, and what is said of it; what cannot be ended is abandoned."""
+""".github/design/supervision.md 1.7: how a child is ended, and what is said of it; what cannot be ended is abandoned."""
 
 import logging
 from typing import Any

@@ -1,4 +1,4 @@
-"""SUPERVISION.md 1.8: significant children and automatic shutdown."""
+""".github/design/supervision.md 1.8: significant children and automatic shutdown."""
 
 import logging
 from typing import Any

@@ -1,4 +1,4 @@
-"""SUPERVISION.md 1.1: child specifications are checked before anything starts, and what is kept of them."""
+""".github/design/supervision.md 1.1: child specifications are checked before anything starts, and what is kept of them."""
 
 import gc
 import weakref

@@ -1,4 +1,4 @@
-"""SUPERVISION.md 1.2: starting is synchronous, in order, and all or nothing."""
+""".github/design/supervision.md 1.2: starting is synchronous, in order, and all or nothing."""
 
 import threading
 from typing import Any

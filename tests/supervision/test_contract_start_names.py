@@ -1,4 +1,4 @@
-"""SUPERVISION.md 1.2: names at the start: there in on_start, and free again after a start that fails."""
+""".github/design/supervision.md 1.2: names at the start: there in on_start, and free again after a start that fails."""
 
 import contextlib
 from typing import Any

@@ -1,4 +1,4 @@
-"""SUPERVISION.md 1.2: supervisors as children: they start depth first, and a failure is named on every level."""
+""".github/design/supervision.md 1.2: supervisors as children: they start depth first, and a failure is named on every level."""
 
 import threading
 

@@ -1,4 +1,4 @@
-"""SUPERVISION.md 1.7: a supervisor that ends: in which order its children leave, how long it waits, and who hears of it."""
+""".github/design/supervision.md 1.7: a supervisor that ends: how its children leave, how long it waits, who hears of it."""
 
 import threading
 import time

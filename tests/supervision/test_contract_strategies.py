@@ -1,4 +1,4 @@
-"""SUPERVISION.md 1.4: what a restart takes along, and in which order. The logs are OTP's."""
+""".github/design/supervision.md 1.4: what a restart takes along, and in which order. The logs are OTP's."""
 
 import threading
 from dataclasses import FrozenInstanceError

@@ -1,4 +1,4 @@
-"""SUPERVISION.md 1.5: the window of restarts, as pure arithmetic; its formula is OTP's."""
+""".github/design/supervision.md 1.5: the window of restarts, as pure arithmetic; its formula is OTP's."""
 
 from dataclasses import FrozenInstanceError
 from typing import Any
