@@ -1,11 +1,13 @@
 """The wall clock jumps under running managers: a restored machine, a clock that is set."""
 
 import asyncio
+import os
 import time
 from collections.abc import Callable, Iterator
 
 import pytest
 from fakes import DEADLINE_S, UNREACHABLE, eventually
+from manager.test_fork import in_child
 from manager_tests import Start
 
 import supervision
@@ -282,3 +284,27 @@ def test_the_look_ends_with_the_last_manager_and_begins_with_the_next(start: Sta
     assert later == []
     start(name="o")
     assert len(later) == 1
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no fork")
+@pytest.mark.filterwarnings("ignore:.*use of fork.*:DeprecationWarning")
+def test_a_forked_child_looks_too(start: Start, transport, clock, step: Jump) -> None:
+    start(name="m")
+    TokenManager.get_token("m")
+    clock.advance(2)
+
+    def check() -> None:
+        assert TokenManager.get_access_token("m", timeout=0) == "t1"
+        step(7200)
+        after_restore()
+        assert TokenManager.get_access_token("m") == "t2"
+        assert wall_watch._watch.is_running
+
+    def check_later() -> None:
+        step(7200)  # before the first use in the child
+        TokenManager.health("m")
+        assert TokenManager.get_access_token("m") == "t2"
+
+    in_child(check)
+    in_child(check_later)
+    assert TokenManager.get_access_token("m", timeout=0) == "t1"

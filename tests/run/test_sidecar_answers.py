@@ -79,10 +79,13 @@ def test_no_read_causes_a_request(sidecar, shared_provider) -> None:
     assert shared_provider.token_requests == before
 
 
-def test_a_token_that_must_live_longer(sidecar) -> None:
+def test_a_token_that_must_live_longer_than_any_is_refused_and_costs_no_request(sidecar, shared_provider) -> None:
     assert sidecar.get("/token/a?min_validity=10").token
-    reply = sidecar.get("/token/a?min_validity=100000")
-    assert (reply.status, reply.json["error"]) == (503, "no_token")
+    before = shared_provider.token_requests
+    for _ in range(20):
+        reply = sidecar.get("/token/a?min_validity=100000")
+        assert (reply.status, reply.json["error"]) == (503, "no_token")
+    assert shared_provider.token_requests == before
 
 
 @pytest.mark.parametrize(

@@ -23,14 +23,17 @@ from oidc_actor.decisions.effects import (
     Reply,
     Retract,
     ScheduleTick,
+    Withhold,
 )
 from oidc_actor.decisions.refusals import is_queued
 from oidc_actor.decisions.schedule import earliest_at, next_attempt_at, refresh_point
-from oidc_actor.decisions.state import NEVER, Rules, State, is_valid
+from oidc_actor.decisions.state import NEVER, Rules, State, is_valid, is_withheld
 from oidc_actor.errors import DiscoveryError, OIDCActorError, SecretUnavailable, TokenRequestError
 from oidc_actor.health import health_of
 from oidc_actor.machine import adopt, step
 from oidc_actor.messages import (
+    Accepted,
+    ClockJumped,
     Event,
     FetchFailed,
     FetchStarted,
@@ -41,6 +44,7 @@ from oidc_actor.messages import (
     ProbeFailed,
     Refresh,
     Refusal,
+    Rejected,
     Released,
     SecretsChecked,
     SourceRenewed,
@@ -93,6 +97,7 @@ class Machine(RuleBasedStateMachine):
         self.timer: float | None = None
         self.spent: set[str] = set()
         self.tokens = 0
+        self.ahead = 0.0
         self.do(Started())
 
     # --- what may happen ----------------------------------------------------------------------------------------------
@@ -129,6 +134,27 @@ class Machine(RuleBasedStateMachine):
         if reader is not None:
             self.readers.add(reader)
         self.do(Refresh(reader, rejected))
+
+    @rule(
+        timeout=times,
+        origin=st.sampled_from(["a", "b"]),
+        current=st.booleans(),
+        does=st.sampled_from(["accepts", "rejects", "waits"]),
+    )
+    def says(self, timeout: float, origin: str, current: bool, does: str) -> None:
+        token = Secret(self.state.token.access_token if current and self.state.token else "x")
+        if does == "waits":
+            reader = Reader(self.now + timeout, rejected=Rejected(origin, token))
+            self.readers.add(reader)
+            self._asks()
+            self.do(Join(reader))
+        else:
+            self.do(Rejected(origin, token) if does == "rejects" else Accepted(origin, token))
+
+    @rule(by=st.floats(-10, 10_000), turn=st.floats(0, 60))
+    def clock_jumps(self, by: float, turn: float) -> None:
+        self.ahead += by
+        self.do(ClockJumped(self.ahead, self.now + turn))
 
     @rule(min_validity=st.sampled_from([0.0, 50.0]), asks=st.booleans())
     def nudge(self, min_validity: float, asks: bool) -> None:
@@ -179,7 +205,9 @@ class Machine(RuleBasedStateMachine):
         token = TokenResponse(
             f"t{self.tokens}", expires_in=lifetime, refresh_token=f"r{self.tokens}" if rotates else None
         )
-        self.do(FetchSucceeded(fetch.flight, fetch.leg, at, ParsedToken(token, lifetime, "expires_in")))
+        self.do(
+            FetchSucceeded(fetch.flight, fetch.leg, at, ParsedToken(token, lifetime, "expires_in"), None, self.ahead)
+        )
 
     @precondition(lambda self: self.fetch is not None)
     @rule(error=st.sampled_from(ERRORS), took=st.floats(0, 15), again=st.none() | times)
@@ -245,16 +273,22 @@ class Machine(RuleBasedStateMachine):
         elif isinstance(effect, Publish):
             assert effect.expires_at > self.now  # P2
             self.published = effect
+        elif isinstance(effect, Withhold):
+            assert isinstance(event, ClockJumped)
+            assert self.now < self.state.withheld_until <= self.now + 10
         elif isinstance(effect, Retract):
-            assert isinstance(event, Refresh)
-            assert event.rejected is not None
-            assert event.rejected.reveal() == effect.token.access_token
+            said = event.waiter.rejected if isinstance(event, Join) else event
+            assert isinstance(said, Refresh | Rejected)
+            rejected = said.token if isinstance(said, Rejected) else said.rejected
+            assert rejected is not None
+            assert rejected.reveal() == effect.token.access_token
         elif isinstance(effect, Reply):
             for waiter in effect.waiters:
                 assert isinstance(waiter, Reader)
                 waiter.resolve(effect.outcome)
                 if isinstance(effect.outcome, TokenResponse) and not waiter.wants_refresh:
                     assert effect.outcome is self.state.token
+                    assert not is_withheld(self.state)
                     assert self.state.expires_at - waiter.min_validity_s > self.now  # P2
                 else:
                     assert isinstance(effect.outcome, TokenResponse | Refusal)
@@ -301,7 +335,8 @@ class Machine(RuleBasedStateMachine):
             return
         due = earliest_at(self.state) if is_queued(self.state, self.now) else next_attempt_at(self.state)
         for waiter in self.state.waiters:
-            assert due <= waiter.deadline or waiter.deadline < self.now
+            given_back = waiter.rejected is None and is_withheld(self.state) and self.state.withheld_until
+            assert min(due, given_back or due) <= waiter.deadline or waiter.deadline < self.now
 
     @invariant()
     def whoever_asks_in_vain_does_not_wait_long_for_the_next_attempt(self) -> None:
