@@ -15,6 +15,7 @@ from pykka._envelope import Envelope
 from pykka.messages import _ActorStop
 
 from supervision.lifecycle.caller import must_outlive_caller
+from supervision.lifecycle.patches import check_patches
 
 __all__ = ["Mailbox"]
 
@@ -40,6 +41,7 @@ class Mailbox:
     __slots__ = ("_arrived", "_bells", "_closed", "_process", "_turned", "life", "lock", "scheduled")
 
     def __init__(self) -> None:
+        check_patches()  # before there is an actor: a mailbox is the first that each of ours gets
         # Guards everything here but `life`, and the life's phase and what hangs on it; held for a few instructions only.
         # Reentrant: the garbage collector may choose that moment for somebody's __del__, which sends a message.
         self.lock = threading.RLock()

@@ -19,11 +19,13 @@ import pykka
 from pykka._envelope import Envelope
 
 from supervision import alarm
+from supervision.errors import SupervisionError
 from supervision.exits import NORMAL, Crash, is_orderly, reason_of
 from supervision.lifecycle import roster
 from supervision.lifecycle.life import Life
 from supervision.lifecycle.loop import PykkaStyle
 from supervision.lifecycle.mailbox import Mailbox
+from supervision.lifecycle.patches import has_no_mutex
 from supervision.lifecycle.phase import Phase
 from supervision.lifecycle.replies import answer_dead
 from supervision.lifecycle.runtimes import OwnThread
@@ -53,6 +55,10 @@ def forward(old: Any, mailbox: Mailbox, guest: _Guest | None = None) -> None:
     """
     if not isinstance(old, queue.Queue):
         raise TypeError(f"actor_inbox: expected a queue.Queue, as Pykka makes it, got {type(old).__name__}")
+    if has_no_mutex(old):  # so that it cannot forward, nor has it to: nobody is about to put anything
+        while not old.empty():
+            mailbox.put(old.get_nowait())
+        return
     with old.mutex:
         while old._qsize():
             with contextlib.suppress(pykka.ActorDeadError):  # it has ended meanwhile, which tells nobody of a lost tell
@@ -67,6 +73,11 @@ def forward(old: Any, mailbox: Mailbox, guest: _Guest | None = None) -> None:
 
 def take_over(actor: Any, ref: Any) -> Life | None:
     """Take over a live actor; ``None`` if it ended before that."""
+    if has_no_mutex(actor.actor_inbox):
+        raise SupervisionError(
+            f"expected a Server, or an actor that a supervisor starts (ChildSpec(id, {type(actor).__name__})), got one that "
+            "Pykka has started, which cannot be watched, named or supervised under gevent's patches"
+        )
     old_flag = actor.actor_stopped
     mailbox = Mailbox()
     runtime = OwnThread(_thread_of(actor))
