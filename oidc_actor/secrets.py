@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import hashlib
 import hmac
 from collections.abc import Callable, Hashable
@@ -16,6 +17,9 @@ from oidc_actor.sealed import Sealed, put
 
 MAX_SECRET_BYTES = 64 * 1024
 """The longest secret that is read from a file, in bytes."""
+
+BYTE_ORDER_MARK = "\ufeff"
+_OTHER_MARKS = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)  # UTF-32's little-endian one begins with UTF-16's
 
 
 class Secret(Sealed):
@@ -82,7 +86,8 @@ class SecretFile(Finder):
     The file is read at every request, never at construction, so it may appear later.
 
     Attributes:
-        path: Where the file is. Its content is UTF-8; one trailing newline is not part of the secret.
+        path: Where the file is. Its content is UTF-8; a byte order mark before it and one newline after it are no
+            part of the secret.
     """
 
     path: Path
@@ -215,9 +220,16 @@ def secret_problem(text: object) -> str | None:
         return type(text).__name__
     if not text:
         return "empty text"
+    if text.startswith(BYTE_ORDER_MARK):
+        return "text that begins with a byte order mark; read it with encoding='utf-8-sig'"
     if not text.isascii() and any("\ud800" <= character <= "\udfff" for character in text):
         return "text that cannot be written in UTF-8"
     return None
+
+
+def has_space_at_an_end(secret: Secret) -> bool:
+    """Tell whether a secret begins or ends with white space, which is sent, and is seldom meant."""
+    return secret.reveal() != secret.reveal().strip()
 
 
 def resolve_secret(source: SecretSource, name: str = "secret") -> Secret:
@@ -264,8 +276,12 @@ def _ask(source: Callable[[], str | Secret]) -> Secret | str:
 
 
 def _secret_of_file(content: bytes) -> Secret | str:
+    if content.startswith(_OTHER_MARKS) or b"\0" in content:
+        return "UTF-16 or UTF-32 text, or none; save it as UTF-8"
     try:
-        text = content.decode("utf-8")
+        text = content.decode(
+            "utf-8-sig"
+        )  # some editors begin a file with a mark, which is no part of its text (RFC 3629, 6)
     except UnicodeDecodeError:
         return "not UTF-8 text"
     if text.endswith("\n"):

@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 
 from oidc_actor.errors import ConfigError
-from oidc_actor.secrets import Secret, SecretFile, secret_problem
+from oidc_actor.secrets import BYTE_ORDER_MARK, Secret, SecretFile, secret_problem
 
 
 def read_secret(what: str, variable: str, file: Path | None, *, from_stdin: bool) -> Secret | SecretFile | None:
@@ -47,5 +47,5 @@ def _from_stdin(what: str) -> str:
     if sys.stdin.isatty():
         return getpass.getpass(f"{what.replace('-', ' ').capitalize()}: ", stream=sys.stderr)
     # As the environment is read: what is no UTF-8 becomes surrogates, which are refused further on.
-    text = sys.stdin.buffer.read().decode("utf-8", "surrogateescape")
+    text = sys.stdin.buffer.read().decode("utf-8", "surrogateescape").removeprefix(BYTE_ORDER_MARK)
     return text.removesuffix("\n").removesuffix("\r")

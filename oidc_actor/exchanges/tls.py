@@ -5,11 +5,12 @@ from __future__ import annotations
 import os
 import ssl
 import sys
+from codecs import BOM_UTF8, BOM_UTF16_BE, BOM_UTF16_LE
 from pathlib import Path
 
 from oidc_actor.errors import ConfigError
 from oidc_actor.exchanges.sockets import BoundedTLSSocket
-from oidc_actor.files import no_file
+from oidc_actor.files import no_file, read_file
 from oidc_actor.proof.certificate import ClientCertificate
 from oidc_actor.secrets import resolve_secret
 
@@ -80,9 +81,17 @@ def check_ca_bundle(ca_bundle: object, name: str = "ca_bundle") -> str:
         tls_context(str(ca_bundle))
     except OSError as error:  # ssl.SSLError is one
         problem = error.strerror or type(error).__name__
+        if _is_marked(Path(str(ca_bundle))):
+            problem += "; it begins with a byte order mark: save it without"
     else:
         return str(ca_bundle)
     raise ConfigError(f"{name}: expected PEM certificates in {str(ca_bundle)!r}, got: {problem}")
+
+
+def _is_marked(path: Path) -> bool:
+    """Whether a file begins with a byte order mark, behind which OpenSSL finds no PEM."""
+    found = read_file(path, MAX_PEM_BYTES)
+    return isinstance(found, bytes) and found.startswith((BOM_UTF8, BOM_UTF16_LE, BOM_UTF16_BE))
 
 
 def _load(context: ssl.SSLContext, certificate: ClientCertificate) -> str | None:
@@ -97,5 +106,8 @@ def _load(context: ssl.SSLContext, certificate: ClientCertificate) -> str | None
         context.load_cert_chain(certificate.cert_file, certificate.key_file, opened)
     except Exception as error:  # noqa: BLE001 - whatever it is, its frames hold the password
         reason = getattr(error, "reason", None) or getattr(error, "strerror", None) or type(error).__name__
-        return f"{reason} ({', '.join(str(file.path) for file in certificate.sources)})"
+        marked = "".join(
+            f"; {file.path} begins with a byte order mark" for file in certificate.sources if _is_marked(file.path)
+        )
+        return f"{reason} ({', '.join(str(file.path) for file in certificate.sources)}){marked}"
     return None

@@ -13,7 +13,7 @@ from oidc_actor.grants.fields import Credentials
 from oidc_actor.grants.request import SentSecrets, chosen_method
 from oidc_actor.proof.client_auth import ASSERTING, METHODS, Means
 from oidc_actor.provider import OIDCConfig
-from oidc_actor.secrets import Secret
+from oidc_actor.secrets import Secret, has_space_at_an_end
 
 _NEEDS = {
     "client_secret_basic": ("secret", "a client_secret"),
@@ -26,9 +26,11 @@ _NEEDS = {
 }
 """By method, the field of `Means` that it takes, and what that is."""
 
+SPACES = "{} begins or ends with white space, which was sent too: is it meant? (one newline at the end of a file is left out)"
+
 
 def refusal_advice(config: OIDCConfig, auth: Credentials, secrets: SentSecrets) -> str | None:
-    """Compare what a client sent with what the provider's metadata list (RFC 8414 section 2).
+    """Compare what a client sent with what the provider's metadata list (RFC 8414 section 2); look at the ends of its secret.
 
     Args:
         config: The provider's metadata.
@@ -36,9 +38,15 @@ def refusal_advice(config: OIDCConfig, auth: Credentials, secrets: SentSecrets) 
         secrets: What was sent.
 
     Returns:
-        A phrase for the end of an error, or ``None`` where the metadata say nothing against it. Of the metadata it shows only
+        A phrase for the end of an error, or ``None`` where nothing speaks against it. Of the metadata it shows only
         names that are known.
     """
+    spaced = secrets.client_secret is not None and has_space_at_an_end(secrets.client_secret)
+    told = (SPACES.format("the client_secret") if spaced else None, _about_metadata(config, auth, secrets))
+    return "; ".join(one for one in told if one is not None) or None
+
+
+def _about_metadata(config: OIDCConfig, auth: Credentials, secrets: SentSecrets) -> str | None:
     method = chosen_method(config, auth)
     listed = config.token_endpoint_auth_methods_supported
     if listed and method not in listed:

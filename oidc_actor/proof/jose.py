@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import base64
 import json
+import string
 from collections.abc import Mapping, Sequence
 from functools import cache
 from typing import Any
@@ -20,6 +21,8 @@ ALGORITHMS = ("RS256", "PS256", "ES256", "EdDSA", "Ed25519")
 
 _EXPECTED = "a private key of RSA, P-256 or Ed25519, as PEM or JWK"
 _FITTING = {"RSA": ("RS256", "PS256"), "EC": ("ES256",), "OKP": ("EdDSA", "Ed25519")}
+_CODED = ("n", "e", "d", "p", "q", "dp", "dq", "qi", "x", "y")
+_BASE64URL = frozenset(string.ascii_letters + string.digits + "-_")
 _CURVES = {"EC": "P-256", "OKP": "Ed25519"}
 
 
@@ -165,7 +168,7 @@ def _import_jwk(text: Secret) -> tuple[Any, Mapping[str, str]] | str:
         kind: Any = {"RSA": RSAKey, "EC": ECKey, "OKP": OKPKey}[members["kty"]]
         return kind.import_key({name: one for name, one in members.items() if isinstance(one, str)}), about
     except Exception as error:  # noqa: BLE001 - whatever a broken key does, its frames hold it
-        return f"expected {_EXPECTED}, got a JWK that cannot be read ({type(error).__name__})"
+        return f"expected {_EXPECTED}, got a JWK that cannot be read ({type(error).__name__}){_jwk_hint(text)}"
 
 
 def _import_pem(text: Secret, password: Secret | None) -> tuple[Any, Mapping[str, str]] | str:
@@ -182,8 +185,33 @@ def _import_pem(text: Secret, password: Secret | None) -> tuple[Any, Mapping[str
             return f"expected {_EXPECTED}, got {got} a password"
         except Exception as error:  # noqa: BLE001 - as above
             hint = " or the wrong password" if password is not None else ""
-            return f"expected {_EXPECTED}, got a text that cannot be read{hint} ({type(error).__name__})"
+            return (
+                f"expected {_EXPECTED}, got a text that cannot be read{hint} ({type(error).__name__}){_pem_hint(text)}"
+            )
     return f"expected {_EXPECTED}, got a key of another kind"
+
+
+def _jwk_hint(text: Secret) -> str:
+    """What a person may have done to a JWK; shows nothing of it and raises nothing."""
+    try:
+        members = json.loads(text.reveal())
+    except (ValueError, RecursionError):
+        return ""
+    if isinstance(members.get("keys"), list):
+        return "; it is a set of keys: give one of those in its 'keys'"
+    coded = "".join(members[one] for one in _CODED if isinstance(members.get(one), str))
+    if set(coded) - _BASE64URL:
+        return (
+            "; its members are not base64url without padding (RFC 7515, 2): write - for +, _ for /, and no = at the end"
+        )
+    return ""
+
+
+def _pem_hint(text: Secret) -> str:
+    r"""What a person may have done to a PEM; shows nothing of it."""
+    if "\\n" in text.reveal():
+        return r"; it has \n written out where lines should end: replace each with a line break"
+    return ""
 
 
 def _key_problem(key: Any) -> str | None:

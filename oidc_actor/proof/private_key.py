@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import re
+from codecs import BOM_UTF8
 from collections.abc import Mapping, Sequence
 from hashlib import sha256
 from pathlib import Path
@@ -184,7 +185,7 @@ def _certificate_digest(path: Path) -> bytes | str:
     if isinstance(content, str):
         return content
     try:
-        found = _CERTIFICATE.search(content.decode("ascii"))
+        found = _CERTIFICATE.search(content.removeprefix(BOM_UTF8).decode("ascii"))
         return "expected a certificate as PEM" if found is None else sha256(PEM_cert_to_DER_cert(found[0])).digest()
     except ValueError:
         return "expected a certificate as PEM"

@@ -12,6 +12,7 @@ from pki import KINDS, pem
 from oidc_actor import ClientCertificate, ClientCredentials, OIDCConfig, TokenManager, TokenRequestError
 from oidc_actor.errors import NoTokenError
 from oidc_actor.exchanges import turns
+from oidc_actor.grants.advice import SPACES
 from oidc_actor.oidc import exchange_token, get_token
 
 SECRET = "a secret that is long enough to sign with"
@@ -127,3 +128,10 @@ def test_a_manager_hands_it_on() -> None:
             TokenManager.get_token(ref)
     finally:
         TokenManager.stop(ref)
+
+
+@pytest.mark.parametrize("secret", [" hunter2", "hunter2 ", "hunter2\n", "\thunter2", "hunter2\u00a0"])
+def test_a_secret_with_white_space_at_an_end(secret: str) -> None:
+    told = said({}, client_secret=secret)
+    assert told == f"; {SPACES.format('the client_secret')}"
+    assert not said({}, client_secret="two words")

@@ -16,6 +16,7 @@ from oidc_actor.exchanges.exchange import exchange_token
 from oidc_actor.options import read_options
 from oidc_actor.proof.assertions import client_claims
 from oidc_actor.proof.certificate import ClientCertificate
+from oidc_actor.proof.dpop import DPoPKey
 from oidc_actor.proof.private_key import PrivateKey
 from oidc_actor.proof.proving import gather
 from oidc_actor.provider import OIDCConfig
@@ -266,3 +267,32 @@ def test_without_joserfc_a_provider_that_takes_signatures_only_is_an_error_of_th
     only = OIDCConfig(token_endpoint="https://t", token_endpoint_auth_methods_supported=("client_secret_jwt",))
     with pytest.raises(SecretUnavailable, match="takes client_secret_jwt only, which needs joserfc"):
         assertion(ClientCredentials("id", "s"), only)
+
+
+_KEY = ECKey.generate_key("P-256")
+_JWK = _KEY.as_dict(private=True)
+_PEM = _KEY.as_pem(private=True).decode()
+
+
+@pytest.mark.parametrize("text", [json.dumps(_JWK), _PEM])
+def test_a_key_s_file_may_begin_with_a_byte_order_mark(tmp_path, text):
+    (tmp_path / "key").write_text(text, encoding="utf-8-sig")
+    assert PrivateKey(SecretFile(tmp_path / "key")).signer().algorithm == "ES256"
+
+
+@pytest.mark.parametrize(
+    ("text", "hint"),
+    [
+        (_PEM.replace("\n", "\\n"), r"; it has \n written out where lines should end: replace each with a line break"),
+        (json.dumps({"keys": [_JWK]}), "; it is a set of keys: give one of those in its 'keys'"),
+        (json.dumps({**_JWK, "d": f"{_JWK['d']}="}), "and no = at the end"),
+        (json.dumps({**_JWK, "x": f"+/{_JWK['x'][2:]}"}), "write - for +, _ for /"),
+        ("{" * 100_000, ")"),
+    ],
+)
+@pytest.mark.parametrize("kind", [PrivateKey, DPoPKey])
+def test_a_key_that_was_mangled_on_its_way_says_how(kind, text, hint):
+    with pytest.raises(ConfigError) as caught:
+        kind(text)
+    assert hint in str(caught.value)
+    assert _JWK["d"][:8] not in str(caught.value)

@@ -8,6 +8,7 @@ from functools import partial
 
 import pytest
 
+from oidc_actor.credentials import ClientCredentials
 from oidc_actor.errors import ConfigError, SecretUnavailable
 from oidc_actor.secrets import (
     MAX_SECRET_BYTES,
@@ -229,3 +230,27 @@ def test_a_source_that_fails_is_retryable_and_quotes_nothing(source, problem):
     assert not caught.value.sent
     assert "hunter2" not in str(caught.value)
     assert caught.value.__context__ is None
+
+
+@pytest.mark.parametrize("end", ["", "\n", "\r\n"])
+def test_a_byte_order_mark_is_no_part_of_a_file_s_secret(tmp_path, end):
+    """RFC 3629 section 6; editors of Windows begin files with one."""
+    path = tmp_path / "secret"
+    path.write_bytes(b"\xef\xbb\xbfhunter2" + end.encode())
+    assert SecretFile(path).read() == Secret("hunter2")
+    path.write_bytes(b"\xef\xbb\xbf")
+    assert SecretFile(path).look() == f"{str(path)!r}: the file is empty"
+
+
+@pytest.mark.parametrize("encoding", ["utf-16", "utf-16-le", "utf-16-be", "utf-32"])
+def test_a_file_of_another_encoding_says_what_to_do(tmp_path, encoding):
+    path = tmp_path / "secret"
+    path.write_text("hunter2\n", encoding=encoding)
+    assert SecretFile(path).look() == f"{str(path)!r}: UTF-16 or UTF-32 text, or none; save it as UTF-8"
+
+
+def test_a_text_that_was_read_with_its_byte_order_mark_is_refused_by_name():
+    with pytest.raises(ConfigError, match="begins with a byte order mark; read it with encoding='utf-8-sig'"):
+        ClientCredentials("id", "\ufeffhunter2")
+    with pytest.raises(SecretUnavailable, match="returned text that begins with a byte order mark"):
+        resolve_secret(lambda: "\ufeffhunter2")
