@@ -13,6 +13,11 @@ from supervision.reports import report
 
 EVENTS: dict[str, tuple[str, str, str]] = {
     "manager_started": ("info", "adopted", "a manager runs; `adopted`: with its crashed predecessor's token"),
+    "login_is_parents": (
+        "warning",
+        "",
+        "in a forked child: a manager with `RefreshToken` serves what lives, and makes no request: the login is its parent's",
+    ),
     "manager_stopped": ("info", "reason", "a manager has ended"),
     "provider_discovered": ("info", "token_endpoint", "metadata were obtained, or have changed"),
     "discovery_failed": ("warning", "error, status, code", "metadata could not be renewed; the older ones serve on"),

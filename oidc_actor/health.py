@@ -17,11 +17,12 @@ class Health:
     Attributes:
         state: ``"empty"`` (no token), ``"fresh"``, ``"stale"`` (valid, but past its refresh point), or ``"expired"``.
         ready: Whether a valid token exists.
-        blocked: Whether the last attempt ended with an error that no retry cures, so that only slow probes are made.
+        blocked: Whether the last attempt ended with an error that no retry cures, so that only slow probes are made; or no
+            attempt can be made, because the process was forked and the login of `RefreshToken` is its parent's.
         refreshing: Whether an attempt is under way.
         expires_in_s: Seconds the token still lives, 0 once expired; ``None`` without a token.
         refresh_in_s: Seconds until its refresh point, 0 once past; ``None`` without a token.
-        next_attempt_in_s: Seconds until the next attempt; ``None`` while one is under way.
+        next_attempt_in_s: Seconds until the next attempt; ``None`` while one is under way, or where there is to be none.
         consecutive_failures: Failed attempts since the last success.
         token_requests: Requests sent to the token endpoint so far.
         refreshes: Tokens obtained so far.
@@ -59,11 +60,11 @@ def health_of(state: State, now: float) -> Health:
     return Health(
         state=_condition(state, now),
         ready=is_valid(state, now),
-        blocked=state.blocked,
+        blocked=state.blocked or state.login_is_parents,
         refreshing=state.flight is not None,
         expires_in_s=max(0.0, state.expires_at - now) if has_token else None,
         refresh_in_s=max(0.0, state.refresh_at - now) if has_token else None,
-        next_attempt_in_s=None if state.flight is not None else max(0.0, next_attempt_at(state) - now),
+        next_attempt_in_s=_next_attempt_in_s(state, now),
         consecutive_failures=state.failures,
         token_requests=state.token_requests,
         refreshes=state.refreshes,
@@ -78,6 +79,12 @@ def _condition(state: State, now: float) -> Literal["empty", "fresh", "stale", "
     if not is_valid(state, now):
         return "expired"
     return "stale" if now >= state.refresh_at else "fresh"
+
+
+def _next_attempt_in_s(state: State, now: float) -> float | None:
+    if state.flight is not None or state.login_is_parents:
+        return None
+    return max(0.0, next_attempt_at(state) - now)
 
 
 def _clock_skew_s(state: State) -> float | None:

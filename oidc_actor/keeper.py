@@ -16,7 +16,7 @@ from oidc_actor.credentials import RefreshToken
 from oidc_actor.decisions.effects import Discover, Publish
 from oidc_actor.decisions.farewell import farewell
 from oidc_actor.decisions.refusals import refusal
-from oidc_actor.decisions.state import Flight, Rules, State, is_valid
+from oidc_actor.decisions.state import Flight, Rules, State, as_forked, is_valid
 from oidc_actor.decisions.wall_clock import JUMP_S
 from oidc_actor.errors import NoTokenError, TokenRequestError
 from oidc_actor.exchanges.measures import FLIGHT_JOINED
@@ -49,7 +49,7 @@ from oidc_actor.messages import (
 from oidc_actor.options import Options
 from oidc_actor.published import Cell
 from oidc_actor.reading import wall_watch
-from oidc_actor.reading.cells import claim
+from oidc_actor.reading.cells import claim, is_parents_login
 from oidc_actor.reading.ends import is_final
 from oidc_actor.reading.followers import follow
 from oidc_actor.runner import Runner
@@ -77,7 +77,8 @@ class Keeper(Server):
         super().__init__()
         self._options = options
         self._inherited = inherited
-        self._supervisor = starting_supervisor()
+        # The first use in a forked child may be on the thread of a supervisor, which is none of this manager's.
+        self._supervisor = starting_supervisor() if inherited is None else None
 
     @classmethod
     def launch(cls, options: Options, inherited: Cell | None = None) -> pykka.ActorRef[Self]:
@@ -254,15 +255,13 @@ def _first_state(options: Options, cell: Cell, issuer: issuers.Issuer) -> State:
         # What is expected may be an earlier exchange, whose end the manager knew at once.
         in_flight = flight is not None and cell.expected == (flight.number, flight.leg)
         state = adopt(cell.state, in_flight=in_flight, withdrawn=withdrawn)
-        return replace(state, refresh_buffer_seconds=options.refresh_buffer_seconds, rules=_rules(options))
-    return State(
-        options.oidc_config,
-        options.auth,
-        None,
-        options.refresh_buffer_seconds,
-        rules=_rules(options),
-        held_until=issuer.first_attempt_at(),
-    )
+        # A forked child may make many anew at once.
+        held_until = issuer.first_attempt_at() if state.borrowed else state.held_until
+        buffer_s = options.refresh_buffer_seconds
+        return replace(state, refresh_buffer_seconds=buffer_s, rules=_rules(options), held_until=held_until)
+    config, buffer_s, first_at = options.oidc_config, options.refresh_buffer_seconds, issuer.first_attempt_at()
+    state = State(config, options.auth, None, buffer_s, rules=_rules(options), held_until=first_at)
+    return as_forked(state) if state.rules.own_refresh_token and is_parents_login(options.auth.grant_secret) else state
 
 
 def _rules(options: Options) -> Rules:

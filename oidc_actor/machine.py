@@ -6,7 +6,8 @@ off, and sees that a tick comes when the next one is due. So no event is needed 
 ==================  ==========================================================================================
 event               what happens, besides settling
 ==================  ==========================================================================================
-Started, Tick       nothing
+Started             a forked child whose login is its parent's says so
+Tick                nothing
 Nudge, Join         a token that lives long enough is the answer; one that falls short makes an attempt due at once, unless
                     the last one failed: then the backoff stands. The first attempt, which is put off while many managers
                     start, is due at once too. A waiter is refused as soon as waiting cannot help, and makes no attempt due
@@ -125,8 +126,8 @@ def _comes_later(effect: Effect) -> bool:
     return not isinstance(effect, ScheduleTick | CancelTick)
 
 
-def _pass(state: State, event: Event, now: float, rng: Rng) -> Step:
-    return state, []
+def _started(state: State, event: Started, now: float, rng: Rng) -> Step:
+    return state, [Report("login_is_parents", state.flights)] if state.login_is_parents else []
 
 
 def _tick(state: State, event: Tick, now: float, rng: Rng) -> Step:
@@ -256,7 +257,7 @@ def _dismiss(state: State, event: Event, now: float, rng: Rng) -> Step:
 
 
 _HANDLERS: dict[type[Any], Callable[[State, Any, float, Rng], Step]] = {
-    Started: _pass,
+    Started: _started,
     Tick: _tick,
     Nudge: _nudge,
     Join: _join,

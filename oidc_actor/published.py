@@ -13,15 +13,15 @@ from __future__ import annotations
 
 import itertools
 import threading
+import time
 import weakref
 from collections.abc import Callable
-from dataclasses import replace
 from typing import Any, TypeAlias
 
 import pykka
 
 from oidc_actor.clock import Clock
-from oidc_actor.decisions.state import NEVER, State
+from oidc_actor.decisions.state import NEVER, State, as_forked
 from oidc_actor.messages import Arrived, FetchFailed, FetchSucceeded, Newcomers
 from oidc_actor.reading.ends import is_final, may_start_again
 from oidc_actor.reading.snapshot import EMPTY, Snapshot
@@ -44,9 +44,9 @@ class Cell:
     """A manager as its readers know it, across its incarnations."""
 
     __slots__ = (
-        "__weakref__", "_lock", "_ref", "clock", "closed", "counts", "expected", "identity", "inherited", "is_down",
-        "issuer", "name", "number", "result", "revive", "snapshot", "state", "subscriptions", "supervisor",
-        "versions", "waiting", "watch", "withdrawn",
+        "__weakref__", "_lock", "_ref", "aside_at", "clock", "closed", "counts", "expected", "forked", "identity",
+        "inherited", "is_down", "issuer", "name", "number", "result", "revive", "snapshot", "state",
+        "subscriptions", "supervisor", "versions", "waiting", "watch", "withdrawn",
     )  # fmt: skip
 
     def __init__(self, name: str | None, identity: object, clock: Clock) -> None:
@@ -63,7 +63,9 @@ class Cell:
         self.supervisor: Ref | None = None
         self.watch: Monitor | None = None  # over the supervisor, while it is waited for
         self.closed = self.is_down = False
-        self.inherited: Snapshot | None = None  # in a forked child, until the first use there
+        self.forked = False  # it was inherited in a forked child, where a use makes its manager anew, after a crash too
+        self.inherited: Snapshot | None = None  # put aside until that use, so that it takes the slow path
+        self.aside_at = NEVER  # `time.monotonic()` then
         self.revive: Callable[[Cell], object] | None = None  # starts a manager on this cell in a forked child
         self.issuer: object = None  # kept for the successor, as `revive` is
         self._ref: weakref.ref[Ref] | None = None
@@ -76,13 +78,13 @@ class Cell:
         """Whether that incarnation is the one whose writes count; ``even_closed``: or counted, until the cell was closed."""
         return (even_closed or not self.closed) and self._ref is not None and self._ref() is ref
 
-    def take_over(self, ref: Ref, supervisor: Ref | None) -> bool:
-        """Make an incarnation the owner; false where the cell has been closed."""
+    def take_over(self, ref: Ref, supervisor: Ref | None, *, anew: bool = False) -> bool:
+        """Make an incarnation the owner; false where the cell has been closed. ``anew``: a use in a forked child started it."""
         with self._lock:
             if self.closed:
                 return False
             self._ref = weakref.ref(ref)
-            self.supervisor, self.is_down = supervisor, False
+            self.supervisor, self.is_down, self.forked = supervisor, False, anew
             watch, self.watch = self.watch, None
             if self.inherited is not None:
                 self.snapshot, self.inherited = self.inherited, None
@@ -235,6 +237,8 @@ class Cell:
             if not self.belongs_to(down.ref):
                 return
             self.is_down = True
+            if self.forked:
+                self._put_aside()
             unwatched = self.supervisor if self.waiting and self.watch is None else None
         self._dismiss_hopeless()
         if unwatched is not None:
@@ -269,18 +273,26 @@ class Cell:
             if self.closed or (ref is not None and not self.belongs_to(ref)):
                 return
             self.closed, self.snapshot, self.subscriptions = True, EMPTY, ()
+            self.forked = False
             self.inherited = self.state = self.issuer = self.revive = self.supervisor = None
         if self.name is not None and by_name.get(self.name) is self:
             by_name.pop(self.name, None)
         dismiss(list(self.waiting))
 
     def fork(self) -> None:
-        """In a forked child: nobody runs here. The snapshot is put aside, so that the first use takes the slow path."""
+        """In a forked child: nobody runs here, until the first use."""
         self._lock = threading.Lock()
         self.waiting, self.expected, self.result, self.counts = {}, None, None, {}
         for subscription in self.subscriptions:
             subscription.fork()
-        if self.state is not None:  # a rotating refresh token stays the parent's
-            self.state = replace(self.state, waiters=(), refresh_token=None, borrowed=True)
-        if self.has_future(forked=True) and self.inherited is None:
+        if self.state is not None:
+            self.state = as_forked(self.state)
+        if self.has_future(forked=True):
+            self.forked = True
+        if self.forked:
+            self._put_aside()
+
+    def _put_aside(self) -> None:
+        if self.inherited is None:
             self.inherited, self.snapshot = self.snapshot, EMPTY
+        self.aside_at = time.monotonic()

@@ -156,7 +156,10 @@ class SecretCall(Sealed):
         return self._function == other._function
 
     def __hash__(self) -> int:
-        return hash((SecretCall, self._function))
+        try:
+            return hash((SecretCall, self._function))
+        except TypeError:  # a callable object that compares by value and cannot be hashed
+            return hash((SecretCall, type(self._function)))
 
     def __repr__(self) -> str:
         return "SecretCall(***)"

@@ -119,6 +119,7 @@ class Doctor:
         exchange = self._note()
         yield _obtained(parsed, exchange)
         yield findings.judge_lifetime(parsed.lifetime_s, parsed.lifetime_source, self._buffer_s)
+        yield from findings.judge_refresh_token(parsed.token.refresh_token is not None)
         audience = self._connection.auth.audience
         yield findings.judge_claims(
             read_claims(parsed.token.access_token),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, Literal
@@ -119,6 +119,17 @@ def judge_lifetime(expires_in_s: float | None, source: str, buffer_s: float) -> 
             "lifetime", "warn", f"{life}, too short for a buffer of {buffer_s:g} s: refreshed at half of it", fix
         )
     return Finding("lifetime", "pass", f"{life}, refreshed {lead_s:g} s before its end")
+
+
+def judge_refresh_token(came: bool) -> Iterator[Finding]:
+    """What is to be known of the refresh token that came with the answer; nothing where none did."""
+    if came:
+        found = "one came; a manager follows it as it rotates, and no process shares it with another"
+        fix = (
+            "Give it to one process only, as RefreshToken: several processes with one refresh token, or a restart with one "
+            "that has been redeemed, lose the login at a provider that rotates refresh tokens (RFC 9700 section 4.14)."
+        )
+        yield Finding("refresh token", "pass", found, fix)
 
 
 def judge_claims(

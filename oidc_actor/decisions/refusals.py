@@ -58,6 +58,8 @@ def refusal(state: State, now: float, min_validity_s: float = 0.0, wants_refresh
         min_validity_s: Seconds that the reader asked the token to live.
         wants_refresh: Whether it asked for a new token, whatever the present one is.
     """
+    if state.login_is_parents:
+        return Refusal(f"{missing(state, now, min_validity_s, wants_refresh)}; {state.last_error}", state.last_error)
     retry_in_s: float | None = max(0.0, next_attempt_at(state) - now)
     outlook = f"the next attempt is due in {retry_in_s:.1f} s"
     if state.flight is not None or is_queued(state, now):

@@ -6,10 +6,13 @@ An attempt is due
 - then at once, where somebody wants it (`force_refresh`, a changed secret, a reader whose ``min_validity`` falls short);
 - else when the wait after a failure is over, where the last attempt failed; it is short while somebody asks in vain;
 - else at the token's refresh point, which lies in the past where there is no token, or when a complaint about it has its turn;
-- and not before the issuer's other managers let go, where they hold this one back.
+- and not before the issuer's other managers let go, where they hold this one back;
+- never, where the login is the parent process's.
 """
 
 from __future__ import annotations
+
+import math
 
 from oidc_actor.backoff import Rng, probe_delay_s, retry_delay_s
 from oidc_actor.decisions.state import State, is_asked, is_valid, is_withheld
@@ -27,7 +30,9 @@ def earliest_at(state: State) -> float:
 
 
 def next_attempt_at(state: State) -> float:
-    """When the next attempt is due, unless one is under way."""
+    """When the next attempt is due, unless one is under way; infinity where none ever is."""
+    if state.login_is_parents:
+        return math.inf
     earliest = earliest_at(state)
     if state.wanted:
         return earliest
@@ -36,8 +41,8 @@ def next_attempt_at(state: State) -> float:
 
 
 def wake_at(state: State, now: float) -> float | None:
-    """When the next tick is due; ``None`` while an attempt is under way, whose end wakes the manager, and nothing else is due."""
-    if state.flight is not None:
+    """When the next tick is due; ``None`` where nothing is due: an attempt under way wakes the manager by its end."""
+    if state.flight is not None or state.login_is_parents:
         return state.withheld_until if is_withheld(state) else None
     due = next_attempt_at(state)
     if is_withheld(state):

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from oidc_actor.answers.header_times import Skew
 from oidc_actor.backoff import RetryPolicy
 from oidc_actor.credentials import Credentials
-from oidc_actor.errors import OIDCActorError, SecretUnavailable
+from oidc_actor.errors import OIDCActorError, SecretUnavailable, TokenRequestError
 from oidc_actor.provider import OIDCConfig
-from oidc_actor.secrets import Secret
+from oidc_actor.secrets import Secret, StoredSecret
 from oidc_actor.tokens import TokenResponse
 
 if TYPE_CHECKING:
@@ -87,7 +87,7 @@ class State:
         answer_at: When a complaint about ``token`` that waits its turn is answered; ``inf`` where there is none.
         lives: What the last tokens, at most three, had left of their lives when they came, in seconds.
         refresh_token: What the next attempt redeems, or ``None`` for the full grant.
-        borrowed: Whether ``token`` is the parent process's, which goes on using it after a fork.
+        borrowed: Whether all this was the parent process's before a fork: ``token``, and the login that it came from.
         flight: The attempt under way, or ``None``.
         flights: How many attempts there were.
         attempted_at: When the last attempt started.
@@ -162,6 +162,11 @@ class State:
         return self.probes > 0
 
     @property
+    def login_is_parents(self) -> bool:
+        """Whether no request can be made: the one refresh token that there is goes on in the parent process."""
+        return self.borrowed and self.rules.own_refresh_token
+
+    @property
     def watching(self) -> bool:
         """Whether a change of a secret's file would be worth an attempt."""
         missing = isinstance(self.last_error, SecretUnavailable)
@@ -193,3 +198,39 @@ def is_out_of_reach(state: State, min_validity_s: float) -> bool:
 def came_at(state: State) -> float:
     """When the token came."""
     return state.expires_at - state.lives[-1] if state.lives else NEVER
+
+
+LOGIN_IS_PARENTS = (
+    "this process was forked, and the login of these RefreshToken credentials goes on in its parent: a refresh token that two "
+    "processes redeem is revoked. Start a manager here with a login of its own, or get the tokens from the parent"
+)
+
+
+def as_forked(state: State) -> State:
+    """Say what a forked child knows of what its parent's manager knew: its token, but no refresh token and no request.
+
+    The credentials' own refresh token cannot be left out; with those the child makes no request (`State.login_is_parents`).
+    """
+    state = replace(
+        state,
+        waiters=(),
+        refresh_token=None,
+        borrowed=True,
+        held_until=NEVER,
+        hold_asked=False,
+        queued=False,
+    )
+    if not state.login_is_parents:
+        return state
+    told = TokenRequestError(LOGIN_IS_PARENTS, retryable=False, sent=False)
+    return replace(state, flight=None, wanted=False, failures=0, probes=0, last_error=told)
+
+
+def logins(state: State) -> list[StoredSecret]:
+    """Every refresh token that a manager may still redeem: none of them is a forked child's."""
+    found: list[StoredSecret] = [] if state.refresh_token is None else [state.refresh_token]
+    if state.rules.own_refresh_token and state.auth.grant_secret is not None:
+        found.append(state.auth.grant_secret)
+    if state.token is not None and state.token.refresh_token:
+        found.append(Secret(state.token.refresh_token))
+    return found

@@ -17,6 +17,9 @@ OTHER = "(other)"
 
 _FRESH_S = 1.0
 
+UNUSED_S = 15.0
+"""Seconds for which nothing else has used an inherited manager in a forked child when a scrape makes it anew."""
+
 
 @dataclass(frozen=True, slots=True)
 class Reading:
@@ -40,13 +43,13 @@ class Reading:
 
 
 def read_managers(most: int) -> list[Reading]:
-    """Look at every manager of this process; any thread, no manager is asked.
+    """Look at every manager of this process; any thread, no manager is asked. In a forked child those left unused are made anew.
 
     Args:
         most: How many managers, the oldest, are told apart; the others are one, `OTHER`: the worst of their states, the sums
             of their counts.
     """
-    return bounded([read_cell(cell) for cell in all_cells()], most)
+    return bounded([read_cell(cell) for cell in all_cells(unused_s=UNUSED_S)], most)
 
 
 def bounded(readings: Sequence[Reading], most: int) -> list[Reading]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import math
 import os
 import threading
 import time
@@ -11,8 +13,10 @@ from typing import Any
 import pykka
 
 from oidc_actor.clock import Clock
+from oidc_actor.decisions.state import logins
 from oidc_actor.published import Cell, Ref, by_name
-from supervision import NoProcess, whereis
+from oidc_actor.secrets import StoredSecret
+from supervision import NoProcess, SupervisionError, whereis
 from supervision.dispatch import blocking
 
 START_S = 5.0
@@ -24,6 +28,9 @@ _by_ref: weakref.WeakKeyDictionary[Ref, Cell] = weakref.WeakKeyDictionary()
 _lock = threading.Lock()  # guards the choice of a name's cell, and writes to the table by ref; look-ups go without
 _claimed = threading.Condition(_lock)  # told of each manager that has its cell
 _reviving = threading.Lock()  # one manager at a time is made anew in a forked child; guards nothing else
+_parents_logins: set[StoredSecret] = (
+    set()
+)  # refresh tokens that managers of the parent processes went on with at a fork
 
 
 def claim(
@@ -54,7 +61,7 @@ def claim(
             replaced, found = found, None
         else:
             replaced = None
-        if found is None or not found.take_over(ref, supervisor):
+        if found is None or not found.take_over(ref, supervisor, anew=inherited is not None):
             found = Cell(name, identity, clock)
             found.take_over(ref, supervisor)
         _by_ref[ref] = found
@@ -99,11 +106,26 @@ def cell_of(server: object) -> Cell | None:
         return None
 
 
-def all_cells() -> list[Cell]:
-    """Every manager of this process whose token is served, the oldest first."""
+def all_cells(*, unused_s: float = math.inf) -> list[Cell]:
+    """Every manager of this process whose token is served, the oldest first.
+
+    Args:
+        unused_s: In a forked child, seconds for which nothing may have used an inherited manager before this makes it anew.
+    """
     with _lock:
         found = {*by_name.copy().values(), *_by_ref.values()}
-    return sorted((cell for cell in found if not cell.closed), key=lambda cell: cell.number)
+    cells = sorted((cell for cell in found if not cell.closed), key=lambda cell: cell.number)
+    now = time.monotonic()
+    for cell in cells:
+        if cell.inherited is not None and now - cell.aside_at >= unused_s:
+            with contextlib.suppress(SupervisionError):  # no thread can be had, or its name is taken: no token then
+                _make_anew(cell)
+    return cells
+
+
+def is_parents_login(login: StoredSecret | None) -> bool:
+    """Tell whether a refresh token is one that a manager of the parent process, or of that one's, went on with at the fork."""
+    return login in _parents_logins
 
 
 def is_any() -> bool:
@@ -163,6 +185,8 @@ def _start_over() -> None:
     _claimed = threading.Condition(_lock)
     _reviving = threading.Lock()
     for cell in {*by_name.values(), *_by_ref.values()}:
+        if cell.state is not None:
+            _parents_logins.update(logins(cell.state))
         cell.fork()
 
 

@@ -38,9 +38,9 @@ def wait_for_token(
         if left_s <= 0:
             raise _too_late(cell, server, timeout, min_validity, rejected=rejected)
         waiter = ThreadWaiter(cell.clock() + left_s, min_validity, wants_refresh=False, rejected=rejected)
-        with _Place(cell, waiter, server):
+        with _Place(cell, waiter):
             outcome = waiter.wait(left_s)
-        _judge(outcome, server)
+        _judge(outcome, cell, server)
 
 
 async def wait_for_token_async(
@@ -63,9 +63,9 @@ async def wait_for_token_async(
             raise _too_late(cell, server, timeout, min_validity, rejected=rejected)
         loop = asyncio.get_running_loop()
         waiter = TaskWaiter(loop, cell.clock() + left_s, min_validity, wants_refresh=False, rejected=rejected)
-        with _Place(cell, waiter, server):
+        with _Place(cell, waiter):
             outcome = await waiter.wait(left_s)
-        _judge(outcome, server)
+        _judge(outcome, cell, server)
 
 
 def tell_soon(server: Server, said: Rejected | Accepted) -> None:
@@ -86,17 +86,20 @@ def refresh_now(server: Server, timeout: float, rejected: Secret | None) -> None
     """Wait for a refresh; see `TokenManager.force_refresh`."""
     check_wait(timeout, 0.0)
     ends_at = time.monotonic() + timeout
-    cell = locate(server, wait_s=timeout)
-    if rejected is not None and not cell.withdraw(rejected.reveal()):
-        return
-    left_s = max(0.0, ends_at - time.monotonic())
-    waiter = ThreadWaiter(cell.clock() + left_s, 0.0, wants_refresh=True)
-    with _Place(cell, waiter, server):
-        cell.tell(Refresh(waiter, rejected))
-        outcome = waiter.wait(left_s)
-    _judge(outcome, server)
-    if outcome is None:
-        raise _too_late(cell, server, timeout, 0.0, wants_refresh=True)
+    outcome: Outcome | Gone | None = GONE
+    while outcome is GONE:
+        cell = locate(server, wait_s=max(0.0, ends_at - time.monotonic()))
+        if rejected is not None and not cell.withdraw(rejected.reveal()):
+            return
+        left_s = max(0.0, ends_at - time.monotonic())
+        waiter = ThreadWaiter(cell.clock() + left_s, 0.0, wants_refresh=True)
+        with _Place(cell, waiter):
+            cell.tell(Refresh(waiter, rejected))
+            outcome = waiter.wait(left_s)
+        _judge(outcome, cell, server)
+        rejected = None  # it is withdrawn by now
+        if outcome is None or (outcome is GONE and time.monotonic() >= ends_at):
+            raise _too_late(cell, server, timeout, 0.0, wants_refresh=True)
 
 
 def read_complaint(rejected: object) -> Secret | ConfigError | None:
@@ -130,18 +133,17 @@ def _found(server: Server, ends_at: float) -> Cell:
 
 
 class _Place:
-    """A waiter's place in its manager's cell, for the time of its wait."""
+    """A waiter's place in its manager's cell, for the time of its wait; where no manager is there, its outcome is `GONE`."""
 
-    __slots__ = ("_cell", "_server", "_waiter")
+    __slots__ = ("_cell", "_waiter")
 
-    def __init__(self, cell: Cell, waiter: ThreadWaiter | TaskWaiter, server: Server) -> None:
+    def __init__(self, cell: Cell, waiter: ThreadWaiter | TaskWaiter) -> None:
         self._cell = cell
         self._waiter = waiter
-        self._server = server
 
     def __enter__(self) -> None:
         if not self._cell.enrol(self._waiter):
-            raise NoProcess(self._server)
+            self._waiter.resolve(GONE)
 
     def __exit__(self, *_: object) -> None:
         self._cell.leave(self._waiter)
@@ -154,9 +156,12 @@ def _published(cell: Cell, min_validity: float, rejected: Rejected | None) -> To
     return snapshot.token if cell.clock() < snapshot.deadline - min_validity else None
 
 
-def _judge(outcome: Outcome | Gone | None, server: Server) -> None:
-    """Raise for an outcome that ends the wait. A token, or none in time, is looked at again."""
-    if outcome is GONE:
+def _judge(outcome: Outcome | Gone | None, cell: Cell, server: Server) -> None:
+    """Raise for an outcome that ends the wait. A token, or none in time, is looked at again.
+
+    So is a manager that has crashed in a forked child, where the next look makes it anew, or another reader's has.
+    """
+    if outcome is GONE and not cell.forked:
         raise NoProcess(server)
     if isinstance(outcome, Refusal):
         raise error_of(outcome)

@@ -9,16 +9,19 @@ import sys
 import threading
 import time
 
-from oidc_actor import OIDCConfig, Password, TokenManager
+from oidc_actor import NoTokenError, OIDCConfig, Password, RefreshToken, TokenManager, oidc
 
 DEADLINE_S = 20.0
 
 
-def child(name: str, parents: str) -> int:
+def child(name: str, parents: str, logged_in: bool) -> int:
     """What a child does; 0 where all is as it should be, else which step was not."""
     if TokenManager.get_access_token(name, timeout=0) != parents:
         return 1
-    TokenManager.force_refresh(name, wait=True, timeout=DEADLINE_S / 2)
+    try:
+        TokenManager.force_refresh(name, wait=True, timeout=DEADLINE_S / 2)
+    except NoTokenError as error:
+        return 0 if logged_in and "forked" in str(error) else 3
     return 2 if TokenManager.get_access_token(name, timeout=0) == parents else 0
 
 
@@ -39,8 +42,12 @@ def main() -> None:
     """Fork, several children at a time, and see how they end."""
     given = json.load(sys.stdin)
     logging.basicConfig(level=logging.DEBUG, stream=sys.stderr)
-    auth = Password(**given["auth"])
+    auth: Password | RefreshToken = Password(**given["auth"])
     config = OIDCConfig(token_endpoint=given["token_endpoint"])
+    logged_in = given["logged_in"]
+    if logged_in:
+        login = oidc.get_token(config, auth).refresh_token
+        auth = RefreshToken(login or "", given["auth"]["client_id"], given["auth"]["client_secret"])
     TokenManager.start_link(auth=auth, oidc_config=config, name="forking", min_interval_seconds=0.05)
     token = TokenManager.get_access_token("forking", timeout=DEADLINE_S)
     statuses: list[int | None] = []
@@ -51,7 +58,7 @@ def main() -> None:
             if pid == 0:
                 status = 9
                 try:
-                    status = child("forking", token)
+                    status = child("forking", token, logged_in)
                 finally:
                     os._exit(status)
             pids.append(pid)

@@ -39,6 +39,16 @@ def test_all_well(provider: Provider, run: Run) -> None:
     assert (provider.discovery_requests, provider.token_requests) == (1, 1)
 
 
+def test_a_refresh_token_is_one_processs_and_that_is_said(provider: Provider, run: Run) -> None:
+    variables = access(provider, OIDC_USERNAME=provider.username, OIDC_PASSWORD=provider.password)
+    done = run("check", "--json", **variables)
+    assert done.returncode == 0
+    said = findings(done)["refresh token"]
+    assert said["result"] == "pass"
+    assert "several processes with one refresh token, or a restart" in said["fix"]
+    assert "lose the login" in said["fix"]
+
+
 def test_the_table_has_every_check_and_shows_neither_secret_nor_token(provider: Provider, run: Run) -> None:
     done = run("check", **access(provider))
     assert done.returncode == 0

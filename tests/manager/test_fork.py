@@ -1,17 +1,15 @@
 """A forked child serves the inherited token and makes its manager anew; the parent notices nothing."""
 
 import os
-import signal
-import sys
 import threading
 import time
-import traceback
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 
 import pytest
 from fakes import AUTH, DEADLINE_S, ISSUER, ScriptedTransport, eventually, minted
+from forked import NEEDS_FORK, in_child
 from manager_tests import Start
 
 import supervision
@@ -19,28 +17,7 @@ from oidc_actor import NoTokenError, Password, TokenManager, TokenResponse
 from oidc_actor.reading.cells import locate
 from supervision import Backoff, NoProcess, Supervisor
 
-pytestmark = [
-    pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no fork"),
-    pytest.mark.filterwarnings("ignore:.*use of fork.*:DeprecationWarning"),
-]
-
-
-def in_child(check: Callable[[], None]) -> None:
-    """Run a check in a forked child; it must pass there, and the child must end, within the deadline."""
-    process = os.fork()
-    if process == 0:
-        status = 1
-        try:
-            signal.alarm(int(DEADLINE_S))
-            check()
-            status = 0
-        except BaseException:
-            traceback.print_exc()
-            sys.stderr.flush()
-        finally:
-            os._exit(status)
-    _, status = os.waitpid(process, 0)
-    assert os.waitstatus_to_exitcode(status) == 0
+pytestmark = NEEDS_FORK
 
 
 @pytest.mark.parametrize("name", ["m", None])
