@@ -264,7 +264,9 @@ def _describe(error: BaseException, timeout_s: float, proxy: str | None) -> str:
 def _known(error: BaseException, timeout_s: float) -> str | None:
     match error:
         case ssl.SSLCertVerificationError():
-            return f"certificate not accepted: {error.verify_message}; name the provider's CA with ca_bundle"
+            names = "mismatch" in error.verify_message  # of a host's name or an address: no CA mends that
+            fix = "use the name that it is for" if names else "name the provider's CA with ca_bundle"
+            return f"certificate not accepted: {error.verify_message}; {fix}"
         case ssl.SSLError():
             hint = "; is it plain http at this port?" if error.reason in _NOT_TLS else ""
             return f"TLS failed: {error.reason or type(error).__name__}{hint}"

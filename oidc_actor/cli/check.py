@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import sys
 from collections import Counter
@@ -22,6 +23,7 @@ from oidc_actor.cli.findings import Finding
 from oidc_actor.cli.options import ConnectionOptions, with_connection
 from oidc_actor.client import RequestsTransport
 
+_ONE_LINE = 100_000  # columns
 STYLES = {"pass": "green", "warn": "yellow", "fail": "bold red", "skip": "dim"}
 
 
@@ -48,7 +50,13 @@ def check(
     if as_json:
         sys.stdout.write(json.dumps({"ok": ok, "findings": [asdict(finding) for finding in found]}, indent=2) + "\n")
     else:
-        _show(Console(), found)
+        # Lines are broken for a terminal only: what is piped is searched and compared line by line.
+        if sys.stdout.isatty():
+            _show(Console(), found)
+        else:
+            whole = io.StringIO()
+            _show(Console(file=whole, width=_ONE_LINE), found)
+            sys.stdout.write("".join(f"{line.rstrip()}\n" for line in whole.getvalue().splitlines()))
     if not ok:
         raise typer.Exit(FAILED)
 

@@ -74,6 +74,8 @@ def judge_tls(
         return Finding("tls", "fail", f"{url}: {error}", "Check scheme and port: https needs a server that speaks TLS.")
     if error is not None:
         fix = "Name the CA that signed it with --ca-bundle FILE, or have the certificate renewed or reissued."
+        if "mismatch" in error:  # OpenSSL's word for a host's name and for an address
+            fix = "Use the name that the server's certificate has, or have one issued for this name; no --ca-bundle mends it."
         return Finding("tls", "fail", f"{url}: {error}", fix)
     if version is None and loopback:
         return Finding("tls", "pass", f"{url} is plain http, and stays on this machine")

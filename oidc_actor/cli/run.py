@@ -11,7 +11,7 @@ import typer
 
 from oidc_actor.cli.exits import FAILED, USAGE
 from oidc_actor.errors import ConfigError
-from oidc_actor.run.config import RunConfig, load
+from oidc_actor.run.config import RunConfig, load, unreadable
 from oidc_actor.secrets import Finder
 
 EXTRA_MISSING = 'oidc-actor run: needs {name}, which is not installed: pip install "oidc-actor[run]"\n'
@@ -43,7 +43,7 @@ def run(
             return
         status = serve(config)
     except ConfigError as error:
-        sys.stderr.write(f"oidc-actor run: {error}\n")
+        sys.stderr.write("\n".join([f"oidc-actor run: {error}", *(unreadable(config) if check else ())]) + "\n")
         raise typer.Exit(USAGE) from None
     raise typer.Exit(status)
 

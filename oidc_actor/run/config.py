@@ -81,6 +81,23 @@ def load(path: Path, posts: Posts | None = None) -> RunConfig:
     return config
 
 
+def unreadable(path: Path) -> list[str]:
+    """Name the secrets' files of a configuration that cannot be read now, whatever else is wrong in it.
+
+    Args:
+        path: As of `load`.
+
+    Returns:
+        A line for each, with its key; none where the configuration is no TOML.
+    """
+    table = _parse(path)
+    if isinstance(table, ConfigError):
+        return []
+    problems, _ = _checked(table, path, Posts())
+    looks = [(key, file.look()) for key, file in problems.files]
+    return [f"  {key}: cannot be read yet: {look}" for key, look in looks if isinstance(look, str)]
+
+
 def _parse(path: Path) -> dict[str, Any] | ConfigError:
     content = read_file(path, _MAX_BYTES)
     if isinstance(content, str):

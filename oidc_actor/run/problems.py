@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from oidc_actor.errors import ConfigError
+from oidc_actor.secrets import SecretFile
 
 
 class Problems:
@@ -14,6 +15,7 @@ class Problems:
 
     def __init__(self) -> None:
         self._found: list[str] = []
+        self.files: list[tuple[str, SecretFile]] = []  # that are named, by key, whatever is wrong beside them
 
     def __len__(self) -> int:
         return len(self._found)

@@ -166,3 +166,11 @@ def test_tls_that_is_not_trusted_fails_and_the_bundle_mends_it(run: Run) -> None
     assert trusted.returncode == 0, trusted.stdout
     assert "TLSv1.3" in findings(trusted)["tls"]["found"]
     assert token.returncode == 0
+
+
+def test_what_is_piped_is_neither_broken_nor_cut(provider: Provider, run: Run) -> None:
+    done = run("check", **access(provider, OIDC_CLIENT_SECRET="a-wrong-secret", COLUMNS="40"))
+    lines = done.stdout.splitlines()
+    assert any("invalid_client" in line for line in lines)
+    assert sum("Check the client id" in line and "(--client-auth)." in line for line in lines) == 1
+    assert len([line for line in lines if line[:1].strip()]) == len(CHECKS) + 1

@@ -112,3 +112,12 @@ def test_clock(ahead: float, result: str, words: str) -> None:
 
 def test_a_skipped_check_needs_no_fix() -> None:
     assert findings.skipped("tls", "no address") == Finding("tls", "skip", "no address", None)
+
+
+@pytest.mark.parametrize(
+    "error", ["Hostname mismatch, certificate is not valid for 'x'.", "IP address mismatch, not valid for '1.2.3.4'."]
+)
+def test_no_ca_mends_a_certificate_of_another_name(error: str) -> None:
+    fix = findings.judge_tls("https://x", loopback=False, error=f"the certificate is not accepted: {error}").fix
+    assert fix is not None
+    assert fix.startswith("Use the name that the server's certificate has")

@@ -8,6 +8,9 @@ import certifi
 import pytest
 from run.tables import FULL, manager, problems
 
+from oidc_actor import ConfigError
+from oidc_actor.run.config import load, unreadable
+
 
 @pytest.mark.parametrize(
     ("secret", "problem"),
@@ -74,3 +77,31 @@ def test_a_token_file_is_in_the_place_of_no_other_file(read, tmp_path, place: st
 def test_a_manager_may_trade_the_token_file_of_another(read) -> None:
     exchange = ("[managers.n]", 'grant = "token_exchange"', *FULL, 'subject_token = { file = "t" }')
     assert len(read(manager(*FULL, 'token_file = "t"', *exchange)).managers) == 2
+
+
+@pytest.mark.parametrize(
+    ("before", "inside", "after"),
+    [
+        ("no_such_key = 1\n", "", ""),
+        ("", "no_such_key = 1\n", ""),
+        ("", 'scopes = { a = "b" }\n', ""),
+        ("", 'password = "inline"\n', ""),
+        ("", 'token_file = ""\n', ""),
+        ("", "", "[managers.other]\n"),
+        ("", "", "[managers.'a b']\n"),
+        ("", "", '[server]\ntcp = "0.0.0.0:1"\n'),
+        ("", "", "[serverr]\n"),
+    ],
+)
+def test_missing_files_are_named_beside_every_kind_of_mistake(
+    tmp_path: Path, before: str, inside: str, after: str
+) -> None:
+    (tmp_path / "run.toml").write_text(
+        f'{before}[managers.m]\ntoken_endpoint = "https://a.example/token"\nclient_id = "id"\n{inside}'
+        f'client_secret = {{ file = "not-there" }}\n{after}'
+    )
+    with pytest.raises(ConfigError):
+        load(tmp_path / "run.toml")
+    (line,) = unreadable(tmp_path / "run.toml")
+    assert line.startswith("  managers.m.client_secret.file: cannot be read yet: ")
+    assert "not-there" in line

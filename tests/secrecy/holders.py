@@ -195,6 +195,8 @@ VARIANTS: dict[str, Callable[[World], object]] = {
 """Further instances, and what is not ours but made of ours."""
 
 HOLDS_NONE: dict[str, str] = {
+    "what a provider says of itself, before anything secret is sent to it": "errors.UnusableMetadata",
+    "an answer's inner objects while it is read; none is kept": "answers.bodies.Pairs",
     "the first line of an answer; the phrase in it is read by nobody": "exchanges.responses.StatusLine",
     "times, counts and rules": """answers.header_times.Skew answers.lifetime.Lifetime
         backoff.RetryPolicy decisions.effects.CancelTick
