@@ -34,8 +34,8 @@ def received(data, sizes=(1 << 20,)):
 
 def in_pieces(data):
     """The same, however it comes."""
-    found = received(data)
-    assert received(data, (1,)) == found
+    found, bit_by_bit = received(data), received(data, (1,))
+    assert [getattr(bit_by_bit, name) for name in found.__slots__] == [getattr(found, name) for name in found.__slots__]
     return found
 
 
