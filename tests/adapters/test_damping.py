@@ -20,6 +20,8 @@ from oidc_actor.adapters.presenter import Presenter
 from oidc_actor.published import by_name
 from oidc_actor.testing import Provider
 
+pytestmark = pytest.mark.P6
+
 A, B = "https://a.example:443", "https://b.example:443"
 
 

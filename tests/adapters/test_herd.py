@@ -9,6 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import aiohttp
 import httpx
+import pytest
 import requests
 from adapters.api import Api, Gatekeeper
 from adapters.drivers import TLS
@@ -19,6 +20,8 @@ import oidc_actor.adapters.aiohttp
 import oidc_actor.adapters.httpx
 import oidc_actor.adapters.requests
 from oidc_actor.testing import Provider
+
+pytestmark = pytest.mark.P3
 
 THREADS = TASKS = 200
 TIMEOUT_S = 30.0

@@ -83,6 +83,7 @@ def test_a_401_for_ever_costs_one_request_for_a_token_and_is_handed_on(
     assert provider.token_requests == 3
 
 
+@pytest.mark.P1
 def test_a_provider_that_is_down_is_not_noticed_while_a_token_lives(
     driver: Driver, settled: Held, provider: Provider
 ) -> None:

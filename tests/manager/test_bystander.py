@@ -14,6 +14,8 @@ from oidc_actor.published import by_name
 from oidc_actor.testing import ManualClock
 from supervision import Backoff, ChildSpec, NoProcess, Server, StartError, Supervisor, whereis
 
+pytestmark = pytest.mark.P4
+
 GROUPS = pytest.mark.parametrize("strategy", ["one_for_all", "rest_for_one"])
 
 
@@ -67,6 +69,7 @@ def test_it_keeps_its_token_and_asks_for_no_other(manager: ChildSpec, transport,
     assert ref is not whereis("m")
 
 
+@pytest.mark.P1
 @GROUPS
 def test_a_reader_is_served_while_it_is_down(manager: ChildSpec, strategy) -> None:
     held_down(manager, strategy=strategy)
@@ -101,6 +104,7 @@ def test_readers_that_wait_already_are_not_sent_away(manager: ChildSpec, transpo
     assert len(transport.posts) == 1
 
 
+@pytest.mark.P8
 def test_it_redeems_its_refresh_token_on(transport, clock) -> None:
     transport.then(minted("a", refresh_token="r1"), minted("b", refresh_token="r2"))
     auth = Password("u", "p", "id", "secret")

@@ -19,6 +19,9 @@ from supervision import NoProcess
 CONFIG = OIDCConfig(issuer=ISSUER, token_endpoint=f"{ISSUER}/token")
 
 
+@pytest.mark.P1
+@pytest.mark.P2
+@pytest.mark.P4
 def test_a_crashed_managers_token_is_served_until_it_expires(start: Start, clock) -> None:
     ref = start(name="m")
     source = TokenManager.source("m")
@@ -32,6 +35,7 @@ def test_a_crashed_managers_token_is_served_until_it_expires(start: Start, clock
             read()
 
 
+@pytest.mark.P4
 def test_a_nameless_managers_token_is_served_by_its_ref(start: Start, clock) -> None:
     ref = start()
     assert TokenManager.get_access_token(ref) == "t1"
@@ -68,6 +72,7 @@ def test_stopping_a_crashed_manager_withdraws_its_token(start: Start) -> None:
     assert by_name == {}
 
 
+@pytest.mark.P4
 def test_a_successor_adopts_the_token_and_asks_for_no_other(start: Start, transport, clock) -> None:
     ref = start(name="m")
     TokenManager.get_token("m")
@@ -82,6 +87,7 @@ def test_a_successor_adopts_the_token_and_asks_for_no_other(start: Start, transp
     eventually(lambda: TokenManager.get_access_token("m") == "t2")
 
 
+@pytest.mark.P4
 def test_equal_options_are_the_same_manager(transport) -> None:
     class Watch:
         def read(self) -> float:
@@ -95,6 +101,7 @@ def test_equal_options_are_the_same_manager(transport) -> None:
         supervision.kill(ref)
 
 
+@pytest.mark.P4
 @pytest.mark.parametrize(
     "other",
     [
@@ -114,6 +121,8 @@ def test_a_different_manager_of_the_same_name_adopts_nothing(other, start: Start
     assert TokenManager.get_access_token("m") == source() == "t2"
 
 
+@pytest.mark.P3
+@pytest.mark.P4
 def test_a_successor_takes_over_the_exchange_under_way(start: Start, transport) -> None:
     with transport.held_back(), ThreadPoolExecutor(1) as pool:
         ref = start(name="m")
@@ -127,6 +136,7 @@ def test_a_successor_takes_over_the_exchange_under_way(start: Start, transport) 
     assert len(transport.requests) == 2
 
 
+@pytest.mark.P4
 def test_a_result_that_comes_while_nobody_is_there_waits_for_the_successor(start: Start, transport) -> None:
     with transport.held_back():
         ref = start(name="m")
@@ -138,6 +148,7 @@ def test_a_result_that_comes_while_nobody_is_there_waits_for_the_successor(start
     assert len(transport.requests) == 2
 
 
+@pytest.mark.P6
 def test_a_crash_does_not_shorten_the_minimum_interval(start: Start, transport, clock) -> None:
     start(name="m")
     TokenManager.get_token("m")

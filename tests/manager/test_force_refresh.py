@@ -49,6 +49,7 @@ def test_waiting_returns_once_the_new_token_is_there(fresh, transport) -> None:
     assert TokenManager.get_access_token("m", timeout=0) == "t2"
 
 
+@pytest.mark.P4
 def test_waiting_raises_on_a_failed_outcome_although_an_older_token_lives(fresh, transport) -> None:
     transport.then(failing(500))
     with pytest.raises(NoTokenError) as caught:
@@ -58,6 +59,7 @@ def test_waiting_raises_on_a_failed_outcome_although_an_older_token_lives(fresh,
     assert TokenManager.get_access_token("m", timeout=0) == "t1"
 
 
+@pytest.mark.P10
 def test_waiting_raises_at_its_deadline(fresh, transport) -> None:
     with transport.held_back(), pytest.raises(NoTokenError):
         TokenManager.force_refresh("m", wait=True, timeout=0.05)
@@ -68,6 +70,7 @@ def test_waiting_for_nobody_is_noprocess() -> None:
         TokenManager.force_refresh("nobody", wait=True)
 
 
+@pytest.mark.P3
 def test_many_join_the_refresh_under_way(fresh, transport) -> None:
     with transport.held_back(), ThreadPoolExecutor(20) as pool:
         calls = [pool.submit(TokenManager.force_refresh, "m", wait=True, timeout=DEADLINE_S) for _ in range(20)]
@@ -85,6 +88,7 @@ def supervision_waiters():
     return by_name["m"].waiting
 
 
+@pytest.mark.P6
 def test_it_never_breaks_the_minimum_interval(start: Start, transport, clock) -> None:
     start(name="m")
     TokenManager.get_token("m")
@@ -98,6 +102,7 @@ def test_it_never_breaks_the_minimum_interval(start: Start, transport, clock) ->
     assert TokenManager.health("m").next_attempt_in_s > 200
 
 
+@pytest.mark.P6
 def test_it_never_breaks_a_retry_after(fresh, transport, clock) -> None:
     transport.then(failing(429, Retry_After="30"))
     with pytest.raises(NoTokenError):
@@ -111,6 +116,7 @@ def test_it_never_breaks_a_retry_after(fresh, transport, clock) -> None:
     transport.wait_for_posts(3)
 
 
+@pytest.mark.P5
 def test_it_wakes_a_backoff(start: Start, transport, clock) -> None:
     from fakes import Fixed
 
@@ -127,6 +133,7 @@ def test_it_wakes_a_backoff(start: Start, transport, clock) -> None:
     assert TokenManager.health("m").ready
 
 
+@pytest.mark.P5
 def test_it_wakes_a_slow_probe(start: Start, transport, clock) -> None:
     transport.then(refused("invalid_client", 401))
     start(name="m")
@@ -163,6 +170,7 @@ def test_a_complaint_about_another_token_costs_nothing_and_returns_at_once(fresh
     assert len(transport.posts) == 1
 
 
+@pytest.mark.P3
 def test_a_hundred_threads_with_the_same_401_are_one_request(fresh, transport) -> None:
     barrier = threading.Barrier(100)
 
@@ -218,6 +226,7 @@ def test_a_rejected_token_is_a_text(rejected, fresh) -> None:
         TokenManager.force_refresh("m", rejected=rejected)
 
 
+@pytest.mark.P9
 def test_no_traceback_of_a_failed_refresh_holds_the_rejected_token(fresh, transport) -> None:
     transport.default = refused("invalid_client", 401)
     transport.script.clear()

@@ -20,6 +20,7 @@ from supervision import Backoff, NoProcess, Supervisor
 pytestmark = NEEDS_FORK
 
 
+@pytest.mark.P11
 @pytest.mark.parametrize("name", ["m", None])
 def test_the_child_serves_the_live_token(name, start: Start, transport) -> None:
     ref = start(name=name)
@@ -37,6 +38,7 @@ def test_the_child_serves_the_live_token(name, start: Start, transport) -> None:
     assert len(transport.posts) == 1
 
 
+@pytest.mark.P11
 @pytest.mark.parametrize("name", ["m", None])
 def test_the_child_refreshes_by_itself_from_its_first_use(name, start: Start, clock, transport) -> None:
     ref = start(name=name)
@@ -58,6 +60,7 @@ def test_the_child_refreshes_by_itself_from_its_first_use(name, start: Start, cl
     assert TokenManager.health(server).token_requests == 1
 
 
+@pytest.mark.P11
 def test_the_child_gets_its_own_token_where_the_parent_had_none(start: Start, transport, clock) -> None:
     with transport.held_back():
         start(name="m")
@@ -103,6 +106,7 @@ def test_a_listener_that_is_being_told_in_the_parent_hears_in_the_child(start: S
         gate.set()
 
 
+@pytest.mark.P8
 def test_the_child_does_not_redeem_the_parents_refresh_token(start: Start, clock, transport) -> None:
     transport.then(minted("t", refresh_token="the-parents"))
     start(name="m", auth=Password("user", "pass", "id", "secret"))
@@ -167,6 +171,7 @@ def test_a_new_manager_starts_in_the_child_under_the_name_or_another(start: Star
     in_child(check)
 
 
+@pytest.mark.P11
 def test_a_grandchild_is_a_child_too(start: Start, transport) -> None:
     start(name="m")
     TokenManager.get_token("m")
@@ -204,6 +209,7 @@ def load(names: list[str]) -> Iterator[None]:
     assert not failed
 
 
+@pytest.mark.P10
 def test_forks_by_the_hundred_under_load_do_not_hang() -> None:
     transport = ScriptedTransport()
     names = [f"m{number}" for number in range(20)]

@@ -20,6 +20,8 @@ from oidc_actor.testing import ManualClock
 from supervision import kill, stop
 from supervision.exits import Reason
 
+pytestmark = pytest.mark.P4
+
 
 def test_a_late_withdrawal_spares_the_token_that_came_after(
     start: Start, clock: ManualClock, transport: ScriptedTransport

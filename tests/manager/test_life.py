@@ -11,6 +11,7 @@ from oidc_actor.published import by_name
 from supervision import AlreadyStarted, NoProcess, whereis
 
 
+@pytest.mark.P7
 def test_it_starts_while_the_provider_is_down(start: Start, transport) -> None:
     transport.goes_down(UNREACHABLE)
     ref = start(name="m")
@@ -18,11 +19,13 @@ def test_it_starts_while_the_provider_is_down(start: Start, transport) -> None:
     assert whereis("m") is ref
 
 
+@pytest.mark.P7
 def test_it_starts_without_waiting_for_the_network(start: Start, transport) -> None:
     with transport.held_back():
         assert start().is_alive()
 
 
+@pytest.mark.P7
 def test_it_heals_by_itself_once_the_provider_is_up(start: Start, transport, clock) -> None:
     transport.goes_down(UNREACHABLE)
     start(name="m")
@@ -67,6 +70,7 @@ def test_stop_of_nobody_is_noprocess(start: Start) -> None:
         TokenManager.stop(ref)
 
 
+@pytest.mark.P10
 def test_stop_during_a_request_does_not_wait_for_it(start: Start, transport) -> None:
     with transport.held_back():
         start(name="m")
@@ -101,6 +105,7 @@ def test_a_new_manager_of_the_name_does_not_see_what_a_stopped_one_had(start: St
     assert TokenManager.get_access_token("m") == "t2"
 
 
+@pytest.mark.P10
 def test_a_reader_meets_a_manager_without_a_token_at_its_deadline(start: Start, transport) -> None:
     with transport.held_back():
         start(name="m")

@@ -2,6 +2,7 @@
 
 import threading
 
+import pytest
 from fakes import DEADLINE_S, ISSUER, eventually
 from manager_tests import Start
 
@@ -10,6 +11,8 @@ from oidc_actor.issuers import Journey
 from oidc_actor.messages import Arrived, FetchLost, FetchStarted
 from oidc_actor.reading.cells import locate
 from supervision import cast
+
+pytestmark = [pytest.mark.P5, pytest.mark.P10]
 
 CONFIG = OIDCConfig(issuer=ISSUER, token_endpoint=f"{ISSUER}/token")
 

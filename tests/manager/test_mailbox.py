@@ -31,6 +31,7 @@ def test_get_token_raises_at_once_where_there_is_none_and_the_manager_lives_on(s
     assert TokenManager.get_access_token("m") == "t1"
 
 
+@pytest.mark.P2
 def test_get_token_never_answers_with_an_expired_token(start: Start, clock, transport) -> None:
     ref = start()
     TokenManager.get_token(ref)

@@ -14,6 +14,7 @@ from oidc_actor.published import by_name
 from supervision import NoProcess
 
 
+@pytest.mark.P3
 def test_fifty_threads_and_fifty_tasks_are_one_request(start: Start, transport) -> None:
     with transport.held_back(), ThreadPoolExecutor(51) as pool:
         start(name="m")
@@ -51,6 +52,7 @@ def test_an_async_reader_blocks_neither_its_loop_nor_the_default_executor(start:
         assert asyncio.run(scenario()) == "t1"
 
 
+@pytest.mark.P3
 def test_a_cancelled_task_leaves_nothing_behind(start: Start, transport) -> None:
     async def scenario() -> None:
         task = asyncio.ensure_future(TokenManager.aget_token("m", timeout=DEADLINE_S))
@@ -100,6 +102,7 @@ def test_a_reader_inside_a_pooled_actor_does_not_starve_the_pool(start: Start, t
     assert [answer.get(timeout=DEADLINE_S) for answer in answers] == ["t1"] * 40
 
 
+@pytest.mark.P10
 @pytest.mark.parametrize("asynchronous", [False, True])
 @pytest.mark.parametrize(
     "end", [TokenManager.stop, supervision.kill, lambda ref: ref.stop()], ids=["stop", "kill", "pykka"]
@@ -119,6 +122,7 @@ def test_the_waiters_of_a_manager_that_goes_away_hear_of_it_at_once(
             answer.result(DEADLINE_S / 2)
 
 
+@pytest.mark.P2
 def test_threads_that_read_while_tokens_are_replaced_never_see_a_dead_one(start: Start, transport, clock) -> None:
     transport.lifetime = 10.0
     start(name="m")

@@ -79,6 +79,7 @@ def test_an_unknown_option_is_named_with_its_nearest_neighbour() -> None:
         TokenManager.start_link(**GOOD, timeout_second=5)
 
 
+@pytest.mark.P9
 @pytest.mark.parametrize("entry", ENTRIES, ids=["start_link", "child_spec"])
 @pytest.mark.parametrize("more", [{}, {"name": ""}, {"zzz": 1}, {"issuer_url": None}])
 def test_no_traceback_of_a_bad_option_holds_a_secret(entry, more) -> None:

@@ -12,6 +12,7 @@ def settled(server: str = "m") -> None:
     eventually(lambda: not TokenManager.health(server).refreshing)
 
 
+@pytest.mark.P6
 def test_1_a_short_lived_token_is_not_refreshed_every_millisecond(start: Start, transport, clock) -> None:
     transport.lifetime = 30.0  # the original refreshes every 1 ms at 60 seconds and below
     start(name="m", refresh_buffer_seconds=60)
@@ -22,6 +23,7 @@ def test_1_a_short_lived_token_is_not_refreshed_every_millisecond(start: Start, 
     assert len(transport.posts) == 1 + 4
 
 
+@pytest.mark.P6
 def test_1_not_even_a_token_of_one_second(start: Start, transport, clock) -> None:
     transport.lifetime = 1.0
     start(name="m")
@@ -32,6 +34,8 @@ def test_1_not_even_a_token_of_one_second(start: Start, transport, clock) -> Non
     assert len(transport.posts) <= 1 + 10
 
 
+@pytest.mark.P5
+@pytest.mark.P7
 def test_2_a_failed_discovery_at_the_start_is_not_the_end(start: Start, transport, clock) -> None:
     transport.goes_down(UNREACHABLE)
     start(name="m")
@@ -42,6 +46,7 @@ def test_2_a_failed_discovery_at_the_start_is_not_the_end(start: Start, transpor
     assert TokenManager.get_access_token("m") == "t1"
 
 
+@pytest.mark.P2
 def test_3_an_expired_token_is_never_handed_out(start: Start, transport, clock) -> None:
     ref = start(name="m")
     TokenManager.get_token("m")
@@ -57,6 +62,7 @@ def test_4_a_read_before_the_first_token_waits_for_it(start: Start) -> None:
     assert TokenManager.get_access_token("m") == "t1"
 
 
+@pytest.mark.P1
 def test_5_a_slow_provider_delays_no_read_of_a_valid_token(start: Start, transport, clock) -> None:
     ref = start(name="m")
     TokenManager.get_token("m")
@@ -68,6 +74,7 @@ def test_5_a_slow_provider_delays_no_read_of_a_valid_token(start: Start, transpo
         assert supervision.call(ref, GetToken(), timeout=5).access_token == "t1"
 
 
+@pytest.mark.P5
 def test_6_retries_back_off(start: Start, transport, clock) -> None:
     transport.goes_down(UNREACHABLE)
     start(name="m", rng=Fixed(1))
@@ -80,6 +87,7 @@ def test_6_retries_back_off(start: Start, transport, clock) -> None:
     assert waits == [1, 1, 2, 4, 8, 16, 32, 60, 60]
 
 
+@pytest.mark.P5
 def test_6_invalid_client_is_not_retried_every_five_seconds(start: Start, transport, clock) -> None:
     transport.default = refused("invalid_client", 401)
     start(name="m")
@@ -90,6 +98,7 @@ def test_6_invalid_client_is_not_retried_every_five_seconds(start: Start, transp
     assert len(transport.posts) == 1
 
 
+@pytest.mark.P5
 def test_7_forced_refreshes_in_an_outage_leave_one_retry_to_come(start: Start, transport, clock) -> None:
     start(name="m", rng=Fixed(1))
     TokenManager.get_token("m")
@@ -110,6 +119,7 @@ def test_7_forced_refreshes_in_an_outage_leave_one_retry_to_come(start: Start, t
     assert len(transport.posts) == posts + 1
 
 
+@pytest.mark.P3
 def test_8_many_forced_refreshes_are_one_request_and_the_outcome_can_be_waited_for(
     start: Start, transport, clock
 ) -> None:
@@ -135,6 +145,7 @@ def test_9_a_refresh_carries_the_clients_authentication(start: Start, transport,
     assert transport.posts[1].headers["Authorization"].startswith("Basic ")
 
 
+@pytest.mark.P8
 def test_10_a_response_without_a_refresh_token_keeps_the_old_one(start: Start, transport, clock) -> None:
     transport.then(minted("a", refresh_token="r"), minted("b"), minted("c"))
     start(name="m")
@@ -155,6 +166,7 @@ def test_11_a_200_without_an_access_token_is_no_token(members, start: Start, tra
     assert TokenManager.get_access_token("m") == "t1"
 
 
+@pytest.mark.P5
 @pytest.mark.parametrize(
     ("expires_in", "refresh_in"), [(None, 240), ("300", 240), ("soon", 240), (1e308, 240), (120.5, 60.5)]
 )
@@ -168,6 +180,7 @@ def test_12_a_missing_or_odd_expires_in_neither_ends_refreshing_nor_crashes(
     assert ref.is_alive()
 
 
+@pytest.mark.P7
 def test_13_the_issuer_is_verified(start: Start, transport) -> None:
     transport.discovery = metadata(issuer="https://evil.example.com")
     start(name="m")
@@ -175,6 +188,7 @@ def test_13_the_issuer_is_verified(start: Start, transport) -> None:
     assert transport.posts == []
 
 
+@pytest.mark.P7
 def test_13_the_metadata_are_read_again(start: Start, clock) -> None:
     transport = ScriptedTransport(lifetime=1e6)
     start(name="m", transport=transport)

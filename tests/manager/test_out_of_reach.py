@@ -10,6 +10,8 @@ from manager_tests import Start
 import supervision
 from oidc_actor import NoTokenError, TokenManager
 
+pytestmark = pytest.mark.P6
+
 READS = [
     lambda **asked: TokenManager.get_token("m", **asked),
     lambda **asked: TokenManager.get_access_token("m", **asked),

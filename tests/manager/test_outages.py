@@ -14,6 +14,8 @@ from oidc_actor.published import by_name
 from oidc_actor.testing import ManualClock
 from oidc_actor.transport import Request, Response
 
+pytestmark = [pytest.mark.P5, pytest.mark.P6]
+
 CONFIG = OIDCConfig(issuer=ISSUER, token_endpoint=f"{ISSUER}/token")
 OTHER = ClientCredentials("another", "another-secret")
 

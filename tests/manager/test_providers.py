@@ -32,6 +32,7 @@ def settled(server) -> None:
 # --- discovery --------------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.P7
 def test_the_token_endpoint_is_discovered(start: Start, transport) -> None:
     TokenManager.get_token(start())
     assert [(request.method, request.url) for request in transport.requests] == [
@@ -45,6 +46,7 @@ def test_given_metadata_need_no_discovery(start: Start, transport) -> None:
     assert [request.url for request in transport.requests] == [CONFIG.token_endpoint]
 
 
+@pytest.mark.P7
 @pytest.mark.parametrize("named", [ISSUER + "/", ISSUER.upper(), "https://evil.example.com", None])
 def test_an_issuer_that_is_not_the_same_byte_for_byte_is_retryable(named, start: Start, transport, clock) -> None:
     transport.discovery = metadata(ISSUER, issuer=named)
@@ -60,6 +62,7 @@ def test_an_issuer_that_is_not_the_same_byte_for_byte_is_retryable(named, start:
     assert TokenManager.get_access_token("m") == "t1"
 
 
+@pytest.mark.P7
 @pytest.mark.parametrize(
     "answer",
     [
@@ -81,6 +84,7 @@ def test_a_failed_discovery_is_retried(answer, start: Start, transport, clock) -
     assert TokenManager.get_access_token("m") == "t1"
 
 
+@pytest.mark.P6
 def test_managers_of_one_issuer_share_one_discovery(start: Start, transport) -> None:
     with transport.held_back():
         refs = [start() for _ in range(20)]
@@ -118,6 +122,7 @@ def test_managers_of_different_transports_share_nothing() -> None:
         assert len(transport.gets) == 1
 
 
+@pytest.mark.P7
 def test_metadata_are_renewed_when_they_are_old(start: Start, transport, clock) -> None:
     transport.lifetime = 10 * METADATA_AGE_S
     ref = start()
@@ -127,6 +132,7 @@ def test_metadata_are_renewed_when_they_are_old(start: Start, transport, clock) 
     assert len(transport.gets) == 2
 
 
+@pytest.mark.P7
 def test_old_metadata_serve_where_they_cannot_be_renewed(start: Start, transport, clock) -> None:
     transport.lifetime = 10 * METADATA_AGE_S
     ref = start()
@@ -137,6 +143,7 @@ def test_old_metadata_serve_where_they_cannot_be_renewed(start: Start, transport
     assert TokenManager.get_access_token(ref) == "t2"
 
 
+@pytest.mark.P7
 @pytest.mark.parametrize("status", [404, 405])
 def test_a_token_endpoint_that_moved_is_found_again(status: int, start: Start, transport, clock) -> None:
     def moved(request: Request) -> Response:
@@ -174,6 +181,7 @@ def test_the_timeout_is_the_exchanges(start: Start, transport) -> None:
     assert {request.timeout_s for request in transport.requests} == {3}
 
 
+@pytest.mark.P5
 def test_a_transport_that_raises_anything_ends_nothing(start: Start, transport, clock) -> None:
     for error in (ValueError("x"), SystemExit("x"), KeyboardInterrupt()):
 
@@ -191,6 +199,7 @@ def test_a_transport_that_raises_anything_ends_nothing(start: Start, transport, 
 # --- outages ----------------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.P6
 def test_one_managers_retry_after_holds_the_others(start: Start, transport, clock) -> None:
     transport.then(failing(429, Retry_After="30"))
     first = start()
@@ -208,6 +217,7 @@ def test_one_managers_retry_after_holds_the_others(start: Start, transport, cloc
     assert {TokenManager.get_access_token(first), TokenManager.get_access_token(second)} == {"t1", "t2"}
 
 
+@pytest.mark.P6
 def test_in_an_outage_one_manager_probes_and_its_success_frees_the_rest(start: Start, transport, clock) -> None:
     refs = [start(rng=Fixed(1)) for _ in range(10)]
     for ref in refs:

@@ -52,6 +52,7 @@ def test_every_read_waits_for_the_first_token_and_then_gives_it_at_once(read, by
     assert len(transport.posts) == 1
 
 
+@pytest.mark.P1
 @every_read
 def test_no_read_waits_while_a_token_lives_whatever_the_provider_does(read, start: Start, transport, clock) -> None:
     start(name="m")
@@ -62,6 +63,7 @@ def test_no_read_waits_while_a_token_lives_whatever_the_provider_does(read, star
         assert read("m", timeout=0) == "t1"
 
 
+@pytest.mark.P2
 @every_read
 def test_no_read_gives_an_expired_token(read, start: Start, transport, clock) -> None:
     start(name="m")
@@ -110,6 +112,7 @@ def test_a_reader_waits_for_the_retry_that_comes_before_its_deadline(transport: 
     assert TokenManager.get_access_token(ref, timeout=DEADLINE_S) == "after"
 
 
+@pytest.mark.P10
 def test_a_reader_is_refused_at_once_where_the_next_attempt_comes_too_late(start: Start, transport) -> None:
     transport.default = failing(503, Retry_After="30")
     ref = start()
@@ -133,6 +136,7 @@ def test_a_reader_is_refused_at_once_by_a_permanent_error(start: Start, transpor
     assert len(transport.posts) == 1
 
 
+@pytest.mark.P10
 @every_read
 def test_a_reader_is_woken_at_its_own_deadline(read, start: Start, transport) -> None:
     with transport.held_back():
@@ -173,6 +177,7 @@ def test_a_read_that_does_not_wait_still_wakes_the_manager() -> None:
 # --- min_validity ---------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.P2
 def test_min_validity_raises_the_bar_for_one_call(start: Start, transport, clock) -> None:
     ref = start()
     TokenManager.get_token(ref)
@@ -182,6 +187,7 @@ def test_min_validity_raises_the_bar_for_one_call(start: Start, transport, clock
     assert TokenManager.get_access_token(ref) == "t2"
 
 
+@pytest.mark.P2
 def test_a_result_that_falls_short_too_is_a_refusal(start: Start, transport, clock) -> None:
     ref = start()
     TokenManager.get_token(ref)
@@ -191,6 +197,7 @@ def test_a_result_that_falls_short_too_is_a_refusal(start: Start, transport, clo
     assert len(transport.posts) == 1
 
 
+@pytest.mark.P6
 def test_min_validity_keeps_the_minimum_interval(start: Start, transport, clock) -> None:
     ref = start()
     TokenManager.get_token(ref)
@@ -210,6 +217,7 @@ def test_a_timeout_that_is_none_is_a_config_error(wait, start: Start, transport)
             TokenManager.get_token(ref, **wait)
 
 
+@pytest.mark.P2
 @pytest.mark.parametrize("min_validity", [-1, float("nan"), float("inf"), 10**400, None, True])
 def test_a_negative_min_validity_lets_no_expired_token_out(min_validity, start: Start, clock) -> None:
     start(name="m")
@@ -247,6 +255,7 @@ def test_another_actors_ref_is_a_type_error() -> None:
         TokenManager.get_token(Other.start_link())
 
 
+@pytest.mark.P1
 def test_reads_take_no_lock_while_a_token_lives(start: Start, monkeypatch: pytest.MonkeyPatch) -> None:
     start(name="m")
     source = TokenManager.source("m")

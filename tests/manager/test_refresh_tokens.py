@@ -8,6 +8,8 @@ import supervision
 from oidc_actor import NoTokenError, Password, RefreshToken, TokenManager
 from oidc_actor.transport import Request, Response
 
+pytestmark = pytest.mark.P8
+
 USER = Password("user", "pass", "id", "a-client-secret")
 
 

@@ -196,6 +196,7 @@ def test_metadata_of_ones_own_without_the_endpoint_are_an_error_before_anything_
         start(oidc_config=CONFIG, revoke_on_stop="yes")
 
 
+@pytest.mark.P10
 def test_a_provider_that_never_answers_holds_the_stop_up_to_the_deadline_only(start: Start, transport) -> None:
     go = threading.Event()
     transport.verdict = lambda request: (go.wait(DEADLINE_S), DONE)[1]
@@ -231,6 +232,7 @@ def test_a_crash_revokes_nothing_and_the_end_of_its_supervisor_does(transport, c
     assert transport.revoked == [b"token=t1&token_type_hint=access_token"]
 
 
+@pytest.mark.P12
 def test_many_that_stop_at_once_need_no_thread_each(transport, clock) -> None:
     most, now, lock = 0, 0, threading.Lock()
 

@@ -44,6 +44,8 @@ def test_a_callable_is_called_once_for_each_request(start: Start, transport, clo
     assert len(calls) == 2
 
 
+@pytest.mark.P5
+@pytest.mark.P10
 def test_a_source_that_does_not_return_is_given_up_and_its_request_is_never_sent(
     start: Start, transport, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -67,6 +69,7 @@ def test_a_source_that_does_not_return_is_given_up_and_its_request_is_never_sent
     assert TokenManager.health("m").refreshes == 1
 
 
+@pytest.mark.P12
 def test_a_source_that_never_returns_leaves_the_threads_to_the_issuers_other_managers(
     start: Start, transport, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -137,6 +140,7 @@ def test_a_reader_that_comes_right_after_the_secret_was_mended_gets_its_token(st
     assert len(transport.posts) == 2
 
 
+@pytest.mark.P5
 def test_a_callable_that_raises_is_a_retryable_failure(start: Start, transport, clock) -> None:
     answers: list[object] = [RuntimeError(f"no {SECRET}"), SystemExit(SECRET), 5, "", SECRET]
 
@@ -157,6 +161,7 @@ def test_a_callable_that_raises_is_a_retryable_failure(start: Start, transport, 
     assert len(transport.posts) == TokenManager.health("m").token_requests == 1
 
 
+@pytest.mark.P5
 def test_a_missing_file_is_no_start_error_and_heals_when_it_appears(start: Start, transport, tmp_path: Path) -> None:
     file = tmp_path / "secret"
     start(name="m", auth=ClientCredentials("id", SecretFile(file)))
@@ -166,6 +171,7 @@ def test_a_missing_file_is_no_start_error_and_heals_when_it_appears(start: Start
     TokenManager.force_refresh("m")
 
 
+@pytest.mark.P5
 def test_a_changed_file_wakes_a_blocked_manager_by_itself(tmp_path: Path) -> None:
     file = tmp_path / "secret"
     file.write_text("wrong\n")
@@ -211,6 +217,7 @@ def everything_said(error: BaseException) -> str:
     return f"{frames} {error!r} {error} {error.__dict__} {cause!r} {cause} {getattr(cause, '__dict__', None)}"
 
 
+@pytest.mark.P9
 def test_nothing_that_is_said_holds_a_secret_or_a_token(start: Start, transport, clock, caplog) -> None:
     texts = [SECRET, "the-users-password", "access-token-text", "refresh-token-text", "id-token-text"]
     echo = " ".join(texts[:2])
@@ -254,6 +261,7 @@ def test_nothing_that_is_said_holds_a_secret_or_a_token(start: Start, transport,
     assert any(record.name == "oidc_actor" for record in caplog.records)
 
 
+@pytest.mark.P9
 def test_what_holds_a_token_refuses_pickling(start: Start) -> None:
     start(name="m")
     TokenManager.get_token("m")

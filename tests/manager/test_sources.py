@@ -41,6 +41,7 @@ def test_a_source_made_from_the_ref_of_a_named_manager_is_bound_to_the_name(star
     assert source() == "t2"
 
 
+@pytest.mark.P9
 def test_a_source_shows_no_token(start: Start) -> None:
     source = TokenManager.source(start(name="m"))
     source()

@@ -12,6 +12,8 @@ from oidc_actor.exchanges.fetches import EXCHANGES
 from oidc_actor.testing import ManualClock
 from supervision import kill
 
+pytestmark = pytest.mark.P6
+
 MORE = 40
 
 
@@ -60,6 +62,7 @@ def test_another_issuers_managers_do_not_wait_for_this_ones(names: list[str], st
     other.wait_for_posts(1)
 
 
+@pytest.mark.P12
 def test_a_silent_issuer_leaves_threads_to_the_others(start: Start) -> None:
     silent = [ScriptedTransport(issuer=f"https://silent{number}.example.com") for number in range(3)]
     with contextlib.ExitStack() as silence:

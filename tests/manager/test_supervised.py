@@ -24,6 +24,7 @@ def test_child_spec(options) -> None:
     assert TokenManager.child_spec(**(options | {"name": None})).id == "TokenManager"
 
 
+@pytest.mark.P9
 def test_a_child_spec_shows_no_secret(options) -> None:
     auth = {"type": "oidc_client_credentials", "client_id": "id", "client_secret": "a-raw-secret"}
     spec = TokenManager.child_spec(**(options | {"auth": auth}))
@@ -51,6 +52,7 @@ def test_a_reader_waits_for_the_restart_within_its_own_timeout(options, asynchro
         assert TokenManager.get_access_token("m", timeout=DEADLINE_S) == "t2"
 
 
+@pytest.mark.P10
 def test_a_reader_waits_for_a_restart_up_to_its_deadline(options, clock) -> None:
     spec = TokenManager.child_spec(**options)
     slow = ChildSpec("m", spec.start, kwargs=spec.kwargs, backoff=supervision.Backoff(initial=20, jitter=0))
@@ -64,6 +66,7 @@ def test_a_reader_waits_for_a_restart_up_to_its_deadline(options, clock) -> None
             TokenManager.get_access_token("m", timeout=timeout)
 
 
+@pytest.mark.P10
 def test_readers_hear_at_once_when_the_supervisor_gives_up(options, transport, clock) -> None:
     spec = TokenManager.child_spec(**options)
     slow = ChildSpec("m", spec.start, kwargs=spec.kwargs, backoff=supervision.Backoff(initial=20, jitter=0))
@@ -100,6 +103,7 @@ def test_a_dynamic_supervisors_managers_are_restarted_too(options, transport) ->
     assert len(transport.posts) == 3
 
 
+@pytest.mark.P4
 def test_fifty_crashes_fail_no_read_and_cost_at_most_one_request() -> None:
     transport = ScriptedTransport()
     spec = TokenManager.child_spec(auth=AUTH, issuer_url=ISSUER, name="m", transport=transport)
@@ -130,6 +134,7 @@ def test_fifty_crashes_fail_no_read_and_cost_at_most_one_request() -> None:
     assert len(transport.posts) <= 2
 
 
+@pytest.mark.P3
 def test_crashes_in_every_phase_of_a_cold_start_cost_one_request(transport) -> None:
     spec = TokenManager.child_spec(auth=AUTH, issuer_url=ISSUER, name="m", transport=transport)
     with ThreadPoolExecutor(8) as pool:
@@ -144,6 +149,7 @@ def test_crashes_in_every_phase_of_a_cold_start_cost_one_request(transport) -> N
     assert transport.most_at_once == 1
 
 
+@pytest.mark.P4
 def test_a_bug_in_a_handler_is_a_crash_and_the_token_survives_it(options, monkeypatch: pytest.MonkeyPatch) -> None:
     Supervisor.start_link([TokenManager.child_spec(**options)])
     assert TokenManager.get_access_token("m") == "t1"

@@ -13,6 +13,7 @@ from oidc_actor import NoTokenError, TokenManager
 from oidc_actor.published import by_name
 
 
+@pytest.mark.P11
 def test_a_plain_clock_that_is_set_forward_makes_the_refresh_come_by_itself() -> None:
     clock, transport = Stopwatch(), ScriptedTransport()
     ref = TokenManager.start_link(auth=AUTH, issuer_url=ISSUER, transport=transport, clock=clock, rng=Fixed(0))
@@ -23,6 +24,7 @@ def test_a_plain_clock_that_is_set_forward_makes_the_refresh_come_by_itself() ->
     eventually(lambda: TokenManager.get_access_token(ref) == "t2")
 
 
+@pytest.mark.P11
 def test_life_is_counted_from_the_start_of_the_request(start: Start, transport, clock) -> None:
     with transport.held_back():
         ref = start()
@@ -36,6 +38,7 @@ def test_life_is_counted_from_the_start_of_the_request(start: Start, transport, 
     assert TokenManager.health(ref).expires_in_s == 250
 
 
+@pytest.mark.P11
 def test_a_thawed_process_hands_out_no_dead_token_and_gets_a_new_one(start: Start, transport, clock) -> None:
     ref = start(name="m")
     source = TokenManager.source("m")
@@ -47,6 +50,7 @@ def test_a_thawed_process_hands_out_no_dead_token_and_gets_a_new_one(start: Star
     assert TokenManager.get_access_token(ref) == "t2"
 
 
+@pytest.mark.P11
 @pytest.mark.parametrize("step", [-7200, 4])
 def test_a_step_of_the_wall_clock_neither_ends_nor_revives_a_token(
     step: float, start: Start, transport, clock, monkeypatch: pytest.MonkeyPatch
@@ -64,6 +68,7 @@ def test_a_step_of_the_wall_clock_neither_ends_nor_revives_a_token(
         TokenManager.get_access_token("m", timeout=0)
 
 
+@pytest.mark.P10
 @pytest.mark.parametrize("ending", ["", "raise SystemExit(3)", "raise KeyboardInterrupt"])
 def test_a_script_that_stops_nothing_ends_at_once_with_its_own_status(ending: str) -> None:
     code = f"""
@@ -106,6 +111,7 @@ TokenManager.get_token("m", timeout=60)
 """
 
 
+@pytest.mark.P10
 @pytest.mark.parametrize("heard", [True, False])
 def test_ctrl_c_ends_a_wait_for_a_token_and_the_script_at_once(heard: bool) -> None:
     """Also where it does not wake the main thread: it came just before the wait began, or another thread received it."""
@@ -122,6 +128,8 @@ def test_ctrl_c_ends_a_wait_for_a_token_and_the_script_at_once(heard: bool) -> N
     assert said.rstrip().endswith(b"KeyboardInterrupt")
 
 
+@pytest.mark.P2
+@pytest.mark.P11
 def test_no_reader_gets_a_token_after_its_own_expires_at(start: Start, transport) -> None:
     # On the wall clock, so that both are read off the same one: the manager's deadline is the earlier of the two.
     start(name="m", clock=time.time)

@@ -18,6 +18,8 @@ from oidc_actor.published import by_name
 from oidc_actor.reading import wall_watch
 from oidc_actor.streams import renewals
 
+pytestmark = pytest.mark.P11
+
 Jump = Callable[[float], None]
 
 
@@ -128,6 +130,7 @@ def test_small_steps_are_harmless_however_many(start: Start, transport, clock, j
     assert len(transport.posts) == 1
 
 
+@pytest.mark.P1
 def test_within_the_token_s_life_it_is_refreshed_and_served_meanwhile(
     start: Start, transport, clock, jump: Jump
 ) -> None:
@@ -192,6 +195,7 @@ def test_a_token_that_came_after_the_jump_is_not_concerned(start: Start, transpo
     assert TokenManager.health("m").refreshes == len(transport.posts) == 2
 
 
+@pytest.mark.P6
 def test_many_managers_of_one_issuer_refresh_at_its_pace(start: Start, transport, clock, jump: Jump) -> None:
     names = [f"m{number}" for number in range(150)]
     for name in names:
@@ -269,6 +273,7 @@ def test_streams_do_not_yield_a_token_that_is_served_on(start: Start, transport,
     assert asyncio.run(asyncio.wait_for(seen(), DEADLINE_S)) == ["t1", "t2"]
 
 
+@pytest.mark.P12
 def test_the_look_ends_with_the_last_manager_and_begins_with_the_next(start: Start, monkeypatch) -> None:
     later: list[Callable[[], None]] = []
     monkeypatch.setattr(wall_watch, "_watch", wall_watch._Watch())

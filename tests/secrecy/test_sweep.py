@@ -30,6 +30,8 @@ from secrecy.world import MARK, World, world
 import oidc_actor
 from oidc_actor.sealed import Sealed
 
+pytestmark = pytest.mark.P9
+
 NONE = {name: why for why, names in HOLDS_NONE.items() for name in names.split()}
 ALL = MADE | VARIANTS
 SHOWN = [

@@ -7,6 +7,8 @@ import time
 import pytest
 from scripts import run_script
 
+pytestmark = pytest.mark.P10
+
 SYSTEMS = {
     "pooled": "Pooled.start_link()",
     "threaded": "Threaded.start_link()",

@@ -18,6 +18,8 @@ from supervision import (
     stop,
 )
 
+pytestmark = pytest.mark.P12
+
 
 @pytest.fixture
 def pool(monkeypatch: pytest.MonkeyPatch) -> Any:

@@ -3,12 +3,15 @@
 import time
 
 import pykka
+import pytest
 from pykka import ActorRegistry
 from specimens import Plain, Pooled, Threaded
 
 from supervision import (
     Server,
 )
+
+pytestmark = pytest.mark.P12
 
 
 def test_stopping_many_pooled_actors_is_linear_and_the_registry_stays_truthful() -> None:

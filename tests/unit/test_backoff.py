@@ -12,6 +12,8 @@ from hypothesis import strategies as st
 from oidc_actor import ConfigError, RetryPolicy
 from oidc_actor.backoff import probe_delay_s, retry_delay_s
 
+pytestmark = pytest.mark.P5
+
 
 @pytest.mark.parametrize(("failures", "longest"), [(1, 0.5), (2, 1), (3, 2), (7, 32), (8, 60), (9, 60), (10_000, 60)])
 def test_a_transient_failure_waits_up_to_a_doubled_time(failures: int, longest: float) -> None:

@@ -10,6 +10,8 @@ from raw_server import DEADLINE_S, a_request, answers, failure, reply, silence
 from oidc_actor.client import RequestsTransport
 from oidc_actor.exchanges import sockets, tls
 
+pytestmark = pytest.mark.P10
+
 
 def drip(data):
     """Send a byte at a time, each well within a read timeout, for longer than any test waits."""

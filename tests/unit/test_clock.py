@@ -7,6 +7,8 @@ from fakes import Stopwatch
 
 from oidc_actor.clock import LOOK_AGAIN_S, default_clock, real_delay_s, reference, wall_ahead_s
 
+pytestmark = pytest.mark.P11
+
 
 def test_the_default_clock_counts_suspend_where_it_can() -> None:
     wanted = getattr(time, "CLOCK_BOOTTIME", None)

@@ -9,6 +9,8 @@ from oidc_actor.exchanges import fetches
 from oidc_actor.exchanges.fetches import EXCHANGES, LISTENERS, Pool
 from supervision.alarm import call_later
 
+pytestmark = pytest.mark.P12
+
 
 class Gate:
     """Jobs that run until they are let go."""
@@ -106,6 +108,7 @@ def test_a_waiting_thread_is_used_again() -> None:
     assert len(names) == 1
 
 
+@pytest.mark.P10
 def test_its_threads_are_daemons() -> None:
     pool = Pool("oidc-test", threads=1, per_lane=1)
     found: list[threading.Thread] = []
@@ -148,6 +151,7 @@ def test_what_a_job_held_is_let_go() -> None:
     eventually(lambda: (gc.collect(), gone() is None)[1])
 
 
+@pytest.mark.P10
 def test_a_job_that_does_not_end_is_left_behind_and_its_lane_goes_on(gate: Gate) -> None:
     pool = Pool("test", threads=1, per_lane=1, patience_s=0.02)
     late, done = threading.Semaphore(0), threading.Event()

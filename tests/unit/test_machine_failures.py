@@ -20,6 +20,8 @@ from oidc_actor.messages import (
 )
 from oidc_actor.provider import OIDCConfig
 
+pytestmark = pytest.mark.P5
+
 DAY_S = 24 * 3600.0
 
 # --- failing ----------------------------------------------------------------------------------------------------------

@@ -6,6 +6,7 @@ A few long examples here; ten thousand shorter ones in CI, which sets `OIDC_ACTO
 import os
 import random
 
+import pytest
 from fakes import AUTH
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -365,6 +366,14 @@ class Machine(RuleBasedStateMachine):
 TestMachine = Machine.TestCase
 EXAMPLES = int(os.environ.get("OIDC_ACTOR_EXAMPLES", "150"))
 TestMachine.settings = settings(max_examples=EXAMPLES, stateful_step_count=50 if EXAMPLES < 1000 else 20, deadline=None)
+TestMachine.pytestmark = [
+    pytest.mark.P2,
+    pytest.mark.P3,
+    pytest.mark.P4,
+    pytest.mark.P5,
+    pytest.mark.P6,
+    pytest.mark.P8,
+]
 
 
 @given(

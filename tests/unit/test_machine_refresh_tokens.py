@@ -11,6 +11,8 @@ from oidc_actor.machine import adopt
 from oidc_actor.messages import Tick
 from oidc_actor.secrets import Secret
 
+pytestmark = pytest.mark.P8
+
 OWN = Rules(discovers=False, own_refresh_token=True)
 PERMANENT_INVALID_GRANT = TokenRequestError("HTTP 400", status=400, error="invalid_grant", retryable=False)
 

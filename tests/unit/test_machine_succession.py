@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 
+import pytest
 from machine_driver import Driver, Reader, with_token
 
 from oidc_actor.decisions.effects import (
@@ -13,6 +14,8 @@ from oidc_actor.messages import (
     Tick,
 )
 from oidc_actor.secrets import Secret
+
+pytestmark = pytest.mark.P4
 
 
 def test_a_successor_keeps_the_token_and_the_refresh_point() -> None:

@@ -14,6 +14,8 @@ from oidc_actor.secrets import Secret
 from oidc_actor.tokens import TokenResponse
 from oidc_actor.wire import ParsedToken
 
+pytestmark = pytest.mark.P11
+
 BUSY = TokenRequestError("HTTP 503", status=503, retry_after_s=30)
 
 

@@ -9,6 +9,8 @@ from oidc_actor import RetryPolicy
 from oidc_actor.backoff import Rng
 from oidc_actor.decisions.outage import Haste, Hold, Outage, Pace, admit, failed, retry_at, step_aside
 
+pytestmark = pytest.mark.P6
+
 LEASE_S = 11.0
 PACE = Pace(RetryPolicy(initial_s=4), 1.0, LEASE_S)
 

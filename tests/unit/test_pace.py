@@ -2,7 +2,11 @@
 
 from itertools import pairwise
 
+import pytest
+
 from oidc_actor.decisions.pace import BURST, NEVER, RATE_PER_S, first_attempt_at
+
+pytestmark = pytest.mark.P6
 
 
 def places(times: list[float], last: float = NEVER) -> list[float]:

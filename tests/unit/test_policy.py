@@ -5,6 +5,8 @@ import pytest
 from oidc_actor.decisions import policy
 from oidc_actor.errors import DiscoveryError, OIDCActorError, SecretUnavailable, TokenRequestError, UnusableMetadata
 
+pytestmark = pytest.mark.P5
+
 NO_ANSWER = TokenRequestError("no answer")
 
 

@@ -57,6 +57,7 @@ def down(ref, reason=CRASH) -> Down:
     return Down(None, ref, reason)
 
 
+@pytest.mark.P2
 def test_an_empty_snapshot_is_always_dead() -> None:
     assert EMPTY.deadline == -math.inf
     assert (EMPTY.text, EMPTY.token) == ("", None)
@@ -70,6 +71,7 @@ def test_a_snapshot_is_frozen_and_shows_no_token() -> None:
         snapshot.text = "other"
 
 
+@pytest.mark.P1
 def test_publishing_swaps_the_snapshot_as_a_whole(cell: Cell, owner) -> None:
     cell.publish(owner, TOKEN, 1300.0)
     assert cell.snapshot.token is TOKEN
@@ -173,6 +175,7 @@ def told(cell: Cell, count: int) -> list[str]:
     return [type(heard.get_nowait()).__name__ for _ in range(heard.qsize())]
 
 
+@pytest.mark.P3
 def test_a_herd_sends_one_message_and_a_quiet_listener_none(cell: Cell) -> None:
     assert told(cell, 50) == ["Newcomers"]
 
@@ -204,6 +207,7 @@ def test_an_orderly_end_closes_it(reason, cell: Cell, owner) -> None:
     assert cell.closed
 
 
+@pytest.mark.P4
 @pytest.mark.parametrize("reason", [CRASH, supervision.KILLED, supervision.NOPROC])
 def test_a_crash_leaves_the_token_but_nobody_to_wait_for(reason, cell: Cell, owner) -> None:
     cell.publish(owner, TOKEN, 1300.0)
@@ -245,12 +249,14 @@ def _no_names():
         cell.close(None)
 
 
+@pytest.mark.P4
 def test_the_same_name_and_identity_is_the_same_cell(owner, successor) -> None:
     assert claimed(owner) is claimed(successor)
     assert locate("m").ref is successor
     assert locate(owner) is locate(successor) is locate("m")
 
 
+@pytest.mark.P4
 @pytest.mark.parametrize("other", [{"identity": "other"}, {"clock": Stopwatch()}], ids=["identity", "clock"])
 def test_another_identity_is_another_cell_and_closes_the_first(other, owner, successor) -> None:
     first = claimed(owner)

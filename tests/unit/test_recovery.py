@@ -11,6 +11,7 @@ import random
 from collections.abc import Callable
 from typing import Any
 
+import pytest
 from fakes import AUTH
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -26,6 +27,8 @@ from oidc_actor.messages import Event, FetchFailed, FetchStarted, FetchSucceeded
 from oidc_actor.options import Options
 from oidc_actor.tokens import TokenResponse
 from oidc_actor.wire import ParsedToken
+
+pytestmark = [pytest.mark.P5, pytest.mark.P6]
 
 TIMEOUT_S = 10.0
 TAKES_S = 0.05

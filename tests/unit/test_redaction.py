@@ -17,6 +17,8 @@ from oidc_actor.answers.unescaping import layers
 from oidc_actor.secrets import Secret
 from oidc_actor.transport import MAX_BODY_BYTES, NoAnswer, TransportError
 
+pytestmark = pytest.mark.P9
+
 
 def units(character):
     """UTF-16's code units, as JSON writes them."""

@@ -7,6 +7,8 @@ import pytest
 from oidc_actor.decisions import rejections
 from oidc_actor.decisions.rejections import MOST_ORIGINS, Heard, Origins, Verdict
 
+pytestmark = pytest.mark.P6
+
 A, B = "https://a.example:443", "https://b.example:443"
 
 

@@ -24,6 +24,8 @@ from oidc_actor.tokens import TokenResponse
 from oidc_actor.transport import Request, Response, TransportError
 from oidc_actor.wire import parse_token
 
+pytestmark = pytest.mark.P9
+
 # Every call below reads its secrets from these, so that no frame of the tests themselves holds one.
 SECRET = "hunter2-the-secret"
 ISSUER = "https://id.example"

@@ -95,6 +95,7 @@ def test_what_makes_no_token(arguments):
     assert "hunter2" not in str(caught.value)
 
 
+@pytest.mark.P9
 def test_nothing_prints_it():
     token = a_token()
     shown = [repr(token), str(token), f"{token}", f"{token:>200}", repr({"token": token}), ascii(token)]
@@ -104,6 +105,7 @@ def test_nothing_prints_it():
     assert "unknown lifetime" in repr(TokenResponse(ACCESS))
 
 
+@pytest.mark.P9
 def test_nothing_dumps_it():
     token = a_token()
     for protocol in range(pickle.HIGHEST_PROTOCOL + 1):

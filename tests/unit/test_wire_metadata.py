@@ -18,6 +18,8 @@ from oidc_actor.provider import OIDCConfig, check_config
 from oidc_actor.transport import MAX_BODY_BYTES, Response
 from oidc_actor.wire import discovery_request, discovery_url, parse_discovery
 
+pytestmark = pytest.mark.P7
+
 
 @pytest.mark.parametrize(
     ("issuer_url", "url"),

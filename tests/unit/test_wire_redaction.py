@@ -8,6 +8,8 @@ from wire_answers import refused
 from oidc_actor.answers.redaction import LONGEST_TEXT, presentable, redact
 from oidc_actor.secrets import Secret
 
+pytestmark = pytest.mark.P9
+
 SECRET = 'p/w&"ü <x>'
 FORMS = [
     SECRET,

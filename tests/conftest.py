@@ -1,0 +1,61 @@
+"""Which tests are fast, in one table; and a run with one mark imports only the files that may hold it.
+
+``pytest -m fast`` is the inner loop: what is pure, or quick although it is not. ``pytest -m P4`` plays one promise.
+"""
+
+from __future__ import annotations
+
+import re
+from fnmatch import fnmatch
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+TESTS = Path(__file__).parent
+
+FAST = {
+    "unit": "*",
+    "cli": "connection exits findings promises",
+    "run": "config guards managers_in_use notify proof_tables",
+    "supervision": "intensity contract_api contract_dynamic contract_names contract_retries contract_significant",
+    "testing": "manual_clock",
+}
+"""For each folder the files, without ``test_`` and ``.py``."""
+
+NOT_FAST = {"unit": "advice client* dpop fetches machine_properties private_key recovery redaction tls wire_anything"}
+"""Those of them that take sockets, threads or random examples and so seconds."""
+
+PROMISE = re.compile(r"P\d+")
+
+
+def is_fast(path: Path) -> bool:
+    """Whether the tests of that file are."""
+    folder, name = path.parent.name, path.stem.removeprefix("test_")
+    return _named(FAST, folder, name) and not _named(NOT_FAST, folder, name)
+
+
+def _named(table: dict[str, str], folder: str, name: str) -> bool:
+    return any(fnmatch(name, pattern) for pattern in table.get(folder, "").split())
+
+
+def may_hold(path: Path, expression: str) -> bool:
+    """Whether a file of tests may hold one that ``-m expression`` selects; only an expression of one mark is looked at."""
+    if expression == "fast":
+        return is_fast(path)
+    if PROMISE.fullmatch(expression):
+        return re.search(rf"\bmark\.{expression}\b", path.read_text()) is not None
+    return True
+
+
+def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
+    """Import no file whose tests would all be deselected: to import all of them takes longer than to play the fast ones."""
+    is_tests = collection_path.match("test_*.py") and collection_path.is_relative_to(TESTS)
+    return True if is_tests and not may_hold(collection_path, config.getoption("markexpr").strip()) else None
+
+
+def pytest_collection_modifyitems(items: list[Any]) -> None:
+    """Mark the tests of the table."""
+    for item in items:
+        if item.path.is_relative_to(TESTS) and is_fast(item.path):
+            item.add_marker(pytest.mark.fast)
