@@ -103,9 +103,8 @@ class RequestsTransport:
             except Exception as error:  # noqa: BLE001 - whatever it is, its frames hold secrets and must not go on
                 problem = _describe(error, request.timeout_s, select_proxy(request.url, self._proxies(request.url)))
                 for one in _chain(error):
-                    one.__traceback__ = (
-                        None  # urllib3's frames refer to it, and would be kept until a garbage collection
-                    )
+                    # urllib3's frames refer to the error: together they would stay until a garbage collection.
+                    one.__traceback__ = None
                 return NoAnswer(f"{request.method} {public_url(request.url)}: {problem}", sent=progress.sent)
 
     def _send(self, request: Request) -> Response:
