@@ -53,6 +53,7 @@ from oidc_actor.reading.cells import claim, is_parents_login
 from oidc_actor.reading.ends import is_final
 from oidc_actor.reading.followers import follow
 from oidc_actor.runner import Runner
+from oidc_actor.secrets import Secret
 from oidc_actor.tokens import TokenResponse
 from oidc_actor.wire import ParsedToken
 from supervision import Server, monitor
@@ -179,7 +180,9 @@ class Keeper(Server):
         self._apply(Refresh())
 
     def _newcomers(self, message: Newcomers) -> None:
-        # Who wants a refresh has more to say, and says it in a message of its own.
+        # Who wants a refresh says so in a message of its own. Who withdrew the token may have been interrupted before it could.
+        if (token := self._state.token) is not None and self._cell.withdrawn is token:
+            self._apply(Refresh(None, Secret(token.access_token)))
         for waiter in self._cell.waiters_for(self.actor_ref, refreshes=False):
             self._share(Join(waiter))
 

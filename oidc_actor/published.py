@@ -7,6 +7,9 @@ consistent in itself, and the deadline it compares is that of the text it return
 The cell belongs to the name, not to the incarnation. A crashed manager's successor finds in it the token, the waiting
 readers, the listeners and the exchange under way; an orderly stop empties it. Every write is fenced: an incarnation
 that was killed, and runs on because Python cannot end its thread, has lost its cell to its successor.
+
+A reader may be interrupted anywhere by a signal handler or a finalizer that reads. So it takes no lock (`supervision.bells`):
+each change is one operation; then it looks whether the cell has ended, and takes it back. Who ends it marks, then looks.
 """
 
 from __future__ import annotations
@@ -23,12 +26,13 @@ import pykka
 from oidc_actor.clock import Clock
 from oidc_actor.decisions.state import NEVER, State, as_forked
 from oidc_actor.messages import Arrived, FetchFailed, FetchSucceeded, Newcomers
-from oidc_actor.reading.ends import is_final, may_start_again
-from oidc_actor.reading.snapshot import EMPTY, Snapshot
+from oidc_actor.reading.ends import is_final, may_start_again, unwatch
+from oidc_actor.reading.snapshot import EMPTY, Snapshot, withdraw
 from oidc_actor.reading.subscriptions import Subscription
 from oidc_actor.reading.waiters import TaskWaiter, ThreadWaiter, dismiss
 from oidc_actor.tokens import TokenResponse
-from supervision import Down, Monitor, cast, demonitor, monitor
+from supervision import Down, Monitor, cast, monitor
+from supervision.bells import Summons
 
 Ref: TypeAlias = pykka.ActorRef[Any]
 Result: TypeAlias = FetchSucceeded | FetchFailed
@@ -46,7 +50,7 @@ class Cell:
     __slots__ = (
         "__weakref__", "_lock", "_ref", "aside_at", "clock", "closed", "counts", "expected", "forked", "identity",
         "inherited", "is_down", "issuer", "name", "number", "result", "revive", "snapshot", "state",
-        "subscriptions", "supervisor", "versions", "waiting", "watch", "withdrawn",
+        "subscriptions", "summons", "supervisor", "versions", "waiting", "watches", "withdrawn",
     )  # fmt: skip
 
     def __init__(self, name: str | None, identity: object, clock: Clock) -> None:
@@ -54,14 +58,15 @@ class Cell:
         self.clock, self.name, self.identity = clock, name, identity
         self.state: State | None = None
         self.waiting: dict[AnyWaiter, None] = {}
-        self.subscriptions: tuple[Subscription, ...] = ()
+        self.summons = Summons()  # has the manager look for new readers among those that wait
+        self.subscriptions: dict[Subscription, None] = {}
         self.expected: tuple[int, int] | None = None  # flight and leg of the exchange under way
         self.result: Result | None = None  # what it brought, until the manager takes it
         self.withdrawn: TokenResponse | None = None
         self.counts: dict[str, int] = {}  # what has happened here so far; for metrics
         self.versions: object = None  # of the secrets' files, at the last attempt
         self.supervisor: Ref | None = None
-        self.watch: Monitor | None = None  # over the supervisor, while it is waited for
+        self.watches: list[Monitor] = []  # over the supervisor, while it is waited for
         self.closed = self.is_down = False
         self.forked = False  # it was inherited in a forked child, where a use makes its manager anew, after a crash too
         self.inherited: Snapshot | None = None  # put aside until that use, so that it takes the slow path
@@ -69,8 +74,9 @@ class Cell:
         self.revive: Callable[[Cell], object] | None = None  # starts a manager on this cell in a forked child
         self.issuer: object = None  # kept for the successor, as `revive` is
         self._ref: weakref.ref[Ref] | None = None
-        # Guards the fields against concurrent writes; readers of the snapshot go without. Never held while foreign code runs.
-        self._lock = threading.Lock()
+        # Guards what a manager, its successor and the exchange's thread write. Readers never take it, not even to wait or to
+        # subscribe. Never held while foreign code runs. Reentrant: a finalizer that stops a manager may run here.
+        self._lock = threading.RLock()
 
     # --- the manager's side; `ref` is the incarnation that writes -----------------------------------------------------
 
@@ -85,11 +91,9 @@ class Cell:
                 return False
             self._ref = weakref.ref(ref)
             self.supervisor, self.is_down, self.forked = supervisor, False, anew
-            watch, self.watch = self.watch, None
             if self.inherited is not None:
                 self.snapshot, self.inherited = self.inherited, None
-        if watch is not None:
-            demonitor(watch)
+        unwatch(self.watches)
         return True
 
     def save(self, ref: Ref, state: State) -> bool:
@@ -103,9 +107,11 @@ class Cell:
     def publish(self, ref: Ref, token: TokenResponse, deadline: float, ahead_s: float = 0.0) -> None:
         """Show a token to every reader until its deadline, unless it is one that was rejected: a successor may be late."""
         with self._lock:
-            if self.belongs_to(ref) and self.withdrawn is not token:
-                self.withdrawn = None
-                self.snapshot = Snapshot(token, deadline, ahead_s)
+            if not self.belongs_to(ref) or self.withdrawn is token:
+                return
+            published = self.snapshot = Snapshot(token, deadline, ahead_s)
+            if self.withdrawn is token:  # by a reader, between the two lines above: it may not have seen this snapshot
+                published.withdraw()
 
     def expect(self, ref: Ref, flight: int, leg: int) -> bool:
         """Begin an exchange; false where another incarnation owns the cell."""
@@ -137,7 +143,8 @@ class Cell:
     def waiters_for(self, ref: Ref, *, refreshes: bool = True) -> list[AnyWaiter]:
         """Those who wait and whom that incarnation does not know yet, with or without those who want a refresh."""
         with self._lock:
-            found = [w for w in self.waiting if w.joined is not ref and (refreshes or not w.wants_refresh)]
+            self.summons.heard()  # before the look: who enrols from here on makes another
+            found = [w for w in list(self.waiting) if w.joined is not ref and (refreshes or not w.wants_refresh)]
             for waiter in found:
                 waiter.joined = ref
             return found
@@ -173,34 +180,31 @@ class Cell:
 
     def enrol(self, waiter: AnyWaiter, *, quietly: bool = False) -> bool:
         """Wait for an outcome, quietly where the manager need not know; false where none is here or on its way."""
-        with self._lock:
-            if not self.has_future():
-                return False
-            last = next(reversed(self.waiting), None)
-            # One message does for a herd. Who wants a refresh is announced by a message of its own, which covers nobody else.
-            announced = quietly or (last is not None and last.joined is None and not last.wants_refresh)
-            waiter.joined = self if quietly else None
-            self.waiting[waiter] = None
-            unwatched = self.supervisor if self.is_down and self.watch is None else None
-        if unwatched is not None:
-            self._watch_over(unwatched)
-        if not announced:
+        waiter.joined = self if quietly else None
+        self.waiting[waiter] = None
+        # In there first, then the look at the end: a cell that closes marks first and looks at those who wait then.
+        if not self.has_future():
+            self.waiting.pop(waiter, None)
+            return False
+        supervisor = self.supervisor
+        if self.is_down and supervisor is not None and not self.watches:
+            self._watch_over(supervisor)
+        # One message does for a herd, but not one to a predecessor, who may never hear. A refresh has a message of its own.
+        to, summons = self._ref, self.summons
+        if not (quietly or waiter.wants_refresh or (summons.stands and summons.to is to)):
+            summons = self.summons = Summons(to)
             self.tell(Newcomers())
+            summons.sent()
         return True
 
     def leave(self, waiter: AnyWaiter) -> None:
         """Wait no longer. Whatever its patience was, the manager keeps it no longer than to the end of an attempt."""
-        with self._lock:
-            self.waiting.pop(waiter, None)
+        self.waiting.pop(waiter, None)
         waiter.deadline = NEVER
 
     def withdraw(self, text: str) -> bool:
-        """Take the published token back if it is that very one; whether it was."""
-        with self._lock:
-            if self.snapshot.token is None or self.snapshot.text != text:
-                return False
-            self.withdrawn, self.snapshot = self.snapshot.token, EMPTY
-            return True
+        """Take the published token back if it is that very one; whether it was, and this call did it."""
+        return withdraw(self, text)
 
     def hide(self, token: TokenResponse) -> None:
         """Take a token from the readers, unless another has been published since; the manager shows it again, or a new one."""
@@ -210,16 +214,15 @@ class Cell:
 
     def subscribe(self, subscription: Subscription) -> bool:
         """Add a listener; false where nobody is there to be listened to."""
-        with self._lock:
-            if not self.has_future():
-                return False
-            self.subscriptions = (*self.subscriptions, subscription)
+        self.subscriptions[subscription] = None
+        if self.has_future():
             return True
+        self.subscriptions.pop(subscription, None)
+        return False
 
     def unsubscribe(self, subscription: Subscription) -> None:
-        """Remove a listener."""
-        with self._lock:
-            self.subscriptions = tuple(one for one in self.subscriptions if one is not subscription)
+        """Remove a listener; idempotent."""
+        self.subscriptions.pop(subscription, None)
 
     def has_future(self, *, forked: bool = False) -> bool:
         """Whether a manager is here, or a supervisor starts the next, which finds it by name; ``forked``: in the parent."""
@@ -239,7 +242,7 @@ class Cell:
             self.is_down = True
             if self.forked:
                 self._put_aside()
-            unwatched = self.supervisor if self.waiting and self.watch is None else None
+            unwatched = self.supervisor if self.waiting and not self.watches else None
         self._dismiss_hopeless()
         if unwatched is not None:
             self._watch_over(unwatched)
@@ -255,25 +258,21 @@ class Cell:
 
     def _watch_over(self, supervisor: Ref) -> None:
         """See that those who wait for a restart hear of it when there will be none."""
-        watch = monitor(supervisor, lambda _: self._dismiss_hopeless())
-        with self._lock:
-            if self.is_down and self.watch is None:
-                self.watch = watch
-                return
-        demonitor(watch)
+        self.watches.append(monitor(supervisor, lambda _: self._dismiss_hopeless()))
+        if not self.is_down:  # a successor has come, and may have looked for watches before this one was there
+            unwatch(self.watches)
 
     def _dismiss_hopeless(self) -> None:
-        with self._lock:
-            left = [] if self.has_future() else list(self.waiting)
-        dismiss(left)
+        if not self.has_future():
+            dismiss(list(self.waiting))
 
     def close(self, ref: Ref | None) -> None:
         """Empty the cell for good, unless it has passed to another incarnation. ``None`` closes it whoever owns it."""
         with self._lock:
             if self.closed or (ref is not None and not self.belongs_to(ref)):
                 return
-            self.closed, self.snapshot, self.subscriptions = True, EMPTY, ()
-            self.forked = False
+            self.closed, self.snapshot, self.forked = True, EMPTY, False
+            self.subscriptions.clear()
             self.inherited = self.state = self.issuer = self.revive = self.supervisor = None
         if self.name is not None and by_name.get(self.name) is self:
             by_name.pop(self.name, None)
@@ -281,9 +280,10 @@ class Cell:
 
     def fork(self) -> None:
         """In a forked child: nobody runs here, until the first use."""
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()
         self.waiting, self.expected, self.result, self.counts = {}, None, None, {}
-        for subscription in self.subscriptions:
+        self.summons = Summons()
+        for subscription in list(self.subscriptions):
             subscription.fork()
         if self.state is not None:
             self.state = as_forked(self.state)

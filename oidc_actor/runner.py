@@ -204,7 +204,7 @@ class Runner:
 
     def _publish(self, effect: Publish) -> None:
         self._cell.publish(self._ref, effect.token, effect.expires_at, effect.ahead_s)
-        for subscription in self._cell.subscriptions if effect.is_new else ():
+        for subscription in list(self._cell.subscriptions) if effect.is_new else ():
             # Without a thread nobody can be told; the token is published all the same.
             with contextlib.suppress(RuntimeError):
                 tell = functools.partial(subscription.tell, effect.token, self._listener_failed)

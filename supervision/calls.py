@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import threading
 from typing import Any
 
 from pykka._envelope import Envelope
 
 from supervision import dispatch
+from supervision.bells import Bell
 from supervision.child_spec import check_seconds
 from supervision.errors import CallTimeout, NoProcess, SupervisionError
 from supervision.exits import NORMAL, Reason
@@ -89,7 +89,7 @@ def stop_with(server: ServerName, reason: Reason, timeout: float | None) -> None
             if current() is life
             else f"{life.ref} supervises this actor, or waits for it: it cannot end before this handler has returned"
         )
-    down = _Bell()
+    down = Bell()
     if not life.attach(down) or not life.mailbox.offer(Envelope(ExitSignal(reason, current()))):
         life.detach(down)
         raise NoProcess(server)
@@ -100,15 +100,6 @@ def stop_with(server: ServerName, reason: Reason, timeout: float | None) -> None
         life.detach(down)
     if not ended:
         raise CallTimeout(life.ref, timeout or 0.0, stopping=True)
-
-
-class _Bell(threading.Event):
-    """Set when an actor has ended, before any monitor's callable runs."""
-
-    foreign = False
-
-    def deliver(self, reason: Reason) -> None:
-        self.set()
 
 
 def kill(server: ServerName) -> None:

@@ -9,7 +9,7 @@ import pykka
 from supervision.errors import NoProcess
 from supervision.lifecycle import Life, current, life_of, names
 
-__all__ = ["ServerName", "find", "register", "unregister", "whereis"]
+__all__ = ["ServerName", "find", "is_current", "register", "unregister", "whereis"]
 
 ServerName: TypeAlias = "pykka.ActorRef[Any] | str"
 
@@ -44,6 +44,12 @@ def whereis(name: str) -> pykka.ActorRef[Any] | None:
     """The live actor behind a name, or ``None``."""
     life = names.lookup(name)
     return None if life is None else life.ref
+
+
+def is_current(ref: pykka.ActorRef[Any] | None) -> bool:
+    """Whether the calling thread is in a handler or hook of that very actor, or in a finalizer that the collector runs there."""
+    caller = current()
+    return caller is not None and caller.ref is ref
 
 
 def find(server: ServerName) -> Life | None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import inspect
+import queue
+import sys
 import threading
 import uuid
 from collections.abc import Callable
@@ -11,25 +13,26 @@ from typing import Any, ClassVar, Generic, Literal, Self, TypeVar, cast
 import pykka
 from pykka._future import Future
 
-from supervision import dispatch
 from supervision.child_spec import check_seconds
-from supervision.errors import AlreadyStarted, StartError
+from supervision.errors import AlreadyStarted, StartError, SupervisionError
 from supervision.exits import Crash, Reason
 from supervision.lifecycle import (
     POOL,
     Life,
     Mailbox,
     OwnThread,
+    Reply,
     ServerStyle,
     StopFlag,
     current,
+    is_awaited_by_caller,
     launch,
     roster,
     supervises,
 )
 from supervision.registry import check_name, whereis
 from supervision.reports import report
-from supervision.waiting import is_interrupt, waitable
+from supervision.waiting import is_interrupt
 
 __all__ = ["ClassOrInstance", "Server"]
 
@@ -55,12 +58,53 @@ class ClassOrInstance(Generic[T]):
         return cast(T, getattr(super(self._owner, instance), self._name))
 
 
-class _PooledFuture(pykka.ThreadingFuture[Any]):
-    """Pykka's future; a pooled actor that waits for one is stood in for."""
+class _Future(pykka.Future[Any]):
+    """Pykka's future for a server's answers.
+
+    Pykka's own holds a lock while it begins to wait, and the server's answer would wait for whoever has been interrupted there. A
+    pooled actor that waits for one is stood in for.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._answer = Reply()  # with the value, and what an exception is raised with
+        self.asked: Life | None = None  # whose answer it is
 
     def get(self, *, timeout: float | None = None) -> Any:
-        with dispatch.blocking():
-            return super().get(timeout=waitable(timeout))
+        """The answer; in a handler of the very actor that owes it, an error at once, because it could never come."""
+        try:
+            return super().get(timeout=timeout)
+        except NotImplementedError:  # it is no future that was made from another
+            pass
+        if self.asked is not None and is_awaited_by_caller(self.asked) and not self._answer.arrived(0.0):
+            raise SupervisionError(
+                f"{self.asked.ref} waits for its own answer, which could never come; do the work in place"
+            )
+        if not self._answer.arrived(timeout):
+            raise pykka.Timeout(f"{timeout} seconds")
+        value, raised = self._answer.outcome()
+        if raised is None:
+            return value
+        kind, error, traceback = raised
+        raise (kind() if error is None else error).with_traceback(traceback)
+
+    def set(self, value: Any = None) -> None:
+        """Answer with a value."""
+        self._settle(value, None)
+
+    def set_exception(self, exc_info: Any = None) -> None:
+        """Answer with an exception."""
+        self._settle(None, exc_info or sys.exc_info())
+
+    def _settle(self, value: Any, raised: Any) -> None:
+        if self._get_hook is not None or not self._answer.set((value, raised)):
+            raise queue.Full
+
+    def set_get_hook(self, func: Callable[[float | None], Any]) -> None:
+        """Have it computed at its first use."""
+        if self._answer.arrived(0.0):
+            raise queue.Full
+        super().set_get_hook(func)
 
 
 class Server(pykka.Actor):
@@ -152,7 +196,7 @@ class Server(pykka.Actor):
 
     @staticmethod
     def _create_future() -> Future[Any]:
-        return _PooledFuture()
+        return _Future()
 
     def _start_actor_loop(self) -> None:
         """Pykka's ``start()``: nobody waits for ``on_start``, but a supervisor whose start callable it is called in."""

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import math
-import os
-import threading
 from typing import Any
 
 from pykka._envelope import Envelope
@@ -16,17 +14,6 @@ from supervision.registry import ServerName, find
 
 __all__ = ["Timer", "send_after"]
 
-_settling = threading.Lock()  # guards every timer's `_pending`; held for a few instructions only
-
-
-def _start_over() -> None:
-    global _settling  # noqa: PLW0603 - a forked child may inherit it locked
-    _settling = threading.Lock()
-
-
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_start_over)
-
 
 class Timer(Withdrawable):
     """A message on its way; it lies in the mailbox itself, and is opened only if it was not cancelled."""
@@ -36,7 +23,9 @@ class Timer(Withdrawable):
     def __init__(self, message: Any, target: Life | str | None) -> None:
         super().__init__(message)
         self._target = target
-        self._pending = target is not None
+        self._pending = (
+            [] if target is None else [None]
+        )  # empty once it is handled or withdrawn: who takes it out decides
         self._alarm: alarm.Alarm | None = None
 
     def __repr__(self) -> str:
@@ -53,9 +42,11 @@ class Timer(Withdrawable):
 
     def claim(self) -> bool:
         """Whether it may be handled now: true once, and never after ``cancel``."""
-        with _settling:
-            pending, self._pending = self._pending, False
-        return pending
+        try:
+            self._pending.pop()
+        except IndexError:
+            return False
+        return True
 
     def start(self, delay_s: float) -> None:
         """Have it delivered in ``delay_s`` seconds."""

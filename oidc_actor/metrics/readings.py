@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 import time
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -70,10 +69,9 @@ class Look:
 
     def __init__(self, most: int) -> None:
         self._most = most
-        self._lock = threading.Lock()  # guards what follows
-        self._readings: list[Reading] = []
-        self._given: set[str] = set()
-        self._stale_at = 0.0
+        # The readings, who has been given them, and until when they may be given: swapped as a whole, without a lock. Two
+        # collections that begin at the same moment, one in a signal handler maybe, read twice or share one look; both are right.
+        self._latest: tuple[list[Reading], set[str], float] | None = None
 
     def __call__(self, instrument: str) -> list[Reading]:
         """Give an instrument the readings; any thread.
@@ -81,13 +79,12 @@ class Look:
         Args:
             instrument: Its name.
         """
-        with self._lock:
-            now = time.monotonic()
-            if instrument in self._given or not self._given or now >= self._stale_at:
-                self._readings, self._given = read_managers(self._most), set()
-                self._stale_at = now + _FRESH_S
-            self._given.add(instrument)
-            return self._readings
+        now, latest = time.monotonic(), self._latest
+        if latest is None or instrument in latest[1] or now >= latest[2]:
+            latest = self._latest = (read_managers(self._most), set(), now + _FRESH_S)
+        readings, given, _ = latest
+        given.add(instrument)
+        return readings
 
 
 def expires_in_s(cell: Cell) -> float:

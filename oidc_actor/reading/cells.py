@@ -17,6 +17,7 @@ from oidc_actor.decisions.state import logins
 from oidc_actor.published import Cell, Ref, by_name
 from oidc_actor.secrets import StoredSecret
 from supervision import NoProcess, SupervisionError, whereis
+from supervision.bells import Bell
 from supervision.dispatch import blocking
 
 START_S = 5.0
@@ -25,8 +26,9 @@ START_S = 5.0
 LOOK_S = 0.05
 
 _by_ref: weakref.WeakKeyDictionary[Ref, Cell] = weakref.WeakKeyDictionary()
-_lock = threading.Lock()  # guards the choice of a name's cell, and writes to the table by ref; look-ups go without
-_claimed = threading.Condition(_lock)  # told of each manager that has its cell
+_lock = threading.Lock()  # guards the choice of a name's cell among managers that start; whoever reads goes without
+_arrivals: dict[Bell, None] = {}  # rung when a manager has its cell
+_revivers: dict[int, None] = {}  # the threads that hold the next one, or wait for it
 _reviving = threading.Lock()  # one manager at a time is made anew in a forked child; guards nothing else
 _parents_logins: set[StoredSecret] = (
     set()
@@ -69,8 +71,9 @@ def claim(
             replaced.close(None)
         if name is not None:
             by_name[name] = found
-        _claimed.notify_all()
-        return found
+    for bell in list(_arrivals):
+        bell.ring()
+    return found
 
 
 def locate(server: Ref | str, *, revive: bool = True, wait_s: float = START_S) -> Cell:
@@ -112,8 +115,8 @@ def all_cells(*, unused_s: float = math.inf) -> list[Cell]:
     Args:
         unused_s: In a forked child, seconds for which nothing may have used an inherited manager before this makes it anew.
     """
-    with _lock:
-        found = {*by_name.copy().values(), *_by_ref.values()}
+    by_ref = [_by_ref.get(ref) for ref in (known() for known in _by_ref.keyrefs()) if ref is not None]
+    found = {*list(by_name.values()), *(cell for cell in by_ref if cell is not None)}
     cells = sorted((cell for cell in found if not cell.closed), key=lambda cell: cell.number)
     now = time.monotonic()
     for cell in cells:
@@ -133,6 +136,11 @@ def is_any() -> bool:
     return bool(by_name) or len(_by_ref) > 0
 
 
+def is_making_anew() -> bool:
+    """Whether the calling thread makes an inherited manager anew, and a handler or a finalizer has interrupted it there."""
+    return threading.get_ident() in _revivers
+
+
 def is_starting(server: Ref | str) -> bool:
     """Tell whether a manager is there that will have its cell in a moment."""
     ref = whereis(server) if isinstance(server, str) else server
@@ -141,16 +149,30 @@ def is_starting(server: Ref | str) -> bool:
 
 def _await_start(server: Ref | str, wait_s: float) -> Cell | None:
     ends_at = time.monotonic() + wait_s
-    with blocking(), _claimed:
-        while is_starting(server) and (left_s := ends_at - time.monotonic()) > 0:
-            _claimed.wait(min(left_s, LOOK_S))  # of a start that fails nobody is told
+    with blocking():
+        while (left_s := ends_at - time.monotonic()) > 0:
+            bell = Bell()
+            _arrivals[bell] = None  # first this, then the look: an arrival after the look rings it
+            try:
+                if not is_starting(server):
+                    break
+                bell.wait(min(left_s, LOOK_S))  # of a start that fails nobody is told
+            finally:
+                _arrivals.pop(bell, None)
     return _look_up(server)
 
 
 def _make_anew(cell: Cell) -> None:
-    with _reviving:
-        if cell.inherited is not None and cell.revive is not None:  # another thread may have been first
-            cell.revive(cell)
+    me = threading.get_ident()
+    if me in _revivers:  # a handler or a finalizer has interrupted this very thread here: it gets what is inherited
+        return
+    _revivers[me] = None
+    try:
+        with _reviving:
+            if cell.inherited is not None and cell.revive is not None:  # another thread may have been first
+                cell.revive(cell)
+    finally:
+        _revivers.pop(me, None)
 
 
 def _look_up(server: Any) -> Cell | None:
@@ -180,9 +202,10 @@ def _is_manager(ref: Ref) -> bool:
 
 def _start_over() -> None:
     """In a forked child no manager runs; each is made anew at its first use."""
-    global _lock, _claimed, _reviving  # noqa: PLW0603 - a lock may be held by a thread that does not exist in the child
+    global _lock, _reviving  # noqa: PLW0603 - a lock may be held by a thread that does not exist in the child
     _lock = threading.Lock()
-    _claimed = threading.Condition(_lock)
+    _arrivals.clear()
+    _revivers.clear()
     _reviving = threading.Lock()
     for cell in {*by_name.values(), *_by_ref.values()}:
         if cell.state is not None:

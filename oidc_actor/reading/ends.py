@@ -6,6 +6,8 @@ from typing import Any
 
 import pykka
 
+from supervision import Monitor, demonitor
+from supervision.bells import taken_out
 from supervision.departure import is_bystander
 from supervision.exits import Reason, is_orderly
 from supervision.prospects import may_return
@@ -33,3 +35,9 @@ def may_start_again(supervisor: pykka.ActorRef[Any] | None, *, forked: bool = Fa
         forked: In a forked child, whether to answer as the parent process would have.
     """
     return supervisor is not None and may_return(supervisor, forked=forked)
+
+
+def unwatch(watches: list[Monitor]) -> None:
+    """End the watches over a supervisor, of which other threads may be ending some, or adding one."""
+    for watch in taken_out(watches):
+        demonitor(watch)

@@ -11,11 +11,12 @@ from oidc_actor.durations import is_seconds
 from oidc_actor.errors import ConfigError, NoTokenError
 from oidc_actor.messages import Accepted, Nudge, Outcome, Refresh, Refusal, Rejected
 from oidc_actor.published import Cell, Ref
-from oidc_actor.reading.cells import is_starting, locate
+from oidc_actor.reading.cells import is_making_anew, is_starting, locate
 from oidc_actor.reading.waiters import GONE, Gone, TaskWaiter, ThreadWaiter
 from oidc_actor.secrets import Secret, secret_problem
 from oidc_actor.tokens import TokenResponse
 from supervision import NoProcess
+from supervision.registry import is_current
 
 Server: TypeAlias = Ref | str
 
@@ -35,7 +36,7 @@ def wait_for_token(
         if token is not None:
             return token
         left_s = ends_at - time.monotonic()
-        if left_s <= 0:
+        if left_s <= 0 or _waits_in_vain(cell):
             raise _too_late(cell, server, timeout, min_validity, rejected=rejected)
         waiter = ThreadWaiter(cell.clock() + left_s, min_validity, wants_refresh=False, rejected=rejected)
         with _Place(cell, waiter):
@@ -149,8 +150,13 @@ class _Place:
         self._cell.leave(self._waiter)
 
 
+def _waits_in_vain(cell: Cell) -> bool:
+    """Whether what would bring a token is interrupted by this very thread: the manager's own turn, or its start in a child."""
+    return is_making_anew() or is_current(cell.ref)
+
+
 def _published(cell: Cell, min_validity: float, rejected: Rejected | None) -> TokenResponse | None:
-    snapshot = cell.snapshot
+    snapshot = cell.inherited or cell.snapshot  # in a forked child, amid the start there
     if rejected is not None and snapshot.text == rejected.token.reveal():
         return None
     return snapshot.token if cell.clock() < snapshot.deadline - min_validity else None

@@ -4,8 +4,12 @@ from __future__ import annotations
 
 import os
 import threading
+from typing import TYPE_CHECKING
 
-__all__ = ["abandoned_count", "note_abandoned", "note_returned"]
+if TYPE_CHECKING:
+    from supervision.lifecycle.life import Life
+
+__all__ = ["abandon", "abandoned_count", "comes_back", "note_abandoned", "note_returned"]
 
 _count = 0
 _lock = threading.Lock()  # guards the count
@@ -38,3 +42,36 @@ def note_returned() -> None:
     global _count  # noqa: PLW0603 - one figure for the process
     with _lock:
         _count -= 1
+
+
+def abandon(life: Life) -> bool:
+    """Leave the thread behind that is in a turn of an actor, unless it is the caller's, or is just leaving it."""
+    busy = life.busy
+    if not busy or busy == [threading.get_ident()]:
+        return False
+    # All of it before the thread can see it, which takes it back.
+    life.abandoned = True
+    note_abandoned()
+    life.runtime.lost(life)
+    try:
+        busy.pop()
+    except IndexError:
+        _take_back(life)
+        return False
+    return True
+
+
+def comes_back(life: Life) -> None:
+    """The calling thread has come out of a turn of that actor, which may have been left behind in it."""
+    busy, life.busy = life.busy, None
+    if busy is not None:
+        try:
+            busy.pop()
+        except IndexError:  # the kill has been first
+            _take_back(life)
+
+
+def _take_back(life: Life) -> None:
+    life.abandoned = False
+    note_returned()
+    life.runtime.found(life)

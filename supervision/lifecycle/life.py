@@ -22,9 +22,10 @@ from typing import Any
 
 from pykka import ActorDeadError
 
+from supervision.bells import taken_out
 from supervision.exits import KILLED, NOPROC, Reason, reason_of
 from supervision.lifecycle import loop, names, roster
-from supervision.lifecycle.abandoned import abandoned_count, note_abandoned, note_returned
+from supervision.lifecycle.abandoned import abandon, abandoned_count, comes_back
 from supervision.lifecycle.caller import set_current
 from supervision.lifecycle.mailbox import Mailbox
 from supervision.lifecycle.phase import Phase
@@ -57,6 +58,7 @@ class Life:
         "starter",
         "style",
         "telling",
+        "turn_right",
         "untold",
         "waited_for_by",
     )
@@ -71,11 +73,14 @@ class Life:
         self.reason: Reason = NOPROC
         self.names: tuple[str, ...] = ()  # in the order that it got them; still there when it has ended
         self.is_bystander = False  # it was asked to end for another's sake, and is expected to be started again
-        self.monitors: list[Watch] | None = None
+        self.monitors: list[Watch] = []
         self.handshake: Reply | None = None  # who started it waits here, until it has started
         self.starter: Life | None = None  # who started it; if that is a supervisor, it cannot end before
         self.waited_for_by: Life | None = None  # whose thread waits for this start or end
-        self.busy: int | None = None  # ident of the thread that is in a turn of this actor
+        # Ident of the thread that is in a turn of this actor. Who takes it out of the list, the thread when it leaves, or a
+        # kill, has decided whether that turn was abandoned.
+        self.busy: list[int] | None = None
+        self.turn_right = threading.Lock()  # one turn at a time; never waited for: who does not get it leaves
         self.abandoned = False
         self.in_hand: Any = None  # the envelope being handled
         self.untold: Audience | None = None  # the thread in a turn runs its callables when that is over
@@ -105,24 +110,23 @@ class Life:
             self.names = tuple(own for own in self.names if own != name)
 
     def attach(self, watch: Watch) -> bool:
-        """Have somebody told of the end; false once ended."""
+        """Have somebody told of the end; false once ended. Without a lock: a reader may get here from a signal handler."""
         if self.is_ended:
             return False
-        with self.mailbox.lock:
-            if self.phase is Phase.ENDED:
-                return False
-            if self.monitors is None:
-                self.monitors = []
-            self.monitors.append(watch)
-            return True
+        self.monitors.append(watch)
+        # The end marks the phase first and then takes the monitors out: this one is told, or takes itself back.
+        return self.phase is not Phase.ENDED or not self._forgets(watch)
 
     def detach(self, watch: Watch) -> None:
         """Undo ``attach``; silent where it is not attached."""
-        if self.is_ended:
-            return
-        with self.mailbox.lock:
-            if self.monitors and watch in self.monitors:
-                self.monitors.remove(watch)
+        self._forgets(watch)
+
+    def _forgets(self, watch: Watch) -> bool:
+        try:
+            self.monitors.remove(watch)
+        except ValueError:
+            return False
+        return True
 
     def awaited(self, starter: Life | None) -> Reply:
         """Somebody waits for its start: the answer that comes when it is up, or has failed.
@@ -142,28 +146,31 @@ class Life:
     # --- turns, on the actor's thread -----------------------------------------------------------------------------
 
     def turn(self) -> bool:
-        """Start the actor if it has not been, then handle a batch of messages. Returns whether more are waiting."""
-        self.enter()
+        """Start the actor if it has not been, then handle a batch of messages. Returns whether more are waiting.
+
+        None of this, where another thread is at it: that one looks again when it has given the right back.
+        """
+        if not self.enter():
+            return False
         try:
-            return self._run_batch()
+            self._run_batch()
         except BaseException as error:  # noqa: BLE001 - whatever got past the loop ends this actor, and not its thread
             self._broke_off(error)
-            return False
         finally:
             self.leave()
+        return not (self.phase is Phase.ENDED or self.mailbox.empty())
 
-    def _run_batch(self) -> bool:
+    def _run_batch(self) -> None:
         if self.phase is Phase.STARTING:
             loop.start(self)
         for _ in range(loop.BATCH):
             if self.phase is Phase.ENDED:
-                return False
+                return
             envelope = self.mailbox.take()
             if envelope is None:
-                return False
+                return
             loop.handle(self, envelope)
             self.in_hand = envelope = None
-        return self.phase is not Phase.ENDED
 
     def _broke_off(self, error: BaseException) -> None:
         self.finish(reason_of(error), error)
@@ -171,21 +178,24 @@ class Life:
             answer_unhandled(self.in_hand, self.ref, self.reason)
         report("error", "turn_broke_off", actor=str(self.ref), exc_info=error)
 
-    def enter(self) -> None:
-        """The calling thread begins a turn."""
-        with self.mailbox.lock:
-            self.busy = threading.get_ident()
+    def enter(self) -> bool:
+        """The calling thread begins a turn; false where another is in one."""
+        # First whose turn it is: a finalizer that runs from here on and calls this actor is told so, rather than to wait.
         set_current(self)
+        self.mailbox.hear()
+        if not self.turn_right.acquire(blocking=False):
+            set_current(None)
+            return False
+        self.busy = [threading.get_ident()]
+        return True
 
     def leave(self) -> None:
         """The calling thread's turn is over, maybe long after the actor was killed in it."""
+        comes_back(self)
+        self.in_hand = None
+        if self.turn_right.locked():  # not so for an actor that Pykka's loop has had till now
+            self.turn_right.release()
         set_current(None)
-        with self.mailbox.lock:
-            self.busy = self.in_hand = None
-            abandoned, self.abandoned = self.abandoned, False
-        if abandoned:
-            note_returned()
-            self.runtime.found()
         untold, self.untold = self.untold, None
         if untold is not None:
             self._tell_foreign(untold)
@@ -222,7 +232,7 @@ class Life:
                 return False
             left, monitors = self._seal(reason)
         audience = self._announce(left, monitors, start_failure)
-        if self.busy == threading.get_ident() and not aside:
+        if self.busy == [threading.get_ident()] and not aside:
             self.untold = audience
         else:
             self._tell_foreign(audience, aside)
@@ -242,11 +252,7 @@ class Life:
             left, monitors = self._seal(KILLED)
             if self.in_hand is not None:
                 left.insert(0, self.in_hand)
-            abandoning = self.abandoned = self.busy not in (None, threading.get_ident())
-            if abandoning:
-                note_abandoned()  # before the thread can leave its turn, which takes it back
-        if abandoning:
-            self.runtime.lost()
+            abandoning = abandon(self)
         audience = self._announce(left, monitors)
         try:
             if abandoning:
@@ -256,12 +262,15 @@ class Life:
         return True
 
     def _seal(self, reason: Reason) -> tuple[list[Any], list[Watch]]:
-        """Become ended; what is left to settle: unhandled mail, watchers. The lock is held."""
-        self.phase = Phase.ENDED
+        """Become ended; what is left to settle: unhandled mail, watchers. The lock is held.
+
+        In this order: from the first line on no message gets in that nobody would answer before the caller goes on.
+        """
+        self.mailbox.refuse_more()
         self.reason = reason
-        monitors, self.monitors = self.monitors or [], None
+        self.phase = Phase.ENDED
         self.actor = None
-        return self.mailbox.close(), monitors
+        return self.mailbox.empty_out(), taken_out(self.monitors)
 
     def _announce(self, left: list[Any], monitors: list[Watch], start_failure: BaseException | None = None) -> Audience:
         """Settle that; returns the audience, of which the foreign ones are still to be told."""

@@ -1,12 +1,27 @@
 """A mailbox that can be closed: after ``close`` nothing gets in, and what was in it is handed to whoever closed it.
 
 Pykka's queue cannot be: its actors drain it "while not empty" and leave, and a message put after that is lost, with its
-caller waiting for ever. Here ``offer`` and ``close`` exclude each other, so every message is either handled or answered.
+caller waiting for ever. Here every message is either handled or answered.
+
+No sender takes a lock: it may be a signal handler or a finalizer, which has interrupted another sender, or the actor's own turn
+(`supervision.bells`). The sequences that meet::
+
+    sender                              who ends the actor                   worker, in a turn
+    1. closed? then no                  1. closed                            1. the summons is heard
+    2. puts its envelope in             2. phase = ENDED                     2. takes the right to the turn, or leaves
+    3. closed and ENDED? takes back     3. empties the queue, answers        3. takes envelopes till there is none
+       what is in the queue             (each envelope comes out of it       4. gives the right back
+    4. no summons stands? makes one      once, whoever takes it)             5. looks again: has one come? then another turn
+
+An envelope that was put in before the ender's 3 is answered by it. One that comes later finds it ended, and takes itself back.
+The actor is in the run queue as often as somebody was not sure: a turn whose right is taken is no turn.
 """
 
 from __future__ import annotations
 
+import contextlib
 import os
+import queue
 import threading
 from typing import Any
 
@@ -14,17 +29,24 @@ from pykka import ActorDeadError
 from pykka._envelope import Envelope
 from pykka.messages import _ActorStop
 
-from supervision.lifecycle.caller import must_outlive_caller
+from supervision.bells import Bell, Summons
+from supervision.dispatch import is_between_turns
+from supervision.lifecycle.caller import current, must_outlive_caller
 from supervision.lifecycle.patches import check_patches
+from supervision.lifecycle.phase import Phase
+from supervision.lifecycle.replies import answer_unhandled
 
 __all__ = ["Mailbox"]
 
+_bells: dict[Mailbox, list[Bell]] = {}  # who waits for a mailbox to close; few do, so it is no field of each
+_quiet = Summons()  # never sent: stands for any that has been heard
 _process = object()  # of this process; a forked child has another one, which makes every inherited mailbox a dead one
 
 
 def _start_over() -> None:
     global _process  # noqa: PLW0603 - a fork is the one thing that changes it
     _process = object()
+    _bells.clear()
 
 
 if hasattr(os, "register_at_fork"):
@@ -32,25 +54,19 @@ if hasattr(os, "register_at_fork"):
 
 
 class Mailbox:
-    """An actor's inbox (Pykka's ``ActorInbox`` protocol), and the way from a ref to its actor's life.
+    """An actor's inbox (Pykka's ``ActorInbox`` protocol), and the way from a ref to its actor's life."""
 
-    Two plain lists, not a deque: an idle actor's is ten times smaller. Newcomers are appended to one, and the turn takes
-    them from the end of the other, which is the first one turned round.
-    """
-
-    __slots__ = ("_arrived", "_bells", "_closed", "_process", "_turned", "life", "lock", "scheduled")
+    __slots__ = ("_closed", "_process", "_queue", "life", "lock", "summons")
 
     def __init__(self) -> None:
         check_patches()  # before there is an actor: a mailbox is the first that each of ours gets
-        # Guards everything here but `life`, and the life's phase and what hangs on it; held for a few instructions only.
-        # Reentrant: the garbage collector may choose that moment for somebody's __del__, which sends a message.
+        # Guards the life's phase and names while it starts or ends. No sender takes it, and no turn. Reentrant: the garbage
+        # collector may choose that moment for somebody's __del__, which kills an actor.
         self.lock = threading.RLock()
-        self._arrived: list[Envelope[Any]] = []
-        self._turned: list[Envelope[Any]] = []
+        self._queue: queue.SimpleQueue[Envelope[Any]] = queue.SimpleQueue()
         self._closed = False
-        self._bells: list[threading.Event] | None = None
         self._process = _process
-        self.scheduled = True  # a turn is due or under way; a new actor's first turn starts it
+        self.summons = Summons.standing()  # nobody is to ring before the first turn, which starts the actor
         self.life: Any = None
 
     @property
@@ -69,15 +85,31 @@ class Mailbox:
         """Put an envelope in and see that its actor runs; false, and nothing done, once closed."""
         if self.closed:
             return False
-        with self.lock:
-            if self._closed:
-                return False
-            self._arrived.append(envelope)
-            ring = not self.scheduled
-            self.scheduled = True
-        if ring:
+        self._queue.put(envelope)
+        if self._closed and self.life.phase is Phase.ENDED and self._take_back(envelope):
+            return False
+        if not self.summons.stands or self._holds_the_summons():
+            summons = self.summons = Summons()
             self.life.runtime.schedule(self.life)
+            summons.sent()
         return True
+
+    def _take_back(self, envelope: Envelope[Any]) -> bool:
+        """Settle what came at the last moment; false where that envelope has been answered by who ended the actor."""
+        ours = False
+        for left in self.empty_out():
+            if left is envelope:
+                ours = True
+            else:
+                answer_unhandled(left, self.life.ref, self.life.reason)
+        return ours
+
+    def _holds_the_summons(self) -> bool:
+        """Whether the calling thread may be the one that was summoned, and a finalizer has interrupted it before it could hear.
+
+        Such a worker is in no turn yet. Another one takes it then.
+        """
+        return is_between_turns() and current() is None and self.life.phase is not Phase.STARTING
 
     def put(self, envelope: Envelope[Any]) -> None:
         """Pykka's way in; once closed an ask gets ``ActorDeadError`` as its answer, and a tell raises it.
@@ -86,6 +118,8 @@ class Mailbox:
         wait for ever; it is told "stopped" at once, and the stop comes when it is its turn.
         """
         asker = envelope.reply_to
+        if asker is not None and hasattr(asker, "asked"):
+            asker.asked = self.life
         if asker is not None and self.is_stop(envelope.message) and must_outlive_caller(self.life):
             envelope.reply_to = None
         if self.offer(envelope):
@@ -100,17 +134,20 @@ class Mailbox:
     # --- out ----------------------------------------------------------------------------------------------------------
 
     def take(self) -> Envelope[Any] | None:
-        """The oldest envelope, which is then the one in the life's hand; with none left the turn is over."""
-        with self.lock:
-            if not self._turned:
-                if not self._arrived:
-                    self.scheduled = False
-                    return None
-                self._turned, self._arrived = self._arrived, self._turned
-                self._turned.reverse()
-            envelope = self._turned.pop()
-            self.life.in_hand = envelope
-            return envelope
+        """The oldest envelope, which is then the one in the life's hand; ``None`` where there is none. In a turn only."""
+        if self._queue.empty():
+            return None
+        try:
+            envelope = self._queue.get_nowait()
+        except queue.Empty:  # it has been closed at this moment
+            return None
+        self.life.in_hand = envelope
+        return envelope
+
+    def hear(self) -> None:
+        """A turn is about to look: who sends from here on summons anew."""
+        self.summons.heard()
+        self.summons = _quiet  # which lets go of that one
 
     def get(self) -> Envelope[Any]:
         """Pykka's way out, which no loop of ours takes."""
@@ -121,48 +158,43 @@ class Mailbox:
 
     def empty(self) -> bool:
         """Whether no message waits."""
-        return not (self._arrived or self._turned)
+        return self._queue.empty()
 
     def qsize(self) -> int:
         """How many messages wait, by the name that it has on Pykka's own queue."""
-        return len(self._arrived) + len(self._turned)
+        return self._queue.qsize()
 
     # --- the end ------------------------------------------------------------------------------------------------------
 
     def refuse_more(self) -> None:
-        """Let nothing more in; what is inside stays for the end. The caller does not hold the lock."""
-        with self.lock:
-            self._shut()
-
-    def close(self) -> list[Envelope[Any]]:
-        """Let nothing more in and give out what is left, oldest first. The caller holds the lock."""
-        self._shut()
-        left = [*reversed(self._turned), *self._arrived]
-        self._turned, self._arrived = [], []
-        return left
-
-    def _shut(self) -> None:
+        """Let nothing more in; what is inside stays for the end."""
         self._closed = True
-        for bell in self._bells or ():
-            bell.set()
-        self._bells = None
+        for bell in _bells.pop(self, ()):
+            bell.ring()
 
-    def ring_when_closed(self, bell: threading.Event) -> None:
-        """Set that event once nothing gets in any more, maybe now."""
-        if not self.inherited:
-            with self.lock:
-                if not self._closed:
-                    self._bells = [*(self._bells or ()), bell]
-                    return
-        bell.set()
+    def empty_out(self) -> list[Envelope[Any]]:
+        """Take out what is left, oldest first; it is closed, and the life has ended."""
+        left: list[Envelope[Any]] = []
+        while True:
+            try:
+                left.append(self._queue.get_nowait())
+            except queue.Empty:
+                return left
 
-    def ring_no_more(self, bell: threading.Event) -> None:
+    def ring_when_closed(self, bell: Bell) -> None:
+        """Ring that bell once nothing gets in any more, maybe now."""
+        _bells.setdefault(self, []).append(bell)
+        if self.closed:  # maybe before it was in there
+            bell.ring()
+
+    def ring_no_more(self, bell: Bell) -> None:
         """Undo ``ring_when_closed``."""
-        if self.inherited:
-            return
-        with self.lock:
-            if self._bells and bell in self._bells:
-                self._bells.remove(bell)
+        waiting = _bells.get(self, [])
+        with contextlib.suppress(ValueError):
+            waiting.remove(bell)
+        if not waiting or self.closed:
+            for late in _bells.pop(self, ()):  # somebody has come in between: that one goes back, or is rung
+                self.ring_when_closed(late)
 
     @staticmethod
     def is_stop(message: Any) -> bool:

@@ -39,11 +39,13 @@ class Reply:
         self.error: BaseException | None = None
         self.deserted = False
 
-    def set(self, value: Any = None) -> None:
-        """Answer with a value."""
-        if self._first.acquire(blocking=False):
-            self._value = value
-            self._done.release()
+    def set(self, value: Any = None) -> bool:
+        """Answer with a value; false where there is an answer."""
+        if not self._first.acquire(blocking=False):
+            return False
+        self._value = value
+        self._done.release()
+        return True
 
     def fail(self, error: BaseException) -> None:
         """Answer with an exception, which ``wait`` raises unchanged."""

@@ -30,15 +30,15 @@ class Runtime(Protocol):
         """Have the first turn run; raises ``RuntimeError`` where there is no thread to be had."""
 
     def schedule(self, life: Life) -> None:
-        """Have a turn run soon; called once for each time the mailbox stops being idle."""
+        """Have a turn run soon; called when the mailbox stops being idle, now and then more than once."""
 
     def retire(self, life: Life) -> None:
         """The life has ended: let go of what waits for its mail."""
 
-    def lost(self) -> None:
+    def lost(self, life: Life) -> None:
         """Its thread is stuck in an abandoned handler."""
 
-    def found(self) -> None:
+    def found(self, life: Life) -> None:
         """That thread came back."""
 
 
@@ -48,7 +48,7 @@ class Pool:
     thread: threading.Thread | None = None
 
     def begin(self, life: Life) -> None:
-        if not dispatch.submit(life):
+        if not dispatch.begin(life):
             raise RuntimeError("can't start new thread: the pool has no worker, and could not make one")
 
     def schedule(self, life: Life) -> None:
@@ -57,11 +57,11 @@ class Pool:
     def retire(self, life: Life) -> None:
         """Nothing waits for a pooled actor's mail."""
 
-    def lost(self) -> None:
-        dispatch.lost_worker()
+    def lost(self, life: Life) -> None:
+        dispatch.lost_worker(life)
 
-    def found(self) -> None:
-        dispatch.found_worker()
+    def found(self, life: Life) -> None:
+        dispatch.found_worker(life)
 
 
 POOL = Pool()
@@ -101,8 +101,8 @@ class OwnThread:
     def retire(self, life: Life) -> None:
         self._bell.put(None)
 
-    def lost(self) -> None:
+    def lost(self, life: Life) -> None:
         """It takes nobody else's place."""
 
-    def found(self) -> None:
+    def found(self, life: Life) -> None:
         """It gave nobody's place back."""

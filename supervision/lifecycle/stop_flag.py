@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import threading
-
 from supervision import dispatch
+from supervision.bells import Bell
 from supervision.lifecycle.mailbox import Mailbox
 from supervision.waiting import in_turns
 
@@ -27,7 +26,7 @@ class StopFlag:
 
     def wait(self, timeout: float | None = None) -> bool:
         """Wait until it is set; returns whether it is. ``timeout`` is in seconds."""
-        bell = threading.Event()
+        bell = Bell()
         self._mailbox.ring_when_closed(bell)
         try:
             with dispatch.blocking():

@@ -128,7 +128,7 @@ class _Guest:
     def has_something_in_hand(self) -> None:
         """Its thread is in a handler or a hook that began in Pykka's loop; ``leave`` says that it has come out of it."""
         if self._runtime.thread is not None:
-            self._life.busy = self._runtime.thread.ident
+            self._life.busy = [self._runtime.thread.ident or 0]
 
     def receive(self, message: Any) -> Any:
         """Handle a message as ever, or enter our loop."""

@@ -52,6 +52,7 @@ SHELL = {
     "supervision": {
         "supervision",
         "supervision.alarm",
+        "supervision.bells",
         "supervision.calls",
         "supervision.departure",
         "supervision.dispatch",

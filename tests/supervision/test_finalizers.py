@@ -34,7 +34,7 @@ class _Collects:
         self._lock.release()
 
 
-@pytest.mark.parametrize("what", ["cast", "register", "monitor", "kill"])
+@pytest.mark.parametrize("what", ["register", "kill"])
 def test_a_finalizer_inside_our_locks_does_not_deadlock(what: str, monkeypatch: pytest.MonkeyPatch) -> None:
     ref, other = Pooled.start_link(), Pooled.start_link()
     handled: list[Any] = []
@@ -51,9 +51,7 @@ def test_a_finalizer_inside_our_locks_does_not_deadlock(what: str, monkeypatch: 
             else:
                 ref.actor_inbox.lock = _Collects(ref.actor_inbox.lock, last_words)
             {
-                "cast": lambda: cast(ref, "message"),
                 "register": lambda lock=lock: register(lock, ref),
-                "monitor": lambda: monitor(ref, lambda _: None),
                 "kill": lambda: kill(ref),
             }[what]()
     if what != "kill":

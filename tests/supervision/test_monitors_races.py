@@ -30,7 +30,7 @@ from supervision import (
     stop,
     whereis,
 )
-from supervision.lifecycle import names
+from supervision.lifecycle import life_of, names
 
 
 @every_watcher
@@ -132,6 +132,18 @@ class _EndsItFirst:
         self._lock.release()
 
 
+class _EndsFirst(list[Any]):
+    """In the place of a life's monitors: whoever adds one finds that the actor has ended at the last moment."""
+
+    def __init__(self, ref: Any) -> None:
+        super().__init__(life_of(ref).monitors)  # type: ignore[union-attr]
+        self._ref = ref
+
+    def append(self, watch: Any) -> None:
+        kill(self._ref)
+        super().append(watch)
+
+
 @every_kind
 def test_an_end_at_the_last_moment_before_monitor_or_register(kind: str) -> None:
     downs: list[Any] = []
@@ -140,6 +152,7 @@ def test_an_end_at_the_last_moment_before_monitor_or_register(kind: str) -> None
         assert call(ref, 1) == 1
         watch = Watch(ref)
         ref.actor_inbox.lock = _EndsItFirst(ref)
+        ref.actor_inbox.life.monitors = _EndsFirst(ref)
         with contextlib.suppress(NoProcess):
             function(ref)
         assert watch.reason() == KILLED

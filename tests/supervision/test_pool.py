@@ -17,6 +17,7 @@ from supervision import (
     monitor,
     stop,
 )
+from supervision.lifecycle import mailbox
 
 pytestmark = pytest.mark.P12
 
@@ -171,7 +172,7 @@ def test_a_wait_for_the_stopped_flag_is_stood_in_for(pool: dispatch._Pool) -> No
     refs = [Pooled.start_link() for _ in range(3 * dispatch.WORKERS)]
     ended = Pooled.start_link()
     done = [ref.ask(lambda _: ended.actor_stopped.wait(DEADLINE_S), block=False) for ref in refs]
-    eventually(lambda: len(ended.actor_inbox._bells or ()) == len(refs))
+    eventually(lambda: len(mailbox._bells.get(ended.actor_inbox, ())) == len(refs))
     stop(ended)
     assert all(future.get(timeout=DEADLINE_S) for future in done)
 

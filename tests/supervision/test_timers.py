@@ -19,8 +19,7 @@ class FakeTime:
 
     def forward(self, seconds: float) -> None:
         self._at += seconds
-        with self.clockwork.lock:
-            self.clockwork._bell.notify()
+        self.clockwork.queue.put(None)
 
 
 @pytest.fixture

@@ -30,6 +30,7 @@ from supervision import (
     call,
     stop,
 )
+from supervision.lifecycle import mailbox
 
 # --- P11, P12: a stop waits for its turn, and may come late -----------------------------------------------------------
 
@@ -122,7 +123,7 @@ def test_p13_waiting_for_the_flag_leaves_nothing_behind() -> None:
     ref = Pooled.start_link()
     for _ in range(100):
         assert ref.actor_stopped.wait(0) is False
-    assert not ref.actor_inbox._bells
+    assert ref.actor_inbox not in mailbox._bells
     ref.stop(timeout=DEADLINE_S)
     assert ref.actor_stopped.wait(0) is True
 

@@ -1,0 +1,55 @@
+"""A stand-in for signals, exact and without their chance: a function runs at one chosen instruction of another."""
+
+import sys
+from collections.abc import Callable
+from types import FrameType
+from typing import Any
+
+
+def interrupted_at(point: int, work: Callable[[], object], handler: Callable[[], object]) -> bool:
+    """Do the work, and run the handler on this thread just before the instruction of that number, as CPython runs a signal's.
+
+    Args:
+        point: Which instruction of Python code, counted from 0 in the order in which they run, whosever code it is.
+        work: What is interrupted.
+        handler: What interrupts it. Its own instructions do not count.
+
+    Returns:
+        Whether the work had that many instructions. What the handler raises comes out of the work.
+    """
+    left = point + 1
+
+    def local(frame: FrameType, event: str, _: Any) -> Any:
+        nonlocal left
+        if event == "opcode":
+            left -= 1
+            if left == 0:
+                sys.settrace(None)
+                handler()
+        return local if left > 0 else None
+
+    def called(frame: FrameType, _event: str, _: Any) -> Any:
+        frame.f_trace_opcodes = True
+        return local if left > 0 else None
+
+    before = sys.gettrace()
+    sys.settrace(called)
+    try:
+        work()
+    finally:
+        sys.settrace(before)
+    return left <= 0
+
+
+def interrupted_everywhere(
+    work: Callable[[], object], handler: Callable[[], object], *, step: int = 1, first: int = 0
+) -> int:
+    """Do the work again and again, each time interrupted ``step`` instructions later, until it has no more of them.
+
+    Returns:
+        How often it was interrupted.
+    """
+    count = 0
+    while interrupted_at(first + count * step, work, handler):
+        count += 1
+    return count
