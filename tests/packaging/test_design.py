@@ -5,6 +5,8 @@ from pathlib import Path
 
 import pytest
 
+import oidc_actor
+
 ROOT = Path(__file__).parents[2]
 DESIGN = ROOT / ".github" / "design"
 CITING = sorted(
@@ -81,7 +83,43 @@ def test_every_trap_that_is_tested_is_in_the_table_and_no_row_is_missing() -> No
     assert tested <= set(rows)
 
 
-@pytest.mark.parametrize("page", PAGES)
-def test_links_between_the_pages_lead_somewhere(page: str) -> None:
-    for target in re.findall(r"\]\(([^)#:]+)\)", (DESIGN / page).read_text()):
-        assert (DESIGN / target).exists(), target
+WRITTEN = [ROOT / "README.md", ROOT / "tests" / "README.md", *sorted((ROOT / ".github").rglob("*.md"))]
+TO_COME = {
+    "oidc_actor/credentials/grants.py",
+    "oidc_actor/credentials/mapping.py",
+    "oidc_actor/protocol/token_request.py",
+    "oidc_actor/sidecar/manager_tables.py",
+    "oidc_actor/machine/events.py",
+    "oidc_actor/machine/transitions.py",
+    "oidc_actor/machine/effects.py",
+    "oidc_actor/manager/effects.py",
+    "oidc_actor/manager/callbacks.py",
+}
+"""Files of the layout that the code is on its way to. One that is there is struck out here."""
+
+
+def name(path: Path) -> str:
+    return path.relative_to(ROOT).as_posix()
+
+
+@pytest.mark.parametrize("page", WRITTEN, ids=name)
+def test_links_lead_somewhere(page: Path) -> None:
+    for target in re.findall(r"\]\(([^)#:]+)\)", page.read_text()):
+        assert (page.parent / target).exists(), target
+
+
+@pytest.mark.parametrize("page", WRITTEN, ids=name)
+def test_the_files_that_are_named_are_there(page: Path) -> None:
+    homes = {"tests": ROOT, "oidc_actor": Path(oidc_actor.__file__).parents[1]}
+    named = re.findall(r"(?<![\w/.])((?:tests|oidc_actor)/[\w/*.]+)", page.read_text())
+    missing_ones = {one for one in named if not any(homes[one.split("/")[0]].glob(one.rstrip("./")))}
+    assert missing_ones <= TO_COME
+
+
+def test_what_has_come_is_no_longer_to_come() -> None:
+    assert not [one for one in TO_COME if (Path(oidc_actor.__file__).parents[1] / one).exists()]
+
+
+def test_the_pages_of_a_contributor_are_one_page_each() -> None:
+    for page in ("CONTRIBUTING.md", "SECURITY.md"):
+        assert len((ROOT / ".github" / page).read_text().split()) < 1000
