@@ -13,6 +13,7 @@ from oidc_actor.errors import ConfigError
 from oidc_actor.grants.fields import ClientProof
 from oidc_actor.grants.parameters import parse_scopes
 from oidc_actor.proof.certificate import ClientCertificate
+from oidc_actor.proof.client_auth import choose_client_auth
 from oidc_actor.proof.private_key import PrivateKey
 from oidc_actor.provider import OIDCConfig, check_config
 from oidc_actor.secrets import SecretFile
@@ -59,6 +60,15 @@ class Connection:
     ca_bundle: Path | None
     timeout_s: float
     allow_insecure_http: bool
+
+    def method(self, config: OIDCConfig | None) -> str:
+        """How the client is authenticated.
+
+        Args:
+            config: What the provider's metadata say; `None` where they are not known.
+        """
+        offered = None if config is None else config.token_endpoint_auth_methods_supported
+        return choose_client_auth(self.auth.client_auth, self.auth.means, offered)
 
 
 def connect(options: ConnectionOptions, *, by_device: bool = False) -> Connection:

@@ -98,9 +98,9 @@ class Doctor:
     def _client_auth(self) -> Finding:
         if self._config is None:
             return skipped("client auth", "no metadata")
-        auth, offered = self._connection.auth, self._config.token_endpoint_auth_methods_supported
-        chosen = choose_client_auth(auth.client_auth, auth.means, offered)
-        return findings.judge_client_auth(chosen, offered)
+        return findings.judge_client_auth(
+            self._connection.method(self._config), self._config.token_endpoint_auth_methods_supported
+        )
 
     def _token(self) -> Iterator[Finding]:
         later = ("lifetime", "claims")
@@ -113,7 +113,8 @@ class Doctor:
             )
         except OIDCActorError as error:
             self._note()
-            yield Finding("token", "fail", in_options(str(error)), self._other_method(error) or advice_for(error))
+            fix = self._other_method(error) or advice_for(error, self._connection.method(self._config))
+            yield Finding("token", "fail", in_options(str(error)), fix)
             yield from (skipped(check, "no token") for check in later)
             return
         exchange = self._note()

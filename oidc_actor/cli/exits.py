@@ -29,6 +29,21 @@ ADVICE = {
     "invalid_request": "Something required is missing or malformed: often --audience, --resource or --scope.",
 }
 
+_KEY = (
+    "Check the client id, that the public key of this private key is registered for it at the provider (or stands in its JWKS), "
+    "that --key-id is the kid it has there, and this machine's clock."
+)
+_CERTIFICATE = (
+    "Check the client id, and that this certificate (--client-cert) is the one registered for it at the provider: its subject, "
+    "who issued it, when it ends."
+)
+_OF_THE_PROOF = {
+    "private_key_jwt": _KEY,
+    "tls_client_auth": _CERTIFICATE,
+    "self_signed_tls_client_auth": _CERTIFICATE,
+    "none": "Check the client id, and whether this client has to prove itself: with a secret, a private key or a certificate.",
+}  # of an invalid_client, by the method that the client was authenticated with; the others send or use the secret
+
 
 def status_of(error: OIDCActorError) -> int:
     """The exit status for an error."""
@@ -39,10 +54,17 @@ def status_of(error: OIDCActorError) -> int:
     return UNREACHABLE
 
 
-def advice_for(error: OIDCActorError) -> str | None:
-    """What to do about an error, in one line; `None` where its own text says it."""
+def advice_for(error: OIDCActorError, method: str | None = None) -> str | None:
+    """What to do about an error, in one line; `None` where its own text says it.
+
+    Args:
+        error: The error.
+        method: How the client was authenticated; `None` where nobody knows.
+    """
     if not isinstance(error, ProviderError) or isinstance(error, SecretUnavailable):
         return None
+    if error.error == "invalid_client" and method in _OF_THE_PROOF:
+        return _OF_THE_PROOF[method]
     if error.error in ADVICE:
         return ADVICE[error.error]
     if error.status is None and "certificate" in str(error):

@@ -11,8 +11,7 @@ import typer
 
 from oidc_actor.cli.exits import FAILED, USAGE
 from oidc_actor.errors import ConfigError
-from oidc_actor.run.config import RunConfig, load, unreadable
-from oidc_actor.secrets import Finder
+from oidc_actor.run.config import absent, load
 
 EXTRA_MISSING = 'oidc-actor run: needs {name}, which is not installed: pip install "oidc-actor[run]"\n'
 LEVELS = ("debug", "info", "warning", "error")
@@ -39,29 +38,14 @@ def run(
     _log_to_stderr(log_level)
     try:
         if check:
-            sys.stdout.write("\n".join([f"{config}: ok", *_missing(load(config))]) + "\n")
+            load(config)
+            sys.stdout.write("\n".join([f"{config}: ok", *absent(config)]) + "\n")
             return
         status = serve(config)
     except ConfigError as error:
-        sys.stderr.write("\n".join([f"oidc-actor run: {error}", *(unreadable(config) if check else ())]) + "\n")
+        sys.stderr.write("\n".join([f"oidc-actor run: {error}", *(absent(config) if check else ())]) + "\n")
         raise typer.Exit(USAGE) from None
     raise typer.Exit(status)
-
-
-def _missing(config: RunConfig) -> list[str]:
-    """The files and folders that are not there now: no mistake, because they may appear later, but worth a line."""
-    found = _no_folder("server.unix_socket", config.server.unix_socket)
-    for name, manager in config.managers.items():
-        found += _no_folder(f"managers.{name}.token_file", manager.token_file)
-        sources = manager.options["auth"].sources
-        looks = [file.look() for source in sources if isinstance(source, Finder) for file in source.files]
-        found += [f"  managers.{name}: cannot be read yet: {look}" for look in looks if isinstance(look, str)]
-    return found
-
-
-def _no_folder(key: str, path: Path | None) -> list[str]:
-    is_there = path is None or path.parent.is_dir()
-    return [] if is_there or path is None else [f"  {key}: no such directory yet: {str(path.parent)!r}"]
 
 
 def _log_to_stderr(level: str) -> None:

@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from oidc_actor.cli.connection import connect
+from oidc_actor.cli.connection import Connection, connect
 from oidc_actor.cli.device import log_in
 from oidc_actor.cli.errors_shown import errors_shown
 from oidc_actor.cli.options import ConnectionOptions, with_connection
@@ -39,15 +39,16 @@ def token(
     with errors_shown("token"):
         if as_json and header:
             raise ConfigError("expected one of --json and --header, got both")
-        got = _get(options, by_device=device)
+        connection = connect(options, by_device=device)
+    with errors_shown("token", connection.method(connection.config)):
+        got = _get(connection, by_device=device)
     if as_json:
         sys.stdout.write(json.dumps(_fields(got)) + "\n")
     else:
         sys.stdout.write(f"Authorization: {got.token_type} {got.access_token}\n" if header else f"{got.access_token}\n")
 
 
-def _get(options: ConnectionOptions, *, by_device: bool) -> TokenResponse:
-    connection = connect(options, by_device=by_device)
+def _get(connection: Connection, *, by_device: bool) -> TokenResponse:
     transport = RequestsTransport(ca_bundle=connection.ca_bundle)
     config = connection.config
     if connection.issuer_url is not None:

@@ -19,6 +19,7 @@ from oidc_actor.run.posts import Posts
 from oidc_actor.run.problems import Problems
 from oidc_actor.run.references import References
 from oidc_actor.run.token_places import check_places
+from oidc_actor.secrets import SecretFile
 from oidc_actor.urls import is_loopback
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
@@ -81,8 +82,8 @@ def load(path: Path, posts: Posts | None = None) -> RunConfig:
     return config
 
 
-def unreadable(path: Path) -> list[str]:
-    """Name the secrets' files of a configuration that cannot be read now, whatever else is wrong in it.
+def absent(path: Path) -> list[str]:
+    """Name the files of a configuration that cannot be read now, and the directories that are not there, whatever is wrong in it.
 
     Args:
         path: As of `load`.
@@ -94,8 +95,15 @@ def unreadable(path: Path) -> list[str]:
     if isinstance(table, ConfigError):
         return []
     problems, _ = _checked(table, path, Posts())
-    looks = [(key, file.look()) for key, file in problems.files]
-    return [f"  {key}: cannot be read yet: {look}" for key, look in looks if isinstance(look, str)]
+    looks = [(key, SecretFile(file).look()) for key, file in problems.read]
+    return [
+        *(
+            f"  {key}: no such directory yet: {str(file.parent)!r}"
+            for key, file in problems.made
+            if not file.parent.is_dir()
+        ),
+        *(f"  {key}: cannot be read yet: {look}" for key, look in looks if isinstance(look, str)),
+    ]
 
 
 def _parse(path: Path) -> dict[str, Any] | ConfigError:
@@ -139,6 +147,8 @@ def _server(table: object, base: Path, problems: Problems) -> ServerConfig:
                 problems.add(f"server.{name}", str(value))
             else:
                 found[name] = value
+    if "unix_socket" in found:
+        problems.made.append(("server.unix_socket", found["unix_socket"]))
     return ServerConfig(**found)
 
 

@@ -257,6 +257,7 @@ def _token_file(table: Mapping[str, Any], base: Path, key: str, problems: Proble
         return None
     found = path_at(table["token_file"], base)
     if isinstance(found, Path) and not os.path.isdir(found):
+        problems.made.append((key, found))
         return found
     got = f"the directory {str(found)!r}; add the file's name" if isinstance(found, Path) else None
     problems.add(key, str(found) if got is None else f"expected the path of a file, got {got}")

@@ -115,7 +115,7 @@ def _texts(key: str, value: object) -> Iterator[tuple[str, str]]:
 def _file(key: str, place: object, base: Path, problems: Problems) -> SecretFile | None:
     found = path_at(place, base)
     if isinstance(found, Path):
-        problems.files.append((key, SecretFile(found)))
+        problems.read.append((key, found))
         return SecretFile(found)
     problems.add(key, str(found))
     return None

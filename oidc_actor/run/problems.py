@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Iterable, Mapping
+from pathlib import Path
 from typing import Any
 
 from oidc_actor.errors import ConfigError
-from oidc_actor.secrets import SecretFile
 
 
 class Problems:
@@ -15,7 +15,9 @@ class Problems:
 
     def __init__(self) -> None:
         self._found: list[str] = []
-        self.files: list[tuple[str, SecretFile]] = []  # that are named, by key, whatever is wrong beside them
+        # What is named, by key, whatever is wrong beside it: it may be there later, so that its absence is no problem.
+        self.read: list[tuple[str, Path]] = []  # files that somebody else makes
+        self.made: list[tuple[str, Path]] = []  # files that the sidecar makes, in directories that somebody else makes
 
     def __len__(self) -> int:
         return len(self._found)

@@ -173,6 +173,7 @@ class ProofTables:
     def _path(self, key: str, value: object) -> Path | None:
         found = path_at(value, self._base)
         if isinstance(found, Path):
+            self._problems.read.append((key, found))
             return found
         self._problems.add(key, str(found))
         return None

@@ -5,8 +5,10 @@ from __future__ import annotations
 import json
 import subprocess
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
+from pki import KINDS, pem
 
 from oidc_actor.testing import Provider
 
@@ -65,6 +67,31 @@ def test_a_wrong_secret_fails_the_token_and_says_what_to_do(provider: Provider, 
     assert results(done) == dict.fromkeys(CHECKS, "pass") | {"token": "fail", "lifetime": "skip", "claims": "skip"}
     assert "Check the client id and its secret" in findings(done)["token"]["fix"]
     assert "wrong-secret-text" not in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("proof", "words"),
+    [
+        (["--private-key-file", "k.pem", "--key-id", "other"], ["private key", "JWKS", "--key-id"]),
+        (["--private-key-file", "k.pem"], ["private key", "JWKS", "--key-id"]),
+        (["--client-auth", "none"], ["has to prove itself"]),
+        (["--client-auth", "client_secret_jwt"], ["its secret"]),
+    ],
+)
+@pytest.mark.parametrize("command", ["check", "token"])
+def test_a_refused_client_is_told_of_the_proof_that_it_gave(
+    provider: Provider, run: Run, tmp_path: Path, proof: list[str], words: list[str], command: str
+) -> None:
+    (tmp_path / "k.pem").write_text(pem(KINDS["RSA"]()))
+    with_secret = proof[-1] == "client_secret_jwt"
+    secret = provider.client_secret if with_secret else ""
+    provider.fail_next(2, status=401, body='{"error": "invalid_client"}')
+    options = [str(tmp_path / one) if one == "k.pem" else one for one in proof]
+    done = run(command, *options, **access(provider, OIDC_CLIENT_SECRET=secret))
+    said = done.stdout if command == "check" else done.stderr
+    assert done.returncode == (1 if command == "check" else 3)
+    assert all(word in said for word in words), said
+    assert ("its secret" in said) is with_secret
 
 
 def test_a_client_that_must_use_the_other_method_is_told_which(provider: Provider, run: Run) -> None:

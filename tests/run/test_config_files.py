@@ -9,7 +9,7 @@ import pytest
 from run.tables import FULL, manager, problems
 
 from oidc_actor import ConfigError
-from oidc_actor.run.config import load, unreadable
+from oidc_actor.run.config import absent, load
 
 
 @pytest.mark.parametrize(
@@ -102,6 +102,41 @@ def test_missing_files_are_named_beside_every_kind_of_mistake(
     )
     with pytest.raises(ConfigError):
         load(tmp_path / "run.toml")
-    (line,) = unreadable(tmp_path / "run.toml")
+    (line,) = absent(tmp_path / "run.toml")
     assert line.startswith("  managers.m.client_secret.file: cannot be read yet: ")
     assert "not-there" in line
+
+
+@pytest.mark.parametrize("mistake", ["", "no_such_key = 1\n"])
+def test_directories_and_certificates_that_are_not_there_are_named_with_or_without_a_mistake(
+    tmp_path: Path, mistake: str
+) -> None:
+    lines = (
+        'client_id = "id"',
+        'token_endpoint = "https://a.example/token"',
+        'token_file = "tokens/m"',
+        'client_certificate = { cert_file = "c.pem", key_file = "k.pem", password = { file = "p" } }',
+        'private_key = { key = { file = "key.pem" }, certificate_file = "x5.pem" }',
+    )
+    head = f'{mistake}[server]\nunix_socket = "absent/s"\n[managers.m]\n'
+    (tmp_path / "run.toml").write_text(head + "\n".join(lines))
+    expected = [
+        f"  server.unix_socket: no such directory yet: '{tmp_path / 'absent'}'",
+        f"  managers.m.token_file: no such directory yet: '{tmp_path / 'tokens'}'",
+        *(
+            f"  managers.m.{key}: cannot be read yet: '{tmp_path / name}': No such file or directory"
+            for key, name in [
+                ("client_certificate.cert_file", "c.pem"),
+                ("client_certificate.key_file", "k.pem"),
+                ("client_certificate.password.file", "p"),
+                ("private_key.key.file", "key.pem"),
+                ("private_key.certificate_file", "x5.pem"),
+            ]
+        ),
+    ]
+    assert absent(tmp_path / "run.toml") == expected
+    for directory in ("absent", "tokens"):
+        (tmp_path / directory).mkdir()
+    for name in ("c.pem", "k.pem", "p", "key.pem", "x5.pem"):
+        (tmp_path / name).write_text("something")
+    assert absent(tmp_path / "run.toml") == []

@@ -282,7 +282,7 @@ def test_check_names_the_files_that_are_not_there_yet(tmp_path, manager_table) -
     assert done.returncode == 0
     assert done.stdout.splitlines() == [
         f"{config}: ok",
-        f"  managers.b: cannot be read yet: '{tmp_path / 'key.pem'}': No such file or directory",
+        f"  managers.b.assertion.key.file: cannot be read yet: '{tmp_path / 'key.pem'}': No such file or directory",
     ]
 
 
