@@ -12,8 +12,6 @@ from fakes import DEADLINE_S
 
 import supervision
 
-pytest.importorskip("gevent")
-
 EARLY = "from gevent import monkey; monkey.patch_all()\n"
 SETTING = """
 import pykka
