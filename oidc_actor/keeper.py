@@ -122,7 +122,8 @@ class Keeper(Server):
     def on_continue(self) -> None:
         """Begin: with the predecessor's token, its exchange under way and its readers, or with a first attempt."""
         ahead_s = wall_ahead_s(self._options.clock)
-        if self._state.token is not None and ahead_s - self._state.judged_ahead_s > JUMP_S:  # while nobody was here
+        is_concerned = self._state.token is not None or self._state.flight is not None
+        if is_concerned and ahead_s - self._state.judged_ahead_s > JUMP_S:  # while nobody was here
             self._clock_jumped(ClockJumped(ahead_s))
         state = self._state
         token = state.token

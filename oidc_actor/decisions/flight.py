@@ -13,9 +13,9 @@ from oidc_actor.decisions.effects import Discover, Effect, Fetch, FullGrant, Gra
 from oidc_actor.decisions.outage import Haste
 from oidc_actor.decisions.refusals import replies
 from oidc_actor.decisions.schedule import next_attempt_at, refresh_point, retry_point
-from oidc_actor.decisions.state import NEVER, Flight, State, is_asked, is_valid
+from oidc_actor.decisions.state import NEVER, Flight, State, is_asked, is_valid, is_withheld
 from oidc_actor.errors import DiscoveryError, OIDCActorError, TokenRequestError
-from oidc_actor.messages import FetchFailed, FetchStarted, FetchSucceeded, Held, SourceRenewed, Waiter
+from oidc_actor.messages import FetchFailed, FetchStarted, FetchSucceeded, Held, SourceRenewed
 from oidc_actor.provider import OIDCConfig
 from oidc_actor.secrets import Secret, fingerprint
 from oidc_actor.tokens import TokenResponse
@@ -52,7 +52,8 @@ def started(state: State, event: FetchStarted, now: float, rng: Rng) -> Step:
     """A request is about to be sent; from here on the minimum interval counts."""
     if not _is_under_way(state, event):
         return state, []
-    state = replace(state, attempted_at=max(state.attempted_at, event.at))
+    flight = None if state.flight is None else replace(state.flight, jump=None)
+    state = replace(state, flight=flight, attempted_at=max(state.attempted_at, event.at))
     if isinstance(_grant(state), Discover):
         return state, []
     return replace(state, posted_at=state.attempted_at, token_requests=state.token_requests + 1), []
@@ -160,9 +161,9 @@ def _undiscovered(state: State, event: FetchFailed, now: float, rng: Rng) -> Ste
 
 
 def _land(state: State, event: FetchSucceeded, minted: ParsedToken, now: float, rng: Rng) -> Step:
-    at = event.at
+    at, expires_at = event.at, event.at + minted.lifetime_s
     token, grant, rules = _keeping(state, minted.token), _grant(state), state.rules
-    waiters, expires_at = state.waiters, at + minted.lifetime_s
+    jump = None if state.flight is None else state.flight.jump
     state = replace(
         state,
         token=token,
@@ -181,16 +182,19 @@ def _land(state: State, event: FetchSucceeded, minted: ParsedToken, now: float, 
         probes=0,
         held_until=NEVER,
         last_error=None,
-        waiters=(),
         refreshes=state.refreshes + 1,
     )
-    effects: list[Effect] = [Publish(token, state.expires_at, state.ahead_s), *_answers(state, waiters, now)]
-    return state, effects + _reports_of(state, minted, grant, now)
+    reports = _reports_of(state, minted, grant, now)
+    state, seen = (state, []) if jump is None else wall_clock.jumped(state, jump, now)
+    if is_withheld(state):
+        return state, reports + seen
+    effects: list[Effect] = [Publish(token, expires_at, state.ahead_s), *_answers(state, now), *reports, *seen]
+    return replace(state, waiters=()), effects
 
 
-def _answers(state: State, waiters: tuple[Waiter, ...], now: float) -> list[Effect]:
-    served = [w for w in waiters if is_valid(state, now, w.min_validity_s)]
-    short = [w for w in waiters if not is_valid(state, now, w.min_validity_s)]
+def _answers(state: State, now: float) -> list[Effect]:
+    served = [w for w in state.waiters if is_valid(state, now, w.min_validity_s)]
+    short = [w for w in state.waiters if not is_valid(state, now, w.min_validity_s)]
     answers: list[Effect] = []
     if served and state.token is not None:
         answers.append(Reply(served, state.token))
@@ -200,8 +204,10 @@ def _answers(state: State, waiters: tuple[Waiter, ...], now: float) -> list[Effe
 def _end(state: State, error: OIDCActorError, issuer_at: float | None, now: float, rng: Rng) -> Step:
     """End the flight with an error; it displaces no token."""
     early = state.flight is not None and state.flight.early
-    state, given_back = wall_clock.give_back(state, now)
     renewed = state.flight is not None and state.flight.source_renewed
+    # What was sent before a jump of the wall clock is not the refresh that a withheld token waits for: that is to come.
+    jump = state.flight.jump if state.flight is not None and is_withheld(state) else None
+    state, given_back = wall_clock.give_back(state, now) if jump is None else (state, [])
     state = replace(
         state,
         flight=None,
@@ -213,7 +219,8 @@ def _end(state: State, error: OIDCActorError, issuer_at: float | None, now: floa
         last_error=error,
     )
     retry_at, brought_forward = retry_point(state, now, issuer_at, rng)
-    state = replace(state, retry_at=retry_at, insists=brought_forward)
+    turn_at = math.inf if jump is None else max(now, jump.turn_at)
+    state = replace(state, retry_at=min(retry_at, turn_at), insists=brought_forward)
     state = _with_renewed_source(state) if renewed else state
     retry_in_s = next_attempt_at(state) - now
     fields = {**_fields(error), "failures": state.failures, "retry_in_s": round(retry_in_s, 3)}

@@ -17,7 +17,7 @@ from oidc_actor.tokens import TokenResponse
 if TYPE_CHECKING:
     from oidc_actor.decisions.effects import Grant
     from oidc_actor.decisions.rejections import Origins
-    from oidc_actor.messages import Waiter
+    from oidc_actor.messages import ClockJumped, Waiter
 
 NEVER = -math.inf
 """The clock's reading at which something that has not happened yet happened."""
@@ -56,6 +56,7 @@ class Flight:
         wanted: Whether somebody asked for it.
         early: Whether a live token's nearing end brought it forward.
         source_renewed: Whether the token that it trades has been replaced since it began.
+        jump: A jump of the wall clock since its request was sent, or ``None``: the answer is as old as the clock says.
     """
 
     number: int
@@ -65,6 +66,7 @@ class Flight:
     wanted: bool = False
     early: bool = False
     source_renewed: bool = False
+    jump: ClockJumped | None = None
 
 
 @dataclass(frozen=True, slots=True)

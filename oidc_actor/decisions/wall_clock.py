@@ -7,8 +7,9 @@ wall clock has seen the time between. So where the wall clock has jumped forward
 - one that is past its end by it is withheld from all readers until that refresh has an outcome, at most `LONGEST_S`. Without
   a new one it is served on, to its end by the manager's clock: the wall clock may have been wrong.
 
-Steps back, and jumps that no refresh point lies in, mean nothing. A token that came after the jump is not concerned: each is
-judged by what the wall clock has gained since its own request.
+Steps back, and jumps that no refresh point lies in, mean nothing. A token that was asked for after the jump is not concerned:
+each is judged by what the wall clock has gained since its own request. So one whose request was under way during the jump is
+judged when it comes; and where that request fails, it was not the refresh that a withheld token waits for.
 """
 
 from __future__ import annotations
@@ -40,7 +41,8 @@ def is_past(point: float, since_ahead_s: float, now: float, ahead_s: float) -> b
 
 def jumped(state: State, event: ClockJumped, now: float) -> tuple[State, list[Effect]]:
     """The wall clock has jumped forward; what has been decided of an earlier jump is decided anew."""
-    state, token = replace(state, judged_ahead_s=event.ahead_s), state.token
+    flight = None if state.flight is None else replace(state.flight, jump=event)
+    state, token = replace(state, flight=flight, judged_ahead_s=event.ahead_s), state.token
     if token is None or state.expires_at <= now:
         return state, []
     if not is_past(state.refresh_at, state.ahead_s, now, event.ahead_s):

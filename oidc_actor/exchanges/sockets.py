@@ -9,7 +9,8 @@ client's. The responses are taken whole, so that no connection is ever between t
 
 The connections also keep quiet (neither ``http.client``'s debug level nor urllib3's warning about odd headers shows
 what was sent or received), and are not used again after a rest: load balancers and address translators forget idle
-connections without a word, and the next request on one would wait until its deadline.
+connections without a word, and the next request on one would wait until its deadline. That rest is measured by the wall clock
+too: a machine that was suspended, or restored from a snapshot, finds the peers of its connections gone.
 """
 
 from __future__ import annotations
@@ -30,6 +31,7 @@ from urllib3.connection import HTTPConnection, HTTPSConnection
 from urllib3.exceptions import NewConnectionError
 from urllib3.util import wait_for_read
 
+from oidc_actor import clock
 from oidc_actor.exchanges.responses import Incoming, read_response, read_status_line
 from oidc_actor.transport import MAX_BODY_BYTES
 
@@ -157,13 +159,15 @@ class _CleanConnection(HTTPConnection):
     debuglevel = 0  # hides the class attribute that programs set on http.client.HTTPConnection to see everything
     response_class = _Response
     _may_be_used_again = False
-    _rested_since = 0.0
+    _rests_since: tuple[float, float] | None = None
 
     @property
     def is_connected(self) -> bool:
         """Whether the connection may carry another request; asked just before it is to."""
-        rested_s = monotonic() - self._rested_since
-        return self._may_be_used_again and rested_s < IDLE_LIMIT_S and _is_silent(self.sock)
+        if not self._may_be_used_again or self._rests_since is None:
+            return False
+        rested_s = max(now - then for now, then in zip(_clocks(), self._rests_since, strict=True))
+        return rested_s < IDLE_LIMIT_S and _is_silent(self.sock)
 
     def send(self, data: Any) -> None:
         """Send, and note that something was sent."""
@@ -176,7 +180,7 @@ class _CleanConnection(HTTPConnection):
     def getresponse(self) -> Any:
         """Receive the response, all of it."""
         response = super().getresponse()
-        self._rested_since = monotonic()
+        self._rests_since = _clocks()
         self._may_be_used_again = self.sock is not None  # else `_Response` had it closed
         return response
 
@@ -221,6 +225,11 @@ def clean_pool_class(pool_class: Any) -> Any:
 
 POOL_CLASSES = {"http": BoundedPool, "https": BoundedTLSPool}
 """For urllib3's ``PoolManager.pool_classes_by_scheme``."""
+
+
+def _clocks() -> tuple[float, float]:
+    """A clock that nobody sets, and the one that sees more than it where the machine was restored."""
+    return clock.default_clock(), clock.wall_clock()
 
 
 def _is_silent(sock: Any) -> bool:

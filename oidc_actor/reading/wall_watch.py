@@ -73,7 +73,8 @@ def _see_to(cell: Cell, ahead_s: float) -> None:
         return  # nobody would replace it; a manager that starts on this cell looks at the wall clock itself
     if snapshot.token is not None and is_past(snapshot.deadline, snapshot.ahead_s, now, ahead_s):
         cell.hide(snapshot.token)
-    if state.token is not None and is_past(state.refresh_at, state.ahead_s, now, ahead_s):
+    # What a request that is under way brings is as old as the wall clock says, and judged when it comes.
+    if state.flight is not None or (state.token is not None and is_past(state.refresh_at, state.ahead_s, now, ahead_s)):
         cell.tell(ClockJumped(ahead_s))
 
 

@@ -4,14 +4,15 @@ import asyncio
 import os
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
-from fakes import DEADLINE_S, UNREACHABLE, eventually
+from fakes import DEADLINE_S, ISSUER, UNREACHABLE, eventually
 from manager.test_fork import in_child
 from manager_tests import Start
 
 import supervision
-from oidc_actor import GetToken, NoTokenError, TokenManager, after_restore
+from oidc_actor import GetToken, NoTokenError, OIDCConfig, TokenManager, after_restore
 from oidc_actor.adapters.headers import headers
 from oidc_actor.adapters.presenter import Presenter
 from oidc_actor.published import by_name
@@ -313,3 +314,51 @@ def test_a_forked_child_looks_too(start: Start, transport, clock, step: Jump) ->
     in_child(check)
     in_child(check_later)
     assert TokenManager.get_access_token("m", timeout=0) == "t1"
+
+
+def test_a_token_whose_request_was_under_way_is_as_old_as_the_wall_clock_says(
+    start: Start, transport, clock, jump: Jump
+) -> None:
+    start(name="m")
+    TokenManager.get_token("m")
+    clock.advance(2)
+    with transport.held_back():
+        TokenManager.force_refresh("m")
+        transport.wait_for_posts(2)
+        jump(7200)
+    eventually(lambda: TokenManager.health("m").refreshes == 2, "the old answer")
+    with pytest.raises(NoTokenError, match="by the wall clock"):
+        TokenManager.get_access_token("m", timeout=0)
+    clock.advance(1)
+    assert TokenManager.get_access_token("m", timeout=5) == "t3"
+
+
+def test_so_is_the_first_one_and_its_reader_waits_for_the_next(start: Start, transport, clock, jump: Jump) -> None:
+    config = OIDCConfig(issuer=ISSUER, token_endpoint=f"{ISSUER}/token")
+    with ThreadPoolExecutor(1) as pool:
+        with transport.held_back():
+            start(name="m", issuer_url=None, oidc_config=config)
+            transport.wait_for_posts(1)
+            reader = pool.submit(TokenManager.get_access_token, "m", timeout=DEADLINE_S)
+            jump(7200)
+        eventually(lambda: TokenManager.health("m").refreshes == 1, "the old answer")
+        clock.advance(1)
+        assert reader.result(DEADLINE_S) == "t2"
+
+
+def test_a_request_from_before_the_jump_that_fails_gives_no_dead_token_back(
+    start: Start, transport, clock, jump: Jump
+) -> None:
+    start(name="m")
+    TokenManager.get_token("m")
+    clock.advance(2)
+    transport.then(UNREACHABLE)
+    with transport.held_back():
+        TokenManager.force_refresh("m")
+        transport.wait_for_posts(2)
+        jump(7200)  # no connection lives through a restore
+    eventually(lambda: TokenManager.health("m").last_error is not None, "the failure")
+    with pytest.raises(NoTokenError, match="by the wall clock"):
+        TokenManager.get_access_token("m", timeout=0)
+    clock.advance(1)
+    assert TokenManager.get_access_token("m", timeout=5) == "t2"

@@ -13,6 +13,7 @@ import zlib
 import pytest
 from raw_server import DEADLINE_S, SECRET, a_request, and_close, answers, failure, free_port, reply
 
+from oidc_actor import clock
 from oidc_actor.client import RequestsTransport, shared_transport
 from oidc_actor.exchanges import sockets
 from oidc_actor.transport import MAX_BODY_BYTES, Request, Response
@@ -54,6 +55,19 @@ def test_a_connection_that_rested_too_long_is_not_used_again(serve, transport, m
     monkeypatch.setattr(sockets, "IDLE_LIMIT_S", -1.0)
     transport(a_request(server.url))
     assert server.connections == 2
+
+
+@pytest.mark.parametrize("name", ["wall_clock", "default_clock"])
+@pytest.mark.parametrize(("gained_s", "connections"), [(20, 2), (7200, 2), (5, 1), (-7200, 1)])
+def test_it_rests_while_the_machine_is_suspended_or_put_away_in_a_snapshot_too(
+    name, gained_s, connections, serve, transport, monkeypatch
+):
+    server = serve(answers(reply()))
+    transport(a_request(server.url))
+    before = getattr(clock, name)
+    monkeypatch.setattr(clock, name, lambda: before() + gained_s)
+    transport(a_request(server.url))
+    assert server.connections == connections
 
 
 def test_a_redirect_is_an_answer(serve, transport):

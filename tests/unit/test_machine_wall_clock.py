@@ -131,6 +131,8 @@ def test_a_second_jump_withholds_it_again_and_one_meanwhile_makes_it_no_longer()
     driver.wait(5)
     jumps(driver, 7300)
     assert driver.state.withheld_until == 1020
+    driver.fails()  # it was sent before the second one
+    assert driver.join().outcomes == []
     driver.fails()
     assert driver.join().outcomes == [driver.state.token]
     jumps(driver.wait(5), 7310)
@@ -177,3 +179,49 @@ def test_a_successor_goes_on_withholding_it_and_serves_it_on_in_time() -> None:
     heir = Driver(adopt(driver.state, in_flight=False, withdrawn=False), now=driver.now).start().tick()
     assert heir.now == 1020
     assert heir.of(Publish)
+
+
+def test_what_a_request_from_before_the_jump_brings_is_withheld_when_it_comes() -> None:
+    driver = Driver().start()
+    reader = driver.join(timeout=20)
+    jumps(driver, 7200)
+    driver.succeeds("old")
+    assert (driver.of(Publish), reader.outcomes) == ([], [])
+    driver.tick()
+    assert driver.fetch is not None
+    driver.succeeds("new")
+    assert reader.outcomes == [driver.state.token]
+    assert driver.of(Publish)[0].is_new
+
+
+def test_without_another_it_is_served_after_all() -> None:
+    driver = Driver().start()
+    reader = driver.join(timeout=20)
+    jumps(driver, 7200).succeeds("old")
+    driver.tick().fails(DOWN)
+    assert reader.outcomes == [driver.state.token]
+
+
+@pytest.mark.parametrize("jump_s", [5, 200])
+def test_what_outlives_the_jump_answers_its_readers(jump_s: float) -> None:
+    driver = Driver().start()
+    reader = driver.join(timeout=20)
+    jumps(driver, jump_s).succeeds("old", lifetime=300)
+    assert reader.outcomes == [driver.state.token]
+    assert next_attempt_at(driver.state) == driver.state.refresh_at
+
+
+def test_a_request_that_leaves_after_the_jump_is_not_concerned() -> None:
+    driver = jumps(with_token(300).wait(250).tick(), 7200)
+    driver.sent().fails(DOWN)
+    assert driver.of(Publish)[0].token is driver.state.token
+
+
+def test_where_a_request_from_before_the_jump_fails_the_refresh_follows_at_once() -> None:
+    driver = jumps(with_token(300).wait(250).tick(), 7200, turn_in_s=1)
+    reader = driver.join(timeout=20)
+    driver.fails(DOWN)
+    assert (driver.of(Publish), reader.outcomes) == ([], [])
+    assert next_attempt_at(driver.state) == driver.now + 1
+    driver.tick().succeeds("new")
+    assert reader.outcomes == [driver.state.token]
