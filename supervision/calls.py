@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 from typing import Any
 
+from pykka import ActorDeadError
 from pykka._envelope import Envelope
 
 from supervision import dispatch
@@ -13,7 +15,8 @@ from supervision.errors import CallTimeout, NoProcess, SupervisionError
 from supervision.exits import NORMAL, Reason
 from supervision.lifecycle import Life, NoAnswer, Reply, current, is_awaited_by_caller, must_outlive_caller
 from supervision.messages import ExitSignal
-from supervision.registry import ServerName, find
+from supervision.registry import ServerName, find, refuse_stranger, stranger
+from supervision.strangers import ask, stop_stranger
 from supervision.waiting import in_turns
 
 __all__ = ["call", "cast", "kill", "stop", "stop_with"]
@@ -23,7 +26,7 @@ def call(server: ServerName, message: Any, timeout: float | None = 5.0) -> Any:
     """Send a message and wait for the answer.
 
     Args:
-        server: a ref or a name.
+        server: a ref or a name; an actor that Pykka alone has started stays as it is.
         message: what ``on_receive`` gets; its return value is the answer.
         timeout: seconds to wait, ``None`` for as long as the server lives.
 
@@ -38,6 +41,9 @@ def call(server: ServerName, message: Any, timeout: float | None = 5.0) -> Any:
     """
     if timeout is not None:
         check_seconds("timeout", timeout)
+    ref = stranger(server)
+    if ref is not None:
+        return ask(ref, message, timeout)
     life = _alive(server)
     if is_awaited_by_caller(life):
         raise SupervisionError(
@@ -59,6 +65,11 @@ def cast(server: ServerName, message: Any) -> None:
     life = find(server)
     if life is not None:
         life.mailbox.offer(Envelope(message))
+        return
+    ref = stranger(server)
+    if ref is not None:
+        with contextlib.suppress(ActorDeadError):
+            ref.tell(message)
 
 
 def stop(server: ServerName, *, timeout: float | None = 5.0) -> None:
@@ -75,7 +86,11 @@ def stop(server: ServerName, *, timeout: float | None = 5.0) -> None:
         CallTimeout: not down in time; the stop goes on.
         SupervisionError: an actor stops itself by this (raise ``Exit()`` instead), or the supervisor above it.
     """
-    stop_with(server, NORMAL, timeout)
+    ref = stranger(server)
+    if ref is None:
+        stop_with(server, NORMAL, timeout)
+    else:
+        stop_stranger(ref, timeout)
 
 
 def stop_with(server: ServerName, reason: Reason, timeout: float | None) -> None:
@@ -107,10 +122,15 @@ def kill(server: ServerName) -> None:
 
     Python cannot end a thread: a handler that is running is abandoned. Its actor is dead to everybody, and nothing that the
     handler still does with it has an effect. Silent where nothing is alive.
+
+    Raises:
+        SupervisionError: Pykka alone has started it, and would let it go on.
     """
     life = find(server)
     if life is not None:
         life.kill()
+    else:
+        refuse_stranger(server, "killed")
 
 
 def _alive(server: ServerName) -> Life:

@@ -12,7 +12,7 @@ from supervision.errors import NoProcess
 from supervision.exits import NOPROC, Reason
 from supervision.lifecycle import Mailbox
 from supervision.messages import Down, Withdrawable
-from supervision.registry import ServerName, find
+from supervision.registry import ServerName, find, refuse_stranger
 from supervision.reports import report
 from supervision.waiting import is_interrupt
 
@@ -81,13 +81,17 @@ def monitor(ref: ServerName, watcher: Watcher) -> Monitor:
 
     Raises:
         NoProcess: the watcher is an actor that has ended, or the name is unknown.
+        SupervisionError: one of them was started by Pykka alone, which tells nobody of an end.
     """
     if isinstance(watcher, pykka.ActorRef):
         if find(watcher) is None:
+            refuse_stranger(watcher, "told of an end")
             raise NoProcess(watcher)
     elif not callable(watcher):
         raise TypeError(f"watcher: expected an ActorRef or a callable that takes a Down, got {watcher!r}")
     life = find(ref)
+    if life is None:
+        refuse_stranger(ref, "monitored")
     made = Monitor(ref if life is None else life.ref, watcher)
     if life is None or not life.attach(made):
         made.deliver(NOPROC)

@@ -13,7 +13,7 @@ from supervision.exits import NOPROC, Ignore
 from supervision.flags import SupervisorFlags, require_children
 from supervision.lifecycle import await_up, construct, launch, life_of, names
 from supervision.monitors import Monitor
-from supervision.registry import register
+from supervision.registry import refuse_stranger, register
 from supervision.server import Server
 
 __all__ = ["accepted", "check_start", "start_child", "watch_child"]
@@ -86,6 +86,7 @@ def _adopt(ref: Any, spec: ChildSpec) -> Any:
         raise TypeError(f"start: expected the callable to return a pykka.ActorRef, got {type(ref).__name__}")
     life = life_of(ref)
     if life is None:
+        refuse_stranger(ref, "supervised")
         raise pykka.ActorDeadError(f"{ref} ended before its supervisor could watch it")
     await_up(life)
     if spec.name is not None and names.lookup(spec.name) is not life:

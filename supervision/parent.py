@@ -33,7 +33,7 @@ from supervision.messages import Down, Request, Retry
 from supervision.monitors import demonitor
 from supervision.offspring import start_child, watch_child
 from supervision.prospects import give_up
-from supervision.registry import ServerName, find
+from supervision.registry import ServerName, find, stranger
 from supervision.reports import report
 from supervision.server import Server
 from supervision.timers import Timer, send_after
@@ -83,9 +83,9 @@ def starting_supervisor() -> pykka.ActorRef[Any] | None:
 
 def _require(sup: ServerName, kind: type[Parent]) -> pykka.ActorRef[Any]:
     life = find(sup)
-    if life is None:
+    ref: pykka.ActorRef[Any] | None = stranger(sup) if life is None else life.ref
+    if ref is None:
         raise NoProcess(sup)
-    ref: pykka.ActorRef[Any] = life.ref
     if not issubclass(ref.actor_class, kind):
         raise TypeError(f"sup: expected a {kind.__name__}, got {ref.actor_class.__name__}")
     return ref

@@ -6,10 +6,19 @@ from typing import Any, TypeAlias
 
 import pykka
 
-from supervision.errors import NoProcess
-from supervision.lifecycle import Life, current, life_of, names
+from supervision.errors import NoProcess, SupervisionError
+from supervision.lifecycle import Life, current, is_stranger, life_of, names
 
-__all__ = ["ServerName", "find", "is_current", "register", "unregister", "whereis"]
+__all__ = [
+    "ServerName",
+    "find",
+    "is_current",
+    "refuse_stranger",
+    "register",
+    "stranger",
+    "unregister",
+    "whereis",
+]
 
 ServerName: TypeAlias = "pykka.ActorRef[Any] | str"
 
@@ -22,10 +31,12 @@ def register(name: str, ref: pykka.ActorRef[Any]) -> None:
         ValueError: the name is empty.
         AlreadyStarted: the name has a live owner, this very actor included; ``.ref`` is that owner.
         NoProcess: the actor has ended.
+        SupervisionError: it was started by Pykka alone, which frees no name at its end.
     """
     check_name(name)
     life = find(ref)
     if life is None:
+        refuse_stranger(ref, "named")
         raise NoProcess(ref)
     names.claim(name, life)
 
@@ -53,7 +64,7 @@ def is_current(ref: pykka.ActorRef[Any] | None) -> bool:
 
 
 def find(server: ServerName) -> Life | None:
-    """The life behind a ref or a name, ``None`` where there is nothing alive."""
+    """The life behind a ref or a name, ``None`` where there is nothing alive, or a ``stranger``."""
     if isinstance(server, str):
         found: Life | None = names.lookup(server)
         return found
@@ -61,6 +72,22 @@ def find(server: ServerName) -> Life | None:
         raise TypeError(f"server: expected a pykka.ActorRef or a name, got {server!r}")
     life = life_of(server)
     return None if life is None or life.is_ended else life
+
+
+def stranger(server: ServerName) -> pykka.ActorRef[Any] | None:
+    """The ref, where it is one of a running actor that Pykka alone has started; only what ``find`` does not find can be."""
+    return server if isinstance(server, pykka.ActorRef) and is_stranger(server) else None
+
+
+def refuse_stranger(server: ServerName, what: str) -> None:
+    """Raise ``SupervisionError`` where that is what it is; ``what`` says what it cannot be."""
+    ref = stranger(server)
+    if ref is not None:
+        cls = ref.actor_class.__name__
+        raise SupervisionError(
+            f"{ref} was started by Pykka alone and cannot be {what}: start it as a child, "
+            f"DynamicSupervisor.start_child(sup, ChildSpec(id, {cls}, args)) or in the list of Supervisor.start_link"
+        )
 
 
 def check_name(name: object) -> None:

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 from typing import Any
 
+import pykka
 from pykka._envelope import Envelope
 
 from supervision import alarm
 from supervision.lifecycle import Life, names
 from supervision.messages import Withdrawable
-from supervision.registry import ServerName, find
+from supervision.registry import ServerName, find, stranger
 
 __all__ = ["Timer", "send_after"]
 
@@ -20,7 +22,7 @@ class Timer(Withdrawable):
 
     __slots__ = ("_alarm", "_pending", "_target")
 
-    def __init__(self, message: Any, target: Life | str | None) -> None:
+    def __init__(self, message: Any, target: Life | pykka.ActorRef[Any] | str | None) -> None:
         super().__init__(message)
         self._target = target
         self._pending = (
@@ -54,6 +56,12 @@ class Timer(Withdrawable):
 
     def _deliver(self) -> None:
         target = self._target
+        if isinstance(target, pykka.ActorRef):
+            message = self.message
+            if self.claim():
+                with contextlib.suppress(pykka.ActorDeadError):
+                    target.tell(message)
+            return
         life = names.lookup(target) if isinstance(target, str) else target
         if life is None or not life.mailbox.offer(Envelope(self)):
             self.claim()  # nobody there: as in OTP the message is dropped
@@ -64,7 +72,8 @@ def send_after(delay_s: float, server: ServerName, message: Any) -> Timer:
 
     Args:
         delay_s: seconds, 0 or more.
-        server: a ref, and the message is for that incarnation only; or a name, looked up when the time comes.
+        server: a ref, and the message is for that incarnation only; or a name, looked up when the time comes. To an actor
+            that Pykka alone has started the message is told when the time comes, and counts as handled then.
         message: what ``on_receive`` gets, as from ``cast``.
 
     Returns:
@@ -74,7 +83,7 @@ def send_after(delay_s: float, server: ServerName, message: Any) -> Timer:
         raise TypeError(f"delay_s: expected finite seconds of at least 0, got {delay_s!r}")
     if not 0 <= delay_s < math.inf:
         raise ValueError(f"delay_s: expected finite seconds of at least 0, got {delay_s!r}")
-    timer = Timer(message, server if isinstance(server, str) else find(server))
+    timer = Timer(message, server if isinstance(server, str) else find(server) or stranger(server))
     if timer._pending:
         timer.start(delay_s)
     return timer

@@ -1,7 +1,7 @@
 """Actors of every kind that does what a test says in each of its hooks, and ways to bring one up.
 
 The kinds: ``pooled`` and ``threaded`` are servers; ``managed`` is an unmodified ``pykka.ThreadingActor`` class started by a
-supervisor; ``raw`` is one that Pykka has started and that is taken over while it lives.
+supervisor; ``raw`` is one that Pykka starts, in a supervisor's start callable.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ import pykka
 import pytest
 from probes import DEADLINE_S, Watch, ref_of
 
-from supervision import ChildSpec, Server, Supervisor
+from supervision import ChildSpec, DynamicSupervisor, Server, Supervisor
 
 SERVERS = ("pooled", "threaded")
 PLAIN = ("managed", "raw")
@@ -83,12 +83,18 @@ CLASSES: dict[str, Any] = {"pooled": Pooled, "threaded": Threaded, "managed": Pl
 
 
 def spawn(kind: str, does: dict[str, Any] | None = None, ran: list[Any] | None = None) -> Any:
-    """Bring one up; raises what the way of starting that kind raises. A raw one is up by itself, some time."""
+    """Bring one up; raises what the way of starting that kind raises."""
     if kind in SERVERS:
         return CLASSES[kind].start_link(does, ran)
-    if kind == "raw":
-        return Plain.start(does, ran)
-    return ref_of(Supervisor.start_link([ChildSpec("it", Plain, (does, ran), restart="temporary")]), "it")
+    return ref_of(Supervisor.start_link([ChildSpec("it", CHILDREN[kind], (does, ran), restart="temporary")]), "it")
+
+
+def begin(cls: Any, *args: Any, sup: Any = None) -> Any:
+    """Start an actor of any class so that it can be watched: a server by itself, a plain one under a supervisor."""
+    if issubclass(cls, Server):
+        return cls.start_link(*args)
+    sup = DynamicSupervisor.start_link() if sup is None else sup
+    return DynamicSupervisor.start_child(sup, ChildSpec(cls.__name__, cls, args, restart="temporary"))
 
 
 def end_hooks(ran: list[Any]) -> list[Any]:
@@ -175,14 +181,12 @@ CHILDREN: dict[str, Any] = {
     "managed": Plain,
     "raw": lambda *args: Plain.start(*args),  # started by a callable, as an existing system has it
 }
-GUESTS = {**CHILDREN, "taken over": lambda *args: elsewhere(Plain.start, *args)}
 BASES = [SystemExit, KeyboardInterrupt, asyncio.CancelledError, GeneratorExit]
 
 every_kind = pytest.mark.parametrize("kind", KINDS)
 every_server = pytest.mark.parametrize("kind", SERVERS)
 every_plain = pytest.mark.parametrize("kind", PLAIN)
 every_child = pytest.mark.parametrize("cls", CHILDREN.values(), ids=CHILDREN.keys())
-every_guest = pytest.mark.parametrize("cls", GUESTS.values(), ids=GUESTS.keys())
 every_base = pytest.mark.parametrize("base", BASES, ids=lambda base: base.__name__)
 
 
@@ -218,7 +222,6 @@ __all__ = [
     "CHILDREN",
     "CLASSES",
     "DEADLINE_S",
-    "GUESTS",
     "KINDS",
     "PLAIN",
     "SERVERS",
@@ -231,12 +234,12 @@ __all__ = [
     "Threaded",
     "Watch",
     "Watcher",
+    "begin",
     "elsewhere",
     "end_hooks",
     "eventually",
     "every_base",
     "every_child",
-    "every_guest",
     "every_kind",
     "every_plain",
     "every_server",

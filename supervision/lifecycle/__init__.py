@@ -1,7 +1,7 @@
 """How an actor starts, handles, ends and is watched: the one place that knows Pykka's surprises."""
 
 from supervision.lifecycle.abandoned import abandoned_count
-from supervision.lifecycle.adoption import await_up, construct, life_of, name_of
+from supervision.lifecycle.adoption import await_up, construct, is_stranger, life_of, name_of
 from supervision.lifecycle.caller import current, is_awaited_by_caller, must_outlive_caller, supervises
 from supervision.lifecycle.exiting import is_exiting
 from supervision.lifecycle.life import Life
@@ -29,6 +29,7 @@ __all__ = [
     "current",
     "is_awaited_by_caller",
     "is_exiting",
+    "is_stranger",
     "launch",
     "life_of",
     "must_outlive_caller",

@@ -1,40 +1,30 @@
-"""Actors of unmodified ``pykka.ThreadingActor`` classes, made ours.
+"""Actors of unmodified ``pykka.ThreadingActor`` classes, made ours before their first turn.
 
-One of a class that a supervisor knows is constructed as ever and gets our mailbox and our life before its first turn. So is
-one that Pykka starts inside a supervisor's start callable, at the moment that it enters ``ActorRegistry``. Any other that is
-watched, named or supervised is alive already; ``takeover`` sees to those.
+One of a class that a supervisor knows is constructed as ever and gets our mailbox and our life before it starts. So does one
+that Pykka starts inside a supervisor's start callable, at the moment that it enters ``ActorRegistry``. Any other that runs is a
+*stranger*: it stays as Pykka has it, is talked to in Pykka's way, and can be neither watched, named nor supervised.
 """
 
 from __future__ import annotations
 
+import contextlib
 import functools
-import os
-import threading
+import queue
 from typing import Any
 
 import pykka
 
 from supervision.exits import Crash
-from supervision.lifecycle import exiting, roster, takeover
+from supervision.lifecycle import roster
 from supervision.lifecycle.caller import current, supervises
 from supervision.lifecycle.life import Life
 from supervision.lifecycle.loop import PykkaStyle
 from supervision.lifecycle.mailbox import Mailbox
+from supervision.lifecycle.patches import has_no_mutex
 from supervision.lifecycle.runtimes import OwnThread
 from supervision.lifecycle.stop_flag import StopFlag
 
-__all__ = ["await_up", "construct", "life_of", "name_of"]
-
-_adopting = threading.Lock()  # one adoption at a time; guards nothing else
-
-
-def _start_over() -> None:
-    global _adopting  # noqa: PLW0603 - a forked child may inherit it locked
-    _adopting = threading.Lock()
-
-
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_start_over)
+__all__ = ["await_up", "construct", "is_stranger", "life_of", "name_of"]
 
 
 def construct(cls: type[pykka.ThreadingActor], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Life:
@@ -48,10 +38,29 @@ def construct(cls: type[pykka.ThreadingActor], args: tuple[Any, ...], kwargs: di
 def _make_ours(actor: Any) -> Life:
     mailbox = Mailbox()
     life = Life(actor, actor.actor_ref, mailbox, OwnThread(), PykkaStyle())
-    takeover.forward(actor.actor_inbox, mailbox)  # the actor's __init__ may have sent itself messages
+    _forward(actor.actor_inbox, mailbox)  # the actor's __init__ may have sent itself messages
     actor.actor_inbox = life.ref.actor_inbox = mailbox
     actor.actor_stopped = life.ref.actor_stopped = StopFlag(mailbox)
     return life
+
+
+def _forward(old: Any, mailbox: Mailbox) -> None:
+    """Move what is in Pykka's queue into the mailbox, and have it forward what still comes: somebody may be about to put.
+
+    Raises:
+        TypeError: the actor's class has put something of its own in the place of Pykka's queue.
+    """
+    if not isinstance(old, queue.Queue):
+        raise TypeError(f"actor_inbox: expected a queue.Queue, as Pykka makes it, got {type(old).__name__}")
+    if has_no_mutex(old):  # so that it cannot forward, nor has it to: nobody is about to put anything
+        while not old.empty():
+            mailbox.put(old.get_nowait())
+        return
+    with old.mutex:
+        while old._qsize():
+            with contextlib.suppress(pykka.ActorDeadError):  # it has ended meanwhile, which tells nobody of a lost tell
+                mailbox.put(old._get())
+        old._put = mailbox.put  # type: ignore[method-assign, assignment]
 
 
 def _take_in(ref: pykka.ActorRef[Any]) -> None:
@@ -62,8 +71,6 @@ def _take_in(ref: pykka.ActorRef[Any]) -> None:
     actor: Any = ref._actor_weakref()
     if not isinstance(actor, pykka.ThreadingActor) or isinstance(getattr(ref.actor_inbox, "life", None), Life):
         return
-    if type(actor)._start_actor_loop is not pykka.ThreadingActor._start_actor_loop:
-        return  # a thread of its class's own making, which has to be taken over
     life = _make_ours(actor)
     life.awaited(starter)
     actor.__dict__["_start_actor_loop"] = functools.partial(_begin, actor, life)
@@ -82,37 +89,26 @@ roster.greet_with(_take_in)
 
 
 def life_of(ref: pykka.ActorRef[Any]) -> Life | None:
-    """The life behind a ref, which is taken over if it is not ours; ``None`` where it is dead or no thread's actor.
-
-    An actor of Pykka's own is alive from its entry into ``ActorRegistry`` on, not while its ``__init__`` runs.
-    """
+    """The life behind a ref, ended or not; ``None`` where the actor is not ours."""
     life = getattr(ref.actor_inbox, "life", None)
-    if isinstance(life, Life):
-        return life
-    with _adopting:
-        life = getattr(ref.actor_inbox, "life", None)
-        if isinstance(life, Life):
-            return life
-        actor = ref._actor_weakref()
-        if not isinstance(actor, pykka.ThreadingActor) or not ref.is_alive() or not roster.knows(ref):
-            return None
-        return takeover.take_over(actor, ref)
+    return life if isinstance(life, Life) else None
+
+
+def is_stranger(ref: pykka.ActorRef[Any]) -> bool:
+    """Whether an actor runs in Pykka's own loop: from its entry into ``ActorRegistry`` on, not while its ``__init__`` runs."""
+    return life_of(ref) is None and ref.is_alive() and roster.knows(ref)
 
 
 def name_of(ref: pykka.ActorRef[Any] | None) -> str | None:
     """The first name that the actor behind a ref was given and keeps, or had when it ended; ``None`` without one."""
-    life = None if ref is None else getattr(ref.actor_inbox, "life", None)
-    return life.names[0] if isinstance(life, Life) and life.names else None
+    life = None if ref is None else life_of(ref)
+    return life.names[0] if life is not None and life.names else None
 
 
 def await_up(life: Life) -> None:
-    """Wait until an actor that somebody else has started has done its ``on_start``; raises what that raised.
-
-    From here on it counts as supervised: its thread does not keep the interpreter from exiting.
-    """
+    """Wait until an actor that somebody else has started has done its ``on_start``; raises what that raised."""
     life.starter = current()
     roster.move_supervisors_behind()
-    exiting.let_go_at_exit(life, life.runtime.thread)
     handshake = life.handshake
     if handshake is not None:
         handshake.wait(None)

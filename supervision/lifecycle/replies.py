@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import queue
+import sys
 import threading
-from typing import Any
+from typing import Any, cast
 
 from pykka import ActorDeadError
 from pykka.messages import _ActorStop
@@ -52,6 +53,10 @@ class Reply:
         if self._first.acquire(blocking=False):
             self.error = error
             self._done.release()
+
+    def set_exception(self, exc_info: Any = None) -> None:
+        """Answer with an exception, in the way of a Pykka future: by default with the one being handled."""
+        self.fail(cast(BaseException, (exc_info or sys.exc_info())[1]))
 
     def arrived(self, timeout: float | None) -> bool:
         """Wait for the answer, at most ``timeout`` seconds (``None``: for ever); returns whether it is there."""

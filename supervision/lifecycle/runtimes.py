@@ -68,17 +68,13 @@ POOL = Pool()
 
 
 class OwnThread:
-    """Turns on one daemon thread, which ends with the actor.
-
-    Args:
-        thread: the thread that somebody else has started for it already, ``None`` if ``begin`` is to start one.
-    """
+    """Turns on one daemon thread, which ends with the actor."""
 
     __slots__ = ("_bell", "thread")
 
-    def __init__(self, thread: threading.Thread | None = None) -> None:
+    def __init__(self) -> None:
         self._bell: queue.SimpleQueue[None] = queue.SimpleQueue()
-        self.thread = thread
+        self.thread: threading.Thread | None = None
 
     def begin(self, life: Life) -> None:
         name = f"{life.ref.actor_class.__name__}-{next(_numbers)}"

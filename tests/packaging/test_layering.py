@@ -64,6 +64,7 @@ SHELL = {
         "supervision.registry",
         "supervision.reports",
         "supervision.server",
+        "supervision.strangers",
         "supervision.supervisor",
         "supervision.timers",
         "supervision.tree",

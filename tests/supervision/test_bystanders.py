@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from probes import DEADLINE_S, KINDS, PlainProbe, Probe, Scripted, Watch, crash, die, quiet, ref_of
 from pykka import ActorRegistry
+from specimens import begin
 
 import supervision
 from supervision import (
@@ -269,7 +270,7 @@ def test_one_that_is_killed_in_a_group_restart(ends: Ends) -> None:
 
 @pytest.mark.parametrize("kind", [Probe, PlainProbe])
 def test_one_that_nobody_supervises(kind: Any, ends: Ends) -> None:
-    ref = _telling(kind).start(ends, "a")
+    ref = begin(_telling(kind), ends, "a")
     supervision.stop(ref)
     assert ends("a") == {"a": False}
 

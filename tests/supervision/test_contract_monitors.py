@@ -135,11 +135,6 @@ def test_a_monitor_is_of_one_incarnation(world: World) -> None:
     assert len(watch.downs) == 1
 
 
-def test_an_unmodified_actor_that_nobody_supervises_can_be_watched(world: World) -> None:
-    ref = KINDS[2].start(world, "a")  # type: ignore[attr-defined]
-    assert die(ref, BOOM) == Crash(BOOM)
-
-
 def test_a_supervisors_own_monitors_are_its_own_business(world: World) -> None:
     """A Down that a stranger's monitor sends to a supervisor changes nothing, and neither does a forged one."""
     sup = Supervisor.start_link(world.specs("a"), max_restarts=0)

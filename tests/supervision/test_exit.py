@@ -25,10 +25,6 @@ SYSTEMS = {
     """,
     "dynamic": "d = DynamicSupervisor.start_link(); [DynamicSupervisor.start_child(d, ChildSpec(1, Plain)) for _ in range(9)]",
     "supervised, started by a callable": "Supervisor.start_link([ChildSpec(n, lambda: Plain.start()) for n in range(3)])",
-    "supervised, started before": """
-        ref = Plain.start()
-        Supervisor.start_link([ChildSpec(1, lambda: ref, restart="temporary"), ChildSpec(2, Plain)])
-    """,
     "a call under way": "r = Pooled.start_link(); threading.Thread(target=call, args=(r, forever, None), daemon=True).start()",
     "a start under way": """
         class Slow(Pooled):
@@ -46,10 +42,10 @@ SYSTEMS = {
         def crash(_): raise ValueError
         child_ref(sup).tell(crash)
     """,
-    "monitored only": """
+    "a stranger that is called": """
         class Daemon(Plain):
             use_daemon_thread = True
-        monitor(Daemon.start(), print)
+        call(Daemon.start(), lambda _: 1)
     """,
 }
 AT_ONCE_S = 5.0  # on a machine with much else to do
@@ -185,7 +181,7 @@ def test_a_raw_actor_that_nobody_supervises_keeps_the_program_alive_as_ever() ->
             def on_stop(self):
                 os.write(1, b"stopped in its own time")
         last = Last.start()
-        monitor(last, lambda _: None)
+        call(last, lambda _: 1)
         watcher = threading.Thread(target=lambda: (threading.main_thread().join(), last.stop()))
         watcher.start()
         """
@@ -235,14 +231,14 @@ def test_a_main_thread_that_is_gone_for_good_is_no_exit() -> None:
         main = threading.main_thread()
         main.__class__ = Gone
         def crash(_): raise ValueError
-        raw = Plain.start()
-        sup = Supervisor.start_link([ChildSpec(1, Pooled, name="it"), ChildSpec(2, lambda: raw, restart="temporary")])
+        other = Pooled.start_link()
+        sup = Supervisor.start_link([ChildSpec(1, Pooled, name="it"), ChildSpec(2, lambda: other, restart="temporary")])
         first = whereis("it")
         down = threading.Event()
         monitor(first, lambda _: down.set())
         cast("it", crash)
         assert down.wait(5)
-        print(Supervisor.count_children(sup).active, raw.is_alive())
+        print(Supervisor.count_children(sup).active, other.is_alive())
         main.__class__ = threading._MainThread
         """
     )

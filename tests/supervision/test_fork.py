@@ -31,11 +31,18 @@ def fork(work):
         finish(work)
     return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
 
+def by_callable():
+    sup = DynamicSupervisor.start_link()
+    return sup, DynamicSupervisor.start_child(sup, ChildSpec("raw", lambda: Plain.start(), restart="temporary"))
+
 def new_ones_work():
     ref = Pooled.start_link(name="new")
     assert call("new", 1) == 1
     sup = Supervisor.start_link([ChildSpec(c.__name__, c, name=c.__name__) for c in (Pooled, Threaded, Plain)])
-    raw = Plain.start()
+    above, raw = by_callable()
+    stranger = Plain.start()
+    assert call(stranger, 2) == 2
+    stop(stranger)
     downs = []
     monitor(raw, downs.append)
     assert [call(r, 2) for r in ("Pooled", "Threaded", "Plain", raw)] == [2] * 4
@@ -51,6 +58,7 @@ def new_ones_work():
     assert whereis("Plain") is not before
     raw.stop()
     Supervisor.stop(sup)
+    Supervisor.stop(above)
     stop(ref)
     assert [d.ref for d in downs] == [raw]
     assert ActorRegistry.get_all() == []
@@ -75,8 +83,8 @@ def test_p23_everything_inherited_is_dead_at_once() -> None:
         sup = Supervisor.start_link([ChildSpec(c, c, name=c) if 0 else ChildSpec(c.__name__, c, name=c.__name__)
                                      for c in (Pooled, Threaded, Plain)], name="sup")
         dyn = DynamicSupervisor.start_link(name="dyn")
-        adopted, raw = Quiet.start(), Quiet.start()
-        register("adopted", adopted)
+        raw = Quiet.start()
+        adopted = DynamicSupervisor.start_child(dyn, ChildSpec("adopted", Quiet, name="adopted"))
         assert call(adopted, 1) == 1 and raw.ask(1) == 1
         single = Pooled.start_link()
         future = single.ask(1, block=False)
@@ -149,7 +157,7 @@ def test_p23_a_fork_inside_a_handler(cls: str) -> None:
 def test_p23_a_fork_while_another_thread_holds_every_lock_there_is() -> None:
     script(
         """
-        from supervision.lifecycle import abandoned, abandoned_count, adoption, exiting, names
+        from supervision.lifecycle import abandoned, abandoned_count, names
         stuck = Pooled.start_link(name="stuck")
         entered = threading.Event()
         cast(stuck, lambda _: (entered.set(), forever()))
@@ -160,8 +168,7 @@ def test_p23_a_fork_while_another_thread_holds_every_lock_there_is() -> None:
         timer = send_after(3600, before, 1)
         raw = Plain.start()
         locks = [
-            abandoned._lock, adoption._adopting, exiting._exit.lock, names._names.lock,
-            ActorRegistry._actor_refs_lock, before.actor_inbox.lock,
+            abandoned._lock, names._names.lock, ActorRegistry._actor_refs_lock, before.actor_inbox.lock,
         ]
         held, go = threading.Event(), threading.Event()
         def holds():
@@ -185,8 +192,7 @@ def test_p23_a_fork_while_another_thread_holds_every_lock_there_is() -> None:
             assert entered.wait(5)
             kill("it")
             assert abandoned_count() == 1
-            still = Plain.start()
-            Supervisor.start_link([ChildSpec(1, lambda: still)])
+            Supervisor.start_link([ChildSpec(1, lambda: Plain.start())])
             ActorRegistry.stop_all()
 
         assert fork(child) == 0
@@ -278,9 +284,10 @@ def test_p23_a_hundred_forks_under_load() -> None:
                 timer.cancel()
                 demonitor(watch)
                 kill(ref) if turn % 2 else stop(ref)
-                one = Plain.start()
+                above, one = by_callable()
                 monitor(one, lambda _: None)
                 one.stop()
+                stop(above)
         threads = [threading.Thread(target=load, args=(n,), daemon=True) for n in range(3)]
         [t.start() for t in threads]
 
@@ -297,7 +304,7 @@ def test_p23_a_hundred_forks_under_load() -> None:
             stop(ref)
             assert told.wait(5)
             fired.clear()
-            raw = Plain.start()
+            above, raw = by_callable()
             monitor(raw, lambda _: fired.set())
             raw.stop()
             assert fired.wait(5)

@@ -14,6 +14,7 @@ from specimens import (
     PooledWatcher,
     Threaded,
     Watch,
+    begin,
     every_kind,
     every_watcher,
     spawn,
@@ -42,7 +43,7 @@ from supervision import (
 @every_kind
 @every_watcher
 def test_a_watching_actor_gets_one_down_for_each_monitor(kind: str, watcher: Any) -> None:
-    ref, mine = spawn(kind), watcher.start()
+    ref, mine = spawn(kind), begin(watcher)
     first, second = monitor(ref, mine), monitor(ref, mine)
     assert first is not second
     done = Watch(ref)
@@ -101,7 +102,7 @@ def test_a_watcher_that_raises_keeps_the_others_from_nothing(error: Any, caplog:
         raise error
 
     for cls in (Pooled, Threaded, Plain):
-        ref = cls.start()
+        ref = begin(cls)
         downs: list[Any] = []
         for watcher in (raises, downs.append, raises, downs.append):
             monitor(ref, watcher)

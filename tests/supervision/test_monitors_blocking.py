@@ -11,6 +11,7 @@ from specimens import (
     Boom,
     Stuck,
     Watch,
+    begin,
     every_child,
     every_kind,
     every_watcher,
@@ -47,7 +48,7 @@ def stuck() -> Iterator[Stuck]:
 @pytest.mark.parametrize("how", ["crash", "kill", "stop"])
 def test_those_who_block_are_told_after_everybody_else(how: str, kind: str, watcher: Any, stuck: Stuck) -> None:
     """A watching actor hears, names are free, callers have their answers, and a stop returns."""
-    ref, mine = spawn(kind), watcher.start()
+    ref, mine = spawn(kind), begin(watcher)
     register("it", ref)
     monitor(ref, stuck)
     monitor(ref, mine)

@@ -11,6 +11,7 @@ from specimens import (
     PooledWatcher,
     Stuck,
     Watch,
+    begin,
     eventually,
     every_kind,
     every_watcher,
@@ -36,7 +37,7 @@ from supervision.lifecycle import life_of, names
 @every_watcher
 @pytest.mark.parametrize("kind", ["pooled", "raw"])
 def test_demonitor_takes_back_a_down_that_lies_in_the_mailbox(watcher: Any, kind: str) -> None:
-    ref, mine = spawn(kind), watcher.start()
+    ref, mine = spawn(kind), begin(watcher)
     in_hand = call(mine, lambda _: None) or Stuck()
     with in_hand:
         mine.tell(in_hand)

@@ -8,9 +8,10 @@ from typing import Any
 import pykka
 import pytest
 from pykka import ActorDeadError, ActorRegistry
-from specimens import DEADLINE_S, Boom, eventually, run
+from specimens import DEADLINE_S, Boom, begin, eventually, run
 
 from supervision import (
+    DynamicSupervisor,
     NoProcess,
     Server,
     ServerDied,
@@ -67,8 +68,9 @@ def test_no_ask_is_lost_and_no_stop_hangs(cls: Any, count: int) -> None:
         futures.extend(mine)
         stops.extend(last)
 
+    sup = DynamicSupervisor.start_link()
     for _ in range(0, count, 100):
-        refs = [cls.start() for _ in range(100)]
+        refs = [begin(cls, sup=sup) for _ in range(100)]
         stop_at = {ref: seed.randrange(ASKS) for ref in refs}
         for ref in refs:
             monitor(ref, downs.append)
@@ -86,7 +88,7 @@ def test_no_ask_is_lost_and_no_stop_hangs(cls: Any, count: int) -> None:
     assert sum(stopped) >= count
     eventually(lambda: len(downs) >= 2 * count, f"{len(downs)} of {2 * count} told")
     assert len({down.monitor for down in downs}) == len(downs) == 2 * count
-    assert ActorRegistry.get_all() == []
+    assert ActorRegistry.get_all() == [sup]
 
 
 @pytest.mark.parametrize("cls", [Echo, ThreadEcho, PlainEcho])
@@ -107,7 +109,7 @@ def test_no_call_hangs_and_every_one_hears_the_truth(cls: Any) -> None:
 
     ends = (stop, kill, lambda ref: ref.stop(timeout=DEADLINE_S), lambda ref: cast(ref, "crash"))
     for end in ends * 20:
-        ref = cls.start()
+        ref = begin(cls)
         monitor(ref, lambda _: None)
         with run(*[lambda ref=ref: ask(ref)] * 3, lambda ref=ref, end=end: end(ref)):
             pass

@@ -16,7 +16,6 @@ from specimens import (
     DEADLINE_S,
     SERVERS,
     Boom,
-    Plain,
     Pooled,
     Stuck,
     Watch,
@@ -27,7 +26,6 @@ from specimens import (
     every_kind,
     every_plain,
     every_server,
-    no_raw_thread,
     run,
     spawn,
 )
@@ -127,15 +125,9 @@ def test_p2_exactly_one_end_hook_runs_at_every_end(kind: str, end: Any) -> None:
 @pytest.mark.parametrize("base", [Boom, Exit, SystemExit], ids=lambda base: base.__name__)
 def test_p2_no_end_hook_runs_where_the_start_failed(kind: str, error: BaseException) -> None:
     ran: list[Any] = []
-    if kind == "raw":
-        ref = spawn(kind, {"on_start": error}, ran)
-        monitor(ref, lambda _: None)
-        eventually(lambda: not ref.is_alive())
-        eventually(no_raw_thread)
-    else:
-        with pytest.raises(StartError) as raised:
-            spawn(kind, {"on_start": error}, ran)
-        assert raised.value.cause is error
+    with pytest.raises(StartError) as raised:
+        spawn(kind, {"on_start": error}, ran)
+    assert raised.value.cause is error
     assert end_hooks(ran) == []
 
 
@@ -213,29 +205,6 @@ def test_p6_a_base_exception_in_a_handler_ends_that_actor_only(
     assert len(end_hooks(ran)) == 1
     assert call(bystander, 1) == 1
     assert ref not in ActorRegistry.get_all()
-
-
-@every_base
-@pytest.mark.parametrize("asks", [True, False], ids=["ask", "tell"])
-def test_p6_a_base_exception_in_the_message_in_hand_at_the_take_over(
-    error: BaseException, asks: bool, bystander: Any
-) -> None:
-    ran: list[Any] = []
-    ref = Plain.start(None, ran)
-    with Stuck() as stuck:
-        stuck.then = lambda _: (_ for _ in ()).throw(error)
-        asked = ref.ask(stuck, block=False) if asks else ref.tell(stuck)
-        assert stuck.entered.wait(DEADLINE_S)
-        watch = Watch(ref)
-        after = ref.ask("queued", block=False)
-        stuck.go()
-        assert watch.reason() == Crash(error)
-    for future in filter(None, [asked, after]):
-        with pytest.raises(ActorDeadError):
-            future.get(timeout=DEADLINE_S)
-    assert end_hooks(ran) == ["on_failure"]
-    assert call(bystander, 1) == 1
-    assert len(watch.downs) == 1
 
 
 @every_server

@@ -15,7 +15,7 @@ from specimens import (
     Watch,
     end_hooks,
     eventually,
-    every_guest,
+    every_child,
     every_kind,
     spawn,
 )
@@ -53,7 +53,7 @@ def test_p11_a_stop_is_handled_in_its_turn(kind: str) -> None:
     assert handled == [0, 1, 2]
 
 
-@every_guest
+@every_child
 def test_p11_a_backlog_longer_than_the_shutdown_time_is_abandoned(cls: Any) -> None:
     sup = Supervisor.start_link([ChildSpec("it", cls, shutdown=0.05)])
     ref = ref_of(sup, "it")

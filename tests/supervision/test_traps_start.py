@@ -6,22 +6,18 @@ from typing import Any
 
 import pytest
 from probes import World, quiet, ref_of
-from pykka import ActorDeadError, ActorRegistry
+from pykka import ActorRegistry
 from specimens import (
+    CHILDREN,
     DEADLINE_S,
-    GUESTS,
     Boom,
     Plain,
     Pooled,
     Threaded,
     Watch,
-    a_thread_may_die,
     end_hooks,
-    eventually,
     every_base,
     every_child,
-    every_guest,
-    no_raw_thread,
     run,
     spawn,
 )
@@ -29,7 +25,6 @@ from specimens import (
 from supervision import (
     SHUTDOWN,
     ChildSpec,
-    Crash,
     Exit,
     StartError,
     Supervisor,
@@ -141,31 +136,6 @@ def test_p4_a_keyboard_interrupt_that_on_start_raised_is_none(cls: Any) -> None:
 
 
 @every_base
-@a_thread_may_die
-@pytest.mark.parametrize("when", ["before it is watched", "while it is watched"])
-def test_p7_a_base_exception_in_a_raw_actors_on_start_leaves_no_zombie(error: BaseException, when: str) -> None:
-    go = threading.Event()
-
-    def fail() -> None:
-        assert go.wait(DEADLINE_S)
-        raise error
-
-    ref = Plain.start({"on_start": fail})
-    if when == "before it is watched":
-        go.set()
-        eventually(no_raw_thread)
-    asked = ref.ask("to a zombie", block=False)
-    watch = Watch(ref)
-    go.set()
-    assert isinstance(watch.reason(), Crash)
-    with pytest.raises(ActorDeadError):
-        asked.get(timeout=DEADLINE_S)
-    assert ref.stop(timeout=DEADLINE_S) is False
-    assert ActorRegistry.get_all() == []
-    eventually(no_raw_thread)
-
-
-@every_base
 def test_p7_a_supervisor_hears_what_a_start_callable_died_of(error: BaseException, bystander: Any) -> None:
     ran: list[Any] = []
     with pytest.raises(StartError) as raised:
@@ -220,7 +190,9 @@ def test_p9_so_does_a_start_in_a_callable(monkeypatch: pytest.MonkeyPatch) -> No
 
 
 def test_p9_the_pool_goes_on_once_there_are_threads_again(monkeypatch: pytest.MonkeyPatch) -> None:
-    ref = Pooled.start_link()
+    ref, timers_run = Pooled.start_link(), threading.Event()
+    send_after(0, ref, lambda _: timers_run.set())
+    assert timers_run.wait(DEADLINE_S)
     with monkeypatch.context() as patch:
         patch.setattr(dispatch, "_pool", dispatch._Pool())
         with patch.context() as starved:
@@ -246,7 +218,7 @@ def test_p9_a_timer_without_a_thread_fails_and_the_next_one_has_one(monkeypatch:
 # --- P10: the next incarnation waits for the last one's hooks and thread -----------------------------------------------
 
 
-@every_guest
+@every_child
 def test_p10_a_restart_waits_for_the_end_hook_and_the_thread(cls: Any) -> None:
     in_hook, go = threading.Event(), threading.Event()
     threads: list[threading.Thread] = []
@@ -277,7 +249,7 @@ def test_p10_a_restart_waits_for_the_end_hook_and_the_thread(cls: Any) -> None:
     assert quiet(sup)
 
 
-@pytest.mark.parametrize("cls", [cls for kind, cls in GUESTS.items() if kind != "pooled"], ids=[*GUESTS][1:])
+@pytest.mark.parametrize("cls", [cls for kind, cls in CHILDREN.items() if kind != "pooled"], ids=[*CHILDREN][1:])
 def test_p10_a_restart_waits_until_the_old_thread_is_gone(cls: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     """Here it has its last hook behind it, and lingers."""
     lingers, go = threading.Event(), threading.Event()

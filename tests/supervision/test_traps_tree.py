@@ -19,7 +19,6 @@ from specimens import (
     end_hooks,
     eventually,
     every_child,
-    every_guest,
     every_kind,
     raised,
     run,
@@ -51,7 +50,7 @@ from supervision import (
 
 
 @pytest.mark.parametrize("strategy", ["one_for_one", "one_for_all", "rest_for_one"])
-@every_guest
+@every_child
 def test_p16_stop_all_ends_supervisors_too(strategy: Any, cls: Any) -> None:
     inner = Supervisor.child_spec([ChildSpec(number, cls) for number in range(3)], id="inner", strategy=strategy)
     sup = Supervisor.start_link([ChildSpec("first", cls), inner, ChildSpec("last", cls)], strategy=strategy)
@@ -67,7 +66,7 @@ def test_p16_stop_all_ends_supervisors_too(strategy: Any, cls: Any) -> None:
 
 @pytest.mark.parametrize("how", ["as started", "after restarts"])
 @pytest.mark.parametrize("strategy", ["one_for_one", "one_for_all", "rest_for_one"])
-@every_guest
+@every_child
 def test_p16_stop_all_restarts_nothing_and_keeps_the_trees_own_order(strategy: Any, cls: Any, how: str) -> None:
     log: list[Any] = []
 
@@ -101,7 +100,7 @@ def test_p16_stop_all_restarts_nothing_and_keeps_the_trees_own_order(strategy: A
     assert ActorRegistry.get_all() == []
 
 
-@every_guest
+@every_child
 def test_p16_stop_all_gives_a_stuck_child_its_shutdown_time_only(cls: Any) -> None:
     inner = Supervisor.child_spec([ChildSpec("x", cls, shutdown=0.1)], id="inner", name="inner")
     sup = Supervisor.start_link([ChildSpec("first", cls), inner])
@@ -143,7 +142,7 @@ def test_p18_stop_all_inside_an_actor_does_not_wait_for_itself(kind: str, hook: 
     assert len(end_hooks(ran)) == 1
 
 
-@pytest.mark.parametrize("kind", ["pooled", "threaded", "raw"])
+@pytest.mark.parametrize("kind", ["pooled", "threaded"])
 def test_p18_two_whose_end_hooks_stop_all_do_not_wait_for_each_other(kind: str) -> None:
     both = threading.Barrier(2)
 
@@ -200,7 +199,7 @@ def test_p18_a_call_that_could_only_deadlock_is_an_error_at_once(cls: Any, hook:
     assert outcomes == [SupervisionError, SupervisionError]
 
 
-@every_guest
+@every_child
 def test_p18_a_child_cannot_wait_for_the_end_of_the_supervisors_above_it(cls: Any) -> None:
     inner = Supervisor.child_spec([ChildSpec("it", cls, shutdown="infinity", name="it")], id="inner", name="inner")
     sup = Supervisor.start_link([inner], name="outer")
@@ -214,7 +213,7 @@ def test_p18_a_child_cannot_wait_for_the_end_of_the_supervisors_above_it(cls: An
 # --- P19, P25, P27: refs, unknown messages, reasons -------------------------------------------------------------------
 
 
-@every_guest
+@every_child
 def test_p19_a_name_outlives_incarnations_and_a_ref_does_not(cls: Any) -> None:
     sup = Supervisor.start_link([ChildSpec("it", cls, name="it")])
     first = whereis("it")
