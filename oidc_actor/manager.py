@@ -5,6 +5,7 @@ In every function ``server`` is the manager's ref or its name.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from typing import NoReturn, Self, Unpack
 
@@ -17,7 +18,7 @@ from oidc_actor.keeper import Keeper
 from oidc_actor.messages import AskHealth
 from oidc_actor.options import ManagerOptions, Options, read_options
 from oidc_actor.published import Cell, Ref, by_name
-from oidc_actor.reading.cells import locate
+from oidc_actor.reading.cells import await_successor, locate
 from oidc_actor.reading.reads import (
     Server,
     read_complaint,
@@ -30,11 +31,17 @@ from oidc_actor.reading.subscriptions import Subscription, check_listener
 from oidc_actor.source import TokenSource
 from oidc_actor.tokens import TokenResponse
 from supervision import ChildSpec, NoProcess, ServerDied
+from supervision.child_spec import check_seconds
 from supervision.server import ClassOrInstance
+from supervision.stopping import stop_for_good
 
 
 def _stop(server: Server, *, timeout: float = 5.0) -> None:
     """Stop a manager. On return its actor has ended, its name is free and no reader gets its token any more.
+
+    A supervised one is ended by its supervisor, as by ``terminate_child``: it is not restarted, also where it had just crashed,
+    no restart is counted, and its siblings are left alone. As in OTP its specification stays (``restart_child`` starts it),
+    and under ``one_for_all`` or ``rest_for_one`` the crash of a sibling that takes it along starts it again: ``delete_child``.
 
     Args:
         server: Its ref or name.
@@ -43,16 +50,36 @@ def _stop(server: Server, *, timeout: float = 5.0) -> None:
     Raises:
         NoProcess: No manager is running there; a crashed one's token is withdrawn all the same.
         CallTimeout: It has not ended in time; the stop goes on.
+        SupervisionError: The calling thread is its own, its supervisor's, or that of an actor whose start the supervisor
+            waits for.
     """
+    check_seconds("timeout", timeout)
+    ends_at = time.monotonic() + timeout
     cell = locate(server, revive=False)
     if cell.inherited is not None:  # in a forked child, before the first use
         cell.close(None)
         return
-    running = _running(server, cell)
-    if running is None:
+    while True:
+        ref = (
+            _running(server, cell) or cell.ref
+        )  # the latter is None where a restart has failed: another attempt follows
+        was_alive = ref is not None and ref.is_alive()
+        try:
+            if ref is not None:
+                stop_for_good(ref, timeout=max(0.0, ends_at - time.monotonic()))
+                last = cell.ref  # which may have been killed, at the end of its time or in a start that failed
+                if last is None or not last.is_alive():
+                    cell.close(last)
+                return
+        except (NoProcess, ServerDied):  # it went down by itself, or with its supervisor: both may be on their way back
+            if cell.closed and was_alive:  # which is what was asked for
+                return
+        await_successor(cell, ref, ends_at - time.monotonic())
+        if cell.ref is ref:
+            break
+    if not cell.closed:
         cell.close(None)
-        raise NoProcess(server)
-    supervision.stop(running, timeout=timeout)
+    raise NoProcess(server)
 
 
 class TokenManager(Keeper):

@@ -120,6 +120,13 @@ class Children:
         """All ids in start order."""
         return tuple(self._by_id)
 
+    def last_run_as(self, ref: Any) -> Child:
+        """The child whose newest incarnation that is, alive or not; ``ChildNotFound`` without one."""
+        for child in self._by_id.values():
+            if child.last_ref is not None and child.last_ref == ref:
+                return child
+        raise ChildNotFound(ref)
+
     def add(self, spec: ChildSpec) -> Child:
         """Append a child; ``AlreadyStarted`` or ``AlreadyPresent`` where the id is taken."""
         present = self._by_id.get(spec.id)

@@ -51,6 +51,7 @@ class DynamicSupervisor(Parent):
         self._operations = {
             "start_child": self._start_child,
             "terminate_child": self._terminate_child,
+            "terminate_ref": self._terminate_child,
             "which_children": lambda _: [child.info for child in self._by_ref.values()],
             "count_children": lambda _: self._counts(),
             "tree": lambda _: [Branch.of(child) for child in self._by_ref.values()],

@@ -48,9 +48,9 @@ class _Refusal:
     error: Exception
 
 
-def ask(sup: ServerName, kind: type[Parent], operation: str, argument: Any = None) -> Any:
-    """Have a supervisor of that kind serve a request; waits for as long as it lives, as OTP does."""
-    answer = call(_require(sup, kind), Request(operation, argument), timeout=None)
+def ask(sup: ServerName, kind: type[Parent], operation: str, argument: Any = None, timeout: float | None = None) -> Any:
+    """Have a supervisor of that kind serve a request; without a timeout it waits for as long as that lives, as OTP does."""
+    answer = call(_require(sup, kind), Request(operation, argument), timeout=timeout)
     if isinstance(answer, _Refusal):
         raise answer.error
     return answer

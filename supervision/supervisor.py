@@ -47,7 +47,8 @@ class Supervisor(Parent):
         self._children = Children(specs)
         self._operations = {
             "start_child": self._start_child,
-            "terminate_child": self._terminate_child,
+            "terminate_child": lambda child_id: self._end(self._children[child_id]),
+            "terminate_ref": lambda ref: self._end(self._children.last_run_as(ref)),
             "restart_child": self._restart_child,
             "delete_child": self._delete_child,
             "get_childspec": lambda child_id: self._children[child_id].spec,
@@ -249,9 +250,6 @@ class Supervisor(Parent):
             raise
         self._warn(spec)
         return ref
-
-    def _terminate_child(self, child_id: Hashable) -> None:
-        self._end(self._children[child_id])
 
     def _restart_child(self, child_id: Hashable) -> Any:
         return self.bring_up(self._children.idle(child_id))

@@ -8,6 +8,7 @@ import os
 import threading
 import time
 import weakref
+from collections.abc import Callable
 from typing import Any
 
 import pykka
@@ -30,9 +31,7 @@ _lock = threading.Lock()  # guards the choice of a name's cell among managers th
 _arrivals: dict[Bell, None] = {}  # rung when a manager has its cell
 _revivers: dict[int, None] = {}  # the threads that hold the next one, or wait for it
 _reviving = threading.Lock()  # one manager at a time is made anew in a forked child; guards nothing else
-_parents_logins: set[StoredSecret] = (
-    set()
-)  # refresh tokens that managers of the parent processes went on with at a fork
+_parents_logins: set[StoredSecret] = set()  # refresh tokens that managers of parent processes went on with at a fork
 
 
 def claim(
@@ -147,19 +146,29 @@ def is_starting(server: Ref | str) -> bool:
     return isinstance(ref, pykka.ActorRef) and ref.is_alive() and ref not in _by_ref and _is_manager(ref)
 
 
+def await_successor(cell: Cell, ref: Ref | None, wait_s: float) -> None:
+    """Wait until another incarnation has a cell, or none can come any more."""
+    _await_arrival(lambda: cell.ref is ref and cell.has_future(), wait_s)
+
+
 def _await_start(server: Ref | str, wait_s: float) -> Cell | None:
+    _await_arrival(lambda: is_starting(server), wait_s)
+    return _look_up(server)
+
+
+def _await_arrival(is_due: Callable[[], bool], wait_s: float) -> None:
+    """Wait while a manager is due to get its cell."""
     ends_at = time.monotonic() + wait_s
     with blocking():
         while (left_s := ends_at - time.monotonic()) > 0:
             bell = Bell()
             _arrivals[bell] = None  # first this, then the look: an arrival after the look rings it
             try:
-                if not is_starting(server):
-                    break
+                if not is_due():
+                    return
                 bell.wait(min(left_s, LOOK_S))  # of a start that fails nobody is told
             finally:
                 _arrivals.pop(bell, None)
-    return _look_up(server)
 
 
 def _make_anew(cell: Cell) -> None:

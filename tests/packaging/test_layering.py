@@ -65,6 +65,7 @@ SHELL = {
         "supervision.reports",
         "supervision.server",
         "supervision.strangers",
+        "supervision.stopping",
         "supervision.supervisor",
         "supervision.timers",
         "supervision.tree",
