@@ -362,3 +362,18 @@ def test_a_request_from_before_the_jump_that_fails_gives_no_dead_token_back(
         TokenManager.get_access_token("m", timeout=0)
     clock.advance(1)
     assert TokenManager.get_access_token("m", timeout=5) == "t2"
+
+
+def test_a_successor_judges_what_its_predecessor_s_request_brings(start: Start, transport, clock, jump: Jump) -> None:
+    config = OIDCConfig(issuer=ISSUER, token_endpoint=f"{ISSUER}/token")
+    with transport.held_back():
+        ref = start(name="m", issuer_url=None, oidc_config=config)
+        transport.wait_for_posts(1)
+        supervision.kill(ref)
+        jump(7200)
+        start(name="m", issuer_url=None, oidc_config=config)
+    eventually(lambda: TokenManager.health("m").refreshes == 1, "the old answer")
+    with pytest.raises(NoTokenError, match="by the wall clock"):
+        TokenManager.get_access_token("m", timeout=0)
+    clock.advance(1)
+    assert TokenManager.get_access_token("m", timeout=5) == "t2"
