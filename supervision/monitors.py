@@ -75,9 +75,10 @@ def monitor(ref: ServerName, watcher: Watcher) -> Monitor:
     Args:
         ref: the actor, by ref or by name; one that is gone already gives a ``Down`` with ``NOPROC`` at once.
         watcher: an ``ActorRef``, which gets the ``Down`` as a message, or a callable. Callables run one after the other, when
-            watching actors and supervisors know: on the thread that ended the actor (its own, or that of whoever called
-            ``kill``), or on the pool where a supervisor has killed it. One that blocks delays those after it; an exception is
-            logged. One that is running already is not stopped by ``demonitor``.
+            watching actors and supervisors know. They run on the thread of the actor's last turn (its own, or a worker of the
+            pool); after a ``kill`` on the caller's; on a worker of the pool where a supervisor or a start timeout has killed
+            the actor; and on the thread that calls this where the actor was gone already. One that blocks delays those after
+            it; an exception is logged. One that is running already is not stopped by ``demonitor``.
 
     Raises:
         NoProcess: the watcher is an actor that has ended, or the name is unknown.

@@ -106,7 +106,7 @@ def _emit(number: int, event: str, exc_info: Any, logger: logging.Logger, fields
 def _imported_structlog() -> Any:
     """Structlog where the program has it, all of it; ``None`` while another thread is in the midst of its import.
 
-    A report is made on the thread of an actor that is ending. An import there could outlast the actor's time to end, and in
+    A report may be made on the thread of an actor that is ending. An import there could outlast the actor's time to end, and in
     a child that was forked amid another thread's import it would wait for ever.
     """
     module = sys.modules.get("structlog")

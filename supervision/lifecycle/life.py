@@ -5,7 +5,7 @@ from              on                                           what happens
 ================  ===========================================  =========================================================
 starting          ``on_start`` returned                        running; the starter is told; ``on_continue``
 starting          ``on_start`` raised, or ignored              ended, no end hook; the starter is told
-running           a stop, an exit signal, an uncaught error    ending: the end hooks run, on the actor's own thread
+running           a stop, an exit signal, an uncaught error    ending: the end hooks run, in the same turn
 ending            the hooks are done                           ended
 any but ended     ``kill``                                     ended at once with ``KILLED``, no hook; a busy thread is
                                                                abandoned, and nothing it does later has an effect
