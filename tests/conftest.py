@@ -49,9 +49,16 @@ def may_hold(path: Path, expression: str) -> bool:
 
 
 def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
-    """Import no file whose tests would all be deselected: to import all of them takes longer than to play the fast ones."""
-    is_tests = collection_path.match("test_*.py") and collection_path.is_relative_to(TESTS)
-    return True if is_tests and not may_hold(collection_path, config.getoption("markexpr").strip()) else None
+    """Import no file whose tests would all be deselected: to import all of them takes longer than to play the fast ones.
+
+    The same for a folder without any such file, whose conftest.py may import every client library.
+    """
+    if not collection_path.is_relative_to(TESTS) or collection_path == TESTS:
+        return None
+    files = collection_path.rglob("test_*.py") if collection_path.is_dir() else [collection_path]
+    tests = [path for path in files if path.match("test_*.py")]
+    expression = config.getoption("markexpr").strip()
+    return True if tests and not any(may_hold(path, expression) for path in tests) else None
 
 
 def pytest_collection_modifyitems(items: list[Any]) -> None:

@@ -74,3 +74,21 @@ def test_the_table_of_fast_tests_names_files_that_are_there(table: dict[str, str
 )
 def test_which_files_a_run_imports(file: str, expression: str, expected: bool) -> None:
     assert conftest.may_hold(ROOT / "tests" / file, expression) is expected
+
+
+@pytest.mark.parametrize(
+    ("path", "expression", "is_left_out"),
+    [
+        ("adapters", "fast", True),
+        ("unit", "fast", False),
+        ("bench", "fast", False),
+        ("cli", "P9", True),
+        ("cli", "", False),
+    ],
+)
+def test_a_folder_without_such_tests_is_not_entered(path: str, expression: str, is_left_out: bool) -> None:
+    class Config:
+        def getoption(self, name: str) -> str:
+            return {"markexpr": expression}[name]
+
+    assert (conftest.pytest_ignore_collect(conftest.TESTS / path, Config()) is True) is is_left_out
