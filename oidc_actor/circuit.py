@@ -45,7 +45,7 @@ class Circuit:
             cell: The manager's.
             options: Its options.
             haste: Why it asks now.
-            discovers: Whether it asks for the metadata, which it does as nobody's client.
+            discovers: Whether it asks for the metadata, which it does as nobody's client, and has no older ones.
         """
         with self._lock:
             now = self._clock()
@@ -59,6 +59,11 @@ class Circuit:
                 if hold.probing and haste >= Haste.ASKED:
                     self._queued[cell.number] = weakref.ref(cell)
             return hold
+
+    def spares_metadata(self) -> bool:
+        """Whether the provider asked to be left alone by whoever wants its metadata."""
+        with self._lock:
+            return self._clock() < self._floors.get(_METADATA, NEVER)
 
     def is_down(self, cell: Cell, options: Options) -> bool:
         """Whether asking it now is of no use to a manager that has ended, which nobody is to wait for."""

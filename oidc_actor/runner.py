@@ -30,7 +30,7 @@ from oidc_actor.decisions.effects import (
 )
 from oidc_actor.decisions.farewell import farewell_to_late
 from oidc_actor.decisions.state import Rules
-from oidc_actor.errors import TokenRequestError
+from oidc_actor.errors import DiscoveryError, TokenRequestError
 from oidc_actor.events import log, raised_at
 from oidc_actor.exchanges.delivery import ask_for_metadata, ask_for_token
 from oidc_actor.exchanges.fetches import EXCHANGES, LISTENERS
@@ -109,7 +109,7 @@ class Runner:
 
     def _fetch(self, effect: Fetch) -> Event | None:
         if effect.leg == 1:
-            discovers = isinstance(effect.grant, Discover)
+            discovers = isinstance(effect.grant, Discover) and effect.grant.instead_of is None
             hold = self._issuer.circuit.admit(self._cell, self._options, haste=effect.haste, discovers=discovers)
             if hold is not None:
                 return Held(effect.flight, hold.until, hold.by_provider, hold.probing)
@@ -163,6 +163,9 @@ class Runner:
         config = self._issuer.known_config(grant.instead_of, now)
         if config is not None:
             return FetchSucceeded(effect.flight, effect.leg, now, config)
+        if grant.instead_of is not None and self._issuer.circuit.spares_metadata():  # the older ones serve
+            wait = DiscoveryError("the provider asked to wait before anybody asks for its metadata again", sent=False)
+            return FetchFailed(effect.flight, effect.leg, now, wait)
         journey = Journey(self._cell, effect.flight, effect.leg)
         discovery = self._issuer.travel(journey)
         if discovery.travellers[0] is not journey:

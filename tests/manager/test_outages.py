@@ -10,6 +10,7 @@ from fakes import AUTH, ISSUER, LOST, UNREACHABLE, Fixed, ScriptedTransport, eve
 from manager_tests import Start
 
 from oidc_actor import ClientCredentials, NoTokenError, OIDCConfig, RetryPolicy, TokenManager
+from oidc_actor.decisions.flight import METADATA_AGE_S
 from oidc_actor.published import by_name
 from oidc_actor.testing import ManualClock
 from oidc_actor.transport import Request, Response
@@ -240,6 +241,25 @@ def test_a_429_to_the_discovery_binds_whoever_must_discover_and_nobody_else(
     assert len(other.gets) == 1
     start(name="configured", transport=other, auth=OTHER, oidc_config=CONFIG)
     assert TokenManager.get_access_token("configured")
+
+
+@pytest.mark.parametrize("status", [403, 429])
+def test_nor_whoever_has_older_metadata(
+    status: int, start: Start, transport: ScriptedTransport, clock: ManualClock
+) -> None:
+    transport.lifetime = 10 * METADATA_AGE_S
+    start(name="first")
+    start(name="second", auth=OTHER)
+    for name in ("first", "second"):
+        TokenManager.get_token(name)
+    clock.advance(METADATA_AGE_S + 1)
+    transport.discovery = failing(status, Retry_After="3600")
+    asked = len(transport.gets)
+    with pytest.raises(NoTokenError, match=str(status)):
+        TokenManager.force_refresh("first", wait=True)
+    TokenManager.force_refresh("second", wait=True)
+    assert TokenManager.health("second").refreshes == 2
+    assert len(transport.gets) == asked + 1
 
 
 def test_a_429_is_an_answer_and_ends_the_others_wait(
