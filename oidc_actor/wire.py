@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
-from oidc_actor.answers.bodies import read_object, read_pairs
+from oidc_actor.answers.bodies import Pairs, read_object, read_pairs
 from oidc_actor.answers.faults import Fault, read_fault, status_problem, tokens_in
 from oidc_actor.answers.header_times import provider_now, retry_after_s
 from oidc_actor.answers.lifetime import LifetimeSource, decide_lifetime
@@ -233,16 +233,25 @@ def _read_token(
     return ParsedToken(token, life.seconds, life.source)
 
 
+def _kind(value: object) -> str:
+    """What a member is that cannot be used, without a word of it."""
+    if value is None:
+        return "none"
+    if value == "":
+        return "empty text"
+    return "an object" if isinstance(value, Pairs) else type(value).__name__
+
+
 def _token_problem(members: Mapping[str, Any], secrets: Collection[Secret], types: Mapping[str, str]) -> str | None:
     access_token, token_type = members.get("access_token"), members.get("token_type") or "Bearer"
     if not isinstance(access_token, str) or not access_token:
-        return f"expected an access_token, got {'none' if access_token is None else type(access_token).__name__}"
+        return f"expected an access_token, got {_kind(access_token)}"
     # Anything else could end the Authorization header early and begin another (RFC 6749 appendix A.12 allows spaces,
     # RFC 6750 does not).
     if not (access_token.isascii() and access_token.isprintable()) or " " in access_token:
         return "expected an access_token of visible ASCII characters, got one with others"
     if not isinstance(token_type, str) or token_type.lower() not in types:
-        shown = presentable(token_type, secrets)[:40] if isinstance(token_type, str) else type(token_type).__name__
+        shown = presentable(token_type, secrets)[:40] if isinstance(token_type, str) else _kind(token_type)
         return f"expected the token_type Bearer or DPoP, got {shown!r}"
     return None
 

@@ -10,6 +10,7 @@ from urllib.parse import parse_qsl
 from oidc_actor.transport import MAX_BODY_BYTES, Response
 
 _MAX_FORM_FIELDS = 50
+_MAX_DIGITS = 400  # beyond what a float holds, and far below what Python refuses to read
 
 
 class Pairs(list[tuple[str, Any]]):
@@ -45,8 +46,8 @@ def read_pairs(body: bytes) -> Pairs | str:
     if len(body) > MAX_BODY_BYTES:
         return f"expected at most {MAX_BODY_BYTES} bytes, got more"
     try:
-        # 3.11's parser recurses: deep nesting ends in RecursionError. A number of thousands of digits is a ValueError.
-        found = json.loads(body.decode("utf-8-sig"), object_pairs_hook=Pairs)
+        # 3.11's parser recurses: deep nesting ends in RecursionError.
+        found = json.loads(body.decode("utf-8-sig"), object_pairs_hook=Pairs, parse_int=_whole_number)
     except RecursionError:
         return "expected JSON, got JSON nested too deeply"
     except ValueError:
@@ -54,6 +55,11 @@ def read_pairs(body: bytes) -> Pairs | str:
     if not isinstance(found, Pairs):
         return "expected a JSON object, got another JSON value"
     return found
+
+
+def _whole_number(digits: str) -> int | float:
+    """A number; of thousands of digits none is an ``int``, and where nobody uses it that must not spoil the rest."""
+    return int(digits) if len(digits) <= _MAX_DIGITS else float(digits)
 
 
 def read_error_object(response: Response) -> Mapping[str, Any]:

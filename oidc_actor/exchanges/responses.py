@@ -11,7 +11,7 @@ from __future__ import annotations
 import http.client
 import re
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import NoReturn, Protocol, TypeAlias
 
 from oidc_actor.sealed import Sealed, put, refuse_pickling
@@ -104,11 +104,13 @@ class StatusLine:
         is_1_1: Whether it is HTTP/1.1; what is older or unknown never keeps its connection.
         status: The status code.
         reason: The reason phrase; says nothing to a program.
+        is_clean: Whether every interim response before it was what the RFC says.
     """
 
     is_1_1: bool
     status: int
     reason: str = field(repr=False)
+    is_clean: bool = True
 
 
 class WholeResponse(Sealed):
@@ -137,22 +139,19 @@ class WholeResponse(Sealed):
 def read_status_line(stream: Incoming) -> StatusLine:
     """Take the status line of the final response; interim ones before it are skipped with their fields.
 
-    Args:
-        stream: What comes from the server.
-
-    Returns:
-        The line.
-
     Raises:
         RemoteDisconnected: Nothing came at all.
         BadResponse: What came is no HTTP/1.x, or interim responses had no end.
     """
+    is_clean = True
     for _ in range(MAX_INTERIM + 1):
         line = _status_line(stream)
         if not 100 <= line.status < 200 or line.status == _SWITCHING_PROTOCOLS:
-            return line
-        if not _lines(stream)[1]:
-            raise BadResponse("the answer was cut off")
+            return replace(line, is_clean=is_clean)
+        fields, read_well = _head(stream)
+        # One that speaks of content (RFC 9110 section 8.6 forbids it) may have meant to have some.
+        has_content = _members(fields, "content-length") or _members(fields, "transfer-encoding")
+        is_clean = is_clean and line.is_1_1 and read_well and not has_content
     raise BadResponse(f"more than {MAX_INTERIM} interim responses came before an answer")
 
 
@@ -163,20 +162,14 @@ def read_response(stream: Incoming, *, max_body_bytes: int) -> WholeResponse:
         stream: What comes from the server.
         max_body_bytes: How much content is believed; one byte more is taken, to show that there is more.
 
-    Returns:
-        The response.
-
     Raises:
         RemoteDisconnected: Nothing came at all.
         BadResponse: What came is no complete response.
     """
     line = read_status_line(stream)
-    lines, ended = _lines(stream)
-    if not ended:
-        raise BadResponse("the answer was cut off")
-    fields, is_clean = read_fields(lines)
+    fields, is_clean = _head(stream)
     body, is_whole = _body(stream, line, fields, max_body_bytes + 1)
-    stays = line.is_1_1 and "close" not in _members(fields, "connection")
+    stays = line.is_1_1 and line.is_clean and "close" not in _members(fields, "connection")
     return WholeResponse(line, fields, body, stays and is_clean and is_whole and not stream.left)
 
 
@@ -217,6 +210,14 @@ def _status_line(stream: Incoming) -> StatusLine:
     if found is None or found[1] != b"1" or found[3] < b"100":
         raise BadResponse("the answer is not HTTP/1.1")
     return StatusLine(found[2] == b"1" and line.endswith(b"\r\n"), int(found[3]), (found[4] or b"").decode("latin-1"))
+
+
+def _head(stream: Incoming) -> tuple[Fields, bool]:
+    """The fields up to an empty line, and whether all of it was what the RFC says."""
+    lines, ended = _lines(stream)
+    if not ended:
+        raise BadResponse("the answer was cut off")
+    return read_fields(lines)
 
 
 def _lines(stream: Incoming) -> tuple[list[bytes], bool]:

@@ -51,9 +51,7 @@ CLEAN = [
     (b"HTTP/1.1 999 ?\r\nContent-Length: 1\r\n\r\nx", 999, b"x"),
     *(
         (
-            b"HTTP/1.1 %d ?\r\nLink: </x>\r\nContent-Length: 7\r\n\r\n" % code * 3
-            + OK
-            + b"Content-Length: 2\r\n\r\n{}",
+            b"HTTP/1.1 %d ?\r\nLink: </x>\r\n\r\n" % code * 3 + OK + b"Content-Length: 2\r\n\r\n{}",
             200,
             b"{}",
         )
@@ -169,6 +167,24 @@ def test_nothing_at_all_is_told_apart():
 
 def test_as_many_interim_responses_as_are_allowed():
     assert received(b"HTTP/1.1 102 Processing\r\n\r\n" * MAX_INTERIM + CLEAN[0][0]).is_clean
+
+
+@pytest.mark.parametrize(
+    "interim",
+    [
+        b"HTTP/1.1 103 Early Hints\nLink: </a>\n\n",
+        b"HTTP/1.1 103 Early Hints\r\nLink: </a>\n\r\n",
+        b"HTTP/1.1 103 Early Hints\r\nno field\r\n\r\n",
+        b"HTTP/1.0 103 Early Hints\r\n\r\n",
+        b"HTTP/1.1 102 Processing\r\nContent-Length: 5\r\n\r\n",
+        b"HTTP/1.1 102 Processing\r\nContent-Length: 0\r\n\r\n",
+        b"HTTP/1.1 100 Continue\r\nTransfer-Encoding: chunked\r\n\r\n",
+    ],
+)
+@pytest.mark.parametrize("behind", [b"", b"HTTP/1.1 102 Processing\r\n\r\n"])
+def test_an_odd_interim_response_is_skipped_and_ends_the_connection(interim, behind):
+    found = in_pieces(interim + behind + CLEAN[0][0])
+    assert (found.line.status, found.body, found.is_clean) == (CLEAN[0][1], CLEAN[0][2], False)
 
 
 def test_hundreds_of_fields_are_read():

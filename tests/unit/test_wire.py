@@ -91,7 +91,8 @@ def test_scopes_may_come_as_a_list_and_may_be_none_at_all(value, scope):
         ('"at"', "expected a JSON object"),
         ("{}", "expected an access_token, got none"),
         ({**TOKEN, "access_token": None}, "expected an access_token, got none"),
-        ({**TOKEN, "access_token": ""}, "expected an access_token, got str"),
+        ({**TOKEN, "access_token": ""}, "expected an access_token, got empty text"),
+        ({**TOKEN, "access_token": {"hunter2": 1}}, "expected an access_token, got an object"),
         ({**TOKEN, "access_token": 5}, "expected an access_token, got int"),
         ({**TOKEN, "access_token": ["hunter2"]}, "expected an access_token, got list"),
         (
@@ -137,7 +138,6 @@ def test_scopes_may_come_as_a_list_and_may_be_none_at_all(value, scope):
             '{"access_token": "hunter2", "x": ' + "[" * 90_000 + "]" * 90_000 + "}",
             "expected JSON, got JSON nested too deeply",
         ),
-        ('{"access_token": "hunter2", "expires_in": ' + "9" * 5000 + "}", "expected JSON"),
         (b'{"access_token": "hunter2"}' + b" " * MAX_BODY_BYTES, "expected at most 1048576 bytes"),
         (b"\xff\xfe", "expected JSON"),
         ("NaN", "expected a JSON object"),
@@ -258,3 +258,13 @@ def test_advice_about_the_client_goes_with_refusals_of_the_client(status, value,
 
 def test_a_redirect_says_so():
     assert "redirect, which is never followed" in str(refused("", status=302, headers={"Location": "https://evil"}))
+
+
+@pytest.mark.parametrize("sign", ["", "-"])
+def test_a_number_of_thousands_of_digits_spoils_nothing_but_itself(sign):
+    number = sign + "9" * 5000
+    unused = json.dumps(TOKEN)[:-1] + f', "x": {number}, "y": [{{"z": {number}}}]}}'
+    assert parsed(unused).token.access_token == parsed(TOKEN).token.access_token
+    absent = {name: value for name, value in TOKEN.items() if name != "expires_in"}
+    used = json.dumps(absent)[:-1] + f', "expires_in": {number}}}'
+    assert parsed(used).lifetime_s == parsed(absent).lifetime_s
