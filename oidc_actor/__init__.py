@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from oidc_actor.proof.private_key import PrivateKey
     from oidc_actor.proof.signed_assertion import SignedAssertion
     from oidc_actor.provider import OIDCConfig
+    from oidc_actor.reading.cells import ManagerNotRunning
     from oidc_actor.reading.wall_watch import after_restore
     from oidc_actor.secrets import SecretFile
     from oidc_actor.source import TokenSource
@@ -35,6 +36,7 @@ __all__ = [
     "GitHubActionsToken",
     "Health",
     "JWTBearer",
+    "ManagerNotRunning",
     "ManagerToken",
     "NoTokenError",
     "OIDCActorError",
@@ -66,6 +68,7 @@ _HOMES = {
     "messages": ["ForceRefresh", "GetToken"],
     "proof.private_key": ["PrivateKey"],
     "provider": ["OIDCConfig"],
+    "reading.cells": ["ManagerNotRunning"],
     "reading.wall_watch": ["after_restore"],
     "secrets": ["SecretFile"],
     "proof.signed_assertion": ["SignedAssertion"],

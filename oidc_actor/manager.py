@@ -18,7 +18,7 @@ from oidc_actor.keeper import Keeper
 from oidc_actor.messages import AskHealth
 from oidc_actor.options import ManagerOptions, Options, read_options
 from oidc_actor.published import Cell, Ref, by_name
-from oidc_actor.reading.cells import await_successor, locate
+from oidc_actor.reading.cells import ManagerNotRunning, await_successor, locate
 from oidc_actor.reading.reads import (
     Server,
     read_complaint,
@@ -48,7 +48,7 @@ def _stop(server: Server, *, timeout: float = 5.0) -> None:
         timeout: Seconds to wait.
 
     Raises:
-        NoProcess: No manager is running there; a crashed one's token is withdrawn all the same.
+        ManagerNotRunning: No manager is running there; a crashed one's token is withdrawn all the same.
         CallTimeout: It has not ended in time; the stop goes on.
         SupervisionError: The calling thread is its own, its supervisor's, or that of an actor whose start the supervisor
             waits for.
@@ -79,7 +79,7 @@ def _stop(server: Server, *, timeout: float = 5.0) -> None:
             break
     if not cell.closed:
         cell.close(None)
-    raise NoProcess(server)
+    raise ManagerNotRunning(server)
 
 
 class TokenManager(Keeper):
@@ -157,7 +157,7 @@ class TokenManager(Keeper):
 
         Raises:
             NoTokenError: None came in time, or waiting cannot help: a permanent error, or the next attempt comes too late.
-            NoProcess: The manager does not exist, was stopped, or has crashed and its token has ended.
+            ManagerNotRunning: The manager does not exist, was stopped, or has crashed and its token has ended.
             ConfigError: A time that is no finite number of seconds of at least 0.
         """
         cell = by_name.get(server)  # type: ignore[arg-type]  # a ref is looked up below
@@ -202,7 +202,7 @@ class TokenManager(Keeper):
 
         Raises:
             NoTokenError: The attempt failed or did not end in time, even where an older token lives on. Only with ``wait``.
-            NoProcess: No manager is there. Only with ``wait``.
+            ManagerNotRunning: No manager is there. Only with ``wait``.
             ConfigError: An argument is wrong.
         """
         complaint = read_complaint(rejected)
@@ -222,15 +222,15 @@ class TokenManager(Keeper):
             server: Its ref or name.
 
         Raises:
-            NoProcess: It is not running.
+            ManagerNotRunning: It is not running.
         """
         running = _running(server, locate(server))
         if running is None:
-            raise NoProcess(server)
+            raise ManagerNotRunning(server)
         try:
             answer: Health = supervision.call(running, AskHealth())
         except (NoProcess, ServerDied):
-            raise NoProcess(server) from None
+            raise ManagerNotRunning(server) from None
         return answer
 
     @staticmethod
@@ -247,14 +247,14 @@ class TokenManager(Keeper):
             An object whose ``cancel()`` ends that.
 
         Raises:
-            NoProcess: No manager is there.
+            ManagerNotRunning: No manager is there.
             ConfigError: The listener cannot be called, or is a coroutine function, whose coroutine nobody would await.
         """
         check_listener(listener)
         cell = locate(server)
         subscription = Subscription(cell, listener)
         if not cell.subscribe(subscription):
-            raise NoProcess(server)
+            raise ManagerNotRunning(server)
         return subscription
 
     @staticmethod
@@ -265,7 +265,7 @@ class TokenManager(Keeper):
             server: The manager's ref or name.
 
         Raises:
-            NoProcess: No manager is there.
+            ManagerNotRunning: No manager is there.
         """
         return TokenSource(server)
 

@@ -24,7 +24,7 @@ class TokenSource:
             server: Its ref or name.
 
         Raises:
-            NoProcess: No manager is there.
+            ManagerNotRunning: No manager is there.
         """
         cell = locate(server)
         self._server: Ref | str = cell.name or server
@@ -38,7 +38,7 @@ class TokenSource:
 
         Raises:
             NoTokenError: None came in time, or none can.
-            NoProcess: The manager was stopped, or has crashed and its token has ended.
+            ManagerNotRunning: The manager was stopped, or has crashed and its token has ended.
         """
         # The snapshot is one value: its deadline is that of its text, whatever is published meanwhile.
         snapshot = self._cell.snapshot

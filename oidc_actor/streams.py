@@ -23,13 +23,12 @@ from datetime import UTC, datetime, timedelta
 
 from oidc_actor.manager import TokenManager
 from oidc_actor.published import Cell
-from oidc_actor.reading.cells import locate
+from oidc_actor.reading.cells import ManagerNotRunning, locate
 from oidc_actor.reading.reads import Server
 from oidc_actor.reading.snapshot import EMPTY
 from oidc_actor.reading.subscriptions import Subscription, check_listener
 from oidc_actor.reading.waiters import GONE, TaskWaiter
 from oidc_actor.tokens import TokenResponse
-from supervision import NoProcess
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +60,7 @@ def on_renewal(server: Server, listener: Callable[[Renewal], object]) -> Subscri
         An object whose ``cancel()`` ends that.
 
     Raises:
-        NoProcess: No manager is there.
+        ManagerNotRunning: No manager is there.
         ConfigError: As of `TokenManager.subscribe`.
     """
     check_listener(listener)
@@ -90,7 +89,7 @@ async def renewals(server: Server) -> AsyncGenerator[Renewal]:
         The token to use from now on.
 
     Raises:
-        NoProcess: No manager is there, or it has crashed and nobody restarts it.
+        ManagerNotRunning: No manager is there, or it has crashed and nobody restarts it.
     """
     cell = locate(server)
     watch = _Watch(cell)
@@ -113,7 +112,7 @@ async def renewals(server: Server) -> AsyncGenerator[Renewal]:
     finally:
         subscription.cancel()
     if not cell.closed:
-        raise NoProcess(server)
+        raise ManagerNotRunning(server)
 
 
 def _waiter(loop: asyncio.AbstractEventLoop) -> TaskWaiter:

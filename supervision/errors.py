@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 from supervision.exits import words
@@ -24,8 +25,17 @@ __all__ = [
 class SupervisionError(Exception):
     """Root of all errors of this package; raised itself where a call could only deadlock.
 
-    They can be pickled, to cross to another process; there a ref has no meaning, and its text stands for it.
+    They can be pickled, to cross to another process; there a ref has no meaning, and its text stands for it. ``args`` are what
+    the error is made from, with texts for refs, so that one that a task queue makes from them says the same.
     """
+
+    _says: str | None = None
+
+    def _say(self, text: str, *made_from: Any) -> None:
+        self._says, self.args = text, tuple(str(one) if hasattr(one, "actor_urn") else one for one in made_from)
+
+    def __str__(self) -> str:
+        return super().__str__() if self._says is None else self._says
 
     def __reduce__(self) -> tuple[Any, ...]:
         fields = {name: str(value) if hasattr(value, "actor_urn") else value for name, value in vars(self).items()}
@@ -39,6 +49,16 @@ def _rebuild(kind: type[SupervisionError], args: tuple[Any, ...], fields: dict[s
     return error
 
 
+_REF = re.compile(r"\w+ \(urn:uuid:[0-9a-f-]{36}\)")  # the text of a ref
+
+
+def _shown(value: Any) -> str:
+    """A ref's text, which may stand for the ref; anything else as it is written in Python."""
+    if hasattr(value, "actor_urn") or (isinstance(value, str) and _REF.fullmatch(value)):
+        return str(value)
+    return words(value, repr)
+
+
 class StartError(SupervisionError):
     """An actor or a child did not start (OTP: ``failed_to_start_child``).
 
@@ -48,7 +68,7 @@ class StartError(SupervisionError):
     """
 
     def __init__(self, child_id: Any, cause: BaseException) -> None:
-        super().__init__(f"{words(child_id, repr)} did not start: {type(cause).__name__}: {words(cause)}")
+        self._say(f"{_shown(child_id)} did not start: {type(cause).__name__}: {words(cause)}", child_id, cause)
         self.child_id = child_id
         self.cause = cause
         self.__cause__ = cause
@@ -62,61 +82,61 @@ class AlreadyStarted(SupervisionError):
     """
 
     def __init__(self, what: Any, ref: Any) -> None:
-        super().__init__(f"{what!r} is already started as {ref}: use that actor, or stop it first")
+        self._say(f"{_shown(what)} is already started as {ref}: use that actor, or stop it first", what, ref)
         self.ref = ref
 
 
 class _ChildError(SupervisionError):
     """An answer about one child of a supervisor; ``child_id`` says which."""
 
-    text = "{child_id!r}"
+    text = "{child_id}"
 
     def __init__(self, child_id: Any) -> None:
-        super().__init__(self.text.format(child_id=child_id))
+        self._say(self.text.format(child_id=_shown(child_id)), child_id)
         self.child_id = child_id
 
 
 class AlreadyPresent(_ChildError):
     """The id's specification is kept, and its child is not running: restart or delete it."""
 
-    text = "child {child_id!r} is present and not running: use restart_child, or delete_child first"
+    text = "child {child_id} is present and not running: use restart_child, or delete_child first"
 
 
 class ChildNotFound(_ChildError):
     """The supervisor has no such child."""
 
     def __init__(self, child_id: Any, children: str = "which_children lists those it has") -> None:
-        SupervisionError.__init__(self, f"no child {child_id!r} under this supervisor: {children}")
+        self._say(f"no child {_shown(child_id)} under this supervisor: {children}", child_id, children)
         self.child_id = child_id
 
 
 class ChildRunning(_ChildError):
     """The child runs, and the request needs it stopped."""
 
-    text = "child {child_id!r} is running: use terminate_child first"
+    text = "child {child_id} is running: use terminate_child first"
 
 
 class ChildRestarting(_ChildError):
     """The child is between two restart attempts."""
 
-    text = "child {child_id!r} is restarting: use terminate_child first, which cancels the restart"
+    text = "child {child_id} is restarting: use terminate_child first, which cancels the restart"
 
 
 class MaxChildren(SupervisionError):
     """The dynamic supervisor holds ``max_children`` children, those being restarted included."""
 
     def __init__(self, max_children: int) -> None:
-        super().__init__(f"the supervisor already holds max_children={max_children} children")
+        self._say(f"the supervisor already holds max_children={max_children} children", max_children)
         self.max_children = max_children
 
 
 class NoProcess(SupervisionError):
     """Nothing alive behind that ref or name (OTP: ``noproc``)."""
 
+    text = "no live actor behind {server}: it was never started, has ended, or belongs to a parent process"
+
     def __init__(self, server: Any) -> None:
-        super().__init__(
-            f"no live actor behind {server!r}: it was never started, has ended, or belongs to a parent process"
-        )
+        self._say(self.text.format(server=_shown(server)), server)
         self.server = server
 
 
@@ -126,12 +146,11 @@ class CallTimeout(SupervisionError):
     Or, for a stop, no end in time: the server still works off its mailbox, or is in its end hook.
     """
 
-    def __init__(self, server: Any, timeout: float, *, stopping: bool = False) -> None:
-        super().__init__(
-            f"{server} has not ended within {timeout} s; its stop goes on"
-            if stopping
-            else f"no answer from {server} within {timeout} s; it is alive and may still do the work"
-        )
+    def __init__(self, server: Any, timeout: float, stopping: bool = False) -> None:
+        text = f"no answer from {server} within {timeout} s; it is alive and may still do the work"
+        if stopping:
+            text = f"{server} has not ended within {timeout} s; its stop goes on"
+        self._say(text, server, timeout, stopping)
         self.server = server
         self.timeout = timeout
 
@@ -144,6 +163,6 @@ class ServerDied(SupervisionError):
     """
 
     def __init__(self, server: Any, reason: Any) -> None:
-        super().__init__(f"{server} ended before it answered: {reason}")
+        self._say(f"{server} ended before it answered: {reason}", server, reason)
         self.server = server
         self.reason = reason

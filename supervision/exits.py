@@ -96,9 +96,13 @@ class Bygone(Exception):
     """
 
     def __init__(self, kind: str, text: str, traceback: str = "") -> None:
-        super().__init__(text)
+        super().__init__(kind, text, traceback)
         self.kind = kind
+        self.text = text
         self.traceback = traceback
+
+    def __str__(self) -> str:
+        return self.text
 
     @classmethod
     def of(cls, exception: BaseException, *, with_traceback: bool = False) -> Bygone:
@@ -109,9 +113,6 @@ class Bygone(Exception):
         except BaseException:  # noqa: BLE001 - see above
             traceback = ""
         return cls(type(exception).__name__, words(exception), traceback)
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        return type(self), (self.kind, *self.args, self.traceback)
 
 
 Reason: TypeAlias = _Atom | Shutdown | Crash

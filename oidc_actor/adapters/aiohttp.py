@@ -54,7 +54,7 @@ class OIDCAuth:
         Raises:
             ConfigError: The token could be read on the way.
             NoTokenError: There is none.
-            NoProcess: The manager is not there.
+            ManagerNotRunning: The manager is not there.
         """
         origin = self._presenter.destination(str(request.url), lambda _: request.proxy)
         if origin is None:

@@ -31,7 +31,7 @@ def headers(
 
     Raises:
         NoTokenError: None came in time, or none can.
-        NoProcess: The manager is not there.
+        ManagerNotRunning: The manager is not there.
         ConfigError: The token is bound to a key, and method and address were not given; or it is no access token.
         SecretUnavailable: That key cannot be read now.
     """
@@ -58,7 +58,7 @@ def note_nonce(server: Server, url: str, nonce: str | None) -> None:
         nonce: The value of the answer's ``DPoP-Nonce``; ``None`` where there is none.
 
     Raises:
-        NoProcess: The manager is not there.
+        ManagerNotRunning: The manager is not there.
     """
     presentation.note_nonce(server, url, nonce)
 

@@ -120,7 +120,7 @@ class AuthFlow:
         Raises:
             ConfigError: The token could be read on the way.
             NoTokenError: There is none.
-            NoProcess: The manager is not there.
+            ManagerNotRunning: The manager is not there.
         """
         if self._presenter.destination(str(request.url)) is None:
             yield request

@@ -33,7 +33,7 @@ def present(server: Server, token: TokenResponse, method: str, url: str, *, nonc
         ``Authorization``, and ``DPoP`` where the token is bound; no ``repr`` shows the values.
 
     Raises:
-        NoProcess: The manager is not there.
+        ManagerNotRunning: The manager is not there.
         ConfigError: It is no access token.
         SecretUnavailable: Its DPoP key cannot be read now.
     """
@@ -63,7 +63,7 @@ def key_of(server: Server, token: TokenResponse) -> DPoPKey | None:
         The key; ``None`` for a bearer token, which is what some providers give whoever asks for another.
 
     Raises:
-        NoProcess: The manager is not there.
+        ManagerNotRunning: The manager is not there.
         ConfigError: It is no access token (RFC 8693 section 2.2.1), and no server's business but the provider's.
     """
     if token.token_type == "N_A":  # noqa: S105 - a type's name
@@ -86,7 +86,7 @@ def note_nonce(server: Server, url: str, nonce: str | None) -> bool:
         Whether there was one that a proof can carry, and a key to make it with.
 
     Raises:
-        NoProcess: The manager is not there.
+        ManagerNotRunning: The manager is not there.
     """
     if nonce is None:
         return False

@@ -107,7 +107,7 @@ class Presenter:
 
         Raises:
             NoTokenError: None came in time, or none can.
-            NoProcess: The manager is not there.
+            ManagerNotRunning: The manager is not there.
             ConfigError: What it has is no access token.
             SecretUnavailable: Its DPoP key cannot be read now.
         """
@@ -127,7 +127,7 @@ class Presenter:
 
         Raises:
             NoTokenError: None came in time, or none can.
-            NoProcess: The manager is not there.
+            ManagerNotRunning: The manager is not there.
             ConfigError: The token is bound to a key, or no access token.
         """
         token = TokenManager.get_token(self._server, timeout=self._patience(timeout_s))

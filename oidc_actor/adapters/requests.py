@@ -64,7 +64,7 @@ class OIDCAuth(AuthBase):
         Raises:
             ConfigError: The token could be read on the way.
             NoTokenError: There is none.
-            NoProcess: The manager is not there.
+            ManagerNotRunning: The manager is not there.
         """
         if self._presenter.destination(r.url or "") is not None:
             for name, value in self._presenter.fields(r.method or "", r.url or "").items():

@@ -15,11 +15,19 @@ import pykka
 
 from oidc_actor.clock import Clock
 from oidc_actor.decisions.state import logins
+from oidc_actor.errors import OIDCActorError
 from oidc_actor.published import Cell, Ref, by_name
 from oidc_actor.secrets import StoredSecret
 from supervision import NoProcess, SupervisionError, whereis
 from supervision.bells import Bell
 from supervision.dispatch import blocking
+
+
+class ManagerNotRunning(OIDCActorError, NoProcess):
+    """No manager is there: it was never started, was stopped, or has crashed, and its token has ended. ``.server`` says which."""
+
+    text = "no TokenManager behind {server}: none was started here, or it was stopped, or has crashed and its token has ended"
+
 
 START_S = 5.0
 """Seconds that whoever asks for a manager waits for its start, at most; a start waits for nothing."""
@@ -87,14 +95,14 @@ def locate(server: Ref | str, *, revive: bool = True, wait_s: float = START_S) -
         Its cell, which may hold a live token even where the manager itself has crashed.
 
     Raises:
-        NoProcess: No manager is or was there, or it was stopped.
+        ManagerNotRunning: No manager is or was there, or it was stopped.
         TypeError: That is no ref or name, or an actor's that is no manager.
     """
     cell = _look_up(server)
     if (cell is None or cell.closed) and wait_s > 0 and is_starting(server):
         cell = _await_start(server, wait_s)
     if cell is None or cell.closed:
-        raise NoProcess(server)
+        raise ManagerNotRunning(server)
     if revive and cell.inherited is not None:
         _make_anew(cell)
     return cell

@@ -11,7 +11,7 @@ from oidc_actor.durations import is_seconds
 from oidc_actor.errors import ConfigError, NoTokenError
 from oidc_actor.messages import Accepted, Nudge, Outcome, Refresh, Refusal, Rejected
 from oidc_actor.published import Cell, Ref
-from oidc_actor.reading.cells import is_making_anew, is_starting, locate
+from oidc_actor.reading.cells import ManagerNotRunning, is_making_anew, is_starting, locate
 from oidc_actor.reading.waiters import GONE, Gone, TaskWaiter, ThreadWaiter
 from oidc_actor.secrets import Secret, secret_problem
 from oidc_actor.tokens import TokenResponse
@@ -168,7 +168,7 @@ def _judge(outcome: Outcome | Gone | None, cell: Cell, server: Server) -> None:
     So is a manager that has crashed in a forked child, where the next look makes it anew, or another reader's has.
     """
     if outcome is GONE and not cell.forked:
-        raise NoProcess(server)
+        raise ManagerNotRunning(server)
     if isinstance(outcome, Refusal):
         raise error_of(outcome)
 
@@ -190,7 +190,7 @@ def _too_late(
     """What a reader gets at its deadline. Whoever did not wait at all has the manager look at the clock."""
     state, within = cell.state, f"within {timeout:g} s: " if timeout else ""
     if state is None or not cell.has_future():
-        return NoProcess(server)
+        return ManagerNotRunning(server)
     if not cell.is_served:
         lack = missing(state, cell.clock(), min_validity, wants_refresh)
         return NoTokenError(f"{within}{lack}; the manager has crashed and is being restarted")

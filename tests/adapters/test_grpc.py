@@ -65,7 +65,7 @@ def test_a_call_without_a_token_fails_with_the_reason(
 def test_a_call_for_a_manager_that_is_not_there_fails(rpc: Rpc) -> None:
     with opened(Grpc, None, rpc, "nobody") as driver, pytest.raises(grpc.RpcError) as caught:  # type: ignore[arg-type]
         driver.call()
-    assert "no live actor" in caught.value.details()
+    assert "no TokenManager behind" in caught.value.details()
 
 
 def test_the_plugin_answers_for_the_name_of_another_actor_too() -> None:
