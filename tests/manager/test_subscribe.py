@@ -125,7 +125,7 @@ class Alarms:
     def ring(self) -> None:
         """For whoever is being told now."""
         for alarm in self._set:
-            callback = alarm.callback
+            callback = alarm.take()
             if callback is not None:
                 callback()
 
