@@ -88,8 +88,9 @@ def refresh_now(server: Server, timeout: float, rejected: Secret | None) -> None
     check_wait(timeout, 0.0)
     ends_at = time.monotonic() + timeout
     outcome: Outcome | Gone | None = GONE
+    left_s = timeout
     while outcome is GONE:
-        cell = locate(server, wait_s=max(0.0, ends_at - time.monotonic()))
+        cell = locate(server, wait_s=left_s)
         if rejected is not None and not cell.withdraw(rejected.reveal()):
             return
         left_s = max(0.0, ends_at - time.monotonic())
@@ -99,7 +100,7 @@ def refresh_now(server: Server, timeout: float, rejected: Secret | None) -> None
             outcome = waiter.wait(left_s)
         _judge(outcome, cell, server)
         rejected = None  # it is withdrawn by now
-        if outcome is None or (outcome is GONE and time.monotonic() >= ends_at):
+        if outcome is None or (outcome is GONE and not left_s):
             raise _too_late(cell, server, timeout, 0.0, wants_refresh=True)
 
 
