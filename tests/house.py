@@ -15,12 +15,15 @@ from collections import defaultdict
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from functools import cache
+from importlib.util import find_spec
 from pathlib import Path
 from types import FrameType
 from typing import Any
 
 TESTS = Path(__file__).parent
 ROOT = TESTS.parent
+if not (ROOT / "supervision").is_dir():  # the tests run against an installed package
+    ROOT = Path(str(find_spec("supervision").origin)).parents[1]  # type: ignore[union-attr]
 PACKAGES = ("supervision", "oidc_actor")
 DEADLINE_S = 10.0
 
