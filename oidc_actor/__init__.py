@@ -6,24 +6,24 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from oidc_actor.backoff import RetryPolicy
-    from oidc_actor.credentials import ClientCredentials, JWTBearer, Password, RefreshToken, TokenExchange
-    from oidc_actor.errors import ConfigError, DiscoveryError, NoTokenError, OIDCActorError, TokenRequestError
-    from oidc_actor.health import Health
-    from oidc_actor.manager import TokenManager
-    from oidc_actor.messages import ForceRefresh, GetToken
-    from oidc_actor.proof.certificate import ClientCertificate
-    from oidc_actor.proof.dpop import DPoPKey
-    from oidc_actor.proof.github_actions import GitHubActionsToken
-    from oidc_actor.proof.manager_token import ManagerToken
-    from oidc_actor.proof.private_key import PrivateKey
-    from oidc_actor.proof.signed_assertion import SignedAssertion
-    from oidc_actor.provider import OIDCConfig
-    from oidc_actor.reading.cells import ManagerNotRunning
+    from oidc_actor.credentials.certificate import ClientCertificate
+    from oidc_actor.credentials.dpop import DPoPKey
+    from oidc_actor.credentials.grants import ClientCredentials, JWTBearer, Password, RefreshToken, TokenExchange
+    from oidc_actor.credentials.private_key import PrivateKey
+    from oidc_actor.machine.backoff import RetryPolicy
+    from oidc_actor.machine.events import ForceRefresh, GetToken
+    from oidc_actor.machine.health import Health
+    from oidc_actor.manager.client_api import TokenManager
+    from oidc_actor.protocol.metadata import OIDCConfig
+    from oidc_actor.reading.directory import ManagerNotRunning
+    from oidc_actor.reading.source import TokenSource
     from oidc_actor.reading.wall_watch import after_restore
-    from oidc_actor.secrets import SecretFile
-    from oidc_actor.source import TokenSource
-    from oidc_actor.tokens import TokenResponse
+    from oidc_actor.secret_sources.github_actions import GitHubActionsToken
+    from oidc_actor.secret_sources.manager_token import ManagerToken
+    from oidc_actor.secret_sources.signed_assertion import SignedAssertion
+    from oidc_actor.values.errors import ConfigError, DiscoveryError, NoTokenError, OIDCActorError, TokenRequestError
+    from oidc_actor.values.secrets import SecretFile
+    from oidc_actor.values.tokens import TokenResponse
 
 __all__ = [
     "ClientCertificate",
@@ -56,24 +56,24 @@ __all__ = [
 ]
 
 _HOMES = {
-    "backoff": ["RetryPolicy"],
-    "proof.certificate": ["ClientCertificate"],
-    "credentials": ["ClientCredentials", "JWTBearer", "Password", "RefreshToken", "TokenExchange"],
-    "proof.dpop": ["DPoPKey"],
-    "errors": ["ConfigError", "DiscoveryError", "NoTokenError", "OIDCActorError", "TokenRequestError"],
-    "proof.github_actions": ["GitHubActionsToken"],
-    "health": ["Health"],
-    "manager": ["TokenManager"],
-    "proof.manager_token": ["ManagerToken"],
-    "messages": ["ForceRefresh", "GetToken"],
-    "proof.private_key": ["PrivateKey"],
-    "provider": ["OIDCConfig"],
-    "reading.cells": ["ManagerNotRunning"],
+    "machine.backoff": ["RetryPolicy"],
+    "credentials.certificate": ["ClientCertificate"],
+    "credentials.grants": ["ClientCredentials", "JWTBearer", "Password", "RefreshToken", "TokenExchange"],
+    "credentials.dpop": ["DPoPKey"],
+    "values.errors": ["ConfigError", "DiscoveryError", "NoTokenError", "OIDCActorError", "TokenRequestError"],
+    "secret_sources.github_actions": ["GitHubActionsToken"],
+    "machine.health": ["Health"],
+    "manager.client_api": ["TokenManager"],
+    "secret_sources.manager_token": ["ManagerToken"],
+    "machine.events": ["ForceRefresh", "GetToken"],
+    "credentials.private_key": ["PrivateKey"],
+    "protocol.metadata": ["OIDCConfig"],
+    "reading.directory": ["ManagerNotRunning"],
     "reading.wall_watch": ["after_restore"],
-    "secrets": ["SecretFile"],
-    "proof.signed_assertion": ["SignedAssertion"],
-    "source": ["TokenSource"],
-    "tokens": ["TokenResponse"],
+    "values.secrets": ["SecretFile"],
+    "secret_sources.signed_assertion": ["SignedAssertion"],
+    "reading.source": ["TokenSource"],
+    "values.tokens": ["TokenResponse"],
 }
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
 

@@ -14,15 +14,16 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, TypeAlias, TypeVar
 
-from oidc_actor.credentials import Credentials, parse_scopes, read_auth
-from oidc_actor.errors import ConfigError
-from oidc_actor.exchanges.exchange import exchange_discovery, exchange_revocation, exchange_token
-from oidc_actor.grants.request import TokenTypeHint
-from oidc_actor.imports import importing
-from oidc_actor.provider import OIDCConfig, check_config, check_issuer_url
-from oidc_actor.secrets import Secret, secret_problem
-from oidc_actor.tokens import TokenResponse
+from oidc_actor.credentials.grants import Credentials, parse_scopes
+from oidc_actor.credentials.mapping import read_auth
+from oidc_actor.endpoints.endpoints import exchange_discovery, exchange_revocation, exchange_token
+from oidc_actor.protocol.metadata import OIDCConfig, check_config, check_issuer_url
+from oidc_actor.protocol.token_request import TokenTypeHint
 from oidc_actor.transport import Transport
+from oidc_actor.values.errors import ConfigError
+from oidc_actor.values.lazy_imports import importing
+from oidc_actor.values.secrets import Secret, secret_problem
+from oidc_actor.values.tokens import TokenResponse
 
 __all__ = [
     "check_timeout",
@@ -207,7 +208,7 @@ def default_transport(ca_bundle: str | Path | None = None) -> Transport:
         ConfigError: Where ``ca_bundle`` holds no certificates.
     """
     with importing():
-        from oidc_actor.client import shared_transport
+        from oidc_actor.http.client import shared_transport
 
     return shared_transport(ca_bundle)
 

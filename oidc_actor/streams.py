@@ -21,14 +21,13 @@ from collections.abc import AsyncGenerator, Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
-from oidc_actor.manager import TokenManager
-from oidc_actor.published import Cell
-from oidc_actor.reading.cells import ManagerNotRunning, locate
+from oidc_actor.manager.client_api import TokenManager
+from oidc_actor.reading.cell import EMPTY, Cell
+from oidc_actor.reading.directory import ManagerNotRunning, locate
 from oidc_actor.reading.reads import Server
-from oidc_actor.reading.snapshot import EMPTY
 from oidc_actor.reading.subscriptions import Subscription, check_listener
 from oidc_actor.reading.waiters import GONE, TaskWaiter
-from oidc_actor.tokens import TokenResponse
+from oidc_actor.values.tokens import TokenResponse
 
 
 @dataclass(frozen=True, slots=True)

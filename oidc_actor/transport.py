@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Protocol
-from urllib.parse import urlsplit
 
-from oidc_actor.errors import OIDCActorError
-from oidc_actor.sealed import Sealed, put
+from oidc_actor.values.errors import OIDCActorError
+from oidc_actor.values.sealed import Sealed, put
 
 if TYPE_CHECKING:
-    from oidc_actor.proof.certificate import ClientCertificate
+    from oidc_actor.credentials.certificate import ClientCertificate
+from oidc_actor.values.urls import public_url
 
 MAX_BODY_BYTES = 1024 * 1024
 """The longest response body that is believed, in bytes, after decompression.
@@ -127,20 +127,3 @@ class Transport(Protocol):
         Raises:
             TransportError: Where no complete response came within ``request.timeout_s`` seconds.
         """
-
-
-def public_url(url: str) -> str:
-    """Reduce a URL to what may be shown: no user information, no query, no fragment.
-
-    Args:
-        url: Any text.
-
-    Returns:
-        Scheme, host, port and path; a placeholder where the text is no URL.
-    """
-    try:
-        parts = urlsplit(url)
-    except ValueError:
-        return "<not a URL>"
-    host = parts.netloc.rpartition("@")[2]
-    return f"{parts.scheme}://{host}{parts.path}" if host else "<not a URL>"

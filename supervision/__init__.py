@@ -3,7 +3,7 @@
 from supervision.calls import call, cast, kill, stop
 from supervision.child_spec import Backoff, ChildSpec
 from supervision.children import ChildCounts, ChildInfo
-from supervision.dynamic import DynamicSupervisor
+from supervision.dynamic_supervisor import DynamicSupervisor
 from supervision.errors import (
     AlreadyPresent,
     AlreadyStarted,

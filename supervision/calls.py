@@ -8,16 +8,16 @@ from typing import Any
 from pykka import ActorDeadError
 from pykka._envelope import Envelope
 
-from supervision import dispatch
-from supervision.bells import Bell
 from supervision.child_spec import check_seconds
 from supervision.errors import CallTimeout, NoProcess, SupervisionError
 from supervision.exits import NORMAL, Reason
-from supervision.lifecycle import Life, NoAnswer, Reply, current, is_awaited_by_caller, must_outlive_caller
 from supervision.messages import ExitSignal
+from supervision.process import Life, NoAnswer, Reply, current, is_awaited_by_caller, must_outlive_caller
 from supervision.registry import ServerName, find, refuse_stranger, stranger
+from supervision.runtime import dispatcher as dispatch
+from supervision.runtime.bells import Bell
+from supervision.runtime.waits import in_turns
 from supervision.strangers import ask, stop_stranger
-from supervision.waiting import in_turns
 
 __all__ = ["call", "cast", "kill", "stop", "stop_with"]
 

@@ -7,8 +7,7 @@ from dataclasses import dataclass
 from typing import Any, get_args
 
 from supervision.child_spec import ChildSpec
-from supervision.intensity import Intensity
-from supervision.strategy import AutoShutdown, Strategy
+from supervision.strategy import AutoShutdown, Intensity, Strategy
 
 __all__ = ["SupervisorFlags", "require_children", "require_spec"]
 

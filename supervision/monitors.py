@@ -10,11 +10,11 @@ from pykka._envelope import Envelope
 
 from supervision.errors import NoProcess
 from supervision.exits import NOPROC, Reason
-from supervision.lifecycle import Mailbox
 from supervision.messages import Down, Withdrawable
+from supervision.process import Mailbox
 from supervision.registry import ServerName, find, refuse_stranger
-from supervision.reports import report
-from supervision.waiting import is_interrupt
+from supervision.runtime.reports import report
+from supervision.runtime.waits import is_interrupt
 
 __all__ = ["Monitor", "Watcher", "demonitor", "monitor"]
 

@@ -7,7 +7,7 @@ from typing import Any, TypeAlias
 import pykka
 
 from supervision.errors import NoProcess, SupervisionError
-from supervision.lifecycle import Life, current, is_stranger, life_of, names
+from supervision.process import Life, current, is_stranger, life_of, names
 
 __all__ = [
     "ServerName",

@@ -16,7 +16,7 @@ from pykka._future import Future
 from supervision.child_spec import check_seconds
 from supervision.errors import AlreadyStarted, StartError, SupervisionError
 from supervision.exits import Crash, Reason
-from supervision.lifecycle import (
+from supervision.process import (
     POOL,
     Life,
     Mailbox,
@@ -27,12 +27,14 @@ from supervision.lifecycle import (
     current,
     is_awaited_by_caller,
     launch,
-    roster,
     supervises,
 )
+from supervision.process import (
+    pykka_registry as roster,
+)
 from supervision.registry import check_name, whereis
-from supervision.reports import report
-from supervision.waiting import is_interrupt
+from supervision.runtime.reports import report
+from supervision.runtime.waits import is_interrupt
 
 __all__ = ["ClassOrInstance", "Server"]
 

@@ -9,8 +9,8 @@ import pykka
 from supervision.calls import stop
 from supervision.child_spec import check_seconds
 from supervision.errors import CallTimeout, ChildNotFound
-from supervision.lifecycle import life_of, must_outlive_caller, supervises
-from supervision.parent import Parent, ask
+from supervision.process import life_of, must_outlive_caller, supervises
+from supervision.supervising import Parent, ask
 
 __all__ = ["stop_for_good", "supervisor_of"]
 

@@ -17,7 +17,7 @@ from pykka.messages import _ActorStop
 from supervision.child_spec import check_seconds
 from supervision.errors import CallTimeout, NoProcess, ServerDied, SupervisionError
 from supervision.exits import NOPROC
-from supervision.lifecycle import Reply
+from supervision.process import Reply
 
 __all__ = ["ask", "stop_stranger"]
 

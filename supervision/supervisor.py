@@ -13,12 +13,12 @@ from supervision.children import Child, ChildCounts, ChildInfo, Children
 from supervision.errors import AlreadyStarted, StartError
 from supervision.exits import SHUTDOWN, Exit, Reason, Restart, words
 from supervision.flags import SupervisorFlags, require_spec
-from supervision.offspring import accepted, check_start
-from supervision.parent import Parent, ask, stop_tree
 from supervision.registry import ServerName
-from supervision.reports import report
+from supervision.runtime.reports import report
 from supervision.server import ClassOrInstance
+from supervision.start_child import accepted, check_start
 from supervision.strategy import AutoShutdown, Strategy, comes_back, ends_supervisor, plan_restart
+from supervision.supervising import Parent, ask, stop_tree
 from supervision.tree import Branch, Tree, grow
 
 __all__ = ["Supervisor"]

@@ -9,10 +9,10 @@ from typing import Any
 import pykka
 from pykka._envelope import Envelope
 
-from supervision import alarm
-from supervision.lifecycle import Life, names
 from supervision.messages import Withdrawable
+from supervision.process import Life, names
 from supervision.registry import ServerName, find, stranger
+from supervision.runtime import timer_thread as alarm
 
 __all__ = ["Timer", "send_after"]
 

@@ -6,13 +6,13 @@ from collections.abc import Hashable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from supervision import alarm
 from supervision.children import Child, ChildState
 from supervision.errors import NoProcess, ServerDied
 from supervision.exits import Reason, words
-from supervision.lifecycle import name_of
-from supervision.parent import Parent, ask, is_parent
+from supervision.process import name_of
 from supervision.registry import ServerName, find
+from supervision.runtime import timer_thread as alarm
+from supervision.supervising import Parent, ask, is_parent
 
 __all__ = ["Branch", "Tree", "grow"]
 

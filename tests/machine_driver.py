@@ -5,13 +5,9 @@ from typing import Any
 
 from fakes import AUTH, Fixed
 
-from oidc_actor.answers.header_times import Skew
-from oidc_actor.backoff import Rng
-from oidc_actor.decisions.effects import Effect, Fetch, Publish, Reply, Report, Retract, ScheduleTick
-from oidc_actor.decisions.state import Flight, Rules, State
-from oidc_actor.errors import DiscoveryError, OIDCActorError, TokenRequestError
-from oidc_actor.machine import step
-from oidc_actor.messages import (
+from oidc_actor.machine.backoff import Rng
+from oidc_actor.machine.effects import Effect, Fetch, Publish, Reply, Report, Retract, ScheduleTick
+from oidc_actor.machine.events import (
     Event,
     FetchFailed,
     FetchStarted,
@@ -23,9 +19,13 @@ from oidc_actor.messages import (
     Started,
     Tick,
 )
-from oidc_actor.provider import OIDCConfig
-from oidc_actor.tokens import TokenResponse
-from oidc_actor.wire import ParsedToken
+from oidc_actor.machine.state import Flight, Rules, State
+from oidc_actor.machine.transitions import step
+from oidc_actor.protocol.dates import Skew
+from oidc_actor.protocol.metadata import OIDCConfig
+from oidc_actor.protocol.token_response import ParsedToken
+from oidc_actor.values.errors import DiscoveryError, OIDCActorError, TokenRequestError
+from oidc_actor.values.tokens import TokenResponse
 
 CONFIG = OIDCConfig(issuer="https://i", token_endpoint="https://i/token")
 DOWN = TokenRequestError("no answer", sent=False)

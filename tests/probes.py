@@ -28,7 +28,7 @@ from supervision import (
     monitor,
 )
 from supervision.exits import KILLED, NORMAL, Reason, is_orderly
-from supervision.parent import Request, _Refusal
+from supervision.supervising import Request, _Refusal
 
 DEADLINE_S = 10.0
 

@@ -5,10 +5,10 @@ import contextlib
 from fakes import DEADLINE_S, eventually
 from pykka import ActorRegistry
 
-from oidc_actor.exchanges.fetches import EXCHANGES
-from oidc_actor.published import by_name
+from oidc_actor.manager.workers import EXCHANGES
+from oidc_actor.reading.cell import by_name
 from supervision import NoProcess, Supervisor
-from supervision.parent import is_parent
+from supervision.supervising import is_parent
 
 
 def leave_nothing_behind() -> None:

@@ -5,9 +5,10 @@ import json
 
 import pytest
 
-from oidc_actor.errors import TokenRequestError
+from oidc_actor.protocol.metadata import parse_discovery
+from oidc_actor.protocol.token_response import parse_token
 from oidc_actor.transport import Response
-from oidc_actor.wire import parse_discovery, parse_token
+from oidc_actor.values.errors import TokenRequestError
 
 NOW = 1_800_000_000.0
 ISSUER = "https://id.example"

@@ -6,8 +6,8 @@ from collections.abc import Iterable
 
 from oidc_actor.adapters.presenter import Presenter
 from oidc_actor.adapters.tries import Answer, Tries, answer_to
-from oidc_actor.extras import not_installed
 from oidc_actor.reading.reads import Server
+from oidc_actor.values.lazy_imports import not_installed
 
 try:
     import aiohttp

@@ -6,7 +6,7 @@ import functools
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, NoReturn, Self
 
-from oidc_actor.secrets import fingerprint
+from oidc_actor.values.secrets import fingerprint
 
 _BEARER, _DPOP = "Bearer ", "DPoP "
 

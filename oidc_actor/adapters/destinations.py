@@ -5,9 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 from urllib.parse import urlsplit
 
-from oidc_actor.errors import ConfigError
-from oidc_actor.transport import public_url
-from oidc_actor.urls import SCHEMES, is_loopback, origin_of
+from oidc_actor.values.errors import ConfigError
+from oidc_actor.values.urls import SCHEMES, is_loopback, origin_of, public_url
 
 
 def check_destination(url: str, *, allow_insecure_http: bool) -> None:

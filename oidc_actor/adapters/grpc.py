@@ -20,10 +20,10 @@ from __future__ import annotations
 import time
 
 from oidc_actor.adapters.presenter import Presenter
-from oidc_actor.errors import NoTokenError, OIDCActorError
-from oidc_actor.exchanges.fetches import Pool
-from oidc_actor.extras import not_installed
+from oidc_actor.manager.workers import Pool
 from oidc_actor.reading.reads import Server
+from oidc_actor.values.errors import NoTokenError, OIDCActorError
+from oidc_actor.values.lazy_imports import not_installed
 from supervision import SupervisionError
 
 try:

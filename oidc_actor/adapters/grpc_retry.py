@@ -20,8 +20,8 @@ from typing import Any
 
 from oidc_actor.adapters.authorization import Authorization
 from oidc_actor.adapters.presenter import Presenter
-from oidc_actor.extras import not_installed
 from oidc_actor.reading.reads import Server
+from oidc_actor.values.lazy_imports import not_installed
 
 try:
     import grpc

@@ -6,10 +6,10 @@ from urllib.parse import urlsplit
 
 from oidc_actor.adapters import presentation
 from oidc_actor.adapters.authorization import Authorization
-from oidc_actor.errors import ConfigError
-from oidc_actor.manager import TokenManager
+from oidc_actor.manager.client_api import TokenManager
 from oidc_actor.reading.reads import Server
-from oidc_actor.tokens import TokenResponse
+from oidc_actor.values.errors import ConfigError
+from oidc_actor.values.tokens import TokenResponse
 
 
 def headers(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from oidc_actor.adapters.httpx_flow import AuthFlow, OneRequest
-from oidc_actor.extras import not_installed
+from oidc_actor.values.lazy_imports import not_installed
 
 try:
     import httpx2

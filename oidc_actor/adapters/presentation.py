@@ -10,11 +10,11 @@ from secrets import token_urlsafe
 from typing import Any
 
 from oidc_actor.adapters.authorization import Authorization, Proof
-from oidc_actor.errors import ConfigError
-from oidc_actor.proof.dpop import DPoPKey
-from oidc_actor.reading.cells import locate
+from oidc_actor.credentials.dpop import DPoPKey
+from oidc_actor.reading.directory import locate
 from oidc_actor.reading.reads import Server
-from oidc_actor.tokens import TokenResponse
+from oidc_actor.values.errors import ConfigError
+from oidc_actor.values.tokens import TokenResponse
 
 
 def present(server: Server, token: TokenResponse, method: str, url: str, *, nonce: str | None = None) -> dict[str, str]:

@@ -12,14 +12,14 @@ from oidc_actor.adapters.challenges import refuses_token
 from oidc_actor.adapters.destinations import check_destination, check_no_proxy, is_plain, read_origins
 from oidc_actor.adapters.presentation import authorization, key_of, note_nonce, present
 from oidc_actor.adapters.tries import NONCE_FIELD, Answer, Remedy, Tries
-from oidc_actor.client import environ_proxy
-from oidc_actor.errors import ConfigError, NoTokenError
-from oidc_actor.manager import TokenManager
-from oidc_actor.messages import Accepted, Rejected
+from oidc_actor.http.client import environ_proxy
+from oidc_actor.machine.events import Accepted, Rejected
+from oidc_actor.manager.client_api import TokenManager
 from oidc_actor.reading.reads import Server, check_wait, tell_soon, wait_for_token, wait_for_token_async
-from oidc_actor.secrets import Secret, secret_problem
-from oidc_actor.tokens import TokenResponse
-from oidc_actor.urls import origin_of
+from oidc_actor.values.errors import ConfigError, NoTokenError
+from oidc_actor.values.secrets import Secret, secret_problem
+from oidc_actor.values.tokens import TokenResponse
+from oidc_actor.values.urls import origin_of
 from supervision import NoProcess
 
 _MOST_ORIGINS = 256

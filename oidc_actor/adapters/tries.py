@@ -8,7 +8,7 @@ from enum import Enum
 
 from oidc_actor.adapters.authorization import Authorization, Proof
 from oidc_actor.adapters.challenges import refuses_token, wants_nonce
-from oidc_actor.proof.dpop import nonce_of, read_nonce
+from oidc_actor.credentials.dpop import nonce_of, read_nonce
 
 
 class Remedy(Enum):

@@ -18,11 +18,11 @@ from typing import Any, TypeVar
 
 from oidc_actor.adapters.destinations import check_destination, check_no_proxy
 from oidc_actor.adapters.headers import headers
-from oidc_actor.client import environ_proxy
-from oidc_actor.errors import ConfigError
-from oidc_actor.extras import not_installed
+from oidc_actor.http.client import environ_proxy
 from oidc_actor.reading.reads import Server, check_wait
-from oidc_actor.urls import origin_of
+from oidc_actor.values.errors import ConfigError
+from oidc_actor.values.lazy_imports import not_installed
+from oidc_actor.values.urls import origin_of
 
 try:
     import grpc

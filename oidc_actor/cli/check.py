@@ -21,7 +21,7 @@ from oidc_actor.cli.errors_shown import errors_shown
 from oidc_actor.cli.exits import FAILED
 from oidc_actor.cli.findings import Finding
 from oidc_actor.cli.options import ConnectionOptions, with_connection
-from oidc_actor.client import RequestsTransport
+from oidc_actor.http.client import RequestsTransport
 
 _ONE_LINE = 100_000  # columns
 STYLES = {"pass": "green", "warn": "yellow", "fail": "bold red", "skip": "dim"}

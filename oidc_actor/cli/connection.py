@@ -8,16 +8,16 @@ from pathlib import Path
 
 from oidc_actor.cli.options import ConnectionOptions
 from oidc_actor.cli.secret_input import read_secret
-from oidc_actor.credentials import ClientCredentials, Password
-from oidc_actor.errors import ConfigError
-from oidc_actor.grants.fields import ClientProof
-from oidc_actor.grants.parameters import parse_scopes
-from oidc_actor.proof.certificate import ClientCertificate
-from oidc_actor.proof.client_auth import choose_client_auth
-from oidc_actor.proof.private_key import PrivateKey
-from oidc_actor.provider import OIDCConfig, check_config
-from oidc_actor.secrets import SecretFile
-from oidc_actor.urls import check_issuer_url
+from oidc_actor.credentials.certificate import ClientCertificate
+from oidc_actor.credentials.client_auth import choose_client_auth
+from oidc_actor.credentials.credentials import ClientProof
+from oidc_actor.credentials.grants import ClientCredentials, Password
+from oidc_actor.credentials.parameters import parse_scopes
+from oidc_actor.credentials.private_key import PrivateKey
+from oidc_actor.protocol.metadata import OIDCConfig, check_config
+from oidc_actor.values.errors import ConfigError
+from oidc_actor.values.secrets import SecretFile
+from oidc_actor.values.urls import check_issuer_url
 
 # The library's errors name its own arguments; here the same things have these names.
 OPTION_NAMES = {

@@ -8,13 +8,14 @@ from collections.abc import Callable
 
 from oidc_actor.cli.connection import Connection, without_scopes
 from oidc_actor.cli.kept import FOLDER_VARIABLE, Kept, kept_for
-from oidc_actor.errors import TokenRequestError, refuses_refresh_token
-from oidc_actor.exchanges.exchange import exchange_device, exchange_token
-from oidc_actor.grants.device import DeviceAuthorization, DeviceCode
-from oidc_actor.provider import OIDCConfig
-from oidc_actor.secrets import Secret
-from oidc_actor.tokens import TokenResponse
+from oidc_actor.credentials.grants import DeviceCode
+from oidc_actor.endpoints.endpoints import exchange_device, exchange_token
+from oidc_actor.protocol.device_authorization import DeviceAuthorization
+from oidc_actor.protocol.metadata import OIDCConfig
 from oidc_actor.transport import Transport
+from oidc_actor.values.errors import TokenRequestError, refuses_refresh_token
+from oidc_actor.values.secrets import Secret
+from oidc_actor.values.tokens import TokenResponse
 
 SLOWER_S = 5.0
 """Seconds that each ``slow_down`` adds to the interval (RFC 8628 section 3.5)."""

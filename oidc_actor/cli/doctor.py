@@ -6,20 +6,20 @@ import time
 from collections.abc import Iterator
 from urllib.parse import urlsplit
 
-from oidc_actor.answers.lifetime import read_claims
 from oidc_actor.cli import findings
 from oidc_actor.cli.connection import Connection, in_options, with_client_auth
 from oidc_actor.cli.exits import advice_for
 from oidc_actor.cli.findings import Finding, skipped
 from oidc_actor.cli.observe import Exchange, Recorder, look_at_tls, named_issuer
-from oidc_actor.errors import DiscoveryError, OIDCActorError, TokenRequestError
+from oidc_actor.credentials.client_auth import Means, choose_client_auth
 from oidc_actor.oidc import exchange_discovery, exchange_token
-from oidc_actor.proof.client_auth import Means, choose_client_auth
-from oidc_actor.provider import OIDCConfig
-from oidc_actor.secrets import fingerprint
+from oidc_actor.protocol.lifetime import read_claims
+from oidc_actor.protocol.metadata import OIDCConfig, discovery_url, parse_discovery
+from oidc_actor.protocol.token_response import ParsedToken
 from oidc_actor.transport import Transport
-from oidc_actor.urls import is_loopback
-from oidc_actor.wire import ParsedToken, discovery_url, parse_discovery
+from oidc_actor.values.errors import DiscoveryError, OIDCActorError, TokenRequestError
+from oidc_actor.values.secrets import fingerprint
+from oidc_actor.values.urls import is_loopback
 
 
 class Doctor:

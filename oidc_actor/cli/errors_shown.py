@@ -10,7 +10,7 @@ import typer
 
 from oidc_actor.cli.connection import in_options
 from oidc_actor.cli.exits import advice_for, status_of
-from oidc_actor.errors import OIDCActorError
+from oidc_actor.values.errors import OIDCActorError
 
 
 @contextmanager

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from oidc_actor.errors import ConfigError, DiscoveryError, OIDCActorError, ProviderError, SecretUnavailable
+from oidc_actor.values.errors import ConfigError, DiscoveryError, OIDCActorError, ProviderError, SecretUnavailable
 
 OK = 0
 FAILED = 1  # a check failed, a promise of the demo broke

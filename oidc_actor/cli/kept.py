@@ -11,8 +11,8 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from oidc_actor.cli.connection import Connection
-from oidc_actor.errors import ConfigError, SecretUnavailable
-from oidc_actor.secrets import Secret, SecretFile
+from oidc_actor.values.errors import ConfigError, SecretUnavailable
+from oidc_actor.values.secrets import Secret, SecretFile
 
 FOLDER_VARIABLE = "OIDC_ACTOR_STATE"
 _LOOK_AGAIN_S = 0.05

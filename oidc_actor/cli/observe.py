@@ -12,8 +12,8 @@ from urllib.parse import urlsplit
 
 import certifi
 
-from oidc_actor.answers.bodies import read_object
-from oidc_actor.answers.header_times import Skew, read_skew
+from oidc_actor.protocol.bodies import read_object
+from oidc_actor.protocol.dates import Skew, read_skew
 from oidc_actor.transport import Request, Response, Transport
 
 DAY_S = 86_400.0

@@ -10,8 +10,8 @@ from typing import Annotated
 import typer
 
 from oidc_actor.cli.exits import FAILED, USAGE
-from oidc_actor.errors import ConfigError
-from oidc_actor.run.config import absent, load
+from oidc_actor.sidecar.config import absent, load
+from oidc_actor.values.errors import ConfigError
 
 EXTRA_MISSING = 'oidc-actor run: needs {name}, which is not installed: pip install "oidc-actor[run]"\n'
 LEVELS = ("debug", "info", "warning", "error")
@@ -31,7 +31,7 @@ def run(
     if log_level not in LEVELS:
         raise typer.BadParameter(f"expected one of {', '.join(LEVELS)}, got {log_level!r}", param_hint="--log-level")
     try:
-        from oidc_actor.run.service import run as serve
+        from oidc_actor.sidecar.service import run as serve
     except ModuleNotFoundError as missing:
         sys.stderr.write(EXTRA_MISSING.format(name=missing.name))
         raise typer.Exit(FAILED) from None

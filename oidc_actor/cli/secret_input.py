@@ -7,8 +7,8 @@ import os
 import sys
 from pathlib import Path
 
-from oidc_actor.errors import ConfigError
-from oidc_actor.secrets import BYTE_ORDER_MARK, Secret, SecretFile, secret_problem
+from oidc_actor.values.errors import ConfigError
+from oidc_actor.values.secrets import BYTE_ORDER_MARK, Secret, SecretFile, secret_problem
 
 
 def read_secret(what: str, variable: str, file: Path | None, *, from_stdin: bool) -> Secret | SecretFile | None:

@@ -12,10 +12,10 @@ from oidc_actor.cli.connection import Connection, connect
 from oidc_actor.cli.device import log_in
 from oidc_actor.cli.errors_shown import errors_shown
 from oidc_actor.cli.options import ConnectionOptions, with_connection
-from oidc_actor.client import RequestsTransport
-from oidc_actor.errors import ConfigError
+from oidc_actor.http.client import RequestsTransport
 from oidc_actor.oidc import discover, get_token
-from oidc_actor.tokens import TokenResponse
+from oidc_actor.values.errors import ConfigError
+from oidc_actor.values.tokens import TokenResponse
 
 
 @with_connection

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from typing import TypeAlias
 
-from oidc_actor.exchanges.measures import Exchange, observe
-from oidc_actor.extras import not_installed
+from oidc_actor.manager.measures import Exchange, observe
 from oidc_actor.metrics.instruments import INSTRUMENTS, LATENCY_BUCKETS_S, REQUEST_DURATION, Instrument
 from oidc_actor.metrics.readings import Bound, Look
+from oidc_actor.values.lazy_imports import not_installed
 
 try:
     from opentelemetry.metrics import CallbackOptions, MeterProvider, Observation, get_meter

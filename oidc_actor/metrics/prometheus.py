@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 
-from oidc_actor.exchanges.measures import Exchange, observe
-from oidc_actor.extras import not_installed
+from oidc_actor.manager.measures import Exchange, observe
 from oidc_actor.metrics.instruments import INSTRUMENTS, LATENCY_BUCKETS_S, REQUEST_DURATION, Instrument
 from oidc_actor.metrics.readings import Bound, Reading, read_managers
+from oidc_actor.values.lazy_imports import not_installed
 
 try:
     from prometheus_client import Histogram

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from oidc_actor.metrics.readings import expires_in_s
-from oidc_actor.published import Ref
-from oidc_actor.reading.cells import all_cells, locate
+from oidc_actor.reading.cell import Ref
+from oidc_actor.reading.directory import all_cells, locate
 from supervision import SupervisionError
 
 

@@ -7,9 +7,9 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from oidc_actor.issuers import Issuer
-from oidc_actor.published import Cell
-from oidc_actor.reading.cells import all_cells
+from oidc_actor.manager.issuers import Issuer
+from oidc_actor.reading.cell import Cell
+from oidc_actor.reading.directory import all_cells
 
 OTHER = "(other)"
 """Stands for what is beyond the bound of a label."""

@@ -7,9 +7,9 @@ import threading
 import weakref
 from collections.abc import Hashable
 
-from oidc_actor.messages import SourceRenewed
-from oidc_actor.published import Cell
-from oidc_actor.reading.cells import cell_of
+from oidc_actor.machine.events import SourceRenewed
+from oidc_actor.reading.cell import Cell
+from oidc_actor.reading.directory import cell_of
 
 _followers: dict[
     Hashable, weakref.WeakSet[Cell]

@@ -6,15 +6,15 @@ import contextlib
 import time
 from typing import TypeAlias
 
-from oidc_actor.decisions.refusals import missing, refusal
-from oidc_actor.durations import is_seconds
-from oidc_actor.errors import ConfigError, NoTokenError
-from oidc_actor.messages import Accepted, Nudge, Outcome, Refresh, Refusal, Rejected
-from oidc_actor.published import Cell, Ref
-from oidc_actor.reading.cells import ManagerNotRunning, is_making_anew, is_starting, locate
+from oidc_actor.machine.events import Accepted, Nudge, Outcome, Refresh, Refusal, Rejected
+from oidc_actor.machine.schedule import missing, refusal
+from oidc_actor.reading.cell import Cell, Ref
+from oidc_actor.reading.directory import ManagerNotRunning, is_making_anew, is_starting, locate
 from oidc_actor.reading.waiters import GONE, Gone, TaskWaiter, ThreadWaiter
-from oidc_actor.secrets import Secret, secret_problem
-from oidc_actor.tokens import TokenResponse
+from oidc_actor.values.clock import is_seconds
+from oidc_actor.values.errors import ConfigError, NoTokenError
+from oidc_actor.values.secrets import Secret, secret_problem
+from oidc_actor.values.tokens import TokenResponse
 from supervision import NoProcess
 from supervision.registry import is_current
 

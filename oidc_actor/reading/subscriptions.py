@@ -7,8 +7,8 @@ from collections.abc import Callable
 from inspect import iscoroutinefunction
 from typing import Protocol
 
-from oidc_actor.errors import ConfigError
-from oidc_actor.tokens import TokenResponse
+from oidc_actor.values.errors import ConfigError
+from oidc_actor.values.tokens import TokenResponse
 
 
 def check_listener(listener: object) -> None:

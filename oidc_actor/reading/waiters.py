@@ -7,9 +7,9 @@ import threading
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Final
 
-from oidc_actor.messages import Outcome, Rejected
-from supervision.dispatch import blocking
-from supervision.waiting import in_turns
+from oidc_actor.machine.events import Outcome, Rejected
+from supervision.runtime.dispatcher import blocking
+from supervision.runtime.waits import in_turns
 
 if TYPE_CHECKING:
     import asyncio

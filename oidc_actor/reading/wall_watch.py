@@ -2,7 +2,7 @@
 
 A read stays one look at one clock. Where the wall clock has jumped forward, tokens that are past their end by it are taken from
 their readers here, on the thread that compares, so that none is read once `after_restore` has returned; what comes next is each
-manager's decision (`oidc_actor.decisions.wall_clock`). Managers that are not concerned are not told.
+manager's decision (`oidc_actor.machine.wall_clock`). Managers that are not concerned are not told.
 """
 
 from __future__ import annotations
@@ -11,12 +11,12 @@ import contextlib
 import os
 import threading
 
-from oidc_actor.clock import REFERENCES, Clock, reference, wall_ahead_s
-from oidc_actor.decisions.wall_clock import JUMP_S, is_past
-from oidc_actor.messages import ClockJumped
-from oidc_actor.published import Cell
-from oidc_actor.reading.cells import all_cells, is_any
-from supervision.alarm import call_later
+from oidc_actor.machine.events import ClockJumped
+from oidc_actor.machine.wall_clock import JUMP_S, is_past
+from oidc_actor.reading.cell import Cell
+from oidc_actor.reading.directory import all_cells, is_any
+from oidc_actor.values.clock import REFERENCES, Clock, reference, wall_ahead_s
+from supervision.runtime.timer_thread import call_later
 
 LOOK_S = 5.0
 """Seconds between two comparisons."""

@@ -14,7 +14,7 @@ from typing import Any, Self
 
 from joserfc.jwk import KeySet
 
-from oidc_actor.proof.dpop import nonce_of
+from oidc_actor.credentials.dpop import nonce_of
 from oidc_actor.testing import Provider
 from oidc_actor.testing.dpop import Proofs, Refusal
 from oidc_actor.testing.signing import read_token

@@ -8,8 +8,8 @@ import threading
 from adapters.api import DEADLINE_S
 
 from oidc_actor import ClientCredentials, TokenManager, TokenResponse
-from oidc_actor.client import shared_transport
-from oidc_actor.reading.cells import locate
+from oidc_actor.http.client import shared_transport
+from oidc_actor.reading.directory import locate
 from oidc_actor.testing import ManualClock, Provider
 from oidc_actor.transport import Request, Response
 

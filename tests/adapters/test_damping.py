@@ -17,7 +17,7 @@ from fakes import eventually
 from oidc_actor import TokenManager
 from oidc_actor.adapters import grpc_retry
 from oidc_actor.adapters.presenter import Presenter
-from oidc_actor.published import by_name
+from oidc_actor.reading.cell import by_name
 from oidc_actor.testing import Provider
 
 pytestmark = pytest.mark.P6

@@ -6,7 +6,7 @@ import pytest
 
 from oidc_actor import ConfigError
 from oidc_actor.adapters.destinations import check_destination, check_no_proxy, read_origins
-from oidc_actor.urls import origin_of
+from oidc_actor.values.urls import origin_of
 
 ORIGINS = [
     ("https://api.example.com", "https://api.example.com:443"),

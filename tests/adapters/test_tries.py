@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from oidc_actor.adapters.tries import NONCE_FIELD, Answer, Remedy, Tries, answer_to
-from oidc_actor.proof.dpop import DPoPKey
+from oidc_actor.credentials.dpop import DPoPKey
 
 URL = "https://api.example.com/items"
 KEY = DPoPKey()

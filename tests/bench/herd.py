@@ -107,7 +107,7 @@ def _expiring(endpoint: provider.Endpoint, key: str) -> tuple[Clock, str]:
     later = endpoint.token(key, delay=DELAY_S)
     session = requests.Session()
 
-    from oidc_actor.client import RequestsTransport
+    from oidc_actor.http.client import RequestsTransport
     from oidc_actor.transport import Request, Response
 
     http = RequestsTransport()

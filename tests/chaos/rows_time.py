@@ -14,7 +14,7 @@ from chaos.scenario import add, row
 from chaos.world import World
 
 from oidc_actor import TokenManager, after_restore
-from oidc_actor.clock import default_clock
+from oidc_actor.values.clock import default_clock
 
 real_time = time.time
 

@@ -16,7 +16,7 @@ from chaos.readers import Herd, Readers
 from chaos.scenario import Check, Row
 
 from oidc_actor import OIDCConfig, Password, TokenManager, TokenResponse
-from oidc_actor.published import by_name
+from oidc_actor.reading.cell import by_name
 from oidc_actor.testing import ManualClock, Provider
 from supervision import NoProcess
 

@@ -16,10 +16,10 @@ from oidc_actor.cli.connection import connect
 from oidc_actor.cli.device import log_in
 from oidc_actor.cli.kept import Kept, kept_for
 from oidc_actor.cli.options import ConnectionOptions
-from oidc_actor.errors import ConfigError, TokenRequestError
-from oidc_actor.provider import OIDCConfig
-from oidc_actor.secrets import Secret
+from oidc_actor.protocol.metadata import OIDCConfig
 from oidc_actor.transport import Response, TransportError
+from oidc_actor.values.errors import ConfigError, TokenRequestError
+from oidc_actor.values.secrets import Secret
 
 CONFIG = OIDCConfig(
     token_endpoint="https://id.example/token", device_authorization_endpoint="https://id.example/device"

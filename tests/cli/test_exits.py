@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from oidc_actor.cli import exits
-from oidc_actor.errors import ConfigError, DiscoveryError, OIDCActorError, SecretUnavailable, TokenRequestError
 from oidc_actor.transport import TransportError
+from oidc_actor.values.errors import ConfigError, DiscoveryError, OIDCActorError, SecretUnavailable, TokenRequestError
 
 
 @pytest.mark.parametrize(

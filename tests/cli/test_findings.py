@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from oidc_actor.answers.header_times import Skew
 from oidc_actor.cli import findings
 from oidc_actor.cli.findings import Finding
+from oidc_actor.protocol.dates import Skew
 
 ISSUER = "https://auth.example"
 

@@ -10,8 +10,8 @@ import pytest
 from fuzz.seeds import SEEDS
 from fuzz.targets import TARGETS, fit_to_be_shown, play
 
-from oidc_actor.errors import TokenRequestError
 from oidc_actor.transport import MAX_BODY_BYTES
+from oidc_actor.values.errors import TokenRequestError
 
 CASES = [(target, data) for target, seeds in SEEDS.items() for data in seeds]
 

@@ -13,10 +13,10 @@ from integration.node_provider import CLIENTS, USER, NodeProvider
 from oidc_actor.cli.connection import connect
 from oidc_actor.cli.device import log_in
 from oidc_actor.cli.options import ConnectionOptions
-from oidc_actor.client import RequestsTransport
-from oidc_actor.errors import TokenRequestError
+from oidc_actor.http.client import RequestsTransport
 from oidc_actor.oidc import discover, refresh_token
-from oidc_actor.tokens import TokenResponse
+from oidc_actor.values.errors import TokenRequestError
+from oidc_actor.values.tokens import TokenResponse
 
 TIMEOUT_S = 10.0
 MAX_STEPS = 12

@@ -21,9 +21,9 @@ import oidc_actor.adapters.httpx
 import oidc_actor.adapters.requests
 from oidc_actor import ClientCredentials, DPoPKey, OIDCConfig, RefreshToken, TokenManager
 from oidc_actor.adapters.presentation import key_of, present
-from oidc_actor.answers.lifetime import read_claims
-from oidc_actor.client import RequestsTransport, shared_transport
+from oidc_actor.http.client import RequestsTransport, shared_transport
 from oidc_actor.oidc import discover, get_token
+from oidc_actor.protocol.lifetime import read_claims
 from oidc_actor.transport import Request, Response
 
 RESOURCE = "https://api.example"

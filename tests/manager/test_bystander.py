@@ -10,7 +10,7 @@ from fakes import AUTH, DEADLINE_S, ISSUER, ScriptedTransport, eventually, minte
 
 import supervision
 from oidc_actor import NoTokenError, Password, TokenManager
-from oidc_actor.published import by_name
+from oidc_actor.reading.cell import by_name
 from oidc_actor.testing import ManualClock
 from supervision import Backoff, ChildSpec, NoProcess, Server, StartError, Supervisor, whereis
 

@@ -8,7 +8,7 @@ from fakes import ISSUER, Fixed, ScriptedTransport, eventually, form_of, minted,
 from manager_tests import Start
 
 from oidc_actor import ClientCredentials, JWTBearer, ManagerToken, NoTokenError, OIDCConfig, TokenExchange, TokenManager
-from oidc_actor.credentials import Credentials
+from oidc_actor.credentials.grants import Credentials
 from oidc_actor.testing import ManualClock
 from oidc_actor.transport import Request, Response
 from supervision import kill, register

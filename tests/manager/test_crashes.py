@@ -8,12 +8,12 @@ from manager_tests import Start
 
 import supervision
 from oidc_actor import ClientCredentials, OIDCConfig, RetryPolicy, TokenManager
-from oidc_actor.exchanges.fetches import EXCHANGES
-from oidc_actor.messages import Accepted, Rejected
-from oidc_actor.published import by_name
+from oidc_actor.machine.events import Accepted, Rejected
+from oidc_actor.manager.workers import EXCHANGES
+from oidc_actor.reading.cell import by_name
 from oidc_actor.reading.reads import tell_soon
-from oidc_actor.secrets import Secret
 from oidc_actor.testing import ManualClock
+from oidc_actor.values.secrets import Secret
 from supervision import NoProcess
 
 CONFIG = OIDCConfig(issuer=ISSUER, token_endpoint=f"{ISSUER}/token")

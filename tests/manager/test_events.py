@@ -11,7 +11,7 @@ from manager_tests import Start
 from structlog.testing import capture_logs
 
 from oidc_actor import Password, TokenManager
-from oidc_actor.events import EVENTS
+from oidc_actor.manager.log import EVENTS
 
 ALWAYS = {"manager", "issuer", "flight"}
 

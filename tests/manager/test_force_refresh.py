@@ -9,10 +9,10 @@ from manager_tests import Start
 
 import supervision
 from oidc_actor import ConfigError, ForceRefresh, NoTokenError, TokenManager, TokenRequestError
-from oidc_actor.messages import Refresh
-from oidc_actor.published import by_name
+from oidc_actor.machine.events import Refresh
+from oidc_actor.reading.cell import by_name
 from oidc_actor.reading.waiters import ThreadWaiter
-from oidc_actor.secrets import Secret
+from oidc_actor.values.secrets import Secret
 from supervision import NoProcess
 
 

@@ -14,7 +14,7 @@ from manager_tests import Start
 
 import supervision
 from oidc_actor import NoTokenError, Password, TokenManager, TokenResponse
-from oidc_actor.reading.cells import locate
+from oidc_actor.reading.directory import locate
 from supervision import Backoff, NoProcess, Supervisor
 
 pytestmark = NEEDS_FORK

@@ -16,7 +16,7 @@ from oidc_actor import NoTokenError, TokenManager
 from oidc_actor.adapters.requests import OIDCAuth
 from oidc_actor.metrics import ready
 from oidc_actor.metrics.readings import UNUSED_S, read_managers
-from oidc_actor.reading.cells import all_cells, locate
+from oidc_actor.reading.directory import all_cells, locate
 from supervision import DynamicSupervisor, NoProcess, Supervisor
 
 pytestmark = NEEDS_FORK

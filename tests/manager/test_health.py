@@ -9,7 +9,7 @@ from fakes import UNREACHABLE, Fixed, eventually, failing, minted, refused
 from manager_tests import Start
 
 from oidc_actor import Health, NoTokenError, TokenManager
-from oidc_actor.exchanges.fetches import EXCHANGES
+from oidc_actor.manager.workers import EXCHANGES
 from supervision import NoProcess
 
 

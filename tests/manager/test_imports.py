@@ -7,8 +7,8 @@ import pytest
 from fakes import DEADLINE_S
 from manager.test_fork import in_child
 
-from oidc_actor import imports
-from oidc_actor.imports import importing
+from oidc_actor.values import lazy_imports as imports
+from oidc_actor.values.lazy_imports import importing
 
 pytestmark = [
     pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no fork"),
@@ -17,7 +17,8 @@ pytestmark = [
 
 order: list[str] = []
 about_to_fork = threading.Event()
-# The hooks before a fork run in the reverse order of their registration: this one before that of `oidc_actor.imports`.
+# The hooks before a fork run in the reverse order of their registration: this one before that of
+# `oidc_actor.values.lazy_imports`.
 os.register_at_fork(before=about_to_fork.set)
 
 

@@ -21,7 +21,7 @@ from oidc_actor import NoTokenError, OIDCConfig, RetryPolicy, TokenManager
 from oidc_actor.adapters.headers import headers
 from oidc_actor.metrics import ready
 from oidc_actor.metrics.readings import Look
-from oidc_actor.published import by_name
+from oidc_actor.reading.cell import by_name
 from oidc_actor.transport import Request, Response
 
 NAME = "m"

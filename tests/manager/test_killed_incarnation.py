@@ -7,16 +7,17 @@ import pytest
 from fakes import AUTH, DEADLINE_S, ISSUER, ScriptedTransport
 from manager_tests import Start
 
-from oidc_actor import TokenManager, keeper
-from oidc_actor.decisions.effects import Retract
-from oidc_actor.decisions.state import Rules
-from oidc_actor.issuers import join
-from oidc_actor.keeper import Keeper
-from oidc_actor.messages import Arrived
-from oidc_actor.options import Options
-from oidc_actor.provider import OIDCConfig
-from oidc_actor.reading.cells import locate
-from oidc_actor.runner import Runner
+from oidc_actor import TokenManager
+from oidc_actor.machine.effects import Retract
+from oidc_actor.machine.events import Arrived
+from oidc_actor.machine.state import Rules
+from oidc_actor.manager import callbacks as keeper
+from oidc_actor.manager.callbacks import Keeper
+from oidc_actor.manager.effects import Runner
+from oidc_actor.manager.issuers import join
+from oidc_actor.manager.options import Options
+from oidc_actor.protocol.metadata import OIDCConfig
+from oidc_actor.reading.directory import locate
 from oidc_actor.testing import ManualClock
 from supervision import kill, stop
 from supervision.exits import Reason

@@ -7,7 +7,7 @@ from fakes import UNREACHABLE, eventually
 from manager_tests import Start
 
 from oidc_actor import NoTokenError, TokenManager
-from oidc_actor.published import by_name
+from oidc_actor.reading.cell import by_name
 from supervision import AlreadyStarted, NoProcess, whereis
 
 

@@ -6,10 +6,11 @@ import pytest
 from fakes import DEADLINE_S, ISSUER, eventually
 from manager_tests import Start
 
-from oidc_actor import OIDCConfig, TokenManager, keeper
-from oidc_actor.issuers import Journey
-from oidc_actor.messages import Arrived, FetchLost, FetchStarted
-from oidc_actor.reading.cells import locate
+from oidc_actor import OIDCConfig, TokenManager
+from oidc_actor.machine.events import Arrived, FetchLost, FetchStarted
+from oidc_actor.manager import callbacks as keeper
+from oidc_actor.manager.issuers import Journey
+from oidc_actor.reading.directory import locate
 from supervision import cast
 
 pytestmark = [pytest.mark.P5, pytest.mark.P10]
@@ -18,7 +19,7 @@ CONFIG = OIDCConfig(issuer=ISSUER, token_endpoint=f"{ISSUER}/token")
 
 
 def test_a_transport_that_never_answers_is_given_up(start: Start, transport, clock, monkeypatch) -> None:
-    monkeypatch.setattr("oidc_actor.runner.GRACE_S", 0.0)
+    monkeypatch.setattr("oidc_actor.manager.effects.GRACE_S", 0.0)
     with transport.held_back():
         start(name="m", timeout_seconds=0.05)
         eventually(lambda: TokenManager.health("m").consecutive_failures == 1)
@@ -30,7 +31,7 @@ def test_a_transport_that_never_answers_is_given_up(start: Start, transport, clo
 def test_news_of_an_exchange_that_was_given_up_leaves_the_watch_over_the_next_one_alone(
     start: Start, transport, clock, monkeypatch
 ) -> None:
-    monkeypatch.setattr("oidc_actor.runner.GRACE_S", 0.5)
+    monkeypatch.setattr("oidc_actor.manager.effects.GRACE_S", 0.5)
     with transport.held_back():
         ref = start(timeout_seconds=0.05)
         transport.wait_for_requests(1)
@@ -52,7 +53,7 @@ def test_what_comes_at_the_last_moment_is_taken(start: Start, transport, monkeyp
 def test_whoever_takes_part_in_a_discovery_that_never_ends_gives_it_up_too(
     start: Start, transport, clock, monkeypatch
 ) -> None:
-    monkeypatch.setattr("oidc_actor.runner.GRACE_S", 0.0)
+    monkeypatch.setattr("oidc_actor.manager.effects.GRACE_S", 0.0)
     with transport.held_back():
         first = start(timeout_seconds=0.3)
         transport.wait_for_requests(1)

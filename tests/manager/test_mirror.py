@@ -16,7 +16,7 @@ from oidc_actor import (
     TokenResponse,
     oidc,
 )
-from oidc_actor.reading.cells import locate
+from oidc_actor.reading.directory import locate
 from supervision import Supervisor, whereis
 
 CONFIG = OIDCConfig(issuer=ISSUER, token_endpoint=f"{ISSUER}/token")

@@ -10,7 +10,7 @@ from manager_tests import Start
 
 import supervision
 from oidc_actor import TokenManager
-from oidc_actor.published import by_name
+from oidc_actor.reading.cell import by_name
 from supervision import NoProcess
 
 

@@ -18,8 +18,8 @@ from fakes import (
 from manager_tests import Start
 
 from oidc_actor import ClientCredentials, DiscoveryError, NoTokenError, OIDCConfig, Password, TokenManager
-from oidc_actor.decisions.flight import METADATA_AGE_S
-from oidc_actor.exchanges.fetches import EXCHANGES
+from oidc_actor.machine.attempt import METADATA_AGE_S
+from oidc_actor.manager.workers import EXCHANGES
 from oidc_actor.transport import Request, Response
 
 CONFIG = OIDCConfig(issuer=ISSUER, token_endpoint="https://auth.example.com/elsewhere")
@@ -100,7 +100,7 @@ def test_managers_of_one_issuer_share_one_discovery(start: Start, transport) -> 
 
 
 def cell_of(ref):
-    from oidc_actor.reading.cells import locate
+    from oidc_actor.reading.directory import locate
 
     return locate(ref)
 

@@ -6,7 +6,7 @@ from fakes import DEADLINE_S, eventually, form_of, minted
 from manager_tests import Start
 
 from oidc_actor import ClientCredentials, OIDCConfig, TokenManager
-from oidc_actor.exchanges.fetches import EXCHANGES
+from oidc_actor.manager.workers import EXCHANGES
 from oidc_actor.transport import Request, Response
 
 CONFIG = OIDCConfig(token_endpoint="https://auth.example.com/token")

@@ -260,7 +260,7 @@ def test_reads_take_no_lock_while_a_token_lives(start: Start, monkeypatch: pytes
     start(name="m")
     source = TokenManager.source("m")
     source()
-    from oidc_actor.published import by_name
+    from oidc_actor.reading.cell import by_name
 
     class Forbidden:
         def __enter__(self):

@@ -10,9 +10,10 @@ from manager.test_fork import in_child
 from manager_tests import Start
 
 import supervision
-from oidc_actor import ConfigError, OIDCConfig, Password, RefreshToken, TokenManager, keeper
-from oidc_actor.exchanges.fetches import EXCHANGES
-from oidc_actor.messages import Arrived
+from oidc_actor import ConfigError, OIDCConfig, Password, RefreshToken, TokenManager
+from oidc_actor.machine.events import Arrived
+from oidc_actor.manager import callbacks as keeper
+from oidc_actor.manager.workers import EXCHANGES
 from oidc_actor.transport import Request, Response
 from supervision import ChildSpec, DynamicSupervisor, Supervisor
 

@@ -13,10 +13,11 @@ import pytest
 from fakes import AUTH, DEADLINE_S, ISSUER, Fixed, ScriptedTransport, eventually, failing, minted, refused
 from manager_tests import Start
 
-from oidc_actor import ClientCredentials, NoTokenError, Password, RetryPolicy, SecretFile, TokenManager, runner
-from oidc_actor.exchanges.fetches import EXCHANGES
-from oidc_actor.reading.cells import locate
-from oidc_actor.runner import MOST_UNDER_WAY
+from oidc_actor import ClientCredentials, NoTokenError, Password, RetryPolicy, SecretFile, TokenManager
+from oidc_actor.manager import effects as runner
+from oidc_actor.manager.effects import MOST_UNDER_WAY
+from oidc_actor.manager.workers import EXCHANGES
+from oidc_actor.reading.directory import locate
 from oidc_actor.transport import Request, Response
 from supervision import Supervisor
 

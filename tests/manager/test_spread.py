@@ -7,8 +7,8 @@ from fakes import ScriptedTransport, eventually
 from manager_tests import Start
 
 from oidc_actor import OIDCConfig, TokenManager
-from oidc_actor.decisions.pace import BURST, RATE_PER_S
-from oidc_actor.exchanges.fetches import EXCHANGES
+from oidc_actor.machine.circuit_breaker import BURST, RATE_PER_S
+from oidc_actor.manager.workers import EXCHANGES
 from oidc_actor.testing import ManualClock
 from supervision import kill
 

@@ -11,7 +11,7 @@ from fakes import AUTH, DEADLINE_S, ISSUER, ScriptedTransport, eventually
 from manager_tests import Start
 
 from oidc_actor import NoTokenError, TokenManager
-from oidc_actor.keeper import Keeper
+from oidc_actor.manager.callbacks import Keeper
 from oidc_actor.reading import reads
 from oidc_actor.reading.waiters import ThreadWaiter
 from supervision import NoProcess, whereis

@@ -8,7 +8,7 @@ from fakes import AUTH, DEADLINE_S, ISSUER, eventually
 
 import supervision
 from oidc_actor import TokenManager
-from oidc_actor.reading.cells import locate
+from oidc_actor.reading.directory import locate
 from supervision import (
     Backoff,
     CallTimeout,

@@ -9,9 +9,9 @@ import pytest
 from fakes import DEADLINE_S
 from manager_tests import Start
 
-import supervision.alarm
+import supervision.runtime.timer_thread
 from oidc_actor import ConfigError, TokenManager, TokenResponse
-from oidc_actor.exchanges import fetches
+from oidc_actor.manager import workers as fetches
 from oidc_actor.streams import on_renewal
 from supervision import NoProcess
 
@@ -115,11 +115,11 @@ class Alarms:
     """Ten seconds pass for a listener when the test says so."""
 
     def __init__(self) -> None:
-        self._set: list[supervision.alarm.Alarm] = []
+        self._set: list[supervision.runtime.timer_thread.Alarm] = []
 
-    def __call__(self, delay_s: float, callback) -> supervision.alarm.Alarm:
+    def __call__(self, delay_s: float, callback) -> supervision.runtime.timer_thread.Alarm:
         assert delay_s == 10.0
-        self._set.append(supervision.alarm.Alarm(callback))
+        self._set.append(supervision.runtime.timer_thread.Alarm(callback))
         return self._set[-1]
 
     def ring(self) -> None:

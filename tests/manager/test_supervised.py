@@ -7,8 +7,9 @@ import pytest
 from fakes import AUTH, DEADLINE_S, ISSUER, Fixed, ScriptedTransport, eventually
 
 import supervision
-from oidc_actor import NoTokenError, TokenManager, machine
-from oidc_actor.published import by_name
+from oidc_actor import NoTokenError, TokenManager
+from oidc_actor.machine import transitions as machine
+from oidc_actor.reading.cell import by_name
 from supervision import ChildSpec, DynamicSupervisor, NoProcess, Supervisor, whereis
 
 
@@ -161,7 +162,7 @@ def test_a_bug_in_a_handler_is_a_crash_and_the_token_survives_it(options, monkey
             raise bugs.pop()
         return machine.step(*args)
 
-    monkeypatch.setattr("oidc_actor.keeper.step", step)
+    monkeypatch.setattr("oidc_actor.manager.callbacks.step", step)
     TokenManager.force_refresh("m")
     eventually(lambda: whereis("m") not in {None, ref})
     assert TokenManager.get_access_token("m", timeout=0) == "t1"

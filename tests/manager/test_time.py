@@ -10,7 +10,7 @@ from fakes import AUTH, ISSUER, Fixed, ScriptedTransport, Stopwatch, eventually
 from manager_tests import Start
 
 from oidc_actor import NoTokenError, TokenManager
-from oidc_actor.published import by_name
+from oidc_actor.reading.cell import by_name
 
 
 @pytest.mark.P11

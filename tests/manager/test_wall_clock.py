@@ -15,8 +15,8 @@ import supervision
 from oidc_actor import GetToken, NoTokenError, OIDCConfig, TokenManager, after_restore
 from oidc_actor.adapters.headers import headers
 from oidc_actor.adapters.presenter import Presenter
-from oidc_actor.published import by_name
 from oidc_actor.reading import wall_watch
+from oidc_actor.reading.cell import by_name
 from oidc_actor.streams import renewals
 
 pytestmark = pytest.mark.P11
@@ -33,7 +33,7 @@ def step(monkeypatch: pytest.MonkeyPatch) -> Iterator[Jump]:
         nonlocal offset_s
         offset_s += by_s
 
-    monkeypatch.setattr("oidc_actor.clock.wall_clock", lambda: time.time() + offset_s)
+    monkeypatch.setattr("oidc_actor.values.clock.wall_clock", lambda: time.time() + offset_s)
     after_restore()
     yield step
     offset_s = 0.0
@@ -224,7 +224,7 @@ def test_managers_that_are_not_concerned_are_not_told(
     TokenManager.get_token("long")
     TokenManager.health("long")
     told: list[object] = []
-    monkeypatch.setattr("oidc_actor.published.Cell.tell", lambda cell, message: told.append(cell.name))
+    monkeypatch.setattr("oidc_actor.reading.cell.Cell.tell", lambda cell, message: told.append(cell.name))
     jump(7200)
     assert told == ["short"]
 

@@ -84,18 +84,6 @@ def test_every_trap_that_is_tested_is_in_the_table_and_no_row_is_missing() -> No
 
 
 WRITTEN = [ROOT / "README.md", ROOT / "tests" / "README.md", *sorted((ROOT / ".github").rglob("*.md"))]
-TO_COME = {
-    "oidc_actor/credentials/grants.py",
-    "oidc_actor/credentials/mapping.py",
-    "oidc_actor/protocol/token_request.py",
-    "oidc_actor/sidecar/manager_tables.py",
-    "oidc_actor/machine/events.py",
-    "oidc_actor/machine/transitions.py",
-    "oidc_actor/machine/effects.py",
-    "oidc_actor/manager/effects.py",
-    "oidc_actor/manager/callbacks.py",
-}
-"""Files of the layout that the code is on its way to. One that is there is struck out here."""
 
 
 def name(path: Path) -> str:
@@ -113,11 +101,7 @@ def test_the_files_that_are_named_are_there(page: Path) -> None:
     homes = {"tests": ROOT, "oidc_actor": Path(oidc_actor.__file__).parents[1]}
     named = re.findall(r"(?<![\w/.])((?:tests|oidc_actor)/[\w/*.]+)", page.read_text())
     missing_ones = {one for one in named if not any(homes[one.split("/")[0]].glob(one.rstrip("./")))}
-    assert missing_ones <= TO_COME
-
-
-def test_what_has_come_is_no_longer_to_come() -> None:
-    assert not [one for one in TO_COME if (Path(oidc_actor.__file__).parents[1] / one).exists()]
+    assert not missing_ones
 
 
 def test_the_pages_of_a_contributor_are_one_page_each() -> None:

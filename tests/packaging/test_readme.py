@@ -10,9 +10,9 @@ import pytest
 import oidc_actor
 import supervision
 from oidc_actor import ClientCredentials, JWTBearer, TokenExchange
-from oidc_actor.events import EVENTS
-from oidc_actor.run.config import load
-from oidc_actor.run.events import EVENTS as RUN_EVENTS
+from oidc_actor.manager.log import EVENTS
+from oidc_actor.sidecar.config import load
+from oidc_actor.sidecar.events import EVENTS as RUN_EVENTS
 from oidc_actor.testing import Provider
 
 README = Path(__file__).parents[2] / "README.md"
@@ -49,7 +49,7 @@ def test_the_table_of_events_names_every_event_with_its_level_and_fields(text, l
 
 def test_the_sidecar_logs_the_events_of_its_table_with_these_fields() -> None:
     logged: dict[str, set[str]] = {}
-    for path in (Path(oidc_actor.__file__).parent / "run").glob("*.py"):
+    for path in (Path(oidc_actor.__file__).parent / "sidecar").glob("*.py"):
         for node in ast.walk(ast.parse(path.read_text())):
             if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "log":
                 name = ast.literal_eval(node.args[0])

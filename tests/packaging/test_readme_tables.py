@@ -25,10 +25,10 @@ from oidc_actor import (
     TokenExchange,
     cli,
 )
-from oidc_actor.answers.lifetime import read_claims
-from oidc_actor.grants.fields import ClientProof
-from oidc_actor.options import Options
-from oidc_actor.secrets import resolve_secret
+from oidc_actor.credentials.credentials import ClientProof
+from oidc_actor.manager.options import Options
+from oidc_actor.protocol.lifetime import read_claims
+from oidc_actor.values.secrets import resolve_secret
 
 TEXT = (Path(__file__).parents[2] / "README.md").read_text()
 MAKERS = (

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from oidc_actor.run.config import RunConfig, load
+from oidc_actor.sidecar.config import RunConfig, load
 from oidc_actor.testing import Provider
 
 SERVER = '[server]\nunix_socket = "tokens.sock"\n'

@@ -26,8 +26,8 @@ BARE = """
 import socket, sys
 from pathlib import Path
 import uvicorn
-from oidc_actor.run.config import ServerConfig
-from oidc_actor.run.service import _settings
+from oidc_actor.sidecar.config import ServerConfig
+from oidc_actor.sidecar.service import _settings
 
 headers = [(b"content-type", b"application/json"), (b"content-length", sys.argv[2].encode()), (b"cache-control", b"no-store")]
 body = b"x" * int(sys.argv[2])

@@ -8,10 +8,10 @@ import pytest
 from run.tables import FULL, manager, problems
 
 from oidc_actor import ClientCredentials, ConfigError, OIDCConfig, Password, RefreshToken, SecretFile, TokenManager
-from oidc_actor.proof.certificate import ClientCertificate
-from oidc_actor.proof.private_key import PrivateKey
-from oidc_actor.run.config import ServerConfig, load
-from oidc_actor.secrets import Secret
+from oidc_actor.credentials.certificate import ClientCertificate
+from oidc_actor.credentials.private_key import PrivateKey
+from oidc_actor.sidecar.config import ServerConfig, load
+from oidc_actor.values.secrets import Secret
 
 GOOD = """
 [server]

@@ -9,7 +9,7 @@ import pytest
 from run.tables import FULL, manager, problems
 
 from oidc_actor import ConfigError
-from oidc_actor.run.config import absent, load
+from oidc_actor.sidecar.config import absent, load
 
 
 @pytest.mark.parametrize(

@@ -17,9 +17,9 @@ import pytest
 from fakes import DEADLINE_S
 from uvicorn.server import ServerState
 
-from oidc_actor.run import connections
-from oidc_actor.run.config import ServerConfig
-from oidc_actor.run.connections import (
+from oidc_actor.sidecar import connections
+from oidc_actor.sidecar.config import ServerConfig
+from oidc_actor.sidecar.connections import (
     ANSWER_S,
     HEAD_BYTES,
     MOST,
@@ -29,7 +29,7 @@ from oidc_actor.run.connections import (
     accept,
     most_connections,
 )
-from oidc_actor.run.service import KEEP_ALIVE_S, _settings
+from oidc_actor.sidecar.service import KEEP_ALIVE_S, _settings
 
 GET = b"GET /a HTTP/1.1\r\nHost: x\r\n\r\n"
 BIG = 8 << 20
@@ -554,8 +554,8 @@ def test_an_accept_that_fails_is_tried_again(play, monkeypatch, caplog, number: 
             pauses += delay > 0
             await sleep(0)
 
-        monkeypatch.setattr("oidc_actor.run.connections.asyncio.get_running_loop", Faulty)
-        monkeypatch.setattr("oidc_actor.run.connections.asyncio.sleep", counted)
+        monkeypatch.setattr("oidc_actor.sidecar.connections.asyncio.get_running_loop", Faulty)
+        monkeypatch.setattr("oidc_actor.sidecar.connections.asyncio.sleep", counted)
         making = accept(scene.listener, scene.peers, lambda: Connection(scene.settings, scene.state, scene.peers))
         scene.accepting = loop.create_task(making)
         await sleep(0)

@@ -14,13 +14,13 @@ from tidying import leave_nothing_behind
 
 from oidc_actor import NoTokenError, RetryPolicy, TokenExchange, TokenManager
 from oidc_actor.metrics import ready
-from oidc_actor.run import token_files
-from oidc_actor.run.fleet import Changes, Fleet
-from oidc_actor.run.manager_tables import ManagerConfig
-from oidc_actor.run.posts import Posts, PostToken
+from oidc_actor.sidecar import token_files
+from oidc_actor.sidecar.fleet import Changes, Fleet
+from oidc_actor.sidecar.manager_tables import ManagerConfig
+from oidc_actor.sidecar.posts import Posts, PostToken
 from oidc_actor.testing import ManualClock
-from oidc_actor.tokens import TokenResponse
 from oidc_actor.transport import Request, Response
+from oidc_actor.values.tokens import TokenResponse
 from supervision import whereis
 
 

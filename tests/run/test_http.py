@@ -12,7 +12,7 @@ import pytest
 from fakes import AUTH, DEADLINE_S, ISSUER, ScriptedTransport
 
 from oidc_actor import TokenManager
-from oidc_actor.run.http import Answer, Application
+from oidc_actor.sidecar.http import Answer, Application
 
 
 class Names:

@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from oidc_actor import ConfigError
-from oidc_actor.run.config import ServerConfig
-from oidc_actor.run.listening import address_of, listening
+from oidc_actor.sidecar.config import ServerConfig
+from oidc_actor.sidecar.listening import address_of, listening
 
 
 def connected(path: Path) -> bool:

@@ -6,8 +6,8 @@ from pathlib import Path
 
 from run.tables import OTHER, URL, problems
 
-from oidc_actor.run.config import load
-from oidc_actor.run.posts import Posts
+from oidc_actor.sidecar.config import load
+from oidc_actor.sidecar.posts import Posts
 
 
 def using(**uses: str) -> str:

@@ -14,10 +14,10 @@ from run.sidecar import Sidecar
 from run.tables import FULL, manager, problems
 
 from oidc_actor import ConfigError
-from oidc_actor.run import token_files
-from oidc_actor.run.config import ServerConfig
-from oidc_actor.run.listening import listening
-from oidc_actor.tokens import TokenResponse
+from oidc_actor.sidecar import token_files
+from oidc_actor.sidecar.config import ServerConfig
+from oidc_actor.sidecar.listening import listening
+from oidc_actor.values.tokens import TokenResponse
 
 OWN_GROUP = os.getgid()
 NAMES = [one.gr_name for one in grp.getgrall()]

@@ -16,12 +16,12 @@ from oidc_actor import (
     ConfigError,
     TokenManager,
 )
-from oidc_actor.run.manager_tables import GRANTS, OPTIONS, OWN, _names, read_manager
-from oidc_actor.run.places import SECRETS
-from oidc_actor.run.posts import Posts
-from oidc_actor.run.problems import Problems
-from oidc_actor.run.proof_tables import CERTIFICATE, KEY, SIGNED, SOURCES
-from oidc_actor.run.references import References
+from oidc_actor.sidecar.manager_tables import GRANTS, OPTIONS, OWN, _names, read_manager
+from oidc_actor.sidecar.places import SECRETS
+from oidc_actor.sidecar.posts import Posts
+from oidc_actor.sidecar.problems import Problems
+from oidc_actor.sidecar.proof_tables import CERTIFICATE, KEY, SIGNED, SOURCES
+from oidc_actor.sidecar.references import References
 
 
 @pytest.mark.parametrize(

@@ -18,8 +18,8 @@ from oidc_actor import (
     SignedAssertion,
     TokenExchange,
 )
-from oidc_actor.run.posts import Posts, PostToken
-from oidc_actor.secrets import Secret
+from oidc_actor.sidecar.posts import Posts, PostToken
+from oidc_actor.values.secrets import Secret
 
 # --- grants -----------------------------------------------------------------------------------------------------------
 

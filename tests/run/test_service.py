@@ -7,9 +7,9 @@ import threading
 
 from fakes import DEADLINE_S, eventually
 
-from oidc_actor.run.config import load
-from oidc_actor.run.posts import Posts
-from oidc_actor.run.service import Service
+from oidc_actor.sidecar.config import load
+from oidc_actor.sidecar.posts import Posts
+from oidc_actor.sidecar.service import Service
 from supervision import Supervisor, monitor
 
 

@@ -20,35 +20,35 @@ from oidc_actor.adapters import requests as requests_adapter
 from oidc_actor.adapters.authorization import Authorization, Proof
 from oidc_actor.adapters.presenter import Presenter
 from oidc_actor.adapters.tries import Answer as Refused
-from oidc_actor.answers.faults import read_fault
-from oidc_actor.answers.unescaping import layers
 from oidc_actor.cli.doctor import Doctor
 from oidc_actor.cli.kept import Kept
-from oidc_actor.client import RequestsTransport
-from oidc_actor.credentials import ClientCredentials, JWTBearer, RefreshToken, TokenExchange
-from oidc_actor.decisions import effects
-from oidc_actor.decisions.state import Flight
-from oidc_actor.exchanges.fetches import EXCHANGES
-from oidc_actor.exchanges.responses import Incoming, read_response, read_status_line
-from oidc_actor.exchanges.turns import Turn
-from oidc_actor.grants.device import DeviceAuthorization, DeviceCode
-from oidc_actor.issuers import Discovery, Journey
-from oidc_actor.messages import Accepted, FetchFailed, FetchSucceeded, Join, Refresh, Refusal, Rejected
+from oidc_actor.credentials.certificate import ClientCertificate
+from oidc_actor.credentials.dpop import DPoPKey
+from oidc_actor.credentials.grants import ClientCredentials, DeviceCode, JWTBearer, RefreshToken, TokenExchange
+from oidc_actor.credentials.private_key import PrivateKey
+from oidc_actor.endpoints.token_endpoint import Turn
+from oidc_actor.http.client import RequestsTransport
+from oidc_actor.http.responses import Incoming, read_response, read_status_line
+from oidc_actor.machine import effects
+from oidc_actor.machine.events import Accepted, FetchFailed, FetchSucceeded, Join, Refresh, Refusal, Rejected
+from oidc_actor.machine.state import Flight
+from oidc_actor.manager.issuers import Discovery, Journey
+from oidc_actor.manager.workers import EXCHANGES
 from oidc_actor.oidc import get_token
-from oidc_actor.proof.certificate import ClientCertificate
-from oidc_actor.proof.dpop import DPoPKey
-from oidc_actor.proof.github_actions import GitHubActionsToken
-from oidc_actor.proof.manager_token import ManagerToken
-from oidc_actor.proof.private_key import PrivateKey
-from oidc_actor.proof.signed_assertion import SignedAssertion
-from oidc_actor.reading.snapshot import Snapshot
-from oidc_actor.run.http import Answer
-from oidc_actor.run.posts import PostToken
-from oidc_actor.run.token_files import TokenFile
-from oidc_actor.secrets import SecretCall, SecretFile
+from oidc_actor.protocol.device_authorization import DeviceAuthorization
+from oidc_actor.protocol.error_response import read_fault
+from oidc_actor.protocol.metadata import parse_discovery
+from oidc_actor.protocol.unescaping import layers
+from oidc_actor.reading.cell import Snapshot
+from oidc_actor.secret_sources.github_actions import GitHubActionsToken
+from oidc_actor.secret_sources.manager_token import ManagerToken
+from oidc_actor.secret_sources.signed_assertion import SignedAssertion
+from oidc_actor.sidecar.http import Answer
+from oidc_actor.sidecar.posts import PostToken
+from oidc_actor.sidecar.token_files import TokenFile
 from oidc_actor.streams import Renewal
 from oidc_actor.transport import Request, Response, TransportError
-from oidc_actor.wire import parse_discovery
+from oidc_actor.values.secrets import SecretCall, SecretFile
 from supervision import Supervisor
 
 
@@ -62,8 +62,8 @@ def _bad_metadata() -> object:
 
 
 MADE: dict[str, Callable[[World], object]] = {
-    "answers.unescaping.Layer": lambda w: next(layers(SECRET)),
-    "answers.faults.Fault": lambda w: read_fault(w.echo(), w.sent.all(), "a token"),
+    "protocol.unescaping.Layer": lambda w: next(layers(SECRET)),
+    "protocol.error_response.Fault": lambda w: read_fault(w.echo(), w.sent.all(), "a token"),
     "adapters.aiohttp.OIDCAuth": lambda w: aiohttp.OIDCAuth(w.name),
     "adapters.authorization.Authorization": lambda w: Authorization.bearer(SECRET),
     "adapters.authorization.Part": lambda w: Authorization.bearer(SECRET)[3:],
@@ -81,98 +81,102 @@ MADE: dict[str, Callable[[World], object]] = {
     "cli.kept.Kept": lambda w: Kept(w.folder / "secret"),
     "cli.observe.Exchange": lambda w: w.recorder().last,
     "cli.observe.Recorder": lambda w: w.recorder(),
-    "client.RequestsTransport": lambda w: _used(RequestsTransport(), w.request),
-    "credentials.ClientCredentials": lambda w: ClientCredentials("id", private_key=PrivateKey(KEY, password=SECRET)),
-    "credentials.Password": lambda w: w.auth,
-    "credentials.RefreshToken": lambda w: RefreshToken(SECRET, "id", lambda: SECRET),
-    "decisions.effects.Discover": lambda w: effects.Discover(CONFIG),
-    "decisions.effects.Fetch": lambda w: effects.Fetch(1, 1, effects.Redeem(CONFIG, w.secret)),
-    "decisions.effects.FullGrant": lambda w: effects.FullGrant(CONFIG),
-    "decisions.effects.Publish": lambda w: effects.Publish(w.token, 1.0),
-    "decisions.effects.Redeem": lambda w: effects.Redeem(CONFIG, w.secret),
-    "decisions.effects.Reply": lambda w: effects.Reply([w.waiter()], w.token),
-    "decisions.effects.Report": lambda w: effects.Report("request_failed", 1, {"error": str(w.refused)}),
-    "decisions.effects.Retract": lambda w: effects.Retract(w.token),
-    "decisions.effects.Withhold": lambda w: effects.Withhold(w.token),
-    "decisions.effects.Revoke": lambda w: effects.Revoke(1, CONFIG, (("access_token", w.secret),)),
-    "decisions.state.Flight": lambda w: Flight(1, 1, effects.Redeem(CONFIG, w.secret)),
-    "decisions.state.State": lambda w: w.cell.state,
-    "errors.ConfigError": lambda w: raised(lambda: ClientCredentials("", SECRET, extra={"otp": SECRET})),
-    "errors.DiscoveryError": lambda w: raised(_bad_metadata),
-    "errors.NoTokenError": lambda w: raised(lambda: TokenManager.get_token(w.name, timeout=0, min_validity=1e6)),
-    "errors.SecretUnavailable": lambda w: raised(
+    "http.client.RequestsTransport": lambda w: _used(RequestsTransport(), w.request),
+    "credentials.grants.ClientCredentials": lambda w: ClientCredentials(
+        "id", private_key=PrivateKey(KEY, password=SECRET)
+    ),
+    "credentials.grants.Password": lambda w: w.auth,
+    "credentials.grants.RefreshToken": lambda w: RefreshToken(SECRET, "id", lambda: SECRET),
+    "machine.effects.Discover": lambda w: effects.Discover(CONFIG),
+    "machine.effects.Fetch": lambda w: effects.Fetch(1, 1, effects.Redeem(CONFIG, w.secret)),
+    "machine.effects.FullGrant": lambda w: effects.FullGrant(CONFIG),
+    "machine.effects.Publish": lambda w: effects.Publish(w.token, 1.0),
+    "machine.effects.Redeem": lambda w: effects.Redeem(CONFIG, w.secret),
+    "machine.effects.Reply": lambda w: effects.Reply([w.waiter()], w.token),
+    "machine.effects.Report": lambda w: effects.Report("request_failed", 1, {"error": str(w.refused)}),
+    "machine.effects.Retract": lambda w: effects.Retract(w.token),
+    "machine.effects.Withhold": lambda w: effects.Withhold(w.token),
+    "machine.effects.Revoke": lambda w: effects.Revoke(1, CONFIG, (("access_token", w.secret),)),
+    "machine.state.Flight": lambda w: Flight(1, 1, effects.Redeem(CONFIG, w.secret)),
+    "machine.state.State": lambda w: w.cell.state,
+    "values.errors.ConfigError": lambda w: raised(lambda: ClientCredentials("", SECRET, extra={"otp": SECRET})),
+    "values.errors.DiscoveryError": lambda w: raised(_bad_metadata),
+    "values.errors.NoTokenError": lambda w: raised(lambda: TokenManager.get_token(w.name, timeout=0, min_validity=1e6)),
+    "values.errors.SecretUnavailable": lambda w: raised(
         lambda: get_token(CONFIG, ClientCredentials("id", lambda: int(SECRET)), transport=_unreachable)
     ),
-    "errors.TokenRequestError": lambda w: w.refused,
-    "exchanges.responses.BadResponse": lambda w: raised(lambda: read_status_line(_incoming(f"{SECRET}\r\n"))),
-    "exchanges.responses.Incoming": lambda w: _incoming(SECRET),
-    "exchanges.responses.WholeResponse": lambda w: read_response(
+    "values.errors.TokenRequestError": lambda w: w.refused,
+    "http.responses.BadResponse": lambda w: raised(lambda: read_status_line(_incoming(f"{SECRET}\r\n"))),
+    "http.responses.Incoming": lambda w: _incoming(SECRET),
+    "http.responses.WholeResponse": lambda w: read_response(
         _incoming(f"HTTP/1.1 200 {SECRET}\r\nX-Echo: {SECRET}\r\nContent-Length: {len(SECRET)}\r\n\r\n{SECRET}"),
         max_body_bytes=99,
     ),
-    "exchanges.fetches.Pool": lambda w: EXCHANGES,
-    "exchanges.turns.Turn": lambda w: Turn(
+    "manager.workers.Pool": lambda w: EXCHANGES,
+    "endpoints.token_endpoint.Turn": lambda w: Turn(
         0.0, 0.0, 0.1, w.sent.all(), (w.secret,), w.response, brought_nonce=False, advice=lambda: None
     ),
-    "grants.device.DeviceAuthorization": lambda w: DeviceAuthorization(
+    "protocol.device_authorization.DeviceAuthorization": lambda w: DeviceAuthorization(
         {"device_code": SECRET, "user_code": SECRET, "verification_uri": "https://x"}, 1.0, 1.0
     ),
-    "grants.device.DeviceCode": lambda w: DeviceCode(w.secret, ClientCredentials("id", SECRET)),
-    "grants.parameters.ExtraParameters": lambda w: w.auth.extra,
-    "grants.request.SentSecrets": lambda w: w.sent,
-    "grants.token_grants.JWTBearer": lambda w: JWTBearer(SECRET),
-    "grants.token_grants.TokenExchange": lambda w: TokenExchange(SECRET, actor_token=SECRET),
-    "health.Health": lambda w: TokenManager.health(w.name),
-    "issuers.Discovery": lambda w: Discovery(),
-    "circuit.Circuit": lambda w: w.cell.issuer.circuit,
-    "issuers.Issuer": lambda w: w.cell.issuer,
-    "issuers.Journey": lambda w: Journey(w.cell, 1, 1),
-    "manager.TokenManager": lambda w: w.actor,
-    "messages.FetchFailed": lambda w: FetchFailed(1, 1, 0.0, w.refused),
-    "messages.FetchSucceeded": lambda w: FetchSucceeded(1, 1, 0.0, w.parsed),
-    "messages.Join": lambda w: Join(w.waiter()),
-    "messages.Accepted": lambda w: Accepted(ISSUER, w.secret),
-    "messages.Refresh": lambda w: Refresh(w.waiter(), w.secret),
-    "messages.Rejected": lambda w: Rejected(ISSUER, w.secret),
-    "messages.Refusal": lambda w: Refusal(str(w.refused), w.refused),
-    "options.Options": lambda w: w.actor._options,
-    "proof.certificate.ClientCertificate": lambda w: ClientCertificate("c", password=SECRET),
-    "proof.dpop.DPoPKey": lambda w: DPoPKey(KEY),
-    "proof.github_actions.GitHubActionsToken": lambda w: GitHubActionsToken(transport=lambda request: w.response),
-    "proof.jose.Signer": lambda w: PrivateKey(KEY).signer(),
-    "proof.manager_token.ManagerToken": lambda w: ManagerToken(w.name),
-    "proof.private_key.PrivateKey": lambda w: PrivateKey(lambda: SECRET, password=SECRET),
-    "proof.signed_assertion.SignedAssertion": lambda w: SignedAssertion(
+    "credentials.grants.DeviceCode": lambda w: DeviceCode(w.secret, ClientCredentials("id", SECRET)),
+    "credentials.parameters.ExtraParameters": lambda w: w.auth.extra,
+    "protocol.token_request.SentSecrets": lambda w: w.sent,
+    "credentials.grants.JWTBearer": lambda w: JWTBearer(SECRET),
+    "credentials.grants.TokenExchange": lambda w: TokenExchange(SECRET, actor_token=SECRET),
+    "machine.health.Health": lambda w: TokenManager.health(w.name),
+    "manager.issuers.Discovery": lambda w: Discovery(),
+    "manager.circuit.Circuit": lambda w: w.cell.issuer.circuit,
+    "manager.issuers.Issuer": lambda w: w.cell.issuer,
+    "manager.issuers.Journey": lambda w: Journey(w.cell, 1, 1),
+    "manager.client_api.TokenManager": lambda w: w.actor,
+    "machine.events.FetchFailed": lambda w: FetchFailed(1, 1, 0.0, w.refused),
+    "machine.events.FetchSucceeded": lambda w: FetchSucceeded(1, 1, 0.0, w.parsed),
+    "machine.events.Join": lambda w: Join(w.waiter()),
+    "machine.events.Accepted": lambda w: Accepted(ISSUER, w.secret),
+    "machine.events.Refresh": lambda w: Refresh(w.waiter(), w.secret),
+    "machine.events.Rejected": lambda w: Rejected(ISSUER, w.secret),
+    "machine.events.Refusal": lambda w: Refusal(str(w.refused), w.refused),
+    "manager.options.Options": lambda w: w.actor._options,
+    "credentials.certificate.ClientCertificate": lambda w: ClientCertificate("c", password=SECRET),
+    "credentials.dpop.DPoPKey": lambda w: DPoPKey(KEY),
+    "secret_sources.github_actions.GitHubActionsToken": lambda w: GitHubActionsToken(
+        transport=lambda request: w.response
+    ),
+    "credentials.jws.Signer": lambda w: PrivateKey(KEY).signer(),
+    "secret_sources.manager_token.ManagerToken": lambda w: ManagerToken(w.name),
+    "credentials.private_key.PrivateKey": lambda w: PrivateKey(lambda: SECRET, password=SECRET),
+    "secret_sources.signed_assertion.SignedAssertion": lambda w: SignedAssertion(
         KEY, issuer="i", audience="a", claims={"x": SECRET}
     ),
-    "provider.OIDCConfig": lambda w: CONFIG,
-    "published.Cell": lambda w: w.cell,
-    "reading.snapshot.Snapshot": lambda w: Snapshot(w.token, 1.0),
+    "protocol.metadata.OIDCConfig": lambda w: CONFIG,
+    "reading.cell.Cell": lambda w: w.cell,
+    "reading.cell.Snapshot": lambda w: Snapshot(w.token, 1.0),
     "reading.subscriptions.Subscription": lambda w: w.subscription,
     "reading.waiters.TaskWaiter": lambda w: w.task_waiter(),
     "reading.waiters.ThreadWaiter": lambda w: w.waiter(),
-    "run.config.RunConfig": lambda w: w.config,
-    "run.fleet.Fleet": lambda w: w.fleet,
-    "run.http.Answer": lambda w: Answer(200, SECRET.encode()),
-    "run.http.Application": lambda w: w.application(),
-    "run.manager_tables.ManagerConfig": lambda w: w.config.managers["secrecy-run"],
-    "run.posts.Post": lambda w: w.posts.by_name["secrecy-run"],
-    "run.posts.PostToken": lambda w: PostToken(w.posts, "secrecy-run"),
-    "run.posts.Posts": lambda w: w.posts,
-    "run.tallies.Tally": lambda w: w.posts.by_name["secrecy-run"].tally,
-    "run.service.Service": lambda w: w.service,
-    "run.token_files.TokenFile": lambda w: TokenFile(w.folder / "token", 0o600, lambda: w.token),
-    "runner.Runner": lambda w: w.actor._runner,
-    "secrets.Secret": lambda w: w.secret,
-    "secrets.SecretCall": lambda w: SecretCall(lambda: SECRET),
-    "secrets.SecretFile": lambda w: SecretFile(w.folder / "secret"),
-    "source.TokenSource": lambda w: w.source,
+    "sidecar.config.RunConfig": lambda w: w.config,
+    "sidecar.fleet.Fleet": lambda w: w.fleet,
+    "sidecar.http.Answer": lambda w: Answer(200, SECRET.encode()),
+    "sidecar.http.Application": lambda w: w.application(),
+    "sidecar.manager_tables.ManagerConfig": lambda w: w.config.managers["secrecy-run"],
+    "sidecar.posts.Post": lambda w: w.posts.by_name["secrecy-run"],
+    "sidecar.posts.PostToken": lambda w: PostToken(w.posts, "secrecy-run"),
+    "sidecar.posts.Posts": lambda w: w.posts,
+    "sidecar.tallies.Tally": lambda w: w.posts.by_name["secrecy-run"].tally,
+    "sidecar.service.Service": lambda w: w.service,
+    "sidecar.token_files.TokenFile": lambda w: TokenFile(w.folder / "token", 0o600, lambda: w.token),
+    "manager.effects.Runner": lambda w: w.actor._runner,
+    "values.secrets.Secret": lambda w: w.secret,
+    "values.secrets.SecretCall": lambda w: SecretCall(lambda: SECRET),
+    "values.secrets.SecretFile": lambda w: SecretFile(w.folder / "secret"),
+    "reading.source.TokenSource": lambda w: w.source,
     "streams.Renewal": lambda w: Renewal(w.token),
-    "tokens.TokenResponse": lambda w: w.token,
+    "values.tokens.TokenResponse": lambda w: w.token,
     "transport.Request": lambda w: w.request,
     "transport.Response": lambda w: w.response,
     "transport.NoAnswer": lambda w: raised(lambda: RequestsTransport()(w.request)),
-    "wire.ParsedToken": lambda w: w.parsed,
+    "protocol.token_response.ParsedToken": lambda w: w.parsed,
 }
 """By class, below `oidc_actor`."""
 
@@ -195,31 +199,33 @@ VARIANTS: dict[str, Callable[[World], object]] = {
 """Further instances, and what is not ours but made of ours."""
 
 HOLDS_NONE: dict[str, str] = {
-    "what a provider says of itself, before anything secret is sent to it": "errors.UnusableMetadata",
-    "an answer's inner objects while it is read; none is kept": "answers.bodies.Pairs",
-    "the first line of an answer; the phrase in it is read by nobody": "exchanges.responses.StatusLine",
-    "times, counts and rules": """answers.header_times.Skew answers.lifetime.Lifetime
-        backoff.RetryPolicy decisions.effects.CancelTick
+    "what a provider says of itself, before anything secret is sent to it": "values.errors.UnusableMetadata",
+    "an answer's inner objects while it is read; none is kept": "protocol.bodies.Pairs",
+    "the first line of an answer; the phrase in it is read by nobody": "http.responses.StatusLine",
+    "times, counts and rules": """protocol.dates.Skew protocol.lifetime.Lifetime
+        machine.backoff.RetryPolicy machine.effects.CancelTick
         adapters.tries.Remedy adapters.tries.Tries
-        decisions.effects.CheckSecrets decisions.effects.ScheduleTick decisions.outage.Hold decisions.outage.Outage
-        decisions.outage.Haste decisions.outage.Pace decisions.rejections.Heard decisions.rejections.Verdict
-        decisions.state.Rules exchanges.measures.Exchange metrics.instruments.Instrument metrics.readings.Bound
-        metrics.readings.Look metrics.readings.Reading proof.client_auth.Means
-        run.config.ServerConfig run.fleet.Changes cli.observe.TlsFacts""",
-    "a message without content": """messages.Arrived messages.AskHealth messages.ClockJumped messages.FetchLost
-        messages.FetchStarted
-        messages.ForceRefresh messages.GetToken messages.Held messages.Newcomers messages.Nudge messages.ProbeFailed
-        messages.Released messages.SourceRenewed messages.SecretsChecked
-        messages.Started messages.Tick reading.waiters.Gone run.token_files.Write""",
+        machine.effects.CheckSecrets machine.effects.ScheduleTick machine.circuit_breaker.Hold machine.circuit_breaker.Outage
+        machine.circuit_breaker.Haste machine.circuit_breaker.Pace machine.rejections.Heard machine.rejections.Verdict
+        machine.state.Rules manager.measures.Exchange metrics.instruments.Instrument metrics.readings.Bound
+        metrics.readings.Look metrics.readings.Reading credentials.client_auth.Means
+        sidecar.config.ServerConfig sidecar.fleet.Changes cli.observe.TlsFacts""",
+    "a message without content": """machine.events.Arrived machine.events.AskHealth machine.events.ClockJumped
+    machine.events.FetchLost
+        machine.events.FetchStarted
+        machine.events.ForceRefresh machine.events.GetToken machine.events.Held machine.events.Newcomers
+        machine.events.Nudge machine.events.ProbeFailed
+        machine.events.Released machine.events.SourceRenewed machine.events.SecretsChecked
+        machine.events.Started machine.events.Tick reading.waiters.Gone sidecar.token_files.Write""",
     "what is made is one of its subclasses": """adapters.authorization.Unprintable adapters.httpx_flow.AuthFlow
-        adapters.httpx_flow.OneRequest errors.OIDCActorError errors.ProviderError transport.TransportError
-        grants.fields.Credentials keeper.Keeper sealed.Sealed secrets.Finder""",
-    "public texts by contract": """sealed.FrozenMapping cli.findings.Finding run.guards.Heard run.problems.Problems
-        run.proof_tables.ProofTables run.references.References""",
+        adapters.httpx_flow.OneRequest values.errors.OIDCActorError values.errors.ProviderError transport.TransportError
+        credentials.credentials.Credentials manager.callbacks.Keeper values.sealed.Sealed values.secrets.Finder""",
+    "public texts by contract": """values.sealed.FrozenMapping cli.findings.Finding sidecar.guards.Heard sidecar.problems.Problems
+        sidecar.proof_tables.ProofTables sidecar.references.References""",
     "reads a manager's counts only": "metrics.otel.Instrumentation metrics.prometheus.Collector",
-    "sockets and what they are made by; no text passes through a field": """exchanges.sockets.BoundedPool
-        run.connections.Connection run.connections.Peers
-        exchanges.sockets.BoundedSocket exchanges.sockets.BoundedTLSPool exchanges.sockets.BoundedTLSSocket run.service.Server""",
+    "sockets and what they are made by; no text passes through a field": """http.sockets.BoundedPool
+        sidecar.connections.Connection sidecar.connections.Peers
+        http.sockets.BoundedSocket http.sockets.BoundedTLSPool http.sockets.BoundedTLSSocket sidecar.service.Server""",
     "names of files; a secret in an argument is refused": "cli.options.ConnectionOptions",
     "the demonstration: its own provider's tokens, shown by fingerprint": """cli.demo.promises.Figures cli.demo.promises.Pace
         cli.demo.promises.Promise cli.demo.readers.Readers cli.demo.stage.Sample cli.demo.stage.SceneStuckError

@@ -28,7 +28,7 @@ from secrecy.holders import HOLDS_NONE, MADE, VARIANTS
 from secrecy.world import MARK, World, world
 
 import oidc_actor
-from oidc_actor.sealed import Sealed
+from oidc_actor.values.sealed import Sealed
 
 pytestmark = pytest.mark.P9
 
@@ -86,7 +86,7 @@ def exported() -> list[type]:
 def is_plain(name: str) -> bool:
     """Whether it is a value of ours that is made as it is, with fields that say what they hold."""
     ours = not name.startswith(("testing.", "cli.demo."))
-    return ours and dataclasses.is_dataclass(CLASSES.get(name)) and name != "grants.fields.Credentials"
+    return ours and dataclasses.is_dataclass(CLASSES.get(name)) and name != "credentials.credentials.Credentials"
 
 
 @pytest.mark.parametrize("name", [name for name in NONE if is_plain(name)])
@@ -94,7 +94,7 @@ def test_what_is_said_to_hold_none_has_no_field_for_one(name: str) -> None:
     holders = {holder.rpartition(".")[2] for holder in MADE} | {"bytes", "object", "Any", "Sealed"}
     for field in dataclasses.fields(CLASSES[name]):
         words = set(re.findall(r"\w+", str(field.type)))
-        public = {"RetryPolicy", "OIDCConfig"} | ({"bytes"} if name == "run.guards.Heard" else set())
+        public = {"RetryPolicy", "OIDCConfig"} | ({"bytes"} if name == "sidecar.guards.Heard" else set())
         assert not words & (holders - public), f"{name}.{field.name}"
 
 
@@ -198,7 +198,7 @@ def test_what_holds_a_secret_is_sealed_or_made_of_what_is(there: World) -> None:
 
 
 def test_every_kind_of_error_is_raised_somewhere_with_secrets_at_hand(there: World) -> None:
-    from oidc_actor.errors import OIDCActorError
+    from oidc_actor.values.errors import OIDCActorError
 
     kinds = {name for name, value in CLASSES.items() if issubclass(value, OIDCActorError)}
     assert kinds - NONE.keys() <= MADE.keys()

@@ -16,19 +16,19 @@ from joserfc.jwk import ECKey
 from oidc_actor import TokenManager
 from oidc_actor.cli import observe
 from oidc_actor.cli.connection import Connection
-from oidc_actor.credentials import Password
-from oidc_actor.grants.request import SentSecrets, token_request
-from oidc_actor.provider import OIDCConfig
-from oidc_actor.reading.cells import locate
+from oidc_actor.credentials.grants import Password
+from oidc_actor.protocol.metadata import OIDCConfig
+from oidc_actor.protocol.token_request import SentSecrets, token_request
+from oidc_actor.protocol.token_response import ParsedToken, parse_token
+from oidc_actor.reading.directory import locate
 from oidc_actor.reading.waiters import TaskWaiter, ThreadWaiter
-from oidc_actor.run.config import RunConfig, load
-from oidc_actor.run.http import Answer, Application
-from oidc_actor.run.posts import Posts
-from oidc_actor.run.service import Service
-from oidc_actor.secrets import Secret
-from oidc_actor.tokens import TokenResponse
+from oidc_actor.sidecar.config import RunConfig, load
+from oidc_actor.sidecar.http import Answer, Application
+from oidc_actor.sidecar.posts import Posts
+from oidc_actor.sidecar.service import Service
 from oidc_actor.transport import Response
-from oidc_actor.wire import ParsedToken, parse_token
+from oidc_actor.values.secrets import Secret
+from oidc_actor.values.tokens import TokenResponse
 from supervision import Supervisor
 
 MARK = "hunter2"

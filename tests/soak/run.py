@@ -23,7 +23,7 @@ from soak.mischief import Mischief
 from soak.town import Town
 from soak.watch import Findings, Vitals
 
-from oidc_actor.published import Cell
+from oidc_actor.reading.cell import Cell
 
 REPORT_EVERY_S = 10.0
 LET_GO_S = 15.0

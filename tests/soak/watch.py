@@ -16,9 +16,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import parse_qs, unquote
 
-from oidc_actor.client import RequestsTransport
-from oidc_actor.clock import default_clock
+from oidc_actor.http.client import RequestsTransport
 from oidc_actor.transport import Request, Response
+from oidc_actor.values.clock import default_clock
 
 MOST_KEPT = 30
 MOST_THREADS = {"oidc-actor-http": 32, "oidc-actor-listeners": 4, "supervision": 64}

@@ -14,8 +14,8 @@ from pykka import ActorRegistry
 from specimens import Pooled
 
 from supervision import NoProcess, Supervisor
-from supervision.lifecycle import abandoned_count, names
-from supervision.parent import is_parent
+from supervision.process import abandoned_count, names
+from supervision.supervising import is_parent
 
 
 @pytest.fixture(autouse=True)
@@ -43,7 +43,7 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     """The supervisors' clock, for the intensity window and for ages; timers keep the real one."""
     made = Clock()
     stand_in = types.SimpleNamespace(now=made.now)
-    for module in ("parent", "tree"):
+    for module in ("supervising", "tree"):
         monkeypatch.setattr(f"supervision.{module}.alarm", stand_in)
     return made
 
@@ -61,7 +61,7 @@ def gate() -> Iterator[Gate]:
 def timers(monkeypatch: pytest.MonkeyPatch, clock: Clock) -> Timers:
     """The supervisors' timers, which fire when the test says so."""
     made = Timers()
-    monkeypatch.setattr("supervision.parent.send_after", made)
+    monkeypatch.setattr("supervision.supervising.send_after", made)
     return made
 
 

@@ -276,7 +276,8 @@ def test_an_exit_under_call_is_told_to_the_caller_as_the_end(kind: str) -> None:
 
 
 def test_a_ctrl_c_while_waiting_for_a_start_leaves_no_orphan(monkeypatch: pytest.MonkeyPatch) -> None:
-    from supervision.lifecycle import Reply, life
+    from supervision.process import Reply
+    from supervision.process import process as life
 
     class Interrupted(Reply):
         def arrived(self, timeout: float | None) -> bool:

@@ -20,7 +20,7 @@ from supervision import (
     send_after,
     whereis,
 )
-from supervision.lifecycle import abandoned_count
+from supervision.process import abandoned_count
 
 BOOM = Scripted("boom")
 

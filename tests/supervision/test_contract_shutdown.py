@@ -15,7 +15,7 @@ from supervision import (
     Supervisor,
     cast,
 )
-from supervision.lifecycle import abandoned_count
+from supervision.process import abandoned_count
 
 BOOM = Scripted("boom")
 

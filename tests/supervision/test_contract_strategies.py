@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from probes import DEADLINE_S, KINDS, PlainProbe, Probe, Scripted, ThreadProbe, World, crash, die, quiet, ref_of, states
 
 from supervision import ChildSpec, Exit, Supervisor, monitor
-from supervision.lifecycle import OwnThread
+from supervision.process import OwnThread
 from supervision.strategy import RestartPlan, ends_supervisor, plan_restart
 
 IDS = "abcd"

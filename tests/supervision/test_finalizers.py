@@ -14,7 +14,7 @@ from supervision import (
     send_after,
     unregister,
 )
-from supervision.lifecycle import names
+from supervision.process import names
 
 
 class _Collects:

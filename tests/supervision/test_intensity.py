@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from supervision.intensity import Intensity
+from supervision.strategy import Intensity
 
 
 def lasts(times: list[float], max_restarts: int, max_seconds: float) -> int:

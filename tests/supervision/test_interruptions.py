@@ -8,7 +8,8 @@ import pytest
 from interruptions import interrupted_everywhere
 from specimens import DEADLINE_S, Pooled, Threaded, eventually
 
-from supervision import Server, SupervisionError, call, cast, demonitor, dispatch, monitor, send_after
+from supervision import Server, SupervisionError, call, cast, demonitor, monitor, send_after
+from supervision.runtime import dispatcher as dispatch
 
 KINDS = [Pooled, Threaded]
 

@@ -26,8 +26,8 @@ from supervision import (
     stop,
     whereis,
 )
-from supervision.lifecycle import abandoned_count
-from supervision.waiting import is_interrupt
+from supervision.process import abandoned_count
+from supervision.runtime.waits import is_interrupt
 
 
 def leave(*_: Any) -> None:

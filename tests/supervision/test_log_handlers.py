@@ -14,7 +14,7 @@ from specimens import Plain, Pooled, Stuck, Threaded, Watch, every_child, run
 
 from supervision import ChildSpec, DynamicSupervisor, Server, Supervisor, call, cast, kill, monitor, stop
 from supervision.exits import KILLED, Crash
-from supervision.reports import report
+from supervision.runtime.reports import report
 
 
 class GreenletExit(BaseException):

@@ -31,7 +31,7 @@ from supervision import (
     stop,
     whereis,
 )
-from supervision.lifecycle import life_of, names
+from supervision.process import life_of, names
 
 
 @every_watcher

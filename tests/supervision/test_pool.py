@@ -7,17 +7,9 @@ import pykka
 import pytest
 from specimens import DEADLINE_S, Pooled, Stuck, Watch, eventually, run
 
-from supervision import (
-    ChildSpec,
-    Crash,
-    DynamicSupervisor,
-    call,
-    dispatch,
-    kill,
-    monitor,
-    stop,
-)
-from supervision.lifecycle import mailbox
+from supervision import ChildSpec, Crash, DynamicSupervisor, call, kill, monitor, stop
+from supervision.process import mailbox
+from supervision.runtime import dispatcher as dispatch
 
 pytestmark = pytest.mark.P12
 

@@ -19,7 +19,7 @@ from supervision import (
     unregister,
     whereis,
 )
-from supervision.lifecycle import names
+from supervision.process import names
 
 every_server = pytest.mark.parametrize("cls", [Pooled, Threaded])
 

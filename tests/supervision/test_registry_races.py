@@ -21,7 +21,7 @@ from supervision import (
     stop,
     whereis,
 )
-from supervision.lifecycle import names
+from supervision.process import names
 
 every_server = pytest.mark.parametrize("cls", [Pooled, Threaded])
 

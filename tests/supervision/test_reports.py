@@ -12,7 +12,7 @@ import structlog
 from probes import Scripted, World, crash
 
 from supervision import Supervisor
-from supervision.reports import report
+from supervision.runtime.reports import report
 
 
 def said(caplog: pytest.LogCaptureFixture) -> list[str]:
@@ -24,7 +24,7 @@ def test_a_report_does_not_import_structlog() -> None:
     code = """
         import logging, sys
         logging.basicConfig(level=logging.DEBUG, stream=sys.stdout, format="%(message)s", force=True)
-        from supervision.reports import report
+        from supervision.runtime.reports import report
         report("info", "child_ended", child="a")
         assert "structlog" not in sys.modules
     """

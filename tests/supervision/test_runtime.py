@@ -23,7 +23,7 @@ from supervision import (
     kill,
     stop,
 )
-from supervision.lifecycle import life_of
+from supervision.process import life_of
 
 # --- what got past the loop -------------------------------------------------------------------------------------------
 
@@ -32,7 +32,7 @@ from supervision.lifecycle import life_of
 def test_a_fault_in_the_loop_itself_ends_the_actor_and_answers_its_callers(
     kind: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from supervision.lifecycle import loop
+    from supervision.process import loop
 
     fault = RuntimeError("in the loop")
 

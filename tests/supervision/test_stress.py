@@ -29,7 +29,7 @@ from supervision import (
     monitor,
     send_after,
 )
-from supervision.lifecycle import life_of, names
+from supervision.process import life_of, names
 
 pytestmark = pytest.mark.usefixtures("switch_often")
 

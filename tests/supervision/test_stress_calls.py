@@ -10,19 +10,9 @@ import pytest
 from pykka import ActorDeadError, ActorRegistry
 from specimens import DEADLINE_S, Boom, begin, eventually, run
 
-from supervision import (
-    DynamicSupervisor,
-    NoProcess,
-    Server,
-    ServerDied,
-    call,
-    cast,
-    dispatch,
-    kill,
-    monitor,
-    stop,
-)
-from supervision.lifecycle import abandoned_count, life_of
+from supervision import DynamicSupervisor, NoProcess, Server, ServerDied, call, cast, kill, monitor, stop
+from supervision.process import abandoned_count, life_of
+from supervision.runtime import dispatcher as dispatch
 
 pytestmark = pytest.mark.usefixtures("switch_often")
 

@@ -7,7 +7,8 @@ from typing import Any
 import pytest
 from specimens import DEADLINE_S, Pooled, Stuck, Threaded, Watch, eventually, every_kind, run, spawn
 
-from supervision import NoProcess, alarm, call, cast, kill, send_after, stop, whereis
+from supervision import NoProcess, call, cast, kill, send_after, stop, whereis
+from supervision.runtime import timer_thread as alarm
 
 
 class FakeTime:

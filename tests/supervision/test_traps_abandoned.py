@@ -38,7 +38,7 @@ from supervision import (
     unregister,
     whereis,
 )
-from supervision.lifecycle import abandoned_count, life_of
+from supervision.process import abandoned_count, life_of
 
 
 @every_kind

@@ -30,7 +30,7 @@ from supervision import (
     call,
     stop,
 )
-from supervision.lifecycle import mailbox
+from supervision.process import mailbox
 
 # --- P11, P12: a stop waits for its turn, and may come late -----------------------------------------------------------
 

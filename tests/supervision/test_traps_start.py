@@ -22,19 +22,9 @@ from specimens import (
     spawn,
 )
 
-from supervision import (
-    SHUTDOWN,
-    ChildSpec,
-    Exit,
-    StartError,
-    Supervisor,
-    call,
-    cast,
-    dispatch,
-    send_after,
-    whereis,
-)
-from supervision.lifecycle import OwnThread
+from supervision import SHUTDOWN, ChildSpec, Exit, StartError, Supervisor, call, cast, send_after, whereis
+from supervision.process import OwnThread
+from supervision.runtime import dispatcher as dispatch
 
 
 @pytest.fixture
@@ -202,7 +192,7 @@ def test_p9_the_pool_goes_on_once_there_are_threads_again(monkeypatch: pytest.Mo
 
 
 def test_p9_a_timer_without_a_thread_fails_and_the_next_one_has_one(monkeypatch: pytest.MonkeyPatch) -> None:
-    from supervision import alarm
+    from supervision.runtime import timer_thread as alarm
 
     ref = Pooled.start_link()
     monkeypatch.setattr(alarm, "_clockwork", alarm._Clockwork(alarm.now))

@@ -10,7 +10,7 @@ from pykka import ActorRegistry
 from specimens import DEADLINE_S, Pooled, every_kind, run, spawn
 
 from supervision import SHUTDOWN, DynamicSupervisor, Supervisor, call, stop
-from supervision.waiting import LONGEST_S, TURN_S, in_turns, waitable
+from supervision.runtime.waits import LONGEST_S, TURN_S, in_turns, waitable
 
 AGES_S = [1e10, 1e12, 1e300]
 
@@ -106,7 +106,7 @@ def test_a_short_wait_has_one_turn(seconds: float) -> None:
 
 def test_the_turns_end_with_the_time(monkeypatch: pytest.MonkeyPatch) -> None:
     clock = Stopwatch(100.0)
-    monkeypatch.setattr("supervision.waiting.time.monotonic", clock)
+    monkeypatch.setattr("supervision.runtime.waits.time.monotonic", clock)
     asked: list[float] = []
 
     def wait(seconds: float) -> bool:

@@ -5,7 +5,7 @@ from contextlib import closing
 import pytest
 from raw_server import Certificate, Server
 
-from oidc_actor.client import RequestsTransport
+from oidc_actor.http.client import RequestsTransport
 
 
 @pytest.fixture

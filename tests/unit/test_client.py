@@ -13,10 +13,10 @@ import zlib
 import pytest
 from raw_server import DEADLINE_S, SECRET, a_request, and_close, answers, failure, free_port, reply
 
-from oidc_actor import clock
-from oidc_actor.client import RequestsTransport, shared_transport
-from oidc_actor.exchanges import sockets
+from oidc_actor.http import sockets
+from oidc_actor.http.client import RequestsTransport, shared_transport
 from oidc_actor.transport import MAX_BODY_BYTES, Request, Response
+from oidc_actor.values import clock
 
 
 def test_what_is_sent_and_what_comes_back(serve, transport):

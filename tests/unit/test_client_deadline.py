@@ -7,8 +7,8 @@ from contextlib import closing
 import pytest
 from raw_server import DEADLINE_S, a_request, answers, failure, reply, silence
 
-from oidc_actor.client import RequestsTransport
-from oidc_actor.exchanges import sockets, tls
+from oidc_actor.http import sockets, tls
+from oidc_actor.http.client import RequestsTransport
 
 pytestmark = pytest.mark.P10
 

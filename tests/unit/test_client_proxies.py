@@ -7,9 +7,9 @@ from contextlib import closing
 import pytest
 from raw_server import DEADLINE_S, SECRET, a_request, and_close, answers, failure, free_port, reply, silence
 
-from oidc_actor import client
-from oidc_actor.client import RequestsTransport, environ_proxy
-from oidc_actor.urls import proxy_shown
+from oidc_actor.http import client
+from oidc_actor.http.client import RequestsTransport, environ_proxy
+from oidc_actor.values.urls import proxy_shown
 
 
 def test_a_proxy_of_the_environment_is_used_but_never_for_loopback(serve, transport, monkeypatch):

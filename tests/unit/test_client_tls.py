@@ -9,10 +9,9 @@ import pytest
 from raw_server import a_request, answers, failure, reply
 from urllib3.util.ssl_ import create_urllib3_context
 
-from oidc_actor import client
-from oidc_actor.client import RequestsTransport
-from oidc_actor.errors import ConfigError
-from oidc_actor.exchanges import tls
+from oidc_actor.http import client, tls
+from oidc_actor.http.client import RequestsTransport
+from oidc_actor.values.errors import ConfigError
 
 
 def test_a_named_ca_is_trusted(serve, certificate, transport):

@@ -5,7 +5,7 @@ import time
 import pytest
 from fakes import Stopwatch
 
-from oidc_actor.clock import LOOK_AGAIN_S, default_clock, real_delay_s, reference, wall_ahead_s
+from oidc_actor.values.clock import LOOK_AGAIN_S, default_clock, real_delay_s, reference, wall_ahead_s
 
 pytestmark = pytest.mark.P11
 
@@ -36,14 +36,14 @@ def test_for_any_other_it_is_compared_with_the_default() -> None:
 def test_readings_that_do_not_belong_together_are_taken_again(monkeypatch: pytest.MonkeyPatch) -> None:
     """A thread that is put aside between the two would see a jump where there is none."""
     clock, late = Stopwatch(), iter([60.0, 0.0])
-    monkeypatch.setattr("oidc_actor.clock.REFERENCES", (clock,))
+    monkeypatch.setattr("oidc_actor.values.clock.REFERENCES", (clock,))
 
     def wall() -> float:
         now = 1e9 + clock.now
         clock.advance(next(late))
         return now
 
-    monkeypatch.setattr("oidc_actor.clock.wall_clock", wall)
+    monkeypatch.setattr("oidc_actor.values.clock.wall_clock", wall)
     assert wall_ahead_s(clock) == 1e9
 
 

@@ -6,9 +6,9 @@ from email.utils import formatdate
 import pytest
 from machine_driver import DOWN, Driver, with_token
 
-from oidc_actor.answers.header_times import Skew, read_skew
-from oidc_actor.decisions.effects import Report
-from oidc_actor.health import health_of
+from oidc_actor.machine.effects import Report
+from oidc_actor.machine.health import health_of
+from oidc_actor.protocol.dates import Skew, read_skew
 from oidc_actor.transport import Response
 
 NOW = 1_700_000_000.0

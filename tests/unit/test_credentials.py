@@ -7,11 +7,11 @@ from functools import partial
 
 import pytest
 
-from oidc_actor.credentials import ClientCredentials, Password, RefreshToken
-from oidc_actor.errors import ConfigError
-from oidc_actor.proof.certificate import ClientCertificate
-from oidc_actor.proof.client_auth import METHODS, Means, choose_client_auth
-from oidc_actor.secrets import Secret, SecretFile, resolve_secret
+from oidc_actor.credentials.certificate import ClientCertificate
+from oidc_actor.credentials.client_auth import METHODS, Means, choose_client_auth
+from oidc_actor.credentials.grants import ClientCredentials, Password, RefreshToken
+from oidc_actor.values.errors import ConfigError
+from oidc_actor.values.secrets import Secret, SecretFile, resolve_secret
 
 SECRET = "hunter2"
 EXAMPLES = [

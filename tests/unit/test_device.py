@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from oidc_actor.grants.device import DEFAULT_INTERVAL_S, read_device_authorization
+from oidc_actor.protocol.device_authorization import DEFAULT_INTERVAL_S, read_device_authorization
 from oidc_actor.transport import MAX_BODY_BYTES, Response
 
 GOOD = {

@@ -16,15 +16,16 @@ from pki import KINDS, pem
 
 from oidc_actor import TokenManager
 from oidc_actor.adapters.presentation import note_nonce, present
-from oidc_actor.credentials import ClientCredentials, Password, TokenExchange, parse_auth
-from oidc_actor.errors import ConfigError, SecretUnavailable, TokenRequestError
-from oidc_actor.exchanges.exchange import exchange_token
-from oidc_actor.options import read_options
-from oidc_actor.proof.dpop import LONGEST_NONCE, DPoPKey, nonce_of, read_nonce
-from oidc_actor.provider import OIDCConfig
-from oidc_actor.reading.cells import locate
-from oidc_actor.secrets import Secret, SecretFile
+from oidc_actor.credentials.dpop import LONGEST_NONCE, DPoPKey, nonce_of, read_nonce
+from oidc_actor.credentials.grants import ClientCredentials, Password, TokenExchange
+from oidc_actor.credentials.mapping import parse_auth
+from oidc_actor.endpoints.endpoints import exchange_token
+from oidc_actor.manager.options import read_options
+from oidc_actor.protocol.metadata import OIDCConfig
+from oidc_actor.reading.directory import locate
 from oidc_actor.transport import Response
+from oidc_actor.values.errors import ConfigError, SecretUnavailable, TokenRequestError
+from oidc_actor.values.secrets import Secret, SecretFile
 from supervision import Supervisor, kill, monitor, whereis
 
 CONFIG = OIDCConfig(issuer="https://id.example", token_endpoint="https://id.example/token?x=y")

@@ -4,8 +4,8 @@ import pickle
 
 import pytest
 
-from oidc_actor import errors
-from oidc_actor.errors import (
+from oidc_actor.values import errors
+from oidc_actor.values.errors import (
     ConfigError,
     DiscoveryError,
     NoTokenError,

@@ -19,9 +19,9 @@ from oidc_actor import (
     TokenRequestError,
 )
 from oidc_actor.adapters.headers import aheaders, headers
-from oidc_actor.errors import ProviderError, SecretUnavailable, UnusableMetadata
 from oidc_actor.streams import on_renewal
 from oidc_actor.transport import TransportError
+from oidc_actor.values.errors import ProviderError, SecretUnavailable, UnusableMetadata
 from supervision import (
     AlreadyPresent,
     AlreadyStarted,

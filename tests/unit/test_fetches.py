@@ -5,9 +5,9 @@ import threading
 import pytest
 from fakes import DEADLINE_S, eventually
 
-from oidc_actor.exchanges import fetches
-from oidc_actor.exchanges.fetches import EXCHANGES, LISTENERS, Pool
-from supervision.alarm import call_later
+from oidc_actor.manager import workers as fetches
+from oidc_actor.manager.workers import EXCHANGES, LISTENERS, Pool
+from supervision.runtime.timer_thread import call_later
 
 pytestmark = pytest.mark.P12
 

@@ -8,12 +8,18 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from oidc_actor.credentials import ClientCredentials, Password, RefreshToken
-from oidc_actor.grants.device import DeviceCode
-from oidc_actor.grants.request import SentSecrets, address_of, device_request, secrets_in, sent_in, token_request
-from oidc_actor.proof.certificate import ClientCertificate
-from oidc_actor.provider import OIDCConfig
-from oidc_actor.secrets import Secret
+from oidc_actor.credentials.certificate import ClientCertificate
+from oidc_actor.credentials.grants import ClientCredentials, DeviceCode, Password, RefreshToken
+from oidc_actor.protocol.metadata import OIDCConfig
+from oidc_actor.protocol.token_request import (
+    SentSecrets,
+    address_of,
+    device_request,
+    secrets_in,
+    sent_in,
+    token_request,
+)
+from oidc_actor.values.secrets import Secret
 
 CONFIG = OIDCConfig(token_endpoint="https://id.example/token")
 ENTRA_V2 = OIDCConfig(token_endpoint="https://login.microsoftonline.com/t/oauth2/v2.0/token")

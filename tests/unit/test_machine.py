@@ -7,7 +7,7 @@ import pytest
 from fakes import Fixed
 from machine_driver import CONFIG, DOWN, INVALID_CLIENT, Driver, Reader, refused, with_token
 
-from oidc_actor.decisions.effects import (
+from oidc_actor.machine.effects import (
     CancelTick,
     Discover,
     Fetch,
@@ -20,9 +20,7 @@ from oidc_actor.decisions.effects import (
     Revoke,
     ScheduleTick,
 )
-from oidc_actor.decisions.state import Rules
-from oidc_actor.errors import DiscoveryError, TokenRequestError
-from oidc_actor.messages import (
+from oidc_actor.machine.events import (
     FetchFailed,
     FetchStarted,
     FetchSucceeded,
@@ -33,9 +31,11 @@ from oidc_actor.messages import (
     SecretsChecked,
     Tick,
 )
-from oidc_actor.secrets import Secret
-from oidc_actor.tokens import TokenResponse
-from oidc_actor.wire import ParsedToken
+from oidc_actor.machine.state import Rules
+from oidc_actor.protocol.token_response import ParsedToken
+from oidc_actor.values.errors import DiscoveryError, TokenRequestError
+from oidc_actor.values.secrets import Secret
+from oidc_actor.values.tokens import TokenResponse
 
 # --- taking off -------------------------------------------------------------------------------------------------------
 

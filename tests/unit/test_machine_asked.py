@@ -6,13 +6,13 @@ import pytest
 from fakes import Fixed
 from machine_driver import CONFIG, DOWN, INVALID_CLIENT, Driver, refused, with_token
 
-from oidc_actor.backoff import RetryPolicy
-from oidc_actor.decisions.effects import ScheduleTick
-from oidc_actor.decisions.outage import Haste
-from oidc_actor.decisions.schedule import next_attempt_at
-from oidc_actor.decisions.state import Rules
-from oidc_actor.errors import SecretUnavailable, TokenRequestError
-from oidc_actor.messages import Held, Nudge, ProbeFailed, Refresh, Released, Tick
+from oidc_actor.machine.backoff import RetryPolicy
+from oidc_actor.machine.circuit_breaker import Haste
+from oidc_actor.machine.effects import ScheduleTick
+from oidc_actor.machine.events import Held, Nudge, ProbeFailed, Refresh, Released, Tick
+from oidc_actor.machine.schedule import next_attempt_at
+from oidc_actor.machine.state import Rules
+from oidc_actor.values.errors import SecretUnavailable, TokenRequestError
 
 ASKS: list[Callable[[Driver], object]] = [lambda driver: driver.do(Nudge()), lambda driver: driver.join(timeout=60)]
 asked = pytest.mark.parametrize("ask", ASKS, ids=["and goes on", "and waits"])

@@ -4,10 +4,10 @@ import pytest
 from fakes import Fixed
 from machine_driver import CONFIG, DOWN, INVALID_CLIENT, INVALID_GRANT, Driver, with_token
 
-from oidc_actor.decisions.schedule import next_attempt_at
-from oidc_actor.decisions.state import Rules
-from oidc_actor.errors import OIDCActorError, SecretUnavailable, TokenRequestError
-from oidc_actor.messages import Refresh, SourceRenewed
+from oidc_actor.machine.events import Refresh, SourceRenewed
+from oidc_actor.machine.schedule import next_attempt_at
+from oidc_actor.machine.state import Rules
+from oidc_actor.values.errors import OIDCActorError, SecretUnavailable, TokenRequestError
 
 MISSING = SecretUnavailable("the manager 'm' has no valid token yet", sent=False)
 

@@ -4,21 +4,12 @@ import pytest
 from fakes import Fixed
 from machine_driver import CONFIG, DOWN, INVALID_CLIENT, Driver, with_token
 
-from oidc_actor.decisions.effects import (
-    Discover,
-    FullGrant,
-    Publish,
-    Report,
-    Retract,
-    ScheduleTick,
-)
-from oidc_actor.decisions.schedule import next_attempt_at
-from oidc_actor.decisions.state import Rules
-from oidc_actor.errors import DiscoveryError, SecretUnavailable, TokenRequestError
-from oidc_actor.messages import (
-    Tick,
-)
-from oidc_actor.provider import OIDCConfig
+from oidc_actor.machine.effects import Discover, FullGrant, Publish, Report, Retract, ScheduleTick
+from oidc_actor.machine.events import Tick
+from oidc_actor.machine.schedule import next_attempt_at
+from oidc_actor.machine.state import Rules
+from oidc_actor.protocol.metadata import OIDCConfig
+from oidc_actor.values.errors import DiscoveryError, SecretUnavailable, TokenRequestError
 
 pytestmark = pytest.mark.P5
 

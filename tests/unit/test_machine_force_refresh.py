@@ -4,18 +4,11 @@ import pytest
 from fakes import Fixed
 from machine_driver import DOWN, INVALID_CLIENT, Driver, Reader, refused, with_token
 
-from oidc_actor.decisions.effects import (
-    Report,
-    Retract,
-    ScheduleTick,
-)
-from oidc_actor.decisions.schedule import next_attempt_at
-from oidc_actor.errors import TokenRequestError
-from oidc_actor.messages import (
-    Join,
-    Refresh,
-)
-from oidc_actor.secrets import Secret
+from oidc_actor.machine.effects import Report, Retract, ScheduleTick
+from oidc_actor.machine.events import Join, Refresh
+from oidc_actor.machine.schedule import next_attempt_at
+from oidc_actor.values.errors import TokenRequestError
+from oidc_actor.values.secrets import Secret
 
 
 def test_a_refresh_is_an_attempt_at_once() -> None:

@@ -4,27 +4,15 @@ import pytest
 from fakes import Fixed
 from machine_driver import CONFIG, INVALID_CLIENT, Driver, refused, with_token
 
-from oidc_actor.decisions.effects import (
-    CheckSecrets,
-    Discover,
-    Report,
-    ScheduleTick,
-)
-from oidc_actor.decisions.flight import METADATA_AGE_S
-from oidc_actor.decisions.outage import Haste
-from oidc_actor.decisions.schedule import WATCH_S, next_attempt_at
-from oidc_actor.decisions.state import Rules
-from oidc_actor.errors import SecretUnavailable
-from oidc_actor.machine import adopt
-from oidc_actor.messages import (
-    Held,
-    Nudge,
-    Refresh,
-    Released,
-    SecretsChecked,
-    Tick,
-)
-from oidc_actor.provider import OIDCConfig
+from oidc_actor.machine.attempt import METADATA_AGE_S
+from oidc_actor.machine.circuit_breaker import Haste
+from oidc_actor.machine.effects import CheckSecrets, Discover, Report, ScheduleTick
+from oidc_actor.machine.events import Held, Nudge, Refresh, Released, SecretsChecked, Tick
+from oidc_actor.machine.schedule import WATCH_S, next_attempt_at
+from oidc_actor.machine.state import Rules
+from oidc_actor.machine.transitions import adopt
+from oidc_actor.protocol.metadata import OIDCConfig
+from oidc_actor.values.errors import SecretUnavailable
 
 # --- secrets that change ----------------------------------------------------------------------------------------------
 

@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 from machine_driver import CONFIG, DOWN, INVALID_CLIENT, INVALID_GRANT, Reader
 
-from oidc_actor.backoff import RetryPolicy
-from oidc_actor.decisions.effects import (
+from oidc_actor.machine.backoff import RetryPolicy
+from oidc_actor.machine.effects import (
     CancelTick,
     Discover,
     Effect,
@@ -26,13 +26,7 @@ from oidc_actor.decisions.effects import (
     ScheduleTick,
     Withhold,
 )
-from oidc_actor.decisions.refusals import is_queued
-from oidc_actor.decisions.schedule import earliest_at, next_attempt_at, refresh_point
-from oidc_actor.decisions.state import NEVER, Rules, State, is_valid, is_withheld
-from oidc_actor.errors import DiscoveryError, OIDCActorError, SecretUnavailable, TokenRequestError
-from oidc_actor.health import health_of
-from oidc_actor.machine import adopt, step
-from oidc_actor.messages import (
+from oidc_actor.machine.events import (
     Accepted,
     ClockJumped,
     Event,
@@ -52,9 +46,14 @@ from oidc_actor.messages import (
     Started,
     Tick,
 )
-from oidc_actor.secrets import Secret
-from oidc_actor.tokens import TokenResponse
-from oidc_actor.wire import ParsedToken
+from oidc_actor.machine.health import health_of
+from oidc_actor.machine.schedule import earliest_at, is_queued, next_attempt_at, refresh_point
+from oidc_actor.machine.state import NEVER, Rules, State, is_valid, is_withheld
+from oidc_actor.machine.transitions import adopt, step
+from oidc_actor.protocol.token_response import ParsedToken
+from oidc_actor.values.errors import DiscoveryError, OIDCActorError, SecretUnavailable, TokenRequestError
+from oidc_actor.values.secrets import Secret
+from oidc_actor.values.tokens import TokenResponse
 
 ERRORS = [
     DOWN,

@@ -4,20 +4,12 @@ import pytest
 from fakes import Fixed
 from machine_driver import DOWN, INVALID_CLIENT, Driver, refused, with_token
 
-from oidc_actor.decisions.effects import (
-    Reply,
-)
-from oidc_actor.decisions.refusals import refusal
-from oidc_actor.decisions.schedule import next_attempt_at
-from oidc_actor.decisions.state import Rules
-from oidc_actor.errors import TokenRequestError
-from oidc_actor.messages import (
-    Nudge,
-    Refresh,
-    Refusal,
-    Tick,
-)
-from oidc_actor.secrets import Secret
+from oidc_actor.machine.effects import Reply
+from oidc_actor.machine.events import Nudge, Refresh, Refusal, Tick
+from oidc_actor.machine.schedule import next_attempt_at, refusal
+from oidc_actor.machine.state import Rules
+from oidc_actor.values.errors import TokenRequestError
+from oidc_actor.values.secrets import Secret
 
 # --- readers ----------------------------------------------------------------------------------------------------------
 

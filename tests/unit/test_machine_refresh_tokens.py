@@ -4,12 +4,12 @@ import pytest
 from machine_driver import CONFIG, DOWN, INVALID_CLIENT, INVALID_GRANT, Driver
 
 from oidc_actor import RefreshToken, SecretFile
-from oidc_actor.decisions.effects import Discover, FullGrant, Redeem, Report, ScheduleTick
-from oidc_actor.decisions.state import Rules
-from oidc_actor.errors import SecretUnavailable, TokenRequestError
-from oidc_actor.machine import adopt
-from oidc_actor.messages import Tick
-from oidc_actor.secrets import Secret
+from oidc_actor.machine.effects import Discover, FullGrant, Redeem, Report, ScheduleTick
+from oidc_actor.machine.events import Tick
+from oidc_actor.machine.state import Rules
+from oidc_actor.machine.transitions import adopt
+from oidc_actor.values.errors import SecretUnavailable, TokenRequestError
+from oidc_actor.values.secrets import Secret
 
 pytestmark = pytest.mark.P8
 

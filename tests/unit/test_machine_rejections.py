@@ -3,12 +3,12 @@
 import pytest
 from machine_driver import DOWN, INVALID_CLIENT, Driver, Reader, Rejected, refused, with_token
 
-from oidc_actor.decisions.effects import Report, Retract
-from oidc_actor.decisions.schedule import next_attempt_at
-from oidc_actor.errors import TokenRequestError
-from oidc_actor.machine import adopt
-from oidc_actor.messages import Accepted, FetchStarted, Held, Join, Tick
-from oidc_actor.secrets import Secret
+from oidc_actor.machine.effects import Report, Retract
+from oidc_actor.machine.events import Accepted, FetchStarted, Held, Join, Tick
+from oidc_actor.machine.schedule import next_attempt_at
+from oidc_actor.machine.transitions import adopt
+from oidc_actor.values.errors import TokenRequestError
+from oidc_actor.values.secrets import Secret
 
 A, B = "https://a.example:443", "https://b.example:443"
 

@@ -5,15 +5,10 @@ from dataclasses import replace
 import pytest
 from machine_driver import Driver, Reader, with_token
 
-from oidc_actor.decisions.effects import (
-    ScheduleTick,
-)
-from oidc_actor.machine import adopt
-from oidc_actor.messages import (
-    Refresh,
-    Tick,
-)
-from oidc_actor.secrets import Secret
+from oidc_actor.machine.effects import ScheduleTick
+from oidc_actor.machine.events import Refresh, Tick
+from oidc_actor.machine.transitions import adopt
+from oidc_actor.values.secrets import Secret
 
 pytestmark = pytest.mark.P4
 

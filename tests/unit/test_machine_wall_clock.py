@@ -3,16 +3,16 @@
 import pytest
 from machine_driver import DOWN, INVALID_CLIENT, Driver, Reader, refused, with_token
 
-from oidc_actor.decisions.effects import Publish, Report, Withhold
-from oidc_actor.decisions.farewell import farewell
-from oidc_actor.decisions.schedule import next_attempt_at
-from oidc_actor.decisions.state import Rules
-from oidc_actor.errors import TokenRequestError
-from oidc_actor.machine import adopt
-from oidc_actor.messages import ClockJumped, FetchSucceeded, Held, Join, Nudge, Refresh, Rejected, Tick
-from oidc_actor.secrets import Secret
-from oidc_actor.tokens import TokenResponse
-from oidc_actor.wire import ParsedToken
+from oidc_actor.machine.effects import Publish, Report, Withhold
+from oidc_actor.machine.events import ClockJumped, FetchSucceeded, Held, Join, Nudge, Refresh, Rejected, Tick
+from oidc_actor.machine.revocation import farewell
+from oidc_actor.machine.schedule import next_attempt_at
+from oidc_actor.machine.state import Rules
+from oidc_actor.machine.transitions import adopt
+from oidc_actor.protocol.token_response import ParsedToken
+from oidc_actor.values.errors import TokenRequestError
+from oidc_actor.values.secrets import Secret
+from oidc_actor.values.tokens import TokenResponse
 
 pytestmark = pytest.mark.P11
 

@@ -9,12 +9,12 @@ from urllib.parse import parse_qs, quote
 import pytest
 
 from oidc_actor import oidc
-from oidc_actor.credentials import ClientCredentials, Password, RefreshToken
-from oidc_actor.errors import ConfigError, DiscoveryError, OIDCActorError, SecretUnavailable, TokenRequestError
-from oidc_actor.exchanges.exchange import exchange_discovery, exchange_token
-from oidc_actor.provider import OIDCConfig
-from oidc_actor.secrets import Secret, SecretFile
+from oidc_actor.credentials.grants import ClientCredentials, Password, RefreshToken
+from oidc_actor.endpoints.endpoints import exchange_discovery, exchange_token
+from oidc_actor.protocol.metadata import OIDCConfig
 from oidc_actor.transport import Response, TransportError
+from oidc_actor.values.errors import ConfigError, DiscoveryError, OIDCActorError, SecretUnavailable, TokenRequestError
+from oidc_actor.values.secrets import Secret, SecretFile
 
 SECRET = "hunter2-the-secret"
 ISSUER = "https://id.example"

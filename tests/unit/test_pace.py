@@ -4,7 +4,7 @@ from itertools import pairwise
 
 import pytest
 
-from oidc_actor.decisions.pace import BURST, NEVER, RATE_PER_S, first_attempt_at
+from oidc_actor.machine.circuit_breaker import BURST, NEVER, RATE_PER_S, first_attempt_at
 
 pytestmark = pytest.mark.P6
 

@@ -2,8 +2,14 @@
 
 import pytest
 
-from oidc_actor.decisions import policy
-from oidc_actor.errors import DiscoveryError, OIDCActorError, SecretUnavailable, TokenRequestError, UnusableMetadata
+from oidc_actor.machine import failure_policy as policy
+from oidc_actor.values.errors import (
+    DiscoveryError,
+    OIDCActorError,
+    SecretUnavailable,
+    TokenRequestError,
+    UnusableMetadata,
+)
 
 pytestmark = pytest.mark.P5
 

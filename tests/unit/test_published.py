@@ -11,11 +11,10 @@ from machine_driver import CONFIG, DOWN
 
 import supervision
 from oidc_actor import TokenResponse
-from oidc_actor.decisions.state import State
-from oidc_actor.messages import FetchFailed
-from oidc_actor.published import Cell, by_name
-from oidc_actor.reading.cells import claim, locate
-from oidc_actor.reading.snapshot import EMPTY, Snapshot
+from oidc_actor.machine.events import FetchFailed
+from oidc_actor.machine.state import State
+from oidc_actor.reading.cell import EMPTY, Cell, Snapshot, by_name
+from oidc_actor.reading.directory import claim, locate
 from oidc_actor.reading.subscriptions import Subscription
 from oidc_actor.reading.waiters import GONE, ThreadWaiter
 from supervision import Crash, Down, NoProcess, Server

@@ -17,16 +17,26 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from machine_driver import CONFIG
 
-from oidc_actor.circuit import Circuit
-from oidc_actor.decisions.effects import CancelTick, Fetch, Publish, ScheduleTick
-from oidc_actor.decisions.outage import Haste
-from oidc_actor.decisions.state import Rules, State, is_valid
-from oidc_actor.errors import TokenRequestError
-from oidc_actor.machine import step
-from oidc_actor.messages import Event, FetchFailed, FetchStarted, FetchSucceeded, Held, Nudge, Refresh, Started, Tick
-from oidc_actor.options import Options
-from oidc_actor.tokens import TokenResponse
-from oidc_actor.wire import ParsedToken
+from oidc_actor.machine.circuit_breaker import Haste
+from oidc_actor.machine.effects import CancelTick, Fetch, Publish, ScheduleTick
+from oidc_actor.machine.events import (
+    Event,
+    FetchFailed,
+    FetchStarted,
+    FetchSucceeded,
+    Held,
+    Nudge,
+    Refresh,
+    Started,
+    Tick,
+)
+from oidc_actor.machine.state import Rules, State, is_valid
+from oidc_actor.machine.transitions import step
+from oidc_actor.manager.circuit import Circuit
+from oidc_actor.manager.options import Options
+from oidc_actor.protocol.token_response import ParsedToken
+from oidc_actor.values.errors import TokenRequestError
+from oidc_actor.values.tokens import TokenResponse
 
 pytestmark = [pytest.mark.P5, pytest.mark.P6]
 

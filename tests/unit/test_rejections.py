@@ -4,8 +4,8 @@ import itertools
 
 import pytest
 
-from oidc_actor.decisions import rejections
-from oidc_actor.decisions.rejections import MOST_ORIGINS, Heard, Origins, Verdict
+from oidc_actor.machine import rejections
+from oidc_actor.machine.rejections import MOST_ORIGINS, Heard, Origins, Verdict
 
 pytestmark = pytest.mark.P6
 

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from oidc_actor.exchanges.responses import MAX_HEAD_BYTES, MAX_INTERIM, BadResponse, Incoming, read_response
+from oidc_actor.http.responses import MAX_HEAD_BYTES, MAX_INTERIM, BadResponse, Incoming, read_response
 
 LIMIT = 100
 OK = b"HTTP/1.1 200 OK\r\n"

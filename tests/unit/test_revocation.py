@@ -10,12 +10,12 @@ from machine_driver import CONFIG as MACHINE_CONFIG
 from machine_driver import Driver, with_token
 
 from oidc_actor import ClientCredentials, ConfigError, OIDCConfig, Password, TokenRequestError, TokenResponse, oidc
-from oidc_actor.decisions.effects import Revoke
-from oidc_actor.decisions.farewell import farewell, farewell_to_late
-from oidc_actor.decisions.state import Rules
-from oidc_actor.errors import OIDCActorError
-from oidc_actor.secrets import Secret
+from oidc_actor.machine.effects import Revoke
+from oidc_actor.machine.revocation import farewell, farewell_to_late
+from oidc_actor.machine.state import Rules
 from oidc_actor.transport import Request, Response, TransportError
+from oidc_actor.values.errors import OIDCActorError
+from oidc_actor.values.secrets import Secret
 
 CONFIG = OIDCConfig("https://i", "https://i/token", revocation_endpoint="https://i/revoke")
 SECRET = "hunter2-the-secret"

@@ -10,19 +10,20 @@ from joserfc.jwk import ECKey
 from pki import KINDS, pem
 
 from oidc_actor import oidc
-from oidc_actor.client import RequestsTransport
-from oidc_actor.credentials import ClientCredentials, JWTBearer, Password, RefreshToken, TokenExchange, parse_auth
-from oidc_actor.errors import OIDCActorError
-from oidc_actor.exchanges.exchange import exchange_token
-from oidc_actor.proof.certificate import ClientCertificate
-from oidc_actor.proof.dpop import DPoPKey
-from oidc_actor.proof.private_key import PrivateKey
-from oidc_actor.proof.signed_assertion import SignedAssertion
-from oidc_actor.provider import OIDCConfig
-from oidc_actor.secrets import Secret, SecretFile, resolve_secret
-from oidc_actor.tokens import TokenResponse
+from oidc_actor.credentials.certificate import ClientCertificate
+from oidc_actor.credentials.dpop import DPoPKey
+from oidc_actor.credentials.grants import ClientCredentials, JWTBearer, Password, RefreshToken, TokenExchange
+from oidc_actor.credentials.mapping import parse_auth
+from oidc_actor.credentials.private_key import PrivateKey
+from oidc_actor.endpoints.endpoints import exchange_token
+from oidc_actor.http.client import RequestsTransport
+from oidc_actor.protocol.metadata import OIDCConfig
+from oidc_actor.protocol.token_response import parse_token
+from oidc_actor.secret_sources.signed_assertion import SignedAssertion
 from oidc_actor.transport import Request, Response, TransportError
-from oidc_actor.wire import parse_token
+from oidc_actor.values.errors import OIDCActorError
+from oidc_actor.values.secrets import Secret, SecretFile, resolve_secret
+from oidc_actor.values.tokens import TokenResponse
 
 pytestmark = pytest.mark.P9
 

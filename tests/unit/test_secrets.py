@@ -8,9 +8,9 @@ from functools import partial
 
 import pytest
 
-from oidc_actor.credentials import ClientCredentials
-from oidc_actor.errors import ConfigError, SecretUnavailable
-from oidc_actor.secrets import (
+from oidc_actor.credentials.grants import ClientCredentials
+from oidc_actor.values.errors import ConfigError, SecretUnavailable
+from oidc_actor.values.secrets import (
     MAX_SECRET_BYTES,
     Secret,
     SecretCall,

@@ -10,12 +10,12 @@ import pytest
 from pki import KINDS, pem
 
 from oidc_actor import ClientCredentials, DPoPKey, JWTBearer, OIDCConfig, TokenExchange, TokenRequestError
-from oidc_actor.answers.lifetime import read_claims
-from oidc_actor.errors import SecretUnavailable
-from oidc_actor.exchanges.exchange import exchange_token
-from oidc_actor.proof.assertions import is_timely
-from oidc_actor.secrets import Secret
+from oidc_actor.endpoints.endpoints import exchange_token
+from oidc_actor.protocol.client_assertion import is_timely
+from oidc_actor.protocol.lifetime import read_claims
 from oidc_actor.transport import Request, Response
+from oidc_actor.values.errors import SecretUnavailable
+from oidc_actor.values.secrets import Secret
 
 CONFIG = OIDCConfig("https://id.example", "https://id.example/token")
 HOUR = 3600.0

@@ -7,14 +7,14 @@ import threading
 import pytest
 from pki import Authority
 
-from oidc_actor.client import _CERTIFICATES, RequestsTransport
-from oidc_actor.credentials import ClientCredentials
-from oidc_actor.errors import SecretUnavailable
-from oidc_actor.exchanges.exchange import exchange_token
-from oidc_actor.grants.request import SentSecrets, token_request
-from oidc_actor.proof.certificate import ClientCertificate
-from oidc_actor.provider import OIDCConfig
+from oidc_actor.credentials.certificate import ClientCertificate
+from oidc_actor.credentials.grants import ClientCredentials
+from oidc_actor.endpoints.endpoints import exchange_token
+from oidc_actor.http.client import _CERTIFICATES, RequestsTransport
+from oidc_actor.protocol.metadata import OIDCConfig
+from oidc_actor.protocol.token_request import SentSecrets, token_request
 from oidc_actor.transport import Request, TransportError
+from oidc_actor.values.errors import SecretUnavailable
 
 DEADLINE_S = 10.0
 

@@ -11,16 +11,17 @@ from joserfc import jwt
 from joserfc.jwk import ECKey
 
 from oidc_actor import TokenManager, oidc
-from oidc_actor.credentials import JWTBearer, TokenExchange, parse_auth
-from oidc_actor.errors import ConfigError, SecretUnavailable, TokenRequestError
-from oidc_actor.exchanges.exchange import exchange_token
-from oidc_actor.options import read_options
-from oidc_actor.proof.github_actions import TOKEN_VARIABLE, URL_VARIABLE, GitHubActionsToken
-from oidc_actor.proof.manager_token import ManagerToken
-from oidc_actor.proof.signed_assertion import SignedAssertion
-from oidc_actor.provider import OIDCConfig
-from oidc_actor.secrets import Secret, SecretFile, resolve_secret
+from oidc_actor.credentials.grants import JWTBearer, TokenExchange
+from oidc_actor.credentials.mapping import parse_auth
+from oidc_actor.endpoints.endpoints import exchange_token
+from oidc_actor.manager.options import read_options
+from oidc_actor.protocol.metadata import OIDCConfig
+from oidc_actor.secret_sources.github_actions import TOKEN_VARIABLE, URL_VARIABLE, GitHubActionsToken
+from oidc_actor.secret_sources.manager_token import ManagerToken
+from oidc_actor.secret_sources.signed_assertion import SignedAssertion
 from oidc_actor.transport import Response, TransportError
+from oidc_actor.values.errors import ConfigError, SecretUnavailable, TokenRequestError
+from oidc_actor.values.secrets import Secret, SecretFile, resolve_secret
 
 CONFIG = OIDCConfig(issuer="https://id.example", token_endpoint="https://id.example/token")
 KEY = ECKey.generate_key("P-256")

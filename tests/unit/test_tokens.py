@@ -8,8 +8,8 @@ from datetime import UTC, datetime, timedelta, timezone
 
 import pytest
 
-from oidc_actor.errors import ConfigError
-from oidc_actor.tokens import TokenResponse
+from oidc_actor.values.errors import ConfigError
+from oidc_actor.values.tokens import TokenResponse
 
 ACCESS, REFRESH, ID = "access-hunter2", "refresh-hunter2", "id-hunter2"
 

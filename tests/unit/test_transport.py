@@ -6,8 +6,9 @@ from dataclasses import FrozenInstanceError
 
 import pytest
 
-from oidc_actor.errors import OIDCActorError
-from oidc_actor.transport import Request, Response, TransportError, public_url
+from oidc_actor.transport import Request, Response, TransportError
+from oidc_actor.values.errors import OIDCActorError
+from oidc_actor.values.urls import public_url
 
 SECRET = "hunter2"
 

@@ -7,10 +7,10 @@ from datetime import UTC, datetime
 import pytest
 from wire_answers import NOW, TOKEN, jwt, parsed, refused
 
-from oidc_actor.answers.faults import Fault
-from oidc_actor.answers.lifetime import decide_lifetime
+from oidc_actor.protocol.error_response import Fault
+from oidc_actor.protocol.lifetime import decide_lifetime
+from oidc_actor.protocol.token_response import ParsedToken
 from oidc_actor.transport import MAX_BODY_BYTES
-from oidc_actor.wire import ParsedToken
 
 
 @pytest.mark.parametrize("token", ["!", "~", "a|b:c*d", "!~" * 50])

@@ -6,13 +6,14 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 from wire_answers import ISSUER, METADATA, NOW, TOKEN, jwt
 
-from oidc_actor.answers.bodies import read_object
-from oidc_actor.answers.lifetime import LONGEST_LIFETIME_S
-from oidc_actor.answers.redaction import LONGEST_TEXT
-from oidc_actor.errors import DiscoveryError, TokenRequestError
-from oidc_actor.secrets import Secret
+from oidc_actor.protocol.bodies import read_object
+from oidc_actor.protocol.lifetime import LONGEST_LIFETIME_S
+from oidc_actor.protocol.metadata import parse_discovery
+from oidc_actor.protocol.redaction import LONGEST_TEXT
+from oidc_actor.protocol.token_response import parse_token
 from oidc_actor.transport import Response
-from oidc_actor.wire import parse_discovery, parse_token
+from oidc_actor.values.errors import DiscoveryError, TokenRequestError
+from oidc_actor.values.secrets import Secret
 
 json_values = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(),

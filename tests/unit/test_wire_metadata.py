@@ -8,15 +8,14 @@ from types import SimpleNamespace
 import pytest
 from wire_answers import ISSUER, METADATA, discovered
 
-from oidc_actor.credentials import ClientCredentials
-from oidc_actor.errors import DiscoveryError, UnusableMetadata
-from oidc_actor.exchanges.exchange import exchange_device
-from oidc_actor.grants.request import address_of
+from oidc_actor.credentials.dpop import DPoPKey
+from oidc_actor.credentials.grants import ClientCredentials
+from oidc_actor.endpoints.endpoints import exchange_device
 from oidc_actor.oidc import get_token, revoke_token
-from oidc_actor.proof.dpop import DPoPKey
-from oidc_actor.provider import OIDCConfig, check_config
+from oidc_actor.protocol.metadata import OIDCConfig, check_config, discovery_request, discovery_url, parse_discovery
+from oidc_actor.protocol.token_request import address_of
 from oidc_actor.transport import MAX_BODY_BYTES, Response
-from oidc_actor.wire import discovery_request, discovery_url, parse_discovery
+from oidc_actor.values.errors import DiscoveryError, UnusableMetadata
 
 pytestmark = pytest.mark.P7
 

@@ -5,8 +5,8 @@ import base64
 import pytest
 from wire_answers import refused
 
-from oidc_actor.answers.redaction import LONGEST_TEXT, presentable, redact
-from oidc_actor.secrets import Secret
+from oidc_actor.protocol.redaction import LONGEST_TEXT, presentable, redact
+from oidc_actor.values.secrets import Secret
 
 pytestmark = pytest.mark.P9
 

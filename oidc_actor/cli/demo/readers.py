@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from oidc_actor.tokens import TokenResponse
+from oidc_actor.values.tokens import TokenResponse
 
 PAUSE_S = 0.004
 JOIN_S = 5.0

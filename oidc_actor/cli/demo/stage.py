@@ -14,8 +14,8 @@ import supervision
 from oidc_actor import ClientCredentials, NoTokenError, RetryPolicy, TokenManager, TokenResponse
 from oidc_actor.cli.demo.promises import Pace
 from oidc_actor.cli.demo.readers import Readers
-from oidc_actor.secrets import fingerprint
 from oidc_actor.testing import Provider
+from oidc_actor.values.secrets import fingerprint
 
 NAME = "demo.tokens"
 READ_TIMEOUT_S = 20.0

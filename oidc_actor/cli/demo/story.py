@@ -11,7 +11,7 @@ from typing import Protocol
 from oidc_actor import NoTokenError, TokenManager
 from oidc_actor.cli.demo.promises import CRASHES, HERD, REFRESHES, Figures, Pace, counted
 from oidc_actor.cli.demo.stage import NAME, READ_TIMEOUT_S, SceneStuckError, Stage
-from oidc_actor.secrets import fingerprint
+from oidc_actor.values.secrets import fingerprint
 from supervision import SupervisionError
 
 CALLERS_ARRIVE_S = 0.3

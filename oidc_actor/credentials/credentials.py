@@ -1,0 +1,198 @@
+"""What all credentials have in common: their fields, how these are checked, and that nothing prints them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, fields
+from typing import Any, ClassVar, Literal, Self, TypedDict
+
+from oidc_actor.credentials.certificate import ClientCertificate, read_certificate
+from oidc_actor.credentials.client_auth import Means, check_client_auth
+from oidc_actor.credentials.dpop import DPoPKey, read_dpop
+from oidc_actor.credentials.parameters import (
+    ExtraParameters,
+    Repeatable,
+    parse_scopes,
+    read_extra,
+    read_repeatable,
+    read_text,
+    read_token_type,
+)
+from oidc_actor.credentials.private_key import PrivateKey, read_private_key
+from oidc_actor.values.errors import ConfigError
+from oidc_actor.values.sealed import put, refuse_pickling
+from oidc_actor.values.secrets import SecretSource, StoredSecret, store_secret
+
+
+class ClientProof(TypedDict, total=False):
+    """How a client proves who it is, where that is not a client secret: options of all credentials; `Credentials` says more."""
+
+    private_key: PrivateKey | SecretSource | Mapping[str, Any] | None
+    client_assertion: SecretSource | None
+    assertion_audience: str | None
+    client_certificate: ClientCertificate | Mapping[str, Any] | None
+    dpop: DPoPKey | bool | None
+
+
+@dataclass(frozen=True, slots=True, init=False, repr=False)
+class Credentials:
+    """What all credentials have in common. Compares by value; refuses pickling.
+
+    Attributes:
+        client_id: The client's identifier; ``None`` where the provider needs none (password grant only).
+        client_secret: Where the client's secret comes from; ``None`` for a public client.
+        scopes: The scopes to ask for; empty for the provider's default.
+        audience: Who the token is for (RFC 8693 section 2.1, widely used elsewhere); ``None`` to say nothing.
+        resource: Where the token is used (RFC 8707); ``None`` to say nothing.
+        extra: Further parameters of the token request; ``None`` for none.
+        client_auth: The client authentication method (RFC 8414 section 2); ``None`` chooses from the metadata.
+        private_key: What the client's assertions are signed with (RFC 7523 section 2.2): a `PrivateKey`, or just the key as PEM
+            or JWK: a text, a callable, or `SecretFile`; ``None`` for none.
+        client_assertion: An assertion that somebody else signs for the client (workload identity): a callable or `SecretFile`,
+            read at every request; ``None`` for none.
+        assertion_audience: Whom signed assertions name: ``"issuer"``, ``"token_endpoint"``, or another text as it is; ``None``
+            for the issuer, but the token endpoint where that is unknown, and for Entra ID.
+        client_certificate: What is shown in mutual TLS (RFC 8705); alone it authenticates the client, beside a secret or a key it
+            binds the tokens. ``None`` for none.
+        dpop: The key that tokens are bound to (RFC 9449): a `DPoPKey`; ``True`` for one that each manager makes for itself;
+            ``None`` for bearer tokens.
+    """
+
+    grant_type: ClassVar[str]
+    client_id: str | None
+    client_secret: StoredSecret | None
+    scopes: tuple[str, ...]
+    audience: Repeatable
+    resource: Repeatable
+    extra: ExtraParameters | None
+    client_auth: str | None
+    private_key: PrivateKey | None
+    client_assertion: StoredSecret | None
+    assertion_audience: str | None
+    client_certificate: ClientCertificate | None
+    dpop: DPoPKey | Literal[True] | None
+
+    @property
+    def means(self) -> Means:
+        """What the client can prove who it is with."""
+        return Means(
+            client_id=self.client_id is not None,
+            secret=self.client_secret is not None,
+            key=self.private_key is not None or self.client_assertion is not None,
+            certificate=self.client_certificate is not None,
+        )
+
+    @property
+    def sources(self) -> tuple[StoredSecret, ...]:
+        """Where everything secret in it comes from, for whoever watches files."""
+        single = (self.client_secret, self.grant_secret, self.actor_secret, self.client_assertion)
+        held = (self.private_key, self.client_certificate, self.dpop if isinstance(self.dpop, DPoPKey) else None)
+        within = [source for one in held if one is not None for source in one.sources]
+        return (*(source for source in single if source is not None), *within)
+
+    @property
+    def grant_secret(self) -> StoredSecret | None:
+        """The secret that the full grant itself sends, besides the client's; ``None`` where there is none."""
+        return None
+
+    @property
+    def trades_token(self) -> bool:
+        """Whether what the full grant sends is a token from elsewhere, which ends by itself."""
+        return False
+
+    @property
+    def actor_secret(self) -> StoredSecret | None:
+        """The token of who acts for the subject (RFC 8693 section 2.1); ``None`` where nobody does."""
+        return None
+
+    @property
+    def may_be_no_access_token(self) -> bool:
+        """Whether something else than an access token was asked for (RFC 8693 section 2.1)."""
+        return False
+
+    def __repr__(self) -> str:
+        shown = [(field.name, getattr(self, field.name, None)) for field in fields(self)]  # under construction, too
+        return f"{type(self).__name__}({', '.join(f'{name}={value!r}' for name, value in shown if value)})"
+
+    def __copy__(self) -> Self:
+        return self
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Self:
+        return self
+
+    def __reduce_ex__(self, protocol: object) -> Any:
+        refuse_pickling(self)
+
+    def __reduce__(self) -> Any:
+        refuse_pickling(self)
+
+
+_READERS: Mapping[str, Callable[[Any, str], object]] = {
+    "client_id": read_text,
+    "username": read_text,
+    "client_secret": store_secret,
+    "password": store_secret,
+    "refresh_token": store_secret,
+    "assertion": store_secret,
+    "device_code": store_secret,
+    "subject_token": store_secret,
+    "actor_token": store_secret,
+    "subject_token_type": read_token_type,
+    "actor_token_type": read_token_type,
+    "requested_token_type": read_token_type,
+    "scopes": lambda value, _: parse_scopes(value),
+    "audience": read_repeatable,
+    "resource": read_repeatable,
+    "extra": lambda value, _: read_extra(value),
+    "private_key": lambda value, _: read_private_key(value),
+    "client_assertion": store_secret,
+    "assertion_audience": read_text,
+    "client_certificate": lambda value, _: read_certificate(value),
+    "dpop": lambda value, _: read_dpop(value),
+}
+_NEEDING_CLIENT = frozenset({"client_credentials", "refresh_token", "urn:ietf:params:oauth:grant-type:device_code"})
+_OPTIONAL = frozenset({"client_secret", "client_assertion", "assertion_audience", "actor_token"})
+
+
+def fill_fields(
+    credentials: Credentials, client_auth: object, proof: Mapping[str, object], **options: object
+) -> Exception | None:
+    """Check the options and set them as fields of credentials under construction.
+
+    Args:
+        credentials: The object under construction.
+        client_auth: The chosen method or ``None``.
+        proof: Those of `ClientProof`, as they were given.
+        **options: The other options as they were given, secrets included.
+
+    Returns:
+        What to raise, or ``None``. It raises nothing, because its frame and its caller's hold secrets.
+    """
+    for name in proof:
+        if name not in ClientProof.__annotations__:
+            return TypeError(f"{type(credentials).__name__}() got an unexpected keyword argument {name!r}")
+    optional = _OPTIONAL | ({"client_id"} if credentials.grant_type not in _NEEDING_CLIENT else set())
+    try:
+        for name, value in {**dict.fromkeys(ClientProof.__annotations__), **options, **proof}.items():
+            absent = value is None and name in optional
+            put(credentials, **{name: None if absent else _READERS[name](value, name)})
+        if credentials.private_key is not None and credentials.client_assertion is not None:
+            return ConfigError("expected one of private_key and client_assertion, got both; drop one")
+        put(credentials, client_auth=check_client_auth(client_auth, credentials.means))
+    except ConfigError as error:
+        return ConfigError(str(error))
+    return None
+
+
+def refuse(problem: Exception | None) -> None:
+    """Raise what `fill_fields` found, from frames that hold no secret any more.
+
+    Args:
+        problem: What is wrong, or ``None``.
+
+    Raises:
+        ConfigError: Where something is.
+        TypeError: Where an option has a name that there is not.
+    """
+    if problem is not None:
+        raise problem

@@ -1,0 +1,233 @@
+"""DPoP (RFC 9449): a key that tokens are bound to, and the proofs that its holder sends along. Only nonces change in it."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import json
+import re
+from collections.abc import Sequence
+from dataclasses import fields
+from typing import Any, Literal, TypeVar
+from urllib.parse import urlsplit
+
+from oidc_actor.credentials.jws import Signer, new_signer, require_jose
+from oidc_actor.credentials.private_key import PrivateKey, read_private_key
+from oidc_actor.values.errors import ConfigError, SecretUnavailable
+from oidc_actor.values.sealed import Sealed, put
+from oidc_actor.values.secrets import Secret, SecretSource, StoredSecret
+
+LONGEST_NONCE = 1024
+"""Characters of a nonce that is believed; it goes back as it came."""
+
+_MOST_ORIGINS = 256
+_SCHEMES = {"ws": "http", "wss": "https"}  # a WebSocket begins as a request to the same server (RFC 6455 section 1.7)
+_DEFAULT_PORTS = {"http": ":80", "https": ":443"}
+
+Holder = TypeVar("Holder")
+
+
+class DPoPKey(Sealed):
+    """A key that access and refresh tokens are bound to. Two are equal only if they are the same object.
+
+    It also keeps the nonces that servers ask for (section 8): the newest of each origin. Any number of threads may use it.
+    """
+
+    __slots__ = ("_key", "_nonces", "_signers")
+    _key: PrivateKey | None
+    _signers: list[Signer]
+    _nonces: dict[str, str]
+
+    def __init__(self, key: PrivateKey | SecretSource | None = None) -> None:
+        """Take a key, or make one.
+
+        Args:
+            key: A `PrivateKey`, its text, a callable, or `SecretFile`, which is read once, at the first use: what is bound to one
+                key is of no use with another. ``None`` makes a new key, which ends with the process.
+
+        Raises:
+            ConfigError: Where it is no key, or joserfc is not installed.
+        """
+        problem = _fill(self, key)
+        del key
+        if problem is not None:
+            raise ConfigError(f"dpop: {problem}")
+
+    @property
+    def sources(self) -> tuple[StoredSecret, ...]:
+        """Where the key comes from, for whoever watches files."""
+        return () if self._key is None else self._key.sources
+
+    def proof(
+        self,
+        method: str,
+        url: str,
+        *,
+        now_wall: float,
+        jti: str,
+        access_token: str | None = None,
+        accepted: Sequence[str] | None = None,
+        nonce: str | None = None,
+    ) -> Secret:
+        """Sign the proof for one request (section 4.2).
+
+        Args:
+            method: The request's method.
+            url: Its address; query and fragment do not count.
+            now_wall: Seconds since the epoch.
+            jti: A text that no other proof has.
+            access_token: The token that goes with it; ``None`` at the token endpoint.
+            accepted: The algorithms that the server lists, for the first use of a key that can do several.
+            nonce: What the answer to the try before asked for; ``None`` for the newest that the origin gave.
+
+        Returns:
+            The proof.
+
+        Raises:
+            SecretUnavailable: Where the key cannot be read now.
+        """
+        origin, path = _target(url)
+        claims: dict[str, Any] = {"jti": jti, "htm": method.upper(), "htu": origin + path, "iat": int(now_wall)}
+        if access_token is not None:
+            claims["ath"] = _hash(access_token)
+        del access_token  # this frame may raise
+        nonce = nonce or self._nonces.get(origin)
+        if nonce is not None:
+            claims["nonce"] = nonce
+        signer = self._signer(accepted)
+        signed = signer.sign(claims, {"typ": "dpop+jwt", "jwk": signer.public_jwk()})
+        if isinstance(signed, str):
+            raise SecretUnavailable(f"dpop: {signed}", sent=False)
+        return signed
+
+    def thumbprint(self) -> str:
+        """Return what a bound token names the key by (section 6.1, ``cnf.jkt``)."""
+        return self._signer(None).thumbprint()
+
+    def note_nonce(self, url: str, nonce: str | None) -> bool:
+        """Keep the nonce of an answer's ``DPoP-Nonce`` field for the requests to come.
+
+        Args:
+            url: What was asked.
+            nonce: The field's value; ``None`` where there is none.
+
+        Returns:
+            Whether there was one that a proof can carry.
+        """
+        nonce = read_nonce(nonce)
+        if nonce is None:
+            return False
+        origin = _target(url)[0]
+        if origin not in self._nonces and len(self._nonces) >= _MOST_ORIGINS:
+            self._nonces.clear()  # each costs a request more, once
+        self._nonces[origin] = nonce
+        return True
+
+    def _signer(self, accepted: Sequence[str] | None) -> Signer:
+        if not self._signers:
+            assert self._key is not None
+            # Two threads that come first at once may both read it; the first one's stays for both.
+            self._signers.append(self._key.signer(accepted))
+        return self._signers[0]
+
+    def __repr__(self) -> str:
+        return "DPoPKey(***)"
+
+
+def read_dpop(value: object) -> DPoPKey | Literal[True] | None:
+    """Check the option ``dpop``.
+
+    Args:
+        value: A `DPoPKey`; ``True`` for one that each manager makes for itself; ``False`` or ``None`` for none.
+
+    Raises:
+        ConfigError: Where it is none of these, or joserfc is not installed.
+    """
+    if value is None or value is False:
+        return None
+    if value is True:
+        require_jose("dpop")
+        return True
+    if isinstance(value, DPoPKey):
+        return value
+    raise ConfigError(f"dpop: expected True or a DPoPKey, got {type(value).__name__}")
+
+
+def read_nonce(field: str | None) -> str | None:
+    """Read what an answer's ``DPoP-Nonce`` gives the proofs to come.
+
+    Args:
+        field: The field's value; ``None`` for an answer without.
+
+    Returns:
+        The nonce: the last one that a proof can carry, where the field came more than once and its values were joined.
+        ``None`` where there is none. A nonce may hold a comma (section 8.1), but no white space: a comma alone parts
+        only what is the same on both sides.
+    """
+    values = [one.strip() for one in re.split(r",\s+", field or "")]
+    found = next((one for one in reversed(values) if _is_nonce(one)), None)
+    parts = set() if found is None else set(found.split(","))
+    return parts.pop() if len(parts) == 1 and parts != {""} else found
+
+
+def _is_nonce(text: str) -> bool:
+    return 0 < len(text) <= LONGEST_NONCE and all("!" <= one <= "~" for one in text)
+
+
+def nonce_of(proof: str) -> str | None:
+    """Read which nonce a proof of ours carries.
+
+    Args:
+        proof: The value of ``DPoP`` that was sent.
+
+    Returns:
+        The nonce; ``None`` where it carries none. Another one in the answer makes another try worth while, whoever else
+        has heard of it meanwhile.
+    """
+    body = proof.split(".")[1]
+    claims: dict[str, Any] = json.loads(base64.urlsafe_b64decode(body + "=" * (-len(body) % 4)))
+    return claims.get("nonce")
+
+
+def with_own_key(credentials: Holder) -> Holder:
+    """Give credentials that leave the DPoP key to their manager a new one.
+
+    Args:
+        credentials: The credentials.
+
+    Returns:
+        The same, or a copy with a key.
+    """
+    if getattr(credentials, "dpop", None) is not True:
+        return credentials
+    own = object.__new__(type(credentials))
+    for field in fields(credentials):  # type: ignore[arg-type]  # credentials are dataclasses
+        put(own, **{field.name: getattr(credentials, field.name)})
+    put(own, dpop=DPoPKey())
+    return own
+
+
+def _fill(holder: DPoPKey, key: object) -> str | None:
+    """Set the fields; what is wrong comes back, because this frame holds the key."""
+    try:
+        require_jose("a DPoP key")
+        given = read_private_key(key)
+    except ConfigError as error:
+        return str(error)
+    put(holder, _key=given, _signers=[new_signer()] if given is None else [], _nonces={})
+    return None
+
+
+def _target(url: str) -> tuple[str, str]:
+    """An address's origin and path as ``htu`` has them (section 4.2): no user, query or fragment.
+
+    In the form that is its own normal form (RFC 3986 section 6.2.3): a server may compare texts.
+    """
+    parts = urlsplit(url)
+    scheme = _SCHEMES.get(parts.scheme, parts.scheme)
+    host = parts.netloc.rpartition("@")[2].lower().removesuffix(_DEFAULT_PORTS.get(scheme, ":"))
+    return f"{scheme}://{host}", parts.path or "/"
+
+
+def _hash(access_token: str) -> str:
+    return base64.urlsafe_b64encode(hashlib.sha256(access_token.encode("ascii")).digest()).decode().rstrip("=")

@@ -1,0 +1,409 @@
+"""Credentials: what is proved to the provider for a token. They are valid once they exist, and never printed."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import ClassVar, Unpack
+
+from oidc_actor.credentials.credentials import ClientProof, Credentials, fill_fields, refuse
+from oidc_actor.credentials.parameters import TOKEN_TYPE, Scopes, parse_scopes
+from oidc_actor.values.secrets import Secret, SecretSource, StoredSecret
+
+__all__ = [
+    "ClientCredentials",
+    "Credentials",
+    "JWTBearer",
+    "Password",
+    "RefreshToken",
+    "TokenExchange",
+    "parse_scopes",
+]
+
+
+@dataclass(frozen=True, slots=True, init=False, repr=False)
+class ClientCredentials(Credentials):
+    """The client itself is the user (RFC 6749 section 4.4)."""
+
+    grant_type: ClassVar[str] = "client_credentials"
+    client_id: str
+
+    def __init__(
+        self,
+        client_id: str,
+        client_secret: SecretSource | None = None,
+        scopes: Scopes = (),
+        *,
+        audience: str | Iterable[str] | None = None,
+        resource: str | Iterable[str] | None = None,
+        extra: Mapping[str, str] | None = None,
+        client_auth: str | None = None,
+        **proof: Unpack[ClientProof],
+    ) -> None:
+        """Check and keep the credentials.
+
+        Args:
+            client_id: The client's identifier.
+            client_secret: Its secret: a text, a callable, or `SecretFile`; ``None`` for a public client.
+            scopes: A list, or a string separated by spaces or commas.
+            audience: One or several, sent with every grant and refresh.
+            resource: One or several, likewise.
+            extra: Further parameters, likewise.
+            client_auth: One of RFC 8414's names; ``None`` chooses from the metadata.
+            **proof: ``private_key``, ``client_assertion``, ``assertion_audience``, ``client_certificate``, ``dpop``:
+                each as the attribute of `oidc_actor.credentials.grants.Credentials`.
+
+        Raises:
+            ConfigError: Where something does not fit.
+        """
+        problem = fill_fields(
+            self,
+            client_auth,
+            proof,
+            client_id=client_id,
+            client_secret=client_secret,
+            scopes=scopes,
+            audience=audience,
+            resource=resource,
+            extra=extra,
+        )
+        del client_secret, extra, proof
+        refuse(problem)
+
+
+@dataclass(frozen=True, slots=True, init=False, repr=False)
+class Password(Credentials):
+    """A user's name and password (RFC 6749 section 4.3).
+
+    Attributes:
+        username: The user's name.
+        password: Where the user's password comes from.
+    """
+
+    grant_type: ClassVar[str] = "password"
+    username: str
+    password: StoredSecret
+
+    @property
+    def grant_secret(self) -> StoredSecret:
+        """The password."""
+        return self.password
+
+    def __init__(
+        self,
+        username: str,
+        password: SecretSource,
+        client_id: str | None = None,
+        client_secret: SecretSource | None = None,
+        scopes: Scopes = (),
+        *,
+        audience: str | Iterable[str] | None = None,
+        resource: str | Iterable[str] | None = None,
+        extra: Mapping[str, str] | None = None,
+        client_auth: str | None = None,
+        **proof: Unpack[ClientProof],
+    ) -> None:
+        """Check and keep the credentials.
+
+        Args:
+            username: The user's name.
+            password: The user's password: a text, a callable, or `SecretFile`.
+            client_id: The client's identifier, where the provider wants one.
+            client_secret: Its secret; ``None`` for a public client.
+            scopes: As of `ClientCredentials`, and so are the options below.
+            audience: One or several, sent with every grant and refresh.
+            resource: One or several, likewise.
+            extra: Further parameters, likewise.
+            client_auth: One of RFC 8414's names; ``None`` chooses from the metadata.
+            **proof: ``private_key``, ``client_assertion``, ``assertion_audience``, ``client_certificate``, ``dpop``.
+
+        Raises:
+            ConfigError: Where something does not fit.
+        """
+        problem = fill_fields(
+            self,
+            client_auth,
+            proof,
+            username=username,
+            password=password,
+            client_id=client_id,
+            client_secret=client_secret,
+            scopes=scopes,
+            audience=audience,
+            resource=resource,
+            extra=extra,
+        )
+        del password, client_secret, extra, proof
+        refuse(problem)
+
+
+@dataclass(frozen=True, slots=True, init=False, repr=False)
+class RefreshToken(Credentials):
+    """A refresh token that was obtained elsewhere (RFC 6749 section 6).
+
+    Attributes:
+        refresh_token: Where the refresh token comes from; one that rotates is followed from there on.
+    """
+
+    grant_type: ClassVar[str] = "refresh_token"
+    client_id: str
+    refresh_token: StoredSecret
+
+    @property
+    def grant_secret(self) -> StoredSecret:
+        """The refresh token."""
+        return self.refresh_token
+
+    def __init__(
+        self,
+        refresh_token: SecretSource,
+        client_id: str,
+        client_secret: SecretSource | None = None,
+        scopes: Scopes = (),
+        *,
+        audience: str | Iterable[str] | None = None,
+        resource: str | Iterable[str] | None = None,
+        extra: Mapping[str, str] | None = None,
+        client_auth: str | None = None,
+        **proof: Unpack[ClientProof],
+    ) -> None:
+        """Check and keep the credentials.
+
+        Args:
+            refresh_token: The refresh token: a text, a callable, or `SecretFile`.
+            client_id: The client it was given to.
+            client_secret: Its secret; ``None`` for a public client.
+            scopes: As of `ClientCredentials`, and so are the options below.
+            audience: One or several, sent with every grant and refresh.
+            resource: One or several, likewise.
+            extra: Further parameters, likewise.
+            client_auth: One of RFC 8414's names; ``None`` chooses from the metadata.
+            **proof: ``private_key``, ``client_assertion``, ``assertion_audience``, ``client_certificate``, ``dpop``.
+
+        Raises:
+            ConfigError: Where something does not fit.
+        """
+        problem = fill_fields(
+            self,
+            client_auth,
+            proof,
+            refresh_token=refresh_token,
+            client_id=client_id,
+            client_secret=client_secret,
+            scopes=scopes,
+            audience=audience,
+            resource=resource,
+            extra=extra,
+        )
+        del refresh_token, client_secret, extra, proof
+        refuse(problem)
+
+
+@dataclass(frozen=True, slots=True, init=False, repr=False)
+class DeviceCode(Credentials):
+    """A device code, redeemed for the tokens once the person has let the program in (RFC 8628 section 3.4).
+
+    Attributes:
+        device_code: The code.
+    """
+
+    grant_type: ClassVar[str] = "urn:ietf:params:oauth:grant-type:device_code"
+    client_id: str
+    device_code: StoredSecret
+
+    @property
+    def grant_secret(self) -> StoredSecret:
+        """The code."""
+        return self.device_code
+
+    def __init__(self, device_code: Secret, auth: Credentials) -> None:
+        """Make the credentials of the second half of a flow.
+
+        Args:
+            device_code: The code that the first half brought.
+            auth: What the first half was asked with.
+
+        Raises:
+            ConfigError: Where ``auth`` names no client.
+        """
+        proof = {
+            name: getattr(auth, name) for name in ("private_key", "client_assertion", "assertion_audience", "dpop")
+        }
+        problem = fill_fields(
+            self,
+            auth.client_auth,
+            {**proof, "client_certificate": auth.client_certificate},
+            device_code=device_code,
+            client_id=auth.client_id,
+            client_secret=auth.client_secret,
+            scopes=(),
+            audience=auth.audience,
+            resource=auth.resource,
+            extra=auth.extra,
+        )
+        refuse(problem)
+
+
+@dataclass(frozen=True, slots=True, init=False, repr=False)
+class JWTBearer(Credentials):
+    """A statement whose signer the provider trusts (RFC 7523 section 4): an account's own, or the token of a served user.
+
+    Attributes:
+        assertion: Where the assertion comes from, read at every exchange; one that says itself that it has expired is not sent.
+    """
+
+    grant_type: ClassVar[str] = "urn:ietf:params:oauth:grant-type:jwt-bearer"
+    assertion: StoredSecret
+
+    @property
+    def grant_secret(self) -> StoredSecret:
+        """The assertion."""
+        return self.assertion
+
+    @property
+    def trades_token(self) -> bool:
+        """It does: the assertion."""
+        return True
+
+    def __init__(
+        self,
+        assertion: SecretSource,
+        client_id: str | None = None,
+        client_secret: SecretSource | None = None,
+        scopes: Scopes = (),
+        *,
+        audience: str | Iterable[str] | None = None,
+        resource: str | Iterable[str] | None = None,
+        extra: Mapping[str, str] | None = None,
+        client_auth: str | None = None,
+        **proof: Unpack[ClientProof],
+    ) -> None:
+        """Check and keep the credentials.
+
+        Args:
+            assertion: A callable, `SecretFile`, `SignedAssertion`, `GitHubActionsToken`, `ManagerToken`, or a text.
+            client_id: The client's identifier, where the provider wants one.
+            client_secret: Its secret; ``None`` for a public client.
+            scopes: As of `ClientCredentials`, and so are the options below.
+            audience: One or several, sent with every grant and refresh.
+            resource: One or several, likewise.
+            extra: Further parameters, likewise.
+            client_auth: One of RFC 8414's names; ``None`` chooses from the metadata.
+            **proof: ``private_key``, ``client_assertion``, ``assertion_audience``, ``client_certificate``, ``dpop``.
+
+        Raises:
+            ConfigError: Where something does not fit.
+        """
+        problem = fill_fields(
+            self,
+            client_auth,
+            proof,
+            assertion=assertion,
+            client_id=client_id,
+            client_secret=client_secret,
+            scopes=scopes,
+            audience=audience,
+            resource=resource,
+            extra=extra,
+        )
+        del assertion, client_secret, extra, proof
+        refuse(problem)
+
+
+@dataclass(frozen=True, slots=True, init=False, repr=False)
+class TokenExchange(Credentials):
+    """A token of a subject, traded for another (RFC 8693). The subject's and the actor's are read at every exchange.
+
+    Attributes:
+        subject_token: Where the subject's token comes from; one that says itself that it has expired is not sent.
+        subject_token_type: What it is (section 3), as a URI.
+        actor_token: Where the token of who acts for the subject comes from; ``None`` where nobody does.
+        actor_token_type: What that is, as a URI; ``None`` without one.
+        requested_token_type: What is wanted, as a URI; ``None`` leaves it to the provider.
+    """
+
+    grant_type: ClassVar[str] = "urn:ietf:params:oauth:grant-type:token-exchange"
+    subject_token: StoredSecret
+    subject_token_type: str
+    actor_token: StoredSecret | None
+    actor_token_type: str | None
+    requested_token_type: str | None
+
+    @property
+    def grant_secret(self) -> StoredSecret:
+        """The subject's token."""
+        return self.subject_token
+
+    @property
+    def trades_token(self) -> bool:
+        """It does: the subject's token."""
+        return True
+
+    @property
+    def actor_secret(self) -> StoredSecret | None:
+        """The actor's token."""
+        return self.actor_token
+
+    @property
+    def may_be_no_access_token(self) -> bool:
+        """Whether what comes may be a token of another use, whose type is then ``N_A`` (section 2.2.1)."""
+        return self.requested_token_type not in (None, f"{TOKEN_TYPE}access_token")
+
+    def __init__(
+        self,
+        subject_token: SecretSource,
+        client_id: str | None = None,
+        client_secret: SecretSource | None = None,
+        scopes: Scopes = (),
+        *,
+        subject_token_type: str = "access_token",  # noqa: S107 - the name of a type
+        actor_token: SecretSource | None = None,
+        actor_token_type: str | None = None,
+        requested_token_type: str | None = None,
+        audience: str | Iterable[str] | None = None,
+        resource: str | Iterable[str] | None = None,
+        extra: Mapping[str, str] | None = None,
+        client_auth: str | None = None,
+        **proof: Unpack[ClientProof],
+    ) -> None:
+        """Check and keep the credentials.
+
+        Args:
+            subject_token: A callable, `SecretFile`, `ManagerToken`, `GitHubActionsToken`, or a text.
+            client_id: The client's identifier, where the provider wants one.
+            client_secret: Its secret; ``None`` for a public client.
+            scopes: As of `ClientCredentials`.
+            subject_token_type: A URI, or ``"access_token"``, ``"id_token"``, ``"jwt"``, ... for RFC 8693's own.
+            actor_token: Like ``subject_token``.
+            actor_token_type: Like ``subject_token_type``; an access token's where it is not said.
+            requested_token_type: Likewise; ``None`` leaves it to the provider. What comes is the manager's token, also where it
+                is no access token but, say, an assertion that `ManagerToken` hands to another manager.
+            audience: As of `ClientCredentials`, and so are the options below.
+            resource: One or several, likewise.
+            extra: Further parameters, likewise.
+            client_auth: One of RFC 8414's names; ``None`` chooses from the metadata.
+            **proof: ``private_key``, ``client_assertion``, ``assertion_audience``, ``client_certificate``, ``dpop``.
+
+        Raises:
+            ConfigError: Where something does not fit.
+        """
+        if actor_token is not None and actor_token_type is None:
+            actor_token_type = "access_token"  # noqa: S105 - the name of a type
+        problem = fill_fields(
+            self,
+            client_auth,
+            proof,
+            subject_token=subject_token,
+            subject_token_type=subject_token_type or "access_token",
+            actor_token=actor_token,
+            actor_token_type=actor_token_type if actor_token is not None else None,
+            requested_token_type=requested_token_type,
+            client_id=client_id,
+            client_secret=client_secret,
+            scopes=scopes,
+            audience=audience,
+            resource=resource,
+            extra=extra,
+        )
+        del subject_token, actor_token, client_secret, extra, proof
+        refuse(problem)

@@ -1,0 +1,191 @@
+"""The private key that a client signs its assertions with: where it is kept, never what is in it."""
+
+from __future__ import annotations
+
+import base64
+import re
+from codecs import BOM_UTF8
+from collections.abc import Mapping, Sequence
+from hashlib import sha256
+from pathlib import Path
+from ssl import PEM_cert_to_DER_cert
+from typing import Any
+
+from oidc_actor.credentials.jws import ALGORITHMS, Signer, load_signer, require_jose
+from oidc_actor.credentials.parameters import from_mapping
+from oidc_actor.values.errors import ConfigError, SecretUnavailable
+from oidc_actor.values.files import read_file
+from oidc_actor.values.sealed import Sealed, put
+from oidc_actor.values.secrets import (
+    MAX_SECRET_BYTES,
+    Secret,
+    SecretFile,
+    SecretSource,
+    StoredSecret,
+    resolve_secret,
+    store_secret,
+)
+
+_CERTIFICATE = re.compile(r"-----BEGIN CERTIFICATE-----.*?-----END CERTIFICATE-----", re.DOTALL)
+
+
+class PrivateKey(Sealed):
+    """The key that a client signs its assertions with (RFC 7523). Compares by value; has no printable form.
+
+    Attributes:
+        key: Where the key comes from: PEM or JWK.
+        kid: The identifier that it is registered under, or ``None`` for the JWK's own, if any.
+        algorithm: ``RS256``, ``PS256``, ``ES256``, ``EdDSA`` or its newer name ``Ed25519``; ``None`` for what fits the key and
+            the provider's metadata.
+        password: What an encrypted PEM is opened with, or ``None``.
+        certificate_file: PEM file of the key's certificate, whose thumbprint goes into the header (Entra ID); or ``None``.
+    """
+
+    __slots__ = ("algorithm", "certificate_file", "key", "kid", "password")
+    key: StoredSecret
+    kid: str | None
+    algorithm: str | None
+    password: StoredSecret | None
+    certificate_file: Path | None
+
+    def __init__(
+        self,
+        key: SecretSource,
+        *,
+        kid: str | None = None,
+        algorithm: str | None = None,
+        password: SecretSource | None = None,
+        certificate_file: str | Path | None = None,
+    ) -> None:
+        """Check and keep. A key given as a text is read at once; one in a file or behind a callable at every request.
+
+        Args:
+            key: PEM or JWK: the text itself, a callable, or `SecretFile`.
+            kid: As the attribute, and so are the others.
+            algorithm: One of these names.
+            password: A text, a callable, or `SecretFile`.
+            certificate_file: A path.
+
+        Raises:
+            ConfigError: Where something does not fit, or joserfc is not installed.
+        """
+        problem = _fill(self, key, password, kid=kid, algorithm=algorithm, certificate_file=certificate_file)
+        del key, password
+        if problem is not None:
+            raise ConfigError(f"private_key: {problem}")
+        require_jose("a private key")
+        if isinstance(self.key, Secret) and not isinstance(self.password, SecretFile):
+            self.signer()
+
+    @property
+    def sources(self) -> tuple[StoredSecret, ...]:
+        """Where its parts come from, for whoever watches files."""
+        certificate = () if self.certificate_file is None else (SecretFile(self.certificate_file),)
+        return (self.key, *(() if self.password is None else (self.password,)), *certificate)
+
+    def signer(self, accepted: Sequence[str] | None = None) -> Signer:
+        """Read the key as it is now.
+
+        Args:
+            accepted: The algorithms that the provider lists; ``None`` where it does not say.
+
+        Returns:
+            The key, ready to sign.
+
+        Raises:
+            SecretUnavailable: Where it cannot be read now.
+            ConfigError: Where the text that was given is no key.
+        """
+        password = None if self.password is None else resolve_secret(self.password, "private_key: its password")
+        text = resolve_secret(self.key, "private_key")
+        found = load_signer(text, kid=self.kid, algorithm=self.algorithm, password=password, accepted=accepted)
+        if isinstance(found, Signer):
+            return found
+        if isinstance(self.key, Secret):
+            raise ConfigError(f"private_key: {found}{_hint_for(self.key)}")
+        raise SecretUnavailable(f"private_key: {found}", sent=False)
+
+    def header(self) -> dict[str, str]:
+        """Return what the header of an assertion says of the certificate (RFC 7515 section 4.1.8).
+
+        Raises:
+            SecretUnavailable: Where the certificate's file cannot be read now.
+        """
+        if self.certificate_file is None:
+            return {}
+        digest = _certificate_digest(self.certificate_file)
+        if isinstance(digest, str):
+            raise SecretUnavailable(
+                f"private_key: certificate_file {str(self.certificate_file)!r}: {digest}", sent=False
+            )
+        return {"x5t#S256": base64.urlsafe_b64encode(digest).decode().rstrip("=")}
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, PrivateKey) and self._parts() == other._parts()
+
+    def __hash__(self) -> int:
+        return hash((PrivateKey, self._parts()))
+
+    def _parts(self) -> tuple[object, ...]:
+        return self.key, self.kid, self.algorithm, self.password, self.certificate_file
+
+    def __repr__(self) -> str:
+        shown = ((name, getattr(self, name, None)) for name in ("key", "kid", "algorithm"))  # under construction, too
+        return f"PrivateKey({', '.join(f'{name}={value!r}' for name, value in shown if value is not None)})"
+
+
+def read_private_key(value: object) -> PrivateKey | None:
+    """Bring the option ``private_key`` into one form.
+
+    Args:
+        value: A `PrivateKey`, a source of its text, or a mapping of `PrivateKey`'s arguments.
+
+    Raises:
+        ConfigError: Where it is none of these. Raised from a frame that may hold the key: callers catch it.
+    """
+    if value is None or isinstance(value, PrivateKey):
+        return value
+    if isinstance(value, Mapping):
+        return from_mapping(PrivateKey, value, "private_key", "key", PrivateKey.__slots__)
+    return PrivateKey(value)  # type: ignore[arg-type]  # which says what is wrong with it
+
+
+def _hint_for(text: Secret) -> str:
+    """What to do where the path of a key was given in place of the key; nothing of the text is shown."""
+    given = text.reveal().strip()
+    is_path = "\n" not in given and (
+        given.startswith(("/", "./", "../", "~")) or given.endswith((".pem", ".key", ".json"))
+    )
+    return "; the path of a file goes in as SecretFile(path)" if is_path else ""
+
+
+def _fill(key: PrivateKey, text: object, password: object, **rest: Any) -> str | None:
+    """Set the fields; what is wrong comes back, because this frame holds the key."""
+    algorithm, kid, certificate_file = rest["algorithm"], rest["kid"], rest["certificate_file"]
+    if algorithm is not None and algorithm not in ALGORITHMS:
+        return f"expected an algorithm of {', '.join(ALGORITHMS)}, got {algorithm!r}"
+    if kid is not None and (not isinstance(kid, str) or not kid):
+        return f"expected kid as a non-empty text, got {kid!r}"
+    if certificate_file is not None and not isinstance(certificate_file, str | Path):
+        return f"expected certificate_file as the path of a PEM file, got {type(certificate_file).__name__}"
+    try:
+        put(key, key=store_secret(text, "key"), password=_optional(password), kid=kid, algorithm=algorithm)
+    except ConfigError as error:
+        return str(error)
+    put(key, certificate_file=None if certificate_file is None else Path(certificate_file))
+    return None
+
+
+def _optional(password: object) -> StoredSecret | None:
+    return None if password is None else store_secret(password, "password")
+
+
+def _certificate_digest(path: Path) -> bytes | str:
+    content = read_file(path, MAX_SECRET_BYTES)
+    if isinstance(content, str):
+        return content
+    try:
+        found = _CERTIFICATE.search(content.removeprefix(BOM_UTF8).decode("ascii"))
+        return "expected a certificate as PEM" if found is None else sha256(PEM_cert_to_DER_cert(found[0])).digest()
+    except ValueError:
+        return "expected a certificate as PEM"

@@ -1,1 +1,0 @@
-"""What `oidc_actor.machine` decides with: the state, what comes next after a failure, and when. Pure."""

@@ -1,0 +1,299 @@
+"""HTTP by requests, as strict as a token endpoint deserves: the one module that imports it.
+
+No redirect is followed; no cookie is kept; neither ``.netrc`` nor a URL ever adds credentials; TLS is always verified;
+one deadline bounds the whole exchange; a body ends at `MAX_BODY_BYTES`, decompressed. From the environment come the
+proxies (``HTTPS_PROXY``, ``NO_PROXY``), never for loopback, and the certificates (``REQUESTS_CA_BUNDLE``,
+``CURL_CA_BUNDLE``) where no ``ca_bundle`` is given; ``SSLKEYLOGFILE`` is ignored.
+"""
+
+from __future__ import annotations
+
+import encodings.idna  # noqa: F401 - else the first look-up of a host imports it, on a thread (see `oidc_actor.values.lazy_imports`)
+import http.client
+import os
+import re
+import socket
+import ssl
+from collections.abc import Iterable, Iterator
+from functools import cache
+from pathlib import Path
+from typing import Any, TypeAlias
+from urllib.parse import urlsplit
+from urllib.request import getproxies
+
+import requests
+import urllib3
+from requests.adapters import HTTPAdapter
+from requests.utils import DEFAULT_CA_BUNDLE_PATH, get_environ_proxies, select_proxy
+
+from oidc_actor.credentials.certificate import ClientCertificate
+from oidc_actor.http.codings import decoded
+from oidc_actor.http.responses import BadResponse
+from oidc_actor.http.sockets import POOL_CLASSES, clean_pool_class, exchange
+from oidc_actor.http.tls import check_ca_bundle, tls_context
+from oidc_actor.transport import MAX_BODY_BYTES, NoAnswer, Request, Response, TransportError
+from oidc_actor.values.errors import ConfigError
+from oidc_actor.values.secrets import SecretFile
+from oidc_actor.values.urls import is_exempt_address, is_loopback, proxy_shown, public_url
+
+USER_AGENT = "oidc-actor"
+_HOSTS = 128
+_CONNECTIONS_PER_HOST = 32
+_CERTIFICATES = 64  # clients' certificates whose connections are kept
+_NOT_TLS = ("WRONG_VERSION_NUMBER", "RECORD_LAYER_FAILURE")  # OpenSSL's words for an answer that is no TLS, by release
+_CA_VARIABLES = ("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE")
+_REFUSED_TUNNEL = re.compile(r"Tunnel connection failed: (\d{3})")  # http.client's words
+_Key: TypeAlias = tuple[int, ClientCertificate | None, object, object]
+
+
+class RequestsTransport:
+    """A `oidc_actor.transport.Transport` over requests and urllib3.
+
+    One object serves any number of threads, and keeps connections alive between them. A forked child gets connections
+    of its own.
+    """
+
+    def __init__(self, ca_bundle: str | Path | None = None, *, trust_env: bool = True) -> None:
+        """Prepare; nothing is connected yet.
+
+        Args:
+            ca_bundle: File or directory of the certificates to trust, instead of all others; ``None`` for those named
+                in the environment, or else certifi's. Read again when it changes.
+            trust_env: Whether the environment may name proxies and certificates.
+
+        Raises:
+            ConfigError: Where ``ca_bundle`` holds no certificates. There is no value that turns verification off.
+        """
+        self._trust_env = trust_env
+        self._ca_bundle = None if ca_bundle is None else check_ca_bundle(ca_bundle)
+        # By process: sockets that a fork duplicated stay the parent's, and are never closed in the child, which would
+        # write into the parent's TLS sessions. By certificate, as its files and those to trust were: connections know who
+        # opened them. Two threads that come first at once may both make an adapter; one is kept.
+        self._adapters: dict[_Key, _Adapter] = {}
+
+    def __call__(self, request: Request, /) -> Response:
+        """Perform one exchange on the calling thread.
+
+        Args:
+            request: What to send.
+
+        Returns:
+            The response, whatever its status. A body over `MAX_BODY_BYTES` is cut one byte beyond.
+
+        Raises:
+            TransportError: Where no complete response came. Its text has the method, the address and the kind of failure.
+        """
+        outcome = self._exchange(request)
+        if isinstance(outcome, TransportError):
+            # Not the error that was caught, nor its context: their frames hold what was sent.
+            raise outcome
+        return outcome
+
+    def close(self) -> None:
+        """Close idle connections. The object stays usable."""
+        self._discard(key for key in list(self._adapters) if key[0] == os.getpid())
+
+    def __repr__(self) -> str:
+        return f"RequestsTransport(ca_bundle={self._ca_bundle!r})"
+
+    def _exchange(self, request: Request) -> Response | TransportError:
+        with exchange(request.timeout_s) as progress:
+            try:
+                return self._send(request)
+            except Exception as error:  # noqa: BLE001 - whatever it is, its frames hold secrets and must not go on
+                problem = _describe(error, request.timeout_s, select_proxy(request.url, self._proxies(request.url)))
+                for one in _chain(error):
+                    # urllib3's frames refer to the error: together they would stay until a garbage collection.
+                    one.__traceback__ = None
+                return NoAnswer(f"{request.method} {public_url(request.url)}: {problem}", sent=progress.sent)
+
+    def _send(self, request: Request) -> Response:
+        # Prepared without a session: nothing is merged in, neither cookies nor netrc. No variable has what it sends.
+        prepared = requests.Request(
+            request.method,
+            request.url,
+            {"User-Agent": USER_AGENT, "Accept-Encoding": "identity", **request.headers},
+            data=request.body or None,
+        ).prepare()
+        answer = self._adapter(request.client_certificate).send(
+            prepared,
+            stream=True,
+            timeout=urllib3.Timeout(total=request.timeout_s),  # type: ignore[arg-type]  # legal, the stubs lag
+            verify=True,
+            proxies=self._proxies(request.url),
+        )
+        try:
+            body = answer.raw.read(decode_content=False)
+        finally:
+            answer.close()
+        content = decoded(body, answer.headers.get("Content-Encoding"), limit=MAX_BODY_BYTES + 1)
+        return Response(answer.status_code, dict(answer.headers), content)
+
+    def _adapter(self, certificate: ClientCertificate | None) -> _Adapter:
+        name, bundle = self._trusted()
+        shown, trusted = None if certificate is None else certificate.version(), SecretFile(bundle).version()
+        key = (os.getpid(), certificate, shown, trusted)
+        adapter = self._adapters.get(key)
+        if adapter is None and trusted is None:  # the bundle is just being replaced: what it said still holds
+            adapter = next((one for seen, one in list(self._adapters.items()) if seen[:3] == key[:3]), None)
+        if adapter is None:
+            adapter = self._adapters.setdefault(key, _Adapter(_context(bundle, name, certificate)))
+            known = list(self._adapters)
+            self._discard(one for one in known if one[:2] == key[:2] and one != key)  # their files have changed
+            self._discard(known[1 : len(known) - _CERTIFICATES])
+        return adapter
+
+    def _discard(self, keys: Iterable[_Key]) -> None:
+        for key in keys:
+            adapter = self._adapters.pop(key, None)
+            if adapter is not None:
+                adapter.close()
+
+    def _trusted(self) -> tuple[str, str]:
+        """What names the certificates to trust, and their path."""
+        if self._ca_bundle is not None:
+            return "ca_bundle", self._ca_bundle
+        for name in _CA_VARIABLES if self._trust_env else ():
+            if path := os.environ.get(name):
+                return name, path
+        return "certifi", DEFAULT_CA_BUNDLE_PATH
+
+    def _proxies(self, url: str) -> dict[str, str]:
+        # What is sent in the clear because it stays on this machine must not leave it through a proxy.
+        if not self._trust_env or is_loopback(urlsplit(url).hostname or ""):
+            return {}
+        return _environ_proxies(url)
+
+
+def shared_transport(ca_bundle: str | Path | None = None) -> RequestsTransport:
+    """Give the transport that all managers of this process share, so that they share connections.
+
+    Args:
+        ca_bundle: As of `RequestsTransport`.
+
+    Returns:
+        The same object for the same argument.
+
+    Raises:
+        ConfigError: Where ``ca_bundle`` holds no certificates.
+    """
+    return _shared(str(ca_bundle) if isinstance(ca_bundle, Path) else ca_bundle)
+
+
+@cache
+def _shared(ca_bundle: str | None) -> RequestsTransport:
+    return RequestsTransport(ca_bundle)
+
+
+def environ_proxy(url: str) -> str | None:
+    """Find the proxy that the environment names for an address (``http_proxy``, ``no_proxy``), as most HTTP clients do.
+
+    Args:
+        url: An absolute address; WebSocket's schemes count as http's.
+
+    Returns:
+        The proxy's address; ``None`` where there is none, or the host is exempt.
+    """
+    url = f"http{url.removeprefix('ws')}" if url.startswith("ws") else url
+    found: str | None = select_proxy(url, _environ_proxies(url))
+    return found
+
+
+def _environ_proxies(url: str) -> dict[str, str]:
+    parts = urlsplit(url)
+    host = parts.hostname or ""
+    if ":" not in host:
+        return dict(get_environ_proxies(url))
+    # An IPv6 address: to requests "::1" is also the end of others, and "[::1]" and networks are none.
+    proxies = getproxies()
+    return {} if is_exempt_address(host, parts.port, proxies.get("no", "")) else dict(proxies)
+
+
+class _Adapter(HTTPAdapter):
+    """Requests' adapter with bounded connections and one TLS context that trusts what it was made with, only."""
+
+    def __init__(self, context: ssl.SSLContext) -> None:
+        self._tls = context
+        super().__init__(pool_connections=_HOSTS, pool_maxsize=_CONNECTIONS_PER_HOST, max_retries=0)
+
+    def init_poolmanager(self, *args: Any, **kwargs: Any) -> None:
+        super().init_poolmanager(*args, ssl_context=self._tls, **kwargs)
+        self.poolmanager.pool_classes_by_scheme = POOL_CLASSES
+
+    def proxy_manager_for(self, proxy: str, **kwargs: Any) -> Any:
+        if proxy.lower().startswith("socks"):
+            manager = super().proxy_manager_for(proxy, ssl_context=self._tls, **kwargs)
+            kinds = type(manager).pool_classes_by_scheme  # of the class: the manager may be one that was made before
+            manager.pool_classes_by_scheme = {scheme: clean_pool_class(kind) for scheme, kind in kinds.items()}
+            return manager
+        manager = super().proxy_manager_for(proxy, ssl_context=self._tls, proxy_ssl_context=self._tls, **kwargs)
+        manager.pool_classes_by_scheme = POOL_CLASSES
+        return manager
+
+    def cert_verify(self, conn: Any, url: Any, verify: Any, cert: Any) -> None:
+        # Requests would add certifi's certificates to the context at every connection, also to a ca_bundle.
+        conn.cert_reqs = "CERT_REQUIRED"
+
+
+def _context(bundle: str, name: str, certificate: ClientCertificate | None) -> ssl.SSLContext:
+    try:
+        return tls_context(bundle, certificate)
+    except OSError:
+        check_ca_bundle(bundle, name)  # says what is wrong with it; at every connection it would double the work
+        raise
+
+
+def _describe(error: BaseException, timeout_s: float, proxy: str | None) -> str:
+    """Name the kind of a failure. No text of the exception itself: it may quote a proxy's password or the request."""
+    if isinstance(error, ConfigError):
+        return str(error)
+    through = f"through the proxy {proxy_shown(proxy)}: " if proxy else ""
+    for one in _chain(error):
+        problem = _known(one, timeout_s)
+        if problem is not None:
+            return through + problem
+    refused = next((found for one in _chain(error) if (found := _REFUSED_TUNNEL.match(str(one)))), None)
+    if refused is not None:
+        return f"{through}it refused, HTTP {refused[1]}"
+    return through + (
+        "no connection" if isinstance(error, requests.exceptions.ProxyError) else f"failed with {type(error).__name__}"
+    )
+
+
+def _known(error: BaseException, timeout_s: float) -> str | None:
+    match error:
+        case ssl.SSLCertVerificationError():
+            names = "mismatch" in error.verify_message  # of a host's name or an address: no CA mends that
+            fix = "use the name that it is for" if names else "name the provider's CA with ca_bundle"
+            return f"certificate not accepted: {error.verify_message}; {fix}"
+        case ssl.SSLError():
+            hint = "; is it plain http at this port?" if error.reason in _NOT_TLS else ""
+            return f"TLS failed: {error.reason or type(error).__name__}{hint}"
+        case urllib3.exceptions.NewConnectionError():  # a timeout too, by inheritance
+            return "no connection"
+        case TimeoutError() | urllib3.exceptions.TimeoutError():
+            return f"no complete answer within {timeout_s:g} s"
+        case socket.gaierror():
+            return "the host name cannot be resolved"
+        case http.client.RemoteDisconnected():
+            return "the connection was closed without an answer"
+        case BadResponse():
+            return str(error)
+        case http.client.HTTPException():
+            return f"the answer is not HTTP ({type(error).__name__})"
+        case OSError(errno=int()):
+            return (error.strerror or type(error).__name__).lower()
+        case _:
+            return None
+
+
+def _chain(error: BaseException) -> Iterator[BaseException]:
+    """Walk from the innermost cause outwards; urllib3 and requests keep it in attributes and arguments."""
+    found: list[BaseException] = []
+    waiting: list[Any] = [error]
+    while waiting:
+        one = waiting.pop()
+        if isinstance(one, BaseException) and one not in found:
+            found.append(one)
+            waiting += [*one.args, getattr(one, "reason", None), one.__context__, one.__cause__]
+    return reversed(found)

@@ -1,0 +1,144 @@
+"""What the machine wants done, as values. The runner does them, in order."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import TypeAlias
+
+from oidc_actor.machine.circuit_breaker import Haste
+from oidc_actor.machine.events import Outcome, Waiters
+from oidc_actor.protocol.metadata import OIDCConfig
+from oidc_actor.protocol.token_request import TokenTypeHint
+from oidc_actor.values.secrets import Secret
+from oidc_actor.values.tokens import TokenResponse
+
+
+@dataclass(frozen=True, slots=True)
+class Discover:
+    """Get the provider's metadata.
+
+    Attributes:
+        instead_of: Metadata that are known not to do any more, or ``None``.
+    """
+
+    instead_of: OIDCConfig | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Redeem:
+    """Redeem a refresh token (RFC 6749 section 6)."""
+
+    config: OIDCConfig
+    refresh_token: Secret
+
+
+@dataclass(frozen=True, slots=True)
+class FullGrant:
+    """Get a token with the credentials themselves."""
+
+    config: OIDCConfig
+
+
+Grant: TypeAlias = Discover | Redeem | FullGrant
+
+
+@dataclass(frozen=True, slots=True)
+class Fetch:
+    """Run one exchange off the mailbox; its end comes back as `FetchSucceeded` or `FetchFailed`.
+
+    Attributes:
+        flight: Number of the flight, which the answer repeats.
+        leg: Number of the exchange within the flight, which the answer repeats.
+        grant: What to ask for.
+        haste: What it does about the issuer's other managers holding back; a ``Retry-After`` holds all the same.
+        early: Whether a live token's nearing end brought the attempt forward, so that its failure lengthens no backoff.
+    """
+
+    flight: int
+    leg: int
+    grant: Grant
+    haste: Haste = Haste.CALM
+    early: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class ScheduleTick:
+    """Send a `Tick` in ``delay_s`` seconds, in place of any that is still to come."""
+
+    delay_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class CancelTick:
+    """Forget the tick that is still to come."""
+
+
+@dataclass(frozen=True, slots=True)
+class Publish:
+    """Show a token to every reader until the clock reads ``expires_at``, and tell the listeners if it is a new one.
+
+    Attributes:
+        ahead_s: How far the wall clock was ahead of the manager's when its request started.
+    """
+
+    token: TokenResponse
+    expires_at: float
+    ahead_s: float = 0.0
+    is_new: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class Withhold:
+    """Show a token to no reader for the time being; nothing is done if another has been published since."""
+
+    token: TokenResponse
+
+
+@dataclass(frozen=True, slots=True)
+class Retract:
+    """Take a published token back; nothing is done if another has been published since."""
+
+    token: TokenResponse
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """Give waiters their outcome."""
+
+    waiters: Waiters
+    outcome: Outcome
+
+
+@dataclass(frozen=True, slots=True)
+class CheckSecrets:
+    """See off the mailbox whether a secret's file has changed; `SecretsChecked` comes back."""
+
+
+@dataclass(frozen=True, slots=True)
+class Revoke:
+    """Revoke tokens at the provider, in this order, as far as that is possible in a few seconds (RFC 7009).
+
+    Attributes:
+        flight: Number of the manager's last flight.
+        config: The provider's metadata; ``None`` where they were never discovered.
+        tokens: Each with what it is.
+    """
+
+    flight: int
+    config: OIDCConfig | None
+    tokens: tuple[tuple[TokenTypeHint, Secret], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """Log an event of the table in `oidc_actor.manager.log`."""
+
+    event: str
+    flight: int
+    fields: Mapping[str, object] = field(default_factory=dict)
+
+
+Effect: TypeAlias = (
+    Fetch | ScheduleTick | CancelTick | Publish | Withhold | Retract | Reply | CheckSecrets | Revoke | Report
+)

@@ -1,0 +1,283 @@
+"""Everything that reaches a manager's mailbox, as values. The machine's events; two of them are public."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol, TypeAlias
+
+from oidc_actor.protocol.dates import Skew
+from oidc_actor.protocol.metadata import OIDCConfig
+from oidc_actor.protocol.token_response import ParsedToken
+from oidc_actor.values.errors import OIDCActorError
+from oidc_actor.values.secrets import Secret
+from oidc_actor.values.tokens import TokenResponse
+
+
+@dataclass(frozen=True, slots=True)
+class GetToken:
+    """Ask for the valid token; the answer comes at once: the token, or `NoTokenError` (the original's ``:get_token``)."""
+
+
+@dataclass(frozen=True, slots=True)
+class ForceRefresh:
+    """Tell the manager to refresh now (the original's cast). It joins a refresh that is under way."""
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """Why a reader gets no token: what its `NoTokenError` is made of.
+
+    Attributes:
+        message: For people; without secrets.
+        cause: The error of the last attempt, or ``None`` where none has failed.
+        retry_in_s: Seconds until the next attempt, or ``None`` while one is under way.
+    """
+
+    message: str
+    cause: OIDCActorError | None = None
+    retry_in_s: float | None = None
+
+
+Outcome: TypeAlias = TokenResponse | Refusal
+
+
+@dataclass(frozen=True, slots=True)
+class Rejected:
+    """A resource server has refused a token; told by an adapter, which need not wait for another.
+
+    Attributes:
+        origin: Which one: scheme, host and port.
+        token: The token; nothing is done unless it is the current one.
+    """
+
+    origin: str
+    token: Secret
+
+
+@dataclass(frozen=True, slots=True)
+class Accepted:
+    """A resource server has accepted a token; an adapter tells of the first success with each.
+
+    Attributes:
+        origin: Which one: scheme, host and port.
+        token: The token.
+    """
+
+    origin: str
+    token: Secret
+
+
+class Waiter(Protocol):
+    """A reader that waits for an outcome; the machine only carries it."""
+
+    deadline: float
+    """Reading of the manager's clock after which it no longer waits."""
+    min_validity_s: float
+    """Seconds the token must still live."""
+    wants_refresh: bool
+    """Whether it waits for a refresh (``force_refresh``) instead of a valid token: a failed attempt is its outcome."""
+    rejected: Rejected | None
+    """What it complains about: any other valid token is its outcome. ``None`` for a reader without a complaint."""
+
+    def resolve(self, outcome: Outcome) -> None:
+        """Give it its outcome; the shell does that."""
+
+
+@dataclass(frozen=True, slots=True)
+class Started:
+    """The manager may begin."""
+
+
+@dataclass(frozen=True, slots=True)
+class Tick:
+    """The time asked for with `ScheduleTick` has come, or it is worth looking at the clock for another reason."""
+
+
+@dataclass(frozen=True, slots=True)
+class Nudge:
+    """A reader that does not wait found no token that lives ``min_validity_s`` seconds.
+
+    Attributes:
+        min_validity_s: That time.
+        asks: Whether a token is wanted, and not only news of the manager.
+    """
+
+    min_validity_s: float = 0.0
+    asks: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class Join:
+    """A reader that found no token good enough waits for one."""
+
+    waiter: Waiter
+
+
+@dataclass(frozen=True, slots=True)
+class Refresh:
+    """Somebody wants a new token.
+
+    Attributes:
+        waiter: Who waits for the outcome, or ``None``.
+        rejected: The token that a resource server refused; nothing is done unless it is the current one. ``None`` for
+            a refresh without a complaint.
+    """
+
+    waiter: Waiter | None = None
+    rejected: Secret | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class FetchStarted:
+    """An exchange left the queue: its request is about to be sent."""
+
+    flight: int
+    leg: int
+    at: float
+
+
+@dataclass(frozen=True, slots=True)
+class FetchSucceeded:
+    """An exchange brought what it was sent for.
+
+    Attributes:
+        flight: Number of the flight it belongs to.
+        leg: Number of the exchange within the flight.
+        at: Reading of the clock when its request started.
+        result: The provider's metadata, or a token.
+        skew: How the provider's clock goes, as its answer shows it; ``None`` where it does not.
+        ahead_s: How far the wall clock was ahead of the manager's when its request started.
+    """
+
+    flight: int
+    leg: int
+    at: float
+    result: OIDCConfig | ParsedToken
+    skew: Skew | None = None
+    ahead_s: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class FetchFailed:
+    """An exchange brought an error.
+
+    Attributes:
+        flight: Number of the flight it belongs to.
+        leg: Number of the exchange within the flight.
+        at: Reading of the clock when its request started.
+        error: What went wrong.
+        retry_at: Reading of the clock when the issuer, which is down, may be asked again; ``None`` where it is not.
+        skew: How the provider's clock goes, as its answer shows it; ``None`` where it does not.
+    """
+
+    flight: int
+    leg: int
+    at: float
+    error: OIDCActorError
+    retry_at: float | None = None
+    skew: Skew | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Held:
+    """The issuer's other managers know that asking it now is of no use; the flight was not started.
+
+    Attributes:
+        flight: Number of that flight.
+        until: Reading of the clock until when to wait.
+        by_provider: Whether the provider asked for the wait (``Retry-After``), so that nothing shortens it.
+        probing: Whether another manager's attempt is under way, which ends by then and mostly sooner.
+    """
+
+    flight: int
+    until: float
+    by_provider: bool = False
+    probing: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Released:
+    """The issuer answers again; everybody who was held may go, spread over ``within_s`` seconds."""
+
+    within_s: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class ProbeFailed:
+    """The other manager's attempt that was waited for has failed: the issuer says anew how long to wait."""
+
+
+@dataclass(frozen=True, slots=True)
+class ClockJumped:
+    """The wall clock has jumped forward, as it does on a machine that was restored.
+
+    Attributes:
+        ahead_s: How far it is ahead of the manager's clock now.
+        turn_at: Reading of the clock when the issuer may be asked; the manager fills that in.
+    """
+
+    ahead_s: float
+    turn_at: float = -math.inf
+
+
+@dataclass(frozen=True, slots=True)
+class SecretsChecked:
+    """The secrets' files were looked at.
+
+    Attributes:
+        changed: Whether one is not what it was at the last attempt.
+    """
+
+    changed: bool
+
+
+@dataclass(frozen=True, slots=True)
+class SourceRenewed:
+    """Another manager, whose token this one trades, has a new one."""
+
+
+@dataclass(frozen=True, slots=True)
+class Newcomers:
+    """Readers wait in the manager's cell whom it does not know yet: one message for however many come at once."""
+
+
+@dataclass(frozen=True, slots=True)
+class Arrived:
+    """The manager's cell holds the result of the exchange under way; an error or a token is not sent through mailboxes."""
+
+
+@dataclass(frozen=True, slots=True)
+class FetchLost:
+    """An exchange has been running far longer than its timeout: a secret's source does not return, or its transport."""
+
+    flight: int
+    leg: int
+
+
+@dataclass(frozen=True, slots=True)
+class AskHealth:
+    """Ask for the manager's `Health`."""
+
+
+Event: TypeAlias = (
+    Started
+    | Tick
+    | Nudge
+    | Join
+    | Refresh
+    | Rejected
+    | Accepted
+    | FetchStarted
+    | FetchSucceeded
+    | FetchFailed
+    | Held
+    | Released
+    | ProbeFailed
+    | SecretsChecked
+    | ClockJumped
+    | SourceRenewed
+)
+
+Waiters: TypeAlias = Sequence[Waiter]

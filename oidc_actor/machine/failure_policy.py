@@ -1,0 +1,95 @@
+"""What a failed exchange means for what comes next. Pure.
+
+=====================================================  ==============================================================
+a redeemed refresh token brought                       next
+=====================================================  ==============================================================
+a refusal (4xx about the token or the grant)           the full grant, in the same flight, unless it asks to wait
+nothing that was sent (no connection, no secret)       the same refresh token, at the next attempt
+no answer, 502, 504, or a 200 that cannot be read      the full grant, at the next attempt: the provider may have
+                                                       rotated the token and its answer was lost. Redeeming it again
+                                                       would look like theft to a provider that detects reuse, and end
+                                                       the live access token with the family. Only where the credentials
+                                                       are a refresh token themselves is it redeemed again: providers
+                                                       grant a grace period for exactly this, and there is no other way
+any other answer                                       the same refresh token, at the next attempt
+=====================================================  ==============================================================
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from oidc_actor.values.errors import OIDCActorError, ProviderError, SecretUnavailable, UnusableMetadata
+from oidc_actor.values.errors import refuses_refresh_token as refuses
+
+UNREACHABLE_TRIES = 4
+"""After that many unreachable attempts in a row the metadata are asked for again: the endpoint may have moved."""
+
+_MOVED = frozenset({301, 302, 303, 307, 308, 404, 405, 410})  # a redirect is never followed, but it is a hint
+_LOST = frozenset({502, 504})
+
+
+def is_permanent(error: OIDCActorError) -> bool:
+    """Whether something must change before a retry can succeed; what is unknown is transient."""
+    return isinstance(error, ProviderError) and error.permanent
+
+
+def refuses_refresh_token(error: OIDCActorError) -> bool:
+    """Whether the provider does not want this refresh token, so that the full grant follows at once."""
+    return isinstance(error, ProviderError) and refuses(error)
+
+
+def may_have_rotated(error: OIDCActorError) -> bool:
+    """Whether the provider may have redeemed the refresh token although no new one came."""
+    if isinstance(error, SecretUnavailable) or (isinstance(error, ProviderError) and not error.sent):
+        return False
+    status = status_of(error)
+    return status is None or 200 <= status < 300 or status in _LOST
+
+
+def may_have_moved(error: OIDCActorError, failures: int) -> bool:
+    """Whether the token endpoint may have moved, after that many failures in a row, this one included."""
+    if isinstance(error, SecretUnavailable):
+        return False
+    status = status_of(error)
+    return (
+        isinstance(error, UnusableMetadata)
+        or status in _MOVED
+        or (status is None and failures % UNREACHABLE_TRIES == 0)
+    )
+
+
+def is_about_secrets(error: OIDCActorError | None) -> bool:
+    """Whether another secret may be all that it takes: one was missing, or what was sent was refused."""
+    return isinstance(error, SecretUnavailable) or (error is not None and status_of(error) in {400, 401, 403})
+
+
+def is_outage(error: OIDCActorError) -> bool:
+    """Whether the failure is about the provider, not about these credentials, so that its other clients share it."""
+    if isinstance(error, (SecretUnavailable, UnusableMetadata)) or not isinstance(error, ProviderError):
+        return False
+    status = error.status
+    return status is None or status >= 500 or status in {408, 425}
+
+
+def bound_by_retry_after(error: OIDCActorError) -> Literal["manager", "client", "issuer"]:
+    """Whom a ``Retry-After`` binds besides the manager that got it: a 429 its client, wherever it is used, a 5xx everybody."""
+    status = status_of(error) or 0
+    if status >= 500:
+        return "issuer"
+    return "client" if status == 429 else "manager"
+
+
+def retry_after_s(error: OIDCActorError) -> float:
+    """Seconds the provider asked to wait; 0 where it did not."""
+    return (error.retry_after_s or 0.0) if isinstance(error, ProviderError) else 0.0
+
+
+def status_of(error: OIDCActorError) -> int | None:
+    """The HTTP status of the answer, ``None`` where none came."""
+    return error.status if isinstance(error, ProviderError) else None
+
+
+def code_of(error: OIDCActorError) -> str | None:
+    """The OAuth error code of the answer, ``None`` where it held none."""
+    return error.error if isinstance(error, ProviderError) else None

@@ -1,0 +1,103 @@
+"""How a manager is doing, as one value. Pure."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from oidc_actor.machine.failure_policy import code_of, status_of
+from oidc_actor.machine.schedule import next_attempt_at
+from oidc_actor.machine.state import State, is_valid
+
+
+@dataclass(frozen=True, slots=True)
+class Health:
+    """A manager's condition at one moment.
+
+    Attributes:
+        state: ``"empty"`` (no token), ``"fresh"``, ``"stale"`` (valid, but past its refresh point), or ``"expired"``.
+        ready: Whether a valid token exists.
+        blocked: Whether the last attempt ended with an error that no retry cures, so that only slow probes are made; or no
+            attempt can be made, because the process was forked and the login of `RefreshToken` is its parent's.
+        refreshing: Whether an attempt is under way.
+        expires_in_s: Seconds the token still lives, 0 once expired; ``None`` without a token.
+        refresh_in_s: Seconds until its refresh point, 0 once past; ``None`` without a token.
+        next_attempt_in_s: Seconds until the next attempt; ``None`` while one is under way, or where there is to be none.
+        consecutive_failures: Failed attempts since the last success.
+        token_requests: Requests sent to the token endpoint so far.
+        refreshes: Tokens obtained so far.
+        last_error: The error of the last attempt, redacted, with the HTTP status and the OAuth code; ``None`` after a
+            success.
+        clock_skew_s: Seconds by which the provider's clock is ahead of this machine's, by the ``Date`` of its last answer;
+            negative where it is behind, 0 where they agree as far as can be told, ``None`` where no answer told.
+    """
+
+    state: Literal["empty", "fresh", "stale", "expired"]
+    ready: bool
+    blocked: bool
+    refreshing: bool
+    expires_in_s: float | None
+    refresh_in_s: float | None
+    next_attempt_in_s: float | None
+    consecutive_failures: int
+    token_requests: int
+    refreshes: int
+    last_error: str | None
+    clock_skew_s: float | None = None
+
+
+def health_of(state: State, now: float) -> Health:
+    """Summarise a state.
+
+    Args:
+        state: What the manager knows.
+        now: Reading of its clock.
+
+    Returns:
+        Its condition.
+    """
+    has_token = state.token is not None
+    return Health(
+        state=_condition(state, now),
+        ready=is_valid(state, now),
+        blocked=state.blocked or state.login_is_parents,
+        refreshing=state.flight is not None,
+        expires_in_s=max(0.0, state.expires_at - now) if has_token else None,
+        refresh_in_s=max(0.0, state.refresh_at - now) if has_token else None,
+        next_attempt_in_s=_next_attempt_in_s(state, now),
+        consecutive_failures=state.failures,
+        token_requests=state.token_requests,
+        refreshes=state.refreshes,
+        last_error=_last_error(state),
+        clock_skew_s=_clock_skew_s(state),
+    )
+
+
+def _condition(state: State, now: float) -> Literal["empty", "fresh", "stale", "expired"]:
+    if state.token is None:
+        return "empty"
+    if not is_valid(state, now):
+        return "expired"
+    return "stale" if now >= state.refresh_at else "fresh"
+
+
+def _next_attempt_in_s(state: State, now: float) -> float | None:
+    if state.flight is not None or state.login_is_parents:
+        return None
+    return max(0.0, next_attempt_at(state) - now)
+
+
+def _clock_skew_s(state: State) -> float | None:
+    if state.skew is None:
+        return None
+    return round(state.skew.ahead_s, 1) if state.skew.least_s else 0.0
+
+
+def _last_error(state: State) -> str | None:
+    error = state.last_error
+    if error is None:
+        return None
+    text = str(error)
+    status, code = status_of(error), code_of(error)
+    missing = [part for part in (None if status is None else f"HTTP {status}", code) if part and part not in text]
+    return f"{text} ({', '.join(missing)})" if missing else text

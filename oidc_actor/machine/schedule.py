@@ -1,0 +1,185 @@
+"""When the next attempt is due. Pure arithmetic on the state's times.
+
+An attempt is due
+
+- never sooner than the minimum interval after the start of the last one, nor before the end of a ``Retry-After``;
+- then at once, where somebody wants it (`force_refresh`, a changed secret, a reader whose ``min_validity`` falls short);
+- else when the wait after a failure is over, where the last attempt failed; it is short while somebody asks in vain;
+- else at the token's refresh point, which lies in the past where there is no token, or when a complaint about it has its turn;
+- and not before the issuer's other managers let go, where they hold this one back;
+- never, where the login is the parent process's.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+
+from oidc_actor.machine.backoff import Rng, probe_delay_s, retry_delay_s
+from oidc_actor.machine.effects import Reply
+from oidc_actor.machine.events import Refusal, Waiter
+from oidc_actor.machine.state import State, is_asked, is_out_of_reach, is_valid, is_withheld
+
+JITTER = 0.1
+"""Share of its lifetime by which a token may be refreshed early, so that equal expiries do not meet."""
+
+WATCH_S = 0.5
+"""Seconds between two looks at a secret's file while its change is waited for."""
+
+
+def earliest_at(state: State) -> float:
+    """When an attempt may be made, whoever wants it."""
+    return max(state.attempted_at + state.rules.min_interval_s, state.floor_at)
+
+
+def next_attempt_at(state: State) -> float:
+    """When the next attempt is due, unless one is under way; infinity where none ever is."""
+    if state.login_is_parents:
+        return math.inf
+    earliest = earliest_at(state)
+    if state.wanted:
+        return earliest
+    due = state.retry_at if state.failures else min(state.refresh_at, state.answer_at)
+    return max(earliest, due, state.held_until)
+
+
+def wake_at(state: State, now: float) -> float | None:
+    """When the next tick is due; ``None`` where nothing is due: an attempt under way wakes the manager by its end."""
+    if state.flight is not None or state.login_is_parents:
+        return state.withheld_until if is_withheld(state) else None
+    due = next_attempt_at(state)
+    if is_withheld(state):
+        due = min(due, state.withheld_until)
+    if not state.watching:
+        return due
+    # A tick that is set stays set, also when it is due and on its way: else a stream of readers would put it off for ever.
+    # None is set for longer than that: only an attempt's end begins the watch, and during an attempt there is none.
+    watch = now + WATCH_S if state.refresh_timer is None else state.refresh_timer
+    return min(due, watch)
+
+
+def refresh_point(buffer_s: float, started_at: float, lifetime_s: float, min_interval_s: float, rng: Rng) -> float:
+    """When a token's refresh is due.
+
+    Args:
+        buffer_s: Lead before expiry, in seconds; at most half of the lifetime is used.
+        started_at: Reading of the clock when the token's request started.
+        lifetime_s: Seconds the token lives from then.
+        min_interval_s: Least seconds between the starts of two attempts.
+        rng: Random source of the jitter.
+
+    Returns:
+        A reading of the clock.
+    """
+    lead_s = min(buffer_s, lifetime_s / 2) + rng.uniform(0.0, JITTER * lifetime_s)
+    return started_at + max(lifetime_s - lead_s, min_interval_s)
+
+
+def retry_point(state: State, now: float, issuer_at: float | None, rng: Rng) -> tuple[float, bool]:
+    """When the wait after a failure ends; the state counts that failure already.
+
+    Args:
+        state: The manager's state.
+        now: Reading of the clock.
+        issuer_at: When the issuer may be asked again, where all its managers know it to be down; else ``None``.
+        rng: Random source of the jitter.
+
+    Returns:
+        A reading of the clock, and whether a live token's end brought it forward: while one lives, a transient failure waits
+        at most a quarter of its remaining life, so that attempts come closer together as its end comes nearer.
+    """
+    if state.blocked:
+        return now + probe_delay_s(state.rules.retry, state.probes, rng), False
+    failures = max(1, state.failures - state.early)
+    at = now + retry_delay_s(state.rules.retry, failures, rng) if issuer_at is None else issuer_at
+    if is_valid(state, now):
+        quarter = now + (state.expires_at - now) / 4
+        return min(at, quarter), quarter < at
+    return min(at, now + state.rules.retry.asked_maximum_s) if is_asked(state, now) else at, False
+
+
+def hopeless(state: State, waiter: Waiter, now: float) -> bool:
+    """Whether no attempt can end before a waiter's deadline, or none can bring what it asks for.
+
+    While an attempt is under way the waiter's own patience ends its wait.
+    """
+    if is_out_of_reach(state, waiter.min_validity_s):
+        return True
+    if state.flight is not None or _is_given_back_to(state, waiter):
+        return False
+    if state.checking:
+        return waiter.deadline <= now
+    if state.blocked and not state.wanted:
+        return True
+    if is_queued(state, now):
+        return waiter.deadline <= now or earliest_at(state) > waiter.deadline
+    return next_attempt_at(state) > waiter.deadline
+
+
+def _is_given_back_to(state: State, waiter: Waiter) -> bool:
+    """Whether a waiter can stay for the token that is withheld from all."""
+    if waiter.wants_refresh or waiter.rejected is not None or not is_withheld(state):
+        return False
+    return state.withheld_until <= min(waiter.deadline, state.expires_at - waiter.min_validity_s)
+
+
+def is_queued(state: State, now: float) -> bool:
+    """Whether another manager's attempt is waited for: when that ends cannot be told, as with one's own."""
+    return state.queued and now < state.held_until
+
+
+def replies(state: State, waiters: Iterable[Waiter], now: float) -> list[Reply]:
+    """Refuse waiters: one reply for all who asked for the same."""
+    alike: dict[tuple[float, bool], list[Waiter]] = {}
+    for waiter in waiters:
+        wants_another = waiter.wants_refresh or waiter.rejected is not None
+        alike.setdefault((waiter.min_validity_s, wants_another), []).append(waiter)
+    return [Reply(some, refusal(state, now, *asked)) for asked, some in alike.items()]
+
+
+def refusal(state: State, now: float, min_validity_s: float = 0.0, wants_refresh: bool = False) -> Refusal:
+    """What a reader is told who gets no token.
+
+    Args:
+        state: What the manager knows.
+        now: Reading of its clock.
+        min_validity_s: Seconds that the reader asked the token to live.
+        wants_refresh: Whether it asked for a new token, whatever the present one is.
+    """
+    if state.login_is_parents:
+        return Refusal(f"{missing(state, now, min_validity_s, wants_refresh)}; {state.last_error}", state.last_error)
+    retry_in_s: float | None = max(0.0, next_attempt_at(state) - now)
+    outlook = f"the next attempt is due in {retry_in_s:.1f} s"
+    if state.flight is not None or is_queued(state, now):
+        retry_in_s = None
+        outlook = "a request is under way" if state.flight is not None else "another manager is asking the same issuer"
+    if is_out_of_reach(state, min_validity_s):
+        return Refusal(_too_much(state, min_validity_s), None, retry_in_s)
+    told = [missing(state, now, min_validity_s, wants_refresh)]
+    if state.last_error is not None:
+        trouble = "the provider refuses the request for good" if state.blocked else "the last attempt failed"
+        told.append(f"{trouble}: {state.last_error}")
+    return Refusal("; ".join([*told, outlook]), state.last_error, retry_in_s)
+
+
+def missing(state: State, now: float, min_validity_s: float = 0.0, wants_refresh: bool = False) -> str:
+    """What a reader lacks of what it asked for; arguments as for `refusal`."""
+    if wants_refresh:
+        return "no new token"
+    if is_valid(state, now, min_validity_s):  # taken from the readers, of which the manager is still to hear
+        return "no token: the last one is being replaced"
+    if is_valid(state, now):
+        left_s = state.expires_at - now
+        return f"no token that is valid for another {min_validity_s:g} s: the present one is for {left_s:.1f} s"
+    if is_withheld(state):
+        return "no token: by the wall clock, which has jumped, the last one has expired, and it is being replaced"
+    if not state.refreshes:
+        return "no token yet"
+    return "no token: the last one was rejected" if state.token is None else "no valid token: the last one has expired"
+
+
+def _too_much(state: State, min_validity_s: float) -> str:
+    return (
+        f"min_validity: expected less than {max(state.lives):.1f} seconds, the most that a token lives here when it comes, "
+        f"got {min_validity_s:g}; no new token is asked for"
+    )

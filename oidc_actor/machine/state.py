@@ -1,0 +1,238 @@
+"""What a manager knows, as one immutable value, and the questions that are asked of it. Pure."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING
+
+from oidc_actor.credentials.grants import Credentials
+from oidc_actor.machine.backoff import RetryPolicy
+from oidc_actor.protocol.dates import Skew
+from oidc_actor.protocol.metadata import OIDCConfig
+from oidc_actor.values.errors import OIDCActorError, SecretUnavailable, TokenRequestError
+from oidc_actor.values.secrets import Secret, StoredSecret
+from oidc_actor.values.tokens import TokenResponse
+
+if TYPE_CHECKING:
+    from oidc_actor.machine.effects import Grant
+    from oidc_actor.machine.events import ClockJumped, Waiter
+    from oidc_actor.machine.rejections import Origins
+
+NEVER = -math.inf
+"""The clock's reading at which something that has not happened yet happened."""
+
+
+@dataclass(frozen=True, slots=True)
+class Rules:
+    """What does not change while a manager lives.
+
+    Attributes:
+        retry: Waits after failures.
+        min_interval_s: Least seconds between the starts of two attempts.
+        discovers: Whether the metadata come from an issuer's URL, so that they can be asked for again.
+        own_refresh_token: Whether the full grant itself redeems a refresh token.
+        watches_files: Whether a secret is kept in a file, whose change is worth an attempt.
+        revokes: Whether an orderly end revokes the token.
+    """
+
+    retry: RetryPolicy = field(default_factory=RetryPolicy)
+    min_interval_s: float = 1.0
+    discovers: bool = True
+    own_refresh_token: bool = False
+    watches_files: bool = False
+    revokes: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Flight:
+    """One attempt under way: an exchange, or a few in a row.
+
+    Attributes:
+        number: Counts the attempts of this manager.
+        leg: Counts the exchanges of this attempt.
+        grant: What the exchange under way asks for.
+        attempted_before: Reading of the clock at the attempt before this one.
+        wanted: Whether somebody asked for it.
+        early: Whether a live token's nearing end brought it forward.
+        source_renewed: Whether the token that it trades has been replaced since it began.
+        jump: A jump of the wall clock since its request was sent, or ``None``: the answer is as old as the clock says.
+    """
+
+    number: int
+    leg: int
+    grant: Grant | None
+    attempted_before: float = NEVER
+    wanted: bool = False
+    early: bool = False
+    source_renewed: bool = False
+    jump: ClockJumped | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class State:
+    """All that a manager knows. Times are readings of its clock, in seconds.
+
+    Attributes:
+        oidc_config: The provider's metadata; ``None`` until discovered.
+        auth: The credentials.
+        token: The last token, which may have expired; ``None`` before the first and after a withdrawal.
+        refresh_buffer_seconds: Lead before expiry at which a refresh is due.
+        refresh_timer: When the next tick comes, or ``None`` where none is set.
+        rules: What does not change.
+        expires_at: When ``token`` ends.
+        refresh_at: When its refresh is due.
+        ahead_s: How far the wall clock was ahead of the manager's when the request for ``token`` started.
+        judged_ahead_s: How far it was ahead when that was last judged.
+        withheld_until: Until when ``token`` is withheld at most, after a jump of the wall clock; `NEVER` where it is not.
+        origins: What resource servers have said of its tokens.
+        answer_at: When a complaint about ``token`` that waits its turn is answered; ``inf`` where there is none.
+        lives: What the last tokens, at most three, had left of their lives when they came, in seconds.
+        refresh_token: What the next attempt redeems, or ``None`` for the full grant.
+        borrowed: Whether all this was the parent process's before a fork: ``token``, and the login that it came from.
+        flight: The attempt under way, or ``None``.
+        flights: How many attempts there were.
+        attempted_at: When the last attempt started.
+        posted_at: When the last request to the token endpoint was sent.
+        wanted: Whether somebody wants an attempt now, whatever the refresh point or a backoff say.
+        failures: Failed attempts since the last success.
+        probes: How many of them in a row, up to the last, were permanent errors; above 0 the manager is blocked.
+        retry_at: When the wait after the last failure ends.
+        floor_at: When the wait that the provider asked for (``Retry-After``) ends.
+        failed_at: When the last attempt failed.
+        early: How many of ``failures`` were of attempts that a live token's nearing end brought forward.
+        asked_at: When somebody last asked for a token and there was none.
+        held_until: When the wait that the issuer's other managers imposed ends: it is known to be down, or they have all
+            just started.
+        hold_asked: Whether somebody asked when that wait was imposed, so that it is as short as it may be.
+        queued: Whether another manager's attempt was under way then: it ends by ``held_until``, and mostly sooner.
+        insists: Whether the next attempt was brought forward because the token's end is near.
+        last_error: The error of the last attempt; ``None`` after a success.
+        config_at: When ``oidc_config`` was discovered.
+        config_suspect: Whether the token endpoint behaves as if it had moved.
+        skew: How the provider's clock goes against this machine's, as last seen; ``None`` where it did not show.
+        checking: Whether the secrets' files are being looked at.
+        waiters: Who waits.
+        token_requests: Requests sent to the token endpoint.
+        refreshes: Tokens obtained.
+    """
+
+    oidc_config: OIDCConfig | None
+    auth: Credentials
+    token: TokenResponse | None = None
+    refresh_buffer_seconds: float = 60.0
+    refresh_timer: float | None = None
+    rules: Rules = Rules()
+    expires_at: float = NEVER
+    refresh_at: float = NEVER
+    ahead_s: float = 0.0
+    judged_ahead_s: float = 0.0
+    withheld_until: float = NEVER
+    origins: Origins = field(default_factory=dict)
+    answer_at: float = math.inf
+    lives: tuple[float, ...] = ()
+    refresh_token: Secret | None = None
+    borrowed: bool = False
+    flight: Flight | None = None
+    flights: int = 0
+    attempted_at: float = NEVER
+    posted_at: float = NEVER
+    wanted: bool = False
+    failures: int = 0
+    probes: int = 0
+    retry_at: float = NEVER
+    floor_at: float = NEVER
+    failed_at: float = NEVER
+    early: int = 0
+    asked_at: float = NEVER
+    held_until: float = NEVER
+    hold_asked: bool = False
+    queued: bool = False
+    insists: bool = False
+    last_error: OIDCActorError | None = None
+    config_at: float = NEVER
+    config_suspect: bool = False
+    skew: Skew | None = None
+    checking: bool = False
+    waiters: tuple[Waiter, ...] = ()
+    token_requests: int = 0
+    refreshes: int = 0
+
+    @property
+    def blocked(self) -> bool:
+        """Whether the last attempt ended with an error that no retry cures."""
+        return self.probes > 0
+
+    @property
+    def login_is_parents(self) -> bool:
+        """Whether no request can be made: the one refresh token that there is goes on in the parent process."""
+        return self.borrowed and self.rules.own_refresh_token
+
+    @property
+    def watching(self) -> bool:
+        """Whether a change of a secret's file would be worth an attempt."""
+        missing = isinstance(self.last_error, SecretUnavailable)
+        return self.rules.watches_files and (self.blocked or missing)
+
+
+def is_valid(state: State, now: float, min_validity_s: float = 0.0) -> bool:
+    """Whether the token lives longer than ``min_validity_s`` seconds from ``now``, and may be read."""
+    return state.token is not None and state.expires_at - min_validity_s > now and not is_withheld(state)
+
+
+def is_withheld(state: State) -> bool:
+    """Whether nobody gets the token for the time being, although it lives by the manager's clock."""
+    return state.withheld_until != NEVER
+
+
+def is_asked(state: State, now: float) -> bool:
+    """Whether somebody waits for a token, or has asked for one in vain not long ago."""
+    if now - state.asked_at <= state.rules.retry.asked_maximum_s:
+        return True
+    return any(waiter.deadline >= now for waiter in state.waiters)
+
+
+def is_out_of_reach(state: State, min_validity_s: float) -> bool:
+    """Whether no new token can be expected to live that long: none of the last three did. Unknown before the first."""
+    return bool(state.lives) and min_validity_s >= max(state.lives)
+
+
+def came_at(state: State) -> float:
+    """When the token came."""
+    return state.expires_at - state.lives[-1] if state.lives else NEVER
+
+
+LOGIN_IS_PARENTS = (
+    "this process was forked, and the login of these RefreshToken credentials goes on in its parent: a refresh token that two "
+    "processes redeem is revoked. Start a manager here with a login of its own, or get the tokens from the parent"
+)
+
+
+def as_forked(state: State) -> State:
+    """Say what a forked child knows of what its parent's manager knew: its token, but no refresh token and no request.
+
+    The credentials' own refresh token cannot be left out; with those the child makes no request (`State.login_is_parents`).
+    """
+    state = replace(
+        state,
+        waiters=(),
+        refresh_token=None,
+        borrowed=True,
+        held_until=NEVER,
+        hold_asked=False,
+        queued=False,
+    )
+    if not state.login_is_parents:
+        return state
+    told = TokenRequestError(LOGIN_IS_PARENTS, retryable=False, sent=False)
+    return replace(state, flight=None, wanted=False, failures=0, probes=0, last_error=told)
+
+
+def logins(state: State) -> list[StoredSecret]:
+    """Every refresh token that a manager may still redeem: none of them is a forked child's."""
+    found: list[StoredSecret] = [] if state.refresh_token is None else [state.refresh_token]
+    if state.rules.own_refresh_token and state.auth.grant_secret is not None:
+        found.append(state.auth.grant_secret)
+    if state.token is not None and state.token.refresh_token:
+        found.append(Secret(state.token.refresh_token))
+    return found

@@ -1,0 +1,103 @@
+"""What a manager logs: fixed names, fixed fields, through the standard library's logger ``oidc_actor``.
+
+Every event has ``manager``, ``issuer`` and ``flight`` (0 before the first attempt). No secret and no token is ever a field:
+``fingerprint`` stands for a token. Silent by default: without a handler of the application's nothing is written.
+"""
+
+from __future__ import annotations
+
+import logging
+from typing import Any
+
+from supervision.runtime.reports import report
+
+EVENTS: dict[str, tuple[str, str, str]] = {
+    "manager_started": ("info", "adopted", "a manager runs; `adopted`: with its crashed predecessor's token"),
+    "login_is_parents": (
+        "warning",
+        "",
+        "in a forked child: a manager with `RefreshToken` serves what lives, and makes no request: the login is its parent's",
+    ),
+    "manager_stopped": ("info", "reason", "a manager has ended"),
+    "provider_discovered": ("info", "token_endpoint", "metadata were obtained, or have changed"),
+    "discovery_failed": ("warning", "error, status, code", "metadata could not be renewed; the older ones serve on"),
+    "token_obtained": ("info", "fingerprint, grant, lifetime_s, refresh_in_s", "a new token is published"),
+    "lifetime_assumed": ("warning", "lifetime_s", "the provider did not say how long the token lives"),
+    "refresh_token_refused": ("warning", "error, status, code", "the full grant follows at once"),
+    "request_failed": ("warning", "error, status, code, failures, retry_in_s", "an attempt failed; it is repeated"),
+    "blocked": (
+        "error",
+        "error, status, code, failures, retry_in_s",
+        "an attempt failed for good: something must be changed; slow probes follow",
+    ),
+    "issuer_held": ("info", "wait_s", "an attempt waits, because the issuer is known to be down or asked for it"),
+    "token_rejected": ("warning", "fingerprint", "a resource server refused the token; it is withdrawn"),
+    "token_refused": (
+        "warning",
+        "fingerprint, origin, answer_in_s",
+        "an adapter's resource server refused the token, which other readers keep; when it is replaced",
+    ),
+    "token_revoked": ("info", "token_type", "the provider has taken a token back, as `revoke_on_stop` asks"),
+    "revocation_failed": ("warning", "token_type, error, status, code", "it has not; the token lives until it expires"),
+    "secret_changed": ("info", "", "a secret's file has changed; an attempt follows"),
+    "clock_jumped": (
+        "warning",
+        "jump_s, withheld",
+        "the wall clock jumped forward past the refresh point: a restored machine; `withheld`: past the token's end too",
+    ),
+    "token_served_on": (
+        "warning",
+        "expires_in_s",
+        "no new token came in place of one that was withheld after such a jump; it is served to its end by the boot clock",
+    ),
+    "clock_skewed": (
+        "warning",
+        "skew_s",
+        "the provider's clock is that much ahead of this machine's: signed assertions and proofs may be refused",
+    ),
+    "listener_failed": (
+        "error",
+        "error, at",
+        "a listener raised; `at`: its file and line. The others are told all the same",
+    ),
+    "listener_late": (
+        "warning",
+        "",
+        "a listener has not returned in 10 s; the others are told all the same, and it hears of the newest token when it has",
+    ),
+}
+"""Each event's name with its level, its further fields, and what it means."""
+
+_logger = logging.getLogger("oidc_actor")
+_logger.addHandler(logging.NullHandler())
+
+
+def raised_at(error: BaseException) -> str | None:
+    """Where foreign code raised what its caller caught: its own file and line, not those of what it called in turn.
+
+    A text of the exception may quote a token; a line of source code is not read, its number is enough.
+
+    Args:
+        error: What was caught, in the very frame that called the foreign code.
+
+    Returns:
+        ``"file:line in function"``; ``None`` where the foreign code is not Python.
+    """
+    called = error.__traceback__ and error.__traceback__.tb_next
+    if called is None:
+        return None
+    code = called.tb_frame.f_code
+    return f"{code.co_filename}:{called.tb_lineno} in {code.co_name}"
+
+
+def log(event: str, *, manager: str, issuer: str, flight: int, **fields: Any) -> None:
+    """Log an event of the table.
+
+    Args:
+        event: Its name.
+        manager: The manager's name, or its URN.
+        issuer: The issuer's URL, or the token endpoint where none is known.
+        flight: Number of the attempt.
+        **fields: Its further fields.
+    """
+    report(EVENTS[event][0], event, logger=_logger, manager=manager, issuer=issuer, flight=flight, **fields)

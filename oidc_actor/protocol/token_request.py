@@ -1,0 +1,279 @@
+"""What is sent for a token: the parameters of each grant, the client's authentication, and what the user adds."""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Literal, TypeAlias
+from urllib.parse import quote, urlencode
+
+from oidc_actor.credentials.client_auth import ASSERTING, choose_client_auth
+from oidc_actor.credentials.grants import Credentials, DeviceCode, JWTBearer, Password, TokenExchange
+from oidc_actor.protocol.client_assertion import ASSERTION_TYPE
+from oidc_actor.protocol.entra import default_parameters
+from oidc_actor.protocol.metadata import OIDCConfig, alias_name
+from oidc_actor.protocol.redaction import is_guessable
+from oidc_actor.transport import Request
+from oidc_actor.values.secrets import Secret
+
+TokenTypeHint: TypeAlias = Literal["access_token", "refresh_token"]
+"""What a token that is to be revoked is (RFC 7009 section 2.1)."""
+
+_SHORTEST_SECRET_IN_EXTRA = 8
+
+
+@dataclass(frozen=True, slots=True)
+class SentSecrets:
+    """The secrets of one token request, read from their sources.
+
+    Attributes:
+        client_secret: The client's; ``None`` where there is none.
+        grant_secret: The password, or the refresh token that is redeemed; ``None`` where the grant needs none.
+        extra: Further values that an answer must not repeat into a log.
+        client_assertion: The signed assertion that authenticates the client; ``None`` where the method sends none.
+        actor_token: The token of who acts for the subject of an exchange; ``None`` where nobody does.
+        dpop_proof: The proof for this one request (RFC 9449); ``None`` for a bearer token.
+    """
+
+    client_secret: Secret | None = None
+    grant_secret: Secret | None = None
+    extra: tuple[Secret, ...] = ()
+    client_assertion: Secret | None = None
+    actor_token: Secret | None = None
+    dpop_proof: Secret | None = None
+
+    def all(self) -> tuple[Secret, ...]:
+        """Every secret there is."""
+        single = (self.client_secret, self.grant_secret, self.client_assertion, self.actor_token)
+        return (*(one for one in (*single, self.dpop_proof) if one is not None), *self.extra)
+
+    def signed(self, *, of_grant: bool) -> tuple[Secret, ...]:
+        """Those that are signed statements with a time in them.
+
+        Args:
+            of_grant: Whether ``grant_secret`` is one, too.
+        """
+        grant = self.grant_secret if of_grant else None
+        return tuple(
+            one for one in (self.client_assertion, grant, self.actor_token, self.dpop_proof) if one is not None
+        )
+
+
+def sent_in(request: Request, secrets: SentSecrets) -> tuple[Secret, ...]:
+    """Find every secret that went out with a request, in the form in which a header had it, too.
+
+    Args:
+        request: The request.
+        secrets: What it was built with.
+
+    Returns:
+        What no error may show.
+    """
+    credentials = request.headers.get("Authorization", "").partition(" ")[2]
+    return (*secrets.all(), Secret(credentials)) if credentials else secrets.all()
+
+
+def chosen_method(config: OIDCConfig, auth: Credentials) -> str:
+    """Say which client authentication method a request uses.
+
+    Args:
+        config: The provider's metadata.
+        auth: The credentials.
+
+    Returns:
+        One of RFC 8414's names.
+    """
+    if auth.client_auth is None and not auth.means.key:
+        config.require("token_endpoint_auth_methods_supported")
+    return choose_client_auth(auth.client_auth, auth.means, config.token_endpoint_auth_methods_supported)
+
+
+def token_request(
+    config: OIDCConfig,
+    auth: Credentials,
+    secrets: SentSecrets,
+    *,
+    refreshing: bool = False,
+    timeout_s: float,
+) -> Request:
+    """Build a token request (RFC 6749 sections 4.3, 4.4 and 6; RFC 7523 section 2; RFC 8693 section 2.1).
+
+    Args:
+        config: The provider's metadata, with a token endpoint.
+        auth: The credentials.
+        secrets: Their secrets as they are now.
+        refreshing: Whether to redeem ``secrets.grant_secret`` as a refresh token in place of the full grant.
+        timeout_s: Seconds for the whole exchange.
+
+    Returns:
+        The request. It may be shown; its headers and body may not.
+    """
+    grant = _grant_parameters(auth, secrets, refreshing=refreshing)
+    return _request(config, auth, secrets, "token_endpoint", grant, timeout_s)
+
+
+def device_request(config: OIDCConfig, auth: Credentials, secrets: SentSecrets, *, timeout_s: float) -> Request:
+    """Build the request that begins a device flow (RFC 8628 section 3.1).
+
+    Args:
+        config: The provider's metadata, with a device authorization endpoint.
+        auth: The client's credentials; a grant of their own is not used.
+        secrets: Their secrets as they are now.
+        timeout_s: Seconds for the whole exchange.
+
+    Returns:
+        The request. It may be shown; its headers and body may not.
+    """
+    return _request(config, auth, secrets, "device_authorization_endpoint", [], timeout_s)
+
+
+def revocation_request(
+    config: OIDCConfig, auth: Credentials, secrets: SentSecrets, hint: TokenTypeHint | None, *, timeout_s: float
+) -> Request:
+    """Build the request that revokes a token (RFC 7009 section 2.1). The client authenticates as at the token endpoint.
+
+    Args:
+        config: The provider's metadata, with a revocation endpoint.
+        auth: The client's credentials; a grant of their own is not used.
+        secrets: Their secrets as they are now; ``grant_secret`` is the token.
+        hint: What kind of token it is; ``None`` leaves it to the provider to find out.
+        timeout_s: Seconds for the whole exchange.
+
+    Returns:
+        The request. It may be shown; its headers and body may not.
+    """
+    assert secrets.grant_secret is not None
+    parameters = [("token", secrets.grant_secret.reveal())]
+    if hint is not None:
+        parameters.append(("token_type_hint", hint))
+    return _post(config, auth, secrets, "revocation_endpoint", parameters, timeout_s)
+
+
+def _request(
+    config: OIDCConfig,
+    auth: Credentials,
+    secrets: SentSecrets,
+    endpoint: str,
+    grant: list[tuple[str, str]],
+    timeout_s: float,
+) -> Request:
+    assert config.token_endpoint is not None
+    parameters = [*grant, *_chosen_parameters(auth, config.token_endpoint)]
+    return _post(config, auth, secrets, endpoint, parameters, timeout_s)
+
+
+def _post(
+    config: OIDCConfig,
+    auth: Credentials,
+    secrets: SentSecrets,
+    endpoint: str,
+    parameters: list[tuple[str, str]],
+    timeout_s: float,
+) -> Request:
+    method = chosen_method(config, auth)
+    parameters = [*parameters, *_client_parameters(method, auth, secrets)]
+    headers = {"Accept": "application/json", "Content-Type": "application/x-www-form-urlencoded"}
+    if method == "client_secret_basic":
+        headers["Authorization"] = _basic(auth.client_id or "", secrets.client_secret)
+    if secrets.dpop_proof is not None and endpoint == "token_endpoint":
+        headers["DPoP"] = secrets.dpop_proof.reveal()
+    body = urlencode(parameters).encode("ascii")
+    return Request("POST", address_of(config, auth, endpoint), headers, body, timeout_s, auth.client_certificate)
+
+
+def secrets_in(auth: Credentials) -> tuple[Secret, ...]:
+    """Find what an answer must not repeat into a log, whether this request has it or not.
+
+    Args:
+        auth: The credentials.
+
+    Returns:
+        Secrets that are given as texts, and further parameters that may be one: to redact ``"yes"`` or ``"production"`` would
+        only make texts unreadable.
+    """
+    values = (auth.extra or {}).values()
+    given = tuple(source for source in auth.sources if isinstance(source, Secret))
+    return (
+        *given,
+        *(Secret(value) for value in values if len(value) >= _SHORTEST_SECRET_IN_EXTRA and not is_guessable(value)),
+    )
+
+
+def _grant_parameters(auth: Credentials, secrets: SentSecrets, *, refreshing: bool) -> list[tuple[str, str]]:
+    secret = "" if secrets.grant_secret is None else secrets.grant_secret.reveal()
+    if refreshing or auth.grant_type == "refresh_token":
+        return [("grant_type", "refresh_token"), ("refresh_token", secret)]
+    if isinstance(auth, Password):
+        return [("grant_type", "password"), ("username", auth.username), ("password", secret)]
+    if isinstance(auth, JWTBearer):
+        return [("grant_type", auth.grant_type), ("assertion", secret)]
+    if isinstance(auth, DeviceCode):
+        return [("grant_type", auth.grant_type), ("device_code", secret)]
+    if isinstance(auth, TokenExchange):
+        return _exchange_parameters(auth, secret, secrets.actor_token)
+    return [("grant_type", auth.grant_type)]
+
+
+def _exchange_parameters(auth: TokenExchange, subject: str, actor: Secret | None) -> list[tuple[str, str]]:
+    found = [("grant_type", auth.grant_type)]
+    found += [("subject_token", subject), ("subject_token_type", auth.subject_token_type)]
+    if actor is not None and auth.actor_token_type is not None:
+        found += [("actor_token", actor.reveal()), ("actor_token_type", auth.actor_token_type)]
+    if auth.requested_token_type is not None:
+        found.append(("requested_token_type", auth.requested_token_type))
+    return found
+
+
+def _chosen_parameters(auth: Credentials, token_endpoint: str) -> list[tuple[str, str]]:
+    chosen = {} if auth.scopes else default_parameters(token_endpoint, auth.client_id)
+    if auth.scopes:
+        chosen["scope"] = " ".join(auth.scopes)
+    if auth.resource is not None:
+        chosen.pop("resource", None)
+    repeated = [("audience", one) for one in _each(auth.audience)] + [("resource", one) for one in _each(auth.resource)]
+    return [*chosen.items(), *repeated, *(auth.extra or {}).items()]
+
+
+def _client_parameters(method: str, auth: Credentials, secrets: SentSecrets) -> list[tuple[str, str]]:
+    if auth.client_id is None or method == "client_secret_basic":
+        return []
+    client = [("client_id", auth.client_id)]
+    if method == "client_secret_post" and secrets.client_secret is not None:
+        client.append(("client_secret", secrets.client_secret.reveal()))
+    if method in ASSERTING and secrets.client_assertion is not None:
+        client += [("client_assertion_type", ASSERTION_TYPE), ("client_assertion", secrets.client_assertion.reveal())]
+    return client
+
+
+def address_of(config: OIDCConfig, auth: Credentials, endpoint: str = "token_endpoint") -> str:
+    """Say where a request goes.
+
+    Args:
+        config: The provider's metadata.
+        auth: The credentials; those with a certificate may have an address of their own (RFC 8705 section 5), because a server
+            that asks for certificates at the usual one would make every browser ask its user for one.
+        endpoint: The endpoint's name in the metadata.
+
+    Returns:
+        The address; empty where there is none.
+    """
+    aliases: Mapping[str, str] = {}
+    if auth.client_certificate is not None:
+        config.require("mtls_endpoint_aliases")
+        config.require(alias_name(endpoint))
+        aliases = config.mtls_endpoint_aliases or {}
+    if endpoint not in aliases:
+        config.require(endpoint)
+    return aliases.get(endpoint) or getattr(config, endpoint) or ""
+
+
+def _basic(client_id: str, client_secret: Secret | None) -> str:
+    # RFC 6749 section 2.3.1: both halves are form-encoded first. A space goes as %20, which form decoders and plain
+    # percent decoders read alike.
+    secret = "" if client_secret is None else quote(client_secret.reveal(), safe="")
+    return "Basic " + base64.b64encode(f"{quote(client_id, safe='')}:{secret}".encode("ascii")).decode("ascii")
+
+
+def _each(value: str | tuple[str, ...] | None) -> tuple[str, ...]:
+    return () if value is None else (value,) if isinstance(value, str) else value

@@ -1,0 +1,175 @@
+"""Discovery and token exchange as values: what to send, and what came back as a value or as a typed error.
+
+Pure and total: any status, headers and bytes become one or the other. Nothing here raises from a frame that holds a
+token or a secret's text: readers return a fault as a value, and the function that raises it holds nothing else.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterable, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+from oidc_actor.protocol.bodies import Pairs, read_object
+from oidc_actor.protocol.dates import provider_now, retry_after_s
+from oidc_actor.protocol.error_response import Fault, check_revoked, read_fault, tokens_in
+from oidc_actor.protocol.lifetime import LifetimeSource, decide_lifetime
+from oidc_actor.protocol.metadata import discovery_request, discovery_url, parse_discovery
+from oidc_actor.protocol.redaction import presentable
+from oidc_actor.protocol.token_request import SentSecrets, token_request
+from oidc_actor.transport import Response
+from oidc_actor.values.errors import TokenRequestError, is_permanent
+from oidc_actor.values.secrets import Secret
+from oidc_actor.values.tokens import TokenResponse
+
+__all__ = [
+    "DEFAULT_LIFETIME_S",
+    "ParsedToken",
+    "SentSecrets",
+    "check_revoked",
+    "discovery_request",
+    "discovery_url",
+    "parse_discovery",
+    "parse_token",
+    "token_request",
+]
+
+DEFAULT_LIFETIME_S = 300.0
+"""Seconds a token is taken to live where nothing says."""
+
+_TOKEN_TYPES = {"bearer": "Bearer", "dpop": "DPoP"}
+_WANTED = "a token or an OAuth error"
+
+
+@dataclass(frozen=True, slots=True)
+class ParsedToken:
+    """A token, and how its lifetime was decided.
+
+    Attributes:
+        token: The token.
+        lifetime_s: Seconds it lives, counted from the start of the request; positive.
+        lifetime_source: Who says so; ``"default"`` deserves a warning.
+    """
+
+    token: TokenResponse
+    lifetime_s: float
+    lifetime_source: LifetimeSource
+
+
+def parse_token(
+    response: Response,
+    *,
+    now_wall: float,
+    sent_secrets: Iterable[Secret] = (),
+    default_lifetime_s: float = DEFAULT_LIFETIME_S,
+    grant_type: str = "client_credentials",
+    refreshing: bool = False,
+    advice: Callable[[], str | None] = lambda: None,
+    may_be_no_access_token: bool = False,
+) -> ParsedToken:
+    """Read the answer to a token request (RFC 6749 sections 5.1 and 5.2).
+
+    Args:
+        response: What came back.
+        now_wall: Seconds since the epoch when the request was started.
+        sent_secrets: What the answer may repeat and no error may show.
+        default_lifetime_s: Seconds to assume where nothing says.
+        grant_type: The credentials' own grant, which decides what ``invalid_grant`` means.
+        refreshing: Whether a refresh token was redeemed in place of that grant.
+        advice: Called where it is the client that is refused: what to say then, or ``None``.
+        may_be_no_access_token: Whether the type ``N_A`` is a good one (RFC 8693 section 2.2.1).
+
+    Returns:
+        The token with its lifetime.
+
+    Raises:
+        TokenRequestError: Where the response is anything else.
+    """
+    types = {**_TOKEN_TYPES, "n_a": "N_A"} if may_be_no_access_token else _TOKEN_TYPES
+    found = _read_token(response, tuple(sent_secrets), types, now_wall=now_wall, default_lifetime_s=default_lifetime_s)
+    if isinstance(found, Fault):
+        permanent = is_permanent(found.error, status=response.status, grant_type=grant_type, refreshing=refreshing)
+        said = advice() if _is_about_the_client(found, response.status) else None
+        hint = "" if said is None else f"; {said}"
+        raise TokenRequestError(
+            f"token request failed: HTTP {response.status}: {found.problem}{hint}",
+            status=response.status,
+            error=found.error,
+            error_description=found.description,
+            retryable=not permanent,
+            retry_after_s=retry_after_s(response, now_wall=now_wall),
+        )
+    return found
+
+
+def _is_about_the_client(fault: Fault, status: int) -> bool:
+    return fault.error in {"invalid_client", "unauthorized_client"} or (fault.error is None and status == 401)
+
+
+def _read_token(
+    response: Response,
+    sent: Collection[Secret],
+    types: Mapping[str, str],
+    *,
+    now_wall: float,
+    default_lifetime_s: float,
+) -> ParsedToken | Fault:
+    if response.status not in {200, 201}:
+        return read_fault(response, sent, _WANTED)
+    members = read_object(response.body)
+    if isinstance(members, str):
+        return Fault(members)
+    if members.get("error"):  # some providers send errors with status 200
+        return read_fault(response, sent, _WANTED)
+    problem = _token_problem(members, (*sent, *tokens_in(members)), types)
+    if problem is not None:
+        return Fault(problem)
+    access_token: str = members["access_token"]
+    at = provider_now(response, now_wall=now_wall)
+    life = decide_lifetime(members, access_token, now_wall=at, default_s=default_lifetime_s)
+    if life.seconds <= 0:
+        return Fault(f"expected a positive lifetime, got {life.seconds:g} seconds from {life.source}")
+    token = TokenResponse(
+        access_token,
+        types[(members.get("token_type") or "Bearer").lower()],
+        life.seconds,
+        _text(members.get("refresh_token")),
+        _text(members.get("id_token")),
+        _scope(members.get("scope")),
+        datetime.fromtimestamp(now_wall, UTC),
+    )
+    return ParsedToken(token, life.seconds, life.source)
+
+
+def _kind(value: object) -> str:
+    """What a member is that cannot be used, without a word of it."""
+    if value is None:
+        return "none"
+    if value == "":
+        return "empty text"
+    return "an object" if isinstance(value, Pairs) else type(value).__name__
+
+
+def _token_problem(members: Mapping[str, Any], secrets: Collection[Secret], types: Mapping[str, str]) -> str | None:
+    access_token, token_type = members.get("access_token"), members.get("token_type") or "Bearer"
+    if not isinstance(access_token, str) or not access_token:
+        return f"expected an access_token, got {_kind(access_token)}"
+    # Anything else could end the Authorization header early and begin another (RFC 6749 appendix A.12 allows spaces,
+    # RFC 6750 does not).
+    if not (access_token.isascii() and access_token.isprintable()) or " " in access_token:
+        return "expected an access_token of visible ASCII characters, got one with others"
+    if not isinstance(token_type, str) or token_type.lower() not in types:
+        shown = presentable(token_type, secrets)[:40] if isinstance(token_type, str) else _kind(token_type)
+        return f"expected the token_type Bearer or DPoP, got {shown!r}"
+    return None
+
+
+def _text(value: object) -> str | None:
+    return value if isinstance(value, str) and value and value.isprintable() and value.isascii() else None
+
+
+def _scope(value: object) -> str | None:
+    if type(value) is list and all(isinstance(one, str) for one in value):  # an inner object is a list of another type
+        value = " ".join(value)
+    return value if isinstance(value, str) and value.isprintable() else None

@@ -1,0 +1,234 @@
+"""Which cell is whose: by name, by ref, and across a fork."""
+
+from __future__ import annotations
+
+import contextlib
+import math
+import os
+import threading
+import time
+import weakref
+from collections.abc import Callable
+from typing import Any
+
+import pykka
+
+from oidc_actor.machine.state import logins
+from oidc_actor.reading.cell import Cell, Ref, by_name
+from oidc_actor.values.clock import Clock
+from oidc_actor.values.errors import OIDCActorError
+from oidc_actor.values.secrets import StoredSecret
+from supervision import NoProcess, SupervisionError, whereis
+from supervision.runtime.bells import Bell
+from supervision.runtime.dispatcher import blocking
+
+
+class ManagerNotRunning(OIDCActorError, NoProcess):
+    """No manager is there: it was never started, was stopped, or has crashed, and its token has ended. ``.server`` says which."""
+
+    text = "no TokenManager behind {server}: none was started here, or it was stopped, or has crashed and its token has ended"
+
+
+START_S = 5.0
+"""Seconds that whoever asks for a manager waits for its start, at most; a start waits for nothing."""
+
+LOOK_S = 0.05
+
+_by_ref: weakref.WeakKeyDictionary[Ref, Cell] = weakref.WeakKeyDictionary()
+_lock = threading.Lock()  # guards the choice of a name's cell among managers that start; whoever reads goes without
+_arrivals: dict[Bell, None] = {}  # rung when a manager has its cell
+_revivers: dict[int, None] = {}  # the threads that hold the next one, or wait for it
+_reviving = threading.Lock()  # one manager at a time is made anew in a forked child; guards nothing else
+_parents_logins: set[StoredSecret] = set()  # refresh tokens that managers of parent processes went on with at a fork
+
+
+def claim(
+    ref: Ref,
+    *,
+    name: str | None,
+    identity: object,
+    clock: Clock,
+    supervisor: Ref | None,
+    inherited: Cell | None = None,
+) -> Cell:
+    """Give a starting manager its cell: its predecessor's, where that crashed and was the same in all that matters.
+
+    Args:
+        ref: The manager.
+        name: Its name, which it owns; ``None`` for a manager without.
+        identity: Credentials and issuer; compared by value.
+        clock: What the deadlines are readings of.
+        supervisor: Who restarts it, or ``None``.
+        inherited: In a forked child, the cell that the manager is made anew for.
+
+    Returns:
+        The cell.
+    """
+    with _lock:
+        found = inherited if name is None else by_name.get(name)
+        if found is not None and (found.identity != identity or found.clock != clock):
+            replaced, found = found, None
+        else:
+            replaced = None
+        if found is None or not found.take_over(ref, supervisor, anew=inherited is not None):
+            found = Cell(name, identity, clock)
+            found.take_over(ref, supervisor)
+        _by_ref[ref] = found
+        if replaced is not None:
+            replaced.close(None)
+        if name is not None:
+            by_name[name] = found
+    for bell in list(_arrivals):
+        bell.ring()
+    return found
+
+
+def locate(server: Ref | str, *, revive: bool = True, wait_s: float = START_S) -> Cell:
+    """Find a manager's cell.
+
+    Args:
+        server: The manager's ref or a name of it.
+        revive: In a forked child, whether to make an inherited manager anew.
+        wait_s: Seconds to wait for one that has its name already and will have its cell in a moment.
+
+    Returns:
+        Its cell, which may hold a live token even where the manager itself has crashed.
+
+    Raises:
+        ManagerNotRunning: No manager is or was there, or it was stopped.
+        TypeError: That is no ref or name, or an actor's that is no manager.
+    """
+    cell = _look_up(server)
+    if (cell is None or cell.closed) and wait_s > 0 and is_starting(server):
+        cell = _await_start(server, wait_s)
+    if cell is None or cell.closed:
+        raise ManagerNotRunning(server)
+    if revive and cell.inherited is not None:
+        _make_anew(cell)
+    return cell
+
+
+def cell_of(server: object) -> Cell | None:
+    """The cell of a ref or a name, where there is one now; neither waits nor makes a manager anew."""
+    try:
+        return _look_up(server)
+    except TypeError:
+        return None
+
+
+def all_cells(*, unused_s: float = math.inf) -> list[Cell]:
+    """Every manager of this process whose token is served, the oldest first.
+
+    Args:
+        unused_s: In a forked child, seconds for which nothing may have used an inherited manager before this makes it anew.
+    """
+    by_ref = [_by_ref.get(ref) for ref in (known() for known in _by_ref.keyrefs()) if ref is not None]
+    found = {*list(by_name.values()), *(cell for cell in by_ref if cell is not None)}
+    cells = sorted((cell for cell in found if not cell.closed), key=lambda cell: cell.number)
+    now = time.monotonic()
+    for cell in cells:
+        if cell.inherited is not None and now - cell.aside_at >= unused_s:
+            with contextlib.suppress(SupervisionError):  # no thread can be had, or its name is taken: no token then
+                _make_anew(cell)
+    return cells
+
+
+def is_parents_login(login: StoredSecret | None) -> bool:
+    """Tell whether a refresh token is one that a manager of the parent process, or of that one's, went on with at the fork."""
+    return login in _parents_logins
+
+
+def is_any() -> bool:
+    """Whether there may be a manager in this process."""
+    return bool(by_name) or len(_by_ref) > 0
+
+
+def is_making_anew() -> bool:
+    """Whether the calling thread makes an inherited manager anew, and a handler or a finalizer has interrupted it there."""
+    return threading.get_ident() in _revivers
+
+
+def is_starting(server: Ref | str) -> bool:
+    """Tell whether a manager is there that will have its cell in a moment."""
+    ref = whereis(server) if isinstance(server, str) else server
+    return isinstance(ref, pykka.ActorRef) and ref.is_alive() and ref not in _by_ref and _is_manager(ref)
+
+
+def await_successor(cell: Cell, ref: Ref | None, wait_s: float) -> None:
+    """Wait until another incarnation has a cell, or none can come any more."""
+    _await_arrival(lambda: cell.ref is ref and cell.has_future(), wait_s)
+
+
+def _await_start(server: Ref | str, wait_s: float) -> Cell | None:
+    _await_arrival(lambda: is_starting(server), wait_s)
+    return _look_up(server)
+
+
+def _await_arrival(is_due: Callable[[], bool], wait_s: float) -> None:
+    """Wait while a manager is due to get its cell."""
+    ends_at = time.monotonic() + wait_s
+    with blocking():
+        while (left_s := ends_at - time.monotonic()) > 0:
+            bell = Bell()
+            _arrivals[bell] = None  # first this, then the look: an arrival after the look rings it
+            try:
+                if not is_due():
+                    return
+                bell.wait(min(left_s, LOOK_S))  # of a start that fails nobody is told
+            finally:
+                _arrivals.pop(bell, None)
+
+
+def _make_anew(cell: Cell) -> None:
+    me = threading.get_ident()
+    if me in _revivers:  # a handler or a finalizer has interrupted this very thread here: it gets what is inherited
+        return
+    _revivers[me] = None
+    try:
+        with _reviving:
+            if cell.inherited is not None and cell.revive is not None:  # another thread may have been first
+                cell.revive(cell)
+    finally:
+        _revivers.pop(me, None)
+
+
+def _look_up(server: Any) -> Cell | None:
+    if isinstance(server, str):
+        cell = by_name.get(server)
+        if cell is not None:
+            return cell
+        ref = whereis(server)  # a second name, given with supervision.register
+        return None if ref is None else _of_ref(ref)
+    if isinstance(server, pykka.ActorRef):
+        return _of_ref(server)
+    raise TypeError(f"server: expected the ref or the name of a TokenManager, got {type(server).__name__}")
+
+
+def _of_ref(ref: Ref) -> Cell | None:
+    cell = _by_ref.get(ref)
+    if cell is None and ref.is_alive() and not _is_manager(ref):
+        raise TypeError(
+            f"server: expected the ref or the name of a TokenManager, got that of {ref.actor_class.__name__}"
+        )
+    return cell
+
+
+def _is_manager(ref: Ref) -> bool:
+    return getattr(ref.actor_class, "has_cell", False) is True
+
+
+def _start_over() -> None:
+    """In a forked child no manager runs; each is made anew at its first use."""
+    global _lock, _reviving  # noqa: PLW0603 - a lock may be held by a thread that does not exist in the child
+    _lock = threading.Lock()
+    _arrivals.clear()
+    _revivers.clear()
+    _reviving = threading.Lock()
+    for cell in {*by_name.values(), *_by_ref.values()}:
+        if cell.state is not None:
+            _parents_logins.update(logins(cell.state))
+        cell.fork()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_start_over)

@@ -1,0 +1,69 @@
+"""The fastest read: an object that holds the cell of one manager."""
+
+from __future__ import annotations
+
+from oidc_actor.reading.cell import Cell, Ref
+from oidc_actor.reading.directory import locate
+from oidc_actor.reading.reads import wait_for_token
+from oidc_actor.values.tokens import TokenResponse
+
+
+class TokenSource:
+    """Gives the valid token of one manager; any thread, without a lock while there is one.
+
+    It is bound to the name (to the ref, for a manager without), so it outlives restarts, and follows the name to whichever
+    manager is started under it next.
+    """
+
+    __slots__ = ("_cell", "_clock", "_server")
+
+    def __init__(self, server: Ref | str) -> None:
+        """Bind to a manager.
+
+        Args:
+            server: Its ref or name.
+
+        Raises:
+            ManagerNotRunning: No manager is there.
+        """
+        cell = locate(server)
+        self._server: Ref | str = cell.name or server
+        self._bind(cell)
+
+    def access_token(self, timeout: float = 5.0) -> str:
+        """Return the text of a valid access token.
+
+        Args:
+            timeout: Seconds to wait for one where there is none; 0 never waits.
+
+        Raises:
+            NoTokenError: None came in time, or none can.
+            ManagerNotRunning: The manager was stopped, or has crashed and its token has ended.
+        """
+        # The snapshot is one value: its deadline is that of its text, whatever is published meanwhile.
+        snapshot = self._cell.snapshot
+        if self._clock() < snapshot.deadline:
+            return snapshot.text
+        return self._wait(timeout).access_token
+
+    __call__ = access_token
+
+    def token(self, timeout: float = 5.0) -> TokenResponse:
+        """Return a valid token; arguments and errors as for `access_token`."""
+        snapshot = self._cell.snapshot
+        if self._clock() < snapshot.deadline and snapshot.token is not None:
+            return snapshot.token
+        return self._wait(timeout)
+
+    def __repr__(self) -> str:
+        return f"TokenSource({self._server!s})"
+
+    def _wait(self, timeout: float) -> TokenResponse:
+        self._bind(locate(self._server))
+        return wait_for_token(self._server, timeout, 0.0)
+
+    def _bind(self, cell: Cell) -> None:
+        # Two threads may both bind; the clock goes first, so that nobody reads a new cell with an old clock for long: a
+        # cell that was given up is empty.
+        self._clock = cell.clock
+        self._cell = cell

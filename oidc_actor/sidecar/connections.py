@@ -1,0 +1,283 @@
+"""Connections end: each request comes to its end, or its connection does, and there are never too many of them.
+
+uvicorn reads the requests, answers them, and closes what has been idle for long after an answer. It has no bound for the rest:
+how long a head is (RFC 6585, section 5), how long a request or the reading of an answer takes, how many connections there are.
+Those are here. Once a second every connection is looked at, so the times are up to a second longer.
+
+Beyond the bound on their number a new connection takes the place of one whose peer is waited for, and of those the oldest; or
+else of one that is kept between two requests. Where there is neither, new ones wait in the kernel.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import resource
+import socket
+import time
+from collections.abc import Callable
+from enum import Enum, auto
+
+import uvicorn
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
+from uvicorn.server import ServerState
+
+from oidc_actor.sidecar.events import log
+
+HEAD_BYTES = 64 * 1024
+"""The longest head of a request, from its first line to the last header."""
+
+REQUEST_S = 5.0
+"""Seconds from the first byte of a request, or from the connection's beginning, to its last, a body included."""
+
+ANSWER_S = 30.0
+"""Seconds that what was answered may wait to be taken."""
+
+MOST = 1024
+"""The most connections of one listener, however many descriptors there are: each may hold a head."""
+
+GRACE_S = 0.1
+"""Seconds in which a new connection may ask before another takes its place."""
+
+PAUSE_S = 0.05
+"""Seconds between two looks for room, and between two attempts to accept."""
+
+
+def most_connections(descriptors: int | None = None) -> int:
+    """How many connections a listener may have: a quarter of the descriptors.
+
+    With two listeners the other half is left to the provider's connections, the token files and the rest of the process.
+
+    Args:
+        descriptors: How many the process may have; ``None`` asks the system.
+    """
+    if descriptors is None:
+        descriptors = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
+    return MOST if descriptors == resource.RLIM_INFINITY else max(1, min(MOST, descriptors // 4))
+
+
+class Peers:
+    """The connections of one listener. On the event loop's thread only."""
+
+    def __init__(self, most: int) -> None:
+        """Begin with none.
+
+        Args:
+            most: How many there may be.
+        """
+        self.most = most
+        self.connections: dict[Connection, None] = {}  # the oldest first
+
+    def make_room(self) -> bool:
+        """See that one more fits; false where it has to wait."""
+        if len(self.connections) < self.most:
+            return True
+        idle = [one for one in self.connections if one.is_idle]
+        if not idle:
+            return False
+        first = min(idle, key=lambda one: (not one.is_waited_for, one.idle_since))
+        if first.is_waited_for and time.monotonic() - first.idle_since < GRACE_S:
+            return (
+                False  # nor does one that is kept between two requests go for it: a flood would throw out all of those
+            )
+        first.give_up()
+        return True
+
+
+async def accept(listener: socket.socket, peers: Peers, connect: Callable[[], asyncio.Protocol]) -> None:
+    """Accept connections, one by one, until cancelled. A lack of descriptors ends nothing, and nothing spins.
+
+    Args:
+        listener: Where from; it is not closed.
+        peers: Has to have room for each.
+        connect: Makes the protocol of one.
+    """
+    loop, failing = asyncio.get_running_loop(), False
+    listener.setblocking(False)
+    while True:
+        try:
+            accepted, _ = await loop.sock_accept(listener)
+        except OSError as error:
+            if error.errno != errno.ECONNABORTED:  # that peer has gone already
+                if not failing:
+                    log("accept_failed", error=error.strerror or type(error).__name__)
+                failing = True
+                await asyncio.sleep(PAUSE_S)
+            continue
+        failing = False
+        try:
+            while not peers.make_room():
+                await asyncio.sleep(PAUSE_S)
+            await loop.connect_accepted_socket(connect, accepted)
+        except OSError:  # the peer has gone
+            accepted.close()
+        except asyncio.CancelledError:
+            accepted.close()
+            raise
+
+
+class _Part(Enum):
+    """Which part of a request is read next."""
+
+    NONE = auto()
+    HEAD = auto()
+    BODY = auto()
+
+
+class Connection(HttpToolsProtocol):
+    """One connection of uvicorn's, with an end to everything that its peer does."""
+
+    def __init__(self, settings: uvicorn.Config, state: ServerState, peers: Peers) -> None:
+        super().__init__(settings, state, {})
+        self._peers = peers
+        self._part = _Part.NONE
+        self._piece = 0  # bytes of what has just arrived
+        self._first = 0  # bytes of the piece in which the present request began, somewhere
+        self._read = 0  # bytes from the beginning of that piece
+        self._waits_since: float | None = time.monotonic()  # for the end of a request; None while none is due
+        self._answered_at = 0.0
+        self._unread_since: float | None = None  # what was answered
+        self._is_refused = self._is_too_long = False
+
+    # --- its peers, and the clock -------------------------------------------------------------------------------------
+
+    @property
+    def is_answering(self) -> bool:
+        """Whether a request has been read whose answer is not complete."""
+        cycle: RequestResponseCycle | None = self.cycle  # None before the first, whatever uvicorn's annotation says
+        return cycle is not None and not cycle.response_complete
+
+    @property
+    def is_idle(self) -> bool:
+        """Whether little is lost with it: no request is being answered, or its peer does not take the answers."""
+        return not self.transport.is_closing() and (self._is_unread or not self.is_answering)
+
+    @property
+    def is_waited_for(self) -> bool:
+        """Whether its peer has something to do: to send a request, or the rest of one, or to take an answer."""
+        return self._waits_since is not None or self._is_unread
+
+    @property
+    def idle_since(self) -> float:
+        """Since when it is idle: a reading of the monotonic clock; the loop's own may be too coarse to tell two apart."""
+        if self._is_unread and self._unread_since is not None:
+            return self._unread_since
+        return self._answered_at if self._waits_since is None else self._waits_since
+
+    @property
+    def _is_unread(self) -> bool:
+        """Whether answers had not been taken at the last look, and some have not now."""
+        return self._unread_since is not None and self.transport.get_write_buffer_size() > 0
+
+    def give_up(self) -> None:
+        """Free its descriptor, now."""
+        self._peers.connections.pop(self, None)
+        self.transport.abort()
+
+    def look(self, now: float) -> None:
+        """End what has taken too long; once a second.
+
+        Args:
+            now: The monotonic clock's time.
+        """
+        if not self.transport.get_write_buffer_size():
+            self._unread_since = None
+        elif self._unread_since is None:
+            self._unread_since = now
+        elif now - self._unread_since >= ANSWER_S:
+            self.give_up()
+            return
+        since = self._waits_since
+        if since is None or now - since < REQUEST_S or self.is_answering or self.transport.is_closing():
+            return
+        if self._part is _Part.HEAD and not self._is_refused:
+            self._refuse(408, b"Request Timeout", b"expected the end of the request within 5 s")
+        self.transport.close()
+
+    # --- asyncio ------------------------------------------------------------------------------------------------------
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        """Begin to wait for a request."""
+        super().connection_made(transport)
+        self._peers.connections[self] = None
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Make room for another."""
+        self._peers.connections.pop(self, None)
+        super().connection_lost(exc)
+
+    def data_received(self, data: bytes) -> None:
+        """Read on, unless it has been refused: what still comes is thrown away, so that the answer arrives."""
+        if self._is_refused:
+            return
+        self._piece = len(data)
+        self._read += self._piece
+        if self._waits_since is None:
+            self._waits_since = time.monotonic()
+        super().data_received(data)
+        if self._part is not _Part.NONE and (self._is_too_long or self._read - self._first > HEAD_BYTES):
+            self._refuse(431, b"Request Header Fields Too Large", b"expected a head of at most 64 KiB")
+
+    # --- uvicorn: what its parser finds -------------------------------------------------------------------------------
+
+    def on_message_begin(self) -> None:
+        """A request begins."""
+        self._part = _Part.HEAD
+        self._read = self._first = self._piece
+        if self._waits_since is None:  # behind another one, in one piece
+            self._waits_since = time.monotonic()
+        super().on_message_begin()
+
+    def on_headers_complete(self) -> None:
+        """Answer it, unless its head is too long; or nothing more, where the parser stops at a wish for another protocol."""
+        if self._is_too_long or (self._read > HEAD_BYTES and self._head_bytes() > HEAD_BYTES):
+            self._is_too_long = True
+            return
+        self._part = _Part.BODY
+        super().on_headers_complete()
+        if self.parser.should_upgrade():
+            self.cycle.keep_alive = False
+
+    def on_body(self, body: bytes) -> None:
+        """Throw it away: no route wants one."""
+
+    def on_message_complete(self) -> None:
+        """The request is whole."""
+        if self._is_too_long:
+            return
+        self._part = _Part.NONE
+        super().on_message_complete()
+        # Where the answer came before the end of the body, uvicorn's time for idle connections has run, and been stopped.
+        self._waits_since = None if self.is_answering else time.monotonic()
+
+    def on_response_complete(self) -> None:
+        """It is answered."""
+        self._answered_at = time.monotonic()
+        super().on_response_complete()
+
+    def _unsupported_upgrade_warning(self) -> None:
+        """A client that offers HTTP/2 (Java's does, at every first request) is served, and nothing to warn of."""
+
+    def send_400_response(self, msg: str) -> None:
+        """What came is no request."""
+        self._refuse(400, b"Bad Request", msg.encode("ascii", "replace"))
+
+    # --- refusals -----------------------------------------------------------------------------------------------------
+
+    def _head_bytes(self) -> int:
+        return len(self.url) + sum(len(name) + len(value) + 4 for name, value in self.headers)
+
+    def _refuse(self, status: int, phrase: bytes, description: bytes) -> None:
+        """Read no more. To close at once could lose the answer, where the peer still writes (RFC 9112, section 9.6)."""
+        self._is_refused = True
+        self._unset_keepalive_if_required()
+        if self.is_answering:
+            self.cycle.keep_alive = False  # the answers that are due come first, and nothing after them
+            return
+        if self.transport.is_closing():
+            return
+        self._waits_since = time.monotonic()
+        if self._part is not _Part.BODY:  # which has its answer
+            head = b"HTTP/1.1 %d %s\r\ncontent-type: text/plain; charset=utf-8\r\ncontent-length: %d\r\nconnection: close\r\n\r\n"
+            self.transport.write(head % (status, phrase, len(description)) + description)
+        self.transport.write_eof()

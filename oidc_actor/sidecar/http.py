@@ -1,0 +1,196 @@
+"""The sidecar's HTTP interface as an ASGI application; the HTTP itself is uvicorn's."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import math
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Any, TypeAlias
+from urllib.parse import parse_qs
+
+from prometheus_client import REGISTRY, CollectorRegistry
+from prometheus_client.exposition import choose_encoder
+
+from oidc_actor.manager.client_api import TokenManager
+from oidc_actor.sidecar.events import log
+from oidc_actor.sidecar.fleet import Fleet
+from oidc_actor.sidecar.guards import Heard, heard, refusal
+from oidc_actor.values.errors import NoTokenError
+from oidc_actor.values.sealed import Sealed, put
+from oidc_actor.values.tokens import TokenResponse
+from supervision import NoProcess
+
+Send: TypeAlias = Callable[[dict[str, Any]], Awaitable[None]]
+
+_JSON, _TEXT = b"application/json", b"text/plain; charset=utf-8"
+_TOKEN_PATH = "/token/"  # noqa: S105 - a path
+
+
+class Answer(Sealed):
+    """One answer. Neither its ``repr`` nor a dump shows the body, which may be a token.
+
+    Attributes:
+        status: HTTP status.
+        body: What is sent.
+        content_type: Its type.
+        headers: Further headers.
+    """
+
+    __slots__ = ("body", "content_type", "headers", "status")
+    status: int
+    body: bytes
+    content_type: bytes
+    headers: tuple[tuple[bytes, bytes], ...]
+
+    def __init__(
+        self, status: int, body: bytes, content_type: bytes = _JSON, headers: tuple[tuple[bytes, bytes], ...] = ()
+    ) -> None:
+        put(self, status=status, body=body, content_type=content_type, headers=headers)
+
+    def __repr__(self) -> str:
+        return f"Answer({self.status})"
+
+
+class Application:
+    """Five routes: ``/token/<name>``, ``/healthz``, ``/readyz``, ``/metrics``, and nothing else."""
+
+    def __init__(
+        self,
+        fleet: Fleet,
+        wait_seconds: float,
+        tcp_hosts: Mapping[int, frozenset[bytes]],
+        registry: CollectorRegistry = REGISTRY,
+    ) -> None:
+        """Prepare.
+
+        Args:
+            fleet: The managers.
+            wait_seconds: Longest wait for a token that is not there yet.
+            tcp_hosts: What ``Host`` may say, by the port of the listener; a Unix socket has none.
+            registry: What ``/metrics`` shows.
+        """
+        self._fleet = fleet
+        self._wait_s = wait_seconds
+        self._tcp_hosts = tcp_hosts
+        self._registry = registry
+        self._answers: dict[str, tuple[TokenResponse, Answer]] = {}  # by name: what does not change while a token lives
+
+    async def __call__(self, scope: dict[str, Any], receive: object, send: Send) -> None:
+        """Answer one request."""
+        try:
+            answer = await self._answer(scope)
+        except asyncio.CancelledError:  # the time to drain is over; its task ends with this answer
+            answer = _no_token("the sidecar is stopping", None)
+        except Exception as error:  # noqa: BLE001 - a traceback in the server's log could show a token
+            log("request_broken", error=type(error).__name__)
+            answer = _refused(500, "server_error", "see the sidecar's log")
+        headers = [
+            (b"content-type", answer.content_type),
+            (b"content-length", b"%d" % len(answer.body)),
+            (b"cache-control", b"no-store"),
+            *answer.headers,
+        ]
+        await send({"type": "http.response.start", "status": answer.status, "headers": headers})
+        await send({"type": "http.response.body", "body": answer.body})
+
+    async def _answer(self, scope: dict[str, Any]) -> Answer:
+        path: str = scope["path"]
+        request = heard(scope["headers"])
+        for_a_token = path.startswith(_TOKEN_PATH)
+        reason = refusal(request, self._hosts(scope["server"]), for_a_token=for_a_token)
+        if reason is not None:
+            return _refused(403, "forbidden", reason)
+        if scope["method"] not in ("GET", "HEAD"):
+            return _refused(405, "method_not_allowed", "use GET", (b"allow", b"GET, HEAD"))
+        if for_a_token:
+            return await self._token(path[len(_TOKEN_PATH) :], request, scope["query_string"])
+        if path == "/healthz":
+            return self._healthz()
+        if path == "/readyz":
+            return self._readyz()
+        if path == "/metrics":
+            return await self._metrics(request)
+        return _refused(404, "not_found", "the paths are /token/<name>, /healthz, /readyz and /metrics")
+
+    def _hosts(self, server: tuple[str, int | None] | None) -> frozenset[bytes] | None:
+        """What ``Host`` may say; nothing at all where it is not known how the request came."""
+        if server is None:
+            return frozenset()
+        port = server[1]
+        return None if port is None else self._tcp_hosts.get(port, frozenset())
+
+    # --- routes -------------------------------------------------------------------------------------------------------
+
+    async def _token(self, name: str, request: Heard, query: bytes) -> Answer:
+        min_validity = _min_validity(query) if query else 0.0
+        if min_validity is None:
+            return _refused(400, "invalid_request", "expected min_validity=<seconds>, and nothing else, in the query")
+        ends_at = asyncio.get_running_loop().time() + self._wait_s
+        while True:
+            server = self._fleet.server_of(name)
+            if server is None:
+                self._answers.pop(name, None)
+                return _refused(404, "not_found", "no manager has this name")
+            left_s = max(0.0, ends_at - asyncio.get_running_loop().time())
+            try:
+                token = await TokenManager.aget_token(server, timeout=left_s, min_validity=min_validity)
+            except NoTokenError as error:
+                return _no_token(str(error), error.retry_in_s)
+            except NoProcess:
+                if server == self._fleet.server_of(name):
+                    return _no_token("the manager is not running", None)
+                continue  # it has just been replaced
+            if request.accept.startswith(b"text/plain"):
+                return Answer(200, token.access_token.encode(), _TEXT)
+            return self._answer_with(name, token)
+
+    def _answer_with(self, name: str, token: TokenResponse) -> Answer:
+        known = self._answers.get(name)
+        if known is None or known[0] is not token:
+            expires_at = token.expires_at
+            fields = {
+                "access_token": token.access_token,
+                "token_type": token.token_type,
+                "scope": token.scope,
+                "expires_at": None if expires_at is None else expires_at.isoformat(),
+            }
+            known = self._answers[name] = token, Answer(200, json.dumps(fields).encode())
+        return known[1]
+
+    def _healthz(self) -> Answer:
+        alive = self._fleet.supervisor.is_alive()
+        return Answer(200 if alive else 503, b"ok\n" if alive else b"the supervisor has ended\n", _TEXT)
+
+    def _readyz(self) -> Answer:
+        waiting = self._fleet.not_ready()
+        body = json.dumps({"ready": not waiting, "not_ready": waiting}).encode()
+        return Answer(503 if waiting else 200, body)
+
+    async def _metrics(self, request: Heard) -> Answer:
+        try:
+            encode, content_type = choose_encoder(request.accept.decode("latin-1"))
+        except (TypeError, ValueError):  # it trips over a version that is no number
+            encode, content_type = choose_encoder("")
+        body = await asyncio.to_thread(encode, self._registry)  # many managers take a while, and the others go on
+        return Answer(200, body, content_type.encode())
+
+
+def _min_validity(query: bytes) -> float | None:
+    try:
+        fields = parse_qs(query.decode("ascii"), strict_parsing=True, max_num_fields=2)
+        (value,) = fields.pop("min_validity")
+        seconds = float(value)
+    except (ValueError, KeyError):
+        return None
+    return seconds if not fields and 0 <= seconds < math.inf else None
+
+
+def _refused(status: int, error: str, description: str, *headers: tuple[bytes, bytes]) -> Answer:
+    body = json.dumps({"error": error, "error_description": description}).encode()
+    return Answer(status, body, headers=headers)
+
+
+def _no_token(description: str, retry_in_s: float | None) -> Answer:
+    headers = () if retry_in_s is None else ((b"retry-after", b"%d" % max(1, math.ceil(retry_in_s))),)
+    return _refused(503, "no_token", description, *headers)

@@ -1,0 +1,116 @@
+"""Opens the sockets: bound by us and not by the HTTP server, so that nobody can connect before the mode is right."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import socket
+import stat
+from collections.abc import Iterator
+from pathlib import Path
+
+from oidc_actor.sidecar.config import ServerConfig
+from oidc_actor.values.errors import ConfigError
+
+BACKLOG = 2048
+_PROBE_S = 1.0
+
+
+@contextlib.contextmanager
+def listening(server: ServerConfig) -> Iterator[list[socket.socket]]:
+    """Listen where the configuration says; on leaving, the sockets are closed and the Unix socket's file is removed.
+
+    Raises:
+        ConfigError: An address cannot be had; the text names the key.
+    """
+    with contextlib.ExitStack() as stack:
+        sockets = []
+        if server.unix_socket is not None:
+            sockets.append(stack.enter_context(_unix(server.unix_socket, server.socket_mode, server.socket_group)))
+            identity = _identity(server.unix_socket)
+            stack.callback(_remove, server.unix_socket, identity)
+        if server.tcp is not None:
+            sockets.append(stack.enter_context(_tcp(*server.tcp)))
+        yield sockets
+
+
+def address_of(listener: socket.socket) -> str:
+    """Where it listens, for people."""
+    name = listener.getsockname()
+    if isinstance(name, str):
+        return f"unix:{name}"
+    host, port = name[:2]
+    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+
+
+def _unix(path: Path, mode: int, group: int | None) -> socket.socket:
+    _clear(path)
+    listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    try:
+        with contextlib.suppress(OSError):  # it works on Linux, where the file then appears with no rights at all
+            os.fchmod(listener.fileno(), 0)
+        listener.bind(str(path))
+    except OSError as error:
+        listener.close()
+        raise ConfigError(
+            f"server.unix_socket: expected a path (107 bytes at most) in a directory that exists and may be written, "
+            f"got {str(path)!r}: {error.strerror or error}"
+        ) from None
+    try:
+        if group is not None:
+            os.chown(path, -1, group, follow_symlinks=False)  # before the mode, which may be meant for that group only
+        path.chmod(mode)  # before `listen`: until then nobody can connect
+        listener.listen(BACKLOG)
+    except OSError as error:
+        listener.close()
+        path.unlink(missing_ok=True)
+        key = "unix_socket" if group is None else "socket_group"
+        raise ConfigError(
+            f"server.{key}: expected a group that this process is in, or root, got {group} for {str(path)!r}: "
+            f"{error.strerror or error}"
+        ) from None
+    return listener
+
+
+def _clear(path: Path) -> None:
+    """Remove what a crashed predecessor left; a living one's socket, or anything else, is not touched."""
+    try:
+        mode = path.lstat().st_mode
+    except OSError:
+        return
+    if not stat.S_ISSOCK(mode):
+        raise ConfigError(f"server.unix_socket: expected a free path, got {str(path)!r}, which is no socket; remove it")
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
+        probe.settimeout(_PROBE_S)
+        try:
+            probe.connect(str(path))
+        except ConnectionRefusedError:
+            path.unlink(missing_ok=True)
+        except OSError as error:
+            raise ConfigError(f"server.unix_socket: {str(path)!r}: {error.strerror or error}") from None
+        else:
+            raise ConfigError(f"server.unix_socket: another process listens on {str(path)!r}; stop it first")
+
+
+def _tcp(host: str, port: int) -> socket.socket:
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    listener = socket.socket(family, socket.SOCK_STREAM)
+    try:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.bind((host, port))
+        listener.listen(BACKLOG)
+    except OSError as error:
+        listener.close()
+        raise ConfigError(f"server.tcp: cannot listen on {host}:{port}: {error.strerror or error}") from None
+    return listener
+
+
+def _identity(path: Path) -> tuple[int, int]:
+    found = path.lstat()
+    return found.st_dev, found.st_ino
+
+
+def _remove(path: Path, identity: tuple[int, int]) -> None:
+    with contextlib.suppress(OSError):  # it is gone, or a successor's
+        if _identity(path) == identity:
+            os.unlink(path)

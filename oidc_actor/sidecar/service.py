@@ -1,0 +1,220 @@
+"""The sidecar as a process: sockets, signals, systemd, reload, drain."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import queue
+import signal
+import socket
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import httptools  # noqa: F401 - uvicorn imports it when it starts; its absence has one clear answer here
+import uvicorn
+from prometheus_client import REGISTRY
+
+from oidc_actor.metrics.prometheus import Collector
+from oidc_actor.sidecar.config import RunConfig, ServerConfig, load
+from oidc_actor.sidecar.connections import Connection, Peers, accept, most_connections
+from oidc_actor.sidecar.events import log
+from oidc_actor.sidecar.fleet import Changes, Fleet
+from oidc_actor.sidecar.guards import local_hosts
+from oidc_actor.sidecar.http import Application
+from oidc_actor.sidecar.listening import BACKLOG, address_of, listening
+from oidc_actor.sidecar.notify import notify, reloading, watchdog_interval_s
+from oidc_actor.sidecar.posts import Posts
+from oidc_actor.values.errors import ConfigError
+from supervision import Down, SupervisionError, monitor
+
+KEEP_ALIVE_S = 75
+"""Seconds that an idle connection is kept; longer than clients keep theirs, so that none is closed in their face."""
+
+STOP_S = 2.0
+"""Seconds for the managers to end, when the requests have."""
+
+
+def run(path: Path) -> int:
+    """Run the sidecar until it is told to stop, in the main thread.
+
+    Args:
+        path: The configuration.
+
+    Returns:
+        The exit status: 0 when told to stop, 1 when the supervisor has given up.
+
+    Raises:
+        ConfigError: The configuration is wrong, or an address in it cannot be had; nothing was started.
+    """
+    posts = Posts()
+    config = load(path, posts)
+    with listening(config.server) as sockets:
+        return Service(path, config, posts).run(sockets)
+
+
+class Service:
+    """One run of the sidecar."""
+
+    def __init__(self, path: Path, config: RunConfig, posts: Posts) -> None:
+        self._path = path
+        self._posts = posts
+        self._server_config = config.server
+        self._managers = config.managers
+        self._fleet = Fleet(posts)
+        self._hups: queue.SimpleQueue[None] = queue.SimpleQueue()  # its `put` may interrupt itself, as signals do
+        self._lost = False
+
+    def run(self, sockets: list[socket.socket]) -> int:
+        """Serve; returns the exit status."""
+        server_config = self._server_config
+        application = Application(self._fleet, server_config.wait_seconds, _hosts(server_config, sockets))
+        self._server = Server(_settings(application, server_config), server_config)
+        self._install_signals()
+        collector = Collector(read=self._fleet.readings)
+        REGISTRY.register(collector)
+        monitor(self._fleet.supervisor, self._supervisor_ended)
+        self._fleet.apply(self._managers)
+        log("run_started", addresses=[address_of(one) for one in sockets], managers=len(self._fleet.names))
+        threading.Thread(target=self._reload_when_told, name="oidc-actor-reload", daemon=True).start()
+        self._server.run(sockets)
+        self._stop_managers()
+        return 1 if self._lost else 0
+
+    # --- signals ------------------------------------------------------------------------------------------------------
+
+    def _install_signals(self) -> None:
+        signal.signal(signal.SIGHUP, lambda *_: self._hups.put(None))
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, lambda *_: self._server.leave())
+
+    def _supervisor_ended(self, _down: Down) -> None:
+        if not self._server.should_exit:
+            self._lost = True
+            log("run_lost")
+            self._server.leave()
+
+    # --- reload; on a thread of its own -------------------------------------------------------------------------------
+
+    def _reload_when_told(self) -> None:
+        while True:
+            self._hups.get()
+            with contextlib.suppress(queue.Empty):
+                while True:  # several that came together are one
+                    self._hups.get_nowait()
+            reloading()
+            try:
+                self._reload()
+            except Exception as error:  # noqa: BLE001 - the next one must find somebody who listens
+                log("config_refused", error=type(error).__name__)
+            notify("READY=1")
+
+    def _reload(self) -> None:
+        try:
+            config = load(self._path, self._posts)
+        except ConfigError as error:
+            log("config_refused", error=str(error))
+            return
+        for key in ServerConfig.__dataclass_fields__:
+            if getattr(config.server, key) != getattr(self._server_config, key):
+                log("config_needs_restart", key=f"server.{key}")
+        changes: Changes = self._fleet.apply(config.managers)
+        log(
+            "config_reloaded",
+            kept=changes.kept,
+            started=changes.started,
+            replaced=changes.replaced,
+            stopped=changes.stopped,
+        )
+
+    # --- end ----------------------------------------------------------------------------------------------------------
+
+    def _stop_managers(self) -> None:
+        try:
+            self._fleet.stop(STOP_S)
+        except SupervisionError as error:
+            log("run_cut_short", error=type(error).__name__)
+
+
+class Server(uvicorn.Server):
+    """Uvicorn's server with our signals, and systemd told of its beginning and end."""
+
+    def __init__(self, settings: uvicorn.Config, server_config: ServerConfig) -> None:
+        super().__init__(settings)
+        self._server_config = server_config
+
+    def leave(self) -> None:
+        """Begin to drain; told a second time, do not wait for anything. May run in a signal's handler, or any thread."""
+        self.force_exit = self.should_exit
+        self.should_exit = True
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        """Leave the signals to the service."""
+        yield
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """Accept connections, and say that requests are served from here on."""
+        await super().startup([])  # uvicorn listens nowhere: it would accept whatever comes
+        self._accepting = [asyncio.create_task(self._accept(listener)) for listener in sockets or []]
+        notify("READY=1")
+        interval_s = watchdog_interval_s()
+        if interval_s is not None:
+            self._watchdog: asyncio.Task[Any] = asyncio.create_task(_show_life(interval_s))
+
+    async def _accept(self, listener: socket.socket) -> None:
+        peers = Peers(most_connections())
+        await accept(listener, peers, lambda: Connection(self.config, self.server_state, peers))
+
+    async def on_tick(self, counter: int) -> bool:
+        """Look at the connections, once a second; uvicorn calls it ten times as often."""
+        if counter % 10 == 0:
+            now = time.monotonic()
+            for connection in list(self.server_state.connections):
+                connection.look(now)  # type: ignore[union-attr]  # all of them are ours
+        return await super().on_tick(counter)
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """Answer the requests under way, within the time to drain; those that still wait then are told so."""
+        log("run_stopping", drain_s=self._server_config.drain_seconds)
+        notify("STOPPING=1")
+        for task in self._accepting:
+            task.cancel()
+        await asyncio.gather(*self._accepting, return_exceptions=True)
+        await super().shutdown(sockets)
+        waiting = len(self.server_state.tasks)
+        if waiting:
+            log("run_cut_short", error=f"{waiting} requests still waited for a token")
+
+
+async def _show_life(interval_s: float) -> None:
+    while True:
+        notify("WATCHDOG=1")
+        await asyncio.sleep(interval_s)
+
+
+def _settings(application: Application, server_config: ServerConfig) -> uvicorn.Config:
+    return uvicorn.Config(
+        application,
+        http="httptools",
+        ws="none",
+        lifespan="off",
+        interface="asgi3",
+        log_config=None,
+        log_level="warning",
+        access_log=False,
+        proxy_headers=False,  # nobody may say what the request's address was
+        server_header=False,
+        backlog=BACKLOG,
+        timeout_keep_alive=KEEP_ALIVE_S,
+        timeout_graceful_shutdown=server_config.drain_seconds,  # type: ignore[arg-type]  # a float does as well
+    )
+
+
+def _hosts(server_config: ServerConfig, sockets: list[socket.socket]) -> dict[int, frozenset[bytes]]:
+    if server_config.tcp is None:
+        return {}
+    (port,) = [one.getsockname()[1] for one in sockets if one.family != socket.AF_UNIX]
+    return {port: local_hosts(server_config.tcp[0], port)}

@@ -1,0 +1,1 @@
+"""What every layer speaks: errors, secrets, tokens, addresses, clocks."""

@@ -1,0 +1,62 @@
+"""Imports that are made at their first use, on whichever thread that is, and never while the process forks.
+
+A child that was forked in the middle of another thread's import finds the module's lock held for ever by nobody, and hangs
+at its own first use of it: a preloading server, which starts its managers and forks its workers right after, does just that.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+
+LONGEST_IMPORT_S = 10.0
+"""Seconds that a fork, or another import, waits for one under way; past them it goes on, rather than never."""
+
+# Held while something is imported, and by the thread that forks while it does. Reentrant: imports nest, and may fork.
+_lock = threading.RLock()
+
+
+@contextmanager
+def importing() -> Iterator[None]:
+    """Say that the block imports something at its first use; one thread at a time, unless another takes too long."""
+    lock = _lock  # in a child that is forked within the block it is another
+    is_held = lock.acquire(timeout=LONGEST_IMPORT_S)
+    try:
+        yield
+    finally:
+        if is_held:
+            lock.release()
+
+
+def _before_fork() -> None:
+    _lock.acquire(timeout=LONGEST_IMPORT_S)
+
+
+def _after_in_parent() -> None:
+    # Two threads may fork at a time, so only the lock knows whose it is: it refuses whoever had not got it in time.
+    with suppress(RuntimeError):
+        _lock.release()
+
+
+def _after_in_child() -> None:
+    global _lock  # noqa: PLW0603 - whoever held it does not exist here
+    _lock = threading.RLock()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(before=_before_fork, after_in_parent=_after_in_parent, after_in_child=_after_in_child)
+
+
+def not_installed(module: str, extra: str, missing: ModuleNotFoundError) -> ModuleNotFoundError:
+    """Make the error to raise in place of the import's own.
+
+    Args:
+        module: Who needs the library.
+        extra: The extra of this distribution that brings it.
+        missing: What the import raised.
+    """
+    return ModuleNotFoundError(
+        f'{module} needs {missing.name}, which is not installed: pip install "oidc-actor[{extra}]"', name=missing.name
+    )

@@ -1,0 +1,292 @@
+"""Secrets that cannot be printed, and where they come from: a text, a callable, or a file that may change."""
+
+from __future__ import annotations
+
+import codecs
+import hashlib
+import hmac
+from collections.abc import Callable, Hashable
+from dataclasses import dataclass
+from inspect import iscoroutinefunction
+from pathlib import Path
+from typing import TypeAlias
+
+from oidc_actor.values.errors import ConfigError, SecretUnavailable
+from oidc_actor.values.files import read_file
+from oidc_actor.values.sealed import Sealed, put
+
+MAX_SECRET_BYTES = 64 * 1024
+"""The longest secret that is read from a file, in bytes."""
+
+BYTE_ORDER_MARK = "\ufeff"
+_OTHER_MARKS = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)  # UTF-32's little-endian one begins with UTF-16's
+
+
+class Secret(Sealed):
+    """A text without a printable form. It compares by value, can be hashed, and refuses pickling."""
+
+    __slots__ = ("_text",)
+    _text: str
+
+    def __init__(self, text: str) -> None:
+        """Wrap a secret text.
+
+        Args:
+            text: The secret; not empty.
+
+        Raises:
+            ConfigError: Where it is no text, is empty, or cannot be written in UTF-8. The message does not show it.
+        """
+        problem = secret_problem(text)
+        put(self, _text=text)
+        del text
+        if problem is not None:
+            raise ConfigError(f"expected a secret as non-empty text, got {problem}")
+
+    def reveal(self) -> str:
+        """Return the text. Only code that writes a request needs it; keep the result out of local variables."""
+        return self._text
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, Secret):
+            return NotImplemented
+        return hmac.compare_digest(self._text.encode(), other._text.encode())
+
+    def __hash__(self) -> int:
+        return hash((Secret, self._text))
+
+    def __repr__(self) -> str:
+        return "Secret(***)"
+
+
+class Finder:
+    """A source that goes and finds its secret at every request, and can say why it cannot. `SecretFile` is one."""
+
+    __slots__ = ()
+
+    def look(self) -> Secret | str:
+        """Find the secret, or say in a phrase why it cannot be had now; raises nothing. Runs on the exchange's thread."""
+        raise NotImplementedError
+
+    @property
+    def files(self) -> tuple[SecretFile, ...]:
+        """The files whose change makes another look worth while."""
+        return ()
+
+    @property
+    def managers(self) -> tuple[Hashable, ...]:
+        """The refs and names of the managers whose new tokens make another look worth while."""
+        return ()
+
+
+@dataclass(frozen=True, slots=True, init=False)
+class SecretFile(Finder):
+    """A secret kept in a file that others may replace while this process runs (a mounted secret, for instance).
+
+    The file is read at every request, never at construction, so it may appear later.
+
+    Attributes:
+        path: Where the file is. Its content is UTF-8; a byte order mark before it and one newline after it are no
+            part of the secret.
+    """
+
+    path: Path
+
+    def __init__(self, path: str | Path) -> None:
+        """Name the file.
+
+        Args:
+            path: Where the file is.
+
+        Raises:
+            ConfigError: Where that is no path.
+        """
+        named: object = path
+        if not isinstance(named, (str, Path)) or not str(named):
+            raise ConfigError(f"SecretFile: expected the path of a file as str or Path, got {named!r}")
+        object.__setattr__(self, "path", Path(path))
+
+    def read(self) -> Secret:
+        """Read the secret.
+
+        Returns:
+            The secret as it is now.
+
+        Raises:
+            SecretUnavailable: Where the file is missing, unreadable, empty, too long, or not UTF-8 text. Retryable.
+        """
+        return resolve_secret(self)
+
+    def version(self) -> tuple[int, int, int] | None:
+        """Return a cheap value that differs once the file has changed, or ``None`` while it cannot be found."""
+        try:
+            found = self.path.stat()
+        except (OSError, ValueError):
+            return None
+        return found.st_mtime_ns, found.st_size, found.st_ino
+
+    @property
+    def files(self) -> tuple[SecretFile, ...]:
+        """The file itself."""
+        return (self,)
+
+    def look(self) -> Secret | str:
+        """Read the secret, or say in a phrase why it cannot be had now; raises nothing."""
+        content = read_file(self.path, MAX_SECRET_BYTES)
+        found = content if isinstance(content, str) else _secret_of_file(content)
+        return found if isinstance(found, Secret) else f"{str(self.path)!r}: {found}"
+
+
+class SecretCall(Sealed):
+    """A callable that returns a secret, without the callable's own ``repr``, which may show its arguments."""
+
+    __slots__ = ("_function",)
+    _function: Callable[[], str | Secret]
+
+    def __init__(self, function: Callable[[], str | Secret]) -> None:
+        put(self, _function=function)
+
+    def __call__(self) -> str | Secret:
+        """Call the function."""
+        return self._function()
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, SecretCall):
+            return NotImplemented
+        return self._function == other._function
+
+    def __hash__(self) -> int:
+        try:
+            return hash((SecretCall, self._function))
+        except TypeError:  # a callable object that compares by value and cannot be hashed
+            return hash((SecretCall, type(self._function)))
+
+    def __repr__(self) -> str:
+        return "SecretCall(***)"
+
+
+SecretSource: TypeAlias = str | Secret | Callable[[], str | Secret] | Finder
+"""Where a secret comes from: the text itself, a callable that is called once for each request, a file or another finder."""
+
+StoredSecret: TypeAlias = Secret | SecretCall | Finder
+"""A secret's source as credentials keep it: nothing in it can be printed."""
+
+
+def store_secret(source: object, name: str) -> StoredSecret:
+    """Bring a secret's source into the form that credentials keep. Reads and calls nothing.
+
+    Args:
+        source: A `SecretSource`.
+        name: What the secret is, for the error's message.
+
+    Returns:
+        The source, with texts and callables wrapped.
+
+    Raises:
+        ConfigError: Where it is none of the forms. Raised from a frame that holds the secret: callers catch it and
+            raise anew.
+    """
+    if isinstance(source, (Secret, SecretCall, Finder)):
+        return source
+    if iscoroutinefunction(source):
+        raise ConfigError(f"{name}: expected a plain function, got a coroutine function; read the secret without await")
+    if callable(source):
+        return SecretCall(source)
+    problem = secret_problem(source)
+    if problem is not None:
+        raise ConfigError(f"{name}: expected a non-empty text, a callable or SecretFile(path), got {problem}")
+    return Secret(str(source))
+
+
+def fingerprint(text: str) -> str:
+    """Return a short one-way name for a token, for correlating log lines.
+
+    Args:
+        text: A text with enough randomness that a third of a hash gives nothing away: a token, not a password.
+
+    Returns:
+        The first 8 hexadecimal digits of its SHA-256.
+    """
+    return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()[:8]
+
+
+def secret_problem(text: object) -> str | None:
+    """Say what is wrong with a secret's text, without showing it.
+
+    Args:
+        text: The candidate.
+
+    Returns:
+        A phrase such as ``"empty text"``, or ``None`` where nothing is wrong.
+    """
+    if not isinstance(text, str):
+        return type(text).__name__
+    if not text:
+        return "empty text"
+    if text.startswith(BYTE_ORDER_MARK):
+        return "text that begins with a byte order mark; read it with encoding='utf-8-sig'"
+    if not text.isascii() and any("\ud800" <= character <= "\udfff" for character in text):
+        return "text that cannot be written in UTF-8"
+    return None
+
+
+def has_space_at_an_end(secret: Secret) -> bool:
+    """Tell whether a secret begins or ends with white space, which is sent, and is seldom meant."""
+    return secret.reveal() != secret.reveal().strip()
+
+
+def resolve_secret(source: SecretSource, name: str = "secret") -> Secret:
+    """Read a secret for one request.
+
+    Args:
+        source: Where it comes from. A callable runs on the calling thread and is not interrupted.
+        name: What the secret is, for the error's message.
+
+    Returns:
+        The secret as it is now.
+
+    Raises:
+        SecretUnavailable: Where it cannot be had now. Retryable; the message never shows what a callable raised,
+            only its type, because such texts hold secrets.
+    """
+    found = _read(source)
+    del source  # it may be the text itself, and this frame is about to raise
+    if isinstance(found, str):
+        raise SecretUnavailable(f"{name} cannot be read: {found}", sent=False)
+    return found
+
+
+def _read(source: SecretSource) -> Secret | str:
+    if isinstance(source, Secret):
+        return source
+    if isinstance(source, Finder):
+        return source.look()
+    if isinstance(source, str):
+        problem = secret_problem(source)
+        return Secret(source) if problem is None else f"expected non-empty text, got {problem}"
+    return _ask(source)
+
+
+def _ask(source: Callable[[], str | Secret]) -> Secret | str:
+    try:
+        answer = source()
+    except Exception as error:  # noqa: BLE001 - foreign code; whatever it raises is a failure of this attempt only
+        return f"its callable raised {type(error).__name__}"
+    if isinstance(answer, Secret):
+        return answer
+    problem = secret_problem(answer)
+    return Secret(answer) if problem is None else f"its callable returned {problem}"
+
+
+def _secret_of_file(content: bytes) -> Secret | str:
+    if content.startswith(_OTHER_MARKS) or b"\0" in content:
+        return "UTF-16 or UTF-32 text, or none; save it as UTF-8"
+    try:
+        text = content.decode(
+            "utf-8-sig"
+        )  # some editors begin a file with a mark, which is no part of its text (RFC 3629, 6)
+    except UnicodeDecodeError:
+        return "not UTF-8 text"
+    if text.endswith("\n"):
+        text = text.removesuffix("\n").removesuffix("\r")
+    return Secret(text) if text else "the file is empty"

@@ -1,0 +1,167 @@
+"""A token as the provider gave it: frozen, never printed, never dumped."""
+
+from __future__ import annotations
+
+import math
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from oidc_actor.values.errors import ConfigError
+from oidc_actor.values.sealed import Sealed, put
+from oidc_actor.values.secrets import fingerprint
+
+_FIELDS = ("access_token", "token_type", "expires_in", "refresh_token", "id_token", "scope", "issued_at")
+
+
+class TokenResponse(Sealed):
+    """An access token and what came with it (RFC 6749 section 5.1).
+
+    It compares by value; its ``repr`` shows a fingerprint; it refuses pickling, and is no dataclass, so that
+    ``dataclasses.asdict`` cannot write it out.
+
+    Attributes:
+        access_token: The access token's text.
+        token_type: ``"Bearer"`` or ``"DPoP"``.
+        expires_in: Lifetime in seconds, counted from `issued_at`; ``None`` where it is not known.
+        refresh_token: The refresh token's text, or ``None``.
+        id_token: The ID token's text, not verified, or ``None``.
+        scope: The scopes granted, separated by spaces; ``None`` where the provider did not say.
+        issued_at: When the request that brought the token was started, in UTC.
+    """
+
+    __slots__ = _FIELDS
+    access_token: str
+    token_type: str
+    expires_in: float | None
+    refresh_token: str | None
+    id_token: str | None
+    scope: str | None
+    issued_at: datetime
+
+    def __init__(
+        self,
+        access_token: str,
+        token_type: str = "Bearer",  # noqa: S107 - a type's name
+        expires_in: float | None = None,
+        refresh_token: str | None = None,
+        id_token: str | None = None,
+        scope: str | None = None,
+        issued_at: datetime | None = None,
+    ) -> None:
+        """Make a token; for tests and for tokens obtained elsewhere.
+
+        Args:
+            access_token: The access token's text.
+            token_type: How it is presented.
+            expires_in: Lifetime in seconds from `issued_at`; ``None`` where it is not known.
+            refresh_token: The refresh token's text.
+            id_token: The ID token's text.
+            scope: The scopes granted.
+            issued_at: An aware datetime; ``None`` for now.
+
+        Raises:
+            ConfigError: Where the access token is no text, the lifetime no finite number, or the time naive.
+        """
+        problem = _problem(access_token, expires_in, issued_at)
+        if problem is None:
+            put(
+                self,
+                access_token=access_token,
+                token_type=token_type,
+                expires_in=expires_in,
+                refresh_token=refresh_token,
+                id_token=id_token,
+                scope=scope,
+                issued_at=datetime.now(UTC) if issued_at is None else issued_at.astimezone(UTC),
+            )
+        del access_token, refresh_token, id_token  # this frame is about to raise
+        if problem is not None:
+            raise ConfigError(problem)
+
+    @property
+    def expires_at(self) -> datetime | None:
+        """When the token ends, in UTC; ``None`` where its lifetime is not known."""
+        if self.expires_in is None:
+            return None
+        try:
+            return self.issued_at + timedelta(seconds=self.expires_in)
+        except OverflowError:
+            return datetime.max.replace(tzinfo=UTC) if self.expires_in > 0 else datetime.min.replace(tzinfo=UTC)
+
+    def expired(self) -> bool:
+        """Tell whether the token has ended, by the wall clock.
+
+        A manager does not ask this: it keeps deadlines on a clock that no step of the wall clock moves.
+
+        Returns:
+            ``False`` where the lifetime is not known.
+        """
+        return self.expiring_soon(0)
+
+    def expiring_soon(self, buffer_seconds: float = 60) -> bool:
+        """Tell whether the token ends within a time, by the wall clock.
+
+        Args:
+            buffer_seconds: How far to look ahead, in seconds.
+
+        Returns:
+            ``False`` where the lifetime is not known.
+        """
+        end = self.expires_at
+        return end is not None and (end - datetime.now(UTC)).total_seconds() <= buffer_seconds
+
+    def with_refresh_token(self, refresh_token: str | None) -> TokenResponse:
+        """Return the same token beside another refresh token: RFC 6749 section 6 lets a response leave it out.
+
+        Args:
+            refresh_token: The refresh token that stays in use, or ``None``.
+
+        Returns:
+            A new value.
+        """
+        return TokenResponse(
+            self.access_token,
+            self.token_type,
+            self.expires_in,
+            refresh_token,
+            self.id_token,
+            self.scope,
+            self.issued_at,
+        )
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, TokenResponse):
+            return NotImplemented
+        return self._values() == other._values()
+
+    def __hash__(self) -> int:
+        return hash(self._values())
+
+    def __repr__(self) -> str:
+        if not hasattr(self, "issued_at"):
+            return "TokenResponse(incomplete)"
+        life = "unknown lifetime" if self.expires_in is None else f"expires_in={self.expires_in:g}"
+        issued = self.issued_at.isoformat(timespec="seconds")
+        return f"TokenResponse({self.token_type} {fingerprint(self.access_token)}, {life}, issued_at={issued})"
+
+    def _values(self) -> tuple[Any, ...]:
+        return tuple(getattr(self, name) for name in _FIELDS)
+
+
+def _problem(access_token: object, expires_in: object, issued_at: object) -> str | None:
+    if not isinstance(access_token, str) or not access_token:
+        return f"access_token: expected a non-empty text, got {type(access_token).__name__}"
+    if expires_in is not None and not _is_finite_number(expires_in):
+        return f"expires_in: expected a finite number of seconds or None, got {expires_in!r}"
+    if issued_at is not None and (not isinstance(issued_at, datetime) or issued_at.utcoffset() is None):
+        return f"issued_at: expected an aware datetime or None, got {issued_at!r}"
+    return None
+
+
+def _is_finite_number(value: object) -> bool:
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        return False
+    try:
+        return math.isfinite(value)
+    except OverflowError:
+        return False

@@ -1,0 +1,199 @@
+"""Which addresses a secret may be sent to: https, and plain http only where it never leaves the machine."""
+
+from __future__ import annotations
+
+from ipaddress import IPv4Address, IPv6Address, ip_address, ip_network
+from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
+
+from oidc_actor.values.errors import ConfigError
+
+if TYPE_CHECKING:
+    pass
+
+
+WELL_KNOWN = "/.well-known/openid-configuration"
+"""Where an issuer's metadata are (OpenID Connect Discovery 1.0, section 4)."""
+
+SCHEMES = {"http": "http", "ws": "http", "https": "https", "wss": "https"}
+"""What counts as the scheme of an origin: a WebSocket begins as a request to the same server (RFC 6455 section 1.7)."""
+
+_PORTS = {"http": 80, "https": 443}
+
+
+def check_url(value: object, name: str, *, allow_insecure_http: bool = False) -> str:
+    """Check an address given as an option.
+
+    Args:
+        value: The candidate.
+        name: What it is, for the error's message.
+        allow_insecure_http: Whether plain http is acceptable beyond loopback.
+
+    Returns:
+        The address, unchanged.
+
+    Raises:
+        ConfigError: Where it is none that a secret may be sent to.
+    """
+    problem = url_problem(value, allow_insecure_http=allow_insecure_http)
+    if problem is not None:
+        raise ConfigError(f"{name}: {problem}")
+    return str(value)
+
+
+def check_issuer_url(value: object, *, allow_insecure_http: bool = False) -> str:
+    """Check an issuer identifier (OpenID Connect Discovery 1.0, section 3).
+
+    Args:
+        value: The candidate.
+        allow_insecure_http: Whether plain http is acceptable beyond loopback.
+
+    Returns:
+        The identifier, unchanged: it is compared byte for byte with what the provider says.
+
+    Raises:
+        ConfigError: Where it cannot be one.
+    """
+    issuer_url = check_url(value, "issuer_url", allow_insecure_http=allow_insecure_http)
+    if "?" in issuer_url:
+        raise ConfigError(f"issuer_url: expected an address without a query, got {public_url(issuer_url)!r} with one")
+    if issuer_url.rstrip("/").endswith(WELL_KNOWN):
+        raise ConfigError(
+            f"issuer_url: expected the issuer, got the address of its metadata {issuer_url!r}; leave {WELL_KNOWN!r} out"
+        )
+    return issuer_url
+
+
+def url_problem(value: object, *, allow_insecure_http: bool = False) -> str | None:
+    """Say what is wrong with an address, without showing what may be secret in it.
+
+    Args:
+        value: The candidate.
+        allow_insecure_http: Whether plain http is acceptable beyond loopback.
+
+    Returns:
+        A phrase of the form "expected ..., got ...", or ``None`` where nothing is wrong.
+    """
+    if not isinstance(value, str):
+        return f"expected an https URL, got {type(value).__name__}"
+    if not value.isascii() or any(character <= " " or character in "\\\x7f" for character in value):
+        return "expected an https URL, got one with spaces, backslashes, control or non-ASCII characters"
+    return _parts_problem(value, allow_insecure_http=allow_insecure_http)
+
+
+def _parts_problem(url: str, *, allow_insecure_http: bool) -> str | None:
+    try:
+        parts = urlsplit(url)
+        host, _ = parts.hostname, parts.port
+    except ValueError:
+        return "expected an https URL, got one whose host or port cannot be read"
+    if "@" in parts.netloc:
+        return "expected a URL without user information, got one with it; pass credentials as such"
+    shown = repr(public_url(url)) if host else "one without a scheme or a host"
+    if parts.scheme not in {"https", "http"} or not host:
+        return f"expected an https URL such as 'https://auth.example.com', got {shown}"
+    if "#" in url:
+        return f"expected a URL without a fragment, got {shown} with one"
+    if parts.scheme == "http" and not allow_insecure_http and not is_loopback(host):
+        return (
+            f"expected https, got plain http {shown}, which would send secrets readable over the network; "
+            "use https, or allow_insecure_http=True in a test setup"
+        )
+    return None
+
+
+def origin_of(url: str) -> str:
+    """Name the origin of an address (RFC 6454 section 4), WebSocket's schemes counting as http's.
+
+    Args:
+        url: An absolute address.
+
+    Returns:
+        Such as ``"https://api.example.com:443"``.
+
+    Raises:
+        ValueError: Where the address cannot be read.
+    """
+    parts = urlsplit(url)
+    scheme = SCHEMES.get(parts.scheme, parts.scheme)
+    return f"{scheme}://{parts.hostname or ''}:{parts.port or _PORTS.get(scheme, 0)}"
+
+
+def is_exempt_address(host: str, port: int | None, no_proxy: str) -> bool:
+    """Tell whether ``NO_PROXY`` exempts an IPv6 address; most libraries' rules know names and IPv4 only.
+
+    Args:
+        host: The address, as `urllib.parse.urlsplit` gives it.
+        port: The port, or ``None`` where it is the scheme's.
+        no_proxy: The variable: ``*``, and ``::1``, ``[::1]``, ``[::1]:8443`` or ``fd00::/8`` between commas or spaces, however
+            an address is abbreviated.
+
+    Returns:
+        Whether one of its entries is the address, or a network that holds it.
+    """
+    try:
+        address = ip_address(host.partition("%")[0])
+    except ValueError:
+        return False
+    return any(entry == "*" or _holds(entry, address, port) for entry in no_proxy.replace(",", " ").split())
+
+
+def _holds(entry: str, address: IPv4Address | IPv6Address, port: int | None) -> bool:
+    if entry.startswith("["):
+        entry, _, of_port = entry[1:].partition("]")
+        if of_port.startswith("/"):  # [fd00::]/8
+            entry += of_port
+        elif of_port and of_port != f":{port}":
+            return False
+    try:
+        return address in ip_network(entry.partition("%")[0], strict=False)
+    except ValueError:
+        return False
+
+
+def proxy_shown(proxy: str) -> str:
+    """Name a proxy without its user and password, however they are written.
+
+    Args:
+        proxy: The proxy's address, from the environment.
+
+    Returns:
+        Its scheme where it has one, host and port.
+    """
+    scheme, separator, rest = proxy.rpartition("://")
+    return "".join(one for one in scheme + separator + rest.rpartition("@")[2].partition("/")[0] if one.isprintable())
+
+
+def is_loopback(host: str) -> bool:
+    """Tell whether a host is this machine, so that nothing sent to it can be seen on a network.
+
+    Args:
+        host: A name or an address, as `urllib.parse.urlsplit` gives it.
+
+    Returns:
+        ``True`` for ``localhost``, 127.0.0.0/8 and ::1. Names below ``localhost`` may be asked of a name server, so
+        they do not count.
+    """
+    if host.lower() == "localhost":
+        return True
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+def public_url(url: str) -> str:
+    """Reduce a URL to what may be shown: no user information, no query, no fragment.
+
+    Args:
+        url: Any text.
+
+    Returns:
+        Scheme, host, port and path; a placeholder where the text is no URL.
+    """
+    try:
+        parts = urlsplit(url)
+    except ValueError:
+        return "<not a URL>"
+    host = parts.netloc.rpartition("@")[2]
+    return f"{parts.scheme}://{host}{parts.path}" if host else "<not a URL>"

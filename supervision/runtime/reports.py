@@ -1,0 +1,126 @@
+"""Structured reports through the standard library's logging: one event each, fixed fields, never a message's content.
+
+Each is a structlog event. Where the application has configured structlog its processors render it; where not, the record's
+text is ``event key=value ...``, with structlog's context variables, and the fields are attributes of the record. Silent by
+default, as a library should be. structlog is never imported here: who configures it, or binds its context variables, has.
+"""
+
+from __future__ import annotations
+
+import logging
+import sys
+import traceback
+from collections.abc import MutableMapping
+from contextlib import AbstractContextManager
+from typing import Any
+
+from supervision.exits import Bygone
+from supervision.runtime.waits import is_interrupt
+
+__all__ = ["harmless", "report", "returned_to_caller"]
+
+_pykka = logging.getLogger("pykka")
+_logger = logging.getLogger("supervision")
+_logger.addHandler(logging.NullHandler())
+
+
+def report(
+    level: str,
+    event: str,
+    *,
+    exc_info: Any = None,
+    failure: Bygone | None = None,
+    logger: logging.Logger = _logger,
+    **fields: Any,
+) -> None:
+    """Log one event; nothing that the application's own logging raises comes out of it (see ``harmless``).
+
+    Args:
+        level: ``"debug"``, ``"info"``, ``"warning"`` or ``"error"``.
+        event: the event's fixed name.
+        exc_info: an exception whose traceback belongs to the report, ``True`` for the one being handled, or ``None``.
+        failure: an exception that the report is to keep as text only: fields ``error`` and ``exception``, structlog's name
+            for a traceback that has been rendered.
+        logger: the standard library's logger that the event goes through.
+        fields: the event's fields.
+    """
+    with harmless:
+        if failure is not None:
+            fields |= {"error": f"{failure.kind}: {failure}", "exception": failure.traceback}
+        _emit(logging.getLevelNamesMapping()[level.upper()], event, exc_info, logger, fields)
+
+
+class _Harmless(AbstractContextManager[None]):
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(self, _kind: object, error: BaseException | None, _traceback: object) -> bool:
+        if error is None or is_interrupt(error, strictly=True):
+            return False
+        if logging.raiseExceptions and sys.stderr is not None:
+            try:
+                traceback.print_exception(error)
+            except BaseException as second:  # whatever stands in sys.stderr's place is foreign, too
+                if is_interrupt(second, strictly=True):
+                    raise
+        return True
+
+
+harmless = _Harmless()
+"""What logging raises in this block goes to ``sys.stderr``, as with logging's own handlers; every ``BaseException`` does.
+
+A report is made in the midst of an actor's turn or end, on whatever thread that runs: a handler's ``SystemExit`` would keep
+the rest from happening. What a signal handler raises on the main thread passes.
+"""
+
+
+def returned_to_caller(actor: Any, error: BaseException) -> None:
+    """Log an exception that a Pykka future carries to its asker, who may never look at it: Pykka's own record, word for word.
+
+    Args:
+        actor: the actor that raised it.
+        error: what it raised.
+    """
+    with harmless:
+        raised = (type(error), error, error.__traceback__)
+        _pykka.info("Exception returned from %s to caller:", actor, exc_info=raised)
+
+
+def _emit(number: int, event: str, exc_info: Any, logger: logging.Logger, fields: dict[str, Any]) -> None:
+    structlog = _imported_structlog()
+    configured = structlog is not None and structlog.is_configured()
+    if not configured and not logger.isEnabledFor(number):
+        return
+    if isinstance(exc_info, BaseException):
+        exc_info = (type(exc_info), exc_info, exc_info.__traceback__)
+    if exc_info:
+        fields = {**fields, "exc_info": exc_info}
+    if structlog is None:
+        args, kwargs = _as_record(logger, "", {"event": event, **fields})
+        logger.log(number, *args, **kwargs)
+        return
+    own = None if configured else [structlog.contextvars.merge_contextvars, _as_record]
+    structlog.wrap_logger(logger, own, structlog.stdlib.BoundLogger).log(number, event, **fields)
+
+
+def _imported_structlog() -> Any:
+    """Structlog where the program has it, all of it; ``None`` while another thread is in the midst of its import.
+
+    A report may be made on the thread of an actor that is ending. An import there could outlast the actor's time to end, and in
+    a child that was forked amid another thread's import it would wait for ever.
+    """
+    module = sys.modules.get("structlog")
+    unfinished = getattr(getattr(module, "__spec__", None), "_initializing", False)
+    return None if unfinished else module
+
+
+def _as_record(
+    _logger: Any, _method: str, event_dict: MutableMapping[str, Any]
+) -> tuple[tuple[Any, ...], dict[str, Any]]:
+    """The last processor where the application has chosen none: ``event key=value ...``, and the fields on the record."""
+    fields = dict(event_dict)
+    event, exc_info = fields.pop("event"), fields.pop("exc_info", None)
+    text = " ".join([event, *(f"{key}={value!r}" for key, value in fields.items() if key != "exception")])
+    if fields.get("exception"):
+        text += f"\n{fields['exception']}"  # where the standard library's formatters have it
+    return ("%s", text), {"exc_info": exc_info, "extra": {"event": event, "fields": fields}}

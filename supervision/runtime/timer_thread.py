@@ -1,0 +1,168 @@
+"""One thread and one heap for every delay in the process.
+
+Delays are kept on a clock that counts suspend (``CLOCK_BOOTTIME`` where there is one). The thread's own waits do not,
+so it looks at the clock at least every ``HEARTBEAT_S`` seconds: a process thawed after an hour is late by that much at most.
+
+The heap belongs to the thread alone. Whoever wants an alarm puts it into a queue, in one operation, which also wakes the
+thread; whoever cancels one takes its callback out of it, in one operation. So neither waits for a lock
+(`supervision.runtime.bells`).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import heapq
+import itertools
+import os
+import queue
+import threading
+import time
+from collections.abc import Callable
+
+from supervision.runtime.reports import report
+
+__all__ = ["HEARTBEAT_S", "Alarm", "begin", "call_later", "now"]
+
+HEARTBEAT_S = 15.0
+
+LEAST_SWEPT = 128
+"""Entries from which on the heap is swept of cancelled ones."""
+
+if hasattr(time, "CLOCK_BOOTTIME"):
+
+    def now() -> float:
+        """Seconds on a monotonic clock that counts suspend."""
+        return time.clock_gettime(time.CLOCK_BOOTTIME)
+
+else:  # pragma: no cover - macOS and Windows
+    now = time.monotonic
+
+
+class Alarm:
+    """A callback that is due once; cancel it with ``cancel()``."""
+
+    __slots__ = ("_callbacks",)
+
+    def __init__(self, callback: Callable[[], None]) -> None:
+        self._callbacks = [callback]  # empty once it is taken, by whoever is first to do so
+
+    @property
+    def is_pending(self) -> bool:
+        """Whether it is still to come."""
+        return bool(self._callbacks)
+
+    def cancel(self) -> bool:
+        """Withdraw it. Returns whether it was still to come; the heap forgets it in its own time."""
+        return self.take() is not None
+
+    def take(self) -> Callable[[], None] | None:
+        """The callback, for the first who asks; then ``None``."""
+        try:
+            return self._callbacks.pop()
+        except IndexError:
+            return None
+
+
+class _Clockwork:
+    """The heap and its thread; made anew in a forked child.
+
+    Args:
+        clock: gives the seconds that delays are kept in.
+    """
+
+    def __init__(self, clock: Callable[[], float]) -> None:
+        self.now = clock
+        # What is to go into the heap, by when it is due; ``None`` only wakes the thread.
+        self.queue: queue.SimpleQueue[tuple[float, Alarm] | None] = queue.SimpleQueue()
+        self._threads: dict[str, int] = {}  # the one that runs; of several that were started, the first to enter
+        self._heap: list[tuple[float, int, Alarm]] = []  # of that thread only, as is what follows
+        self._numbers = itertools.count()
+        self._sweep_at = LEAST_SWEPT
+
+    def add(self, due: float, alarm: Alarm) -> None:
+        """Any thread. First the queue, then the look for a thread: one that is interrupted in between is not waited for."""
+        self.queue.put((due, alarm))
+        try:
+            self.begin()
+        except RuntimeError:
+            alarm.cancel()
+            raise
+
+    def begin(self) -> None:
+        """See that the thread runs."""
+        if self._threads:
+            return
+        try:
+            threading.Thread(target=self._run, name="supervision-timers", daemon=True).start()
+        except RuntimeError:
+            if not self._threads:  # else another has started it meanwhile
+                raise
+
+    def _run(self) -> None:
+        me = threading.get_ident()
+        if self._threads.setdefault("timers", me) != me:
+            return
+        try:
+            while True:
+                callback = self._next_due()
+                try:
+                    callback()
+                except Exception:  # noqa: BLE001 - a callback of ours never raises; one that does must not end every timer of the process
+                    report("error", "timer_callback_failed", exc_info=True)
+                del callback  # what it holds must not live on until the next one is due
+        finally:
+            self._threads.clear()  # an exception that somebody has injected: the next to add one starts another
+
+    def _next_due(self) -> Callable[[], None]:
+        """Wait for the next callback; it is taken out, so that a later cancel() answers False."""
+        while True:
+            while not self.queue.empty():
+                self._take_in(self.queue.get())
+            wait_s = HEARTBEAT_S
+            if self._heap:
+                wait_s = min(self._heap[0][0] - self.now(), HEARTBEAT_S)
+            if wait_s > 0:
+                with contextlib.suppress(queue.Empty):
+                    self._take_in(self.queue.get(timeout=wait_s))
+                continue
+            callback = heapq.heappop(self._heap)[2].take()
+            if callback is not None:
+                return callback
+
+    def _take_in(self, entry: tuple[float, Alarm] | None) -> None:
+        if entry is None or not entry[1].is_pending:
+            return
+        heapq.heappush(self._heap, (entry[0], next(self._numbers), entry[1]))
+        if len(self._heap) >= self._sweep_at:  # twice of what was left the last time: a sweep costs each entry little
+            self._heap = [kept for kept in self._heap if kept[2].is_pending]
+            heapq.heapify(self._heap)
+            self._sweep_at = max(LEAST_SWEPT, 2 * len(self._heap))
+
+
+_clockwork = _Clockwork(now)
+
+
+def _start_over() -> None:
+    global _clockwork  # noqa: PLW0603 - a forked child has neither the thread nor, maybe, a free lock
+    _clockwork = _Clockwork(now)
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_start_over)
+
+
+def begin() -> None:
+    """Start the timer thread now, from a place that may, where it does not run; silent where there is none to be had."""
+    with contextlib.suppress(RuntimeError):
+        _clockwork.begin()
+
+
+def call_later(delay_s: float, callback: Callable[[], None]) -> Alarm:
+    """Run ``callback`` on the timer thread in ``delay_s`` seconds; it must be quick and must not raise.
+
+    Raises:
+        RuntimeError: there is no thread to be had for it.
+    """
+    alarm = Alarm(callback)
+    _clockwork.add(_clockwork.now() + delay_s, alarm)
+    return alarm
