@@ -101,6 +101,7 @@ MADE: dict[str, Callable[[World], object]] = {
     "machine.state.State": lambda w: w.cell.state,
     "values.errors.ConfigError": lambda w: raised(lambda: ClientCredentials("", SECRET, extra={"otp": SECRET})),
     "values.errors.DiscoveryError": lambda w: raised(_bad_metadata),
+    "reading.directory.ManagerNotRunning": lambda w: raised(lambda: TokenManager.get_token("nobody", timeout=0)),
     "values.errors.NoTokenError": lambda w: raised(lambda: TokenManager.get_token(w.name, timeout=0, min_validity=1e6)),
     "values.errors.SecretUnavailable": lambda w: raised(
         lambda: get_token(CONFIG, ClientCredentials("id", lambda: int(SECRET)), transport=_unreachable)
