@@ -276,9 +276,16 @@ def trips() -> list[Trip]:
         return ref is not None and ref is not first and TokenManager.health("trip").ready
 
     found.append(play(trace, "kill, restart, adopt", lambda: supervision.kill(first), is_back))
-    waiting = TokenManager.start_link(**options, transport=ScriptedTransport())
-    found.append(play(trace, "get_token waits for the first token", lambda: TokenManager.get_token(waiting)))
-    TokenManager.stop(waiting)
+    gate = threading.Event()
+    scripted = ScriptedTransport()
+    held = TokenManager.start_link(**options, transport=lambda request: gate.wait(DEADLINE_S) and scripted(request))
+
+    def wait() -> None:
+        threading.Timer(0.05, gate.set).start()
+        TokenManager.get_token(held)
+
+    found.append(play(trace, "get_token waits for the request under way", wait))
+    TokenManager.stop(held)
     Supervisor.stop("trips")
 
     def serve() -> None:

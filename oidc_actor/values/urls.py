@@ -3,14 +3,9 @@
 from __future__ import annotations
 
 from ipaddress import IPv4Address, IPv6Address, ip_address, ip_network
-from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from oidc_actor.values.errors import ConfigError
-
-if TYPE_CHECKING:
-    pass
-
 
 WELL_KNOWN = "/.well-known/openid-configuration"
 """Where an issuer's metadata are (OpenID Connect Discovery 1.0, section 4)."""
