@@ -6,7 +6,7 @@ from fakes import DEADLINE_S, eventually
 from pykka import ActorRegistry
 
 from oidc_actor.manager.workers import EXCHANGES
-from oidc_actor.reading.cell import by_name
+from oidc_actor.reading.directory import all_cells
 from supervision import NoProcess, Supervisor
 from supervision.supervising import is_parent
 
@@ -18,6 +18,6 @@ def leave_nothing_behind() -> None:
             with contextlib.suppress(NoProcess):
                 Supervisor.stop(ref, timeout=DEADLINE_S)
     ActorRegistry.stop_all(block=True, timeout=DEADLINE_S)
-    for cell in list(by_name.values()):  # of managers that were killed
+    for cell in all_cells():  # of managers that were killed, those without a name too: somebody may still hold their ref
         cell.close(None)
     eventually(lambda: not EXCHANGES.busy, "the end of every exchange")
