@@ -18,6 +18,8 @@ def leave_nothing_behind() -> None:
             with contextlib.suppress(NoProcess):
                 Supervisor.stop(ref, timeout=DEADLINE_S)
     ActorRegistry.stop_all(block=True, timeout=DEADLINE_S)
-    for cell in all_cells():  # of managers that were killed, those without a name too: somebody may still hold their ref
+    for (
+        cell
+    ) in all_cells():  # of managers that were killed, those without a name too: somebody may still hold their ref
         cell.close(None)
     eventually(lambda: not EXCHANGES.busy, "the end of every exchange")
