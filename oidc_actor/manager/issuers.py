@@ -1,4 +1,4 @@
-"""What the managers of one issuer share in a process: its metadata, and the knowledge that it is down.
+"""What the managers of one issuer share in a process: its metadata, and the circuit breaker that holds them back while it is down.
 
 An `Issuer` lives as long as a manager of it does. It is shared by those with the same address, transport and clock.
 """
@@ -8,19 +8,26 @@ from __future__ import annotations
 import os
 import threading
 import weakref
-from collections.abc import Hashable
+from collections.abc import Hashable, Iterable, Mapping
 
-from oidc_actor.machine import circuit_breaker as pace
+from oidc_actor.machine import circuit_breaker as outage
 from oidc_actor.machine import failure_policy as policy
 from oidc_actor.machine.attempt import METADATA_AGE_S
-from oidc_actor.machine.events import FetchFailed, FetchStarted, FetchSucceeded
-from oidc_actor.manager.circuit import Circuit
+from oidc_actor.machine.circuit_breaker import Haste, Hold, Outage
+from oidc_actor.machine.events import FetchFailed, FetchStarted, FetchSucceeded, ProbeFailed, Released
+from oidc_actor.machine.state import NEVER
 from oidc_actor.manager.options import Options
 from oidc_actor.oidc import default_transport
 from oidc_actor.protocol.metadata import OIDCConfig
 from oidc_actor.reading.cell import Cell
 from oidc_actor.transport import Transport
+from oidc_actor.values.clock import Clock
 from oidc_actor.values.errors import OIDCActorError
+
+SPREAD_S = 0.01
+"""Seconds for each manager that is let go after an outage, so that they do not come all at once."""
+
+MOST_SPREAD_S = 10.0
 
 
 class Journey:
@@ -68,7 +75,7 @@ class Issuer:
         self._config: OIDCConfig | None = None
         self._config_at = 0.0
         self._discovery: Discovery | None = None
-        self._first_attempt_at = pace.NEVER  # of the manager that started last
+        self._first_attempt_at = NEVER  # of the manager that started last
         # Guards everything above but the first five. Never held while a request runs or a manager is told something.
         self._lock = threading.Lock()
 
@@ -133,7 +140,7 @@ class Issuer:
     def first_attempt_at(self) -> float:
         """When a manager that starts now may make its first attempt, unless somebody wants its token before."""
         with self._lock:
-            at = self._first_attempt_at = pace.first_attempt_at(self._first_attempt_at, self.clock())
+            at = self._first_attempt_at = outage.first_attempt_at(self._first_attempt_at, self.clock())
             return at
 
     def start_over(self) -> None:
@@ -141,6 +148,187 @@ class Issuer:
         self._lock = threading.Lock()
         self._discovery = None
         self.circuit.start_over()
+
+
+class Circuit:
+    """Carries out what `oidc_actor.machine.circuit_breaker` decides, and tells the managers. Any thread."""
+
+    def __init__(self, clock: Clock) -> None:
+        """Close the circuit.
+
+        Args:
+            clock: The managers'.
+        """
+        self._clock = clock
+        self._outage = Outage()
+        self._held: dict[int, weakref.ref[Cell]] = {}  # who is to be told when the issuer answers again
+        self._queued: dict[int, weakref.ref[Cell]] = {}  # and who when the probe under way has failed
+        self._floors: dict[Hashable, float] = {}  # until when the provider asked whom to wait
+        # Guards the above. Never held while a manager is told something.
+        self._lock = threading.Lock()
+
+    def admit(self, cell: Cell, options: Options, *, haste: Haste, discovers: bool = False) -> Hold | None:
+        """Say whether a manager may send a request; ``None`` where it may.
+
+        Args:
+            cell: The manager's.
+            options: Its options.
+            haste: Why it asks now.
+            discovers: Whether it asks for the metadata, which it does as nobody's client, and has no older ones.
+        """
+        with self._lock:
+            now = self._clock()
+            floor = self._floor_of(cell, options, discovers=discovers)
+            if now < floor:
+                hold: Hold | None = Hold(floor, by_provider=True)
+            else:
+                self._outage, hold = outage.admit(self._outage, cell.number, now, haste=haste, pace=_pace_of(options))
+            if hold is not None:
+                self._held[cell.number] = weakref.ref(cell)
+                if hold.probing and haste >= Haste.ASKED:
+                    self._queued[cell.number] = weakref.ref(cell)
+            return hold
+
+    def spares_metadata(self) -> bool:
+        """Whether the provider asked to be left alone by whoever wants its metadata."""
+        with self._lock:
+            return self._clock() < self._floors.get(_METADATA, NEVER)
+
+    def is_down(self, cell: Cell, options: Options) -> bool:
+        """Whether asking it now is of no use to a manager that has ended, which nobody is to wait for."""
+        with self._lock:
+            now = self._clock()
+            _, hold = outage.admit(self._outage, cell.number, now, haste=Haste.CALM, pace=_pace_of(options))
+            return hold is not None or now < self._floor_of(cell, options)
+
+    def note_failure(
+        self, cell: Cell, options: Options, error: OIDCActorError, *, early: bool, among: Iterable[Cell] = ()
+    ) -> float | None:
+        """Learn from a manager's failure.
+
+        Args:
+            cell: The manager's.
+            options: Its options.
+            error: The failure.
+            early: Whether a live token's nearing end brought the attempt forward.
+            among: Who took part in the discovery that failed; nobody for a token request.
+
+        Returns:
+            When the issuer may be asked again where it is down, else ``None``.
+        """
+        members = {one.number for one in among}
+        is_down = policy.is_outage(error)
+        if not is_down and policy.status_of(error) is not None:
+            self.note_answer()  # a refusal is an answer too
+        with self._lock:
+            now = self._clock()
+            self._keep_floor(cell, options, error, now, discovers=bool(members))
+            who = self._outage.prober if self._outage.prober in members else cell.number
+            if is_down:
+                self._outage = outage.failed(
+                    self._outage,
+                    who,
+                    now,
+                    early=early,
+                    pace=_pace_of(options),
+                    rng=options.rng,
+                    not_before=self._floors.get(_EVERYBODY, now),
+                )
+                self._held[cell.number] = weakref.ref(cell)
+            else:
+                self._outage = outage.step_aside(self._outage, who)
+            retry_at = outage.retry_at(self._outage, now) if is_down else None
+        self._tell_queued()
+        return retry_at
+
+    def note_answer(self) -> None:
+        """Learn that the issuer answers: whoever was held may go."""
+        with self._lock:
+            if not self._outage.failures:
+                return
+            self._outage = Outage()
+        self._let_go()
+
+    def leave(self, cell: Cell) -> None:
+        """A manager has stopped: if the others waited for its attempt, one of them goes instead."""
+        with self._lock:
+            self._held.pop(cell.number, None)
+            self._queued.pop(cell.number, None)
+            if self._outage.prober != cell.number:
+                return
+            self._outage = outage.step_aside(self._outage, cell.number)
+        self._let_go()
+
+    def step_aside(self, cell: Cell) -> None:
+        """A manager that was let through did not come to its request."""
+        with self._lock:
+            self._outage = outage.step_aside(self._outage, cell.number)
+        self._tell_queued()
+
+    def _let_go(self) -> None:
+        with self._lock:
+            held, self._held, self._queued = self._held, {}, {}
+        within_s = min(MOST_SPREAD_S, SPREAD_S * len(held))
+        _tell(held, Released(within_s))
+
+    def _tell_queued(self) -> None:
+        """Have those who waited for the end of a probe ask again, unless another one is under way."""
+        with self._lock:
+            if self._outage.probing:
+                return
+            queued, self._queued = self._queued, {}
+        _tell(queued, ProbeFailed())
+
+    def _keep_floor(self, cell: Cell, options: Options, error: OIDCActorError, now: float, *, discovers: bool) -> None:
+        """Note a ``Retry-After`` for all that it binds; the lock is held."""
+        wait_s = policy.retry_after_s(error)
+        if not wait_s:
+            return
+        known = {"manager": cell.number, "client": _client(options), "issuer": _EVERYBODY}
+        bound = known[policy.bound_by_retry_after(error)]
+        if discovers and bound is not _EVERYBODY:
+            bound = _METADATA
+        self._floors = {who: floor for who, floor in self._floors.items() if floor > now}
+        bound = cell.number if bound is None else bound
+        self._floors[bound] = max(self._floors.get(bound, now), now + wait_s)
+
+    def _floor_of(self, cell: Cell, options: Options, *, discovers: bool = False) -> float:
+        bound = [_EVERYBODY, cell.number, _client(options), *([_METADATA] if discovers else [])]
+        return max(self._floors.get(one, NEVER) for one in bound)
+
+    def hold(self, cells: Iterable[Cell]) -> None:
+        """These managers have failed too, and are to be told when the issuer answers again."""
+        with self._lock:
+            self._held |= {cell.number: weakref.ref(cell) for cell in cells}
+
+    def start_over(self) -> None:
+        """In a forked child: the prober is the parent's, and the lock may be held for ever."""
+        self._lock = threading.Lock()
+        self._queued = {}
+        if self._outage.prober is not None:
+            self._outage = outage.step_aside(self._outage, self._outage.prober)
+
+
+_EVERYBODY: Hashable = "everybody"
+_METADATA: Hashable = "whoever asks for the metadata"
+
+
+def _client(options: Options) -> Hashable:
+    """As which client a manager asks, so that a wait which that one was told binds it too; ``None`` where only as itself."""
+    client_id = options.auth.client_id
+    return None if client_id is None else ("client", client_id)
+
+
+def _pace_of(options: Options) -> outage.Pace:
+    interval_s = options.min_interval_seconds
+    return outage.Pace(options.retry, interval_s, lease_s=options.timeout_seconds + interval_s)
+
+
+def _tell(cells: Mapping[int, weakref.ref[Cell]], message: Released | ProbeFailed) -> None:
+    for known in cells.values():
+        cell = known()
+        if cell is not None:
+            cell.tell(message)
 
 
 _issuers: weakref.WeakValueDictionary[Hashable, Issuer] = weakref.WeakValueDictionary()

@@ -127,7 +127,7 @@ MADE: dict[str, Callable[[World], object]] = {
     "credentials.grants.TokenExchange": lambda w: TokenExchange(SECRET, actor_token=SECRET),
     "machine.health.Health": lambda w: TokenManager.health(w.name),
     "manager.issuers.Discovery": lambda w: Discovery(),
-    "manager.circuit.Circuit": lambda w: w.cell.issuer.circuit,
+    "manager.issuers.Circuit": lambda w: w.cell.issuer.circuit,
     "manager.issuers.Issuer": lambda w: w.cell.issuer,
     "manager.issuers.Journey": lambda w: Journey(w.cell, 1, 1),
     "manager.client_api.TokenManager": lambda w: w.actor,

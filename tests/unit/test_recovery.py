@@ -32,7 +32,7 @@ from oidc_actor.machine.events import (
 )
 from oidc_actor.machine.state import Rules, State, is_valid
 from oidc_actor.machine.transitions import step
-from oidc_actor.manager.circuit import Circuit
+from oidc_actor.manager.issuers import Circuit
 from oidc_actor.manager.options import Options
 from oidc_actor.protocol.token_response import ParsedToken
 from oidc_actor.values.errors import TokenRequestError
