@@ -25,8 +25,7 @@ from oidc_actor.manager.client_api import TokenManager
 from oidc_actor.reading.cell import EMPTY, Cell
 from oidc_actor.reading.directory import ManagerNotRunning, locate
 from oidc_actor.reading.reads import Server
-from oidc_actor.reading.subscriptions import Subscription, check_listener
-from oidc_actor.reading.waiters import GONE, TaskWaiter
+from oidc_actor.reading.waiters import GONE, Subscription, TaskWaiter, check_listener
 from oidc_actor.values.tokens import TokenResponse
 
 

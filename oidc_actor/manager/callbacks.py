@@ -44,13 +44,12 @@ from oidc_actor.machine.transitions import adopt, step
 from oidc_actor.machine.wall_clock import JUMP_S
 from oidc_actor.manager import issuers
 from oidc_actor.manager.effects import Runner
-from oidc_actor.manager.measures import FLIGHT_JOINED
+from oidc_actor.manager.log import FLIGHT_JOINED
 from oidc_actor.manager.options import Options
 from oidc_actor.protocol.token_response import ParsedToken
 from oidc_actor.reading import wall_watch
 from oidc_actor.reading.cell import Cell, is_final
-from oidc_actor.reading.directory import claim, is_parents_login
-from oidc_actor.reading.followers import follow
+from oidc_actor.reading.directory import claim, follow, is_parents_login
 from oidc_actor.values.clock import wall_ahead_s
 from oidc_actor.values.errors import NoTokenError, TokenRequestError
 from oidc_actor.values.secrets import Secret

@@ -27,7 +27,7 @@ from oidc_actor.reading.reads import (
     wait_for_token_async,
 )
 from oidc_actor.reading.source import TokenSource
-from oidc_actor.reading.subscriptions import Subscription, check_listener
+from oidc_actor.reading.waiters import Subscription, check_listener
 from oidc_actor.values.errors import ConfigError
 from oidc_actor.values.tokens import TokenResponse
 from supervision import ChildSpec, NoProcess, ServerDied

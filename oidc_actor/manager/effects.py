@@ -46,7 +46,7 @@ from oidc_actor.manager.options import Options
 from oidc_actor.manager.revoke_on_stop import revoke, revoke_here
 from oidc_actor.manager.workers import EXCHANGES, LISTENERS
 from oidc_actor.reading.cell import Cell, Ref
-from oidc_actor.reading.followers import tell_followers
+from oidc_actor.reading.directory import tell_followers
 from oidc_actor.values.clock import real_delay_s
 from oidc_actor.values.errors import DiscoveryError, TokenRequestError
 from supervision import Timer, send_after

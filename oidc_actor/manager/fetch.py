@@ -9,8 +9,7 @@ from collections.abc import Callable, Iterable
 from oidc_actor.machine.effects import FullGrant, Redeem
 from oidc_actor.machine.events import FetchFailed, FetchStarted, FetchSucceeded
 from oidc_actor.manager.issuers import Discovery, Issuer
-from oidc_actor.manager.log import log, raised_at
-from oidc_actor.manager.measures import Exchange, count_of, observers, outcome_of
+from oidc_actor.manager.log import Exchange, count_of, log, observers, outcome_of, raised_at
 from oidc_actor.manager.options import Options
 from oidc_actor.oidc import exchange_discovery, exchange_token
 from oidc_actor.protocol.dates import Skew, read_skew

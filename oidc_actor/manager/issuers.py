@@ -1,4 +1,4 @@
-"""What the managers of one issuer share in a process: its metadata, and the circuit breaker that holds them back while it is down.
+"""What the managers of one issuer share: its metadata, and its circuit breaker, which holds them back while it is down.
 
 An `Issuer` lives as long as a manager of it does. It is shared by those with the same address, transport and clock.
 """

@@ -1,14 +1,22 @@
-"""What a manager logs: fixed names, fixed fields, through the standard library's logger ``oidc_actor``.
+"""What a manager logs and measures. Events have fixed names and fields, and go to the standard logger ``oidc_actor``.
 
 Every event has ``manager``, ``issuer`` and ``flight`` (0 before the first attempt). No secret and no token is ever a field:
 ``fingerprint`` stands for a token. Silent by default: without a handler of the application's nothing is written.
+
+What can be counted is kept in the manager's cell (`Cell.counts`) and read when somebody looks; the duration of a request is
+told to the observers of that moment. `oidc_actor.metrics` does both. Any thread.
 """
 
 from __future__ import annotations
 
 import logging
-from typing import Any
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Final, Literal, TypeAlias
 
+from oidc_actor.machine import failure_policy as policy
+from oidc_actor.protocol.token_response import ParsedToken
+from oidc_actor.values.errors import OIDCActorError, ProviderError
 from supervision.runtime.reports import report
 
 EVENTS: dict[str, tuple[str, str, str]] = {
@@ -101,3 +109,68 @@ def log(event: str, *, manager: str, issuer: str, flight: int, **fields: Any) ->
         **fields: Its further fields.
     """
     report(EVENTS[event][0], event, logger=_logger, manager=manager, issuer=issuer, flight=flight, **fields)
+
+
+Outcome: TypeAlias = Literal["success", "refused", "unavailable", "invalid"]
+
+FLIGHT_JOINED: Final = "flight_joined"
+"""Counts callers that shared an attempt which was already under way. The other counts have the names of log events."""
+
+
+@dataclass(frozen=True, slots=True)
+class Exchange:
+    """A token request that has ended.
+
+    Attributes:
+        issuer: The issuer's URL, or the token endpoint where none is known.
+        outcome: ``"success"``; ``"refused"`` by an answer about the request; ``"unavailable"``: no answer, or one of a
+            provider in trouble; ``"invalid"``: an answer that means nothing.
+        duration_s: Seconds from sending it to having read the answer, on the manager's clock.
+    """
+
+    issuer: str
+    outcome: Outcome
+    duration_s: float
+
+
+Observer: TypeAlias = Callable[[Exchange], object]
+
+_observers: dict[object, Observer] = {}  # each change is one operation, so that no lock is needed
+
+
+def observe(observer: Observer) -> Callable[[], None]:
+    """Have a function told of every token request of this process.
+
+    Args:
+        observer: Called on the thread that made the request; it must be quick, and what it raises is logged.
+
+    Returns:
+        A function that ends it. Idempotent.
+    """
+    key = object()
+    _observers[key] = observer
+
+    def end() -> None:
+        _observers.pop(key, None)
+
+    return end
+
+
+def observers() -> list[Observer]:
+    """The functions that are told of every token request."""
+    return list(_observers.values())
+
+
+def outcome_of(result: ParsedToken | OIDCActorError) -> Outcome:
+    """How a token request ended."""
+    if isinstance(result, ParsedToken):
+        return "success"
+    if policy.is_outage(result) or policy.status_of(result) == 429:
+        return "unavailable"
+    status = result.status if isinstance(result, ProviderError) else None
+    return "refused" if status is not None and 400 <= status < 500 else "invalid"
+
+
+def count_of(outcome: Outcome) -> str:
+    """The name under which a cell counts the requests that ended so."""
+    return f"request_{outcome}"

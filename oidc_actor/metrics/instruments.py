@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Literal, TypeAlias, get_args
 
-from oidc_actor.manager.measures import FLIGHT_JOINED, Outcome, count_of
+from oidc_actor.manager.log import FLIGHT_JOINED, Outcome, count_of
 from oidc_actor.metrics.readings import Reading
 
 Kind: TypeAlias = Literal["counter", "gauge", "histogram"]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 
-from oidc_actor.manager.measures import Exchange, observe
+from oidc_actor.manager.log import Exchange, observe
 from oidc_actor.metrics.instruments import INSTRUMENTS, LATENCY_BUCKETS_S, REQUEST_DURATION, Instrument
 from oidc_actor.metrics.readings import Bound, Reading, read_managers
 from oidc_actor.values.lazy_imports import not_installed

@@ -27,8 +27,7 @@ import pykka
 
 from oidc_actor.machine.events import Arrived, FetchFailed, FetchSucceeded, Newcomers
 from oidc_actor.machine.state import NEVER, State, as_forked
-from oidc_actor.reading.subscriptions import Subscription
-from oidc_actor.reading.waiters import TaskWaiter, ThreadWaiter, dismiss
+from oidc_actor.reading.waiters import Subscription, TaskWaiter, ThreadWaiter, dismiss
 from oidc_actor.values.clock import Clock
 from oidc_actor.values.sealed import Sealed, put
 from oidc_actor.values.tokens import TokenResponse

@@ -1,4 +1,4 @@
-"""Which cell is whose: by name, by ref, and across a fork."""
+"""Which cell is whose: by name, by ref, and across a fork; and which manager trades whose token."""
 
 from __future__ import annotations
 
@@ -8,11 +8,12 @@ import os
 import threading
 import time
 import weakref
-from collections.abc import Callable
+from collections.abc import Callable, Hashable
 from typing import Any
 
 import pykka
 
+from oidc_actor.machine.events import SourceRenewed
 from oidc_actor.machine.state import logins
 from oidc_actor.reading.cell import Cell, Ref, by_name
 from oidc_actor.values.clock import Clock
@@ -39,6 +40,8 @@ _lock = threading.Lock()  # guards the choice of a name's cell among managers th
 _arrivals: dict[Bell, None] = {}  # rung when a manager has its cell
 _revivers: dict[int, None] = {}  # the threads that hold the next one, or wait for it
 _reviving = threading.Lock()  # one manager at a time is made anew in a forked child; guards nothing else
+# By the name of the manager whose token is traded, which may not be there yet, or by its cell's number.
+_followers: dict[Hashable, weakref.WeakKeyDictionary[Cell, None]] = {}
 _parents_logins: set[StoredSecret] = set()  # refresh tokens that managers of parent processes went on with at a fork
 
 
@@ -131,6 +134,27 @@ def all_cells(*, unused_s: float = math.inf) -> list[Cell]:
             with contextlib.suppress(SupervisionError):  # no thread can be had, or its name is taken: no token then
                 _make_anew(cell)
     return cells
+
+
+def follow(source: Hashable, follower: Cell) -> None:
+    """Have a manager that trades the token of another told of each new one; it is until it is gone.
+
+    Args:
+        source: The other's ref or name; one of that name may be started later.
+        follower: The manager's cell.
+    """
+    cell = cell_of(source)  # by ref, or by a second name
+    for key in (source if isinstance(source, str) else None, None if cell is None else cell.number):
+        if key is not None:
+            _followers.setdefault(key, weakref.WeakKeyDictionary())[follower] = None
+
+
+def tell_followers(cell: Cell) -> None:
+    """Tell those who trade a manager's token that it has a new one, which readers get already; on the manager's thread."""
+    found = [known() for key in (cell.name, cell.number) if key in _followers for known in _followers[key].keyrefs()]
+    for follower in dict.fromkeys(found):
+        if follower is not None:
+            follower.tell(SourceRenewed())
 
 
 def is_parents_login(login: StoredSecret | None) -> bool:

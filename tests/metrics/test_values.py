@@ -12,7 +12,7 @@ from prometheus_client import CollectorRegistry, generate_latest
 from pykka import ActorRegistry
 
 from oidc_actor import ClientCredentials, SecretFile, TokenManager
-from oidc_actor.manager.measures import observe
+from oidc_actor.manager.log import observe
 from oidc_actor.metrics.prometheus import Collector
 from oidc_actor.transport import Response
 from supervision import Supervisor, kill, monitor

@@ -153,7 +153,7 @@ MADE: dict[str, Callable[[World], object]] = {
     "protocol.metadata.OIDCConfig": lambda w: CONFIG,
     "reading.cell.Cell": lambda w: w.cell,
     "reading.cell.Snapshot": lambda w: Snapshot(w.token, 1.0),
-    "reading.subscriptions.Subscription": lambda w: w.subscription,
+    "reading.waiters.Subscription": lambda w: w.subscription,
     "reading.waiters.TaskWaiter": lambda w: w.task_waiter(),
     "reading.waiters.ThreadWaiter": lambda w: w.waiter(),
     "sidecar.config.RunConfig": lambda w: w.config,
@@ -208,7 +208,7 @@ HOLDS_NONE: dict[str, str] = {
         adapters.tries.Remedy adapters.tries.Tries
         machine.effects.CheckSecrets machine.effects.ScheduleTick machine.circuit_breaker.Hold machine.circuit_breaker.Outage
         machine.circuit_breaker.Haste machine.circuit_breaker.Pace machine.rejections.Heard machine.rejections.Verdict
-        machine.state.Rules manager.measures.Exchange metrics.instruments.Instrument metrics.readings.Bound
+        machine.state.Rules manager.log.Exchange metrics.instruments.Instrument metrics.readings.Bound
         metrics.readings.Look metrics.readings.Reading credentials.client_auth.Means
         sidecar.config.ServerConfig sidecar.fleet.Changes cli.observe.TlsFacts""",
     "a message without content": """machine.events.Arrived machine.events.AskHealth machine.events.ClockJumped

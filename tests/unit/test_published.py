@@ -15,8 +15,7 @@ from oidc_actor.machine.events import FetchFailed
 from oidc_actor.machine.state import State
 from oidc_actor.reading.cell import EMPTY, Cell, Snapshot, by_name
 from oidc_actor.reading.directory import claim, locate
-from oidc_actor.reading.subscriptions import Subscription
-from oidc_actor.reading.waiters import GONE, ThreadWaiter
+from oidc_actor.reading.waiters import GONE, Subscription, ThreadWaiter
 from supervision import Crash, Down, NoProcess, Server
 
 TOKEN = TokenResponse("the-token", expires_in=300)
