@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Hashable, Mapping
+from collections.abc import Callable, Hashable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal, TypeAlias, get_args
 
 from supervision.exits import Restart
 
-__all__ = ["Backoff", "ChildSpec", "ChildType", "ShutdownSetting", "check_seconds"]
+__all__ = ["Backoff", "ChildSpec", "ChildType", "ShutdownSetting", "check_seconds", "require_children", "require_spec"]
 
 ChildType: TypeAlias = Literal["worker", "supervisor"]
 ShutdownSetting: TypeAlias = float | Literal["infinity", "brutal_kill"]
@@ -133,3 +133,23 @@ class ChildSpec:
             raise TypeError(f"ChildSpec.name: expected a non-empty str or None, got {name!r}")
         object.__setattr__(self, "args", tuple(args))
         object.__setattr__(self, "kwargs", dict(kwargs))
+
+
+def require_spec(spec: object, what: str = "spec") -> ChildSpec:
+    """The specification, or a ``TypeError`` that names ``what``."""
+    if not isinstance(spec, ChildSpec):
+        raise TypeError(f"{what}: expected a ChildSpec, got {spec!r}")
+    return spec
+
+
+def require_children(children: object) -> list[ChildSpec]:
+    """The specifications in start order; ``TypeError`` for anything else, ``ValueError`` for an id that is there twice."""
+    if isinstance(children, str | bytes | ChildSpec) or not isinstance(children, Iterable):
+        raise TypeError(f"children: expected an iterable of ChildSpec values, got {children!r}")
+    specs = [require_spec(spec, "children") for spec in children]
+    seen: set[Any] = set()
+    for spec in specs:
+        if spec.id in seen:
+            raise ValueError(f"children: the id {spec.id!r} is there twice, and ids are unique under a supervisor")
+        seen.add(spec.id)
+    return specs

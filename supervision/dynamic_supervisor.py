@@ -9,18 +9,16 @@ from typing import Any
 
 import pykka
 
-from supervision.child_spec import Backoff, ChildSpec, ShutdownSetting
+from supervision.child_process import Departure, check_start
+from supervision.child_spec import Backoff, ChildSpec, ShutdownSetting, require_spec
 from supervision.children import Child, ChildCounts, ChildInfo
 from supervision.errors import AlreadyStarted, ChildNotFound, MaxChildren, StartError
 from supervision.exits import Reason, Restart, words
-from supervision.flags import require_spec
 from supervision.process import name_of
 from supervision.registry import ServerName
 from supervision.server import ClassOrInstance
-from supervision.start_child import check_start
 from supervision.strategy import Intensity
 from supervision.supervising import Parent, ask, stop_tree
-from supervision.terminate_child import Departure
 from supervision.tree import Branch
 
 __all__ = ["DynamicSupervisor"]

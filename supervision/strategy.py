@@ -1,4 +1,4 @@
-"""Which siblings a restart takes along. Pure.
+"""A supervisor's flags: which siblings a restart takes along, how many restarts are too many, what ends it. Pure.
 
 ==================  ==================================  ========================
 strategy            stopped, in reverse start order     started, in start order
@@ -17,11 +17,21 @@ from __future__ import annotations
 
 from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
-from typing import Literal, TypeAlias
+from typing import Literal, TypeAlias, get_args
 
+from supervision.child_spec import ChildSpec
 from supervision.exits import Restart
 
-__all__ = ["AutoShutdown", "RestartPlan", "Strategy", "comes_back", "ends_supervisor", "plan_restart"]
+__all__ = [
+    "AutoShutdown",
+    "Intensity",
+    "RestartPlan",
+    "Strategy",
+    "SupervisorFlags",
+    "comes_back",
+    "ends_supervisor",
+    "plan_restart",
+]
 
 Strategy: TypeAlias = Literal["one_for_one", "one_for_all", "rest_for_one"]
 AutoShutdown: TypeAlias = Literal["never", "any_significant", "all_significant"]
@@ -64,9 +74,6 @@ def ends_supervisor(auto_shutdown: AutoShutdown, significant: bool, others_activ
     return auto_shutdown == "any_significant" or not others_active
 
 
-__all__ = ["Intensity"]
-
-
 @dataclass(frozen=True, slots=True)
 class Intensity:
     """The window and the attempts inside it.
@@ -100,3 +107,49 @@ class Intensity:
     def exceeded(self) -> bool:
         """Whether the newest attempt is one too many and must not be made."""
         return len(self.attempts) > self.max_restarts
+
+
+@dataclass(frozen=True, slots=True)
+class SupervisorFlags:
+    """The flags of a ``Supervisor``.
+
+    Attributes:
+        strategy: what a restart takes along.
+        max_restarts: restart attempts allowed within ``max_seconds``.
+        max_seconds: length of that window in seconds.
+        auto_shutdown: whether the end of significant children ends the supervisor.
+    """
+
+    strategy: Strategy = "one_for_one"
+    max_restarts: int = 3
+    max_seconds: float = 5.0
+    auto_shutdown: AutoShutdown = "never"
+
+    def __post_init__(self) -> None:
+        for what, value, allowed in (
+            ("strategy", self.strategy, get_args(Strategy)),
+            ("auto_shutdown", self.auto_shutdown, get_args(AutoShutdown)),
+        ):
+            if value not in allowed:
+                raise ValueError(f"{what}: expected one of {', '.join(allowed)}, got {value!r}")
+        self.intensity()
+
+    def intensity(self) -> Intensity:
+        """An empty window of that size."""
+        return Intensity(self.max_restarts, self.max_seconds)
+
+    def accept(self, spec: ChildSpec) -> None:
+        """Raise ``ValueError`` for a specification that this supervisor cannot honour."""
+        if spec.significant and self.auto_shutdown == "never":
+            raise ValueError(
+                f'ChildSpec.significant of {spec.id!r}: needs a supervisor with auto_shutdown, got "never"'
+            )
+
+    def may_loop(self, spec: ChildSpec) -> bool:
+        """Whether stopping that child as a sibling can take longer than the window, so that restarts go on for ever."""
+        return (
+            self.strategy != "one_for_one"
+            and self.max_restarts > 0
+            and isinstance(spec.shutdown, int | float)
+            and spec.shutdown > self.max_seconds
+        )

@@ -9,9 +9,11 @@ from typing import Any, ClassVar, Literal
 
 import pykka
 
-from supervision.calls import call, cast, stop_with
+from supervision.calls import call, cast, stop, stop_with
+from supervision.child_process import Departure, Tether, give_up, is_bystander, settle, start_child, watch_child
+from supervision.child_spec import check_seconds
 from supervision.children import Child
-from supervision.errors import NoProcess, SupervisionError
+from supervision.errors import CallTimeout, ChildNotFound, NoProcess, SupervisionError
 from supervision.exits import (
     KILLED,
     SHUTDOWN,
@@ -27,18 +29,24 @@ from supervision.exits import (
 )
 from supervision.messages import Down, Request, Retry
 from supervision.monitors import demonitor
-from supervision.process import Phase, current, is_exiting, life_of, name_of
+from supervision.process import Phase, current, is_exiting, life_of, must_outlive_caller, name_of, supervises
 from supervision.registry import ServerName, find, stranger
 from supervision.runtime import timer_thread as alarm
 from supervision.runtime.reports import report
 from supervision.server import Server
-from supervision.start_child import start_child, watch_child
 from supervision.strategy import Intensity
-from supervision.succession import give_up
-from supervision.terminate_child import Departure, Tether, is_bystander, settle
 from supervision.timers import Timer, send_after
 
-__all__ = ["Parent", "Request", "ask", "stop_tree"]
+__all__ = [
+    "Parent",
+    "Request",
+    "ask",
+    "is_parent",
+    "starting_supervisor",
+    "stop_for_good",
+    "stop_tree",
+    "supervisor_of",
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -295,3 +303,37 @@ class Parent(Server):
     def label(self) -> str:
         """What a report calls it: its name, or its ref without one."""
         return name_of(self.actor_ref) or str(self.actor_ref)
+
+
+def supervisor_of(ref: pykka.ActorRef[Any]) -> pykka.ActorRef[Any] | None:
+    """The supervisor that an actor was started by, alive or not; ``None`` where no supervisor started it."""
+    life = life_of(ref)
+    starter = None if life is None else life.starter
+    return starter.ref if starter is not None and supervises(starter) else None
+
+
+def stop_for_good(ref: pykka.ActorRef[Any], *, timeout: float | None = 5.0) -> None:
+    """Stop an actor: at its supervisor, which does not restart it and counts nothing, else as ``stop`` does.
+
+    Args:
+        ref: the actor; one that its supervisor is about to restart is not restarted.
+        timeout: seconds to wait, ``None`` for no limit.
+
+    Raises:
+        NoProcess: it has ended and nobody would start it again, or its supervisor has ended.
+        ServerDied: its supervisor ended meanwhile, and the actor with it.
+        CallTimeout: not down in time; the stop goes on.
+        SupervisionError: the calling thread is in the actor, in its supervisor, or in an actor that this one waits for.
+    """
+    if timeout is not None:
+        check_seconds("timeout", timeout)
+    life, supervisor = life_of(ref), supervisor_of(ref)
+    if supervisor is None or life is None or must_outlive_caller(life):  # the last of which `stop` refuses
+        stop(ref, timeout=timeout)
+        return
+    try:
+        ask(supervisor, Parent, "terminate_ref", ref, timeout)
+    except ChildNotFound:  # forgotten since it ended, or started in a start callable that returned another actor
+        stop(ref, timeout=timeout)
+    except CallTimeout:
+        raise CallTimeout(ref, timeout or 0.0, stopping=True) from None

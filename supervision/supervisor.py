@@ -8,16 +8,15 @@ from typing import Any
 
 import pykka
 
-from supervision.child_spec import Backoff, ChildSpec, ShutdownSetting
+from supervision.child_process import accepted, check_start
+from supervision.child_spec import Backoff, ChildSpec, ShutdownSetting, require_spec
 from supervision.children import Child, ChildCounts, ChildInfo, Children
 from supervision.errors import AlreadyStarted, StartError
 from supervision.exits import SHUTDOWN, Exit, Reason, Restart, words
-from supervision.flags import SupervisorFlags, require_spec
 from supervision.registry import ServerName
 from supervision.runtime.reports import report
 from supervision.server import ClassOrInstance
-from supervision.start_child import accepted, check_start
-from supervision.strategy import AutoShutdown, Strategy, comes_back, ends_supervisor, plan_restart
+from supervision.strategy import AutoShutdown, Strategy, SupervisorFlags, comes_back, ends_supervisor, plan_restart
 from supervision.supervising import Parent, ask, stop_tree
 from supervision.tree import Branch, Tree, grow
 

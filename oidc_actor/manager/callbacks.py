@@ -55,8 +55,8 @@ from oidc_actor.values.errors import NoTokenError, TokenRequestError
 from oidc_actor.values.secrets import Secret
 from oidc_actor.values.tokens import TokenResponse
 from supervision import Server, monitor
+from supervision.child_process import when_given_up
 from supervision.exits import Reason
-from supervision.succession import when_given_up
 from supervision.supervising import starting_supervisor
 
 

@@ -33,7 +33,7 @@ from oidc_actor.values.tokens import TokenResponse
 from supervision import ChildSpec, NoProcess, ServerDied
 from supervision.child_spec import check_seconds
 from supervision.server import ClassOrInstance
-from supervision.stopping import stop_for_good
+from supervision.supervising import stop_for_good
 
 
 def _stop(server: Server, *, timeout: float = 5.0) -> None:

@@ -32,10 +32,9 @@ from oidc_actor.values.clock import Clock
 from oidc_actor.values.sealed import Sealed, put
 from oidc_actor.values.tokens import TokenResponse
 from supervision import Down, Monitor, cast, demonitor, monitor
+from supervision.child_process import is_bystander, may_return
 from supervision.exits import Reason, is_orderly
 from supervision.runtime.bells import Summons, taken_out
-from supervision.succession import may_return
-from supervision.terminate_child import is_bystander
 
 Ref: TypeAlias = pykka.ActorRef[Any]
 Result: TypeAlias = FetchSucceeded | FetchFailed

@@ -26,9 +26,9 @@ from supervision import (
     kill,
     monitor,
 )
+from supervision.child_process import is_bystander
 from supervision.exits import Shutdown, leaves_bystanders
 from supervision.strategy import comes_back
-from supervision.terminate_child import is_bystander
 
 BOOM = Crash(Scripted("boom"))
 

@@ -6,7 +6,7 @@ import pytest
 from probes import World
 
 from supervision import DynamicSupervisor, Supervisor
-from supervision.flags import SupervisorFlags
+from supervision.strategy import SupervisorFlags
 
 NAN, INF = float("nan"), float("inf")
 

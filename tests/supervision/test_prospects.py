@@ -8,7 +8,7 @@ import pytest
 from probes import World, ref_of, states
 
 from supervision import Backoff, Supervisor, kill
-from supervision.succession import may_return, when_given_up
+from supervision.child_process import may_return, when_given_up
 
 LATER = Backoff(initial=30, jitter=0)
 
