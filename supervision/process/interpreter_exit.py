@@ -3,25 +3,17 @@
 from __future__ import annotations
 
 import atexit
-import os
 import threading
+
+from supervision.runtime.per_process import PerProcess
 
 __all__ = ["is_exiting"]
 
-_main_is_through = threading.Event()
-
-
-def _start_over() -> None:
-    global _main_is_through  # noqa: PLW0603 - a forked child has a main thread of its own
-    _main_is_through = threading.Event()
-
-
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_start_over)
+_main_is_through = PerProcess(threading.Event)  # a forked child has a main thread of its own
 
 
 def _note() -> None:
-    _main_is_through.set()
+    _main_is_through.value.set()
 
 
 # What atexit calls comes only after the interpreter's wait for other threads, and whatever has been registered later than
@@ -33,7 +25,7 @@ if hasattr(threading, "_register_atexit"):
 
 def is_exiting() -> bool:
     """Whether the interpreter is going down: the main thread is through, and so are all others that it waits for."""
-    if not _main_is_through.is_set():
+    if not _main_is_through.value.is_set():
         return False
     main = threading.main_thread()
     return all(thread.daemon or thread is main for thread in threading.enumerate())

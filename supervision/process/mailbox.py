@@ -20,7 +20,6 @@ The actor is in the run queue as often as somebody was not sure: a turn whose ri
 from __future__ import annotations
 
 import contextlib
-import os
 import queue
 import threading
 from typing import Any
@@ -36,23 +35,16 @@ from supervision.process.replies import answer_unhandled
 from supervision.runtime import dispatcher as dispatch
 from supervision.runtime.bells import Bell, Summons
 from supervision.runtime.dispatcher import is_between_turns
+from supervision.runtime.per_process import PerProcess
 from supervision.runtime.waits import in_turns
 
 __all__ = ["Mailbox"]
 
-_bells: dict[Mailbox, list[Bell]] = {}  # who waits for a mailbox to close; few do, so it is no field of each
+_bells: PerProcess[dict[Mailbox, list[Bell]]] = PerProcess(
+    dict
+)  # who waits for a mailbox to close; few do, so it is no field
 _quiet = Summons()  # never sent: stands for any that has been heard
-_process = object()  # of this process; a forked child has another one, which makes every inherited mailbox a dead one
-
-
-def _start_over() -> None:
-    global _process  # noqa: PLW0603 - a fork is the one thing that changes it
-    _process = object()
-    _bells.clear()
-
-
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_start_over)
+_process = PerProcess(object)  # a forked child has another one, which makes every inherited mailbox a dead one
 
 
 class Mailbox:
@@ -67,19 +59,19 @@ class Mailbox:
         self.lock = threading.RLock()
         self._queue: queue.SimpleQueue[Envelope[Any]] = queue.SimpleQueue()
         self._closed = False
-        self._process = _process
+        self._process = _process.value
         self.summons = Summons.standing()  # nobody is to ring before the first turn, which starts the actor
         self.life: Any = None
 
     @property
     def closed(self) -> bool:
         """Whether nothing gets in any more; also so in a forked child, without its lock."""
-        return self._closed or self._process is not _process
+        return self._closed or self._process is not _process.value
 
     @property
     def inherited(self) -> bool:
         """Whether it belongs to a parent process: nothing runs its actor here, and its lock may be held for ever."""
-        return self._process is not _process
+        return self._process is not _process.value
 
     # --- in -----------------------------------------------------------------------------------------------------------
 
@@ -171,7 +163,7 @@ class Mailbox:
     def refuse_more(self) -> None:
         """Let nothing more in; what is inside stays for the end."""
         self._closed = True
-        for bell in _bells.pop(self, ()):
+        for bell in _bells.value.pop(self, ()):
             bell.ring()
 
     def empty_out(self) -> list[Envelope[Any]]:
@@ -185,17 +177,17 @@ class Mailbox:
 
     def ring_when_closed(self, bell: Bell) -> None:
         """Ring that bell once nothing gets in any more, maybe now."""
-        _bells.setdefault(self, []).append(bell)
+        _bells.value.setdefault(self, []).append(bell)
         if self.closed:  # maybe before it was in there
             bell.ring()
 
     def ring_no_more(self, bell: Bell) -> None:
         """Undo ``ring_when_closed``."""
-        waiting = _bells.get(self, [])
+        waiting = _bells.value.get(self, [])
         with contextlib.suppress(ValueError):
             waiting.remove(bell)
         if not waiting or self.closed:
-            for late in _bells.pop(self, ()):  # somebody has come in between: that one goes back, or is rung
+            for late in _bells.value.pop(self, ()):  # somebody has come in between: that one goes back, or is rung
                 self.ring_when_closed(late)
 
     @staticmethod

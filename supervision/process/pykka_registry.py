@@ -10,7 +10,6 @@ the top of a tree first, which stops what is below in its own order and time, an
 
 from __future__ import annotations
 
-import os
 import threading
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any
@@ -18,6 +17,7 @@ from typing import Any
 from pykka import ActorRegistry
 
 from supervision.process.current import supervisors_of_caller
+from supervision.runtime.per_process import in_forked_child
 from supervision.runtime.reports import harmless
 
 __all__ = ["enter", "greet_with", "install", "knows", "leave", "move_supervisors_behind"]
@@ -78,8 +78,7 @@ def _start_over() -> None:
     ActorRegistry._actor_refs.clear()
 
 
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_start_over)
+in_forked_child(_start_over)
 
 
 def greet_with(greet: Callable[[Any], None]) -> None:

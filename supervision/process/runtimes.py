@@ -8,11 +8,10 @@ import threading
 from typing import TYPE_CHECKING, Protocol
 
 from supervision.runtime import dispatcher as dispatch
+from supervision.runtime.per_process import PerProcess
 
 if TYPE_CHECKING:
     from supervision.process.process import Life
-import os
-from typing import TYPE_CHECKING
 
 __all__ = ["POOL", "OwnThread", "Pool", "Runtime"]
 
@@ -106,39 +105,16 @@ class OwnThread:
         """It gave nobody's place back."""
 
 
-__all__ = ["abandon", "abandoned_count", "comes_back", "note_abandoned", "note_returned"]
+__all__ = ["abandon", "abandoned_count", "comes_back"]
 
-_count = 0
-_lock = threading.Lock()  # guards the count
-
-
-def _start_over() -> None:
-    global _count, _lock  # noqa: PLW0603 - a forked child has none of those threads, and the lock may be held for ever
-    _count = 0
-    _lock = threading.Lock()
-
-
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_start_over)
+_abandoned: PerProcess[dict[Life, None]] = PerProcess(
+    dict
+)  # killed while a thread was in their turn, which is still there
 
 
 def abandoned_count() -> int:
     """How many threads are stuck right now in handlers of killed actors."""
-    return _count
-
-
-def note_abandoned() -> None:
-    """One more is."""
-    global _count  # noqa: PLW0603 - one figure for the process
-    with _lock:
-        _count += 1
-
-
-def note_returned() -> None:
-    """One of them came back."""
-    global _count  # noqa: PLW0603 - one figure for the process
-    with _lock:
-        _count -= 1
+    return len(_abandoned.value)
 
 
 def abandon(life: Life) -> bool:
@@ -148,7 +124,7 @@ def abandon(life: Life) -> bool:
         return False
     # All of it before the thread can see it, which takes it back.
     life.abandoned = True
-    note_abandoned()
+    _abandoned.value[life] = None
     life.runtime.lost(life)
     try:
         busy.pop()
@@ -170,5 +146,5 @@ def comes_back(life: Life) -> None:
 
 def _take_back(life: Life) -> None:
     life.abandoned = False
-    note_returned()
+    _abandoned.value.pop(life, None)
     life.runtime.found(life)

@@ -16,13 +16,13 @@ lies down or leaves takes itself out of the tables first and then looks for acto
 from __future__ import annotations
 
 import contextlib
-import os
 import queue
 import threading
 from contextlib import AbstractContextManager
 from typing import Protocol
 
 from supervision.runtime import timer_thread as alarm
+from supervision.runtime.per_process import PerProcess
 
 __all__ = ["Runnable", "begin", "blocking", "found_worker", "is_between_turns", "lost_worker", "submit", "worker_count"]
 
@@ -55,7 +55,7 @@ class _OfThread(threading.local):
 
 
 class _Pool:
-    """Run queue, workers and the watchdog; made anew in a forked child."""
+    """Run queue, workers and the watchdog."""
 
     def __init__(self) -> None:
         self.queue: queue.SimpleQueue[Runnable] = queue.SimpleQueue()
@@ -83,10 +83,8 @@ class _Pool:
 
     def submit(self, actor: Runnable) -> None:
         self.queue.put(actor)
-        if self._idle and _this.worker is not None:
-            self._idle.pop(
-                _this.worker, None
-            )  # a finalizer has interrupted it when it had just lain down: it is not free
+        if self._idle and (worker := _this.value.worker) is not None:
+            self._idle.pop(worker, None)  # a finalizer has interrupted it when it had just lain down: it is not free
         if not self._idle:
             self._grow()
 
@@ -144,7 +142,8 @@ class _Pool:
             self._lookout = alarm.call_later(STALL_S, look)
 
     def _work(self, worker: _Worker) -> None:
-        _this.pool, _this.worker = self, worker
+        this = _this.value
+        this.pool, this.worker = self, worker
         try:
             while (actor := self._next(worker)) is not None:
                 if not self._idle and not self.queue.empty():
@@ -212,37 +211,27 @@ class _Blocking(AbstractContextManager[None]):
     # count once.
 
     def __enter__(self) -> None:
-        pool = _this.pool
-        if pool is not None:
-            _this.waits += 1
-            pool.block(_this.worker)
+        this = _this.value
+        if this.pool is not None:
+            this.waits += 1
+            this.pool.block(this.worker)
 
     def __exit__(self, *_raised: object) -> None:
-        pool = _this.pool
-        if pool is not None:
-            _this.waits -= 1
-            if _this.waits <= 0:
-                pool.unblock(_this.worker)
+        this = _this.value
+        if this.pool is not None:
+            this.waits -= 1
+            if this.waits <= 0:
+                this.pool.unblock(this.worker)
 
 
-_pool = _Pool()
-_this = _OfThread()
+_pool = PerProcess(_Pool)
+_this = PerProcess(_OfThread)  # also: the thread that forks is no worker in the child
 _blocking = _Blocking()
-
-
-def _start_over() -> None:
-    global _pool, _this  # noqa: PLW0603 - a forked child has no workers, and the forking thread is none of them there
-    _pool = _Pool()
-    _this = _OfThread()
-
-
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_start_over)
 
 
 def submit(actor: Runnable) -> None:
     """Put an actor that has mail into the run queue; it may be in there already. Signal handlers and finalizers may, too."""
-    _pool.submit(actor)
+    _pool.value.submit(actor)
 
 
 def begin(actor: Runnable) -> bool:
@@ -250,12 +239,12 @@ def begin(actor: Runnable) -> bool:
 
     Returns whether there is any worker; where there is none, none could be started, and the actor waits until one can.
     """
-    return _pool.begin(actor)
+    return _pool.value.begin(actor)
 
 
 def is_between_turns() -> bool:
     """Whether the calling thread is a worker; outside a turn it may hold an actor that nobody else will give one."""
-    return _this.worker is not None
+    return _this.value.worker is not None
 
 
 def blocking() -> AbstractContextManager[None]:
@@ -265,14 +254,14 @@ def blocking() -> AbstractContextManager[None]:
 
 def lost_worker(actor: object) -> None:
     """A worker is stuck in a handler of an actor that was killed: another may stand in for it."""
-    _pool.block(actor)
+    _pool.value.block(actor)
 
 
 def found_worker(actor: object) -> None:
     """That handler came back after all."""
-    _pool.unblock(actor)
+    _pool.value.unblock(actor)
 
 
 def worker_count() -> int:
     """How many worker threads there are."""
-    return _pool.workers
+    return _pool.value.workers

@@ -13,12 +13,12 @@ from __future__ import annotations
 import contextlib
 import heapq
 import itertools
-import os
 import queue
 import threading
 import time
 from collections.abc import Callable
 
+from supervision.runtime.per_process import PerProcess
 from supervision.runtime.reports import report
 
 __all__ = ["HEARTBEAT_S", "Alarm", "begin", "call_later", "now"]
@@ -64,7 +64,7 @@ class Alarm:
 
 
 class _Clockwork:
-    """The heap and its thread; made anew in a forked child.
+    """The heap and its thread.
 
     Args:
         clock: gives the seconds that delays are kept in.
@@ -139,22 +139,13 @@ class _Clockwork:
             self._sweep_at = max(LEAST_SWEPT, 2 * len(self._heap))
 
 
-_clockwork = _Clockwork(now)
-
-
-def _start_over() -> None:
-    global _clockwork  # noqa: PLW0603 - a forked child has neither the thread nor, maybe, a free lock
-    _clockwork = _Clockwork(now)
-
-
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_start_over)
+_clockwork = PerProcess(lambda: _Clockwork(now))
 
 
 def begin() -> None:
     """Start the timer thread now, from a place that may, where it does not run; silent where there is none to be had."""
     with contextlib.suppress(RuntimeError):
-        _clockwork.begin()
+        _clockwork.value.begin()
 
 
 def call_later(delay_s: float, callback: Callable[[], None]) -> Alarm:
@@ -164,5 +155,6 @@ def call_later(delay_s: float, callback: Callable[[], None]) -> Alarm:
         RuntimeError: there is no thread to be had for it.
     """
     alarm = Alarm(callback)
-    _clockwork.add(_clockwork.now() + delay_s, alarm)
+    clockwork = _clockwork.value
+    clockwork.add(clockwork.now() + delay_s, alarm)
     return alarm

@@ -27,7 +27,7 @@ def _nothing_left_behind() -> Iterator[None]:
                 Supervisor.stop(ref, timeout=DEADLINE_S)
     ActorRegistry.stop_all(block=True, timeout=DEADLINE_S)
     assert ActorRegistry.get_all() == []
-    assert names._names.table == {}
+    assert names._names.value.table == {}
 
 
 @pytest.fixture

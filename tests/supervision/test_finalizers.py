@@ -47,7 +47,7 @@ def test_a_finalizer_inside_our_locks_does_not_deadlock(what: str, monkeypatch: 
     for lock in ("mailbox", "names"):
         with monkeypatch.context() as patch:
             if lock == "names":
-                patch.setattr(names._names, "lock", _Collects(names._names.lock, last_words))
+                patch.setattr(names._names.value, "lock", _Collects(names._names.value.lock, last_words))
             else:
                 ref.actor_inbox.lock = _Collects(ref.actor_inbox.lock, last_words)
             {

@@ -25,7 +25,7 @@ class _Brief(dispatch._Pool):
 def pool(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
     """The pool as it is, or one that grows by each piece of work anew."""
     if request.param == "cold":
-        monkeypatch.setattr(dispatch, "_pool", _Brief())
+        monkeypatch.setattr(dispatch._pool, "value", _Brief())
 
 
 def asked(ref: Any) -> None:

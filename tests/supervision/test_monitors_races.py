@@ -159,4 +159,4 @@ def test_an_end_at_the_last_moment_before_monitor_or_register(kind: str) -> None
         assert watch.reason() == KILLED
     assert [down.reason for down in downs] == [NOPROC]
     assert whereis("it") is None
-    assert names._names.table == {}
+    assert names._names.value.table == {}

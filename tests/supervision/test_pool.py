@@ -18,7 +18,7 @@ pytestmark = pytest.mark.P12
 def pool(monkeypatch: pytest.MonkeyPatch) -> Any:
     """A pool of this test's own."""
     made = dispatch._Pool()
-    monkeypatch.setattr(dispatch, "_pool", made)
+    monkeypatch.setattr(dispatch._pool, "value", made)
     return made
 
 
@@ -164,7 +164,7 @@ def test_a_wait_for_the_stopped_flag_is_stood_in_for(pool: dispatch._Pool) -> No
     refs = [Pooled.start_link() for _ in range(3 * dispatch.WORKERS)]
     ended = Pooled.start_link()
     done = [ref.ask(lambda _: ended.actor_stopped.wait(DEADLINE_S), block=False) for ref in refs]
-    eventually(lambda: len(mailbox._bells.get(ended.actor_inbox, ())) == len(refs))
+    eventually(lambda: len(mailbox._bells.value.get(ended.actor_inbox, ())) == len(refs))
     stop(ended)
     assert all(future.get(timeout=DEADLINE_S) for future in done)
 

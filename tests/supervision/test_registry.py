@@ -56,7 +56,7 @@ def test_an_actor_may_hold_several_names_and_loses_all_at_its_end(kind: str) -> 
     stop(ref)
     watch.reason()
     assert [whereis(name) for name in ("one", "two", "three")] == [None] * 3
-    assert names._names.table == {}
+    assert names._names.value.table == {}
 
 
 @every_kind

@@ -113,7 +113,7 @@ def test_a_name_given_at_the_moment_of_the_end_is_not_left_behind() -> None:
 
         with run(name, end):
             pass
-        assert names._names.table == {}
+        assert names._names.value.table == {}
 
 
 def test_a_successor_keeps_its_name_when_its_predecessor_is_cleaned_up_late() -> None:

@@ -135,7 +135,7 @@ def test_twenty_threads_on_one_supervisor_while_its_children_crash(strategy: Any
     assert not seen.doubles
     assert seen.starts > 16
     assert all(count == 0 for count in seen.live.values())
-    assert names._names.table == {}
+    assert names._names.value.table == {}
     assert ActorRegistry.get_all() == []
 
 
@@ -177,7 +177,7 @@ def test_many_start_and_stop_whole_trees_at_once() -> None:
     with run(*[lambda user=user: grow(user) for user in range(8)]):
         pass
     assert ActorRegistry.get_all() == []
-    assert names._names.table == {}
+    assert names._names.value.table == {}
 
 
 # --- a thousand restarts leave nothing --------------------------------------------------------------------------------
@@ -211,7 +211,7 @@ def test_a_thousand_crashes_and_restarts_leave_everything_as_it_was(cls: Any) ->
     def left() -> tuple[int, ...]:
         gc.collect()
         eventually(lambda: threading.active_count() <= threads)
-        return len(ActorRegistry.get_all()), len(names._names.table), len(life_of(sup).monitors or ())  # type: ignore[union-attr]
+        return len(ActorRegistry.get_all()), len(names._names.value.table), len(life_of(sup).monitors or ())  # type: ignore[union-attr]
 
     rounds(50)
     threads = threading.active_count() + 1

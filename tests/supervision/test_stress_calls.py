@@ -138,5 +138,5 @@ def test_actors_that_call_each_other_while_they_are_killed() -> None:
             pass
         done.set()
     assert "the end" in ends
-    eventually(lambda: dispatch._pool.blocked == 0)
+    eventually(lambda: dispatch._pool.value.blocked == 0)
     eventually(lambda: abandoned_count() == 0)

@@ -26,7 +26,7 @@ class FakeTime:
 @pytest.fixture
 def clock(monkeypatch: pytest.MonkeyPatch) -> FakeTime:
     made = FakeTime()
-    monkeypatch.setattr(alarm, "_clockwork", made.clockwork)
+    monkeypatch.setattr(alarm._clockwork, "value", made.clockwork)
     return made
 
 
@@ -207,7 +207,7 @@ def test_one_thread_serves_all_timers_and_cancelled_ones_take_no_room(clock: Fak
         for timer in [send_after(1_000, ref, "never") for _ in range(500)]:
             timer.cancel()
     assert threading.active_count() <= before + 1
-    assert len(alarm._clockwork._heap) < 1_000
+    assert len(alarm._clockwork.value._heap) < 1_000
 
 
 def test_a_callback_that_raises_ends_no_timer(clock: FakeTime, caplog: pytest.LogCaptureFixture) -> None:

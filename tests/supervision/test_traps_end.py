@@ -123,7 +123,7 @@ def test_p13_waiting_for_the_flag_leaves_nothing_behind() -> None:
     ref = Pooled.start_link()
     for _ in range(100):
         assert ref.actor_stopped.wait(0) is False
-    assert ref.actor_inbox not in mailbox._bells
+    assert ref.actor_inbox not in mailbox._bells.value
     ref.stop(timeout=DEADLINE_S)
     assert ref.actor_stopped.wait(0) is True
 

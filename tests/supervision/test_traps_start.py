@@ -30,7 +30,7 @@ from supervision.runtime import dispatcher as dispatch
 @pytest.fixture
 def no_more_threads(monkeypatch: pytest.MonkeyPatch) -> Any:
     """From here on no thread can be started; the pool has none yet."""
-    monkeypatch.setattr(dispatch, "_pool", dispatch._Pool())
+    monkeypatch.setattr(dispatch._pool, "value", dispatch._Pool())
 
     def refuse(thread: threading.Thread) -> None:
         raise RuntimeError("can't start new thread")
@@ -184,7 +184,7 @@ def test_p9_the_pool_goes_on_once_there_are_threads_again(monkeypatch: pytest.Mo
     send_after(0, ref, lambda _: timers_run.set())
     assert timers_run.wait(DEADLINE_S)
     with monkeypatch.context() as patch:
-        patch.setattr(dispatch, "_pool", dispatch._Pool())
+        patch.setattr(dispatch._pool, "value", dispatch._Pool())
         with patch.context() as starved:
             starved.setattr(threading.Thread, "start", _refuse)
             asked = ref.ask("patience", block=False)
@@ -195,7 +195,7 @@ def test_p9_a_timer_without_a_thread_fails_and_the_next_one_has_one(monkeypatch:
     from supervision.runtime import timer_thread as alarm
 
     ref = Pooled.start_link()
-    monkeypatch.setattr(alarm, "_clockwork", alarm._Clockwork(alarm.now))
+    monkeypatch.setattr(alarm._clockwork, "value", alarm._Clockwork(alarm.now))
     with monkeypatch.context() as starved:
         starved.setattr(threading.Thread, "start", _refuse)
         with pytest.raises(RuntimeError):
