@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from oidc_actor.machine.backoff import RetryPolicy
     from oidc_actor.machine.events import ForceRefresh, GetToken
     from oidc_actor.machine.health import Health
-    from oidc_actor.manager.client_api import TokenManager
+    from oidc_actor.manager.token_manager import TokenManager
     from oidc_actor.protocol.metadata import OIDCConfig
     from oidc_actor.reading.directory import ManagerNotRunning
     from oidc_actor.reading.source import TokenSource
@@ -63,7 +63,7 @@ _HOMES = {
     "values.errors": ["ConfigError", "DiscoveryError", "NoTokenError", "OIDCActorError", "TokenRequestError"],
     "secret_sources.github_actions": ["GitHubActionsToken"],
     "machine.health": ["Health"],
-    "manager.client_api": ["TokenManager"],
+    "manager.token_manager": ["TokenManager"],
     "secret_sources.manager_token": ["ManagerToken"],
     "machine.events": ["ForceRefresh", "GetToken"],
     "credentials.private_key": ["PrivateKey"],

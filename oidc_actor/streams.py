@@ -21,10 +21,10 @@ from collections.abc import AsyncGenerator, Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
-from oidc_actor.manager.client_api import TokenManager
+from oidc_actor.manager.token_manager import TokenManager
 from oidc_actor.reading.cell import EMPTY, Cell
 from oidc_actor.reading.directory import ManagerNotRunning, locate
-from oidc_actor.reading.reads import Server
+from oidc_actor.reading.reads import ServerRef
 from oidc_actor.reading.waiters import GONE, Subscription, TaskWaiter, check_listener
 from oidc_actor.values.tokens import TokenResponse
 
@@ -46,7 +46,7 @@ class Renewal:
     reconnect_in_s: float | None = None
 
 
-def on_renewal(server: Server, listener: Callable[[Renewal], object]) -> Subscription:
+def on_renewal(server: ServerRef, listener: Callable[[Renewal], object]) -> Subscription:
     """Have a listener called with every new token and the end of the one before it.
 
     Args:
@@ -73,7 +73,7 @@ def on_renewal(server: Server, listener: Callable[[Renewal], object]) -> Subscri
     return TokenManager.subscribe(server, tell)
 
 
-async def renewals(server: Server) -> AsyncGenerator[Renewal]:
+async def renewals(server: ServerRef) -> AsyncGenerator[Renewal]:
     """Iterate over a manager's tokens: the present one first, as soon as there is one, then every new one.
 
     A slow consumer gets the newest token next, and the end of the one that it got last. The iteration goes on across

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 
 from oidc_actor.adapters.presenter import Presenter
 from oidc_actor.adapters.tries import Answer, Tries, answer_to
-from oidc_actor.reading.reads import Server
+from oidc_actor.reading.reads import ServerRef
 from oidc_actor.values.lazy_imports import not_installed
 
 try:
@@ -25,7 +25,7 @@ class OIDCAuth:
 
     def __init__(
         self,
-        server: Server,
+        server: ServerRef,
         *,
         timeout: float = 5.0,
         origins: Iterable[str] | None = None,

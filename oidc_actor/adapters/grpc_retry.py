@@ -20,7 +20,7 @@ from typing import Any
 
 from oidc_actor.adapters.authorization import Authorization
 from oidc_actor.adapters.presenter import Presenter
-from oidc_actor.reading.reads import Server
+from oidc_actor.reading.reads import ServerRef
 from oidc_actor.values.lazy_imports import not_installed
 
 try:
@@ -33,7 +33,7 @@ _channels = itertools.count(1)
 _HTTP = {"OK": 200, "UNAUTHENTICATED": 401}  # gRPC's own correspondence; other codes say nothing about the token
 
 
-def interceptors(server: Server, *, timeout: float = 5.0, origin: str | None = None) -> list[Any]:
+def interceptors(server: ServerRef, *, timeout: float = 5.0, origin: str | None = None) -> list[Any]:
     """Make the interceptors for one channel of `grpc`.
 
     Args:
@@ -49,7 +49,7 @@ def interceptors(server: Server, *, timeout: float = 5.0, origin: str | None = N
     return [_Interceptor(_Party(server, timeout, origin))]
 
 
-def aio_interceptors(server: Server, *, timeout: float = 5.0, origin: str | None = None) -> list[Any]:
+def aio_interceptors(server: ServerRef, *, timeout: float = 5.0, origin: str | None = None) -> list[Any]:
     """Make the interceptors for one channel of `grpc.aio`; arguments and errors as for `interceptors`."""
     party = _Party(server, timeout, origin)
     return [_AioUnaryUnary(party), *(kind(party) for kind in (_AioUnaryStream, _AioStreamUnary, _AioStreamStream))]
@@ -58,7 +58,7 @@ def aio_interceptors(server: Server, *, timeout: float = 5.0, origin: str | None
 class _Party:
     """A channel: the manager whose token goes there, and what its far end is called."""
 
-    def __init__(self, server: Server, timeout_s: float, origin: str | None) -> None:
+    def __init__(self, server: ServerRef, timeout_s: float, origin: str | None) -> None:
         self.presenter = Presenter(server, timeout=timeout_s)
         self.timeout_s = timeout_s
         self.origin = origin or f"grpc channel {next(_channels)}"

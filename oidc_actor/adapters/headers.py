@@ -6,14 +6,14 @@ from urllib.parse import urlsplit
 
 from oidc_actor.adapters import presentation
 from oidc_actor.adapters.authorization import Authorization
-from oidc_actor.manager.client_api import TokenManager
-from oidc_actor.reading.reads import Server
+from oidc_actor.manager.token_manager import TokenManager
+from oidc_actor.reading.reads import ServerRef
 from oidc_actor.values.errors import ConfigError
 from oidc_actor.values.tokens import TokenResponse
 
 
 def headers(
-    server: Server, *, timeout: float = 5.0, method: str | None = None, url: str | None = None
+    server: ServerRef, *, timeout: float = 5.0, method: str | None = None, url: str | None = None
 ) -> dict[str, str]:
     """Return the header for one request, with the token as it is now; ask again for each request.
 
@@ -40,14 +40,14 @@ def headers(
 
 
 async def aheaders(
-    server: Server, *, timeout: float = 5.0, method: str | None = None, url: str | None = None
+    server: ServerRef, *, timeout: float = 5.0, method: str | None = None, url: str | None = None
 ) -> dict[str, str]:
     """Do what `headers` does, without blocking the event loop."""
     _check(method, url)
     return _fields(server, await TokenManager.aget_token(server, timeout=timeout), method, url)
 
 
-def note_nonce(server: Server, url: str, nonce: str | None) -> None:
+def note_nonce(server: ServerRef, url: str, nonce: str | None) -> None:
     """Keep the nonce that an answer to a DPoP token brought (RFC 9449 section 8.2), for the proofs to come.
 
     Where a 401 says ``use_dpop_nonce``, call this and send the request again, once, with new `headers`.
@@ -78,7 +78,7 @@ def _is_absolute(url: str) -> bool:
     return bool(parts.scheme and parts.netloc)
 
 
-def _fields(server: Server, token: TokenResponse, method: str | None, url: str | None) -> dict[str, str]:
+def _fields(server: ServerRef, token: TokenResponse, method: str | None, url: str | None) -> dict[str, str]:
     if method is not None and url is not None:
         return presentation.present(server, token, method, url)
     if presentation.key_of(server, token) is not None:

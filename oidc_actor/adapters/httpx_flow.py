@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 from oidc_actor.adapters.authorization import Authorization
 from oidc_actor.adapters.presenter import Presenter
 from oidc_actor.adapters.tries import Answer, Remedy, Tries, answer_to
-from oidc_actor.reading.reads import Server
+from oidc_actor.reading.reads import ServerRef
 
 
 class OneRequest:
@@ -93,7 +93,7 @@ class AuthFlow:
 
     def __init__(
         self,
-        server: Server,
+        server: ServerRef,
         *,
         timeout: float = 5.0,
         origins: Iterable[str] | None = None,

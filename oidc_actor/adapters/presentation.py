@@ -12,12 +12,14 @@ from typing import Any
 from oidc_actor.adapters.authorization import Authorization, Proof
 from oidc_actor.credentials.dpop import DPoPKey
 from oidc_actor.reading.directory import locate
-from oidc_actor.reading.reads import Server
+from oidc_actor.reading.reads import ServerRef
 from oidc_actor.values.errors import ConfigError
 from oidc_actor.values.tokens import TokenResponse
 
 
-def present(server: Server, token: TokenResponse, method: str, url: str, *, nonce: str | None = None) -> dict[str, str]:
+def present(
+    server: ServerRef, token: TokenResponse, method: str, url: str, *, nonce: str | None = None
+) -> dict[str, str]:
     """Make the fields that one request carries. It may sign (a fraction of a millisecond), and never waits.
 
     With a proof they are of no use for a second request: a proof names its method and address, and is taken once.
@@ -46,13 +48,13 @@ def present(server: Server, token: TokenResponse, method: str, url: str, *, nonc
     return {"Authorization": Authorization.dpop(token.access_token), "DPoP": Proof(proof.reveal())}
 
 
-def authorization(server: Server, token: TokenResponse) -> Authorization:
+def authorization(server: ServerRef, token: TokenResponse) -> Authorization:
     """Make the one field of those that stays the same from request to request; arguments and errors as for `present`."""
     kind = Authorization.bearer if key_of(server, token) is None else Authorization.dpop
     return kind(token.access_token)
 
 
-def key_of(server: Server, token: TokenResponse) -> DPoPKey | None:
+def key_of(server: ServerRef, token: TokenResponse) -> DPoPKey | None:
     """Find the key that a token is bound to.
 
     Args:
@@ -74,7 +76,7 @@ def key_of(server: Server, token: TokenResponse) -> DPoPKey | None:
     return _own_key(server) if token.token_type == "DPoP" else None  # noqa: S105 - a scheme's name
 
 
-def note_nonce(server: Server, url: str, nonce: str | None) -> bool:
+def note_nonce(server: ServerRef, url: str, nonce: str | None) -> bool:
     """Keep the nonce that an answer brought, for the proofs to come.
 
     Args:
@@ -94,7 +96,7 @@ def note_nonce(server: Server, url: str, nonce: str | None) -> bool:
     return key is not None and key.note_nonce(url, nonce)
 
 
-def _own_key(server: Server) -> DPoPKey | None:
+def _own_key(server: ServerRef) -> DPoPKey | None:
     identity: Any = locate(server).identity
     key = identity[0].dpop
     return key if isinstance(key, DPoPKey) else None

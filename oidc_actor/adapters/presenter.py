@@ -14,8 +14,8 @@ from oidc_actor.adapters.presentation import authorization, key_of, note_nonce, 
 from oidc_actor.adapters.tries import NONCE_FIELD, Answer, Remedy, Tries
 from oidc_actor.http.client import environ_proxy
 from oidc_actor.machine.events import Accepted, Rejected
-from oidc_actor.manager.client_api import TokenManager
-from oidc_actor.reading.reads import Server, check_wait, tell_soon, wait_for_token, wait_for_token_async
+from oidc_actor.manager.token_manager import TokenManager
+from oidc_actor.reading.reads import ServerRef, check_wait, tell_soon, wait_for_token, wait_for_token_async
 from oidc_actor.values.errors import ConfigError, NoTokenError
 from oidc_actor.values.secrets import Secret, secret_problem
 from oidc_actor.values.tokens import TokenResponse
@@ -35,7 +35,7 @@ class Presenter:
 
     def __init__(
         self,
-        server: Server,
+        server: ServerRef,
         *,
         timeout: float = 5.0,
         origins: Iterable[str] | None = None,

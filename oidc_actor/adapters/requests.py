@@ -13,7 +13,7 @@ from requests.utils import rewind_body
 from oidc_actor.adapters.challenges import refuses_proof
 from oidc_actor.adapters.presenter import Presenter
 from oidc_actor.adapters.tries import Answer, Remedy, Tries, answer_to
-from oidc_actor.reading.reads import Server
+from oidc_actor.reading.reads import ServerRef
 
 _OURS = ("Authorization", "DPoP")
 
@@ -31,7 +31,7 @@ class OIDCAuth(AuthBase):
 
     def __init__(
         self,
-        server: Server,
+        server: ServerRef,
         *,
         timeout: float = 5.0,
         origins: Iterable[str] | None = None,

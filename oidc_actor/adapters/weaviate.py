@@ -19,7 +19,7 @@ from typing import Any, TypeVar
 from oidc_actor.adapters.destinations import check_destination, check_no_proxy
 from oidc_actor.adapters.headers import headers
 from oidc_actor.http.client import environ_proxy
-from oidc_actor.reading.reads import Server, check_wait
+from oidc_actor.reading.reads import ServerRef, check_wait
 from oidc_actor.values.errors import ConfigError
 from oidc_actor.values.lazy_imports import not_installed
 from oidc_actor.values.urls import origin_of
@@ -51,7 +51,9 @@ _KINDS = {
 }
 
 
-def authenticated(client: Client, server: Server, *, timeout: float = 5.0, allow_insecure_http: bool = False) -> Client:
+def authenticated(
+    client: Client, server: ServerRef, *, timeout: float = 5.0, allow_insecure_http: bool = False
+) -> Client:
     """Have a client send a manager's token with every REST and gRPC call, and answer a refusal of it; see `oidc_actor.adapters`.
 
     Args:
@@ -79,7 +81,7 @@ def authenticated(client: Client, server: Server, *, timeout: float = 5.0, allow
 class _Wiring:
     """What is put between a client's connection and the outside."""
 
-    def __init__(self, connection: Any, server: Server, timeout: float, *, allow_insecure_http: bool) -> None:
+    def __init__(self, connection: Any, server: ServerRef, timeout: float, *, allow_insecure_http: bool) -> None:
         self._connection = connection
         self._server = server
         self._timeout_s = timeout

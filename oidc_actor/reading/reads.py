@@ -18,14 +18,15 @@ from oidc_actor.values.tokens import TokenResponse
 from supervision import NoProcess
 from supervision.registry import is_current
 
-Server: TypeAlias = Ref | str
+ServerRef: TypeAlias = Ref | str
+"""What names a manager: its ref, or a name of it (OTP's ``server_ref()``)."""
 
 LOOK_ASYNC_S = 0.002
 """How often, in seconds, a task looks whether a manager that is starting has started."""
 
 
 def wait_for_token(
-    server: Server, timeout: float, min_validity: float, rejected: Rejected | None = None
+    server: ServerRef, timeout: float, min_validity: float, rejected: Rejected | None = None
 ) -> TokenResponse:
     """Get a valid token, other than one that was rejected, waiting for one if need be; see `TokenManager.get_token`."""
     check_wait(timeout, min_validity)
@@ -45,7 +46,7 @@ def wait_for_token(
 
 
 async def wait_for_token_async(
-    server: Server, timeout: float, min_validity: float, rejected: Rejected | None = None
+    server: ServerRef, timeout: float, min_validity: float, rejected: Rejected | None = None
 ) -> TokenResponse:
     """Do what `wait_for_token` does, without blocking the event loop."""
     import asyncio
@@ -69,13 +70,13 @@ async def wait_for_token_async(
         _judge(outcome, cell, server)
 
 
-def tell_soon(server: Server, said: Rejected | Accepted) -> None:
+def tell_soon(server: ServerRef, said: Rejected | Accepted) -> None:
     """Pass on what a resource server says of a token; as a cast, silent where nobody is there."""
     with contextlib.suppress(NoProcess):
         locate(server, wait_s=0.0).tell(said)
 
 
-def refresh_soon(server: Server, rejected: Secret | None) -> None:
+def refresh_soon(server: ServerRef, rejected: Secret | None) -> None:
     """Ask for a refresh and do not wait; as a cast, silent where nobody is there."""
     with contextlib.suppress(NoProcess):
         cell = locate(server, wait_s=0.0)
@@ -83,7 +84,7 @@ def refresh_soon(server: Server, rejected: Secret | None) -> None:
             cell.tell(Refresh(None, rejected))
 
 
-def refresh_now(server: Server, timeout: float, rejected: Secret | None) -> None:
+def refresh_now(server: ServerRef, timeout: float, rejected: Secret | None) -> None:
     """Wait for a refresh; see `TokenManager.force_refresh`."""
     check_wait(timeout, 0.0)
     ends_at = time.monotonic() + timeout
@@ -124,7 +125,7 @@ def check_wait(timeout: object, min_validity: object) -> None:
             raise ConfigError(f"{name}: expected finite seconds of at least 0, got {value!r}")
 
 
-def _found(server: Server, ends_at: float) -> Cell:
+def _found(server: ServerRef, ends_at: float) -> Cell:
     """The manager's cell, as soon as it has one."""
     try:
         return locate(server, wait_s=max(0.0, ends_at - time.monotonic()))
@@ -163,7 +164,7 @@ def _published(cell: Cell, min_validity: float, rejected: Rejected | None) -> To
     return snapshot.token if cell.clock() < snapshot.deadline - min_validity else None
 
 
-def _judge(outcome: Outcome | Gone | None, cell: Cell, server: Server) -> None:
+def _judge(outcome: Outcome | Gone | None, cell: Cell, server: ServerRef) -> None:
     """Raise for an outcome that ends the wait. A token, or none in time, is looked at again.
 
     So is a manager that has crashed in a forked child, where the next look makes it anew, or another reader's has.
@@ -181,7 +182,7 @@ def error_of(refused: Refusal) -> NoTokenError:
 
 def _too_late(
     cell: Cell,
-    server: Server,
+    server: ServerRef,
     timeout: float,
     min_validity: float,
     *,

@@ -6,8 +6,8 @@ from typing import Literal
 
 import pykka
 
-from oidc_actor.manager.client_api import TokenManager
-from oidc_actor.reading.reads import Server
+from oidc_actor.manager.token_manager import TokenManager
+from oidc_actor.reading.reads import ServerRef
 from oidc_actor.values.errors import ConfigError, NoTokenError
 from oidc_actor.values.secrets import Finder, Secret
 from supervision import NoProcess
@@ -22,7 +22,7 @@ class ManagerToken(Finder):
 
     __slots__ = ("_kind", "_server")
 
-    def __init__(self, server: Server, kind: Literal["access_token", "id_token"] = "access_token") -> None:
+    def __init__(self, server: ServerRef, kind: Literal["access_token", "id_token"] = "access_token") -> None:
         """Choose the manager.
 
         Args:
@@ -42,7 +42,7 @@ class ManagerToken(Finder):
         self._kind = kind
 
     @property
-    def managers(self) -> tuple[Server, ...]:
+    def managers(self) -> tuple[ServerRef, ...]:
         """The other manager."""
         return (self._server,)
 

@@ -19,7 +19,7 @@ from typing import Any
 import pykka
 
 from oidc_actor.machine.events import SourceRenewed
-from oidc_actor.manager.client_api import TokenManager
+from oidc_actor.manager.token_manager import TokenManager
 from oidc_actor.metrics import ready
 from oidc_actor.metrics.readings import Reading, bounded
 from oidc_actor.reading.directory import locate

@@ -12,7 +12,7 @@ from urllib.parse import parse_qs
 from prometheus_client import REGISTRY, CollectorRegistry
 from prometheus_client.exposition import choose_encoder
 
-from oidc_actor.manager.client_api import TokenManager
+from oidc_actor.manager.token_manager import TokenManager
 from oidc_actor.sidecar.events import log
 from oidc_actor.sidecar.fleet import Fleet
 from oidc_actor.sidecar.guards import Heard, heard, refusal

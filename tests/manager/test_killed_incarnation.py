@@ -11,8 +11,7 @@ from oidc_actor import TokenManager
 from oidc_actor.machine.effects import Retract
 from oidc_actor.machine.events import Arrived
 from oidc_actor.machine.state import Rules
-from oidc_actor.manager import callbacks as keeper
-from oidc_actor.manager.callbacks import Keeper
+from oidc_actor.manager import token_manager
 from oidc_actor.manager.effects import Runner
 from oidc_actor.manager.issuers import join
 from oidc_actor.manager.options import Options
@@ -44,18 +43,18 @@ def test_a_late_withdrawal_spares_the_token_that_came_after(
 def test_a_token_that_is_rejected_while_the_successor_starts_is_not_shown_again(
     start: Start, clock: ManualClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    on_continue, shown = Keeper.on_continue, []
+    on_continue, shown = TokenManager.on_continue, []
     ref = start(name="late")
     TokenManager.get_token("late")
     kill(ref)
     clock.advance(1)
 
-    def go_on_late(manager: Keeper) -> None:
+    def go_on_late(manager: TokenManager) -> None:
         TokenManager.force_refresh("late", rejected=TokenManager.get_access_token("late"))
         on_continue(manager)
         shown.append(locate("late").snapshot.deadline)
 
-    monkeypatch.setattr(Keeper, "on_continue", go_on_late)
+    monkeypatch.setattr(TokenManager, "on_continue", go_on_late)
     start(name="late")
     assert TokenManager.get_access_token("late") == "t2"
     assert shown == [-math.inf]
@@ -68,7 +67,7 @@ def test_an_end_that_a_kill_overtakes_takes_nothing_from_the_successor(
     options = {"name": "late", "oidc_config": config, "revoke_on_stop": True}
     ref = start(**options)
     assert TokenManager.get_access_token("late") == "t1"
-    retire, on_terminate, begun, ended = Runner.retire, Keeper.on_terminate, threading.Event(), threading.Event()
+    retire, on_terminate, begun, ended = Runner.retire, TokenManager.on_terminate, threading.Event(), threading.Event()
 
     def overtaken(runner: Runner) -> None:
         retire(runner)
@@ -77,12 +76,12 @@ def test_an_end_that_a_kill_overtakes_takes_nothing_from_the_successor(
             kill(ref)
             start(**options)
 
-    def end(manager: Keeper, reason: Reason) -> None:
+    def end(manager: TokenManager, reason: Reason) -> None:
         on_terminate(manager, reason)
         ended.set()
 
     monkeypatch.setattr(Runner, "retire", overtaken)
-    monkeypatch.setattr(Keeper, "on_terminate", end)
+    monkeypatch.setattr(TokenManager, "on_terminate", end)
     stop(ref)
     assert ended.wait(DEADLINE_S)
     assert TokenManager.get_access_token("late") == "t1"
@@ -93,10 +92,10 @@ def test_one_that_was_killed_while_it_began_takes_no_result_from_the_successor(
     start: Start, transport: ScriptedTransport, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     options = {"name": "late", "oidc_config": OIDCConfig(token_endpoint=f"{ISSUER}/token")}
-    on_continue, take, log = Keeper.on_continue, keeper._HANDLERS[Arrived], Runner.log
+    on_continue, take, log = TokenManager.on_continue, token_manager._HANDLERS[Arrived], Runner.log
     begun, go_on, came, go, over = (threading.Event() for _ in range(5))
 
-    def begin(manager: Keeper) -> None:
+    def begin(manager: TokenManager) -> None:
         on_continue(manager)
         if begun.is_set():
             over.set()
@@ -107,14 +106,14 @@ def test_one_that_was_killed_while_it_began_takes_no_result_from_the_successor(
             begun.set()
             go_on.wait(DEADLINE_S)
 
-    def take_late(manager: Keeper, message: Arrived) -> None:
+    def take_late(manager: TokenManager, message: Arrived) -> None:
         came.set()
         go.wait(DEADLINE_S)
         take(manager, message)
 
-    monkeypatch.setattr(Keeper, "on_continue", begin)
+    monkeypatch.setattr(TokenManager, "on_continue", begin)
     monkeypatch.setattr(Runner, "log", log_late)
-    monkeypatch.setitem(keeper._HANDLERS, Arrived, take_late)
+    monkeypatch.setitem(token_manager._HANDLERS, Arrived, take_late)
     with transport.held_back():
         first = start(**options)
         transport.wait_for_posts(1)

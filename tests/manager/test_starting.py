@@ -11,7 +11,6 @@ from fakes import AUTH, DEADLINE_S, ISSUER, ScriptedTransport, eventually
 from manager_tests import Start
 
 from oidc_actor import NoTokenError, TokenManager
-from oidc_actor.manager.callbacks import Keeper
 from oidc_actor.reading import reads
 from oidc_actor.reading.waiters import ThreadWaiter
 from supervision import NoProcess, whereis
@@ -38,17 +37,17 @@ class Held:
 
 @pytest.fixture
 def held(monkeypatch: pytest.MonkeyPatch) -> Iterator[Held]:
-    on_start = Keeper.on_start
+    on_start = TokenManager.on_start
     with ThreadPoolExecutor(8) as pool:
         one = Held(pool)
 
-        def hold(manager: Keeper) -> None:
+        def hold(manager: TokenManager) -> None:
             assert one.go.wait(DEADLINE_S)
             if one.error is not None:
                 raise one.error
             on_start(manager)
 
-        monkeypatch.setattr(Keeper, "on_start", hold)
+        monkeypatch.setattr(TokenManager, "on_start", hold)
         one.begin()
         yield one
         one.go.set()

@@ -162,7 +162,7 @@ def test_a_bug_in_a_handler_is_a_crash_and_the_token_survives_it(options, monkey
             raise bugs.pop()
         return machine.step(*args)
 
-    monkeypatch.setattr("oidc_actor.manager.callbacks.step", step)
+    monkeypatch.setattr("oidc_actor.manager.token_manager.step", step)
     TokenManager.force_refresh("m")
     eventually(lambda: whereis("m") not in {None, ref})
     assert TokenManager.get_access_token("m", timeout=0) == "t1"

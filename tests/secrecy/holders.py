@@ -130,7 +130,7 @@ MADE: dict[str, Callable[[World], object]] = {
     "manager.issuers.Circuit": lambda w: w.cell.issuer.circuit,
     "manager.issuers.Issuer": lambda w: w.cell.issuer,
     "manager.issuers.Journey": lambda w: Journey(w.cell, 1, 1),
-    "manager.client_api.TokenManager": lambda w: w.actor,
+    "manager.token_manager.TokenManager": lambda w: w.actor,
     "machine.events.FetchFailed": lambda w: FetchFailed(1, 1, 0.0, w.refused),
     "machine.events.FetchSucceeded": lambda w: FetchSucceeded(1, 1, 0.0, w.parsed),
     "machine.events.Join": lambda w: Join(w.waiter()),
@@ -220,7 +220,7 @@ HOLDS_NONE: dict[str, str] = {
         machine.events.Started machine.events.Tick reading.waiters.Gone sidecar.token_files.Write""",
     "what is made is one of its subclasses": """adapters.authorization.Unprintable adapters.httpx_flow.AuthFlow
         adapters.httpx_flow.OneRequest values.errors.OIDCActorError values.errors.ProviderError transport.TransportError
-        credentials.credentials.Credentials manager.callbacks.Keeper values.sealed.Sealed values.secrets.Finder""",
+        credentials.credentials.Credentials values.sealed.Sealed values.secrets.Finder""",
     "public texts by contract": """values.sealed.FrozenMapping cli.findings.Finding sidecar.guards.Heard sidecar.problems.Problems
         sidecar.proof_tables.ProofTables sidecar.references.References""",
     "reads a manager's counts only": "metrics.otel.Instrumentation metrics.prometheus.Collector",

@@ -1,0 +1,567 @@
+"""``TokenManager``, a GenServer that keeps one valid access token ready: the client's functions, then the callbacks.
+
+The client's functions run on the thread that calls them. Most never ask the actor: they read the manager's cell
+(`oidc_actor.reading.cell`) and may wait there. The callbacks run on the manager's thread: read the clock, let the machine
+decide (`oidc_actor.machine.transitions`), do what it wants done (`oidc_actor.manager.effects`).
+
+In every function ``server`` is the manager's ref or its name.
+"""
+
+from __future__ import annotations
+
+import functools
+import time
+from collections import deque
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any, ClassVar, NoReturn, Self, Unpack
+
+import pykka
+
+import supervision
+from oidc_actor.credentials.grants import RefreshToken
+from oidc_actor.machine.effects import Discover, Publish
+from oidc_actor.machine.events import (
+    Accepted,
+    Arrived,
+    AskHealth,
+    ClockJumped,
+    Event,
+    FetchFailed,
+    FetchLost,
+    FetchStarted,
+    FetchSucceeded,
+    ForceRefresh,
+    GetToken,
+    Join,
+    Newcomers,
+    Nudge,
+    ProbeFailed,
+    Refresh,
+    Rejected,
+    Released,
+    SecretsChecked,
+    SourceRenewed,
+    Started,
+    Tick,
+)
+from oidc_actor.machine.health import Health, health_of
+from oidc_actor.machine.revocation import farewell
+from oidc_actor.machine.schedule import refusal
+from oidc_actor.machine.state import Flight, Rules, State, as_forked, is_valid
+from oidc_actor.machine.transitions import adopt, step
+from oidc_actor.machine.wall_clock import JUMP_S
+from oidc_actor.manager import issuers
+from oidc_actor.manager.effects import Runner
+from oidc_actor.manager.log import FLIGHT_JOINED
+from oidc_actor.manager.options import ManagerOptions, Options, read_options
+from oidc_actor.protocol.token_response import ParsedToken
+from oidc_actor.reading import wall_watch
+from oidc_actor.reading.cell import Cell, Ref, by_name, is_final
+from oidc_actor.reading.directory import ManagerNotRunning, await_successor, claim, follow, is_parents_login, locate
+from oidc_actor.reading.reads import (
+    ServerRef,
+    read_complaint,
+    refresh_now,
+    refresh_soon,
+    wait_for_token,
+    wait_for_token_async,
+)
+from oidc_actor.reading.source import TokenSource
+from oidc_actor.reading.waiters import Subscription, check_listener
+from oidc_actor.values.clock import wall_ahead_s
+from oidc_actor.values.errors import ConfigError, NoTokenError, TokenRequestError
+from oidc_actor.values.secrets import Secret
+from oidc_actor.values.tokens import TokenResponse
+from supervision import ChildSpec, NoProcess, Server, ServerDied, monitor
+from supervision.child_process import when_given_up
+from supervision.child_spec import check_seconds
+from supervision.exits import Reason
+from supervision.server import ClassOrInstance
+from supervision.supervising import starting_supervisor, stop_for_good
+
+
+def _stop(server: ServerRef, *, timeout: float = 5.0) -> None:
+    """Stop a manager. On return its actor has ended, its name is free and no reader gets its token any more.
+
+    A supervised one is ended by its supervisor, as by ``terminate_child``: it is not restarted, also where it had just crashed,
+    no restart is counted, and its siblings are left alone. As in OTP its specification stays (``restart_child`` starts it),
+    and under ``one_for_all`` or ``rest_for_one`` the crash of a sibling that takes it along starts it again: ``delete_child``.
+
+    Args:
+        server: Its ref or name.
+        timeout: Seconds to wait.
+
+    Raises:
+        ManagerNotRunning: No manager is running there; a crashed one's token is withdrawn all the same.
+        CallTimeout: It has not ended in time; the stop goes on.
+        SupervisionError: The calling thread is its own, its supervisor's, or that of an actor whose start the supervisor
+            waits for.
+    """
+    check_seconds("timeout", timeout)
+    ends_at = time.monotonic() + timeout
+    cell = locate(server, revive=False)
+    if cell.inherited is not None:  # in a forked child, before the first use
+        cell.close(None)
+        return
+    while True:
+        ref = (
+            _running(server, cell) or cell.ref
+        )  # the latter is None where a restart has failed: another attempt follows
+        was_alive = ref is not None and ref.is_alive()
+        try:
+            if ref is not None:
+                stop_for_good(ref, timeout=max(0.0, ends_at - time.monotonic()))
+                last = cell.ref  # which may have been killed, at the end of its time or in a start that failed
+                if last is None or not last.is_alive():
+                    cell.close(last)
+                return
+        except (NoProcess, ServerDied):  # it went down by itself, or with its supervisor: both may be on their way back
+            if cell.closed and was_alive:  # which is what was asked for
+                return
+        await_successor(cell, ref, ends_at - time.monotonic())
+        if cell.ref is ref:
+            break
+    if not cell.closed:
+        cell.close(None)
+    raise ManagerNotRunning(server)
+
+
+class TokenManager(Server):
+    """A supervised actor that gets an access token, refreshes it before it ends, and never lets readers wait while one lives.
+
+    Start it with `start_link`, or as a child of a supervisor with `child_spec`; then read with `get_access_token`, or
+    fastest with `source`. Every function is called on the class; the ref or name of another actor is a ``TypeError``.
+    """
+
+    crash_on_call_error: ClassVar[bool] = False  # `NoTokenError` is an answer, not a crash
+    has_cell: ClassVar[bool] = True  # from its start on, as `oidc_actor.reading.directory` knows it
+
+    @classmethod
+    def start_link(cls, **options: Unpack[ManagerOptions]) -> pykka.ActorRef[Self]:  # type: ignore[override]
+        """Start a manager. It returns once the manager is initialised, and never waits for the network.
+
+        Args:
+            **options: ``auth``, and either ``issuer_url`` or ``oidc_config``, are needed. ``name``: what it is registered
+                under. ``refresh_buffer_seconds=60``: lead before expiry. ``retry=RetryPolicy(...)``: waits after failures.
+                ``min_interval_seconds=1.0``: least time between two attempts. ``default_lifetime_seconds=300``: where the
+                provider says nothing. ``timeout_seconds=10``: for one whole exchange. ``ca_bundle``: certificates to trust.
+                ``allow_insecure_http=False``. ``revoke_on_stop=False``: whether an orderly stop has the provider revoke
+                the token, and a refresh token that came with it (RFC 7009), as far as three seconds suffice; one that is
+                still under way is revoked when it comes. For tests:
+                ``transport``, ``clock``, ``rng``.
+
+        Returns:
+            Its ref.
+
+        Raises:
+            ConfigError: An option is wrong; nothing was started.
+            AlreadyStarted: The name is taken; ``.ref`` is its owner.
+        """
+        found = read_options(options)
+        del options  # it may hold secrets as they are, and this frame may raise
+        return cls.launch(_checked(found))
+
+    @classmethod
+    def start(cls, *_args: object, **_options: object) -> NoReturn:
+        """Refuse Pykka's own way to start an actor, which neither checks options nor registers a name.
+
+        Raises:
+            TypeError: Always.
+        """
+        raise TypeError(
+            f"{cls.__name__}.start: use {cls.__name__}.start_link(**options), or child_spec under a supervisor"
+        )
+
+    @classmethod
+    def child_spec(cls, **options: Unpack[ManagerOptions]) -> ChildSpec:
+        """Describe a manager as the child of a supervisor: permanent, with 5 seconds to stop.
+
+        Args:
+            **options: As for `start_link`; checked here already.
+
+        Returns:
+            The specification; its id is the name, or ``"TokenManager"``.
+
+        Raises:
+            ConfigError: An option is wrong.
+        """
+        found = read_options(options)
+        given = dict.fromkeys(options)
+        del options
+        checked = _checked(found)
+        kwargs = {name: getattr(checked, name) for name in given}
+        return ChildSpec(checked.name or "TokenManager", cls.start_link, kwargs=kwargs, shutdown=5.0, name=checked.name)
+
+    @staticmethod
+    def get_token(server: ServerRef, *, timeout: float = 5.0, min_validity: float = 0.0) -> TokenResponse:
+        """Return a valid token: at once while there is one, else as soon as an attempt brings one.
+
+        Args:
+            server: The manager's ref or name.
+            timeout: Seconds to wait; 0 never waits.
+            min_validity: Seconds the token must still live. Where the present one falls short an attempt starts, unless none
+                of the last three tokens would have been enough: then the read is refused at once, and costs no request.
+
+        Raises:
+            NoTokenError: None came in time, or waiting cannot help: a permanent error, or the next attempt comes too late.
+            ManagerNotRunning: The manager does not exist, was stopped, or has crashed and its token has ended.
+            ConfigError: A time that is no finite number of seconds of at least 0.
+        """
+        cell = by_name.get(server)  # type: ignore[arg-type]  # a ref is looked up below
+        if cell is not None and not min_validity:
+            snapshot = cell.snapshot
+            if cell.clock() < snapshot.deadline and snapshot.token is not None:
+                return snapshot.token
+        return wait_for_token(server, timeout, min_validity)
+
+    @staticmethod
+    def get_access_token(server: ServerRef, *, timeout: float = 5.0, min_validity: float = 0.0) -> str:
+        """Return the text of a valid access token; arguments and errors as for `get_token`."""
+        cell = by_name.get(server)  # type: ignore[arg-type]  # a ref is looked up below
+        if cell is not None and not min_validity:
+            snapshot = cell.snapshot
+            if cell.clock() < snapshot.deadline:
+                return snapshot.text
+        return wait_for_token(server, timeout, min_validity).access_token
+
+    @staticmethod
+    async def aget_token(server: ServerRef, *, timeout: float = 5.0, min_validity: float = 0.0) -> TokenResponse:
+        """Do what `get_token` does, without blocking the event loop and without its default executor."""
+        return await wait_for_token_async(server, timeout, min_validity)
+
+    @staticmethod
+    async def aget_access_token(server: ServerRef, *, timeout: float = 5.0, min_validity: float = 0.0) -> str:
+        """Do what `get_access_token` does, without blocking the event loop and without its default executor."""
+        return (await wait_for_token_async(server, timeout, min_validity)).access_token
+
+    @staticmethod
+    def force_refresh(
+        server: ServerRef, *, wait: bool = False, timeout: float = 5.0, rejected: str | None = None
+    ) -> None:
+        """Have a new token fetched now; a refresh under way is joined.
+
+        It wakes a manager from a backoff or a slow probe, but never breaks the minimum interval or a ``Retry-After``.
+
+        Args:
+            server: The manager's ref or name.
+            wait: Whether to wait for the outcome. Without, it is a cast: silent even where no manager is there.
+            timeout: Seconds to wait.
+            rejected: The access token that a resource server answered 401 to. If it is the current one it is withdrawn
+                before this returns, and replaced; otherwise nothing is done.
+
+        Raises:
+            NoTokenError: The attempt failed or did not end in time, even where an older token lives on. Only with ``wait``.
+            ManagerNotRunning: No manager is there. Only with ``wait``.
+            ConfigError: An argument is wrong.
+        """
+        complaint = read_complaint(rejected)
+        del rejected  # this frame may raise
+        if isinstance(complaint, ConfigError):
+            raise complaint
+        if wait:
+            refresh_now(server, timeout, complaint)
+        else:
+            refresh_soon(server, complaint)
+
+    @staticmethod
+    def health(server: ServerRef) -> Health:
+        """Return how a manager is doing.
+
+        Args:
+            server: Its ref or name.
+
+        Raises:
+            ManagerNotRunning: It is not running.
+        """
+        running = _running(server, locate(server))
+        if running is None:
+            raise ManagerNotRunning(server)
+        try:
+            answer: Health = supervision.call(running, AskHealth())
+        except (NoProcess, ServerDied):
+            raise ManagerNotRunning(server) from None
+        return answer
+
+    @staticmethod
+    def subscribe(server: ServerRef, listener: Callable[[TokenResponse], object]) -> Subscription:
+        """Have a listener called with every new token, not with the present one.
+
+        Args:
+            server: The manager's ref or name.
+            listener: Called on a thread of its own pool, one token after the other; what it raises is logged. One that has not
+                returned in 10 s is not waited for any longer: the other listeners go on, and when it has returned it
+                is told of the newest token that it missed. It is told across restarts too, until the manager is stopped.
+
+        Returns:
+            An object whose ``cancel()`` ends that.
+
+        Raises:
+            ManagerNotRunning: No manager is there.
+            ConfigError: The listener cannot be called, or is a coroutine function, whose coroutine nobody would await.
+        """
+        check_listener(listener)
+        cell = locate(server)
+        subscription = Subscription(cell, listener)
+        if not cell.subscribe(subscription):
+            raise ManagerNotRunning(server)
+        return subscription
+
+    @staticmethod
+    def source(server: ServerRef) -> TokenSource:
+        """Return the fastest way to read: `TokenSource`, bound to the name.
+
+        Args:
+            server: The manager's ref or name.
+
+        Raises:
+            ManagerNotRunning: No manager is there.
+        """
+        return TokenSource(server)
+
+    # On an instance this is Pykka's `stop()`.
+    stop = ClassOrInstance(_stop)  # type: ignore[assignment]
+
+    # --- callbacks: on the manager's thread, but where one says otherwise ----------------------------------------------
+
+    def __init__(self, options: Options, inherited: Cell | None = None) -> None:
+        """Prepare; runs on the starter's thread.
+
+        Args:
+            options: The manager's options.
+            inherited: In a forked child, the cell of the manager that is made anew.
+        """
+        super().__init__()
+        self._options = options
+        self._inherited = inherited
+        # The first use in a forked child may be on the thread of a supervisor, which is none of this manager's.
+        self._supervisor = starting_supervisor() if inherited is None else None
+
+    @classmethod
+    def launch(cls, options: Options, inherited: Cell | None = None) -> pykka.ActorRef[Self]:
+        """Start an incarnation; returns once it is initialised.
+
+        Args:
+            options: The manager's options.
+            inherited: In a forked child, the cell of the manager that is made anew.
+
+        Raises:
+            AlreadyStarted: The name is taken.
+        """
+        return super().start_link(options, inherited, name=options.name)
+
+    def on_start(self) -> None:
+        """Find the cell and take over what a crashed predecessor left there. Nothing here waits for the network."""
+        options = self._options
+        self._cell = claim(
+            self.actor_ref,
+            name=options.name,
+            identity=options.identity,
+            clock=options.clock,
+            supervisor=self._supervisor,
+            inherited=self._inherited,
+        )
+        self._inherited = None
+        monitor(self.actor_ref, self._cell.ended)
+        when_given_up(self.actor_ref, self._cell.given_up)
+        issuer = self._issuer = issuers.join(options)
+        self._state = _first_state(options, self._cell, issuer)
+        self._runner = Runner(self.actor_ref, self._cell, issuer, options, self._state.rules)
+        self._cell.issuer, self._cell.revive = issuer, functools.partial(type(self).launch, options)
+        self._cell.save(self.actor_ref, self._state)
+        wall_watch.begin()
+        for source in options.followed:
+            follow(source, self._cell)
+
+    def on_continue(self) -> None:
+        """Begin: with the predecessor's token, its exchange under way and its readers, or with a first attempt."""
+        ahead_s = wall_ahead_s(self._options.clock)
+        is_concerned = self._state.token is not None or self._state.flight is not None
+        if is_concerned and ahead_s - self._state.judged_ahead_s > JUMP_S:  # while nobody was here
+            self._clock_jumped(ClockJumped(ahead_s))
+        state = self._state
+        token = state.token
+        self._runner.log("manager_started", state.flights, adopted=token is not None)
+        if token is not None and self._cell.snapshot.token is not token and is_valid(state, self._options.clock()):
+            self._runner.perform(Publish(token, state.expires_at, state.ahead_s))
+        if state.flight is not None:
+            self._runner.watch(state.flight.number, state.flight.leg)
+        self._take_result()  # the predecessor's; of an exchange that begins here it would come before `FetchStarted`
+        if self._options.followed:  # there may have been a new one while nobody was here to be told
+            self._apply(SourceRenewed())
+        self._apply(Started())
+        for waiter in self._cell.waiters_for(self.actor_ref):
+            self._apply(Join(waiter))
+
+    def on_terminate(self, reason: Reason) -> None:
+        """An end for good empties the cell, and revokes the token if asked to; any other leaves it to the successor."""
+        self._runner.retire()
+        if is_final(self.actor_ref, reason):
+            self._cell.close(self.actor_ref)
+            if self._cell.closed:  # else this one has been killed by now, and a successor goes on with all of it
+                for effect in farewell(self._state, self._options.clock(), self._late_token()):
+                    self._runner.perform(effect)
+                self._issuer.circuit.leave(self._cell)
+        self._runner.log("manager_stopped", self._state.flights, reason=str(reason))
+
+    def _late_token(self) -> TokenResponse | None:
+        result = self._cell.take_result(self.actor_ref)
+        found = result.result if isinstance(result, FetchSucceeded) else None
+        return found.token if isinstance(found, ParsedToken) else None
+
+    # --- messages -----------------------------------------------------------------------------------------------------
+
+    def on_receive(self, message: Any) -> Any:
+        """Handle a message; every one of them also makes the machine look at the clock."""
+        handle = _HANDLERS.get(type(message))
+        return super().on_receive(message) if handle is None else handle(self, message)
+
+    def _clock_jumped(self, message: ClockJumped) -> None:
+        self._apply(replace(message, turn_at=self._issuer.first_attempt_at()))
+
+    def _get_token(self, message: GetToken) -> TokenResponse:
+        self._apply(Nudge())
+        now = self._options.clock()
+        if self._state.token is not None and is_valid(self._state, now):
+            return self._state.token
+        refused = refusal(self._state, now)
+        raise NoTokenError(refused.message, cause=refused.cause, retry_in_s=refused.retry_in_s)
+
+    def _ask_health(self, message: AskHealth) -> Health:
+        self._apply(Nudge(asks=False))
+        return health_of(self._state, self._options.clock())
+
+    def _force_refresh(self, message: ForceRefresh) -> None:
+        self._apply(Refresh())
+
+    def _newcomers(self, message: Newcomers) -> None:
+        # Who wants a refresh says so in a message of its own. Who withdrew the token may have been interrupted before it could.
+        if (token := self._state.token) is not None and self._cell.withdrawn is token:
+            self._apply(Refresh(None, Secret(token.access_token)))
+        for waiter in self._cell.waiters_for(self.actor_ref, refreshes=False):
+            self._share(Join(waiter))
+
+    def _refresh(self, message: Refresh) -> None:
+        waiter = message.waiter
+        known = waiter is not None and not self._is_new(waiter)
+        self._share(Refresh(None, message.rejected) if known else message)
+
+    def _fetch_started(self, message: FetchStarted) -> None:
+        if self._flight_of(message) is not None:  # that of another has a watch of its own
+            self._runner.watch(message.flight, message.leg)
+        self._apply(message)
+
+    def _fetch_lost(self, message: FetchLost) -> None:
+        self._take_result()  # it may have come at the last moment
+        flight = self._flight_of(message)
+        if flight is None:
+            return
+        self._cell.forget_exchange(self.actor_ref)
+        if isinstance(flight.grant, Discover):
+            self._issuer.give_up(self._cell)
+        late = TokenRequestError(
+            "no answer long after the timeout: the source of a secret does not return, or the transport does not keep "
+            "to timeout_s"
+        )
+        self._apply(FetchFailed(message.flight, message.leg, self._options.clock(), late))
+
+    def _arrived(self, message: Arrived) -> None:
+        self._take_result()
+
+    def _take_result(self) -> None:
+        result = self._cell.take_result(self.actor_ref)
+        if result is not None:
+            self._runner.unwatch()
+            self._apply(result)
+
+    # --- steps --------------------------------------------------------------------------------------------------------
+
+    def _apply(self, event: Event) -> None:
+        events = deque([event])
+        while events:
+            self._state, effects = step(self._state, events.popleft(), self._options.clock(), self._options.rng)
+            # Kept before anything is done, so that a successor knows of whatever may have been.
+            if not self._cell.save(self.actor_ref, self._state):
+                return
+            for effect in effects:
+                known = self._runner.perform(effect)
+                if known is not None:
+                    events.append(known)
+
+    def _share(self, event: Join | Refresh) -> None:
+        under_way = self._state.flight is not None
+        self._apply(event)
+        if under_way and event.waiter in self._state.waiters[-1:]:
+            self._cell.count(FLIGHT_JOINED)
+
+    def _flight_of(self, message: FetchStarted | FetchLost) -> Flight | None:
+        """The flight under way, if the message is about its present exchange."""
+        flight = self._state.flight
+        same = flight is not None and (flight.number, flight.leg) == (message.flight, message.leg)
+        return flight if same else None
+
+    def _is_new(self, waiter: Any) -> bool:
+        new = waiter.joined is not self.actor_ref
+        waiter.joined = self.actor_ref
+        return new
+
+
+def _running(server: ServerRef, cell: Cell) -> Ref | None:
+    """The incarnation to talk to; a successor has the name a moment before it has the cell."""
+    ref = supervision.whereis(server) if isinstance(server, str) else None
+    ref = ref or cell.ref
+    return ref if ref is not None and ref.is_alive() else None
+
+
+def _checked(found: Options | ConfigError) -> Options:
+    if isinstance(found, ConfigError):
+        raise found
+    return found
+
+
+def _first_state(options: Options, cell: Cell, issuer: issuers.Issuer) -> State:
+    if cell.state is not None:
+        withdrawn = cell.withdrawn is not None and cell.withdrawn is cell.state.token
+        flight = cell.state.flight
+        # What is expected may be an earlier exchange, whose end the manager knew at once.
+        in_flight = flight is not None and cell.expected == (flight.number, flight.leg)
+        state = adopt(cell.state, in_flight=in_flight, withdrawn=withdrawn)
+        # A forked child may make many anew at once.
+        held_until = issuer.first_attempt_at() if state.borrowed else state.held_until
+        buffer_s = options.refresh_buffer_seconds
+        return replace(state, refresh_buffer_seconds=buffer_s, rules=_rules(options), held_until=held_until)
+    config, buffer_s, first_at = options.oidc_config, options.refresh_buffer_seconds, issuer.first_attempt_at()
+    state = State(config, options.auth, None, buffer_s, rules=_rules(options), held_until=first_at)
+    return as_forked(state) if state.rules.own_refresh_token and is_parents_login(options.auth.grant_secret) else state
+
+
+def _rules(options: Options) -> Rules:
+    return Rules(
+        retry=options.retry,
+        min_interval_s=options.min_interval_seconds,
+        discovers=options.issuer_url is not None,
+        own_refresh_token=isinstance(options.auth, RefreshToken),
+        watches_files=bool(options.secret_files),
+        revokes=options.revoke_on_stop,
+    )
+
+
+_HANDLERS: dict[type[Any], Callable[[TokenManager, Any], Any]] = {
+    GetToken: TokenManager._get_token,
+    ForceRefresh: TokenManager._force_refresh,
+    AskHealth: TokenManager._ask_health,
+    Newcomers: TokenManager._newcomers,
+    Refresh: TokenManager._refresh,
+    Arrived: TokenManager._arrived,
+    FetchStarted: TokenManager._fetch_started,
+    FetchLost: TokenManager._fetch_lost,
+    Tick: TokenManager._apply,
+    ClockJumped: TokenManager._clock_jumped,
+    Nudge: TokenManager._apply,
+    Rejected: TokenManager._apply,
+    Accepted: TokenManager._apply,
+    Released: TokenManager._apply,
+    ProbeFailed: TokenManager._apply,
+    SecretsChecked: TokenManager._apply,
+    SourceRenewed: TokenManager._apply,
+}
