@@ -17,7 +17,7 @@ TESTS = Path(__file__).parent
 FAST = {
     "unit": "*",
     "cli": "connection exits findings promises",
-    "run": "config guards managers_in_use notify proof_tables",
+    "sidecar": "config guards managers_in_use notify proof_tables",
     "supervision": "intensity contract_api contract_dynamic contract_names contract_retries contract_significant",
     "testing": "manual_clock",
 }

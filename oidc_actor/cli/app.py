@@ -1,16 +1,34 @@
-"""The command line's commands, put together. Typer and rich are needed from here on."""
+"""The command line: its commands, put together. Typer and rich are needed from here on."""
 
 from __future__ import annotations
 
+import io
+import json
+import logging
+import sys
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import asdict
 from importlib.metadata import version
+from pathlib import Path
 from typing import Annotated
 
 import typer
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
 
-from oidc_actor.cli.check import check
-from oidc_actor.cli.demo.command import demo
-from oidc_actor.cli.run import run
-from oidc_actor.cli.token import token
+from oidc_actor.cli.connection import Connection, connect
+from oidc_actor.cli.device import log_in
+from oidc_actor.cli.doctor import Doctor
+from oidc_actor.cli.exits import FAILED, USAGE, errors_shown
+from oidc_actor.cli.findings import Finding
+from oidc_actor.cli.options import ConnectionOptions, with_connection
+from oidc_actor.http.client import RequestsTransport
+from oidc_actor.oidc import discover, get_token
+from oidc_actor.sidecar.config import absent, load
+from oidc_actor.values.errors import ConfigError
+from oidc_actor.values.tokens import TokenResponse
 
 # Typer's own exception printer shows local variables, which may hold secrets; Python's does not.
 app = typer.Typer(
@@ -39,7 +57,211 @@ def _options(
     """Options of the command itself."""
 
 
-app.command()(demo)
-app.command()(token)
-app.command()(check)
-app.command()(run)
+# --- demo -------------------------------------------------------------------------------------------------------------
+
+
+@app.command()
+def demo(
+    fast: Annotated[bool, typer.Option("--fast", help="Shorter tokens: under 15 seconds.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="The summary as JSON on standard output.")] = False,
+) -> None:
+    """Watch a supervised token manager live through an outage, three crashes and 200 callers at once.
+
+    Everything runs in this process: an authorization server on 127.0.0.1, a supervisor, a token manager, and
+    threads that read the token all the time. Exit status 1 if a promise broke.
+    """
+    try:
+        from oidc_actor.testing import Provider  # noqa: F401 - asked for here so that its absence has one clear answer
+    except ModuleNotFoundError as missing:
+        sys.stderr.write(
+            f'oidc-actor demo: it needs {missing.name}, which is not installed: pip install "oidc-actor[demo]"\n'
+        )
+        raise typer.Exit(FAILED) from None
+    from oidc_actor.cli.demo import promises as judged
+    from oidc_actor.cli.demo.stage import Stage
+    from oidc_actor.cli.demo.story import Play
+    from oidc_actor.cli.demo.view import LiveView, PlainView, show_summary
+
+    # The crashes of the third scene are logged as errors; the picture is not to be torn by them.
+    logging.getLogger().addHandler(logging.NullHandler())
+    pace = judged.FAST if fast else judged.NORMAL
+    console = Console(stderr=as_json)
+    with errors_shown("demo"), Stage(pace) as stage:
+        view = LiveView(console, pace, stage.sample) if console.is_terminal else PlainView(console, stage.sample)
+        with view:
+            figures = Play(stage, pace, view).run()
+    promises = judged.judge(figures, pace)
+    show_summary(console, figures, promises)
+    if as_json:
+        sys.stdout.write(json.dumps(judged.as_json(figures, promises), indent=2) + "\n")
+    if not all(promise.kept for promise in promises):
+        raise typer.Exit(FAILED)
+
+
+# --- token ------------------------------------------------------------------------------------------------------------
+
+
+@app.command()
+@with_connection
+def token(
+    options: ConnectionOptions,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="As JSON: the token, its type, its scope, when it ends.")
+    ] = False,
+    header: Annotated[bool, typer.Option("--header", help='As a header, for curl -H "$(...)".')] = False,
+    device: Annotated[
+        bool,
+        typer.Option("--device", help="As a person, with a browser anywhere; the login is kept for the next time."),
+    ] = False,
+) -> None:
+    """Get one token and print it.
+
+    The client's secret comes from OIDC_CLIENT_SECRET, a file or standard input, never from an argument.
+
+    Exit status: 0 printed, 2 wrong options, 3 the provider refused, 4 it could not be reached or is in trouble.
+    """
+    with errors_shown("token"):
+        if as_json and header:
+            raise ConfigError("expected one of --json and --header, got both")
+        connection = connect(options, by_device=device)
+    with errors_shown("token", connection.method(connection.config)):
+        got = _got(connection, by_device=device)
+    if as_json:
+        sys.stdout.write(json.dumps(_fields(got)) + "\n")
+    else:
+        sys.stdout.write(f"Authorization: {got.token_type} {got.access_token}\n" if header else f"{got.access_token}\n")
+
+
+def _got(connection: Connection, *, by_device: bool) -> TokenResponse:
+    transport = RequestsTransport(ca_bundle=connection.ca_bundle)
+    config = connection.config
+    if connection.issuer_url is not None:
+        config = discover(
+            connection.issuer_url,
+            transport=transport,
+            timeout_seconds=connection.timeout_s,
+            allow_insecure_http=connection.allow_insecure_http,
+        )
+    assert config is not None
+    if by_device:
+        return log_in(connection, config, transport)
+    return get_token(
+        config,
+        connection.auth,
+        transport=transport,
+        timeout_seconds=connection.timeout_s,
+        allow_insecure_http=connection.allow_insecure_http,
+    )
+
+
+def _fields(token: TokenResponse) -> dict[str, object]:
+    return {
+        "access_token": token.access_token,
+        "token_type": token.token_type,
+        "expires_in": token.expires_in,
+        "expires_at": token.expires_at.isoformat() if token.expires_at is not None else None,
+        "scope": token.scope,
+    }
+
+
+# --- check: the doctor ------------------------------------------------------------------------------------------------
+
+_ONE_LINE = 100_000  # columns
+STYLES = {"pass": "green", "warn": "yellow", "fail": "bold red", "skip": "dim"}
+
+
+@app.command()
+@with_connection
+def check(
+    options: ConnectionOptions,
+    as_json: Annotated[bool, typer.Option("--json", help="The findings as JSON.")] = False,
+    refresh_buffer: Annotated[
+        float, typer.Option(metavar="SECONDS", min=0, help="The manager's refresh_buffer_seconds.")
+    ] = 60.0,
+) -> None:
+    """Find out what is wrong: discovery, issuer, TLS, client authentication, token, lifetime, claims, clock.
+
+    One discovery request and one token request are made; a second one where the client was refused, to see whether
+    the other way to send its secret would do. The token is not shown, only a fingerprint and its claims.
+
+    Exit status: 0 nothing failed, 1 something failed, 2 wrong options.
+    """
+    with errors_shown("check"):
+        connection = connect(options)
+        transport = RequestsTransport(ca_bundle=connection.ca_bundle)
+    found = list(Doctor(connection, transport, refresh_buffer).examine())
+    ok = not any(finding.result == "fail" for finding in found)
+    if as_json:
+        sys.stdout.write(json.dumps({"ok": ok, "findings": [asdict(finding) for finding in found]}, indent=2) + "\n")
+    else:
+        # Lines are broken for a terminal only: what is piped is searched and compared line by line.
+        if sys.stdout.isatty():
+            _show(Console(), found)
+        else:
+            whole = io.StringIO()
+            _show(Console(file=whole, width=_ONE_LINE), found)
+            sys.stdout.write("".join(f"{line.rstrip()}\n" for line in whole.getvalue().splitlines()))
+    if not ok:
+        raise typer.Exit(FAILED)
+
+
+def _show(console: Console, found: Iterable[Finding]) -> None:
+    table = Table(box=None, padding=(0, 2, 0, 0), show_header=False)
+    table.add_column(width=4)
+    table.add_column(no_wrap=True)
+    table.add_column(overflow="fold")
+    counts: Counter[str] = Counter()
+    for finding in found:
+        counts[finding.result] += 1
+        said = Text(finding.found)
+        if finding.fix is not None:
+            said.append("\n→ ", style="bold").append(finding.fix)
+        table.add_row(Text(finding.result, style=STYLES[finding.result]), finding.check, said)
+    console.print(table)
+    console.print(
+        "\n" + ", ".join(f"{counts[result]} {result}" for result in STYLES if counts[result]), highlight=False
+    )
+
+
+# --- run: the sidecar -------------------------------------------------------------------------------------------------
+
+RUN_MISSING = 'oidc-actor run: needs {name}, which is not installed: pip install "oidc-actor[run]"\n'
+LEVELS = ("debug", "info", "warning", "error")
+
+
+@app.command()
+def run(
+    config: Annotated[Path, typer.Argument(metavar="CONFIG", help="The configuration, a TOML file.")],
+    check: Annotated[bool, typer.Option("--check", help="Check the configuration and exit.")] = False,
+    log_level: Annotated[str, typer.Option(metavar="LEVEL", help=f"One of {', '.join(LEVELS)}.")] = "info",
+) -> None:
+    """Serve tokens to other programs: over a Unix socket or loopback, and in files.
+
+    SIGHUP reads the configuration again; SIGTERM ends it when the requests under way are answered.
+
+    Exit status: 0 told to stop, 1 given up, 2 the configuration is wrong.
+    """
+    if log_level not in LEVELS:
+        raise typer.BadParameter(f"expected one of {', '.join(LEVELS)}, got {log_level!r}", param_hint="--log-level")
+    try:
+        from oidc_actor.sidecar.service import run as serve
+    except ModuleNotFoundError as missing:
+        sys.stderr.write(RUN_MISSING.format(name=missing.name))
+        raise typer.Exit(FAILED) from None
+    _log_to_stderr(log_level)
+    try:
+        if check:
+            load(config)
+            sys.stdout.write("\n".join([f"{config}: ok", *absent(config)]) + "\n")
+            return
+        status = serve(config)
+    except ConfigError as error:
+        sys.stderr.write("\n".join([f"oidc-actor run: {error}", *(absent(config) if check else ())]) + "\n")
+        raise typer.Exit(USAGE) from None
+    raise typer.Exit(status)
+
+
+def _log_to_stderr(level: str) -> None:
+    logging.basicConfig(stream=sys.stderr, level=logging.WARNING, format="%(asctime)s %(levelname)s %(message)s")
+    for name in ("oidc_actor", "supervision"):
+        logging.getLogger(name).setLevel(level.upper())

@@ -1,7 +1,14 @@
-"""How a command ends: its exit status, and what a person can do about a failure. Pure."""
+"""How a command ends: its exit status, and an error as a person reads it, with what to do about it."""
 
 from __future__ import annotations
 
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import typer
+
+from oidc_actor.cli.connection import in_options
 from oidc_actor.values.errors import ConfigError, DiscoveryError, OIDCActorError, ProviderError, SecretUnavailable
 
 OK = 0
@@ -79,3 +86,21 @@ def advice_for(error: OIDCActorError, method: str | None = None) -> str | None:
     if error.status == 404:
         return "Check the URL: the provider runs, but nothing is at this address (is a realm or tenant missing in it?)."
     return None
+
+
+@contextmanager
+def errors_shown(command: str, method: str | None = None) -> Iterator[None]:
+    """Turn the library's errors into lines on standard error and the exit status that goes with them.
+
+    Args:
+        command: Begins each first line.
+        method: How the client is authenticated; `None` where nobody knows yet.
+    """
+    try:
+        yield
+    except OIDCActorError as error:
+        sys.stderr.write(f"oidc-actor {command}: {in_options(str(error))}\n")
+        advice = advice_for(error, method)
+        if advice is not None:
+            sys.stderr.write(f"{advice}\n")
+        raise typer.Exit(status_of(error)) from None

@@ -7,6 +7,6 @@
 from __future__ import annotations
 
 from oidc_actor.metrics.instruments import INSTRUMENTS, Instrument
-from oidc_actor.metrics.readiness import ready
+from oidc_actor.metrics.readings import ready
 
 __all__ = ["INSTRUMENTS", "Instrument", "ready"]

@@ -2,7 +2,7 @@
 
 Many managers under one supervisor, and a small HTTP server before them. The HTTP is uvicorn's with httptools and uvloop: well
 kept, one event loop for a thousand idle connections, Unix sockets, graceful shutdown, and fast: three fifths of what a read costs
-(``tests/run/measure.py``). A framework on top would cost as much again for five routes; the application speaks ASGI itself.
+(``tests/sidecar/measure.py``). A framework on top would cost as much again for five routes; the application speaks ASGI itself.
 
 Import `oidc_actor.sidecar.service` for it; it needs the extra ``run``.
 """

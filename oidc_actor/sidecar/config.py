@@ -2,24 +2,22 @@
 
 from __future__ import annotations
 
+import os
 import re
 import tomllib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from oidc_actor.credentials.grants import Credentials
+from oidc_actor.sidecar.config_values import PRIVATE, Problems, References, group, path_at, shown, socket_mode
 from oidc_actor.sidecar.manager_tables import ManagerConfig, read_manager
-from oidc_actor.sidecar.permissions import PRIVATE, group, socket_mode
-from oidc_actor.sidecar.places import path_at, shown
-from oidc_actor.sidecar.posts import Posts
-from oidc_actor.sidecar.problems import Problems
-from oidc_actor.sidecar.references import References
-from oidc_actor.sidecar.token_places import check_places
+from oidc_actor.sidecar.routes import Routes
 from oidc_actor.values.clock import is_seconds
 from oidc_actor.values.errors import ConfigError
 from oidc_actor.values.files import read_file
-from oidc_actor.values.secrets import SecretFile
+from oidc_actor.values.secrets import Finder, SecretFile, StoredSecret
 from oidc_actor.values.urls import is_loopback
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
@@ -60,12 +58,12 @@ class RunConfig:
     managers: Mapping[str, ManagerConfig] = field(default_factory=dict)
 
 
-def load(path: Path, posts: Posts | None = None) -> RunConfig:
+def load(path: Path, routes: Routes | None = None) -> RunConfig:
     """Read and check a configuration. Secrets in files are not read yet; those in the environment are.
 
     Args:
         path: The TOML file; relative paths in it start at its directory.
-        posts: Where the managers that trade another's token will look for that; ``None`` where nothing is started.
+        routes: Where the managers that trade another's token will look for that; ``None`` where nothing is started.
 
     Returns:
         The configuration.
@@ -76,7 +74,7 @@ def load(path: Path, posts: Posts | None = None) -> RunConfig:
     table = _parse(path)
     if isinstance(table, ConfigError):
         raise table
-    problems, config = _checked(table, path, Posts() if posts is None else posts)
+    problems, config = _checked(table, path, Routes() if routes is None else routes)
     del table  # somebody may have put a secret in it
     problems.raise_any(str(path))
     return config
@@ -94,7 +92,7 @@ def absent(path: Path) -> list[str]:
     table = _parse(path)
     if isinstance(table, ConfigError):
         return []
-    problems, _ = _checked(table, path, Posts())
+    problems, _ = _checked(table, path, Routes())
     looks = [(key, SecretFile(file).look()) for key, file in problems.read]
     return [
         *(
@@ -118,12 +116,12 @@ def _parse(path: Path) -> dict[str, Any] | ConfigError:
         return ConfigError(f"{path}: expected TOML: {error.args[0] if error.args else type(error).__name__}")
 
 
-def _checked(table: dict[str, Any], path: Path, posts: Posts) -> tuple[Problems, RunConfig]:
+def _checked(table: dict[str, Any], path: Path, routes: Routes) -> tuple[Problems, RunConfig]:
     problems = Problems()
     problems.unknown("", table, ("server", "managers"))
     base = path.absolute().parent
     server = _server(table.get("server", {}), base, problems)
-    managers = _managers(table, base, posts, problems)
+    managers = _managers(table, base, routes, problems)
     taken = {"the configuration itself": path, "server.unix_socket": server.unix_socket}
     check_places(managers, taken, problems)
     return problems, RunConfig(server, managers)
@@ -152,7 +150,7 @@ def _server(table: object, base: Path, problems: Problems) -> ServerConfig:
     return ServerConfig(**found)
 
 
-def _managers(table: dict[str, Any], base: Path, posts: Posts, problems: Problems) -> dict[str, ManagerConfig]:
+def _managers(table: dict[str, Any], base: Path, routes: Routes, problems: Problems) -> dict[str, ManagerConfig]:
     tables = table.get("managers")
     if not isinstance(tables, dict) or not tables:
         problems.add("managers", "expected at least one table [managers.<name>], got none")
@@ -165,7 +163,7 @@ def _managers(table: dict[str, Any], base: Path, posts: Posts, problems: Problem
         if not isinstance(one, dict):
             problems.add(key, f"expected a table [{key}], got {type(one).__name__}")
             continue
-        manager = read_manager(name, one, base, posts, references, problems)
+        manager = read_manager(name, one, base, routes, references, problems)
         if manager is not None:
             found[name] = manager
     references.check(tables, problems)
@@ -198,3 +196,59 @@ _SERVER_KEYS: dict[str, Callable[[object, Path], Any]] = {
     "wait_seconds": _seconds,
     "drain_seconds": _seconds,
 }
+
+
+# --- token files: each has a path of its own, and none that of a file which the sidecar reads --------------------------
+#
+# A token file is replaced as a whole, and removed with its manager: a secret at its path would be lost.
+
+
+def check_places(managers: Mapping[str, ManagerConfig], taken: Mapping[str, Path | None], problems: Problems) -> None:
+    """Note every token file that is in the way of something else.
+
+    Args:
+        managers: The managers.
+        taken: What else has a place, by what to call it.
+        problems: Takes what is wrong.
+    """
+    known = {_place(path): name for name, path in taken.items() if path is not None}
+    for name, manager in managers.items():
+        for path in _read_by_it(manager):
+            known.setdefault(_place(path), f"one that managers.{name} reads")
+    for name, manager in managers.items():
+        if manager.token_file is None:
+            continue
+        place = _place(manager.token_file)
+        other = known.get(place) or _own_token(manager, place)
+        if other is not None:
+            problems.add(f"managers.{name}.token_file", f"expected a file of its own, got {other}")
+        known.setdefault(place, f"that of managers.{name}")
+
+
+def _read_by_it(manager: ManagerConfig) -> Iterable[Path]:
+    """The files that somebody else keeps for it; a token that it trades may well be another manager's token file."""
+    auth: Credentials = manager.options["auth"]
+    bundle = manager.options.get("ca_bundle")
+    tokens = _tokens(auth)
+    kept = [source for source in auth.sources if not any(source is token for token in tokens)]
+    return [*_paths(kept), *(() if bundle is None else (Path(bundle),))]
+
+
+def _own_token(manager: ManagerConfig, place: Path) -> str | None:
+    own = {_place(path) for path in _paths(_tokens(manager.options["auth"]))}
+    return "that of the token that it trades" if place in own else None
+
+
+def _tokens(auth: Credentials) -> list[SecretFile]:
+    """The tokens that somebody else has signed, as far as they come from files."""
+    foreign = (auth.grant_secret if auth.trades_token else None, auth.actor_secret, auth.client_assertion)
+    return [source for source in foreign if isinstance(source, SecretFile)]
+
+
+def _paths(sources: Iterable[StoredSecret]) -> list[Path]:
+    return [file.path for source in sources if isinstance(source, Finder) for file in source.files]
+
+
+def _place(path: Path) -> Path:
+    """A path in its only form. A link that stands there is what would be replaced, so the last part is not followed."""
+    return Path(os.path.realpath(path.parent)) / path.name

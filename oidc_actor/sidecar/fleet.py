@@ -25,7 +25,7 @@ from oidc_actor.metrics.readings import Reading, bounded
 from oidc_actor.reading.directory import locate
 from oidc_actor.sidecar.events import log
 from oidc_actor.sidecar.manager_tables import ManagerConfig
-from oidc_actor.sidecar.posts import Post, Posts
+from oidc_actor.sidecar.routes import Route, Routes
 from oidc_actor.sidecar.token_files import TokenFile, Write
 from oidc_actor.values.errors import NoTokenError
 from oidc_actor.values.tokens import TokenResponse
@@ -51,16 +51,16 @@ class Changes:
 class Fleet:
     """All managers, by the names that readers use."""
 
-    def __init__(self, posts: Posts | None = None) -> None:
+    def __init__(self, routes: Routes | None = None) -> None:
         """Start the supervisor, with nobody under it.
 
         Args:
-            posts: Where managers that trade the token of another find that; ``None`` where none does.
+            routes: Where managers that trade the token of another find that; ``None`` where none does.
         """
         self.supervisor: pykka.ActorRef[Any] = Supervisor.start_link(
             [], max_restarts=MAX_RESTARTS, max_seconds=MAX_SECONDS
         )
-        self._posts = Posts() if posts is None else posts
+        self._routes = Routes() if routes is None else routes
         self._lock = (
             threading.Lock()
         )  # guards who serves and who is coming; look-ups go without, nothing is called under it
@@ -69,11 +69,11 @@ class Fleet:
     @property
     def names(self) -> list[str]:
         """The names that can be read."""
-        return self._posts.names
+        return self._routes.names
 
     def server_of(self, name: str) -> str | None:
         """The manager to read by a name; ``None`` where there is no such name."""
-        return self._posts.server_of(name)
+        return self._routes.server_of(name)
 
     def not_ready(self) -> list[str]:
         """The names that have no valid token."""
@@ -87,25 +87,25 @@ class Fleet:
             most: How many series are told apart.
         """
         return bounded(
-            [reading for post in list(self._posts.by_name.values()) for reading in post.tally.readings()], most
+            [reading for route in list(self._routes.by_name.values()) for reading in route.tally.readings()], most
         )
 
     def apply(self, configs: Mapping[str, ManagerConfig]) -> Changes:
         """Bring the managers in line with a configuration; waits for no provider. Any thread, one at a time."""
         with self._applying:
-            gone = [post for name, post in self._posts.by_name.items() if name not in configs]
+            gone = [route for name, route in self._routes.by_name.items() if name not in configs]
             for one in gone:
                 self._remove(one)
             kept = started = replaced = 0
             for name in _used_first(configs):
                 config = configs[name]
-                post = self._posts.by_name.get(name)
-                if post is None:
+                route = self._routes.by_name.get(name)
+                if route is None:
                     started += self._add(config)
-                elif post.options == config.options:
+                elif route.options == config.options:
                     kept += 1
                 else:
-                    replaced += self._replace(post, config)
+                    replaced += self._replace(route, config)
             self._place_files(configs)
             return Changes(kept, started, replaced, len(gone))
 
@@ -121,72 +121,72 @@ class Fleet:
     # --- managers -----------------------------------------------------------------------------------------------------
 
     def _add(self, config: ManagerConfig) -> bool:
-        post = Post(config.name, config.options, config.uses)
-        if not self._start(post, post.serving, config.options):
+        route = Route(config.name, config.options, config.uses)
+        if not self._start(route, route.serving, config.options):
             return False
-        self._posts.by_name[config.name] = post
-        return self._listen(post, post.serving)
+        self._routes.by_name[config.name] = route
+        return self._listen(route, route.serving)
 
-    def _replace(self, post: Post, config: ManagerConfig) -> bool:
+    def _replace(self, route: Route, config: ManagerConfig) -> bool:
         with self._lock:
-            overtaken, post.coming = post.coming, None
+            overtaken, route.coming = route.coming, None
         if overtaken is not None:
-            self._retire(post, overtaken)
-        post.generation += 1
-        server = f"{post.name}@{post.generation}"
-        if not self._start(post, server, config.options):
+            self._retire(route, overtaken)
+        route.generation += 1
+        server = f"{route.name}@{route.generation}"
+        if not self._start(route, server, config.options):
             return False
         with self._lock:
-            post.coming, post.options, post.uses = server, config.options, config.uses
-        return self._listen(post, server)
+            route.coming, route.options, route.uses = server, config.options, config.uses
+        return self._listen(route, server)
 
-    def _remove(self, post: Post) -> None:
-        del self._posts.by_name[post.name]
+    def _remove(self, route: Route) -> None:
+        del self._routes.by_name[route.name]
         with self._lock:
-            servers, post.coming = [post.serving, post.coming], None
+            servers, route.coming = [route.serving, route.coming], None
         for server in servers:
             if server is not None:
                 self._end(server)
-        self._remove_file(post)
+        self._remove_file(route)
 
-    def _start(self, post: Post, server: str, options: Mapping[str, Any]) -> bool:
+    def _start(self, route: Route, server: str, options: Mapping[str, Any]) -> bool:
         try:
             Supervisor.start_child(self.supervisor, TokenManager.child_spec(**{**options, "name": server}))
-            post.tally.add(server, locate(server))
+            route.tally.add(server, locate(server))
         except (SupervisionError, NoProcess) as error:
             log("manager_failed", manager=server, error=type(error).__name__)
             return False
         return True
 
-    def _listen(self, post: Post, server: str) -> bool:
+    def _listen(self, route: Route, server: str) -> bool:
         try:
-            TokenManager.subscribe(server, lambda _token: self._arrived(post, server))
+            TokenManager.subscribe(server, lambda _token: self._arrived(route, server))
         except NoProcess as error:  # it went down with the supervisor
             log("manager_failed", manager=server, error=type(error).__name__)
             return False
         if ready(server):  # before anybody listened
-            self._arrived(post, server)
+            self._arrived(route, server)
         return True
 
-    def _arrived(self, post: Post, server: str) -> None:
+    def _arrived(self, route: Route, server: str) -> None:
         """A manager has a new token; runs on a listener's thread, too."""
         replaced = None
         with self._lock:
-            if post.coming == server:
-                replaced, post.serving, post.coming = post.serving, server, None
-        for user in self._posts.users_of(post.name):
+            if route.coming == server:
+                replaced, route.serving, route.coming = route.serving, server, None
+        for user in self._routes.users_of(route.name):
             with contextlib.suppress(NoProcess):
                 locate(user).tell(SourceRenewed())  # it may be in a long backoff, for want of this token
         if replaced is None:
-            cast(_file_of(post.name), Write())
+            cast(_file_of(route.name), Write())
             return
         with contextlib.suppress(SupervisionError):  # there is no file, or it cannot be written now
-            call(_file_of(post.name), Write(), WRITE_S)
-        self._retire(post, replaced)  # only now, because its token may be revoked with it
+            call(_file_of(route.name), Write(), WRITE_S)
+        self._retire(route, replaced)  # only now, because its token may be revoked with it
 
-    def _retire(self, post: Post, server: str) -> None:
+    def _retire(self, route: Route, server: str) -> None:
         self._end(server)
-        post.tally.retire(server)
+        route.tally.retire(server)
 
     def _end(self, child: str) -> None:
         with contextlib.suppress(ChildNotFound, NoProcess):  # the supervisor is going down with it
@@ -196,30 +196,30 @@ class Fleet:
     # --- files --------------------------------------------------------------------------------------------------------
 
     def _place_files(self, configs: Mapping[str, ManagerConfig]) -> None:
-        moved = [post for post in self._posts.by_name.values() if post.token_file != _file_in(configs[post.name])]
-        for post in moved:  # all of them first: one may get the place of another
-            self._remove_file(post, keep=configs[post.name].token_file)
-        for post in moved:
-            self._start_file(post, _file_in(configs[post.name]))
+        moved = [route for route in self._routes.by_name.values() if route.token_file != _file_in(configs[route.name])]
+        for route in moved:  # all of them first: one may get the place of another
+            self._remove_file(route, keep=configs[route.name].token_file)
+        for route in moved:
+            self._start_file(route, _file_in(configs[route.name]))
 
-    def _start_file(self, post: Post, file: tuple[Path, int] | None) -> None:
+    def _start_file(self, route: Route, file: tuple[Path, int] | None) -> None:
         if file is None:
             return
-        child = _file_of(post.name)
-        spec = ChildSpec(child, TokenFile, (*file, functools.partial(self._current, post.name)), name=child)
+        child = _file_of(route.name)
+        spec = ChildSpec(child, TokenFile, (*file, functools.partial(self._current, route.name)), name=child)
         try:
             Supervisor.start_child(self.supervisor, spec)
         except (SupervisionError, NoProcess) as error:
             log("manager_failed", manager=child, error=type(error).__name__)
             return
-        post.token_file = file
+        route.token_file = file
 
-    def _remove_file(self, post: Post, keep: Path | None = None) -> None:
+    def _remove_file(self, route: Route, keep: Path | None = None) -> None:
         """End who writes it, and remove it, unless it stays where it is and only its mode is another."""
-        file, post.token_file = post.token_file, None
+        file, route.token_file = route.token_file, None
         if file is None:
             return
-        self._end(_file_of(post.name))
+        self._end(_file_of(route.name))
         if file[0] != keep:
             with contextlib.suppress(OSError):  # it may never have been written
                 file[0].unlink()

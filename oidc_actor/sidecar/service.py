@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
 import queue
 import signal
 import socket
@@ -22,11 +23,9 @@ from oidc_actor.sidecar.config import RunConfig, ServerConfig, load
 from oidc_actor.sidecar.connections import Connection, Peers, accept, most_connections
 from oidc_actor.sidecar.events import log
 from oidc_actor.sidecar.fleet import Changes, Fleet
-from oidc_actor.sidecar.guards import local_hosts
-from oidc_actor.sidecar.http import Application
+from oidc_actor.sidecar.http import Application, local_hosts
 from oidc_actor.sidecar.listening import BACKLOG, address_of, listening
-from oidc_actor.sidecar.notify import notify, reloading, watchdog_interval_s
-from oidc_actor.sidecar.posts import Posts
+from oidc_actor.sidecar.routes import Routes
 from oidc_actor.values.errors import ConfigError
 from supervision import Down, SupervisionError, monitor
 
@@ -49,21 +48,21 @@ def run(path: Path) -> int:
     Raises:
         ConfigError: The configuration is wrong, or an address in it cannot be had; nothing was started.
     """
-    posts = Posts()
-    config = load(path, posts)
+    routes = Routes()
+    config = load(path, routes)
     with listening(config.server) as sockets:
-        return Service(path, config, posts).run(sockets)
+        return Service(path, config, routes).run(sockets)
 
 
 class Service:
     """One run of the sidecar."""
 
-    def __init__(self, path: Path, config: RunConfig, posts: Posts) -> None:
+    def __init__(self, path: Path, config: RunConfig, routes: Routes) -> None:
         self._path = path
-        self._posts = posts
+        self._routes = routes
         self._server_config = config.server
         self._managers = config.managers
-        self._fleet = Fleet(posts)
+        self._fleet = Fleet(routes)
         self._hups: queue.SimpleQueue[None] = queue.SimpleQueue()  # its `put` may interrupt itself, as signals do
         self._lost = False
 
@@ -113,7 +112,7 @@ class Service:
 
     def _reload(self) -> None:
         try:
-            config = load(self._path, self._posts)
+            config = load(self._path, self._routes)
         except ConfigError as error:
             log("config_refused", error=str(error))
             return
@@ -218,3 +217,37 @@ def _hosts(server_config: ServerConfig, sockets: list[socket.socket]) -> dict[in
         return {}
     (port,) = [one.getsockname()[1] for one in sockets if one.family != socket.AF_UNIX]
     return {port: local_hosts(server_config.tcp[0], port)}
+
+
+# --- systemd: one datagram, where there is a socket for it (sd_notify(3)) ---------------------------------------------
+
+_NOTIFY_S = 1.0
+"""Seconds that a datagram to systemd may take."""
+
+
+def notify(*states: str) -> None:
+    """Send states such as ``READY=1``; without ``NOTIFY_SOCKET`` in the environment it does nothing."""
+    address = os.environ.get("NOTIFY_SOCKET")
+    if not address:
+        return
+    if address.startswith("@"):  # an abstract one
+        address = f"\0{address[1:]}"
+    try:
+        with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as channel:
+            channel.settimeout(_NOTIFY_S)
+            channel.sendto("\n".join(states).encode(), address)
+    except OSError as error:
+        log("notify_failed", error=error.strerror or type(error).__name__)
+
+
+def reloading() -> None:
+    """Say that a reload begins; ``READY=1`` ends it (Type=notify-reload)."""
+    notify("RELOADING=1", f"MONOTONIC_USEC={time.monotonic_ns() // 1000}")
+
+
+def watchdog_interval_s() -> float | None:
+    """Seconds between two signs of life that systemd asks for, half of its patience; ``None`` where it asks for none."""
+    patience, pid = os.environ.get("WATCHDOG_USEC", ""), os.environ.get("WATCHDOG_PID", "")
+    if not patience.isdecimal() or int(patience) == 0 or pid not in ("", str(os.getpid())):
+        return None
+    return int(patience) / 2e6

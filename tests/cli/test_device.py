@@ -13,8 +13,7 @@ from urllib.parse import parse_qs
 import pytest
 
 from oidc_actor.cli.connection import connect
-from oidc_actor.cli.device import log_in
-from oidc_actor.cli.kept import Kept, kept_for
+from oidc_actor.cli.device import Kept, kept_for, log_in
 from oidc_actor.cli.options import ConnectionOptions
 from oidc_actor.protocol.metadata import OIDCConfig
 from oidc_actor.transport import Response, TransportError

@@ -13,7 +13,7 @@ from integration.node_provider import CLIENTS, NodeProvider, running
 from joserfc import jwt
 from joserfc.jwk import ECKey
 from pki import Authority
-from run.sidecar import Sidecar
+from sidecar.sidecar import Sidecar
 
 from oidc_actor.protocol.lifetime import read_claims
 

@@ -20,8 +20,8 @@ from oidc_actor.adapters import requests as requests_adapter
 from oidc_actor.adapters.authorization import Authorization, Proof
 from oidc_actor.adapters.presenter import Presenter
 from oidc_actor.adapters.tries import Answer as Refused
+from oidc_actor.cli.device import Kept
 from oidc_actor.cli.doctor import Doctor
-from oidc_actor.cli.kept import Kept
 from oidc_actor.credentials.certificate import ClientCertificate
 from oidc_actor.credentials.dpop import DPoPKey
 from oidc_actor.credentials.grants import ClientCredentials, DeviceCode, JWTBearer, RefreshToken, TokenExchange
@@ -44,7 +44,7 @@ from oidc_actor.secret_sources.github_actions import GitHubActionsToken
 from oidc_actor.secret_sources.manager_token import ManagerToken
 from oidc_actor.secret_sources.signed_assertion import SignedAssertion
 from oidc_actor.sidecar.http import Answer
-from oidc_actor.sidecar.posts import PostToken
+from oidc_actor.sidecar.routes import RouteToken
 from oidc_actor.sidecar.token_files import TokenFile
 from oidc_actor.streams import Renewal
 from oidc_actor.transport import Request, Response, TransportError
@@ -78,9 +78,9 @@ MADE: dict[str, Callable[[World], object]] = {
     "adapters.requests.OIDCAuth": lambda w: requests_adapter.OIDCAuth(w.name),
     "cli.connection.Connection": lambda w: w.connection(),
     "cli.doctor.Doctor": lambda w: Doctor(w.connection(), lambda request: w.response, 60.0),
-    "cli.kept.Kept": lambda w: Kept(w.folder / "secret"),
-    "cli.observe.Exchange": lambda w: w.recorder().last,
-    "cli.observe.Recorder": lambda w: w.recorder(),
+    "cli.device.Kept": lambda w: Kept(w.folder / "secret"),
+    "cli.doctor.Exchange": lambda w: w.recorder().last,
+    "cli.doctor.Recorder": lambda w: w.recorder(),
     "http.client.RequestsTransport": lambda w: _used(RequestsTransport(), w.request),
     "credentials.grants.ClientCredentials": lambda w: ClientCredentials(
         "id", private_key=PrivateKey(KEY, password=SECRET)
@@ -161,10 +161,10 @@ MADE: dict[str, Callable[[World], object]] = {
     "sidecar.http.Answer": lambda w: Answer(200, SECRET.encode()),
     "sidecar.http.Application": lambda w: w.application(),
     "sidecar.manager_tables.ManagerConfig": lambda w: w.config.managers["secrecy-run"],
-    "sidecar.posts.Post": lambda w: w.posts.by_name["secrecy-run"],
-    "sidecar.posts.PostToken": lambda w: PostToken(w.posts, "secrecy-run"),
-    "sidecar.posts.Posts": lambda w: w.posts,
-    "sidecar.tallies.Tally": lambda w: w.posts.by_name["secrecy-run"].tally,
+    "sidecar.routes.Route": lambda w: w.routes.by_name["secrecy-run"],
+    "sidecar.routes.RouteToken": lambda w: RouteToken(w.routes, "secrecy-run"),
+    "sidecar.routes.Routes": lambda w: w.routes,
+    "sidecar.routes.Tally": lambda w: w.routes.by_name["secrecy-run"].tally,
     "sidecar.service.Service": lambda w: w.service,
     "sidecar.token_files.TokenFile": lambda w: TokenFile(w.folder / "token", 0o600, lambda: w.token),
     "manager.effects.Runner": lambda w: w.actor._runner,
@@ -210,7 +210,7 @@ HOLDS_NONE: dict[str, str] = {
         machine.circuit_breaker.Haste machine.circuit_breaker.Pace machine.rejections.Heard machine.rejections.Verdict
         machine.state.Rules manager.log.Exchange metrics.instruments.Instrument metrics.readings.Bound
         metrics.readings.Look metrics.readings.Reading credentials.client_auth.Means
-        sidecar.config.ServerConfig sidecar.fleet.Changes cli.observe.TlsFacts""",
+        sidecar.config.ServerConfig sidecar.fleet.Changes cli.doctor.TlsFacts""",
     "a message without content": """machine.events.Arrived machine.events.AskHealth machine.events.ClockJumped
     machine.events.FetchLost
         machine.events.FetchStarted
@@ -221,8 +221,8 @@ HOLDS_NONE: dict[str, str] = {
     "what is made is one of its subclasses": """adapters.authorization.Unprintable adapters.httpx_flow.AuthFlow
         adapters.httpx_flow.OneRequest values.errors.OIDCActorError values.errors.ProviderError transport.TransportError
         credentials.credentials.Credentials values.sealed.Sealed values.secrets.Finder""",
-    "public texts by contract": """values.sealed.FrozenMapping cli.findings.Finding sidecar.guards.Heard sidecar.problems.Problems
-        sidecar.proof_tables.ProofTables sidecar.references.References""",
+    "public texts by contract": """values.sealed.FrozenMapping cli.findings.Finding sidecar.http.Heard
+        sidecar.config_values.Problems sidecar.manager_tables.ProofTables sidecar.config_values.References""",
     "reads a manager's counts only": "metrics.otel.Instrumentation metrics.prometheus.Collector",
     "sockets and what they are made by; no text passes through a field": """http.sockets.BoundedPool
         sidecar.connections.Connection sidecar.connections.Peers

@@ -14,7 +14,7 @@ from fakes import ISSUER, Fixed, ScriptedTransport, Stopwatch, eventually, minte
 from joserfc.jwk import ECKey
 
 from oidc_actor import TokenManager
-from oidc_actor.cli import observe
+from oidc_actor.cli import doctor
 from oidc_actor.cli.connection import Connection
 from oidc_actor.credentials.grants import Password
 from oidc_actor.protocol.metadata import OIDCConfig
@@ -24,7 +24,7 @@ from oidc_actor.reading.directory import locate
 from oidc_actor.reading.waiters import TaskWaiter, ThreadWaiter
 from oidc_actor.sidecar.config import RunConfig, load
 from oidc_actor.sidecar.http import Answer, Application
-from oidc_actor.sidecar.posts import Posts
+from oidc_actor.sidecar.routes import Routes
 from oidc_actor.sidecar.service import Service
 from oidc_actor.transport import Response
 from oidc_actor.values.secrets import Secret
@@ -68,9 +68,9 @@ class World:
         eventually(lambda: TokenManager.health(self.name).last_error)
         self.loop = asyncio.new_event_loop()
         stack.callback(self.loop.close)
-        self.posts = Posts()
+        self.routes = Routes()
         self.config = self._run_config()
-        self.service = Service(self.folder / "run.toml", self.config, self.posts)
+        self.service = Service(self.folder / "run.toml", self.config, self.routes)
         self.fleet = self.service._fleet
         stack.callback(self.fleet.stop, 5.0)
         self.fleet.apply(self.config.managers)
@@ -91,7 +91,7 @@ class World:
         (self.folder / "run.toml").write_text(
             table + 'client_secret = {file = "secret"}\n[server]\nunix_socket = "run.sock"\n'
         )
-        return load(self.folder / "run.toml", self.posts)
+        return load(self.folder / "run.toml", self.routes)
 
     @staticmethod
     def echo() -> Response:
@@ -111,9 +111,9 @@ class World:
         waiter.future.set_result(self.token)
         return waiter
 
-    def recorder(self) -> observe.Recorder:
+    def recorder(self) -> doctor.Recorder:
         """A transport of the command line that has carried a token."""
-        recorder = observe.Recorder(lambda request: self.response)
+        recorder = doctor.Recorder(lambda request: self.response)
         recorder(self.request)
         return recorder
 

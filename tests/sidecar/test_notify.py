@@ -8,7 +8,7 @@ import socket
 
 import pytest
 
-from oidc_actor.sidecar.notify import notify, reloading, watchdog_interval_s
+from oidc_actor.sidecar.service import notify, reloading, watchdog_interval_s
 
 
 @pytest.fixture(params=["path", "abstract"])

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 
 import pytest
 from fakes import eventually
-from run.sidecar import DEADLINE_S, Sidecar
+from sidecar.sidecar import DEADLINE_S, Sidecar
 
 DESCRIPTORS = 64
 FLOOD = 300

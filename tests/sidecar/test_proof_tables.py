@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 from pki import KINDS, pem
-from run.tables import CLIENT, EXCHANGE, OTHER, URL, auth_of, complaints, manager
+from sidecar.tables import CLIENT, EXCHANGE, OTHER, URL, auth_of, complaints, manager
 
 from oidc_actor import (
     ClientCertificate,
@@ -18,7 +18,7 @@ from oidc_actor import (
     SignedAssertion,
     TokenExchange,
 )
-from oidc_actor.sidecar.posts import Posts, PostToken
+from oidc_actor.sidecar.routes import Routes, RouteToken
 from oidc_actor.values.secrets import Secret
 
 # --- grants -----------------------------------------------------------------------------------------------------------
@@ -44,7 +44,7 @@ def test_token_exchange(read, tmp_path: Path, grant: str) -> None:
         "id",
         SecretFile(tmp_path / "secret"),
         subject_token_type="jwt",
-        actor_token=PostToken(Posts(), "other", "id_token"),
+        actor_token=RouteToken(Routes(), "other", "id_token"),
         actor_token_type="id_token",
         requested_token_type="access_token",
         audience=["one", "two"],
@@ -85,7 +85,7 @@ def test_jwt_bearer_signed_with_a_key_of_ones_own(read, tmp_path: Path, grant: s
     [
         ('{ file = "t" }', lambda base: SecretFile(base / "t")),
         ('{ env = "THE_TOKEN" }', lambda _: Secret("very-secret")),
-        ('{ manager = "other" }', lambda _: PostToken(Posts(), "other")),
+        ('{ manager = "other" }', lambda _: RouteToken(Routes(), "other")),
         ('{ github_actions = "api" }', lambda _: GitHubActionsToken("api")),
         ('{ github_actions = "api", timeout_seconds = 3 }', lambda _: GitHubActionsToken("api", timeout_seconds=3)),
         (

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 from fakes import eventually
 from run.conftest import SERVER
-from run.sidecar import DEADLINE_S, Sidecar, UnixConnection
+from sidecar.sidecar import DEADLINE_S, Sidecar, UnixConnection
 
 # --- signals ----------------------------------------------------------------------------------------------------------
 

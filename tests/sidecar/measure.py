@@ -1,4 +1,4 @@
-"""How many token reads a second one core serves: ``PYTHONPATH=tests python -m run.measure [reads]``, in a clone.
+"""How many token reads a second one core serves: ``PYTHONPATH=tests python -m sidecar.measure [reads]``, in a clone.
 
 The sidecar's own CPU time is what counts, from the kernel, so that the client and other programs on the machine do not. The
 same HTTP server with an answer of the same size that never changes is measured beside it: what it costs is not ours to save.
@@ -17,7 +17,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from run.sidecar import DEADLINE_S, Sidecar
+from sidecar.sidecar import DEADLINE_S, Sidecar
 
 from oidc_actor.testing import Provider
 

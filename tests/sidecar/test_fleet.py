@@ -17,7 +17,7 @@ from oidc_actor.metrics import ready
 from oidc_actor.sidecar import token_files
 from oidc_actor.sidecar.fleet import Changes, Fleet
 from oidc_actor.sidecar.manager_tables import ManagerConfig
-from oidc_actor.sidecar.posts import Posts, PostToken
+from oidc_actor.sidecar.routes import Routes, RouteToken
 from oidc_actor.testing import ManualClock
 from oidc_actor.transport import Request, Response
 from oidc_actor.values.tokens import TokenResponse
@@ -25,13 +25,13 @@ from supervision import whereis
 
 
 @pytest.fixture
-def posts() -> Posts:
-    return Posts()
+def routes() -> Routes:
+    return Routes()
 
 
 @pytest.fixture
-def fleet(posts):
-    running = Fleet(posts)
+def fleet(routes):
+    running = Fleet(routes)
     yield running
     running.stop(DEADLINE_S)
     leave_nothing_behind()
@@ -229,13 +229,13 @@ def test_a_file_is_replaced_and_never_written_through(tmp_path) -> None:
 
 
 @pytest.fixture
-def trading(fleet, posts):
+def trading(fleet, routes):
     """A manager that trades the token of `a`; it tries once an hour, unless it is woken."""
     at_the_end = Fixed(1)
 
     def make(transport: ScriptedTransport) -> ManagerConfig:
         options = {
-            "auth": TokenExchange(PostToken(posts, "a")),
+            "auth": TokenExchange(RouteToken(routes, "a")),
             "issuer_url": ISSUER,
             "transport": transport,
             "min_interval_seconds": 0.01,

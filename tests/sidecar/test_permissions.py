@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 from fakes import eventually
-from run.sidecar import Sidecar
-from run.tables import FULL, manager, problems
+from sidecar.sidecar import Sidecar
+from sidecar.tables import FULL, manager, problems
 
 from oidc_actor import ConfigError
 from oidc_actor.sidecar import token_files

@@ -7,7 +7,7 @@ import stat
 import pytest
 import requests
 from fakes import eventually
-from run.sidecar import DEADLINE_S, Sidecar
+from sidecar.sidecar import DEADLINE_S, Sidecar
 
 from oidc_actor.testing import Provider
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from run.tables import FULL, manager, problems
+from sidecar.tables import FULL, manager, problems
 
 from oidc_actor import ClientCredentials, ConfigError, OIDCConfig, Password, RefreshToken, SecretFile, TokenManager
 from oidc_actor.credentials.certificate import ClientCertificate

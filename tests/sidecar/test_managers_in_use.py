@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from run.tables import OTHER, URL, problems
+from sidecar.tables import OTHER, URL, problems
 
 from oidc_actor.sidecar.config import load
-from oidc_actor.sidecar.posts import Posts
+from oidc_actor.sidecar.routes import Routes
 
 
 def using(**uses: str) -> str:
@@ -38,9 +38,9 @@ def test_a_missing_one_is_named_even_where_more_is_wrong(read) -> None:
 
 
 def test_the_token_of_whoever_serves(tmp_path: Path) -> None:
-    posts = Posts()
+    routes = Routes()
     path = tmp_path / "config.toml"
     path.write_text(using(a="other"))
-    source = load(path, posts).managers["a"].options["auth"].subject_token
+    source = load(path, routes).managers["a"].options["auth"].subject_token
     assert source.look() == "there is no manager other"
-    assert repr(source) == "PostToken('other', 'access_token')"
+    assert repr(source) == "RouteToken('other', 'access_token')"

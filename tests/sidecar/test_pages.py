@@ -7,7 +7,7 @@ import subprocess
 from collections.abc import Iterator
 
 import pytest
-from run.sidecar import DEADLINE_S, Sidecar
+from sidecar.sidecar import DEADLINE_S, Sidecar
 
 from oidc_actor.testing import Provider
 

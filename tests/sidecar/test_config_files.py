@@ -6,7 +6,7 @@ from pathlib import Path
 
 import certifi
 import pytest
-from run.tables import FULL, manager, problems
+from sidecar.tables import FULL, manager, problems
 
 from oidc_actor import ConfigError
 from oidc_actor.sidecar.config import absent, load
