@@ -10,8 +10,8 @@ if TYPE_CHECKING:
     from oidc_actor.credentials.dpop import DPoPKey
     from oidc_actor.credentials.grants import ClientCredentials, JWTBearer, Password, RefreshToken, TokenExchange
     from oidc_actor.credentials.private_key import PrivateKey
-    from oidc_actor.machine.backoff import RetryPolicy
     from oidc_actor.machine.events import ForceRefresh, GetToken
+    from oidc_actor.machine.failure_policy import RetryPolicy
     from oidc_actor.machine.health import Health
     from oidc_actor.manager.token_manager import TokenManager
     from oidc_actor.protocol.metadata import OIDCConfig
@@ -56,7 +56,7 @@ __all__ = [
 ]
 
 _HOMES = {
-    "machine.backoff": ["RetryPolicy"],
+    "machine.failure_policy": ["RetryPolicy"],
     "credentials.certificate": ["ClientCertificate"],
     "credentials.grants": ["ClientCredentials", "JWTBearer", "Password", "RefreshToken", "TokenExchange"],
     "credentials.dpop": ["DPoPKey"],

@@ -5,21 +5,21 @@ from typing import Any
 
 from fakes import AUTH, Fixed
 
-from oidc_actor.machine.backoff import Rng
-from oidc_actor.machine.effects import Effect, Fetch, Publish, Reply, Report, Retract, ScheduleTick
+from oidc_actor.machine.effects import Effect, Fetch, Publish, Reject, Reply, Report, ScheduleTick
 from oidc_actor.machine.events import (
     Event,
     FetchFailed,
     FetchStarted,
     FetchSucceeded,
-    Join,
     Refresh,
     Refusal,
     Rejected,
     Started,
     Tick,
+    Wait,
 )
-from oidc_actor.machine.state import Flight, Rules, State
+from oidc_actor.machine.failure_policy import Rng
+from oidc_actor.machine.state import Attempt, Rules, State
 from oidc_actor.machine.transitions import step
 from oidc_actor.protocol.dates import Skew
 from oidc_actor.protocol.metadata import OIDCConfig
@@ -99,8 +99,8 @@ class Driver:
         return self.do(Tick())
 
     def sent(self) -> "Driver":
-        assert self.state.flight is not None
-        return self.do(FetchStarted(self.state.flight.number, self.state.flight.leg, self.now))
+        assert self.state.attempt is not None
+        return self.do(FetchStarted(self.state.attempt.number, self.state.attempt.request, self.now))
 
     def succeeds(
         self, text: str = "a", lifetime: float = 300.0, *, ago: float = 0.0, skew: Skew | None = None, **members: Any
@@ -110,20 +110,22 @@ class Driver:
         return self.ends_with(token, ago=ago, skew=skew)
 
     def ends_with(self, result: OIDCConfig | ParsedToken, *, ago: float = 0.0, skew: Skew | None = None) -> "Driver":
-        assert self.state.flight is not None
-        return self.do(FetchSucceeded(self.state.flight.number, self.state.flight.leg, self.now - ago, result, skew))
+        assert self.state.attempt is not None
+        return self.do(
+            FetchSucceeded(self.state.attempt.number, self.state.attempt.request, self.now - ago, result, skew)
+        )
 
-    def late(self, flight: Flight, error: OIDCActorError = DOWN, **fields: Any) -> "Driver":
-        """The exchange of a flight that has ended long since fails."""
-        return self.do(FetchFailed(flight.number, flight.leg, self.now, error, **fields))
+    def late(self, attempt: Attempt, error: OIDCActorError = DOWN, **fields: Any) -> "Driver":
+        """The exchange of an attempt that has ended long since fails."""
+        return self.do(FetchFailed(attempt.number, attempt.request, self.now, error, **fields))
 
     def fails(self, error: OIDCActorError = DOWN, **fields: Any) -> "Driver":
-        assert self.state.flight is not None
-        return self.do(FetchFailed(self.state.flight.number, self.state.flight.leg, self.now, error, **fields))
+        assert self.state.attempt is not None
+        return self.do(FetchFailed(self.state.attempt.number, self.state.attempt.request, self.now, error, **fields))
 
     def join(self, timeout: float = 5.0, min_validity: float = 0.0) -> Reader:
         reader = Reader(self.now + timeout, min_validity)
-        self.do(Join(reader))
+        self.do(Wait(reader))
         return reader
 
     def refresh(self, timeout: float = 5.0) -> Reader:
@@ -153,7 +155,7 @@ __all__ = [
     "Driver",
     "Publish",
     "Reader",
-    "Retract",
+    "Reject",
     "ScheduleTick",
     "refused",
     "with_token",

@@ -20,7 +20,7 @@ module                           what a program writes
 - A 401 about the token (`oidc_actor.adapters.challenges`) has that very token replaced, once for all who complain about it,
   and the request sent again, once, if its body is still at hand. Otherwise, and where no new token comes in time, the
   caller gets the 401. An origin whose complaints go on with fresh tokens is answered at a growing pace, and takes the token
-  from nobody else (`oidc_actor.machine.rejections`).
+  from nobody else (`oidc_actor.machine.invalidation`).
 
 A token that is bound to a key (``dpop=`` in the credentials, RFC 9449) goes out as ``Authorization: DPoP`` with a proof for
 that one request; where the provider gives a bearer token all the same, it is sent as one.

@@ -20,7 +20,7 @@ import math
 from dataclasses import dataclass, replace
 from enum import IntEnum
 
-from oidc_actor.machine.backoff import RetryPolicy, Rng, retry_delay_s
+from oidc_actor.machine.failure_policy import RetryPolicy, Rng, retry_delay_s
 
 
 class Haste(IntEnum):

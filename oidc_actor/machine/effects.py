@@ -48,15 +48,15 @@ class Fetch:
     """Run one exchange off the mailbox; its end comes back as `FetchSucceeded` or `FetchFailed`.
 
     Attributes:
-        flight: Number of the flight, which the answer repeats.
-        leg: Number of the exchange within the flight, which the answer repeats.
+        attempt: Number of the attempt, which the answer repeats.
+        request: Number of the exchange within the attempt, which the answer repeats.
         grant: What to ask for.
         haste: What it does about the issuer's other managers holding back; a ``Retry-After`` holds all the same.
         early: Whether a live token's nearing end brought the attempt forward, so that its failure lengthens no backoff.
     """
 
-    flight: int
-    leg: int
+    attempt: int
+    request: int
     grant: Grant
     haste: Haste = Haste.CALM
     early: bool = False
@@ -96,7 +96,7 @@ class Withhold:
 
 
 @dataclass(frozen=True, slots=True)
-class Retract:
+class Reject:
     """Take a published token back; nothing is done if another has been published since."""
 
     token: TokenResponse
@@ -120,12 +120,12 @@ class Revoke:
     """Revoke tokens at the provider, in this order, as far as that is possible in a few seconds (RFC 7009).
 
     Attributes:
-        flight: Number of the manager's last flight.
+        attempt: Number of the manager's last attempt.
         config: The provider's metadata; ``None`` where they were never discovered.
         tokens: Each with what it is.
     """
 
-    flight: int
+    attempt: int
     config: OIDCConfig | None
     tokens: tuple[tuple[TokenTypeHint, Secret], ...]
 
@@ -135,10 +135,10 @@ class Report:
     """Log an event of the table in `oidc_actor.manager.log`."""
 
     event: str
-    flight: int
+    attempt: int
     fields: Mapping[str, object] = field(default_factory=dict)
 
 
 Effect: TypeAlias = (
-    Fetch | ScheduleTick | CancelTick | Publish | Withhold | Retract | Reply | CheckSecrets | Revoke | Report
+    Fetch | ScheduleTick | CancelTick | Publish | Withhold | Reject | Reply | CheckSecrets | Revoke | Report
 )

@@ -96,7 +96,7 @@ class Tick:
 
 
 @dataclass(frozen=True, slots=True)
-class Nudge:
+class CheckNow:
     """A reader that does not wait found no token that lives ``min_validity_s`` seconds.
 
     Attributes:
@@ -109,7 +109,7 @@ class Nudge:
 
 
 @dataclass(frozen=True, slots=True)
-class Join:
+class Wait:
     """A reader that found no token good enough waits for one."""
 
     waiter: Waiter
@@ -133,8 +133,8 @@ class Refresh:
 class FetchStarted:
     """An exchange left the queue: its request is about to be sent."""
 
-    flight: int
-    leg: int
+    attempt: int
+    request: int
     at: float
 
 
@@ -143,16 +143,16 @@ class FetchSucceeded:
     """An exchange brought what it was sent for.
 
     Attributes:
-        flight: Number of the flight it belongs to.
-        leg: Number of the exchange within the flight.
+        attempt: Number of the attempt it belongs to.
+        request: Number of the exchange within the attempt.
         at: Reading of the clock when its request started.
         result: The provider's metadata, or a token.
         skew: How the provider's clock goes, as its answer shows it; ``None`` where it does not.
         ahead_s: How far the wall clock was ahead of the manager's when its request started.
     """
 
-    flight: int
-    leg: int
+    attempt: int
+    request: int
     at: float
     result: OIDCConfig | ParsedToken
     skew: Skew | None = None
@@ -164,16 +164,16 @@ class FetchFailed:
     """An exchange brought an error.
 
     Attributes:
-        flight: Number of the flight it belongs to.
-        leg: Number of the exchange within the flight.
+        attempt: Number of the attempt it belongs to.
+        request: Number of the exchange within the attempt.
         at: Reading of the clock when its request started.
         error: What went wrong.
         retry_at: Reading of the clock when the issuer, which is down, may be asked again; ``None`` where it is not.
         skew: How the provider's clock goes, as its answer shows it; ``None`` where it does not.
     """
 
-    flight: int
-    leg: int
+    attempt: int
+    request: int
     at: float
     error: OIDCActorError
     retry_at: float | None = None
@@ -182,16 +182,16 @@ class FetchFailed:
 
 @dataclass(frozen=True, slots=True)
 class Held:
-    """The issuer's other managers know that asking it now is of no use; the flight was not started.
+    """The issuer's other managers know that asking it now is of no use; the attempt was not started.
 
     Attributes:
-        flight: Number of that flight.
+        attempt: Number of that attempt.
         until: Reading of the clock until when to wait.
         by_provider: Whether the provider asked for the wait (``Retry-After``), so that nothing shortens it.
         probing: Whether another manager's attempt is under way, which ends by then and mostly sooner.
     """
 
-    flight: int
+    attempt: int
     until: float
     by_provider: bool = False
     probing: bool = False
@@ -239,12 +239,12 @@ class SourceRenewed:
 
 
 @dataclass(frozen=True, slots=True)
-class Newcomers:
+class WaitersArrived:
     """Readers wait in the manager's cell whom it does not know yet: one message for however many come at once."""
 
 
 @dataclass(frozen=True, slots=True)
-class Arrived:
+class ResultReady:
     """The manager's cell holds the result of the exchange under way; an error or a token is not sent through mailboxes."""
 
 
@@ -252,8 +252,8 @@ class Arrived:
 class FetchLost:
     """An exchange has been running far longer than its timeout: a secret's source does not return, or its transport."""
 
-    flight: int
-    leg: int
+    attempt: int
+    request: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -264,8 +264,8 @@ class AskHealth:
 Event: TypeAlias = (
     Started
     | Tick
-    | Nudge
-    | Join
+    | CheckNow
+    | Wait
     | Refresh
     | Rejected
     | Accepted

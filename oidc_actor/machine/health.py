@@ -61,7 +61,7 @@ def health_of(state: State, now: float) -> Health:
         state=_condition(state, now),
         ready=is_valid(state, now),
         blocked=state.blocked or state.login_is_parents,
-        refreshing=state.flight is not None,
+        refreshing=state.attempt is not None,
         expires_in_s=max(0.0, state.expires_at - now) if has_token else None,
         refresh_in_s=max(0.0, state.refresh_at - now) if has_token else None,
         next_attempt_in_s=_next_attempt_in_s(state, now),
@@ -82,7 +82,7 @@ def _condition(state: State, now: float) -> Literal["empty", "fresh", "stale", "
 
 
 def _next_attempt_in_s(state: State, now: float) -> float | None:
-    if state.flight is not None or state.login_is_parents:
+    if state.attempt is not None or state.login_is_parents:
         return None
     return max(0.0, next_attempt_at(state) - now)
 

@@ -15,9 +15,9 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable
 
-from oidc_actor.machine.backoff import Rng, probe_delay_s, retry_delay_s
 from oidc_actor.machine.effects import Reply
 from oidc_actor.machine.events import Refusal, Waiter
+from oidc_actor.machine.failure_policy import Rng, probe_delay_s, retry_delay_s
 from oidc_actor.machine.state import State, is_asked, is_out_of_reach, is_valid, is_withheld
 
 JITTER = 0.1
@@ -45,7 +45,7 @@ def next_attempt_at(state: State) -> float:
 
 def wake_at(state: State, now: float) -> float | None:
     """When the next tick is due; ``None`` where nothing is due: an attempt under way wakes the manager by its end."""
-    if state.flight is not None or state.login_is_parents:
+    if state.attempt is not None or state.login_is_parents:
         return state.withheld_until if is_withheld(state) else None
     due = next_attempt_at(state)
     if is_withheld(state):
@@ -105,7 +105,7 @@ def hopeless(state: State, waiter: Waiter, now: float) -> bool:
     """
     if is_out_of_reach(state, waiter.min_validity_s):
         return True
-    if state.flight is not None or _is_given_back_to(state, waiter):
+    if state.attempt is not None or _is_given_back_to(state, waiter):
         return False
     if state.checking:
         return waiter.deadline <= now
@@ -150,9 +150,9 @@ def refusal(state: State, now: float, min_validity_s: float = 0.0, wants_refresh
         return Refusal(f"{missing(state, now, min_validity_s, wants_refresh)}; {state.last_error}", state.last_error)
     retry_in_s: float | None = max(0.0, next_attempt_at(state) - now)
     outlook = f"the next attempt is due in {retry_in_s:.1f} s"
-    if state.flight is not None or is_queued(state, now):
+    if state.attempt is not None or is_queued(state, now):
         retry_in_s = None
-        outlook = "a request is under way" if state.flight is not None else "another manager is asking the same issuer"
+        outlook = "a request is under way" if state.attempt is not None else "another manager is asking the same issuer"
     if is_out_of_reach(state, min_validity_s):
         return Refusal(_too_much(state, min_validity_s), None, retry_in_s)
     told = [missing(state, now, min_validity_s, wants_refresh)]

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeAlias
 
 from oidc_actor.credentials.grants import Credentials
-from oidc_actor.machine.backoff import RetryPolicy
+from oidc_actor.machine.failure_policy import RetryPolicy
 from oidc_actor.protocol.dates import Skew
 from oidc_actor.protocol.metadata import OIDCConfig
 from oidc_actor.values.errors import OIDCActorError, SecretUnavailable, TokenRequestError
@@ -15,12 +15,16 @@ from oidc_actor.values.secrets import Secret, StoredSecret
 from oidc_actor.values.tokens import TokenResponse
 
 if TYPE_CHECKING:
-    from oidc_actor.machine.effects import Grant
+    from oidc_actor.machine.effects import Effect, Grant
     from oidc_actor.machine.events import ClockJumped, Waiter
-    from oidc_actor.machine.rejections import Origins
+    from oidc_actor.machine.invalidation import Origins
 
 NEVER = -math.inf
 """The clock's reading at which something that has not happened yet happened."""
+
+
+Step: TypeAlias = "tuple[State, list[Effect]]"
+"""What is known after an event, and what is to be done."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,12 +49,12 @@ class Rules:
 
 
 @dataclass(frozen=True, slots=True)
-class Flight:
+class Attempt:
     """One attempt under way: an exchange, or a few in a row.
 
     Attributes:
         number: Counts the attempts of this manager.
-        leg: Counts the exchanges of this attempt.
+        request: Counts the exchanges of this attempt.
         grant: What the exchange under way asks for.
         attempted_before: Reading of the clock at the attempt before this one.
         wanted: Whether somebody asked for it.
@@ -60,7 +64,7 @@ class Flight:
     """
 
     number: int
-    leg: int
+    request: int
     grant: Grant | None
     attempted_before: float = NEVER
     wanted: bool = False
@@ -76,7 +80,7 @@ class State:
     Attributes:
         oidc_config: The provider's metadata; ``None`` until discovered.
         auth: The credentials.
-        token: The last token, which may have expired; ``None`` before the first and after a withdrawal.
+        token: The last token, which may have expired; ``None`` before the first and after it was rejected.
         refresh_buffer_seconds: Lead before expiry at which a refresh is due.
         refresh_timer: When the next tick comes, or ``None`` where none is set.
         rules: What does not change.
@@ -86,12 +90,12 @@ class State:
         judged_ahead_s: How far it was ahead when that was last judged.
         withheld_until: Until when ``token`` is withheld at most, after a jump of the wall clock; `NEVER` where it is not.
         origins: What resource servers have said of its tokens.
-        answer_at: When a complaint about ``token`` that waits its turn is answered; ``inf`` where there is none.
+        answer_at: When a rejection of ``token`` that waits its turn is answered; ``inf`` where there is none.
         lives: What the last tokens, at most three, had left of their lives when they came, in seconds.
         refresh_token: What the next attempt redeems, or ``None`` for the full grant.
         borrowed: Whether all this was the parent process's before a fork: ``token``, and the login that it came from.
-        flight: The attempt under way, or ``None``.
-        flights: How many attempts there were.
+        attempt: The attempt under way, or ``None``.
+        attempts: How many attempts there were.
         attempted_at: When the last attempt started.
         posted_at: When the last request to the token endpoint was sent.
         wanted: Whether somebody wants an attempt now, whatever the refresh point or a backoff say.
@@ -133,8 +137,8 @@ class State:
     lives: tuple[float, ...] = ()
     refresh_token: Secret | None = None
     borrowed: bool = False
-    flight: Flight | None = None
-    flights: int = 0
+    attempt: Attempt | None = None
+    attempts: int = 0
     attempted_at: float = NEVER
     posted_at: float = NEVER
     wanted: bool = False
@@ -225,7 +229,7 @@ def as_forked(state: State) -> State:
     if not state.login_is_parents:
         return state
     told = TokenRequestError(LOGIN_IS_PARENTS, retryable=False, sent=False)
-    return replace(state, flight=None, wanted=False, failures=0, probes=0, last_error=told)
+    return replace(state, attempt=None, wanted=False, failures=0, probes=0, last_error=told)
 
 
 def logins(state: State) -> list[StoredSecret]:

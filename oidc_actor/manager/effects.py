@@ -20,9 +20,9 @@ from oidc_actor.machine.effects import (
     FullGrant,
     Publish,
     Redeem,
+    Reject,
     Reply,
     Report,
-    Retract,
     Revoke,
     ScheduleTick,
     Withhold,
@@ -37,7 +37,7 @@ from oidc_actor.machine.events import (
     SecretsChecked,
     Tick,
 )
-from oidc_actor.machine.revocation import farewell_to_late
+from oidc_actor.machine.invalidation import late_tokens_to_revoke
 from oidc_actor.machine.state import Rules
 from oidc_actor.manager.fetch import ask_for_metadata, ask_for_token
 from oidc_actor.manager.issuers import Issuer, Journey
@@ -83,11 +83,11 @@ class Runner:
         """Do one thing; what is known at once comes back as an event."""
         return _ACTIONS[type(effect)](self, effect)
 
-    def watch(self, flight: int, leg: int) -> None:
+    def watch(self, attempt: int, request: int) -> None:
         """See that an exchange whose transport does not keep its timeout is given up. In real time, as a transport is."""
         self.unwatch()
         patience_s = self._options.timeout_seconds + GRACE_S
-        self._watchdog = send_after(patience_s, self._ref, FetchLost(flight, leg))
+        self._watchdog = send_after(patience_s, self._ref, FetchLost(attempt, request))
 
     def unwatch(self) -> None:
         """The exchange has ended."""
@@ -100,20 +100,20 @@ class Runner:
         self.unwatch()
         self._cancel_tick(CancelTick())
 
-    def log(self, event: str, flight: int, **fields: object) -> None:
+    def log(self, event: str, attempt: int, **fields: object) -> None:
         """Log and count an event of this manager."""
         self._cell.count(event)
-        log(event, manager=self._cell.name or self._ref.actor_urn, issuer=self._issuer.name, flight=flight, **fields)
+        log(event, manager=self._cell.name or self._ref.actor_urn, issuer=self._issuer.name, flight=attempt, **fields)
 
     # --- effects ------------------------------------------------------------------------------------------------------
 
     def _fetch(self, effect: Fetch) -> Event | None:
-        if effect.leg == 1:
+        if effect.request == 1:
             discovers = isinstance(effect.grant, Discover) and effect.grant.instead_of is None
             hold = self._issuer.circuit.admit(self._cell, self._options, haste=effect.haste, discovers=discovers)
             if hold is not None:
-                return Held(effect.flight, hold.until, hold.by_provider, hold.probing)
-        if not self._cell.expect(self._ref, effect.flight, effect.leg):
+                return Held(effect.attempt, hold.until, hold.by_provider, hold.probing)
+        if not self._cell.expect(self._ref, effect.attempt, effect.request):
             return None
         if isinstance(effect.grant, Discover):
             return self._discover(effect, effect.grant)
@@ -121,11 +121,11 @@ class Runner:
         if failure is None:
             return None
         self._issuer.circuit.step_aside(self._cell)
-        return FetchFailed(effect.flight, effect.leg, self._options.clock(), failure)
+        return FetchFailed(effect.attempt, effect.request, self._options.clock(), failure)
 
     def _ask_for_token(self, effect: Fetch, grant: Redeem | FullGrant) -> None:
         lost = self._expect_loss(effect)
-        self._under_way.append(effect.flight)
+        self._under_way.append(effect.attempt)
 
         def ended() -> None:
             self._under_way.pop()
@@ -135,10 +135,10 @@ class Runner:
         # Looked at before they are read: a file that changes in between is read again rather than missed.
         self._cell.versions = self._file_versions()
         late = ask_for_token(
-            self._cell, self._issuer, self._options, effect.flight, effect.leg, grant, ended, early=effect.early
+            self._cell, self._issuer, self._options, effect.attempt, effect.request, grant, ended, early=effect.early
         )
         if late is not None and self._cell.closed:
-            for revocation in farewell_to_late(self._rules, effect.flight, grant.config, late):
+            for revocation in late_tokens_to_revoke(self._rules, effect.attempt, grant.config, late):
                 revoke_here(self._cell, self._issuer, self._options, revocation, self.log)
 
     def _too_many(self) -> TokenRequestError | None:
@@ -154,7 +154,7 @@ class Runner:
         """See that an exchange which does not come to its request is given up; from there on `watch` does. On its thread."""
         patience_s = SECRETS_S + self._options.timeout_seconds + GRACE_S
         try:
-            return send_after(patience_s, self._ref, FetchLost(effect.flight, effect.leg))
+            return send_after(patience_s, self._ref, FetchLost(effect.attempt, effect.request))
         except RuntimeError:  # no thread for timers can be had: it is waited for
             return None
 
@@ -162,18 +162,18 @@ class Runner:
         now = self._options.clock()
         config = self._issuer.known_config(grant.instead_of, now)
         if config is not None:
-            return FetchSucceeded(effect.flight, effect.leg, now, config)
+            return FetchSucceeded(effect.attempt, effect.request, now, config)
         if grant.instead_of is not None and self._issuer.circuit.spares_metadata():  # the older ones serve
             wait = DiscoveryError("the provider asked to wait before anybody asks for its metadata again", sent=False)
-            return FetchFailed(effect.flight, effect.leg, now, wait)
-        journey = Journey(self._cell, effect.flight, effect.leg)
+            return FetchFailed(effect.attempt, effect.request, now, wait)
+        journey = Journey(self._cell, effect.attempt, effect.request)
         discovery = self._issuer.travel(journey)
         if discovery.travellers[0] is not journey:
             sent_at = discovery.sent_at
             if sent_at is None:  # `FetchStarted` comes to everybody who takes part by then
                 return None
-            self.watch(effect.flight, effect.leg)
-            return FetchStarted(effect.flight, effect.leg, sent_at)
+            self.watch(effect.attempt, effect.request)
+            return FetchStarted(effect.attempt, effect.request, sent_at)
         ask = functools.partial(
             ask_for_metadata, self._cell, self._issuer, self._options, discovery, early=effect.early
         )
@@ -224,9 +224,9 @@ class Runner:
     def _withhold(self, effect: Withhold) -> None:
         self._cell.hide(effect.token)
 
-    def _retract(self, effect: Retract) -> None:
+    def _reject(self, effect: Reject) -> None:
         # That very token and no other: an incarnation that was killed may get here when its successor has a new one.
-        self._cell.withdraw(effect.token.access_token)
+        self._cell.reject(effect.token.access_token)
 
     def _reply(self, effect: Reply) -> None:
         for waiter in effect.waiters:
@@ -249,7 +249,7 @@ class Runner:
         revoke(self._cell, self._issuer, self._options, effect, self.log)
 
     def _report(self, effect: Report) -> None:
-        self.log(effect.event, effect.flight, **effect.fields)
+        self.log(effect.event, effect.attempt, **effect.fields)
 
 
 _ACTIONS: dict[type[Any], Callable[[Runner, Any], Event | None]] = {
@@ -258,7 +258,7 @@ _ACTIONS: dict[type[Any], Callable[[Runner, Any], Event | None]] = {
     CancelTick: Runner._cancel_tick,
     Publish: Runner._publish,
     Withhold: Runner._withhold,
-    Retract: Runner._retract,
+    Reject: Runner._reject,
     Reply: Runner._reply,
     CheckSecrets: Runner._check_secrets,
     Revoke: Runner._revoke,

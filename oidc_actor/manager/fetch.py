@@ -64,8 +64,8 @@ def ask_for_token(
     cell: Cell,
     issuer: Issuer,
     options: Options,
-    flight: int,
-    leg: int,
+    attempt: int,
+    request: int,
     grant: Redeem | FullGrant,
     ended: Callable[[], object],
     *,
@@ -77,8 +77,8 @@ def ask_for_token(
         cell: The manager's.
         issuer: Its issuer.
         options: Its options.
-        flight: Number of the flight.
-        leg: Number of the exchange in it.
+        attempt: Number of the attempt.
+        request: Number of the exchange in it.
         grant: What to ask for the token with.
         ended: Called when the exchange has ended, before anybody is told.
         early: Whether a live token's nearing end brought the attempt forward.
@@ -88,12 +88,12 @@ def ask_for_token(
     """
 
     def is_wanted() -> bool:
-        return not cell.closed and cell.expected == (flight, leg)
+        return not cell.closed and cell.expected == (attempt, request)
 
     def departs(at: float) -> None:
         if not is_wanted():
             raise SecretUnavailable("reading the secrets took too long", sent=False)
-        cell.tell(FetchStarted(flight, leg, at))
+        cell.tell(FetchStarted(attempt, request, at))
 
     if not is_wanted():  # it has waited for this thread for too long: the manager was stopped, or has given it up
         ended()
@@ -104,17 +104,17 @@ def ask_for_token(
     result = _token(dispatch, grant, options, known)
     ended()
     if dispatch.is_sent:
-        _measure(cell, issuer, result, flight, issuer.clock() - dispatch.at)
+        _measure(cell, issuer, result, attempt, issuer.clock() - dispatch.at)
     if isinstance(result, ParsedToken):
         issuer.circuit.note_answer()
-        delivered = cell.deliver(FetchSucceeded(flight, leg, dispatch.at, result, dispatch.skew, dispatch.ahead_s))
+        delivered = cell.deliver(FetchSucceeded(attempt, request, dispatch.at, result, dispatch.skew, dispatch.ahead_s))
         return None if delivered else result.token
     retry_at = _note_failure(cell, issuer, options, result, early=early)
-    cell.deliver(FetchFailed(flight, leg, dispatch.at, result, retry_at, dispatch.skew))
+    cell.deliver(FetchFailed(attempt, request, dispatch.at, result, retry_at, dispatch.skew))
     return None
 
 
-def _measure(cell: Cell, issuer: Issuer, result: ParsedToken | OIDCActorError, flight: int, duration_s: float) -> None:
+def _measure(cell: Cell, issuer: Issuer, result: ParsedToken | OIDCActorError, attempt: int, duration_s: float) -> None:
     exchange = Exchange(issuer.name, outcome_of(result), duration_s)
     cell.count(count_of(exchange.outcome))
     for observer in observers():
@@ -122,7 +122,7 @@ def _measure(cell: Cell, issuer: Issuer, result: ParsedToken | OIDCActorError, f
             observer(exchange)
         except BaseException as error:  # noqa: BLE001 - foreign code, which must cost neither the token nor the thread
             what, at = type(error).__name__, raised_at(error)
-            log("listener_failed", manager=cell.name or "", issuer=issuer.name, flight=flight, error=what, at=at)
+            log("listener_failed", manager=cell.name or "", issuer=issuer.name, flight=attempt, error=what, at=at)
 
 
 def ask_for_metadata(

@@ -10,12 +10,11 @@ import threading
 import weakref
 from collections.abc import Hashable, Iterable, Mapping
 
-from oidc_actor.machine import circuit_breaker as outage
-from oidc_actor.machine import failure_policy as policy
-from oidc_actor.machine.attempt import METADATA_AGE_S
+from oidc_actor.machine import circuit_breaker, failure_policy
 from oidc_actor.machine.circuit_breaker import Haste, Hold, Outage
 from oidc_actor.machine.events import FetchFailed, FetchStarted, FetchSucceeded, ProbeFailed, Released
 from oidc_actor.machine.state import NEVER
+from oidc_actor.machine.transitions import METADATA_AGE_S
 from oidc_actor.manager.options import Options
 from oidc_actor.oidc import default_transport
 from oidc_actor.protocol.metadata import OIDCConfig
@@ -31,26 +30,26 @@ MOST_SPREAD_S = 10.0
 
 
 class Journey:
-    """One manager's part in a shared discovery: whom to tell, and as which leg of which flight."""
+    """One manager's part in a shared discovery: whom to tell, and as which request of which attempt."""
 
-    __slots__ = ("cell", "flight", "leg")
+    __slots__ = ("attempt", "cell", "request")
 
-    def __init__(self, cell: Cell, flight: int, leg: int) -> None:
+    def __init__(self, cell: Cell, attempt: int, request: int) -> None:
         self.cell = cell
-        self.flight = flight
-        self.leg = leg
+        self.attempt = attempt
+        self.request = request
 
     def started(self, at: float) -> FetchStarted:
         """What the manager is told when the request is sent."""
-        return FetchStarted(self.flight, self.leg, at)
+        return FetchStarted(self.attempt, self.request, at)
 
     def succeeded(self, at: float, config: OIDCConfig) -> FetchSucceeded:
         """What it is told when the metadata are there."""
-        return FetchSucceeded(self.flight, self.leg, at, config)
+        return FetchSucceeded(self.attempt, self.request, at, config)
 
     def failed(self, at: float, error: OIDCActorError, retry_at: float | None) -> FetchFailed:
         """What it is told when they are not."""
-        return FetchFailed(self.flight, self.leg, at, error, retry_at)
+        return FetchFailed(self.attempt, self.request, at, error, retry_at)
 
 
 class Discovery:
@@ -127,7 +126,7 @@ class Issuer:
             if isinstance(result, OIDCConfig):
                 self._config, self._config_at = result, at
             travellers = discovery.travellers
-        if not isinstance(result, OIDCConfig) and policy.is_outage(result):
+        if not isinstance(result, OIDCConfig) and failure_policy.is_outage(result):
             self.circuit.hold(journey.cell for journey in travellers)
         for journey in travellers:
             if isinstance(result, OIDCConfig):
@@ -140,7 +139,7 @@ class Issuer:
     def first_attempt_at(self) -> float:
         """When a manager that starts now may make its first attempt, unless somebody wants its token before."""
         with self._lock:
-            at = self._first_attempt_at = outage.first_attempt_at(self._first_attempt_at, self.clock())
+            at = self._first_attempt_at = circuit_breaker.first_attempt_at(self._first_attempt_at, self.clock())
             return at
 
     def start_over(self) -> None:
@@ -182,7 +181,9 @@ class Circuit:
             if now < floor:
                 hold: Hold | None = Hold(floor, by_provider=True)
             else:
-                self._outage, hold = outage.admit(self._outage, cell.number, now, haste=haste, pace=_pace_of(options))
+                self._outage, hold = circuit_breaker.admit(
+                    self._outage, cell.number, now, haste=haste, pace=_pace_of(options)
+                )
             if hold is not None:
                 self._held[cell.number] = weakref.ref(cell)
                 if hold.probing and haste >= Haste.ASKED:
@@ -198,7 +199,7 @@ class Circuit:
         """Whether asking it now is of no use to a manager that has ended, which nobody is to wait for."""
         with self._lock:
             now = self._clock()
-            _, hold = outage.admit(self._outage, cell.number, now, haste=Haste.CALM, pace=_pace_of(options))
+            _, hold = circuit_breaker.admit(self._outage, cell.number, now, haste=Haste.CALM, pace=_pace_of(options))
             return hold is not None or now < self._floor_of(cell, options)
 
     def note_failure(
@@ -217,15 +218,15 @@ class Circuit:
             When the issuer may be asked again where it is down, else ``None``.
         """
         members = {one.number for one in among}
-        is_down = policy.is_outage(error)
-        if not is_down and policy.status_of(error) is not None:
+        is_down = failure_policy.is_outage(error)
+        if not is_down and failure_policy.status_of(error) is not None:
             self.note_answer()  # a refusal is an answer too
         with self._lock:
             now = self._clock()
             self._keep_floor(cell, options, error, now, discovers=bool(members))
             who = self._outage.prober if self._outage.prober in members else cell.number
             if is_down:
-                self._outage = outage.failed(
+                self._outage = circuit_breaker.failed(
                     self._outage,
                     who,
                     now,
@@ -236,8 +237,8 @@ class Circuit:
                 )
                 self._held[cell.number] = weakref.ref(cell)
             else:
-                self._outage = outage.step_aside(self._outage, who)
-            retry_at = outage.retry_at(self._outage, now) if is_down else None
+                self._outage = circuit_breaker.step_aside(self._outage, who)
+            retry_at = circuit_breaker.retry_at(self._outage, now) if is_down else None
         self._tell_queued()
         return retry_at
 
@@ -256,13 +257,13 @@ class Circuit:
             self._queued.pop(cell.number, None)
             if self._outage.prober != cell.number:
                 return
-            self._outage = outage.step_aside(self._outage, cell.number)
+            self._outage = circuit_breaker.step_aside(self._outage, cell.number)
         self._let_go()
 
     def step_aside(self, cell: Cell) -> None:
         """A manager that was let through did not come to its request."""
         with self._lock:
-            self._outage = outage.step_aside(self._outage, cell.number)
+            self._outage = circuit_breaker.step_aside(self._outage, cell.number)
         self._tell_queued()
 
     def _let_go(self) -> None:
@@ -281,11 +282,11 @@ class Circuit:
 
     def _keep_floor(self, cell: Cell, options: Options, error: OIDCActorError, now: float, *, discovers: bool) -> None:
         """Note a ``Retry-After`` for all that it binds; the lock is held."""
-        wait_s = policy.retry_after_s(error)
+        wait_s = failure_policy.retry_after_s(error)
         if not wait_s:
             return
         known = {"manager": cell.number, "client": _client(options), "issuer": _EVERYBODY}
-        bound = known[policy.bound_by_retry_after(error)]
+        bound = known[failure_policy.bound_by_retry_after(error)]
         if discovers and bound is not _EVERYBODY:
             bound = _METADATA
         self._floors = {who: floor for who, floor in self._floors.items() if floor > now}
@@ -306,7 +307,7 @@ class Circuit:
         self._lock = threading.Lock()
         self._queued = {}
         if self._outage.prober is not None:
-            self._outage = outage.step_aside(self._outage, self._outage.prober)
+            self._outage = circuit_breaker.step_aside(self._outage, self._outage.prober)
 
 
 _EVERYBODY: Hashable = "everybody"
@@ -319,9 +320,9 @@ def _client(options: Options) -> Hashable:
     return None if client_id is None else ("client", client_id)
 
 
-def _pace_of(options: Options) -> outage.Pace:
+def _pace_of(options: Options) -> circuit_breaker.Pace:
     interval_s = options.min_interval_seconds
-    return outage.Pace(options.retry, interval_s, lease_s=options.timeout_seconds + interval_s)
+    return circuit_breaker.Pace(options.retry, interval_s, lease_s=options.timeout_seconds + interval_s)
 
 
 def _tell(cells: Mapping[int, weakref.ref[Cell]], message: Released | ProbeFailed) -> None:

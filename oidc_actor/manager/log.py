@@ -14,7 +14,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Final, Literal, TypeAlias
 
-from oidc_actor.machine import failure_policy as policy
+from oidc_actor.machine import failure_policy
 from oidc_actor.protocol.token_response import ParsedToken
 from oidc_actor.values.errors import OIDCActorError, ProviderError
 from supervision.runtime.reports import report
@@ -165,7 +165,7 @@ def outcome_of(result: ParsedToken | OIDCActorError) -> Outcome:
     """How a token request ended."""
     if isinstance(result, ParsedToken):
         return "success"
-    if policy.is_outage(result) or policy.status_of(result) == 429:
+    if failure_policy.is_outage(result) or failure_policy.status_of(result) == 429:
         return "unavailable"
     status = result.status if isinstance(result, ProviderError) else None
     return "refused" if status is not None and 400 <= status < 500 else "invalid"

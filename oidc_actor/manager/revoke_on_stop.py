@@ -106,10 +106,10 @@ def _give_up(effect: Revoke, why: str, log: Log) -> None:
 
 def _report(effect: Revoke, kind: TokenTypeHint, error: OIDCActorError | None, log: Log) -> None:
     if error is None:
-        log("token_revoked", effect.flight, token_type=kind)
+        log("token_revoked", effect.attempt, token_type=kind)
         return
     fields = {"error": str(error), "status": status_of(error), "code": code_of(error)}
-    log("revocation_failed", effect.flight, token_type=kind, **fields)
+    log("revocation_failed", effect.attempt, token_type=kind, **fields)
 
 
 def _start_over() -> None:

@@ -23,8 +23,8 @@ from oidc_actor.credentials.grants import RefreshToken
 from oidc_actor.machine.effects import Discover, Publish
 from oidc_actor.machine.events import (
     Accepted,
-    Arrived,
     AskHealth,
+    CheckNow,
     ClockJumped,
     Event,
     FetchFailed,
@@ -33,24 +33,23 @@ from oidc_actor.machine.events import (
     FetchSucceeded,
     ForceRefresh,
     GetToken,
-    Join,
-    Newcomers,
-    Nudge,
     ProbeFailed,
     Refresh,
     Rejected,
     Released,
+    ResultReady,
     SecretsChecked,
     SourceRenewed,
     Started,
     Tick,
+    Wait,
+    WaitersArrived,
 )
 from oidc_actor.machine.health import Health, health_of
-from oidc_actor.machine.revocation import farewell
+from oidc_actor.machine.invalidation import JUMP_S, tokens_to_revoke
 from oidc_actor.machine.schedule import refusal
-from oidc_actor.machine.state import Flight, Rules, State, as_forked, is_valid
+from oidc_actor.machine.state import Attempt, Rules, State, as_forked, is_valid
 from oidc_actor.machine.transitions import adopt, step
-from oidc_actor.machine.wall_clock import JUMP_S
 from oidc_actor.manager import issuers
 from oidc_actor.manager.effects import Runner
 from oidc_actor.manager.log import FLIGHT_JOINED
@@ -61,7 +60,7 @@ from oidc_actor.reading.cell import Cell, Ref, by_name, is_final
 from oidc_actor.reading.directory import ManagerNotRunning, await_successor, claim, follow, is_parents_login, locate
 from oidc_actor.reading.reads import (
     ServerRef,
-    read_complaint,
+    read_rejected,
     refresh_now,
     refresh_soon,
     wait_for_token,
@@ -255,7 +254,7 @@ class TokenManager(Server):
             ManagerNotRunning: No manager is there. Only with ``wait``.
             ConfigError: An argument is wrong.
         """
-        complaint = read_complaint(rejected)
+        complaint = read_rejected(rejected)
         del rejected  # this frame may raise
         if isinstance(complaint, ConfigError):
             raise complaint
@@ -376,22 +375,22 @@ class TokenManager(Server):
     def on_continue(self) -> None:
         """Begin: with the predecessor's token, its exchange under way and its readers, or with a first attempt."""
         ahead_s = wall_ahead_s(self._options.clock)
-        is_concerned = self._state.token is not None or self._state.flight is not None
+        is_concerned = self._state.token is not None or self._state.attempt is not None
         if is_concerned and ahead_s - self._state.judged_ahead_s > JUMP_S:  # while nobody was here
             self._clock_jumped(ClockJumped(ahead_s))
         state = self._state
         token = state.token
-        self._runner.log("manager_started", state.flights, adopted=token is not None)
+        self._runner.log("manager_started", state.attempts, adopted=token is not None)
         if token is not None and self._cell.snapshot.token is not token and is_valid(state, self._options.clock()):
             self._runner.perform(Publish(token, state.expires_at, state.ahead_s))
-        if state.flight is not None:
-            self._runner.watch(state.flight.number, state.flight.leg)
+        if state.attempt is not None:
+            self._runner.watch(state.attempt.number, state.attempt.request)
         self._take_result()  # the predecessor's; of an exchange that begins here it would come before `FetchStarted`
         if self._options.followed:  # there may have been a new one while nobody was here to be told
             self._apply(SourceRenewed())
         self._apply(Started())
         for waiter in self._cell.waiters_for(self.actor_ref):
-            self._apply(Join(waiter))
+            self._apply(Wait(waiter))
 
     def on_terminate(self, reason: Reason) -> None:
         """An end for good empties the cell, and revokes the token if asked to; any other leaves it to the successor."""
@@ -399,10 +398,10 @@ class TokenManager(Server):
         if is_final(self.actor_ref, reason):
             self._cell.close(self.actor_ref)
             if self._cell.closed:  # else this one has been killed by now, and a successor goes on with all of it
-                for effect in farewell(self._state, self._options.clock(), self._late_token()):
+                for effect in tokens_to_revoke(self._state, self._options.clock(), self._late_token()):
                     self._runner.perform(effect)
                 self._issuer.circuit.leave(self._cell)
-        self._runner.log("manager_stopped", self._state.flights, reason=str(reason))
+        self._runner.log("manager_stopped", self._state.attempts, reason=str(reason))
 
     def _late_token(self) -> TokenResponse | None:
         result = self._cell.take_result(self.actor_ref)
@@ -420,7 +419,7 @@ class TokenManager(Server):
         self._apply(replace(message, turn_at=self._issuer.first_attempt_at()))
 
     def _get_token(self, message: GetToken) -> TokenResponse:
-        self._apply(Nudge())
+        self._apply(CheckNow())
         now = self._options.clock()
         if self._state.token is not None and is_valid(self._state, now):
             return self._state.token
@@ -428,18 +427,18 @@ class TokenManager(Server):
         raise NoTokenError(refused.message, cause=refused.cause, retry_in_s=refused.retry_in_s)
 
     def _ask_health(self, message: AskHealth) -> Health:
-        self._apply(Nudge(asks=False))
+        self._apply(CheckNow(asks=False))
         return health_of(self._state, self._options.clock())
 
     def _force_refresh(self, message: ForceRefresh) -> None:
         self._apply(Refresh())
 
-    def _newcomers(self, message: Newcomers) -> None:
+    def _waiters_arrived(self, message: WaitersArrived) -> None:
         # Who wants a refresh says so in a message of its own. Who withdrew the token may have been interrupted before it could.
-        if (token := self._state.token) is not None and self._cell.withdrawn is token:
+        if (token := self._state.token) is not None and self._cell.rejected is token:
             self._apply(Refresh(None, Secret(token.access_token)))
         for waiter in self._cell.waiters_for(self.actor_ref, refreshes=False):
-            self._share(Join(waiter))
+            self._share(Wait(waiter))
 
     def _refresh(self, message: Refresh) -> None:
         waiter = message.waiter
@@ -447,25 +446,25 @@ class TokenManager(Server):
         self._share(Refresh(None, message.rejected) if known else message)
 
     def _fetch_started(self, message: FetchStarted) -> None:
-        if self._flight_of(message) is not None:  # that of another has a watch of its own
-            self._runner.watch(message.flight, message.leg)
+        if self._attempt_of(message) is not None:  # that of another has a watch of its own
+            self._runner.watch(message.attempt, message.request)
         self._apply(message)
 
     def _fetch_lost(self, message: FetchLost) -> None:
         self._take_result()  # it may have come at the last moment
-        flight = self._flight_of(message)
-        if flight is None:
+        attempt = self._attempt_of(message)
+        if attempt is None:
             return
         self._cell.forget_exchange(self.actor_ref)
-        if isinstance(flight.grant, Discover):
+        if isinstance(attempt.grant, Discover):
             self._issuer.give_up(self._cell)
         late = TokenRequestError(
             "no answer long after the timeout: the source of a secret does not return, or the transport does not keep "
             "to timeout_s"
         )
-        self._apply(FetchFailed(message.flight, message.leg, self._options.clock(), late))
+        self._apply(FetchFailed(message.attempt, message.request, self._options.clock(), late))
 
-    def _arrived(self, message: Arrived) -> None:
+    def _result_ready(self, message: ResultReady) -> None:
         self._take_result()
 
     def _take_result(self) -> None:
@@ -488,17 +487,17 @@ class TokenManager(Server):
                 if known is not None:
                     events.append(known)
 
-    def _share(self, event: Join | Refresh) -> None:
-        under_way = self._state.flight is not None
+    def _share(self, event: Wait | Refresh) -> None:
+        under_way = self._state.attempt is not None
         self._apply(event)
         if under_way and event.waiter in self._state.waiters[-1:]:
             self._cell.count(FLIGHT_JOINED)
 
-    def _flight_of(self, message: FetchStarted | FetchLost) -> Flight | None:
-        """The flight under way, if the message is about its present exchange."""
-        flight = self._state.flight
-        same = flight is not None and (flight.number, flight.leg) == (message.flight, message.leg)
-        return flight if same else None
+    def _attempt_of(self, message: FetchStarted | FetchLost) -> Attempt | None:
+        """The attempt under way, if the message is about its present exchange."""
+        attempt = self._state.attempt
+        same = attempt is not None and (attempt.number, attempt.request) == (message.attempt, message.request)
+        return attempt if same else None
 
     def _is_new(self, waiter: Any) -> bool:
         new = waiter.joined is not self.actor_ref
@@ -521,11 +520,11 @@ def _checked(found: Options | ConfigError) -> Options:
 
 def _first_state(options: Options, cell: Cell, issuer: issuers.Issuer) -> State:
     if cell.state is not None:
-        withdrawn = cell.withdrawn is not None and cell.withdrawn is cell.state.token
-        flight = cell.state.flight
+        withdrawn = cell.rejected is not None and cell.rejected is cell.state.token
+        attempt = cell.state.attempt
         # What is expected may be an earlier exchange, whose end the manager knew at once.
-        in_flight = flight is not None and cell.expected == (flight.number, flight.leg)
-        state = adopt(cell.state, in_flight=in_flight, withdrawn=withdrawn)
+        under_way = attempt is not None and cell.expected == (attempt.number, attempt.request)
+        state = adopt(cell.state, under_way=under_way, rejected=withdrawn)
         # A forked child may make many anew at once.
         held_until = issuer.first_attempt_at() if state.borrowed else state.held_until
         buffer_s = options.refresh_buffer_seconds
@@ -550,14 +549,14 @@ _HANDLERS: dict[type[Any], Callable[[TokenManager, Any], Any]] = {
     GetToken: TokenManager._get_token,
     ForceRefresh: TokenManager._force_refresh,
     AskHealth: TokenManager._ask_health,
-    Newcomers: TokenManager._newcomers,
+    WaitersArrived: TokenManager._waiters_arrived,
     Refresh: TokenManager._refresh,
-    Arrived: TokenManager._arrived,
+    ResultReady: TokenManager._result_ready,
     FetchStarted: TokenManager._fetch_started,
     FetchLost: TokenManager._fetch_lost,
     Tick: TokenManager._apply,
     ClockJumped: TokenManager._clock_jumped,
-    Nudge: TokenManager._apply,
+    CheckNow: TokenManager._apply,
     Rejected: TokenManager._apply,
     Accepted: TokenManager._apply,
     Released: TokenManager._apply,

@@ -25,7 +25,7 @@ from typing import Any, Protocol, TypeAlias
 
 import pykka
 
-from oidc_actor.machine.events import Arrived, FetchFailed, FetchSucceeded, Newcomers
+from oidc_actor.machine.events import FetchFailed, FetchSucceeded, ResultReady, WaitersArrived
 from oidc_actor.machine.state import NEVER, State, as_forked
 from oidc_actor.reading.waiters import Subscription, TaskWaiter, ThreadWaiter, dismiss
 from oidc_actor.values.clock import Clock
@@ -51,9 +51,32 @@ class Cell:
     """A manager as its readers know it, across its incarnations."""
 
     __slots__ = (
-        "__weakref__", "_lock", "_ref", "aside_at", "clock", "closed", "counts", "expected", "forked", "identity",
-        "inherited", "is_down", "issuer", "name", "number", "result", "revive", "snapshot", "state",
-        "subscriptions", "summons", "supervisor", "versions", "waiting", "watches", "withdrawn",
+        "__weakref__",
+        "_lock",
+        "_ref",
+        "aside_at",
+        "clock",
+        "closed",
+        "counts",
+        "expected",
+        "forked",
+        "identity",
+        "inherited",
+        "is_down",
+        "issuer",
+        "name",
+        "number",
+        "rejected",
+        "result",
+        "revive",
+        "snapshot",
+        "state",
+        "subscriptions",
+        "summons",
+        "supervisor",
+        "versions",
+        "waiting",
+        "watches",
     )  # fmt: skip
 
     def __init__(self, name: str | None, identity: object, clock: Clock) -> None:
@@ -63,9 +86,9 @@ class Cell:
         self.waiting: dict[AnyWaiter, None] = {}
         self.summons = Summons()  # has the manager look for new readers among those that wait
         self.subscriptions: dict[Subscription, None] = {}
-        self.expected: tuple[int, int] | None = None  # flight and leg of the exchange under way
+        self.expected: tuple[int, int] | None = None  # attempt and request of the exchange under way
         self.result: Result | None = None  # what it brought, until the manager takes it
-        self.withdrawn: TokenResponse | None = None
+        self.rejected: TokenResponse | None = None
         self.counts: dict[str, int] = {}  # what has happened here so far; for metrics
         self.versions: object = None  # of the secrets' files, at the last attempt
         self.supervisor: Ref | None = None
@@ -110,18 +133,18 @@ class Cell:
     def publish(self, ref: Ref, token: TokenResponse, deadline: float, ahead_s: float = 0.0) -> None:
         """Show a token to every reader until its deadline, unless it is one that was rejected: a successor may be late."""
         with self._lock:
-            if not self.belongs_to(ref) or self.withdrawn is token:
+            if not self.belongs_to(ref) or self.rejected is token:
                 return
             published = self.snapshot = Snapshot(token, deadline, ahead_s)
-            if self.withdrawn is token:  # by a reader, between the two lines above: it may not have seen this snapshot
-                published.withdraw()
+            if self.rejected is token:  # by a reader, between the two lines above: it may not have seen this snapshot
+                published.reject()
 
-    def expect(self, ref: Ref, flight: int, leg: int) -> bool:
+    def expect(self, ref: Ref, attempt: int, request: int) -> bool:
         """Begin an exchange; false where another incarnation owns the cell."""
         with self._lock:
             if not self.belongs_to(ref):
                 return False
-            self.expected, self.result = (flight, leg), None
+            self.expected, self.result = (attempt, request), None
             return True
 
     def count(self, what: str) -> None:
@@ -157,10 +180,10 @@ class Cell:
     def deliver(self, result: Result) -> bool:
         """Keep a result for whichever incarnation is there to take it, and tell the one that is; false where nobody wants it."""
         with self._lock:
-            if self.closed or self.expected != (result.flight, result.leg):
+            if self.closed or self.expected != (result.attempt, result.request):
                 return False
             self.result = result
-        self.tell(Arrived())
+        self.tell(ResultReady())
         return True
 
     # --- the readers' side --------------------------------------------------------------------------------------------
@@ -196,7 +219,7 @@ class Cell:
         to, summons = self._ref, self.summons
         if not (quietly or waiter.wants_refresh or (summons.stands and summons.to is to)):
             summons = self.summons = Summons(to)
-            self.tell(Newcomers())
+            self.tell(WaitersArrived())
             summons.sent()
         return True
 
@@ -205,9 +228,9 @@ class Cell:
         self.waiting.pop(waiter, None)
         waiter.deadline = NEVER
 
-    def withdraw(self, text: str) -> bool:
+    def reject(self, text: str) -> bool:
         """Take the published token back if it is that very one; whether it was, and this call did it."""
-        return withdraw(self, text)
+        return reject(self, text)
 
     def hide(self, token: TokenResponse) -> None:
         """Take a token from the readers, unless another has been published since; the manager shows it again, or a new one."""
@@ -332,7 +355,7 @@ def unwatch(watches: list[Monitor]) -> None:
 
 
 class Snapshot(Sealed):
-    """A token as readers see it. It changes once at most: when the token is withdrawn its deadline is past.
+    """A token as readers see it. It changes once at most: when the token is rejected its deadline is past.
 
     Attributes:
         text: The access token's text; never shown.
@@ -352,10 +375,10 @@ class Snapshot(Sealed):
         put(self, text="" if token is None else token.access_token, deadline=deadline, token=token, ahead_s=ahead_s)
         put(self, _unclaimed=[] if token is None else [None])
 
-    def withdraw(self) -> bool:
+    def reject(self) -> bool:
         """Let no reader have the token any more; true for the first call only.
 
-        It is this very snapshot that ends, so that the withdrawal cannot hit a newer one that is published at the same moment.
+        It is this very snapshot that ends, so that the rejection cannot hit a newer one that is published at the same moment.
         """
         put(self, deadline=-math.inf)  # first: whoever is second must not read it any more either
         try:
@@ -373,10 +396,10 @@ EMPTY = Snapshot(None, -math.inf)
 
 class _Shelf(Protocol):
     snapshot: Snapshot
-    withdrawn: TokenResponse | None
+    rejected: TokenResponse | None
 
 
-def withdraw(cell: _Shelf, text: str) -> bool:
+def reject(cell: _Shelf, text: str) -> bool:
     """Take the published token of a manager back if it is that very one; whether it was, and this call did it. Any thread."""
     snapshot = cell.snapshot
     if snapshot.token is None or snapshot.text != text:
@@ -384,9 +407,9 @@ def withdraw(cell: _Shelf, text: str) -> bool:
     # The mark comes first: a handler that interrupts this here, before the manager has been told, waits for a new token, and the
     # manager sees by the mark why. A successor may publish the same token anew at this moment: it stores the new snapshot and
     # then looks for the mark; here the look at the newest snapshot comes after the mark: one of the two sees the other.
-    cell.withdrawn = snapshot.token
-    is_first = snapshot.withdraw()
+    cell.rejected = snapshot.token
+    is_first = snapshot.reject()
     newest = cell.snapshot
     if newest.token is snapshot.token:
-        newest.withdraw()
+        newest.reject()
     return is_first

@@ -6,7 +6,7 @@ import contextlib
 import time
 from typing import TypeAlias
 
-from oidc_actor.machine.events import Accepted, Nudge, Outcome, Refresh, Refusal, Rejected
+from oidc_actor.machine.events import Accepted, CheckNow, Outcome, Refresh, Refusal, Rejected
 from oidc_actor.machine.schedule import missing, refusal
 from oidc_actor.reading.cell import Cell, Ref
 from oidc_actor.reading.directory import ManagerNotRunning, is_making_anew, is_starting, locate
@@ -80,7 +80,7 @@ def refresh_soon(server: ServerRef, rejected: Secret | None) -> None:
     """Ask for a refresh and do not wait; as a cast, silent where nobody is there."""
     with contextlib.suppress(NoProcess):
         cell = locate(server, wait_s=0.0)
-        if rejected is None or cell.withdraw(rejected.reveal()):
+        if rejected is None or cell.reject(rejected.reveal()):
             cell.tell(Refresh(None, rejected))
 
 
@@ -92,7 +92,7 @@ def refresh_now(server: ServerRef, timeout: float, rejected: Secret | None) -> N
     left_s = timeout
     while outcome is GONE:
         cell = locate(server, wait_s=left_s)
-        if rejected is not None and not cell.withdraw(rejected.reveal()):
+        if rejected is not None and not cell.reject(rejected.reveal()):
             return
         left_s = max(0.0, ends_at - time.monotonic())
         waiter = ThreadWaiter(cell.clock() + left_s, 0.0, wants_refresh=True)
@@ -100,12 +100,12 @@ def refresh_now(server: ServerRef, timeout: float, rejected: Secret | None) -> N
             cell.tell(Refresh(waiter, rejected))
             outcome = waiter.wait(left_s)
         _judge(outcome, cell, server)
-        rejected = None  # it is withdrawn by now
+        rejected = None  # it is rejected by now
         if outcome is None or (outcome is GONE and not left_s):
             raise _too_late(cell, server, timeout, 0.0, wants_refresh=True)
 
 
-def read_complaint(rejected: object) -> Secret | ConfigError | None:
+def read_rejected(rejected: object) -> Secret | ConfigError | None:
     """What a reader says was rejected; an error as a value, because the frame that has it must not raise."""
     if rejected is None:
         return None
@@ -196,7 +196,7 @@ def _too_late(
     if not cell.is_served:
         lack = missing(state, cell.clock(), min_validity, wants_refresh)
         return NoTokenError(f"{within}{lack}; the manager has crashed and is being restarted")
-    cell.tell(rejected or Nudge(min_validity))
+    cell.tell(rejected or CheckNow(min_validity))
     wants_refresh = wants_refresh or rejected is not None
     refused = refusal(state, cell.clock(), min_validity, wants_refresh)
     return error_of(Refusal(within + refused.message, refused.cause, refused.retry_in_s))

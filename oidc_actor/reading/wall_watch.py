@@ -2,7 +2,7 @@
 
 A read stays one look at one clock. Where the wall clock has jumped forward, tokens that are past their end by it are taken from
 their readers here, on the thread that compares, so that none is read once `after_restore` has returned; what comes next is each
-manager's decision (`oidc_actor.machine.wall_clock`). Managers that are not concerned are not told.
+manager's decision (`oidc_actor.machine.invalidation`). Managers that are not concerned are not told.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import os
 import threading
 
 from oidc_actor.machine.events import ClockJumped
-from oidc_actor.machine.wall_clock import JUMP_S, is_past
+from oidc_actor.machine.invalidation import JUMP_S, is_past
 from oidc_actor.reading.cell import Cell
 from oidc_actor.reading.directory import all_cells, is_any
 from oidc_actor.values.clock import REFERENCES, Clock, reference, wall_ahead_s
@@ -74,7 +74,9 @@ def _see_to(cell: Cell, ahead_s: float) -> None:
     if snapshot.token is not None and is_past(snapshot.deadline, snapshot.ahead_s, now, ahead_s):
         cell.hide(snapshot.token)
     # What a request that is under way brings is as old as the wall clock says, and judged when it comes.
-    if state.flight is not None or (state.token is not None and is_past(state.refresh_at, state.ahead_s, now, ahead_s)):
+    if state.attempt is not None or (
+        state.token is not None and is_past(state.refresh_at, state.ahead_s, now, ahead_s)
+    ):
         cell.tell(ClockJumped(ahead_s))
 
 

@@ -160,15 +160,15 @@ class Fleet:
 
     def _listen(self, route: Route, server: str) -> bool:
         try:
-            TokenManager.subscribe(server, lambda _token: self._arrived(route, server))
+            TokenManager.subscribe(server, lambda _token: self._result_ready(route, server))
         except NoProcess as error:  # it went down with the supervisor
             log("manager_failed", manager=server, error=type(error).__name__)
             return False
         if ready(server):  # before anybody listened
-            self._arrived(route, server)
+            self._result_ready(route, server)
         return True
 
-    def _arrived(self, route: Route, server: str) -> None:
+    def _result_ready(self, route: Route, server: str) -> None:
         """A manager has a new token; runs on a listener's thread, too."""
         replaced = None
         with self._lock:

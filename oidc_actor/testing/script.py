@@ -73,7 +73,7 @@ class Script:
         self._changed = threading.Condition()
         self._queued: dict[Endpoint, deque[Turn]] = {}
         self._standing: dict[Endpoint, Turn] = {}
-        self._arrived: Counter[Endpoint] = Counter()
+        self._result_ready: Counter[Endpoint] = Counter()
         self._grants: Counter[str] = Counter()
         self._issued = 0
 
@@ -94,7 +94,7 @@ class Script:
     def arrive(self, endpoint: Endpoint, grant: str | None = None) -> Turn:
         """Count a request and say how it is treated."""
         with self._changed:
-            self._arrived[endpoint] += 1
+            self._result_ready[endpoint] += 1
             if grant is not None:
                 self._grants[grant] += 1
             self._changed.notify_all()
@@ -109,7 +109,7 @@ class Script:
     def arrived(self, endpoint: Endpoint) -> int:
         """How many requests have come."""
         with self._changed:
-            return self._arrived[endpoint]
+            return self._result_ready[endpoint]
 
     def grants(self) -> dict[str, int]:
         """How many token requests have come, by `grant_type`."""
@@ -124,4 +124,4 @@ class Script:
     def wait_for(self, endpoint: Endpoint, count: int, timeout_s: float) -> bool:
         """Wait until `count` requests have come in all; `False` at the deadline."""
         with self._changed:
-            return self._changed.wait_for(lambda: self._arrived[endpoint] >= count, timeout_s)
+            return self._changed.wait_for(lambda: self._result_ready[endpoint] >= count, timeout_s)

@@ -190,7 +190,7 @@ def test_a_reader_that_comes_while_a_complaint_is_on_its_way_gets_the_replacemen
 ) -> None:
     cell = by_name["m"]
     complaint = ThreadWaiter(cell.clock() + DEADLINE_S, 0.0, wants_refresh=True)
-    cell.withdraw("t1")
+    cell.reject("t1")
     cell.enrol(complaint)
     TokenManager.health("m")  # the manager has heard of whoever waited by then; the complaint itself is still to come
     readers = [
@@ -199,7 +199,7 @@ def test_a_reader_that_comes_while_a_complaint_is_on_its_way_gets_the_replacemen
     ]
     for reader in readers:
         reader.start()
-    # The manager sees that the token was withdrawn when the first of them comes; it need not have heard of it.
+    # The manager sees that the token was rejected when the first of them comes; it need not have heard of it.
     eventually(lambda: not any(reader.is_alive() for reader in readers), "the end of the readers' wait")
     cell.tell(Refresh(complaint, Secret("t1")))
     assert len(transport.posts) == 2

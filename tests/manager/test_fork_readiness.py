@@ -161,7 +161,7 @@ def test_what_a_probe_starts_goes_at_the_issuers_pace_and_a_reader_does_not_wait
         clock.advance(301)
         assert not ready()
         transport.wait_for_posts(239)
-        waiting = [cell.name for cell in all_cells(unused_s=0) if cell.state.flights == 1]
+        waiting = [cell.name for cell in all_cells(unused_s=0) if cell.state.attempts == 1]
         assert len(waiting) in (40, 41)  # a hundred at once, as far as floats can tell
         assert TokenManager.get_access_token(waiting[-1])  # does not wait for its turn
         clock.advance(0.3)

@@ -8,8 +8,8 @@ from fakes import AUTH, DEADLINE_S, ISSUER, ScriptedTransport
 from manager_tests import Start
 
 from oidc_actor import TokenManager
-from oidc_actor.machine.effects import Retract
-from oidc_actor.machine.events import Arrived
+from oidc_actor.machine.effects import Reject
+from oidc_actor.machine.events import ResultReady
 from oidc_actor.machine.state import Rules
 from oidc_actor.manager import token_manager
 from oidc_actor.manager.effects import Runner
@@ -34,9 +34,9 @@ def test_a_late_withdrawal_spares_the_token_that_came_after(
     renewed = TokenManager.get_access_token("late")
     options = Options(AUTH, oidc_config=OIDCConfig(token_endpoint="https://i/token"), clock=clock, transport=transport)
     late = Runner(ref, locate("late"), join(options), options, Rules())
-    late.perform(Retract(rejected))
+    late.perform(Reject(rejected))
     assert TokenManager.get_access_token("late", timeout=0) == renewed
-    late.perform(Retract(TokenManager.get_token("late", timeout=DEADLINE_S)))
+    late.perform(Reject(TokenManager.get_token("late", timeout=DEADLINE_S)))
     assert locate("late").snapshot.deadline == -math.inf
 
 
@@ -92,7 +92,7 @@ def test_one_that_was_killed_while_it_began_takes_no_result_from_the_successor(
     start: Start, transport: ScriptedTransport, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     options = {"name": "late", "oidc_config": OIDCConfig(token_endpoint=f"{ISSUER}/token")}
-    on_continue, take, log = TokenManager.on_continue, token_manager._HANDLERS[Arrived], Runner.log
+    on_continue, take, log = TokenManager.on_continue, token_manager._HANDLERS[ResultReady], Runner.log
     begun, go_on, came, go, over = (threading.Event() for _ in range(5))
 
     def begin(manager: TokenManager) -> None:
@@ -100,20 +100,20 @@ def test_one_that_was_killed_while_it_began_takes_no_result_from_the_successor(
         if begun.is_set():
             over.set()
 
-    def log_late(runner: Runner, event: str, flight: int, **fields: object) -> None:
-        log(runner, event, flight, **fields)
-        if event == "manager_started" and flight and not begun.is_set():
+    def log_late(runner: Runner, event: str, attempt: int, **fields: object) -> None:
+        log(runner, event, attempt, **fields)
+        if event == "manager_started" and attempt and not begun.is_set():
             begun.set()
             go_on.wait(DEADLINE_S)
 
-    def take_late(manager: TokenManager, message: Arrived) -> None:
+    def take_late(manager: TokenManager, message: ResultReady) -> None:
         came.set()
         go.wait(DEADLINE_S)
         take(manager, message)
 
     monkeypatch.setattr(TokenManager, "on_continue", begin)
     monkeypatch.setattr(Runner, "log", log_late)
-    monkeypatch.setitem(token_manager._HANDLERS, Arrived, take_late)
+    monkeypatch.setitem(token_manager._HANDLERS, ResultReady, take_late)
     with transport.held_back():
         first = start(**options)
         transport.wait_for_posts(1)

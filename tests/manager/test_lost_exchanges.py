@@ -7,7 +7,7 @@ from fakes import DEADLINE_S, ISSUER, eventually
 from manager_tests import Start
 
 from oidc_actor import OIDCConfig, TokenManager
-from oidc_actor.machine.events import Arrived, FetchLost, FetchStarted
+from oidc_actor.machine.events import FetchLost, FetchStarted, ResultReady
 from oidc_actor.manager import token_manager
 from oidc_actor.manager.issuers import Journey
 from oidc_actor.reading.directory import locate
@@ -42,7 +42,7 @@ def test_news_of_an_exchange_that_was_given_up_leaves_the_watch_over_the_next_on
 
 def test_what_comes_at_the_last_moment_is_taken(start: Start, transport, monkeypatch) -> None:
     came = threading.Event()
-    monkeypatch.setitem(token_manager._HANDLERS, Arrived, lambda *_: came.set())
+    monkeypatch.setitem(token_manager._HANDLERS, ResultReady, lambda *_: came.set())
     ref = start(oidc_config=CONFIG)
     assert came.wait(DEADLINE_S)
     cast(ref, FetchLost(1, 1))

@@ -10,7 +10,7 @@ from fakes import AUTH, ISSUER, LOST, UNREACHABLE, Fixed, ScriptedTransport, eve
 from manager_tests import Start
 
 from oidc_actor import ClientCredentials, NoTokenError, OIDCConfig, RetryPolicy, TokenManager
-from oidc_actor.machine.attempt import METADATA_AGE_S
+from oidc_actor.machine.transitions import METADATA_AGE_S
 from oidc_actor.reading.cell import by_name
 from oidc_actor.testing import ManualClock
 from oidc_actor.transport import Request, Response

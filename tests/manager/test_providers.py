@@ -18,7 +18,7 @@ from fakes import (
 from manager_tests import Start
 
 from oidc_actor import ClientCredentials, DiscoveryError, NoTokenError, OIDCConfig, Password, TokenManager
-from oidc_actor.machine.attempt import METADATA_AGE_S
+from oidc_actor.machine.transitions import METADATA_AGE_S
 from oidc_actor.manager.workers import EXCHANGES
 from oidc_actor.transport import Request, Response
 

@@ -11,7 +11,7 @@ from manager_tests import Start
 
 import supervision
 from oidc_actor import ConfigError, OIDCConfig, Password, RefreshToken, TokenManager
-from oidc_actor.machine.events import Arrived
+from oidc_actor.machine.events import ResultReady
 from oidc_actor.manager import token_manager
 from oidc_actor.manager.workers import EXCHANGES
 from oidc_actor.transport import Request, Response
@@ -128,7 +128,7 @@ def test_a_token_that_has_come_and_was_not_taken_yet_is_revoked(
     start: Start, transport, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     came = threading.Event()
-    monkeypatch.setitem(token_manager._HANDLERS, Arrived, lambda *_: came.set())
+    monkeypatch.setitem(token_manager._HANDLERS, ResultReady, lambda *_: came.set())
     start(name="m", oidc_config=CONFIG, revoke_on_stop=True)
     assert came.wait(DEADLINE_S)
     TokenManager.stop("m")

@@ -87,7 +87,7 @@ def test_time_to_expiry_is_what_readers_have_left(start, transport, clock, sampl
     transport.goes_down()
     clock.advance(100)
     assert sample("token_time_to_expiry_seconds", **labels) == 200
-    TokenManager.force_refresh("m", rejected=token)  # withdrawn: nobody gets it any more
+    TokenManager.force_refresh("m", rejected=token)  # rejected: nobody gets it any more
     assert sample("token_time_to_expiry_seconds", **labels) == 0
 
 

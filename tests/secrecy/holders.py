@@ -30,8 +30,8 @@ from oidc_actor.endpoints.token_endpoint import Turn
 from oidc_actor.http.client import RequestsTransport
 from oidc_actor.http.responses import Incoming, read_response, read_status_line
 from oidc_actor.machine import effects
-from oidc_actor.machine.events import Accepted, FetchFailed, FetchSucceeded, Join, Refresh, Refusal, Rejected
-from oidc_actor.machine.state import Flight
+from oidc_actor.machine.events import Accepted, FetchFailed, FetchSucceeded, Refresh, Refusal, Rejected, Wait
+from oidc_actor.machine.state import Attempt
 from oidc_actor.manager.issuers import Discovery, Journey
 from oidc_actor.manager.workers import EXCHANGES
 from oidc_actor.oidc import get_token
@@ -94,10 +94,10 @@ MADE: dict[str, Callable[[World], object]] = {
     "machine.effects.Redeem": lambda w: effects.Redeem(CONFIG, w.secret),
     "machine.effects.Reply": lambda w: effects.Reply([w.waiter()], w.token),
     "machine.effects.Report": lambda w: effects.Report("request_failed", 1, {"error": str(w.refused)}),
-    "machine.effects.Retract": lambda w: effects.Retract(w.token),
+    "machine.effects.Reject": lambda w: effects.Reject(w.token),
     "machine.effects.Withhold": lambda w: effects.Withhold(w.token),
     "machine.effects.Revoke": lambda w: effects.Revoke(1, CONFIG, (("access_token", w.secret),)),
-    "machine.state.Flight": lambda w: Flight(1, 1, effects.Redeem(CONFIG, w.secret)),
+    "machine.state.Attempt": lambda w: Attempt(1, 1, effects.Redeem(CONFIG, w.secret)),
     "machine.state.State": lambda w: w.cell.state,
     "values.errors.ConfigError": lambda w: raised(lambda: ClientCredentials("", SECRET, extra={"otp": SECRET})),
     "values.errors.DiscoveryError": lambda w: raised(_bad_metadata),
@@ -133,7 +133,7 @@ MADE: dict[str, Callable[[World], object]] = {
     "manager.token_manager.TokenManager": lambda w: w.actor,
     "machine.events.FetchFailed": lambda w: FetchFailed(1, 1, 0.0, w.refused),
     "machine.events.FetchSucceeded": lambda w: FetchSucceeded(1, 1, 0.0, w.parsed),
-    "machine.events.Join": lambda w: Join(w.waiter()),
+    "machine.events.Wait": lambda w: Wait(w.waiter()),
     "machine.events.Accepted": lambda w: Accepted(ISSUER, w.secret),
     "machine.events.Refresh": lambda w: Refresh(w.waiter(), w.secret),
     "machine.events.Rejected": lambda w: Rejected(ISSUER, w.secret),
@@ -204,18 +204,18 @@ HOLDS_NONE: dict[str, str] = {
     "an answer's inner objects while it is read; none is kept": "protocol.bodies.Pairs",
     "the first line of an answer; the phrase in it is read by nobody": "http.responses.StatusLine",
     "times, counts and rules": """protocol.dates.Skew protocol.lifetime.Lifetime
-        machine.backoff.RetryPolicy machine.effects.CancelTick
+        machine.failure_policy.RetryPolicy machine.effects.CancelTick
         adapters.tries.Remedy adapters.tries.Tries
         machine.effects.CheckSecrets machine.effects.ScheduleTick machine.circuit_breaker.Hold machine.circuit_breaker.Outage
-        machine.circuit_breaker.Haste machine.circuit_breaker.Pace machine.rejections.Heard machine.rejections.Verdict
+        machine.circuit_breaker.Haste machine.circuit_breaker.Pace machine.invalidation.Heard machine.invalidation.Verdict
         machine.state.Rules manager.log.Exchange metrics.instruments.Instrument metrics.readings.Bound
         metrics.readings.Look metrics.readings.Reading credentials.client_auth.Means
         sidecar.config.ServerConfig sidecar.fleet.Changes cli.doctor.TlsFacts""",
-    "a message without content": """machine.events.Arrived machine.events.AskHealth machine.events.ClockJumped
+    "a message without content": """machine.events.ResultReady machine.events.AskHealth machine.events.ClockJumped
     machine.events.FetchLost
         machine.events.FetchStarted
-        machine.events.ForceRefresh machine.events.GetToken machine.events.Held machine.events.Newcomers
-        machine.events.Nudge machine.events.ProbeFailed
+        machine.events.ForceRefresh machine.events.GetToken machine.events.Held machine.events.WaitersArrived
+        machine.events.CheckNow machine.events.ProbeFailed
         machine.events.Released machine.events.SourceRenewed machine.events.SecretsChecked
         machine.events.Started machine.events.Tick reading.waiters.Gone sidecar.token_files.Write""",
     "what is made is one of its subclasses": """adapters.authorization.Unprintable adapters.httpx_flow.AuthFlow

@@ -133,11 +133,11 @@ class Mischief:
         life, name = tenant.life, tenant.name
         rejected = TokenManager.get_access_token(name, timeout=0)
         tenant.note(rejected, life)
-        self._town.withdrawn[rejected] = wall() + 1e9  # from when on is known only afterwards
+        self._town.rejected[rejected] = wall() + 1e9  # from when on is known only afterwards
         TokenManager.force_refresh(name, rejected=rejected)
-        self._town.withdrawn[rejected] = wall()
-        while len(self._town.withdrawn) > 200:
-            self._town.withdrawn.pop(next(iter(self._town.withdrawn)))
+        self._town.rejected[rejected] = wall()
+        while len(self._town.rejected) > 200:
+            self._town.rejected.pop(next(iter(self._town.rejected)))
 
     def _stop_and_start(self) -> None:
         tenant = self._tenant()

@@ -75,7 +75,7 @@ class Town:
 
     def __init__(self, findings: Findings, managers: int, seed: int) -> None:
         self.findings = findings
-        self.withdrawn: dict[str, float] = {}  # rejected tokens, and from when on nobody may be given them
+        self.rejected: dict[str, float] = {}  # rejected tokens, and from when on nobody may be given them
         self._seed = seed
         self._stack = ExitStack()
         self._over = threading.Event()
@@ -136,9 +136,9 @@ class Town:
             self.findings.count("reads")
             if end_of(token) <= began:
                 self.findings.broke(f"{tenant.name}: a token {began - end_of(token):.3f} s after its end")
-            if self.withdrawn.get(token, began) < began:
+            if self.rejected.get(token, began) < began:
                 self.findings.broke(
-                    f"{tenant.name}: a token that was rejected {began - self.withdrawn[token]:.3f} s ago"
+                    f"{tenant.name}: a token that was rejected {began - self.rejected[token]:.3f} s ago"
                 )
             tenant.note(token, life)
 
@@ -150,7 +150,7 @@ class Town:
             life != tenant.life or tenant.stopped or best != tenant.best
         ):  # a newer one may have come, or gone, meanwhile
             return
-        if left_s > 0 and token not in self.withdrawn:
+        if left_s > 0 and token not in self.rejected:
             self.findings.broke(f"{tenant.name}: {type(error).__name__} although a token lives {left_s:.3f} s more")
         elif isinstance(error, NoProcess):
             self._await_restart(tenant, life)

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from oidc_actor import ConfigError, RetryPolicy
-from oidc_actor.machine.backoff import probe_delay_s, retry_delay_s
+from oidc_actor.machine.failure_policy import probe_delay_s, retry_delay_s
 
 pytestmark = pytest.mark.P5
 

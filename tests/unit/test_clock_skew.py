@@ -82,14 +82,14 @@ def test_one_that_is_far_off_is_reported_when_it_is_noticed_and_not_again() -> N
     driver.tick().fails(DOWN, skew=FAR)
     assert "clock_skewed" not in driver.reports
     driver.tick().succeeds(skew=AGREE).tick().fails(DOWN, skew=Skew(301.26, 1.0))
-    assert driver.of(Report)[0] == Report("clock_skewed", driver.state.flights, {"skew_s": 301.3})
+    assert driver.of(Report)[0] == Report("clock_skewed", driver.state.attempts, {"skew_s": 301.3})
 
 
 def test_a_result_that_comes_too_late_says_nothing_of_the_clock() -> None:
     driver = with_token()
     driver.tick().sent()
-    flight = driver.state.flight
+    attempt = driver.state.attempt
     driver.succeeds()
-    assert flight is not None
-    driver.late(flight, skew=FAR)
+    assert attempt is not None
+    driver.late(attempt, skew=FAR)
     assert shown(driver) is None

@@ -14,22 +14,22 @@ from oidc_actor.machine.effects import (
     FullGrant,
     Publish,
     Redeem,
+    Reject,
     Reply,
     Report,
-    Retract,
     Revoke,
     ScheduleTick,
 )
 from oidc_actor.machine.events import (
+    CheckNow,
     FetchFailed,
     FetchStarted,
     FetchSucceeded,
-    Join,
-    Nudge,
     Refresh,
     Released,
     SecretsChecked,
     Tick,
+    Wait,
 )
 from oidc_actor.machine.state import Rules
 from oidc_actor.protocol.token_response import ParsedToken
@@ -43,7 +43,7 @@ from oidc_actor.values.tokens import TokenResponse
 def test_it_begins_with_a_flight() -> None:
     driver = Driver().start()
     assert driver.fetch is not None
-    assert (driver.fetch.flight, driver.fetch.leg, driver.fetch.grant) == (1, 1, FullGrant(CONFIG))
+    assert (driver.fetch.attempt, driver.fetch.request, driver.fetch.grant) == (1, 1, FullGrant(CONFIG))
 
 
 def test_without_metadata_it_asks_for_them_first() -> None:
@@ -52,7 +52,7 @@ def test_without_metadata_it_asks_for_them_first() -> None:
     assert driver.fetch.grant == Discover()
     driver.ends_with(CONFIG)
     assert driver.fetch is not None
-    assert (driver.fetch.flight, driver.fetch.leg, driver.fetch.grant) == (1, 2, FullGrant(CONFIG))
+    assert (driver.fetch.attempt, driver.fetch.request, driver.fetch.grant) == (1, 2, FullGrant(CONFIG))
     assert driver.state.oidc_config == CONFIG
     assert driver.of(Report) == [Report("provider_discovered", 1, {"token_endpoint": "https://i/token"})]
     driver.succeeds().tick()
@@ -63,7 +63,7 @@ def test_without_metadata_it_asks_for_them_first() -> None:
 def test_a_failed_discovery_is_repeated() -> None:
     error = DiscoveryError("no answer")
     driver = Driver(oidc_config=None, rules=Rules()).start().fails(error)
-    assert driver.state.flight is None
+    assert driver.state.attempt is None
     assert driver.state.failures == 1
     assert driver.state.last_error is error
     driver.tick()
@@ -73,20 +73,20 @@ def test_a_failed_discovery_is_repeated() -> None:
 
 def test_one_flight_at_a_time() -> None:
     driver = Driver().start()
-    for event in (Tick(), Nudge(), Join(Reader(1005.0)), Refresh(), SecretsChecked(True), Released()):
+    for event in (Tick(), CheckNow(), Wait(Reader(1005.0)), Refresh(), SecretsChecked(True), Released()):
         assert driver.do(event).fetch is None
-    assert driver.state.flights == 1
+    assert driver.state.attempts == 1
 
 
 def test_a_result_of_another_flight_or_leg_is_ignored() -> None:
     driver = Driver().start()
     token = ParsedToken(TokenResponse("late"), 300.0, "expires_in")
     before = driver.state
-    for flight, leg in ((0, 1), (2, 1), (1, 0), (1, 2)):
+    for attempt, request in ((0, 1), (2, 1), (1, 0), (1, 2)):
         for event in (
-            FetchStarted(flight, leg, driver.now),
-            FetchSucceeded(flight, leg, driver.now, token),
-            FetchFailed(flight, leg, driver.now, DOWN),
+            FetchStarted(attempt, request, driver.now),
+            FetchSucceeded(attempt, request, driver.now, token),
+            FetchFailed(attempt, request, driver.now, DOWN),
         ):
             driver.do(event)
             assert driver.state == before
@@ -153,7 +153,7 @@ def test_a_token_that_ends_the_moment_it_comes_is_a_failure_and_its_refresh_toke
 def test_what_is_reported_of_a_token() -> None:
     driver = Driver().start().sent().wait(3).succeeds("a", 300, ago=3)
     (report,) = driver.of(Report)
-    assert report.flight == 1
+    assert report.attempt == 1
     assert report.fields == {
         "fingerprint": "ca978112",
         "grant": "client_credentials",
@@ -226,7 +226,7 @@ def test_the_refresh_flight_takes_off_at_the_refresh_point_and_not_before() -> N
 
 
 def test_while_a_flight_is_under_way_no_tick_is_needed() -> None:
-    driver = with_token(300).wait(250).do(Nudge())
+    driver = with_token(300).wait(250).do(CheckNow())
     assert driver.fetch is not None
     assert driver.of(CancelTick) == [CancelTick()]
     assert driver.state.refresh_timer is None
@@ -240,13 +240,13 @@ def test_while_a_flight_is_under_way_no_tick_is_needed() -> None:
     [
         Driver().state,
         Rules(),
-        Driver().start().state.flight,
+        Driver().start().state.attempt,
         *with_token(300).effects,
         *Driver().start().effects,
         Discover(),
         Redeem(CONFIG, Secret("r")),
         FullGrant(CONFIG),
-        Retract(TokenResponse("a")),
+        Reject(TokenResponse("a")),
         Reply((), TokenResponse("a")),
         Revoke(1, None, ()),
     ],

@@ -6,15 +6,15 @@ import pytest
 from fakes import Fixed
 from machine_driver import CONFIG, DOWN, INVALID_CLIENT, Driver, refused, with_token
 
-from oidc_actor.machine.backoff import RetryPolicy
 from oidc_actor.machine.circuit_breaker import Haste
 from oidc_actor.machine.effects import ScheduleTick
-from oidc_actor.machine.events import Held, Nudge, ProbeFailed, Refresh, Released, Tick
+from oidc_actor.machine.events import CheckNow, Held, ProbeFailed, Refresh, Released, Tick
+from oidc_actor.machine.failure_policy import RetryPolicy
 from oidc_actor.machine.schedule import next_attempt_at
 from oidc_actor.machine.state import Rules
 from oidc_actor.values.errors import SecretUnavailable, TokenRequestError
 
-ASKS: list[Callable[[Driver], object]] = [lambda driver: driver.do(Nudge()), lambda driver: driver.join(timeout=60)]
+ASKS: list[Callable[[Driver], object]] = [lambda driver: driver.do(CheckNow()), lambda driver: driver.join(timeout=60)]
 asked = pytest.mark.parametrize("ask", ASKS, ids=["and goes on", "and waits"])
 
 
@@ -43,7 +43,7 @@ def test_who_asked_not_long_ago_shortens_the_next_wait(ask: Callable[[Driver], o
 
 
 def test_who_asked_longer_ago_does_not() -> None:
-    driver = long_down().do(Nudge()).wait(5.1).fails()
+    driver = long_down().do(CheckNow()).wait(5.1).fails()
     assert next_attempt_at(driver.state) == driver.now + 60
 
 
@@ -108,7 +108,7 @@ def test_it_holds_for_failures_that_are_no_outage(error: TokenRequestError, ask:
 
 
 def test_and_for_what_the_issuers_managers_say_together() -> None:
-    driver = long_down().do(Nudge()).fails(retry_at=2000.0)
+    driver = long_down().do(CheckNow()).fails(retry_at=2000.0)
     assert next_attempt_at(driver.state) == driver.now + 5
 
 
@@ -145,9 +145,9 @@ def test_a_live_token_has_a_pace_of_its_own() -> None:
 
 def test_news_of_the_manager_are_no_question_for_a_token() -> None:
     driver = long_down().fails()
-    driver.do(Nudge(asks=False))
+    driver.do(CheckNow(asks=False))
     assert next_attempt_at(driver.state) == driver.now + 60
-    assert Driver(held_until=9e9).start().do(Nudge(asks=False)).fetch is not None  # but its first attempt is due
+    assert Driver(held_until=9e9).start().do(CheckNow(asks=False)).fetch is not None  # but its first attempt is due
 
 
 # --- attempts that a live token's end brought forward -----------------------------------------------------------------
@@ -210,7 +210,7 @@ def test_who_asks_has_the_issuer_asked_anew_and_only_once(ask: Callable[[Driver]
 
 
 def test_nobody_asks_nobody_hurries() -> None:
-    driver = calmly_held().do(Nudge(asks=False))
+    driver = calmly_held().do(CheckNow(asks=False))
     assert driver.fetch is None
     driver.tick()
     assert driver.fetch is not None
@@ -260,7 +260,7 @@ def test_whoever_does_not_wait_for_it_is_not_disturbed() -> None:
 def test_when_the_issuer_is_back_whoever_has_a_caller_goes_first() -> None:
     driver = calmly_held(rng=Fixed(1))
     assert driver.do(Released(within_s=10)).fetch is None
-    driver = calmly_held(rng=Fixed(1)).do(Nudge()).do(Held(1, until=1004.0))
+    driver = calmly_held(rng=Fixed(1)).do(CheckNow()).do(Held(1, until=1004.0))
     assert driver.do(Released(within_s=10)).fetch is not None
 
 

@@ -4,7 +4,7 @@ import pytest
 from fakes import Fixed
 from machine_driver import CONFIG, DOWN, INVALID_CLIENT, Driver, with_token
 
-from oidc_actor.machine.effects import Discover, FullGrant, Publish, Report, Retract, ScheduleTick
+from oidc_actor.machine.effects import Discover, FullGrant, Publish, Reject, Report, ScheduleTick
 from oidc_actor.machine.events import Tick
 from oidc_actor.machine.schedule import next_attempt_at
 from oidc_actor.machine.state import Rules
@@ -25,7 +25,7 @@ def test_an_error_never_displaces_a_live_token() -> None:
         driver.now = next_attempt_at(driver.state)
         driver.do(Tick()).fails(error)
         assert driver.state.token is token
-        assert driver.of(Retract) == driver.of(Publish) == []
+        assert driver.of(Reject) == driver.of(Publish) == []
 
 
 @pytest.mark.parametrize("failures", range(1, 12))

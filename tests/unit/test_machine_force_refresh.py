@@ -4,8 +4,8 @@ import pytest
 from fakes import Fixed
 from machine_driver import DOWN, INVALID_CLIENT, Driver, Reader, refused, with_token
 
-from oidc_actor.machine.effects import Report, Retract, ScheduleTick
-from oidc_actor.machine.events import Join, Refresh
+from oidc_actor.machine.effects import Reject, Report, ScheduleTick
+from oidc_actor.machine.events import Refresh, Wait
 from oidc_actor.machine.schedule import next_attempt_at
 from oidc_actor.values.errors import TokenRequestError
 from oidc_actor.values.secrets import Secret
@@ -28,7 +28,7 @@ def test_a_refresh_joins_the_flight_under_way() -> None:
 def test_who_joins_anew_for_a_refresh_is_not_served_from_the_token_there_is() -> None:
     driver = with_token(300).wait(10)
     reader = Reader(driver.now + 5, wants_refresh=True)
-    assert driver.do(Join(reader)).fetch is not None
+    assert driver.do(Wait(reader)).fetch is not None
     assert reader.outcomes == []
     driver.succeeds("b")
     assert reader.outcomes == [driver.state.token]
@@ -88,7 +88,7 @@ def test_a_rejected_token_is_withdrawn_and_replaced() -> None:
     driver = with_token(300).wait(10)
     rejected = driver.state.token
     driver.do(Refresh(None, Secret("a")))
-    assert [effect.token for effect in driver.of(Retract)] == [rejected]
+    assert [effect.token for effect in driver.of(Reject)] == [rejected]
     assert driver.state.token is None
     assert driver.fetch is not None
     assert driver.of(Report) == [Report("token_rejected", 1, {"fingerprint": "ca978112"})]

@@ -4,13 +4,12 @@ import pytest
 from fakes import Fixed
 from machine_driver import CONFIG, INVALID_CLIENT, Driver, refused, with_token
 
-from oidc_actor.machine.attempt import METADATA_AGE_S
 from oidc_actor.machine.circuit_breaker import Haste
 from oidc_actor.machine.effects import CheckSecrets, Discover, Report, ScheduleTick
-from oidc_actor.machine.events import Held, Nudge, Refresh, Released, SecretsChecked, Tick
+from oidc_actor.machine.events import CheckNow, Held, Refresh, Released, SecretsChecked, Tick
 from oidc_actor.machine.schedule import WATCH_S, next_attempt_at
 from oidc_actor.machine.state import Rules
-from oidc_actor.machine.transitions import adopt
+from oidc_actor.machine.transitions import METADATA_AGE_S, adopt
 from oidc_actor.protocol.metadata import OIDCConfig
 from oidc_actor.values.errors import SecretUnavailable
 
@@ -49,14 +48,14 @@ def test_a_reader_has_a_blocked_manager_look_at_its_files_before_it_is_refused()
 
 def test_a_reader_that_does_not_wait_has_the_files_looked_at_too() -> None:
     driver = Driver(rules=Rules(discovers=False, watches_files=True)).start().fails(INVALID_CLIENT).wait(2)
-    assert driver.do(Nudge()).of(CheckSecrets) == [CheckSecrets()]
-    assert driver.do(Nudge()).of(CheckSecrets) == []
+    assert driver.do(CheckNow()).of(CheckSecrets) == [CheckSecrets()]
+    assert driver.do(CheckNow()).of(CheckSecrets) == []
 
 
 def test_the_files_are_looked_at_for_a_reader_whom_the_live_token_does_not_serve_and_for_no_other() -> None:
     driver = with_token(300, rules=Rules(discovers=False, watches_files=True)).tick().fails(INVALID_CLIENT)
-    assert driver.do(Nudge(min_validity_s=59)).of(CheckSecrets) == []
-    assert driver.do(Nudge(min_validity_s=61)).of(CheckSecrets) == [CheckSecrets()]
+    assert driver.do(CheckNow(min_validity_s=59)).of(CheckSecrets) == []
+    assert driver.do(CheckNow(min_validity_s=61)).of(CheckSecrets) == [CheckSecrets()]
 
 
 def test_the_look_at_the_files_does_not_outlast_a_readers_deadline() -> None:
@@ -67,9 +66,11 @@ def test_the_look_at_the_files_does_not_outlast_a_readers_deadline() -> None:
 
 
 def test_a_successor_looks_at_the_files_itself() -> None:
-    driver = Driver(rules=Rules(discovers=False, watches_files=True)).start().fails(INVALID_CLIENT).wait(2).do(Nudge())
-    successor = Driver(adopt(driver.state, in_flight=False, withdrawn=False), now=driver.now).start()
-    assert successor.do(Nudge()).of(CheckSecrets) == [CheckSecrets()]
+    driver = (
+        Driver(rules=Rules(discovers=False, watches_files=True)).start().fails(INVALID_CLIENT).wait(2).do(CheckNow())
+    )
+    successor = Driver(adopt(driver.state, under_way=False, rejected=False), now=driver.now).start()
+    assert successor.do(CheckNow()).of(CheckSecrets) == [CheckSecrets()]
 
 
 def test_a_changed_file_is_nothing_to_a_manager_that_is_well() -> None:
@@ -92,9 +93,9 @@ def test_a_missing_file_is_watched_for_too() -> None:
 def test_during_an_attempt_the_files_are_nobodys_business() -> None:
     driver = Driver(rules=Rules(discovers=False, watches_files=True)).start().fails(INVALID_CLIENT)
     driver.wait(3600).do(Tick())
-    assert driver.state.flight is not None
+    assert driver.state.attempt is not None
     assert driver.do(SecretsChecked(True)).reports == []
-    assert driver.do(Nudge()).of(CheckSecrets) == []
+    assert driver.do(CheckNow()).of(CheckSecrets) == []
     driver.fails(INVALID_CLIENT).wait(2)
     assert driver.do(Tick()).fetch is None
 
@@ -103,7 +104,7 @@ def test_other_events_do_not_put_the_look_off() -> None:
     driver = Driver(rules=Rules(discovers=False, watches_files=True)).start().fails(INVALID_CLIENT)
     due = driver.state.refresh_timer
     for _ in range(9):
-        driver.wait(WATCH_S / 10).do(Nudge())
+        driver.wait(WATCH_S / 10).do(CheckNow())
         assert driver.state.refresh_timer == due
 
 
@@ -121,11 +122,11 @@ def test_a_hold_of_another_flight_is_ignored() -> None:
 
 
 def test_a_held_flight_never_was() -> None:
-    driver = Driver(attempted_at=900.0, flights=7).start()
+    driver = Driver(attempted_at=900.0, attempts=7).start()
     assert driver.fetch is not None
     driver.do(Held(8, until=1030.0))
-    assert driver.state.flight is None
-    assert (driver.state.flights, driver.state.attempted_at) == (7, 900.0)
+    assert driver.state.attempt is None
+    assert (driver.state.attempts, driver.state.attempted_at) == (7, 900.0)
     assert driver.of(ScheduleTick) == [ScheduleTick(30)]
 
 

@@ -13,7 +13,6 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 from machine_driver import CONFIG, DOWN, INVALID_CLIENT, INVALID_GRANT, Reader
 
-from oidc_actor.machine.backoff import RetryPolicy
 from oidc_actor.machine.effects import (
     CancelTick,
     Discover,
@@ -21,21 +20,20 @@ from oidc_actor.machine.effects import (
     Fetch,
     Publish,
     Redeem,
+    Reject,
     Reply,
-    Retract,
     ScheduleTick,
     Withhold,
 )
 from oidc_actor.machine.events import (
     Accepted,
+    CheckNow,
     ClockJumped,
     Event,
     FetchFailed,
     FetchStarted,
     FetchSucceeded,
     Held,
-    Join,
-    Nudge,
     ProbeFailed,
     Refresh,
     Refusal,
@@ -45,7 +43,9 @@ from oidc_actor.machine.events import (
     SourceRenewed,
     Started,
     Tick,
+    Wait,
 )
+from oidc_actor.machine.failure_policy import RetryPolicy
 from oidc_actor.machine.health import health_of
 from oidc_actor.machine.schedule import earliest_at, is_queued, next_attempt_at, refresh_point
 from oidc_actor.machine.state import NEVER, Rules, State, is_out_of_reach, is_valid, is_withheld
@@ -124,7 +124,7 @@ class Machine(RuleBasedStateMachine):
         reader = Reader(self.now + timeout, min_validity)
         self.readers.add(reader)
         self._asks(min_validity)
-        self.do(Join(reader))
+        self.do(Wait(reader))
 
     @rule(timeout=times, rejects=st.sampled_from(["no", "current", "other"]), waits=st.booleans())
     def refresh(self, timeout: float, rejects: str, waits: bool) -> None:
@@ -147,7 +147,7 @@ class Machine(RuleBasedStateMachine):
             reader = Reader(self.now + timeout, rejected=Rejected(origin, token))
             self.readers.add(reader)
             self._asks()
-            self.do(Join(reader))
+            self.do(Wait(reader))
         else:
             self.do(Rejected(origin, token) if does == "rejects" else Accepted(origin, token))
 
@@ -160,7 +160,7 @@ class Machine(RuleBasedStateMachine):
     def nudge(self, min_validity: float, asks: bool) -> None:
         if asks:
             self._asks(min_validity)
-        self.do(Nudge(min_validity, asks))
+        self.do(CheckNow(min_validity, asks))
 
     @rule(within=st.floats(0, 10))
     def released(self, within: float) -> None:
@@ -187,7 +187,7 @@ class Machine(RuleBasedStateMachine):
         self.last_attempt = max(self.last_attempt, self.now)
         if not isinstance(self.fetch.grant, Discover):
             self.last_post = self.last_attempt
-        self.do(FetchStarted(self.fetch.flight, self.fetch.leg, self.now))
+        self.do(FetchStarted(self.fetch.attempt, self.fetch.request, self.now))
 
     @precondition(lambda self: self.fetch is not None)
     @rule(lifetime=st.floats(0.01, 4000), rotates=st.booleans(), took=st.floats(0, 5))
@@ -197,7 +197,7 @@ class Machine(RuleBasedStateMachine):
         self.now += took
         self.failed_at = self.now  # if the token has expired by now
         if isinstance(fetch.grant, Discover):
-            self.do(FetchSucceeded(fetch.flight, fetch.leg, at, CONFIG))
+            self.do(FetchSucceeded(fetch.attempt, fetch.request, at, CONFIG))
             return
         self.tokens += 1
         if isinstance(fetch.grant, Redeem) and rotates:
@@ -206,7 +206,9 @@ class Machine(RuleBasedStateMachine):
             f"t{self.tokens}", expires_in=lifetime, refresh_token=f"r{self.tokens}" if rotates else None
         )
         self.do(
-            FetchSucceeded(fetch.flight, fetch.leg, at, ParsedToken(token, lifetime, "expires_in"), None, self.ahead)
+            FetchSucceeded(
+                fetch.attempt, fetch.request, at, ParsedToken(token, lifetime, "expires_in"), None, self.ahead
+            )
         )
 
     @precondition(lambda self: self.fetch is not None)
@@ -223,39 +225,39 @@ class Machine(RuleBasedStateMachine):
             refused = isinstance(fetch.grant, Redeem) and found.status == 400
             self.floor = self.floor if refused else max(self.floor, self.now + found.retry_after_s)
         self.failed_at = self.now
-        self.do(FetchFailed(fetch.flight, fetch.leg, self.now, found, None if again is None else self.now + again))
+        self.do(FetchFailed(fetch.attempt, fetch.request, self.now, found, None if again is None else self.now + again))
         assert self.state.token is token  # P4
 
-    @precondition(lambda self: self.fetch is not None and self.fetch.leg == 1 and not self.sent)
+    @precondition(lambda self: self.fetch is not None and self.fetch.request == 1 and not self.sent)
     @rule(until=times, by_provider=st.booleans(), probing=st.booleans())
     def held(self, until: float, by_provider: bool, probing: bool) -> None:
         fetch = self._landed()
         self.last_attempt = self.before
         if by_provider:
             self.floor = max(self.floor, self.now + until)
-        self.do(Held(fetch.flight, self.now + until, by_provider, probing and not by_provider))
+        self.do(Held(fetch.attempt, self.now + until, by_provider, probing and not by_provider))
 
-    @rule(flight=st.integers(0, 3), leg=st.integers(0, 3))
-    def a_late_result_comes(self, flight: int, leg: int) -> None:
-        if self.fetch is not None and (flight, leg) == (self.fetch.flight, self.fetch.leg):
+    @rule(attempt=st.integers(0, 3), request=st.integers(0, 3))
+    def a_late_result_comes(self, attempt: int, request: int) -> None:
+        if self.fetch is not None and (attempt, request) == (self.fetch.attempt, self.fetch.request):
             return
-        before = self.state.token, self.state.flight
+        before = self.state.token, self.state.attempt
         token = ParsedToken(TokenResponse("late"), 100.0, "expires_in")
         if self.fetch is not None:
-            self.do(FetchSucceeded(flight, leg, self.now, token))
-            assert (self.state.token, self.state.flight) == before
+            self.do(FetchSucceeded(attempt, request, self.now, token))
+            assert (self.state.token, self.state.attempt) == before
 
-    @rule(in_flight=st.booleans(), withdrawn=st.booleans())
-    def crashes(self, in_flight: bool, withdrawn: bool) -> None:
-        if self.fetch is not None and not in_flight:
+    @rule(under_way=st.booleans(), rejected=st.booleans())
+    def crashes(self, under_way: bool, rejected: bool) -> None:
+        if self.fetch is not None and not under_way:
             if isinstance(self.fetch.grant, Redeem):
                 self.spent.add(self.fetch.grant.refresh_token.reveal())
             self.fetch = None
-        self.state = adopt(self.state, in_flight=in_flight, withdrawn=withdrawn)
+        self.state = adopt(self.state, under_way=under_way, rejected=rejected)
         self.timer = None
         self.do(Started())
         for reader in [reader for reader in self.readers if not reader.outcomes]:
-            self.do(Join(reader))
+            self.do(Wait(reader))
 
     # --- what must hold -----------------------------------------------------------------------------------------------
 
@@ -277,8 +279,8 @@ class Machine(RuleBasedStateMachine):
             assert isinstance(event, ClockJumped)
             # Where a second jump comes at the very end of the ten seconds, the token is given back in the same step.
             assert self.now < self.state.withheld_until <= self.now + 10 or not is_withheld(self.state)
-        elif isinstance(effect, Retract):
-            said = event.waiter.rejected if isinstance(event, Join) else event
+        elif isinstance(effect, Reject):
+            said = event.waiter.rejected if isinstance(event, Wait) else event
             assert isinstance(said, Refresh | Rejected)
             rejected = said.token if isinstance(said, Rejected) else said.rejected
             assert rejected is not None
@@ -301,7 +303,7 @@ class Machine(RuleBasedStateMachine):
 
     def _check_fetch(self, fetch: Fetch) -> None:
         assert self.fetch is None  # P3
-        if fetch.leg == 1:
+        if fetch.request == 1:
             # P6. What sent nothing for want of a token to trade is repeated at once when there is one.
             least = self.last_post if self.trades else self.last_attempt
             assert self.now >= least + self.state.rules.min_interval_s
@@ -315,9 +317,9 @@ class Machine(RuleBasedStateMachine):
     def it_goes_on(self) -> None:
         if not hasattr(self, "state"):
             return
-        assert (self.state.flight is None) == (self.fetch is None)
-        assert self.state.flight is not None or self.timer is not None  # P5
-        if self.state.flight is None and not self.state.watching:
+        assert (self.state.attempt is None) == (self.fetch is None)
+        assert self.state.attempt is not None or self.timer is not None  # P5
+        if self.state.attempt is None and not self.state.watching:
             assert self.timer == self.state.refresh_timer or abs(self.timer - self.state.refresh_timer) < 1e-6
         assert self.state.token is None or self.published is not None
 
@@ -332,7 +334,7 @@ class Machine(RuleBasedStateMachine):
 
     @invariant()
     def nobody_waits_for_what_cannot_help(self) -> None:
-        if not hasattr(self, "state") or self.state.flight is not None or self.state.checking:
+        if not hasattr(self, "state") or self.state.attempt is not None or self.state.checking:
             return
         due = earliest_at(self.state) if is_queued(self.state, self.now) else next_attempt_at(self.state)
         for waiter in self.state.waiters:
@@ -341,7 +343,7 @@ class Machine(RuleBasedStateMachine):
 
     @invariant()
     def whoever_asks_in_vain_does_not_wait_long_for_the_next_attempt(self) -> None:
-        if not hasattr(self, "state") or self.state.flight is not None or self.state.blocked:
+        if not hasattr(self, "state") or self.state.attempt is not None or self.state.blocked:
             return
         longest_s = self.state.rules.retry.asked_maximum_s
         if self.now - self.asked_at <= longest_s and self.state.failures and not is_valid(self.state, self.now):

@@ -5,7 +5,7 @@ from fakes import Fixed
 from machine_driver import DOWN, INVALID_CLIENT, Driver, refused, with_token
 
 from oidc_actor.machine.effects import Reply
-from oidc_actor.machine.events import Nudge, Refresh, Refusal, Tick
+from oidc_actor.machine.events import CheckNow, Refresh, Refusal, Tick
 from oidc_actor.machine.schedule import next_attempt_at, refusal
 from oidc_actor.machine.state import Rules
 from oidc_actor.values.errors import TokenRequestError
@@ -16,7 +16,7 @@ from oidc_actor.values.secrets import Secret
 
 def test_a_reader_is_served_from_a_live_token_whatever_is_under_way() -> None:
     driver = with_token(300).wait(250).do(Tick())
-    assert driver.state.flight is not None
+    assert driver.state.attempt is not None
     assert driver.join().outcomes == [driver.state.token]
 
 
@@ -169,14 +169,14 @@ def test_what_no_new_token_reaches_costs_no_request_and_is_refused_at_once(asked
     reader = driver.join(timeout=60, min_validity=asked)
     assert driver.fetch is None
     assert refused(reader) == Refusal(out_of_reach(asked, 300), None, 140)
-    driver.do(Nudge(min_validity_s=asked))
+    driver.do(CheckNow(min_validity_s=asked))
     assert driver.fetch is None
     assert next_attempt_at(driver.state) == driver.state.refresh_at
 
 
 def test_it_is_refused_at_once_during_an_attempt_and_after_the_token_s_end_too() -> None:
     driver = with_token(300).wait(240).do(Tick())
-    assert driver.state.flight is not None
+    assert driver.state.attempt is not None
     assert refused(driver.join(min_validity=400)).message == out_of_reach(400, 300)
     driver.wait(60).fails()
     assert refused(driver.join(min_validity=400)).message == out_of_reach(400, 300)
@@ -243,7 +243,7 @@ def test_a_token_that_lives_just_so_long_falls_short() -> None:
     driver = with_token(300).wait(100)
     assert driver.join(min_validity=199.9).outcomes == [driver.state.token]
     assert driver.join(min_validity=200).outcomes == []
-    assert driver.state.flight is not None
+    assert driver.state.attempt is not None
 
 
 def test_min_validity_does_not_break_a_backoff() -> None:
@@ -259,8 +259,8 @@ def test_min_validity_does_not_break_a_backoff() -> None:
 
 def test_a_reader_that_does_not_wait_still_has_the_manager_look_at_the_clock() -> None:
     driver = with_token(300).wait(100)
-    assert driver.do(Nudge(min_validity_s=199)).fetch is None
-    assert driver.do(Nudge(min_validity_s=250)).fetch is not None
+    assert driver.do(CheckNow(min_validity_s=199)).fetch is None
+    assert driver.do(CheckNow(min_validity_s=250)).fetch is not None
 
 
 def test_a_first_attempt_that_is_put_off_is_made_for_the_first_reader() -> None:

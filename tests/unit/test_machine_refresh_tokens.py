@@ -56,12 +56,12 @@ def test_a_response_without_one_keeps_the_old_one() -> None:
 @pytest.mark.parametrize("error", ["invalid_grant", "unauthorized_client", "unsupported_grant_type", "invalid_scope"])
 def test_a_refused_one_falls_back_to_the_full_grant_in_the_same_flight(error: str) -> None:
     driver = refreshing().sent()
-    flight = driver.state.flights
+    attempt = driver.state.attempts
     driver.fails(TokenRequestError("HTTP 400", status=400, error=error))
     assert driver.fetch is not None
-    assert (driver.fetch.flight, driver.fetch.leg, driver.fetch.grant) == (flight, 2, FullGrant(CONFIG))
+    assert (driver.fetch.attempt, driver.fetch.request, driver.fetch.grant) == (attempt, 2, FullGrant(CONFIG))
     fields = {"error": "HTTP 400", "status": 400, "code": error}
-    assert driver.of(Report) == [Report("refresh_token_refused", flight, fields)]
+    assert driver.of(Report) == [Report("refresh_token_refused", attempt, fields)]
     assert driver.state.failures == 0
     driver.succeeds("b", refresh_token="r9")
     assert next_grant(driver) == Redeem(CONFIG, Secret("r9"))
@@ -80,7 +80,7 @@ def test_the_full_grant_does_not_follow_before_the_end_of_a_retry_after(error: s
 
 def test_one_flight_falls_back_once() -> None:
     driver = refreshing().fails(INVALID_GRANT).fails(INVALID_GRANT)
-    assert driver.state.flight is None
+    assert driver.state.attempt is None
     assert driver.state.failures == 1
 
 
@@ -152,14 +152,14 @@ def test_one_from_a_file_may_have_been_replaced_there() -> None:
 
 def test_a_successor_does_not_redeem_what_its_predecessor_may_have() -> None:
     driver = refreshing().sent()
-    successor = Driver(adopt(driver.state, in_flight=False, withdrawn=False), now=driver.now + 10).start()
+    successor = Driver(adopt(driver.state, under_way=False, rejected=False), now=driver.now + 10).start()
     assert successor.fetch is not None
     assert successor.fetch.grant == FullGrant(CONFIG)
 
 
 def test_a_successor_redeems_what_its_predecessor_did_not() -> None:
     driver = Driver().start().succeeds(refresh_token="r1").wait(10)
-    assert next_grant(Driver(adopt(driver.state, in_flight=False, withdrawn=False), now=driver.now).start()) == Redeem(
+    assert next_grant(Driver(adopt(driver.state, under_way=False, rejected=False), now=driver.now).start()) == Redeem(
         CONFIG, Secret("r1")
     )
 
@@ -168,7 +168,7 @@ def test_a_successor_redeems_what_its_predecessor_was_still_looking_up_metadata_
     driver = Driver(rules=Rules(), config_at=1000.0).start().succeeds(refresh_token="r1").wait(90_000).do(Tick())
     assert driver.fetch is not None
     assert driver.fetch.grant == Discover(CONFIG)
-    successor = Driver(adopt(driver.state, in_flight=False, withdrawn=False), now=driver.now + 10).start()
+    successor = Driver(adopt(driver.state, under_way=False, rejected=False), now=driver.now + 10).start()
     assert successor.ends_with(CONFIG).fetch is not None
     assert successor.fetch is not None
     assert successor.fetch.grant == Redeem(CONFIG, Secret("r1"))
@@ -176,6 +176,6 @@ def test_a_successor_redeems_what_its_predecessor_was_still_looking_up_metadata_
 
 def test_a_successor_without_another_grant_redeems_it_all_the_same() -> None:
     driver = refreshing(OWN, auth=RefreshToken("r0", "id")).sent()
-    successor = Driver(adopt(driver.state, in_flight=False, withdrawn=False), now=driver.now + 10).start()
+    successor = Driver(adopt(driver.state, under_way=False, rejected=False), now=driver.now + 10).start()
     assert successor.fetch is not None
     assert successor.fetch.grant == Redeem(CONFIG, Secret("r1"))

@@ -3,8 +3,8 @@
 import pytest
 from machine_driver import DOWN, INVALID_CLIENT, Driver, Reader, Rejected, refused, with_token
 
-from oidc_actor.machine.effects import Report, Retract
-from oidc_actor.machine.events import Accepted, FetchStarted, Held, Join, Tick
+from oidc_actor.machine.effects import Reject, Report
+from oidc_actor.machine.events import Accepted, FetchStarted, Held, Tick, Wait
 from oidc_actor.machine.schedule import next_attempt_at
 from oidc_actor.machine.transitions import adopt
 from oidc_actor.values.errors import TokenRequestError
@@ -23,7 +23,7 @@ def accepts(driver: Driver, text: str, origin: str = A) -> Driver:
 
 def complainer(driver: Driver, text: str, timeout: float = 5.0, origin: str = A) -> Reader:
     reader = Reader(driver.now + timeout, rejected=Rejected(origin, Secret(text)))
-    driver.do(Join(reader))
+    driver.do(Wait(reader))
     return reader
 
 
@@ -31,7 +31,7 @@ def test_a_first_complaint_about_an_old_token_withdraws_and_replaces_it_at_once(
     driver = with_token(300).wait(10)
     token = driver.state.token
     rejects(driver, "a")
-    assert [effect.token for effect in driver.of(Retract)] == [token]
+    assert [effect.token for effect in driver.of(Reject)] == [token]
     assert driver.reports == ["token_rejected"]
     assert driver.fetch is not None
 
@@ -42,7 +42,7 @@ def test_an_accepted_or_a_young_token_is_replaced_at_once_and_stays(age_s: float
     if age_s > 2:
         accepts(driver, "a")
     rejects(driver, "a")
-    assert driver.of(Retract) == []
+    assert driver.of(Reject) == []
     assert driver.of(Report) == [
         Report("token_refused", 1, {"fingerprint": "ca978112", "origin": A, "answer_in_s": 0.0})
     ]
@@ -89,7 +89,7 @@ def test_a_bad_node_among_good_ones_is_asked_for_at_a_growing_pace() -> None:
         driver.wait(0.1)
         text = driver.state.token.access_token
         rejects(accepts(driver, text), text)
-        if driver.state.flight is not None:
+        if driver.state.attempt is not None:
             asked.append(round(driver.now - began, 1))
             driver.succeeds(next(tokens), lifetime=3600)
         assert driver.state.token is not None
@@ -122,7 +122,7 @@ def test_a_complaint_that_waits_its_turn_outlasts_the_hold_of_other_managers() -
     driver = accepts(with_token(3600).wait(10), "a")
     accepts(rejects(driver, "a").succeeds("b", lifetime=3600), "b")
     rejects(driver, "b").tick()
-    number = driver.state.flight.number
+    number = driver.state.attempt.number
     driver.do(Held(number, until=driver.now + 20))
     assert next_attempt_at(driver.state) == driver.now + 20
 
@@ -130,7 +130,7 @@ def test_a_complaint_that_waits_its_turn_outlasts_the_hold_of_other_managers() -
 def test_an_origin_that_accepts_nothing_costs_one_request_and_is_believed_for_five_minutes() -> None:
     driver = rejects(with_token(3600).wait(10), "a").succeeds("b", lifetime=3600)
     assert refused(complainer(driver.wait(5), "b")).retry_in_s == pytest.approx(295)
-    assert driver.of(Retract) == []
+    assert driver.of(Reject) == []
     accepts(driver, "b")  # the node was late, as its clock was
     driver.wait(5)
     rejects(driver, "b")
@@ -144,7 +144,7 @@ def test_acceptance_of_another_token_says_nothing() -> None:
 
 def test_a_complaint_during_a_flight_joins_it() -> None:
     driver = accepts(with_token(300).wait(240), "a").do(Tick())
-    assert driver.state.flight is not None
+    assert driver.state.attempt is not None
     reader = complainer(driver, "a")
     assert driver.fetch is None
     assert reader.outcomes == []
@@ -167,11 +167,11 @@ def test_a_successor_knows_what_its_predecessor_was_told() -> None:
     driver = accepts(with_token(3600).wait(10), "a")
     for text, successor in ("ab", "bc", "cd"):
         rejects(accepts(driver, text), text)
-        while driver.state.flight is None:
+        while driver.state.attempt is None:
             driver.tick()
-        flight = driver.state.flight
-        driver.do(FetchStarted(flight.number, flight.leg, driver.now)).succeeds(successor, lifetime=3600)
-    heir = Driver(adopt(driver.state, in_flight=False, withdrawn=False), now=driver.now)
+        attempt = driver.state.attempt
+        driver.do(FetchStarted(attempt.number, attempt.request, driver.now)).succeeds(successor, lifetime=3600)
+    heir = Driver(adopt(driver.state, under_way=False, rejected=False), now=driver.now)
     rejects(accepts(heir, "d"), "d")
     assert heir.fetch is None
     assert next_attempt_at(heir.state) == heir.now + 4

@@ -15,7 +15,7 @@ pytestmark = pytest.mark.P4
 
 def test_a_successor_keeps_the_token_and_the_refresh_point() -> None:
     driver = with_token(300).wait(10)
-    successor = Driver(adopt(driver.state, in_flight=False, withdrawn=False), now=driver.now).start()
+    successor = Driver(adopt(driver.state, under_way=False, rejected=False), now=driver.now).start()
     assert successor.state.token is driver.state.token
     assert successor.fetch is None
     assert successor.of(ScheduleTick) == [ScheduleTick(230)]
@@ -24,7 +24,7 @@ def test_a_successor_keeps_the_token_and_the_refresh_point() -> None:
 def test_a_successor_waits_for_its_predecessors_flight() -> None:
     driver = Driver().start().sent()
     driver.join()
-    successor = Driver(adopt(driver.state, in_flight=True, withdrawn=False), now=driver.now).start()
+    successor = Driver(adopt(driver.state, under_way=True, rejected=False), now=driver.now).start()
     assert successor.fetch is None
     assert successor.state.waiters == ()
     reader = successor.join()
@@ -34,14 +34,14 @@ def test_a_successor_waits_for_its_predecessors_flight() -> None:
 
 def test_a_successor_keeps_the_minimum_interval_and_the_backoff() -> None:
     driver = Driver().start().sent()
-    successor = Driver(adopt(driver.state, in_flight=False, withdrawn=False), now=driver.now).start()
+    successor = Driver(adopt(driver.state, under_way=False, rejected=False), now=driver.now).start()
     assert successor.fetch is None
     assert successor.of(ScheduleTick) == [ScheduleTick(1)]
 
 
 def test_a_successor_does_not_take_over_a_rejected_token() -> None:
     driver = with_token(300).wait(10)
-    successor = Driver(adopt(driver.state, in_flight=False, withdrawn=True), now=driver.now).start()
+    successor = Driver(adopt(driver.state, under_way=False, rejected=True), now=driver.now).start()
     assert successor.state.token is None
     assert successor.fetch is not None
 
@@ -51,13 +51,13 @@ def test_a_successor_knows_that_a_complaint_wakes_a_backoff() -> None:
     driver.refresh()
     state = replace(driver.fails().state, retry_at=driver.now + 60)
     driver.wait(2)
-    assert Driver(adopt(state, in_flight=False, withdrawn=False), now=driver.now).start().fetch is None
-    assert Driver(adopt(state, in_flight=False, withdrawn=True), now=driver.now).start().fetch is not None
+    assert Driver(adopt(state, under_way=False, rejected=False), now=driver.now).start().fetch is None
+    assert Driver(adopt(state, under_way=False, rejected=True), now=driver.now).start().fetch is not None
 
 
 def test_who_complains_while_the_manager_crashes_gets_the_replacement() -> None:
     driver = with_token(300).wait(10)
-    successor = Driver(adopt(driver.state, in_flight=False, withdrawn=True), now=driver.now).start()
+    successor = Driver(adopt(driver.state, under_way=False, rejected=True), now=driver.now).start()
     reader = Reader(successor.now + 5, wants_refresh=True)
     successor.do(Refresh(reader, Secret("a")))
     assert successor.fetch is None
@@ -69,6 +69,6 @@ def test_who_complains_while_the_manager_crashes_gets_the_replacement() -> None:
 def test_a_complaint_in_a_flight_that_is_taken_over_asks_for_no_second_one() -> None:
     driver = with_token(300).wait(10)
     driver.refresh()
-    successor = Driver(adopt(driver.state, in_flight=True, withdrawn=True), now=driver.now).start()
+    successor = Driver(adopt(driver.state, under_way=True, rejected=True), now=driver.now).start()
     successor.succeeds("b").wait(2).do(Tick())
     assert successor.fetch is None

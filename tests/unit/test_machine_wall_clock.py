@@ -4,8 +4,8 @@ import pytest
 from machine_driver import DOWN, INVALID_CLIENT, Driver, Reader, refused, with_token
 
 from oidc_actor.machine.effects import Publish, Report, Withhold
-from oidc_actor.machine.events import ClockJumped, FetchSucceeded, Held, Join, Nudge, Refresh, Rejected, Tick
-from oidc_actor.machine.revocation import farewell
+from oidc_actor.machine.events import CheckNow, ClockJumped, FetchSucceeded, Held, Refresh, Rejected, Tick, Wait
+from oidc_actor.machine.invalidation import tokens_to_revoke
 from oidc_actor.machine.schedule import next_attempt_at
 from oidc_actor.machine.state import Rules
 from oidc_actor.machine.transitions import adopt
@@ -103,7 +103,7 @@ def test_while_the_issuer_is_known_to_be_down_it_is_withheld_for_ten_seconds() -
     driver = jumps(with_token(300).wait(10), 7200)
     token, reader = driver.state.token, driver.join(timeout=15)
     hasty = driver.join(timeout=5)
-    driver.do(Held(driver.state.flight.number, until=driver.now + 60))
+    driver.do(Held(driver.state.attempt.number, until=driver.now + 60))
     assert "by the wall clock, which has jumped" in refused(hasty).message
     assert reader.outcomes == []  # it is served on before its patience ends
     driver.tick()
@@ -142,9 +142,9 @@ def test_a_second_jump_withholds_it_again_and_one_meanwhile_makes_it_no_longer()
 
 def test_each_token_is_judged_by_what_the_wall_clock_has_gained_since_its_own_request() -> None:
     driver = with_token(300).wait(10).do(Refresh()).sent()
-    flight = driver.state.flight
+    attempt = driver.state.attempt
     after = ParsedToken(TokenResponse("b", expires_in=300), 300.0, "expires_in")
-    driver.do(FetchSucceeded(flight.number, flight.leg, driver.now, after, None, 7200))
+    driver.do(FetchSucceeded(attempt.number, attempt.request, driver.now, after, None, 7200))
     assert jumps(driver, 7201).effects == []
     assert driver.join().outcomes == [driver.state.token]
     assert jumps(driver, 7200 + 300).of(Withhold)
@@ -158,11 +158,11 @@ def test_without_a_live_token_there_is_nothing_to_decide() -> None:
 
 def test_nobody_gets_a_withheld_token_but_it_is_revoked_with_the_rest() -> None:
     driver = jumps(with_token(300, rules=Rules(discovers=False, revokes=True)).wait(10), 7200)
-    driver.do(Nudge())
+    driver.do(CheckNow())
     reader = Reader(driver.now + 5, rejected=Rejected("https://a.example:443", Secret("other")))
-    driver.do(Join(reader))
+    driver.do(Wait(reader))
     assert reader.outcomes == []
-    assert [secret for _, secret in farewell(driver.state, driver.now)[0].tokens] == [Secret("a")]
+    assert [secret for _, secret in tokens_to_revoke(driver.state, driver.now)[0].tokens] == [Secret("a")]
 
 
 def test_a_rejected_token_is_not_served_on() -> None:
@@ -174,9 +174,9 @@ def test_a_rejected_token_is_not_served_on() -> None:
 
 def test_a_successor_goes_on_withholding_it_and_serves_it_on_in_time() -> None:
     driver = jumps(with_token(300).wait(10), 7200, turn_in_s=60)
-    heir = Driver(adopt(driver.state, in_flight=False, withdrawn=False), now=driver.now).start()
+    heir = Driver(adopt(driver.state, under_way=False, rejected=False), now=driver.now).start()
     assert heir.join(timeout=5, min_validity=1).outcomes == []
-    heir = Driver(adopt(driver.state, in_flight=False, withdrawn=False), now=driver.now).start().tick()
+    heir = Driver(adopt(driver.state, under_way=False, rejected=False), now=driver.now).start().tick()
     assert heir.now == 1020
     assert heir.of(Publish)
 

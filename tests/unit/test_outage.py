@@ -6,8 +6,8 @@ import pytest
 from fakes import Fixed
 
 from oidc_actor import RetryPolicy
-from oidc_actor.machine.backoff import Rng
 from oidc_actor.machine.circuit_breaker import Haste, Hold, Outage, Pace, admit, failed, retry_at, step_aside
+from oidc_actor.machine.failure_policy import Rng
 
 pytestmark = pytest.mark.P6
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from oidc_actor.machine import failure_policy as policy
+from oidc_actor.machine import failure_policy
 from oidc_actor.values.errors import (
     DiscoveryError,
     OIDCActorError,
@@ -41,7 +41,7 @@ def status(number: int, **fields: object) -> TokenRequestError:
     ids=str,
 )
 def test_whose_failure_it_is(error: OIDCActorError, outage: bool) -> None:
-    assert policy.is_outage(error) is outage
+    assert failure_policy.is_outage(error) is outage
 
 
 @pytest.mark.parametrize(
@@ -55,7 +55,7 @@ def test_whose_failure_it_is(error: OIDCActorError, outage: bool) -> None:
     ids=str,
 )
 def test_whom_a_retry_after_binds(error: OIDCActorError, bound: str) -> None:
-    assert policy.bound_by_retry_after(error) == bound
+    assert failure_policy.bound_by_retry_after(error) == bound
 
 
 @pytest.mark.parametrize(
@@ -64,13 +64,13 @@ def test_whom_a_retry_after_binds(error: OIDCActorError, bound: str) -> None:
     ids=str,
 )
 def test_what_is_unknown_is_transient(error: OIDCActorError, permanent: bool) -> None:
-    assert policy.is_permanent(error) is permanent
+    assert failure_policy.is_permanent(error) is permanent
 
 
 def test_the_wait_that_was_asked_for() -> None:
-    assert policy.retry_after_s(status(429, retry_after_s=30.0)) == 30
-    assert policy.retry_after_s(status(429)) == 0
-    assert policy.retry_after_s(OIDCActorError("x")) == 0
+    assert failure_policy.retry_after_s(status(429, retry_after_s=30.0)) == 30
+    assert failure_policy.retry_after_s(status(429)) == 0
+    assert failure_policy.retry_after_s(OIDCActorError("x")) == 0
 
 
 @pytest.mark.parametrize(
@@ -84,7 +84,7 @@ def test_the_wait_that_was_asked_for() -> None:
     ids=str,
 )
 def test_what_came(error: OIDCActorError, status_of: int | None, code_of: str | None) -> None:
-    assert (policy.status_of(error), policy.code_of(error)) == (status_of, code_of)
+    assert (failure_policy.status_of(error), failure_policy.code_of(error)) == (status_of, code_of)
 
 
 @pytest.mark.parametrize(
@@ -109,7 +109,7 @@ def test_what_came(error: OIDCActorError, status_of: int | None, code_of: str | 
     ids=str,
 )
 def test_whether_the_endpoint_may_have_moved(error: OIDCActorError, failures: int, moved: bool) -> None:
-    assert policy.may_have_moved(error, failures) is moved
+    assert failure_policy.may_have_moved(error, failures) is moved
 
 
 @pytest.mark.parametrize(
@@ -132,15 +132,15 @@ def test_whether_the_endpoint_may_have_moved(error: OIDCActorError, failures: in
     ids=str,
 )
 def test_whether_a_refresh_token_may_have_been_redeemed(error: OIDCActorError, rotated: bool) -> None:
-    assert policy.may_have_rotated(error) is rotated
+    assert failure_policy.may_have_rotated(error) is rotated
 
 
 def test_only_an_answer_refuses_a_refresh_token() -> None:
-    assert policy.refuses_refresh_token(status(400, error="invalid_grant"))
-    assert not policy.refuses_refresh_token(NO_ANSWER)
-    assert not policy.refuses_refresh_token(OIDCActorError("a bug"))
+    assert failure_policy.refuses_refresh_token(status(400, error="invalid_grant"))
+    assert not failure_policy.refuses_refresh_token(NO_ANSWER)
+    assert not failure_policy.refuses_refresh_token(OIDCActorError("a bug"))
 
 
 def test_metadata_that_cannot_be_used_are_asked_for_again() -> None:
-    assert policy.may_have_moved(UnusableMetadata("odd", sent=False), 1)
-    assert not policy.may_have_moved(SecretUnavailable("missing"), 1)
+    assert failure_policy.may_have_moved(UnusableMetadata("odd", sent=False), 1)
+    assert not failure_policy.may_have_moved(SecretUnavailable("missing"), 1)

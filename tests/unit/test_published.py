@@ -78,14 +78,14 @@ def test_publishing_swaps_the_snapshot_as_a_whole(cell: Cell, owner) -> None:
 
 
 def test_only_that_very_token_is_withdrawn(cell: Cell, owner) -> None:
-    assert not cell.withdraw("")
+    assert not cell.reject("")
     cell.publish(owner, TOKEN, 1300.0)
-    assert not cell.withdraw("another")
-    assert not cell.withdraw("")
-    assert cell.withdraw("the-token")
+    assert not cell.reject("another")
+    assert not cell.reject("")
+    assert cell.reject("the-token")
     assert cell.snapshot.deadline == -math.inf
-    assert not cell.withdraw("the-token")
-    assert cell.withdrawn is TOKEN
+    assert not cell.reject("the-token")
+    assert cell.rejected is TOKEN
 
 
 def test_the_writes_of_one_that_was_replaced_do_not_count(cell: Cell, owner, successor) -> None:
@@ -175,14 +175,14 @@ def told(cell: Cell, count: int) -> list[str]:
 
 @pytest.mark.P3
 def test_a_herd_sends_one_message_and_a_quiet_listener_none(cell: Cell) -> None:
-    assert told(cell, 50) == ["Newcomers"]
+    assert told(cell, 50) == ["WaitersArrived"]
 
 
 def test_whoever_comes_behind_a_quiet_listener_or_a_known_reader_is_announced(cell: Cell, owner) -> None:
     cell.enrol(waiter(), quietly=True)
-    assert told(cell, 1) == ["Newcomers"]
+    assert told(cell, 1) == ["WaitersArrived"]
     assert len(cell.waiters_for(owner)) == 3
-    assert told(cell, 1) == ["Newcomers"]
+    assert told(cell, 1) == ["WaitersArrived"]
 
 
 def test_closing_empties_it_and_dismisses_who_waits(cell: Cell, owner) -> None:

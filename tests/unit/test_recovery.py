@@ -20,12 +20,12 @@ from machine_driver import CONFIG
 from oidc_actor.machine.circuit_breaker import Haste
 from oidc_actor.machine.effects import CancelTick, Fetch, Publish, ScheduleTick
 from oidc_actor.machine.events import (
+    CheckNow,
     Event,
     FetchFailed,
     FetchStarted,
     FetchSucceeded,
     Held,
-    Nudge,
     Refresh,
     Started,
     Tick,
@@ -108,7 +108,7 @@ class Manager:
 
     def ask(self, every_s: float) -> None:
         if not is_valid(self.state, self.town.now):
-            self.do(Nudge())
+            self.do(CheckNow())
         self.town.after(every_s, lambda: self.ask(every_s))
 
     def _schedule(self, delay_s: float, tick: int) -> None:
@@ -119,13 +119,13 @@ class Manager:
         is_known = town.issuer._outage.failures > 0
         hold = town.issuer.admit(self, town.options, haste=fetch.haste)  # type: ignore[arg-type]
         if hold is not None:
-            self.tell(Held(fetch.flight, hold.until, hold.by_provider, hold.probing))
+            self.tell(Held(fetch.attempt, hold.until, hold.by_provider, hold.probing))
             return
         is_probe = is_known and fetch.haste < Haste.EXPLICIT
         town.probes += is_probe
         town.most_probes = max(town.most_probes, town.probes)
         sent_at, fails = town.now, town.is_down
-        self.tell(FetchStarted(fetch.flight, fetch.leg, sent_at))
+        self.tell(FetchStarted(fetch.attempt, fetch.request, sent_at))
         takes_s = town.fails_after_s if fails else TAKES_S
         if fails:
             town.under_way_until = max(town.under_way_until, sent_at + takes_s)
@@ -134,11 +134,11 @@ class Manager:
             town.probes -= is_probe
             if fails:
                 retry_at = town.issuer.note_failure(self, town.options, town.error, early=fetch.early)  # type: ignore[arg-type]
-                self.tell(FetchFailed(fetch.flight, fetch.leg, sent_at, town.error, retry_at))
+                self.tell(FetchFailed(fetch.attempt, fetch.request, sent_at, town.error, retry_at))
                 return
             town.issuer.note_answer()
             token = ParsedToken(TokenResponse("t", expires_in=town.lifetime_s), town.lifetime_s, "expires_in")
-            self.tell(FetchSucceeded(fetch.flight, fetch.leg, sent_at, token))
+            self.tell(FetchSucceeded(fetch.attempt, fetch.request, sent_at, token))
 
         town.after(takes_s, ends)
 

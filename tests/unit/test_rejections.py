@@ -4,8 +4,8 @@ import itertools
 
 import pytest
 
-from oidc_actor.machine import rejections
-from oidc_actor.machine.rejections import MOST_ORIGINS, Heard, Origins, Verdict
+from oidc_actor.machine import invalidation
+from oidc_actor.machine.invalidation import MOST_ORIGINS, Heard, Origins, Verdict
 
 pytestmark = pytest.mark.P6
 
@@ -23,10 +23,10 @@ class Node:
         self.came_at = 0.0
 
     def accepts(self, origin: str = A) -> None:
-        self.origins = rejections.note_accepted(self.origins, origin, str(self.token))
+        self.origins = invalidation.note_accepted(self.origins, origin, str(self.token))
 
     def complains(self, origin: str = A) -> Verdict:
-        self.origins, verdict = rejections.judge(
+        self.origins, verdict = invalidation.judge(
             self.origins, origin, str(self.token), self.now, age_s=self.now - self.came_at
         )
         return verdict
@@ -71,9 +71,9 @@ def test_the_pace_comes_back_by_half_for_each_such_period_without_a_complaint(
     for _ in range(answers):
         node.accepts()
         node.answered(node.complains())
-    assert node.origins[A].pace_s == pace_s
+    assert node.origins[A].interval_s == pace_s
     for quiet_s, expected in quiet.items():
-        assert rejections._pace_now_s(node.origins[A], node.now + quiet_s) == expected
+        assert invalidation._interval_now_s(node.origins[A], node.now + quiet_s) == expected
 
 
 @pytest.mark.parametrize("every_s", [0.5, 1, 1.5, 3, 10, 20])
@@ -102,8 +102,8 @@ def test_a_true_revocation_a_minute_after_another_is_answered_at_once() -> None:
 def test_a_hundred_complaints_about_one_token_are_one() -> None:
     node = Node()
     first, *others = [node.complains() for _ in range(100)]
-    assert first == Verdict(1000, is_news=True, withdraws=True)
-    assert set(others) == {Verdict(1000, is_news=False, withdraws=False)}
+    assert first == Verdict(1000, is_news=True, rejects=True)
+    assert set(others) == {Verdict(1000, is_news=False, rejects=False)}
 
 
 def test_complaints_while_the_answer_is_waited_for_keep_the_pace_up() -> None:
@@ -139,24 +139,24 @@ def test_who_accepts_the_token_after_all_waits_its_own_pace_only() -> None:
     assert node.complains().due_at == node.now + 1
 
 
-@pytest.mark.parametrize(("age_s", "accepted", "withdraws"), [(2, False, True), (1.9, False, False), (60, True, False)])
+@pytest.mark.parametrize(("age_s", "accepted", "rejects"), [(2, False, True), (1.9, False, False), (60, True, False)])
 def test_a_young_token_and_one_that_this_origin_has_accepted_are_not_withdrawn(
-    age_s: float, accepted: bool, withdraws: bool
+    age_s: float, accepted: bool, rejects: bool
 ) -> None:
     node = Node()
     node.came_at = node.now - age_s
     node.accepts(B)
     if accepted:
         node.accepts()
-    assert node.complains() == Verdict(node.now, True, withdraws)
+    assert node.complains() == Verdict(node.now, True, rejects)
 
 
 def test_a_complaint_that_goes_on_withdraws_nothing_however_old_the_token_is() -> None:
     node = Node()
-    assert node.complains().withdraws
+    assert node.complains().rejects
     node.answered(Verdict(node.now, True, True))
     node.now += 3600
-    assert not node.complains().withdraws  # it has accepted none, and others have
+    assert not node.complains().rejects  # it has accepted none, and others have
 
 
 def test_one_origin_says_nothing_about_another() -> None:

@@ -11,7 +11,7 @@ from machine_driver import Driver, with_token
 
 from oidc_actor import ClientCredentials, ConfigError, OIDCConfig, Password, TokenRequestError, TokenResponse, oidc
 from oidc_actor.machine.effects import Revoke
-from oidc_actor.machine.revocation import farewell, farewell_to_late
+from oidc_actor.machine.invalidation import late_tokens_to_revoke, tokens_to_revoke
 from oidc_actor.machine.state import Rules
 from oidc_actor.transport import Request, Response, TransportError
 from oidc_actor.values.errors import OIDCActorError
@@ -120,7 +120,7 @@ REVOKING = Rules(discovers=False, revokes=True)
 
 
 def revoked(driver: Driver) -> list[tuple[str, str]]:
-    found = farewell(driver.state, driver.now)
+    found = tokens_to_revoke(driver.state, driver.now)
     assert all(isinstance(effect, Revoke) for effect in found)
     return [(kind, token.reveal()) for effect in found for kind, token in effect.tokens]
 
@@ -140,9 +140,9 @@ def test_what_a_manager_has_to_revoke() -> None:
     assert revoked(Driver(rules=REVOKING).start()) == []
     assert revoked(with_token(300, rules=REVOKING).wait(299)) == [("access_token", "a")]
     assert revoked(with_token(300, rules=REVOKING).wait(300)) == []
-    assert farewell(Driver(rules=REVOKING).start().state, 1000.0) == []
+    assert tokens_to_revoke(Driver(rules=REVOKING).start().state, 1000.0) == []
     tokens = (("access_token", Secret("a")),)
-    assert farewell(with_token(rules=REVOKING).state, 1000.0) == [Revoke(1, MACHINE_CONFIG, tokens)]
+    assert tokens_to_revoke(with_token(rules=REVOKING).state, 1000.0) == [Revoke(1, MACHINE_CONFIG, tokens)]
 
 
 def test_a_refresh_token_comes_first_and_outlives_the_access_token() -> None:
@@ -163,7 +163,7 @@ def test_what_is_not_the_managers_to_revoke() -> None:
 
 def late_revoked(driver: Driver, refresh_token: str | None) -> list[tuple[str, str]]:
     late = TokenResponse(access_token="late", refresh_token=refresh_token)
-    (found,) = farewell(driver.state, driver.now, late)
+    (found,) = tokens_to_revoke(driver.state, driver.now, late)
     return [(kind, token.reveal()) for kind, token in found.tokens]
 
 
@@ -189,6 +189,8 @@ def test_it_is_ones_own_even_where_the_others_are_the_parents() -> None:
 def test_a_token_that_comes_after_the_end() -> None:
     late = TokenResponse(access_token="late", refresh_token="r")
     both = (("refresh_token", Secret("r")), ("access_token", Secret("late")))
-    assert farewell_to_late(REVOKING, 7, CONFIG, late) == [Revoke(7, CONFIG, both)]
-    assert farewell_to_late(replace(REVOKING, own_refresh_token=True), 7, CONFIG, late) == [Revoke(7, CONFIG, both[1:])]
-    assert farewell_to_late(replace(REVOKING, revokes=False), 7, CONFIG, late) == []
+    assert late_tokens_to_revoke(REVOKING, 7, CONFIG, late) == [Revoke(7, CONFIG, both)]
+    assert late_tokens_to_revoke(replace(REVOKING, own_refresh_token=True), 7, CONFIG, late) == [
+        Revoke(7, CONFIG, both[1:])
+    ]
+    assert late_tokens_to_revoke(replace(REVOKING, revokes=False), 7, CONFIG, late) == []

@@ -1,0 +1,309 @@
+"""How a token ends before its time: rejected by an origin, past by the wall clock, or revoked at a stop. Pure.
+
+**Rejected by an origin** (401; RFC 6750 section 3.1). A revoked token is replaced at once. But one bad node behind a balancer, or
+an origin that takes no token at all, would have the provider asked once a second for ever, and every reader wait for it. So
+
+- a first rejection is answered at once; one of its successor 1 s after that one's answer, the next 2 s after the second's,
+  and so on to 5 min. That interval halves for each such period without a rejection, of 30 s at least: a node that
+  is asked now and then has not mended itself in between;
+- an origin that has accepted no token since its last rejection was answered waits the longest interval: a new one helps little;
+- the token is rejected for all readers by a first rejection only, and not where this origin has accepted it, nor in its first
+  2 s. Otherwise only the reader that was refused waits for its successor.
+
+**Past by the wall clock.** Deadlines are kept on a clock that tells no truth after a machine was restored: it goes on
+where it was, and only the wall clock has seen the time between. So where the wall clock has jumped forward
+
+- a token whose refresh point has passed by it is refreshed, at the rate of first attempts;
+- one that is past its end by it is withheld from all readers until that refresh has an outcome, at most `WITHHELD_S`. Without
+  a new one it is served on, to its end by the manager's clock: the wall clock may have been wrong.
+
+Steps back, and jumps that no refresh point lies in, mean nothing. A token that was asked for after the jump is not concerned:
+each is judged by what the wall clock has gained since its own request. So one whose request was under way during the jump is
+judged when it comes; and where that request fails, it was not the refresh that a withheld token waits for.
+
+**Revoked.** Its manager stops for good: the provider is asked to revoke it (RFC 7009), where the options say so.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import TypeAlias
+
+from oidc_actor.machine.effects import Effect, Publish, Reject, Reply, Report, Revoke, Withhold
+from oidc_actor.machine.events import Accepted, ClockJumped, Rejected
+from oidc_actor.machine.failure_policy import Rng
+from oidc_actor.machine.state import NEVER, Rules, State, Step, came_at, is_valid, is_withheld
+from oidc_actor.protocol.metadata import OIDCConfig
+from oidc_actor.protocol.token_request import TokenTypeHint
+from oidc_actor.values.secrets import Secret, fingerprint
+from oidc_actor.values.tokens import TokenResponse
+
+SHORTEST_S = 1.0
+LONGEST_S = 300.0
+
+QUIET_S = 30.0
+"""Seconds without a rejection that halve an interval that is shorter."""
+
+YOUNG_S = 2.0
+"""A token that has been there for less is not rejected for all: the resource server may not know it yet."""
+
+MOST_ORIGINS = 256
+"""So many are remembered; then the one that was heard of longest ago is forgotten."""
+
+
+@dataclass(frozen=True, slots=True)
+class Heard:
+    """What one origin has said. Tokens are known by their fingerprints; times are readings of the manager's clock.
+
+    Attributes:
+        accepted: The token that it accepted last; ``None`` before the first.
+        refused: The token that it rejected last; ``None`` before the first.
+        has_accepted: Whether it has accepted a token since that rejection.
+        due_at: When that rejection is, or was, answered.
+        spaced_at: When it would be if it had accepted a token before.
+        refused_at: When it rejected one last, of whichever token.
+        interval_s: How long after that answer the next rejection is answered.
+    """
+
+    accepted: str | None = None
+    refused: str | None = None
+    has_accepted: bool = False
+    due_at: float = NEVER
+    spaced_at: float = NEVER
+    refused_at: float = NEVER
+    interval_s: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """What a rejection is worth.
+
+    Attributes:
+        due_at: When it is answered; in the past where that is now, or was.
+        is_news: Whether that has been decided just now. A hundred threads complain of the same token; one is news.
+        rejects: Whether nobody is to read the token any more.
+    """
+
+    due_at: float
+    is_news: bool
+    rejects: bool
+
+
+Origins: TypeAlias = Mapping[str, Heard]
+"""What is remembered, the origin that was heard of longest ago first."""
+
+
+def rejected(state: State, event: Rejected, now: float, rng: Rng) -> Step:
+    """An adapter hears a rejection."""
+    token = state.token
+    if token is None or not is_about(token, event):
+        return state, []
+    mark, age_s = fingerprint(token.access_token), now - came_at(state)
+    origins, verdict = judge(state.origins, event.origin, mark, now, age_s=age_s)
+    state = replace(state, origins=origins)
+    if not verdict.is_news:
+        waits = state.answer_at < math.inf  # else it has been answered, and how that ended is the backoff's
+        return replace(state, answer_at=min(state.answer_at, verdict.due_at)) if waits else state, []
+    if verdict.rejects:
+        state, effects = reject(state, token)
+    else:
+        fields = {"fingerprint": mark, "origin": event.origin, "answer_in_s": round(verdict.due_at - now, 3)}
+        effects = [Report("token_refused", state.attempts, fields)]
+    if verdict.due_at > now:
+        return replace(state, answer_at=min(state.answer_at, verdict.due_at)), effects
+    return (state if state.attempt is not None else replace(state, wanted=True)), effects
+
+
+def accepted(state: State, event: Accepted, now: float, rng: Rng) -> Step:
+    """An adapter hears that a token is accepted; only the present one's news is of use."""
+    if not is_about(state.token, event):
+        return state, []
+    mark = fingerprint(event.token.reveal())
+    return replace(state, origins=note_accepted(state.origins, event.origin, mark)), []
+
+
+def is_about(token: TokenResponse | None, said: Rejected | Accepted | None) -> bool:
+    """Whether what is said concerns that very token."""
+    return token is not None and said is not None and token.access_token == said.token.reveal()
+
+
+def reject(state: State, token: TokenResponse) -> Step:
+    """Take the token from all readers."""
+    fields = {"fingerprint": fingerprint(token.access_token)}
+    return without_token(state), [Reject(token), Report("token_rejected", state.attempts, fields)]
+
+
+def without_token(state: State) -> State:
+    """What is known once the token is gone."""
+    return replace(state, token=None, expires_at=NEVER, refresh_at=NEVER, answer_at=math.inf, withheld_until=NEVER)
+
+
+def note_accepted(origins: Origins, origin: str, token: str) -> Origins:
+    """Note that an origin has accepted a token, given by its fingerprint."""
+    heard = origins.get(origin, Heard())
+    due_at = min(heard.due_at, heard.spaced_at)
+    return _with(origins, origin, replace(heard, accepted=token, has_accepted=True, due_at=due_at))
+
+
+def judge(origins: Origins, origin: str, token: str, now: float, *, age_s: float) -> tuple[Origins, Verdict]:
+    """Decide on a rejection.
+
+    Args:
+        origins: What is remembered.
+        origin: Which one.
+        token: Fingerprint of the present token, which it rejects.
+        now: Reading of the clock.
+        age_s: Seconds since that token came.
+
+    Returns:
+        What is remembered now, and the verdict.
+    """
+    heard = origins.get(origin, Heard())
+    if heard.refused == token:
+        return _with(origins, origin, replace(heard, refused_at=now)), Verdict(heard.due_at, False, False)
+    interval_s, is_hopeless = _interval_now_s(heard, now), heard.refused is not None and not heard.has_accepted
+    spaced_at = max(now, heard.due_at + interval_s)
+    due_at = max(now, heard.due_at + LONGEST_S) if is_hopeless else spaced_at
+    goes_on = interval_s > 0 or is_hopeless
+    rejects = not goes_on and heard.accepted != token and age_s >= YOUNG_S
+    heard = replace(
+        heard,
+        refused=token,
+        has_accepted=False,
+        due_at=due_at,
+        spaced_at=spaced_at,
+        refused_at=now,
+        interval_s=min(LONGEST_S, max(SHORTEST_S, 2 * interval_s)),
+    )
+    return _with(origins, origin, heard), Verdict(due_at, True, rejects)
+
+
+def _interval_now_s(heard: Heard, now: float) -> float:
+    """The interval as far as it has come back since the last rejection, or since its answer; 0 for at once."""
+    interval_s, quiet_s = heard.interval_s, now - max(heard.refused_at, heard.due_at)
+    while interval_s >= SHORTEST_S and quiet_s >= (period_s := max(QUIET_S, interval_s)):
+        quiet_s -= period_s
+        interval_s /= 2
+    return interval_s if interval_s >= SHORTEST_S else 0.0
+
+
+def _with(origins: Origins, origin: str, heard: Heard) -> Origins:
+    others = {name: one for name, one in origins.items() if name != origin}
+    if len(others) >= MOST_ORIGINS:
+        del others[next(iter(others))]
+    return {**others, origin: heard}
+
+
+JUMP_S = 5.0
+"""Seconds by which the wall clock must have gained on the manager's for a jump."""
+
+WITHHELD_S = 10.0
+"""Seconds for which a token is withheld at most."""
+
+
+def is_past(point: float, since_ahead_s: float, now: float, ahead_s: float) -> bool:
+    """Whether a moment has passed by the wall clock.
+
+    Args:
+        point: The moment, as a reading of the manager's clock.
+        since_ahead_s: How far the wall clock was ahead of that one when the moment was set.
+        now: The manager's clock now.
+        ahead_s: How far the wall clock is ahead of it now.
+    """
+    return point <= now + ahead_s - since_ahead_s
+
+
+def jumped(state: State, event: ClockJumped, now: float) -> tuple[State, list[Effect]]:
+    """The wall clock has jumped forward; what has been decided of an earlier jump is decided anew."""
+    attempt = None if state.attempt is None else replace(state.attempt, jump=event)
+    state, token = replace(state, attempt=attempt, judged_ahead_s=event.ahead_s), state.token
+    if token is None or state.expires_at <= now:
+        return state, []
+    if not is_past(state.refresh_at, state.ahead_s, now, event.ahead_s):
+        return state, []
+    ends = is_past(state.expires_at, state.ahead_s, now, event.ahead_s)
+    turn_at = max(now, event.turn_at)
+    fields = {"jump_s": round(event.ahead_s - state.ahead_s, 1), "withheld": ends}
+    effects: list[Effect] = [Report("clock_jumped", state.attempts, fields)]
+    state = replace(state, refresh_at=min(state.refresh_at, turn_at), retry_at=min(state.retry_at, turn_at))
+    if not ends:
+        return state, effects
+    until = state.withheld_until if is_withheld(state) else now + WITHHELD_S
+    return replace(state, withheld_until=until), [*effects, Withhold(token)]
+
+
+def give_back(state: State, now: float) -> tuple[State, list[Effect]]:
+    """Serve a token on that was withheld: no new one has come, or not in time."""
+    if not is_withheld(state):
+        return state, []
+    state, token = replace(state, withheld_until=NEVER), state.token
+    if token is None or not is_valid(state, now):
+        return state, []
+    served = [
+        waiter
+        for waiter in state.waiters
+        if not waiter.wants_refresh and waiter.rejected is None and is_valid(state, now, waiter.min_validity_s)
+    ]
+    fields = {"expires_in_s": round(state.expires_at - now, 1)}
+    effects: list[Effect] = [
+        Publish(token, state.expires_at, state.ahead_s, is_new=False),
+        Report("token_served_on", state.attempts, fields),
+    ]
+    if served:
+        state = replace(state, waiters=tuple(waiter for waiter in state.waiters if waiter not in served))
+        effects.append(Reply(served, token))
+    return state, effects
+
+
+_Found: TypeAlias = tuple[Secret | None, TokenResponse | None]
+
+
+def tokens_to_revoke(state: State, now: float, late: TokenResponse | None = None) -> list[Revoke]:
+    """Say what is left to do once a manager has come to an orderly end and nobody reads its token any more.
+
+    Args:
+        state: What it knew.
+        now: Reading of its clock.
+        late: A token that had arrived and that it had not taken yet.
+
+    Returns:
+        What to do. A token that was given to a forked child is the parent's to revoke, and a refresh token that the user
+        configured is the user's.
+    """
+    found: list[_Found] = []
+    if not state.borrowed:
+        found.append((state.refresh_token, state.token if state.expires_at > now else None))
+    if late is not None:
+        found.append((_refresh_token_of(late), late))
+    return _revocation(state.rules, state.attempts, state.oidc_config, found)
+
+
+def late_tokens_to_revoke(rules: Rules, attempt: int, config: OIDCConfig, late: TokenResponse) -> list[Revoke]:
+    """Say what is left to do with a token that arrives when its manager has come to an orderly end.
+
+    Args:
+        rules: The manager's.
+        attempt: Number of the attempt that brought it.
+        config: The provider's metadata.
+        late: The token. The refresh token with it is new, or the one that was redeemed for it.
+
+    Returns:
+        What to do.
+    """
+    return _revocation(rules, attempt, config, [(_refresh_token_of(late), late)])
+
+
+def _revocation(rules: Rules, attempt: int, config: OIDCConfig | None, found: list[_Found]) -> list[Revoke]:
+    if not rules.revokes:
+        return []
+    refresh_tokens = [] if rules.own_refresh_token else [one for one, _ in found if one is not None]
+    # First what new access tokens could be had with; one that does not rotate was found twice.
+    tokens: list[tuple[TokenTypeHint, Secret]] = [("refresh_token", one) for one in dict.fromkeys(refresh_tokens)]
+    tokens += [("access_token", Secret(one.access_token)) for _, one in found if one is not None]
+    return [Revoke(attempt, config, tuple(tokens))] if tokens else []
+
+
+def _refresh_token_of(token: TokenResponse) -> Secret | None:
+    return None if token.refresh_token is None else Secret(token.refresh_token)
