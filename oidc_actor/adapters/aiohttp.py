@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+from oidc_actor.adapters.challenges import Tries, Unauthorized
 from oidc_actor.adapters.presenter import Presenter
-from oidc_actor.adapters.tries import Answer, Tries, answer_to
 from oidc_actor.reading.reads import ServerRef
 from oidc_actor.values.lazy_imports import not_installed
 
@@ -61,42 +61,28 @@ class OIDCAuth:
             return await handler(request)
         self._presenter.settle_on(origin)
         tries = Tries()
-        request.headers.update(await self._presenter.afields(request.method, str(request.url)))
+        fields = await self._presenter.afields(request.method, str(request.url))
         while True:
-            response = await handler(request)
-            fields = await self._next_fields(request, response, tries)
-            if fields is None:
-                return response
             request.headers.update(fields)
-
-    async def _next_fields(
-        self, request: aiohttp.ClientRequest, response: aiohttp.ClientResponse, tries: Tries
-    ) -> dict[str, str] | None:
-        """What to send the request again with, which it is ready for then; ``None`` where this is the caller's answer."""
-        answer = self._hear(request, response)
-        remedy = None if answer is None else self._presenter.remedy(answer, tries)
-        if answer is None or remedy is None:
-            return None
-        if not _can_be_replayed(request):
-            self._presenter.give_up(answer)
-            return None
-        fields = await self._presenter.aagain(answer, remedy)
-        if fields is not None:
+            response = await handler(request)
+            refused = self._hear(request, response)
+            again = await self._presenter.aagain(refused, tries, lambda: _can_repeat(request))
+            if again is None:
+                return response
+            fields = again
             # The server may have answered before it had read the whole body: nothing may still be writing it.
             response.close()
             await request.close()
             request.headers.popall("DPoP", None)
-        return fields
 
-    def _hear(self, request: aiohttp.ClientRequest, response: aiohttp.ClientResponse) -> Answer | None:
+    def _hear(self, request: aiohttp.ClientRequest, response: aiohttp.ClientResponse) -> Unauthorized | None:
         url, headers = str(request.url), response.headers
-        if not self._presenter.hear(url, request.headers.get("Authorization"), response.status, headers):
-            return None
-        challenges = headers.getall("WWW-Authenticate", ())
-        return answer_to(request.method, url, request.headers, challenges, headers)
+        return self._presenter.hear(
+            request.method, url, request.headers, response.status, headers, lambda name: headers.getall(name, ())
+        )
 
 
-def _can_be_replayed(request: aiohttp.ClientRequest) -> bool:
+def _can_repeat(request: aiohttp.ClientRequest) -> bool:
     body = request.body
     if isinstance(body, bytes):
         return True

@@ -12,7 +12,7 @@ _BEARER, _DPOP = "Bearer ", "DPoP "
 
 
 class Unprintable(str):
-    """A text to every library, a fingerprint to whoever prints what holds it. It refuses pickling.
+    """A text to every library, a fingerprint to all that print what holds it. It refuses pickling.
 
     Libraries keep headers in dictionaries, and dictionaries in errors (`aiohttp.ClientResponseError` has the request's);
     the ``repr`` of those shows the ``repr`` of this. What cuts a text before it shows it (rich, structlog, ``reprlib``,
@@ -45,7 +45,7 @@ class Unprintable(str):
 
 
 class Part(Unprintable):
-    """What was made of such a text: a cut, a copy in other letters. Of a short one a fingerprint would tell it."""
+    """What was made of such a text: a cut, a copy in other letters. A short one could be guessed from its fingerprint."""
 
     __slots__ = ()
 
@@ -97,7 +97,8 @@ class Authorization(Unprintable):
     @classmethod
     def read(cls, fields: Mapping[str, str]) -> Authorization | None:
         """Find the value among a request's header fields, which may be kept as plain texts."""
-        return cls(fields["Authorization"]) if "Authorization" in fields else None
+        value = fields.get("Authorization")
+        return value if value is None or isinstance(value, cls) else cls(value)
 
     @staticmethod
     def is_ours(value: str) -> bool:

@@ -1,10 +1,18 @@
-"""What a resource server says of the token that it refuses: the challenges of a 401 (RFC 9110 section 11.6.1). Pure."""
+"""A 401: what a resource server says of the token in its challenges (RFC 9110 section 11.6.1), and what would mend it. Pure.
+
+A request is sent again at most once for a nonce and once for a token.
+"""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from enum import Enum
 from typing import TypeAlias
+
+from oidc_actor.adapters.authorization import Authorization, Proof
+from oidc_actor.credentials.dpop import nonce_of, read_nonce
 
 Challenge: TypeAlias = tuple[str, dict[str, str]]
 """A scheme and its parameters; both names in lower case."""
@@ -57,7 +65,7 @@ def refuses_token(fields: Iterable[str], scheme: str = "bearer") -> bool:
         section 3.1 has a server leave the code out where it saw no token, and many leave it out always. ``True`` also
         where a Bearer challenge says ``invalid_token`` of a DPoP token. ``False`` for another error, such as
         ``insufficient_scope`` or ``invalid_dpop_proof``, which no new token cures, and where there is no challenge of that
-        scheme at all: whoever answers so does not speak of such tokens.
+        scheme at all: such an answer does not speak of such tokens.
     """
     told = _errors(fields)
     errors = {error for one, error in told if one == scheme}
@@ -84,3 +92,85 @@ def refuses_proof(fields: Iterable[str]) -> bool:
 
 def _errors(fields: Iterable[str]) -> set[tuple[str, str | None]]:
     return {(scheme, parameters.get("error")) for field in fields for scheme, parameters in challenges(field)}
+
+
+class Remedy(Enum):
+    """What the next try has that the last one had not."""
+
+    TOKEN = "another token"  # noqa: S105 - a remedy's name
+    NONCE = "a proof with the nonce that the server asks for"
+    PROOF = "a proof, which a library did not take along on a redirect"
+
+
+@dataclass(frozen=True, slots=True)
+class Unauthorized:
+    """A 401 to a request with a token of ours.
+
+    Attributes:
+        method: The request's method.
+        url: Its address.
+        authorization: What it was sent with.
+        proof: The value of ``DPoP`` that it was sent with; ``None`` where it had none.
+        challenges: The values of the answer's ``WWW-Authenticate`` fields.
+        nonce: What its ``DPoP-Nonce`` gives; ``None`` where there is none.
+    """
+
+    method: str
+    url: str
+    authorization: Authorization
+    proof: Proof | None
+    challenges: Sequence[str]
+    nonce: str | None
+
+    @classmethod
+    def read(
+        cls, method: str, url: str, sent: Mapping[str, str], challenges: Sequence[str], nonce: str | None
+    ) -> Unauthorized:
+        """Make one of what a library gives.
+
+        Args:
+            method: The request's method.
+            url: Its address.
+            sent: Its header fields, with a token of ours.
+            challenges: The values of the answer's ``WWW-Authenticate`` fields.
+            nonce: The value of its ``DPoP-Nonce``; ``None`` where there is none.
+        """
+        proof = None if "DPoP" not in sent else Proof(sent["DPoP"])
+        return cls(method, url, Authorization(sent["Authorization"]), proof, challenges, read_nonce(nonce))
+
+    @property
+    def remedy(self) -> Remedy | None:
+        """What would mend it; ``None`` where nothing that we have would."""
+        if not Authorization.needs_proof(self.authorization):
+            return Remedy.TOKEN if refuses_token(self.challenges) else None
+        if self.proof is None:  # whatever else it complains of
+            return Remedy.PROOF
+        if wants_nonce(self.challenges):
+            return Remedy.NONCE if self.nonce not in {None, nonce_of(self.proof)} else None
+        return Remedy.TOKEN if refuses_token(self.challenges, "dpop") else None
+
+
+class Tries:
+    """The tries of one request, on one thread or task."""
+
+    __slots__ = ("_spent",)
+
+    def __init__(self) -> None:
+        self._spent: set[Remedy] = set()
+
+    def remedy(self, refused: Unauthorized) -> Remedy | None:
+        """Say what to send the request again with.
+
+        Args:
+            refused: The 401 to the last try.
+
+        Returns:
+            The remedy, each once; ``None`` where the answer is the caller's. For a missing proof it is given as often as it is
+            wanted: that follows a redirect, of which the library bounds the number.
+        """
+        found = refused.remedy
+        if found is None or found in self._spent:
+            return None
+        if found is not Remedy.PROOF:
+            self._spent.add(found)
+        return found

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Generator, Iterable
+from functools import partial
 from typing import Any, ClassVar
 
-from oidc_actor.adapters.authorization import Authorization
+from oidc_actor.adapters.challenges import Tries, Unauthorized
 from oidc_actor.adapters.presenter import Presenter
-from oidc_actor.adapters.tries import Answer, Remedy, Tries, answer_to
 from oidc_actor.reading.reads import ServerRef
 
 
@@ -129,8 +129,8 @@ class AuthFlow:
         fields: dict[str, str] | None = self._presenter.fields(request.method, str(request.url))
         while fields is not None:
             response = yield self._with(request, fields)
-            request, found = response.request, self._next_try(response, tries)
-            fields = None if found is None else self._presenter.again(*found)
+            request = response.request
+            fields = self._presenter.again(self._hear(response), tries, partial(self._can_repeat, request))
 
     async def async_auth_flow(self, request: Any) -> AsyncGenerator[Any, Any]:
         """Do what `sync_auth_flow` does, without blocking the event loop (asyncio's; trio only while there is a token)."""
@@ -141,8 +141,8 @@ class AuthFlow:
         fields: dict[str, str] | None = await self._presenter.afields(request.method, str(request.url))
         while fields is not None:
             response = yield self._with(request, fields)
-            request, found = response.request, self._next_try(response, tries)
-            fields = None if found is None else await self._presenter.aagain(*found)
+            request = response.request
+            fields = await self._presenter.aagain(self._hear(response), tries, partial(self._can_repeat, request))
 
     def _with(self, request: Any, fields: dict[str, str]) -> Any:
         request.headers["Authorization"] = fields["Authorization"]
@@ -152,20 +152,12 @@ class AuthFlow:
             request.headers = request.headers.copy()  # of a try before, with a bound token
         return request
 
-    def _next_try(self, response: Any, tries: Tries) -> tuple[Answer, Remedy] | None:
-        answer = self._hear(response)
-        remedy = None if answer is None else self._presenter.remedy(answer, tries)
-        if answer is None or remedy is None:
-            return None
-        if not isinstance(response.request.stream, self._in_memory):
-            self._presenter.give_up(answer)
-            return None
-        return answer, remedy
-
-    def _hear(self, response: Any) -> Answer | None:
-        # It may come from another origin, after a redirect: then no token was sent, and nobody complains about none.
+    def _hear(self, response: Any) -> Unauthorized | None:
+        # It may come from another origin, after a redirect: then no token was sent, and it refuses none.
         request, headers = response.request, response.headers
-        url, sent = str(request.url), Authorization.read(request.headers)  # httpx keeps bytes, and gives plain texts
-        if not self._presenter.hear(url, sent, response.status_code, headers):
-            return None
-        return answer_to(request.method, url, request.headers, headers.get_list("WWW-Authenticate"), headers)
+        return self._presenter.hear(
+            request.method, str(request.url), request.headers, response.status_code, headers, headers.get_list
+        )
+
+    def _can_repeat(self, request: Any) -> bool:
+        return isinstance(request.stream, self._in_memory)

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
+from urllib.parse import urlsplit
 
 import pykka
 
 from oidc_actor.adapters.authorization import Authorization
-from oidc_actor.adapters.challenges import refuses_token
-from oidc_actor.adapters.destinations import check_destination, check_no_proxy, is_plain, read_origins
-from oidc_actor.adapters.presentation import authorization, key_of, note_nonce, present
-from oidc_actor.adapters.tries import NONCE_FIELD, Answer, Remedy, Tries
+from oidc_actor.adapters.challenges import Remedy, Tries, Unauthorized, refuses_token
+from oidc_actor.adapters.headers import authorization, key_of, note_nonce, present
 from oidc_actor.http.client import environ_proxy
 from oidc_actor.machine.events import Accepted, Rejected
 from oidc_actor.manager.token_manager import TokenManager
@@ -19,7 +18,7 @@ from oidc_actor.reading.reads import ServerRef, check_wait, tell_soon, wait_for_
 from oidc_actor.values.errors import ConfigError, NoTokenError
 from oidc_actor.values.secrets import Secret, secret_problem
 from oidc_actor.values.tokens import TokenResponse
-from oidc_actor.values.urls import origin_of
+from oidc_actor.values.urls import SCHEMES, is_loopback, origin_of, public_url
 from supervision import NoProcess
 
 _MOST_ORIGINS = 256
@@ -145,66 +144,80 @@ class Presenter:
         except (NoTokenError, NoProcess, ConfigError):
             return None
 
-    # --- its refusal --------------------------------------------------------------------------------------------------
+    # --- what is answered --------------------------------------------------------------------------------------------
 
-    def hear(self, url: str, sent: str | None, status: int, headers: Mapping[str, str]) -> bool:
+    def hear(
+        self,
+        method: str,
+        url: str,
+        sent: Mapping[str, str],
+        status: int,
+        headers: Mapping[str, str],
+        challenges: Callable[[str], Sequence[str]],
+    ) -> Unauthorized | None:
         """Note what an answer shows: that the token was accepted, and the nonce to come.
 
         Args:
-            url: What was asked.
-            sent: The value of ``Authorization`` that went with it.
+            method: The request's method.
+            url: Its address.
+            sent: The header fields that went with it.
             status: The answer's HTTP status.
             headers: Its header fields, whatever their case.
+            challenges: Gives all values of a field of the answer, by the field's name.
 
         Returns:
-            Whether it is a 401 to a token of ours, from where the token may go, so that it is worth looking at as an `Answer`.
+            The refusal, where it is a 401 to a token of ours, from an origin that gets the token.
         """
-        if sent is None or not Authorization.is_ours(sent):
-            return False
+        authorization = Authorization.read(sent)
+        if authorization is None or not Authorization.is_ours(authorization):
+            return None
         if 200 <= status < 300:
-            self.accept(origin_of(url), sent)
-        if Authorization.needs_proof(sent):
+            self.accept(origin_of(url), authorization)
+        nonce = headers.get("DPoP-Nonce")
+        if Authorization.needs_proof(authorization):
             with suppress(NoProcess):
-                note_nonce(self._server, url, headers.get(NONCE_FIELD))
-        return status == 401 and (self._origins is None or origin_of(url) in self._origins)
+                note_nonce(self._server, url, nonce)
+        if status != 401 or (self._origins is not None and origin_of(url) not in self._origins):
+            return None
+        return Unauthorized.read(method, url, sent, challenges("WWW-Authenticate"), nonce)
 
-    def again(self, answer: Answer, remedy: Remedy) -> dict[str, str] | None:
+    def again(
+        self, refused: Unauthorized | None, tries: Tries, can_repeat: Callable[[], bool]
+    ) -> dict[str, str] | None:
         """Make the fields for another try, waiting for another token if that is what it takes.
 
         Args:
-            answer: What the last try got.
-            remedy: What to mend it with.
+            refused: What the last try got; ``None`` where that is no refusal.
+            tries: Those of this request.
+            can_repeat: Whether the request can be sent again; asked only where that would mend it.
 
         Returns:
-            The fields; ``None`` where nothing better can be had, so that the refusal is the caller's answer.
+            The fields; ``None`` where nothing better can be had, so that the answer is the caller's. A refused token is replaced
+            for the next request all the same.
         """
-        if remedy is Remedy.TOKEN and self.successor(origin_of(answer.url), answer.authorization) is None:
+        remedy = self._remedy(refused, tries, can_repeat)
+        if refused is None or remedy is None:
+            return None
+        if remedy is Remedy.TOKEN and self.successor(origin_of(refused.url), refused.authorization) is None:
             return None
         try:
-            return self.fields(answer.method, answer.url, nonce=answer.nonce)
+            return self.fields(refused.method, refused.url, nonce=refused.nonce)
         except (NoTokenError, NoProcess):
             return None
 
-    async def aagain(self, answer: Answer, remedy: Remedy) -> dict[str, str] | None:
+    async def aagain(
+        self, refused: Unauthorized | None, tries: Tries, can_repeat: Callable[[], bool]
+    ) -> dict[str, str] | None:
         """Do what `again` does, without blocking the event loop."""
-        if remedy is Remedy.TOKEN and await self.asuccessor(origin_of(answer.url), answer.authorization) is None:
+        remedy = self._remedy(refused, tries, can_repeat)
+        if refused is None or remedy is None:
+            return None
+        if remedy is Remedy.TOKEN and await self.asuccessor(origin_of(refused.url), refused.authorization) is None:
             return None
         try:
-            return await self.afields(answer.method, answer.url, nonce=answer.nonce)
+            return await self.afields(refused.method, refused.url, nonce=refused.nonce)
         except (NoTokenError, NoProcess):
             return None
-
-    def remedy(self, answer: Answer, tries: Tries) -> Remedy | None:
-        """What to send the request again with; ``None`` where it is given up, because the answer is the caller's."""
-        remedy = tries.remedy(answer)
-        if remedy is None:
-            self.give_up(answer)
-        return remedy
-
-    def give_up(self, answer: Answer) -> None:
-        """Leave it at an answer whose request is not sent again; a refused token is replaced for the next. Never waits."""
-        if answer.remedy is Remedy.TOKEN:
-            self.complain(origin_of(answer.url), answer.authorization)
 
     def is_refused(self, origin: str, status: int, fields: Iterable[str], sent: str | None) -> bool:
         """Tell whether an answer refuses a bearer token, and note it where it shows that the token was accepted.
@@ -274,6 +287,14 @@ class Presenter:
         except (NoTokenError, NoProcess):
             return None
 
+    def _remedy(self, refused: Unauthorized | None, tries: Tries, can_repeat: Callable[[], bool]) -> Remedy | None:
+        remedy = None if refused is None else tries.remedy(refused)
+        if remedy is not None and can_repeat():
+            return remedy
+        if refused is not None and refused.remedy is Remedy.TOKEN:
+            self.complain(origin_of(refused.url), refused.authorization)
+        return None
+
     def _value(self, token: TokenResponse) -> Authorization:
         return authorization(self._server, token)
 
@@ -287,3 +308,82 @@ def _secret(sent: object) -> Secret | None:
         return None
     value = Authorization(sent)
     return None if secret_problem(value.token) is not None else Secret(value.token)
+
+
+# --- where a token may go ---------------------------------------------------------------------------------------------
+
+
+def check_destination(url: str, *, allow_insecure_http: bool) -> None:
+    """Check that the token cannot be read between here and there.
+
+    Args:
+        url: Where a request is about to go.
+        allow_insecure_http: Whether plain http is acceptable beyond this machine.
+
+    Raises:
+        ConfigError: It is not https, and beyond loopback.
+    """
+    parts = urlsplit(url)
+    if SCHEMES.get(parts.scheme) == "https" or allow_insecure_http or is_loopback(parts.hostname or ""):
+        return
+    raise ConfigError(
+        f"expected an https address for a request with a token, got {public_url(url)!r}, where the token could be read "
+        "on the network; use https, or allow_insecure_http=True in a test setup"
+    )
+
+
+def check_no_proxy(url: str, proxy: object) -> None:
+    """Check that plain http, which is good as long as it stays on this machine, does not leave it through a proxy.
+
+    Args:
+        url: Where a request is about to go; not https, and `check_destination` has passed it.
+        proxy: What it would go through, which is not shown: it may have a password. ``None`` for nothing.
+
+    Raises:
+        ConfigError: There is one.
+    """
+    if proxy is None:
+        return
+    raise ConfigError(
+        f"expected a direct connection for plain http with a token, got {public_url(url)!r} through a proxy, where the token "
+        f"could be read; put {urlsplit(url).hostname} in the variable NO_PROXY, or use allow_insecure_http=True in a test setup"
+    )
+
+
+def is_plain(url: str) -> bool:
+    """Tell whether a request to an address can be read on its way."""
+    return SCHEMES.get(urlsplit(url).scheme) != "https"
+
+
+def read_origins(origins: object) -> frozenset[str] | None:
+    """Check the ``origins`` of an adapter.
+
+    Args:
+        origins: Addresses, or ``None``.
+
+    Returns:
+        Their origins, or ``None``.
+
+    Raises:
+        ConfigError: That is neither.
+    """
+    if origins is None:
+        return None
+    if isinstance(origins, str) or not isinstance(origins, Iterable):
+        raise ConfigError(
+            f"origins: expected a list of addresses such as ['https://api.example.com'] or None, got {origins!r}"
+        )
+    return frozenset(_read_origin(one) for one in origins)
+
+
+def _read_origin(address: object) -> str:
+    try:
+        parts = urlsplit(address if isinstance(address, str) else "")
+        # Libraries send the name of such a host in its other form, which would never be this one.
+        if parts.scheme in SCHEMES and parts.hostname and parts.netloc.isascii():
+            return origin_of(parts.geturl())
+    except ValueError:
+        pass
+    raise ConfigError(
+        f"origins: expected addresses such as 'https://api.example.com', got {address!r}; other letters go in as xn--..."
+    )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import replace
 from typing import Any
 
 import requests
@@ -10,9 +11,8 @@ from requests.auth import AuthBase
 from requests.exceptions import UnrewindableBodyError
 from requests.utils import rewind_body
 
-from oidc_actor.adapters.challenges import refuses_proof
+from oidc_actor.adapters.challenges import Remedy, Tries, Unauthorized, refuses_proof
 from oidc_actor.adapters.presenter import Presenter
-from oidc_actor.adapters.tries import Answer, Remedy, Tries, answer_to
 from oidc_actor.reading.reads import ServerRef
 
 _OURS = ("Authorization", "DPoP")
@@ -88,15 +88,8 @@ class OIDCAuth(AuthBase):
         return response
 
     def _next_try(self, response: requests.Response, tries: Tries) -> requests.PreparedRequest | None:
-        answer = self._hear(response)
-        remedy = None if answer is None else self._presenter.remedy(answer, tries)
-        if answer is None or remedy is None:
-            return None
         request = response.request
-        if not _rewound(request):
-            self._presenter.give_up(answer)
-            return None
-        fields = self._presenter.again(answer, remedy)
+        fields = self._presenter.again(self._hear(response), tries, lambda: _rewound(request))
         if fields is None:
             return None
         again = request.copy()
@@ -104,15 +97,15 @@ class OIDCAuth(AuthBase):
         again.headers.update(fields)
         return again
 
-    def _hear(self, response: requests.Response) -> Answer | None:
+    def _hear(self, response: requests.Response) -> Unauthorized | None:
         request, headers = response.request, response.headers
-        sent = request.headers.get("Authorization")
-        if not self._presenter.hear(request.url or "", sent, response.status_code, headers):
-            return None
-        challenges, fields = [headers.get("WWW-Authenticate", "")], dict(request.headers)
-        if _was_repeated(response) and refuses_proof(challenges):
-            fields.pop("DPoP", None)  # it may have been taken before: as good as none
-        return answer_to(request.method or "", request.url or "", fields, challenges, headers)
+        method, url, status = request.method or "", request.url or "", response.status_code
+        refused = self._presenter.hear(
+            method, url, request.headers, status, headers, lambda name: [headers.get(name, "")]
+        )
+        if refused is not None and _was_repeated(response) and refuses_proof(refused.challenges):
+            return replace(refused, proof=None)  # it may have been taken before: as good as none
+        return refused
 
     def _prove_next_hop(self, first: requests.PreparedRequest, response: requests.Response) -> None:
         """Put the proof for a redirect's target on the request that requests copies; none, where the token stays behind."""

@@ -16,8 +16,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, TypeVar
 
-from oidc_actor.adapters.destinations import check_destination, check_no_proxy
 from oidc_actor.adapters.headers import headers
+from oidc_actor.adapters.presenter import check_destination, check_no_proxy
 from oidc_actor.http.client import environ_proxy
 from oidc_actor.reading.reads import ServerRef, check_wait
 from oidc_actor.values.errors import ConfigError

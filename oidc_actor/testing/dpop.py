@@ -23,7 +23,7 @@ _MOST_NONCES = 4
 
 
 @dataclass(frozen=True, slots=True)
-class Refusal:
+class ProofRefused:
     """Why a proof is not taken.
 
     Attributes:
@@ -67,7 +67,7 @@ class Proofs:
                 self._nonces.popleft()
             self._nonces.append(nonce)
 
-    def check(self, proof: str | None, *, method: str, url: str, access_token: str | None = None) -> str | Refusal:
+    def check(self, proof: str | None, *, method: str, url: str, access_token: str | None = None) -> str | ProofRefused:
         """Check the proof of one request.
 
         Args:
@@ -80,35 +80,35 @@ class Proofs:
             The thumbprint of the key, which ``cnf.jkt`` of a bound token is (section 6.1), or why it is not taken.
         """
         if proof is None:
-            return Refusal("invalid_dpop_proof", "no proof")
+            return ProofRefused("invalid_dpop_proof", "no proof")
         try:
             key, claims = _opened(proof)
         except (JoseError, ValueError, KeyError, TypeError) as error:
-            return Refusal("invalid_dpop_proof", f"it cannot be read: {type(error).__name__}")
+            return ProofRefused("invalid_dpop_proof", f"it cannot be read: {type(error).__name__}")
         problem = self._problem(claims, method, url, access_token)
         if problem is not None:
             return problem
         return self._take(str(claims["jti"]), claims.get("nonce")) or str(key.thumbprint())
 
-    def _problem(self, claims: dict[str, Any], method: str, url: str, access_token: str | None) -> Refusal | None:
+    def _problem(self, claims: dict[str, Any], method: str, url: str, access_token: str | None) -> ProofRefused | None:
         expected = {"htm": method, "htu": url, "ath": None if access_token is None else _hash(access_token)}
         for name, value in expected.items():
             if claims.get(name) != value:
-                return Refusal("invalid_dpop_proof", f"{name}: expected {value!r}, got {claims.get(name)!r}")
+                return ProofRefused("invalid_dpop_proof", f"{name}: expected {value!r}, got {claims.get(name)!r}")
         issued = claims.get("iat")
         if not isinstance(issued, int | float) or abs(issued - self._clock()) > _WINDOW_S:
-            return Refusal("invalid_dpop_proof", f"iat: expected about now, got {issued!r}")
+            return ProofRefused("invalid_dpop_proof", f"iat: expected about now, got {issued!r}")
         if not isinstance(claims.get("jti"), str):
-            return Refusal("invalid_dpop_proof", "jti: expected a text")
+            return ProofRefused("invalid_dpop_proof", "jti: expected a text")
         return None
 
-    def _take(self, jti: str, nonce: object) -> Refusal | None:
+    def _take(self, jti: str, nonce: object) -> ProofRefused | None:
         with self._lock:
             if jti in self._taken:
-                return Refusal("invalid_dpop_proof", "jti: it was taken before")
+                return ProofRefused("invalid_dpop_proof", "jti: it was taken before")
             self._taken.add(jti)
             if self._nonces and nonce not in self._nonces:
-                return Refusal("use_dpop_nonce", "nonce: expected the newest")
+                return ProofRefused("use_dpop_nonce", "nonce: expected the newest")
         return None
 
 

@@ -11,14 +11,12 @@ import flask
 from joserfc.jwk import KeySet
 
 from oidc_actor.testing import dpop
-from oidc_actor.testing.grants import TokenServer
+from oidc_actor.testing.grants import ALGORITHM, TokenServer, new_keys, read_token
 from oidc_actor.testing.listener import break_connection
-from oidc_actor.testing.policy import Policy
-from oidc_actor.testing.script import Canned, Endpoint, Script, Turn
-from oidc_actor.testing.signing import ALGORITHM, new_keys, read_token
+from oidc_actor.testing.script import Canned, Endpoint, Policy, Script, Treatment
 from oidc_actor.testing.state import GRANTS, Store
 
-Answer: TypeAlias = Callable[[], flask.Response]
+View: TypeAlias = Callable[[], flask.Response]
 
 DISCOVERY_PATH = "/.well-known/openid-configuration"
 REVOCATION_PATH = "/revoke"
@@ -47,7 +45,7 @@ class Endpoints:
     Args:
         issuer: Its issuer identifier, which is also the URL of its root; asked at each request.
         store: Clients, users and refresh tokens.
-        policy: How tokens are given out.
+        policy: How tokens are given out, as of a request.
         script: How each request is treated, and the counters.
         pause: Waits as long as every answer takes and the given seconds more; `False` if the provider went down
             meanwhile. Called on a request's thread.
@@ -63,7 +61,7 @@ class Endpoints:
         self,
         issuer: Callable[[], str],
         store: Store,
-        policy: Policy,
+        policy: Callable[[], Policy],
         script: Script,
         *,
         pause: Callable[[float], bool],
@@ -86,7 +84,6 @@ class Endpoints:
         self._tokens = TokenServer(
             self.app,
             store,
-            policy,
             keys=self._keys,
             issuer=issuer,
             clock=clock,
@@ -100,8 +97,8 @@ class Endpoints:
         self._route(REVOCATION_PATH, "revocation", self._revoke, "POST")
         self.app.add_url_rule("/<path:_>", "token", self._token, methods=["GET", "POST"])
 
-    def _route(self, path: str, endpoint: Endpoint, answer: Answer, method: str = "GET") -> None:
-        self.app.add_url_rule(path, endpoint, lambda: self._answer(endpoint, answer), methods=[method])
+    def _route(self, path: str, endpoint: Endpoint, view: View, method: str = "GET") -> None:
+        self.app.add_url_rule(path, endpoint, lambda: self._answer(endpoint, view), methods=[method])
 
     def _token(self, _: str) -> flask.Response:
         if flask.request.path != self.token_path:
@@ -110,15 +107,15 @@ class Endpoints:
             flask.abort(405)
         return self._answer("token", self._tokens.create_token_response, flask.request.form.get("grant_type"))
 
-    def _answer(self, endpoint: Endpoint, answer: Answer, grant: str | None = None) -> flask.Response:
-        turn = self._script.arrive(endpoint, grant)
-        flask.g.policy = replace(self._policy, **turn.policy)
-        if not self._pause(turn.delay_s):
+    def _answer(self, endpoint: Endpoint, view: View, grant: str | None = None) -> flask.Response:
+        treatment = self._script.arrive(endpoint, grant)
+        flask.g.policy = replace(self._policy(), **treatment.policy)
+        if not self._pause(treatment.delay_s):
             return _unsent()
-        if turn.canned is not None:
-            return _scripted(turn.canned)
-        response = _changed(answer(), turn)
-        return _unsent() if turn.lost else response
+        if treatment.canned is not None:
+            return _scripted(treatment.canned)
+        response = _changed(view(), treatment)
+        return _unsent() if treatment.lost else response
 
     def _metadata(self) -> flask.Response:
         return flask.jsonify(metadata(self._issuer(), self.token_path, self._auth_methods, self._scopes))
@@ -138,7 +135,7 @@ class Endpoints:
             proof, url = flask.request.headers.get("DPoP"), flask.request.base_url
             found = self._proofs.check(proof, method=flask.request.method, url=url, access_token=text)
             if found != claims["cnf"]["jkt"]:
-                return _refused(found.error if isinstance(found, dpop.Refusal) else "invalid_token", "DPoP")
+                return _refused(found.error if isinstance(found, dpop.ProofRefused) else "invalid_token", "DPoP")
         return flask.jsonify(claims)
 
 
@@ -153,11 +150,11 @@ def _scripted(canned: Canned) -> flask.Response:
     return flask.Response(canned.body, status=canned.status, headers=dict(canned.headers))
 
 
-def _changed(response: flask.Response, turn: Turn) -> flask.Response:
-    """The true answer with the turn's changes in its JSON."""
-    if turn.changes or turn.omit:
-        members = {**response.get_json(), **turn.changes}
-        response.set_data(json.dumps({name: value for name, value in members.items() if name not in turn.omit}))
+def _changed(response: flask.Response, treatment: Treatment) -> flask.Response:
+    """The true answer with the treatment's changes in its JSON."""
+    if treatment.changes or treatment.omit:
+        members = {**response.get_json(), **treatment.changes}
+        response.set_data(json.dumps({name: value for name, value in members.items() if name not in treatment.omit}))
     return response
 
 

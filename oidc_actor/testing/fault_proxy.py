@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 import socket
-import threading
-from collections import deque
 from types import TracebackType
 from typing import Literal, Self
 from urllib.parse import urlsplit
 
 from oidc_actor.testing.port import HOST
-from oidc_actor.testing.relay import Address
-from oidc_actor.testing.relay_server import RelayServer
-from oidc_actor.testing.wire_faults import Break, Corrupt, Delay, Drip, Interim, Truncate, WireFault
+from oidc_actor.testing.relay import Address, Faults, RelayServer
+from oidc_actor.testing.wire_faults import Break, Corrupt, Delay, Drip, Interim, Truncate
 
 DEFAULT_PORTS = {"http": 80, "https": 443}
 
@@ -45,7 +42,7 @@ class FaultProxy:
         self._port = port
         self._hold_limit_s = hold_limit_s
         self._server: RelayServer | None = None
-        self._script = _Script()
+        self._faults = Faults()
         self.target = target
 
     def __repr__(self) -> str:
@@ -60,7 +57,7 @@ class FaultProxy:
             OSError: The given `port` is taken.
         """
         if self._server is None:
-            self._server = RelayServer(self._script, self._port, self._hold_limit_s)
+            self._server = RelayServer(self._faults, self._port, self._hold_limit_s)
             self._server.listen()
         return self
 
@@ -90,7 +87,7 @@ class FaultProxy:
         scheme, address = _parsed(value)
         self._scheme = scheme
         self._target = value
-        self._script.turn_to(address)
+        self._faults.turn_to(address)
 
     @property
     def url(self) -> str:
@@ -107,41 +104,41 @@ class FaultProxy:
             after_bytes: After that many bytes of the answer, so that with 0 the request is carried out and its answer
                 lost. `None` is before the request is passed on: the server never sees it.
         """
-        self._script.queue(Break("close", after_bytes), n)
+        self._faults.queue(Break("close", after_bytes), n)
 
     def reset(self, n: int | None = 1, *, after_bytes: int | None = None) -> None:
         """Break the connection (RST); arguments as for `cut`."""
-        self._script.queue(Break("reset", after_bytes), n)
+        self._faults.queue(Break("reset", after_bytes), n)
 
     def stall(self, n: int | None = 1, *, after_bytes: int | None = None) -> None:
         """Keep the connection and pass nothing more on until `heal`, then go on; arguments as for `cut`."""
-        self._script.queue(Break("hold", after_bytes), n)
+        self._faults.queue(Break("hold", after_bytes), n)
 
     def drip(self, n: int | None = 1, *, chunk_bytes: int = 1, interval_s: float = 0.05) -> None:
         """Pass the answer on `chunk_bytes` at a time, `interval_s` seconds before each."""
         if chunk_bytes < 1:
             raise ValueError(f"chunk_bytes must be at least 1, got {chunk_bytes!r}")
-        self._script.queue(Drip(chunk_bytes, interval_s), n)
+        self._faults.queue(Drip(chunk_bytes, interval_s), n)
 
     def delay(self, delay_s: float, n: int | None = 1) -> None:
         """Pass the answer on `delay_s` seconds late."""
-        self._script.queue(Delay(delay_s), n)
+        self._faults.queue(Delay(delay_s), n)
 
     def interim(self, n: int | None = 1, *, status: int = 103, count: int = 1, delay_s: float = 0.0) -> None:
         """Send `count` interim responses (1xx) before the answer, and that `delay_s` seconds later."""
-        self._script.queue(Interim(status, count, delay_s), n)
+        self._faults.queue(Interim(status, count, delay_s), n)
 
     def truncate(self, n: int | None = 1, *, body_bytes: int = 0) -> None:
         """Pass on the answer's head and `body_bytes` of its body, then close (FIN)."""
-        self._script.queue(Truncate(body_bytes), n)
+        self._faults.queue(Truncate(body_bytes), n)
 
     def corrupt(self, n: int | None = 1, *, part: Literal["head", "body"] = "body") -> None:
         """Flip the highest bit of every byte of the answer's head or body."""
-        self._script.queue(Corrupt(part), n)
+        self._faults.queue(Corrupt(part), n)
 
     def heal(self) -> None:
         """Forget every fault not used yet, and let the held connections go on. `refuse` and `down` stay: see `up`."""
-        self._script.clear()
+        self._faults.clear()
         if self._server is not None:
             self._server.heal()
 
@@ -173,12 +170,12 @@ class FaultProxy:
     @property
     def connections(self) -> int:
         """How many connections were accepted in all."""
-        return self._script.counts()[0]
+        return self._faults.counts()[0]
 
     @property
     def exchanges(self) -> int:
         """How many exchanges (requests) began in all, those that met a fault included."""
-        return self._script.counts()[1]
+        return self._faults.counts()[1]
 
     @property
     def open_connections(self) -> int:
@@ -187,7 +184,7 @@ class FaultProxy:
 
     def wait_for_exchanges(self, count: int, *, timeout_s: float) -> bool:
         """Wait until `count` exchanges have begun in all; `False` at the deadline (seconds)."""
-        return self._script.wait_for_exchanges(count, timeout_s)
+        return self._faults.wait_for_exchanges(count, timeout_s)
 
     def wait_until_quiet(self, *, timeout_s: float) -> bool:
         """Wait until no connection is open; `False` at the deadline (seconds)."""
@@ -197,57 +194,6 @@ class FaultProxy:
         if self._server is None:
             raise RuntimeError("the proxy is not started: use it in a with statement, or call start() first")
         return self._server
-
-
-class _Script:
-    """Faults to come, connections and exchanges that came. Any thread may use it."""
-
-    def __init__(self) -> None:
-        # Guards everything below; also the condition that `wait_for_exchanges` sleeps on.
-        self._changed = threading.Condition()
-        self._address: Address | None = None
-        self._queued: deque[WireFault] = deque()
-        self._standing: WireFault | None = None
-        self._connections = 0
-        self._exchanges = 0
-
-    def turn_to(self, address: Address | None) -> None:
-        with self._changed:
-            self._address = address
-
-    def target(self) -> Address | None:
-        with self._changed:
-            return self._address
-
-    def queue(self, fault: WireFault, n: int | None) -> None:
-        with self._changed:
-            if n is None:
-                self._standing = fault
-            else:
-                self._queued.extend([fault] * n)
-
-    def clear(self) -> None:
-        with self._changed:
-            self._queued.clear()
-            self._standing = None
-
-    def note_connection(self) -> None:
-        with self._changed:
-            self._connections += 1
-
-    def next_fault(self) -> WireFault | None:
-        with self._changed:
-            self._exchanges += 1
-            self._changed.notify_all()
-            return self._queued.popleft() if self._queued else self._standing
-
-    def counts(self) -> tuple[int, int]:
-        with self._changed:
-            return self._connections, self._exchanges
-
-    def wait_for_exchanges(self, count: int, timeout_s: float) -> bool:
-        with self._changed:
-            return self._changed.wait_for(lambda: self._exchanges >= count, timeout_s)
 
 
 def _parsed(target: str | None) -> tuple[str, Address | None]:

@@ -11,13 +11,15 @@ from authlib.oauth2.rfc6749 import grants
 from authlib.oauth2.rfc6749.errors import InvalidGrantError, OAuth2Error
 from authlib.oauth2.rfc7009 import RevocationEndpoint
 from authlib.oauth2.rfc9068 import JWTBearerTokenGenerator
-from joserfc.jwk import KeySet
+from joserfc import jwt
+from joserfc.errors import JoseError
+from joserfc.jwk import ECKey, KeySet
 
-from oidc_actor.testing.dpop import Proofs, Refusal
-from oidc_actor.testing.policy import Policy
-from oidc_actor.testing.signing import ALGORITHM
+from oidc_actor.testing.dpop import ProofRefused, Proofs
+from oidc_actor.testing.script import Policy
 from oidc_actor.testing.state import Client, Grant, Store, User
 
+ALGORITHM = "ES256"  # 30 times cheaper to sign than RS256, so the provider is not what a load test measures
 AUTH_METHODS = ("client_secret_basic", "client_secret_post", "none")
 
 
@@ -28,16 +30,19 @@ class _IssuedToken(dict[str, Any]):
         return "<token response>"
 
 
+def _policy() -> Policy:
+    """The policy for the request under way, which `Endpoints` puts there."""
+    policy: Policy = flask.g.policy
+    return policy
+
+
 class _Generator(JWTBearerTokenGenerator):  # type: ignore[misc] # Authlib has no types
     """RFC 9068 access tokens whose times are exact, so that lives of less than a second can be tested."""
 
-    def __init__(
-        self, issuer: Callable[[], str], keys: KeySet, policy: Callable[[], Policy], clock: Callable[[], float]
-    ) -> None:
+    def __init__(self, issuer: Callable[[], str], keys: KeySet, clock: Callable[[], float]) -> None:
         super().__init__("", ALGORITHM, expires_generator=self._lifetime)
         self._issuer = issuer
         self._keys = keys
-        self._policy = policy
         self._clock = clock
 
     def get_jwks(self) -> KeySet:
@@ -50,10 +55,10 @@ class _Generator(JWTBearerTokenGenerator):  # type: ignore[misc] # Authlib has n
     def get_extra_claims(self, client: Client, grant_type: str, user: User | None, scope: str) -> dict[str, Any]:
         now = self._clock()
         bound = {"cnf": {"jkt": flask.g.jkt}} if "jkt" in flask.g else {}
-        return {"iss": self._issuer(), "iat": now, "exp": now + self._policy().token_lifetime_s, **bound}
+        return {"iss": self._issuer(), "iat": now, "exp": now + _policy().token_lifetime_s, **bound}
 
     def _lifetime(self, client: Client, grant_type: str) -> float:
-        lifetime_s = self._policy().token_lifetime_s
+        lifetime_s = _policy().token_lifetime_s
         return int(lifetime_s) if lifetime_s == int(lifetime_s) else lifetime_s
 
 
@@ -82,14 +87,14 @@ class _RefreshToken(grants.RefreshTokenGrant):  # type: ignore[misc] # Authlib h
 
     def authenticate_refresh_token(self, refresh_token: str) -> Grant | None:
         store: Store = self.server.store
-        return store.find(refresh_token, reuse_detection=self.server.policy.reuse_detection)
+        return store.find(refresh_token, reuse_detection=_policy().reuse_detection)
 
     def authenticate_user(self, refresh_token: Grant) -> User:
         return refresh_token.user
 
     def issue_token(self, user: User, refresh_token: Grant) -> dict[str, Any]:
         # Two requests with one token can both have found it; only the one that spends it gets an answer.
-        policy: Policy = self.server.policy
+        policy = _policy()
         store: Store = self.server.store
         if policy.rotation and not store.spend(refresh_token, reuse_detection=policy.reuse_detection):
             raise InvalidGrantError("The refresh token was used before.")
@@ -124,7 +129,6 @@ class TokenServer(AuthorizationServer):  # type: ignore[misc] # Authlib has no t
     Args:
         app: The Flask application it belongs to.
         store: Clients, users and refresh tokens.
-        policy: Read at each request; `flask.g.policy` stands in for it where a request has its own.
         keys: The signing key.
         issuer: What goes into `iss`.
         clock: Seconds since the epoch.
@@ -137,7 +141,6 @@ class TokenServer(AuthorizationServer):  # type: ignore[misc] # Authlib has no t
         self,
         app: Any,
         store: Store,
-        policy: Policy,
         *,
         keys: KeySet,
         issuer: Callable[[], str],
@@ -148,20 +151,13 @@ class TokenServer(AuthorizationServer):  # type: ignore[misc] # Authlib has no t
     ) -> None:
         self.store = store
         self._proofs = proofs
-        self._policy = policy
         self._on_issue = on_issue
         super().__init__(app, query_client=store.client, save_token=self._note)
         self.scopes_supported = list(scopes) if scopes is not None else None
-        self.register_token_generator("default", _Generator(issuer, keys, lambda: self.policy, clock))
+        self.register_token_generator("default", _Generator(issuer, keys, clock))
         for grant in (_ClientCredentials, _Password, _RefreshToken):
             self.register_grant(grant)
         self.register_endpoint(_Revocation)
-
-    @property
-    def policy(self) -> Policy:
-        """The policy of the request under way."""
-        own: Policy = flask.g.get("policy", self._policy)
-        return own
 
     def generate_token(self, *args: Any, **kwargs: Any) -> dict[str, Any]:
         """Authlib's token response, made unprintable; of a token that is bound to the key of a proof, where one came."""
@@ -174,9 +170,36 @@ class TokenServer(AuthorizationServer):  # type: ignore[misc] # Authlib has no t
         if proof is None:
             return
         found = self._proofs.check(proof, method="POST", url=flask.request.base_url)
-        if isinstance(found, Refusal):
+        if isinstance(found, ProofRefused):
             raise OAuth2Error(found.reason, error=found.error)
         flask.g.jkt = found
 
     def _note(self, token: dict[str, Any], request: Any) -> None:
         self._on_issue()
+
+
+# --- the signing key, and what a resource server does with it ---
+
+
+def new_keys() -> KeySet:
+    """One fresh P-256 key, with a `kid`."""
+    return KeySet([ECKey.generate_key("P-256", {"use": "sig", "alg": ALGORITHM}, auto_kid=True)])
+
+
+def read_token(text: str, keys: KeySet, *, issuer: str, now_wall: float) -> dict[str, Any] | None:
+    """The claims of a genuine, unexpired access token of this issuer (RFC 9068 section 4); `None` for any other text.
+
+    Args:
+        text: The token as it came in the `Authorization` header.
+        keys: The issuer's public keys.
+        issuer: What `iss` must be.
+        now_wall: Seconds since the epoch.
+    """
+    try:
+        claims = jwt.decode(text, keys, algorithms=[ALGORITHM]).claims
+    except (JoseError, ValueError):
+        return None
+    expires = claims.get("exp")
+    if claims.get("iss") != issuer or not isinstance(expires, int | float) or expires <= now_wall:
+        return None
+    return claims

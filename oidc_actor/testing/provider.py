@@ -5,23 +5,21 @@ from __future__ import annotations
 import secrets
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import Any, Self
 
-from oidc_actor.testing.certificates import Certificates
-from oidc_actor.testing.controls import Controls
 from oidc_actor.testing.endpoints import Endpoints
-from oidc_actor.testing.listener import Listener
-from oidc_actor.testing.policy import Policy
+from oidc_actor.testing.listener import Certificates, Listener
 from oidc_actor.testing.port import HOST
-from oidc_actor.testing.state import Client
+from oidc_actor.testing.script import Endpoint, Policy, Script, Treatment, error_answer
+from oidc_actor.testing.state import Client, Store
 
 CONFIDENTIAL_METHODS = ("client_secret_basic", "client_secret_post")
 
 
-class Provider(Controls):
+class Provider:
     """An authorization server that runs in this process, on 127.0.0.1, and goes wrong when told to.
 
     The OAuth in it is Authlib's, on Flask and Werkzeug, so a client that passes here has met somebody else's reading of
@@ -81,7 +79,13 @@ class Provider(Controls):
     ) -> None:
         if token_lifetime_s <= 0:
             raise ValueError(f"token_lifetime_s must be more than 0 seconds, got {token_lifetime_s!r}")
-        super().__init__(Policy(token_lifetime_s, rotation, reuse_detection, clock_skew_s), delay_s)
+        self.token_lifetime_s = token_lifetime_s
+        self.rotation = rotation
+        self.reuse_detection = reuse_detection
+        self.delay_s = delay_s
+        self.clock_skew_s = clock_skew_s
+        self._script = Script()
+        self._store = Store()
         self.client_id = client_id
         self.username = username
         self._auth_methods = tuple(client_auth_methods)
@@ -114,7 +118,7 @@ class Provider(Controls):
             self._endpoints = Endpoints(
                 lambda: self.issuer_url,
                 self._store,
-                self._policy,
+                self._policy_now,
                 self._script,
                 pause=self._pause,
                 clock=self._clock,
@@ -220,6 +224,112 @@ class Provider(Controls):
         """Register one more user."""
         self._store.put_user(username, password)
 
+    # --- what goes wrong with the next requests ---
+
+    def fail_next(
+        self,
+        n: int | None = 1,
+        *,
+        status: int = 503,
+        error: str | None = None,
+        error_description: str | None = None,
+        headers: Mapping[str, str] | None = None,
+        body: bytes | str | None = None,
+        delay_s: float = 0.0,
+        endpoint: Endpoint = "token",
+    ) -> None:
+        """Answer the next requests with an error instead.
+
+        Args:
+            n: How many requests; `None` means all of them until `heal`.
+            status: HTTP status.
+            error: OAuth error code for a JSON body; without it (and without `body`) the body is HTML, as a proxy's is.
+            error_description: Goes with `error`.
+            headers: Further headers, `{"Retry-After": "30"}` for one.
+            body: The body itself, for anything else.
+            delay_s: Seconds the answer takes, besides the provider's own `delay_s`.
+            endpoint: Which endpoint fails.
+        """
+        canned = error_answer(status, error, error_description, headers, body)
+        self._script.queue(endpoint, Treatment(delay_s, canned), n)
+
+    def lose_next(self, n: int | None = 1, *, delay_s: float = 0.0, endpoint: Endpoint = "token") -> None:
+        """Carry out the next `n` requests, but break the connection instead of answering them."""
+        self._script.queue(endpoint, Treatment(delay_s, lost=True), n)
+
+    def answer_next(
+        self,
+        n: int | None = 1,
+        *,
+        delay_s: float = 0.0,
+        token_lifetime_s: float | None = None,
+        rotation: bool | None = None,
+        reuse_detection: bool | None = None,
+        changes: Mapping[str, Any] | None = None,
+        omit: Collection[str] = (),
+        endpoint: Endpoint = "token",
+    ) -> None:
+        """Answer the next requests truly, but not quite like the others.
+
+        Args:
+            n: How many requests; `None` means all of them until `heal`.
+            delay_s: Seconds the answer takes, besides the provider's own `delay_s`.
+            token_lifetime_s: Life of the access token; `None` leaves it at the provider's.
+            rotation: Whether a refresh rotates; `None` leaves it at the provider's.
+            reuse_detection: Whether a spent refresh token ends its family; `None` leaves it at the provider's.
+            changes: Members of the JSON answer that are not what they should be, `{"expires_in": "soon"}` for one.
+            omit: Members of the JSON answer that are missing.
+            endpoint: Which endpoint answers so.
+        """
+        given = {"token_lifetime_s": token_lifetime_s, "rotation": rotation, "reuse_detection": reuse_detection}
+        policy = {name: value for name, value in given.items() if value is not None}
+        treatment = Treatment(delay_s, policy=policy, changes=dict(changes or {}), omit=tuple(omit))
+        self._script.queue(endpoint, treatment, n)
+
+    def heal(self) -> None:
+        """Forget all that was scripted and not used."""
+        self._script.clear()
+
+    def revoke_refresh_tokens(self) -> None:
+        """Forget every refresh token that was given out: each is `invalid_grant` from now on."""
+        self._store.revoke_refresh_tokens()
+
+    # --- counting ---
+
+    @property
+    def token_requests(self) -> int:
+        """How many requests the token endpoint has had, answered or not."""
+        return self._script.arrived("token")
+
+    @property
+    def token_requests_by_grant(self) -> dict[str, int]:
+        """The same, by `grant_type`."""
+        return self._script.grants()
+
+    @property
+    def discovery_requests(self) -> int:
+        """How many requests the discovery document has had."""
+        return self._script.arrived("discovery")
+
+    @property
+    def tokens_issued(self) -> int:
+        """How many access tokens it has made, those of lost answers included."""
+        return self._script.issued()
+
+    @property
+    def tokens_revoked(self) -> int:
+        """How many tokens clients have revoked, of either kind."""
+        return self._store.revocations
+
+    @property
+    def refresh_tokens_reused(self) -> int:
+        """How many times a spent refresh token came back."""
+        return self._store.reuses
+
+    def wait_for_requests(self, count: int, *, timeout_s: float, endpoint: Endpoint = "token") -> bool:
+        """Wait until an endpoint has had `count` requests in all; `False` at the deadline (seconds)."""
+        return self._script.wait_for(endpoint, count, timeout_s)
+
     # --- inside ---
 
     def _running(self) -> Listener:
@@ -227,8 +337,11 @@ class Provider(Controls):
             raise RuntimeError("the provider is not started: use it in a with statement, or call start() first")
         return self._listener
 
+    def _policy_now(self) -> Policy:
+        return Policy(self.token_lifetime_s, self.rotation, self.reuse_detection)
+
     def _clock(self) -> float:
-        return self._own_clock() + self._policy.clock_skew_s
+        return self._own_clock() + self.clock_skew_s
 
     def _pause(self, more_s: float) -> bool:
         return not self._leaving.wait(self.delay_s + more_s)

@@ -13,6 +13,21 @@ Endpoint = Literal["token", "discovery", "jwks", "resource", "revocation"]
 
 
 @dataclass(frozen=True, slots=True)
+class Policy:
+    """How tokens are given out.
+
+    Attributes:
+        token_lifetime_s: Life of an access token in seconds.
+        rotation: Each refresh brings a new refresh token and spends the old one.
+        reuse_detection: A spent refresh token that comes back ends its whole family.
+    """
+
+    token_lifetime_s: float = 10.0
+    rotation: bool = True
+    reuse_detection: bool = True
+
+
+@dataclass(frozen=True, slots=True)
 class Canned:
     """An answer that is sent instead of the true one.
 
@@ -28,7 +43,7 @@ class Canned:
 
 
 @dataclass(frozen=True, slots=True)
-class Turn:
+class Treatment:
     """How one request is treated unlike the others.
 
     Attributes:
@@ -48,7 +63,7 @@ class Turn:
     omit: Collection[str] = ()
 
 
-PLAIN = Turn()
+PLAIN = Treatment()
 
 
 def error_answer(
@@ -66,24 +81,24 @@ def error_answer(
 
 
 class Script:
-    """Turns to come and requests that came, by endpoint. Any thread may use it."""
+    """Treatments to come and requests that came, by endpoint. Any thread may use it."""
 
     def __init__(self) -> None:
         # Guards the queues and the counters; also the condition that `wait_for` sleeps on.
         self._changed = threading.Condition()
-        self._queued: dict[Endpoint, deque[Turn]] = {}
-        self._standing: dict[Endpoint, Turn] = {}
-        self._result_ready: Counter[Endpoint] = Counter()
+        self._queued: dict[Endpoint, deque[Treatment]] = {}
+        self._standing: dict[Endpoint, Treatment] = {}
+        self._arrived: Counter[Endpoint] = Counter()
         self._grants: Counter[str] = Counter()
         self._issued = 0
 
-    def queue(self, endpoint: Endpoint, turn: Turn, n: int | None) -> None:
+    def queue(self, endpoint: Endpoint, treatment: Treatment, n: int | None) -> None:
         """Treat the next `n` requests like this; with `None`, every one until `clear`."""
         with self._changed:
             if n is None:
-                self._standing[endpoint] = turn
+                self._standing[endpoint] = treatment
             else:
-                self._queued.setdefault(endpoint, deque()).extend([turn] * n)
+                self._queued.setdefault(endpoint, deque()).extend([treatment] * n)
 
     def clear(self) -> None:
         """Treat every request like the others."""
@@ -91,10 +106,10 @@ class Script:
             self._queued.clear()
             self._standing.clear()
 
-    def arrive(self, endpoint: Endpoint, grant: str | None = None) -> Turn:
+    def arrive(self, endpoint: Endpoint, grant: str | None = None) -> Treatment:
         """Count a request and say how it is treated."""
         with self._changed:
-            self._result_ready[endpoint] += 1
+            self._arrived[endpoint] += 1
             if grant is not None:
                 self._grants[grant] += 1
             self._changed.notify_all()
@@ -109,7 +124,7 @@ class Script:
     def arrived(self, endpoint: Endpoint) -> int:
         """How many requests have come."""
         with self._changed:
-            return self._result_ready[endpoint]
+            return self._arrived[endpoint]
 
     def grants(self) -> dict[str, int]:
         """How many token requests have come, by `grant_type`."""
@@ -124,4 +139,4 @@ class Script:
     def wait_for(self, endpoint: Endpoint, count: int, timeout_s: float) -> bool:
         """Wait until `count` requests have come in all; `False` at the deadline."""
         with self._changed:
-            return self._changed.wait_for(lambda: self._result_ready[endpoint] >= count, timeout_s)
+            return self._changed.wait_for(lambda: self._arrived[endpoint] >= count, timeout_s)

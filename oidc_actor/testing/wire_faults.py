@@ -90,7 +90,7 @@ def before_request(fault: WireFault | None) -> How | None:
     return fault.how if isinstance(fault, Break) and fault.after_bytes is None else None
 
 
-class Answer:
+class FaultyAnswer:
     """The answer of one exchange on its way through a fault.
 
     Args:

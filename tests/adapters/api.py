@@ -16,8 +16,8 @@ from joserfc.jwk import KeySet
 
 from oidc_actor.credentials.dpop import nonce_of
 from oidc_actor.testing import Provider
-from oidc_actor.testing.dpop import Proofs, Refusal
-from oidc_actor.testing.signing import read_token
+from oidc_actor.testing.dpop import ProofRefused, Proofs
+from oidc_actor.testing.grants import read_token
 
 INVALID_TOKEN = 'Bearer realm="api", error="invalid_token", error_description="not good enough"'
 DEADLINE_S = 10.0
@@ -52,7 +52,7 @@ class Gatekeeper:
         if scheme != "DPoP":
             return None if self.admits(authorization) else "invalid_token"
         found = proofs.check(proof, method=method, url=url, access_token=token)
-        if isinstance(found, Refusal):
+        if isinstance(found, ProofRefused):
             return found.error
         claims = self._claims(token)
         return None if claims is not None and claims.get("cnf") == {"jkt": found} else "invalid_token"

@@ -81,15 +81,19 @@ def test_a_thousand_successes_with_one_token_are_told_once(settled: Held, monkey
     told: list[object] = []
     monkeypatch.setattr("oidc_actor.adapters.presenter.tell_soon", lambda server, said: told.append(said.origin))
     presenter = Presenter(settled.name)
+
+    def succeed(url: str) -> None:
+        presenter.hear("GET", url, {"Authorization": presenter.bearer()}, 200, {}, lambda name: [])
+
     for _ in range(1000):
-        presenter.hear(f"{A}/x", presenter.bearer(), 200, {})
-        presenter.hear(f"{B}/x", presenter.bearer(), 204, {})
+        succeed(f"{A}/x")
+        succeed(f"{B}/x")
     assert told == [A, B]
     settled.refresh()
-    presenter.hear(f"{A}/x", presenter.bearer(), 200, {})
+    succeed(f"{A}/x")
     assert told == [A, B, A]
     for number in range(1000):
-        presenter.hear(f"https://{number}.example/x", presenter.bearer(), 200, {})
+        succeed(f"https://{number}.example/x")
     assert len(presenter._accepted) <= 256
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from oidc_actor import ConfigError
-from oidc_actor.adapters.destinations import check_destination, check_no_proxy, read_origins
+from oidc_actor.adapters.presenter import check_destination, check_no_proxy, read_origins
 from oidc_actor.values.urls import origin_of
 
 ORIGINS = [

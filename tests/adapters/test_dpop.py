@@ -23,7 +23,7 @@ from urllib3.util import Retry
 from oidc_actor.adapters.headers import headers
 from oidc_actor.adapters.requests import OIDCAuth
 from oidc_actor.testing import Provider
-from oidc_actor.testing.dpop import Proofs, Refusal
+from oidc_actor.testing.dpop import ProofRefused, Proofs
 
 BODY = b"a body that is still at hand"
 INVALID, NONCE = "invalid_token", "use_dpop_nonce"
@@ -105,7 +105,7 @@ def test_a_proof_that_was_sent_once_and_is_refused_is_handed_on(web: Driver, htt
 class NeverContent(Proofs):
     """Each nonce that it gives is outdated when it comes back."""
 
-    def check(self, proof: str | None, **request: Any) -> str | Refusal:
+    def check(self, proof: str | None, **request: Any) -> str | ProofRefused:
         self.want(token_urlsafe(8))
         return super().check(proof, **request)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from oidc_actor.adapters.tries import NONCE_FIELD, Answer, Remedy, Tries, answer_to
+from oidc_actor.adapters.challenges import Remedy, Tries, Unauthorized
 from oidc_actor.credentials.dpop import DPoPKey
 
 URL = "https://api.example.com/items"
@@ -15,8 +15,8 @@ REFUSED, ASKED = 'DPoP error="invalid_token"', 'DPoP error="use_dpop_nonce"'
 BOUND = {"Authorization": "DPoP t"}
 
 
-def answer(sent: dict[str, str], challenge: str, nonce: str | None = None) -> Answer:
-    return answer_to("GET", URL, sent, [challenge], {} if nonce is None else {NONCE_FIELD: nonce})
+def answer(sent: dict[str, str], challenge: str, nonce: str | None = None) -> Unauthorized:
+    return Unauthorized.read("GET", URL, sent, [challenge], nonce)
 
 
 @pytest.mark.parametrize(

@@ -18,8 +18,8 @@ from oidc_actor.adapters import aiohttp, httpx, httpx2
 from oidc_actor.adapters import grpc as grpc_adapter
 from oidc_actor.adapters import requests as requests_adapter
 from oidc_actor.adapters.authorization import Authorization, Proof
+from oidc_actor.adapters.challenges import Unauthorized
 from oidc_actor.adapters.presenter import Presenter
-from oidc_actor.adapters.tries import Answer as Refused
 from oidc_actor.cli.device import Kept
 from oidc_actor.cli.doctor import Doctor
 from oidc_actor.credentials.certificate import ClientCertificate
@@ -72,7 +72,7 @@ MADE: dict[str, Callable[[World], object]] = {
     "adapters.httpx.OIDCAuth": lambda w: httpx.OIDCAuth(w.name),
     "adapters.httpx2.OIDCAuth": lambda w: httpx2.OIDCAuth(w.name),
     "adapters.presenter.Presenter": lambda w: Presenter(w.name),
-    "adapters.tries.Answer": lambda w: Refused(
+    "adapters.challenges.Unauthorized": lambda w: Unauthorized(
         "GET", ISSUER, Authorization.dpop(SECRET), Proof(SECRET), ['DPoP error="use_dpop_nonce"'], "nonce"
     ),
     "adapters.requests.OIDCAuth": lambda w: requests_adapter.OIDCAuth(w.name),
@@ -205,7 +205,7 @@ HOLDS_NONE: dict[str, str] = {
     "the first line of an answer; the phrase in it is read by nobody": "http.responses.StatusLine",
     "times, counts and rules": """protocol.dates.Skew protocol.lifetime.Lifetime
         machine.failure_policy.RetryPolicy machine.effects.CancelTick
-        adapters.tries.Remedy adapters.tries.Tries
+        adapters.challenges.Remedy adapters.challenges.Tries
         machine.effects.CheckSecrets machine.effects.ScheduleTick machine.circuit_breaker.Hold machine.circuit_breaker.Outage
         machine.circuit_breaker.Haste machine.circuit_breaker.Pace machine.invalidation.Heard machine.invalidation.Verdict
         machine.state.Rules manager.log.Exchange metrics.instruments.Instrument metrics.readings.Bound
@@ -232,13 +232,15 @@ HOLDS_NONE: dict[str, str] = {
         cli.demo.promises.Promise cli.demo.readers.Readers cli.demo.stage.Sample cli.demo.stage.SceneStuckError
         cli.demo.stage.Stage cli.demo.story.Play cli.demo.story.Scene cli.demo.view.LiveView cli.demo.view.PlainView
         cli.demo.view.Rate""",
-    "the other side, for tests: it knows the secrets that it makes up, and sends the tokens": """testing.certificates.Certificates
-        testing.controls.Controls testing.dpop.Proofs testing.dpop.Refusal
+    "the other side, for tests: it knows the secrets that it makes up, and sends the tokens": """
+        testing.listener.Certificates testing.dpop.Proofs testing.dpop.ProofRefused
         testing.endpoints.Endpoints testing.fault_proxy.FaultProxy testing.grants.TokenServer
-        testing.listener.Listener testing.manual_clock.ManualClock testing.manual_clock.ManualTimer testing.policy.Policy
-        testing.port.KeptPort testing.provider.Provider testing.relay.Address testing.relay.Relay testing.relay_server.RelayServer
-        testing.script.Canned testing.script.Script testing.script.Turn testing.state.Client testing.state.Grant
-        testing.state.Store testing.state.User testing.wire_faults.Answer testing.wire_faults.Break testing.wire_faults.Corrupt
+        testing.listener.Listener testing.manual_clock.ManualClock testing.manual_clock.ManualTimer testing.script.Policy
+        testing.port.KeptPort testing.provider.Provider testing.relay.Address testing.relay.Faults
+        testing.relay.Relay testing.relay.RelayServer
+        testing.script.Canned testing.script.Script testing.script.Treatment testing.state.Client testing.state.Grant
+        testing.state.Store testing.state.User testing.wire_faults.FaultyAnswer
+        testing.wire_faults.Break testing.wire_faults.Corrupt
         testing.wire_faults.Delay testing.wire_faults.Drip testing.wire_faults.End testing.wire_faults.Interim
         testing.wire_faults.Send
         testing.wire_faults.Truncate""",

@@ -13,7 +13,7 @@ from joserfc.jwk import ECKey
 
 from oidc_actor import ClientCredentials, DPoPKey, oidc
 from oidc_actor.testing import Provider
-from oidc_actor.testing.dpop import Proofs, Refusal
+from oidc_actor.testing.dpop import ProofRefused, Proofs
 
 URL = "https://api.example/items"
 KEY = ECKey.generate_key("P-256")
@@ -27,14 +27,14 @@ def proof(*, header: dict[str, Any] | None = None, signed_by: ECKey = KEY, **cla
     return jwt.encode(full, {name: value for name, value in said.items() if value is not None}, signed_by)
 
 
-def checked(text: str | None, proofs: Proofs | None = None, **options: Any) -> str | Refusal:
+def checked(text: str | None, proofs: Proofs | None = None, **options: Any) -> str | ProofRefused:
     return (proofs or Proofs(time.time)).check(text, method="GET", url=URL, **options)
 
 
 def test_a_good_one_is_taken_once() -> None:
     proofs, text = Proofs(time.time), proof()
     assert checked(text, proofs) == KEY.thumbprint()
-    assert checked(text, proofs) == Refusal("invalid_dpop_proof", "jti: it was taken before")
+    assert checked(text, proofs) == ProofRefused("invalid_dpop_proof", "jti: it was taken before")
 
 
 @pytest.mark.parametrize(
@@ -54,32 +54,32 @@ def test_a_good_one_is_taken_once() -> None:
 )
 def test_one_thing_wrong(changes: dict[str, Any], reason: str) -> None:
     found = checked(proof(**changes))
-    assert isinstance(found, Refusal)
+    assert isinstance(found, ProofRefused)
     assert (found.error, reason in found.reason) == ("invalid_dpop_proof", True), found
 
 
 @pytest.mark.parametrize(("text", "reason"), [(None, "no proof"), ("x", "cannot be read"), ("a.b.c", "cannot be read")])
 def test_what_is_no_proof(text: str | None, reason: str) -> None:
     found = checked(text)
-    assert isinstance(found, Refusal)
+    assert isinstance(found, ProofRefused)
     assert reason in found.reason
 
 
 def test_it_names_the_token_that_it_goes_with() -> None:
-    assert isinstance(checked(proof(), access_token="token"), Refusal)
-    assert isinstance(checked(proof(ath=ATH), access_token="another"), Refusal)
+    assert isinstance(checked(proof(), access_token="token"), ProofRefused)
+    assert isinstance(checked(proof(ath=ATH), access_token="another"), ProofRefused)
 
 
 def test_nonces() -> None:
     proofs = Proofs(time.time)
     proofs.want("one")
     assert proofs.nonce == "one"
-    assert checked(proof(jti="1"), proofs) == Refusal("use_dpop_nonce", "nonce: expected the newest")
+    assert checked(proof(jti="1"), proofs) == ProofRefused("use_dpop_nonce", "nonce: expected the newest")
     assert checked(proof(jti="2", nonce="one"), proofs) == KEY.thumbprint()
     proofs.want("two", keep=1)
     assert checked(proof(jti="3", nonce="one"), proofs) == KEY.thumbprint()
     proofs.want("three")
-    assert isinstance(checked(proof(jti="4", nonce="two"), proofs), Refusal)
+    assert isinstance(checked(proof(jti="4", nonce="two"), proofs), ProofRefused)
 
 
 @pytest.fixture

@@ -6,7 +6,18 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from oidc_actor.testing.wire_faults import Answer, Break, Corrupt, Delay, Drip, End, Interim, Send, Truncate, WireFault
+from oidc_actor.testing.wire_faults import (
+    Break,
+    Corrupt,
+    Delay,
+    Drip,
+    End,
+    FaultyAnswer,
+    Interim,
+    Send,
+    Truncate,
+    WireFault,
+)
 
 HEAD = b"HTTP/1.1 200 OK\r\nContent-Length: 12\r\n\r\n"
 BODY = b'{"a": "bcd"}'
@@ -19,7 +30,7 @@ pieces = st.lists(st.integers(1, len(WHOLE) - 1), max_size=8).map(
 
 def through(fault: WireFault | None, chunks: list[bytes]) -> tuple[bytes, list[int]]:
     """What comes out, and after how many bytes the connection ends."""
-    answer, out, ends = Answer(fault), b"", []
+    answer, out, ends = FaultyAnswer(fault), b"", []
     for chunk in chunks:
         for step in answer.steps(chunk):
             if isinstance(step, End):
@@ -67,7 +78,7 @@ def test_only_the_part_is_corrupt(chunks: list[bytes]) -> None:
 
 
 def test_only_the_first_piece_is_delayed_and_every_drop() -> None:
-    late = Answer(Delay(2.0))
+    late = FaultyAnswer(Delay(2.0))
     assert [*late.steps(b"ab"), *late.steps(b"cd")] == [Send(b"ab", 2.0), Send(b"cd", 0.0)]
-    dripping = Answer(Drip(2, 0.5))
+    dripping = FaultyAnswer(Drip(2, 0.5))
     assert list(dripping.steps(b"abc")) == [Send(b"ab", 0.5), Send(b"c", 0.5)]

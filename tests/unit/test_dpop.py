@@ -15,7 +15,7 @@ from joserfc.jwk import ECKey
 from pki import KINDS, pem
 
 from oidc_actor import TokenManager
-from oidc_actor.adapters.presentation import note_nonce, present
+from oidc_actor.adapters.headers import note_nonce, present
 from oidc_actor.credentials.dpop import LONGEST_NONCE, DPoPKey, nonce_of, read_nonce
 from oidc_actor.credentials.grants import ClientCredentials, Password, TokenExchange
 from oidc_actor.credentials.mapping import parse_auth
