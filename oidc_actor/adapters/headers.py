@@ -80,7 +80,9 @@ def note_nonce(server: ServerRef, url: str, nonce: str | None) -> bool:
 # --- for the other adapters -------------------------------------------------------------------------------------------
 
 
-def present(server: ServerRef, token: TokenResponse, method: str, url: str, *, nonce: str | None = None) -> dict[str, str]:
+def present(
+    server: ServerRef, token: TokenResponse, method: str, url: str, *, nonce: str | None = None
+) -> dict[str, str]:
     """Make the fields that one request carries. It may sign (a fraction of a millisecond), and never waits.
 
     With a proof they are of no use for a second request: a proof names its method and address, and is taken once.
