@@ -6,10 +6,9 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from oidc_actor.credentials.certificate import ClientCertificate
     from oidc_actor.credentials.dpop import DPoPKey
     from oidc_actor.credentials.grants import ClientCredentials, JWTBearer, Password, RefreshToken, TokenExchange
-    from oidc_actor.credentials.private_key import PrivateKey
+    from oidc_actor.credentials.keys import ClientCertificate, PrivateKey
     from oidc_actor.machine.events import ForceRefresh, GetToken
     from oidc_actor.machine.failure_policy import RetryPolicy
     from oidc_actor.machine.health import Health
@@ -57,7 +56,7 @@ __all__ = [
 
 _HOMES = {
     "machine.failure_policy": ["RetryPolicy"],
-    "credentials.certificate": ["ClientCertificate"],
+    "credentials.keys": ["ClientCertificate", "PrivateKey"],
     "credentials.grants": ["ClientCredentials", "JWTBearer", "Password", "RefreshToken", "TokenExchange"],
     "credentials.dpop": ["DPoPKey"],
     "values.errors": ["ConfigError", "DiscoveryError", "NoTokenError", "OIDCActorError", "TokenRequestError"],
@@ -66,7 +65,6 @@ _HOMES = {
     "manager.token_manager": ["TokenManager"],
     "secret_sources.manager_token": ["ManagerToken"],
     "machine.events": ["ForceRefresh", "GetToken"],
-    "credentials.private_key": ["PrivateKey"],
     "protocol.metadata": ["OIDCConfig"],
     "reading.directory": ["ManagerNotRunning"],
     "reading.wall_watch": ["after_restore"],

@@ -14,9 +14,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, TypeAlias, TypeVar
 
-from oidc_actor.credentials.grants import Credentials, parse_scopes
-from oidc_actor.credentials.mapping import read_auth
-from oidc_actor.endpoints.endpoints import exchange_discovery, exchange_revocation, exchange_token
+from oidc_actor.credentials.grants import Credentials, parse_scopes, read_auth
+from oidc_actor.endpoints.other_endpoints import exchange_discovery, exchange_revocation
+from oidc_actor.endpoints.token_endpoint import exchange_token
 from oidc_actor.protocol.metadata import OIDCConfig, check_config, check_issuer_url
 from oidc_actor.protocol.token_request import TokenTypeHint
 from oidc_actor.transport import Transport

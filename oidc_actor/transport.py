@@ -6,10 +6,10 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Protocol
 
 from oidc_actor.values.errors import OIDCActorError
-from oidc_actor.values.sealed import Sealed, put
+from oidc_actor.values.secrets import Sealed, put
 
 if TYPE_CHECKING:
-    from oidc_actor.credentials.certificate import ClientCertificate
+    from oidc_actor.credentials.keys import ClientCertificate
 from oidc_actor.values.urls import public_url
 
 MAX_BODY_BYTES = 1024 * 1024

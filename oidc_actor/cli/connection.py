@@ -10,12 +10,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from oidc_actor.cli.options import ConnectionOptions
-from oidc_actor.credentials.certificate import ClientCertificate
-from oidc_actor.credentials.client_auth import choose_client_auth
-from oidc_actor.credentials.credentials import ClientProof
+from oidc_actor.credentials.credentials import ClientProof, choose_client_auth
 from oidc_actor.credentials.grants import ClientCredentials, Password
+from oidc_actor.credentials.keys import ClientCertificate, PrivateKey
 from oidc_actor.credentials.parameters import parse_scopes
-from oidc_actor.credentials.private_key import PrivateKey
 from oidc_actor.protocol.metadata import OIDCConfig, check_config
 from oidc_actor.values.errors import ConfigError
 from oidc_actor.values.secrets import BYTE_ORDER_MARK, Secret, SecretFile, secret_problem

@@ -13,7 +13,8 @@ from pathlib import Path
 
 from oidc_actor.cli.connection import Connection, without_scopes
 from oidc_actor.credentials.grants import DeviceCode
-from oidc_actor.endpoints.endpoints import exchange_device, exchange_token
+from oidc_actor.endpoints.other_endpoints import exchange_device
+from oidc_actor.endpoints.token_endpoint import exchange_token
 from oidc_actor.protocol.device_authorization import DeviceAuthorization
 from oidc_actor.protocol.metadata import OIDCConfig
 from oidc_actor.transport import Transport

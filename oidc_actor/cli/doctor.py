@@ -17,11 +17,10 @@ from oidc_actor.cli import findings
 from oidc_actor.cli.connection import Connection, in_options, with_client_auth
 from oidc_actor.cli.exits import advice_for
 from oidc_actor.cli.findings import Finding, skipped
-from oidc_actor.credentials.client_auth import Means, choose_client_auth
+from oidc_actor.credentials.credentials import Means, choose_client_auth
 from oidc_actor.oidc import exchange_discovery, exchange_token
-from oidc_actor.protocol.bodies import read_object
+from oidc_actor.protocol.bodies import read_claims, read_object
 from oidc_actor.protocol.dates import Skew, read_skew
-from oidc_actor.protocol.lifetime import read_claims
 from oidc_actor.protocol.metadata import OIDCConfig, discovery_url, parse_discovery
 from oidc_actor.protocol.token_response import ParsedToken
 from oidc_actor.transport import Request, Response, Transport

@@ -1,14 +1,14 @@
-"""What all credentials have in common: their fields, how these are checked, and that nothing prints them."""
+"""What all credentials have in common: their fields, the client authentication method, and that nothing prints them."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, fields
 from typing import Any, ClassVar, Literal, Self, TypedDict
 
-from oidc_actor.credentials.certificate import ClientCertificate, read_certificate
-from oidc_actor.credentials.client_auth import Means, check_client_auth
 from oidc_actor.credentials.dpop import DPoPKey, read_dpop
+from oidc_actor.credentials.jws import require_jose
+from oidc_actor.credentials.keys import ClientCertificate, PrivateKey, read_certificate, read_private_key
 from oidc_actor.credentials.parameters import (
     ExtraParameters,
     Repeatable,
@@ -18,10 +18,43 @@ from oidc_actor.credentials.parameters import (
     read_text,
     read_token_type,
 )
-from oidc_actor.credentials.private_key import PrivateKey, read_private_key
 from oidc_actor.values.errors import ConfigError
-from oidc_actor.values.sealed import put, refuse_pickling
-from oidc_actor.values.secrets import SecretSource, StoredSecret, store_secret
+from oidc_actor.values.secrets import SecretSource, StoredSecret, put, refuse_pickling, store_secret
+
+METHODS = (
+    "client_secret_basic",
+    "client_secret_post",
+    "client_secret_jwt",
+    "private_key_jwt",
+    "tls_client_auth",
+    "self_signed_tls_client_auth",
+    "none",
+)
+"""The legal names (RFC 8414 section 2, RFC 8705 section 2)."""
+
+ASSERTING = frozenset({"client_secret_jwt", "private_key_jwt"})
+"""The methods that send a signed assertion (RFC 7523 section 2.2)."""
+
+_WITH_SECRET = ("client_secret_basic", "client_secret_post", "client_secret_jwt")
+
+_WITH_CERTIFICATE = ("tls_client_auth", "self_signed_tls_client_auth")
+
+
+@dataclass(frozen=True, slots=True)
+class Means:
+    """What credentials hold to prove who the client is.
+
+    Attributes:
+        client_id: Whether they name a client.
+        secret: Whether they hold a client secret.
+        key: Whether they hold a private key, or an assertion that somebody else has signed.
+        certificate: Whether they hold a certificate for mutual TLS.
+    """
+
+    client_id: bool = False
+    secret: bool = False
+    key: bool = False
+    certificate: bool = False
 
 
 class ClientProof(TypedDict, total=False):
@@ -150,7 +183,9 @@ _READERS: Mapping[str, Callable[[Any, str], object]] = {
     "client_certificate": lambda value, _: read_certificate(value),
     "dpop": lambda value, _: read_dpop(value),
 }
+
 _NEEDING_CLIENT = frozenset({"client_credentials", "refresh_token", "urn:ietf:params:oauth:grant-type:device_code"})
+
 _OPTIONAL = frozenset({"client_secret", "client_assertion", "assertion_audience", "actor_token"})
 
 
@@ -196,3 +231,70 @@ def refuse(problem: Exception | None) -> None:
     """
     if problem is not None:
         raise problem
+
+
+def check_client_auth(method: object, means: Means) -> str | None:
+    """Check a chosen method against what the credentials hold.
+
+    Args:
+        method: The value of ``client_auth``; ``None`` leaves the choice to the provider's metadata.
+        means: What they hold.
+
+    Returns:
+        The method.
+
+    Raises:
+        ConfigError: Where the name is unknown, does not fit, or needs what is not installed.
+    """
+    _check_means(means)
+    if method is None:
+        return None
+    if not isinstance(method, str) or method not in METHODS:
+        raise ConfigError(f"client_auth: expected one of {', '.join(METHODS)}, or None, got {method!r}")
+    if method == "none" and (means.secret or means.key):
+        held = "a client_secret" if means.secret else "a private_key or client_assertion"
+        raise ConfigError(f"client_auth: 'none' never sends {held}, got one; drop it or use None")
+    _check_need(method, _WITH_SECRET, "a client_secret", held=means.secret)
+    _check_need(method, ("private_key_jwt",), "a private_key or client_assertion", held=means.key)
+    _check_need(method, _WITH_CERTIFICATE, "a client_certificate", held=means.certificate)
+    if method == "client_secret_jwt":
+        require_jose("client_auth: 'client_secret_jwt'")
+    return method
+
+
+def choose_client_auth(chosen: str | None, means: Means, supported: Collection[str] | None) -> str:
+    """Choose the method for a request.
+
+    Args:
+        chosen: The credentials' ``client_auth``; ``None`` leaves the choice to this function.
+        means: What the credentials hold.
+        supported: The metadata's ``token_endpoint_auth_methods_supported``; ``None`` or empty where it says nothing.
+
+    Returns:
+        ``"private_key_jwt"`` with a key or an assertion. With a secret, basic unless the provider lists others only: RFC 6749
+        section 2.3.1 obliges every provider to take basic, so it is also the answer to a list that names none that fits. With
+        nothing but a certificate the TLS method that is listed, else ``"tls_client_auth"``; with nothing at all ``"none"``.
+    """
+    if chosen is not None:
+        return chosen
+    if means.key:
+        return "private_key_jwt"
+    fitting = _WITH_SECRET if means.secret else _WITH_CERTIFICATE if means.certificate else ("none",)
+    return next((method for method in fitting if supported and method in supported), fitting[0])
+
+
+def _check_means(means: Means) -> None:
+    for name, held in (
+        ("client_secret", means.secret),
+        ("private_key or client_assertion", means.key),
+        ("client_certificate", means.certificate),
+    ):
+        if held and not means.client_id:
+            raise ConfigError(f"{name}: expected a client_id beside it, got none; add client_id or drop it")
+    if means.secret and means.key:
+        raise ConfigError("expected one of client_secret and private_key or client_assertion, got both; drop one")
+
+
+def _check_need(method: str, needing: Collection[str], what: str, *, held: bool) -> None:
+    if method in needing and not held:
+        raise ConfigError(f"client_auth: {method!r} needs {what}, got none; pass one or choose another method")

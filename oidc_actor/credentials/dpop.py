@@ -12,10 +12,9 @@ from typing import Any, Literal, TypeVar
 from urllib.parse import urlsplit
 
 from oidc_actor.credentials.jws import Signer, new_signer, require_jose
-from oidc_actor.credentials.private_key import PrivateKey, read_private_key
+from oidc_actor.credentials.keys import PrivateKey, read_private_key
 from oidc_actor.values.errors import ConfigError, SecretUnavailable
-from oidc_actor.values.sealed import Sealed, put
-from oidc_actor.values.secrets import Secret, SecretSource, StoredSecret
+from oidc_actor.values.secrets import Sealed, Secret, SecretSource, StoredSecret, put
 
 LONGEST_NONCE = 1024
 """Characters of a nonce that is believed; it goes back as it came."""

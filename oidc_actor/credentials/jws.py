@@ -13,8 +13,7 @@ from functools import cache
 from typing import Any
 
 from oidc_actor.values.errors import ConfigError
-from oidc_actor.values.sealed import Sealed, put
-from oidc_actor.values.secrets import Secret
+from oidc_actor.values.secrets import Sealed, Secret, put
 
 ALGORITHMS = ("RS256", "PS256", "ES256", "EdDSA", "Ed25519")
 """What tokens are signed with (RFC 7518 section 3.1, RFC 8037 section 3.1); the last is RFC 9864's name for the one before it."""

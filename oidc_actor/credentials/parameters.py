@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Any, NoReturn, TypeAlias, TypeVar
 
 from oidc_actor.values.errors import ConfigError
-from oidc_actor.values.sealed import FrozenMapping, refuse_pickling
+from oidc_actor.values.secrets import FrozenMapping, refuse_pickling
 
 Scopes: TypeAlias = str | Iterable[str] | None
 Repeatable: TypeAlias = str | tuple[str, ...] | None

@@ -1,1 +1,1 @@
-"""Exchanges with a provider: one of them, the threads they run on, their sockets and TLS, and what is measured."""
+"""One request to one endpoint of a provider: read the secrets, send, understand the response, all on the calling thread."""

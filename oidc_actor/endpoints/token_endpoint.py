@@ -5,24 +5,75 @@ from __future__ import annotations
 import functools
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from secrets import token_urlsafe
 
 from oidc_actor.credentials.dpop import DPoPKey, nonce_of, read_nonce
-from oidc_actor.credentials.grants import Credentials
-from oidc_actor.endpoints.client_proof import gather
-from oidc_actor.protocol.advice import refusal_advice
+from oidc_actor.credentials.grants import Credentials, JWTBearer
+from oidc_actor.credentials.jws import Signer, require_jose, secret_signer
 from oidc_actor.protocol.bodies import read_error_object
-from oidc_actor.protocol.client_assertion import is_timely
 from oidc_actor.protocol.dates import provider_now
+from oidc_actor.protocol.error_response import refusal_advice
 from oidc_actor.protocol.metadata import OIDCConfig
 from oidc_actor.protocol.redaction import presentable
-from oidc_actor.protocol.token_request import sent_in, token_request
+from oidc_actor.protocol.token_request import (
+    SentSecrets,
+    address_of,
+    chosen_method,
+    client_claims,
+    is_timely,
+    secrets_in,
+    sent_in,
+    staleness,
+    token_request,
+)
+from oidc_actor.protocol.token_response import DEFAULT_LIFETIME_S, ParsedToken, parse_token
 from oidc_actor.transport import NoAnswer, Request, Response, Transport, TransportError
-from oidc_actor.values.errors import ProviderError, TokenRequestError
-from oidc_actor.values.secrets import Secret
+from oidc_actor.values.errors import ConfigError, ProviderError, SecretUnavailable, TokenRequestError
+from oidc_actor.values.secrets import Secret, StoredSecret, resolve_secret
 
 _ABOUT_STATEMENTS = frozenset({"invalid_client", "invalid_grant", "invalid_request", "invalid_dpop_proof"})
 """OAuth error codes by which providers refuse a statement that is out of date (RFC 7521, RFC 8693, RFC 9449)."""
+
+
+def exchange_token(
+    transport: Transport,
+    config: OIDCConfig,
+    auth: Credentials,
+    *,
+    refresh_token: Secret | None = None,
+    timeout_s: float,
+    default_lifetime_s: float = DEFAULT_LIFETIME_S,
+    known: tuple[Secret, ...] = (),
+    sending: Callable[[], object] | None = None,
+) -> ParsedToken:
+    """Run one token exchange on the calling thread. Secrets are read from their sources first, here.
+
+    Args:
+        transport: What performs the request.
+        config: The provider's metadata, already checked.
+        auth: The credentials.
+        refresh_token: What to redeem in place of the full grant; ``None`` for the full grant. A response without a
+            refresh token keeps the one that was redeemed.
+        timeout_s: Seconds for the whole exchange; reading the secrets is not part of it.
+        default_lifetime_s: Seconds a token is taken to live where nothing says.
+        known: Further secrets that no error may show: tokens that the provider has given out before.
+        sending: Called before each request is sent, and before the token's ``issued_at`` is taken.
+
+    Returns:
+        The token, its lifetime counted from the start of the request, and who says so.
+
+    Raises:
+        ConfigError: Where the DPoP key is left to a manager, and there is none.
+        SecretUnavailable: Where a secret cannot be read; nothing was sent.
+        TokenRequestError: Where the provider refuses, answers nonsense, or cannot be reached.
+    """
+    if auth.dpop is True:
+        raise ConfigError(
+            "dpop: expected a DPoPKey where no manager makes one: its tokens are of no use without the key"
+        )
+    turn = converse(transport, config, auth, refresh_token, timeout_s=timeout_s, known=known, sending=sending)
+    return _understood(turn, auth, refresh_token, default_lifetime_s)
 
 
 def converse(
@@ -175,3 +226,107 @@ def perform(
     if isinstance(response, Response):
         return response
     return failure(f"no answer: expected a Response from the transport, got {type(response).__name__}")
+
+
+def answered(outcome: Response | ProviderError) -> Response:
+    """Raise what `perform` returned in place of a response."""
+    if isinstance(outcome, ProviderError):
+        raise outcome
+    return outcome
+
+
+def _understood(turn: Turn, auth: Credentials, refresh_token: Secret | None, default_lifetime_s: float) -> ParsedToken:
+    parsed = parse_token(
+        answered(turn.response),
+        now_wall=turn.sent_wall,
+        sent_secrets=turn.hidden,
+        default_lifetime_s=default_lifetime_s,
+        grant_type=auth.grant_type,
+        refreshing=refresh_token is not None,
+        advice=turn.advice,
+        may_be_no_access_token=auth.may_be_no_access_token,
+    )
+    if refresh_token is None or parsed.token.refresh_token is not None:
+        return parsed
+    return replace(parsed, token=parsed.token.with_refresh_token(refresh_token.reveal()))
+
+
+def gather(config: OIDCConfig, auth: Credentials, *, refresh_token: Secret | None, now_wall: float) -> SentSecrets:
+    """Read and sign what one token request needs; callables run on the calling thread.
+
+    Args:
+        config: The provider's metadata, with a token endpoint.
+        auth: The credentials.
+        refresh_token: What to redeem in place of the full grant; ``None`` for the full grant.
+        now_wall: Seconds since the epoch.
+
+    Returns:
+        The secrets. Of a client secret that only signs, the assertion is sent in its place.
+
+    Raises:
+        SecretUnavailable: Where one cannot be had now, or has expired. Retryable.
+    """
+    certificate = auth.client_certificate
+    for file in () if certificate is None else certificate.sources:
+        if file.version() is None:
+            raise SecretUnavailable(f"client_certificate cannot be read: {str(file.path)!r}: no such file", sent=False)
+    return SentSecrets(
+        None if auth.client_secret is None else resolve_secret(auth.client_secret, "client_secret"),
+        refresh_token or _grant_secret(auth, now_wall),
+        secrets_in(auth),
+        client_assertion=_client_assertion(config, auth, now_wall),
+        actor_token=None if refresh_token is not None else _foreign(auth.actor_secret, "actor_token", now_wall),
+        dpop_proof=_dpop_proof(config, auth, now_wall),
+    )
+
+
+def _dpop_proof(config: OIDCConfig, auth: Credentials, now_wall: float) -> Secret | None:
+    if not isinstance(auth.dpop, DPoPKey):
+        return None
+    config.require("dpop_signing_alg_values_supported")
+    accepted, url = config.dpop_signing_alg_values_supported, address_of(config, auth)
+    return auth.dpop.proof("POST", url, now_wall=now_wall, jti=token_urlsafe(16), accepted=accepted)
+
+
+def _grant_secret(auth: Credentials, now_wall: float) -> Secret | None:
+    if auth.trades_token:
+        return _foreign(auth.grant_secret, "assertion" if isinstance(auth, JWTBearer) else "subject_token", now_wall)
+    return None if auth.grant_secret is None else resolve_secret(auth.grant_secret, auth.grant_type)
+
+
+def _client_assertion(config: OIDCConfig, auth: Credentials, now_wall: float) -> Secret | None:
+    method = chosen_method(config, auth)
+    if method == "private_key_jwt" and auth.client_assertion is not None:
+        return _foreign(auth.client_assertion, "client_assertion", now_wall)
+    if method not in ("private_key_jwt", "client_secret_jwt"):
+        return None
+    claims = client_claims(auth, config, now_wall=now_wall, jti=token_urlsafe(16))
+    signer = _signer(config, auth)
+    header = {} if auth.private_key is None else auth.private_key.header()
+    signed = signer if isinstance(signer, str) else signer.sign(claims, header)
+    if isinstance(signed, str):
+        raise SecretUnavailable(f"client_assertion: {signed}", sent=False)
+    return signed
+
+
+def _signer(config: OIDCConfig, auth: Credentials) -> Signer | str:
+    if auth.private_key is not None:
+        config.require("token_endpoint_auth_signing_alg_values_supported")
+        return auth.private_key.signer(config.token_endpoint_auth_signing_alg_values_supported)
+    assert auth.client_secret is not None
+    try:
+        require_jose("the provider takes client_secret_jwt only, which")
+    except ConfigError as error:
+        return str(error)
+    return secret_signer(resolve_secret(auth.client_secret, "client_secret"))
+
+
+def _foreign(source: StoredSecret | None, name: str, now_wall: float) -> Secret | None:
+    """Read a token that somebody else has signed. One that says itself that it has expired is not sent."""
+    if source is None:
+        return None
+    token = resolve_secret(source, name)
+    problem = staleness(token, now_wall=now_wall)
+    if problem is not None:
+        raise SecretUnavailable(f"{name}: {problem}", sent=False)
+    return token

@@ -26,11 +26,9 @@ import urllib3
 from requests.adapters import HTTPAdapter
 from requests.utils import DEFAULT_CA_BUNDLE_PATH, get_environ_proxies, select_proxy
 
-from oidc_actor.credentials.certificate import ClientCertificate
-from oidc_actor.http.codings import decoded
-from oidc_actor.http.responses import BadResponse
-from oidc_actor.http.sockets import POOL_CLASSES, clean_pool_class, exchange
-from oidc_actor.http.tls import check_ca_bundle, tls_context
+from oidc_actor.credentials.keys import ClientCertificate
+from oidc_actor.http.responses import BadResponse, decoded
+from oidc_actor.http.sockets import POOL_CLASSES, check_ca_bundle, clean_pool_class, exchange, tls_context
 from oidc_actor.transport import MAX_BODY_BYTES, NoAnswer, Request, Response, TransportError
 from oidc_actor.values.errors import ConfigError
 from oidc_actor.values.secrets import SecretFile

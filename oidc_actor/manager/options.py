@@ -10,8 +10,7 @@ from pathlib import Path
 from typing import Any, Required, TypedDict, cast
 
 from oidc_actor.credentials.dpop import with_own_key
-from oidc_actor.credentials.grants import Credentials
-from oidc_actor.credentials.mapping import WHAT_AUTH_IS, read_auth
+from oidc_actor.credentials.grants import WHAT_AUTH_IS, Credentials, read_auth
 from oidc_actor.machine.failure_policy import RetryPolicy, Rng
 from oidc_actor.oidc import check_timeout, check_transport
 from oidc_actor.protocol.metadata import OIDCConfig, check_config

@@ -8,7 +8,7 @@ import threading
 import time
 from collections.abc import Callable
 
-from oidc_actor.endpoints.endpoints import exchange_revocation
+from oidc_actor.endpoints.other_endpoints import exchange_revocation
 from oidc_actor.machine.effects import Revoke
 from oidc_actor.machine.failure_policy import code_of, status_of
 from oidc_actor.manager.fetch import as_value

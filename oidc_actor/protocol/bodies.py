@@ -1,8 +1,10 @@
-"""Bytes from the provider become an object, or a phrase that says why not. Nothing raises, whatever the bytes."""
+"""What JSON from the provider holds: objects, numbers, the claims of a JWT. Nothing raises, whatever the bytes."""
 
 from __future__ import annotations
 
+import base64
 import json
+import math
 from collections.abc import Mapping
 from typing import Any
 from urllib.parse import parse_qsl
@@ -80,3 +82,76 @@ def read_error_object(response: Response) -> Mapping[str, Any]:
         return dict(parse_qsl(response.body.decode("utf-8").strip(), max_num_fields=_MAX_FORM_FIELDS))
     except ValueError:
         return {}
+
+
+_LONGEST_NUMERAL = 40
+
+
+def read_number(value: object) -> float | None:
+    """Read a finite number from a number or a text.
+
+    Args:
+        value: A JSON value.
+
+    Returns:
+        The number, an int where it is a whole one in its source; ``None`` where there is none.
+    """
+    if isinstance(value, str):
+        value = _numeral(value.strip())
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        return None
+    try:
+        return value if math.isfinite(value) else None
+    except OverflowError:  # an int beyond any float
+        return None
+
+
+def _numeral(text: str) -> object:
+    # Python's own readers take underscores and other scripts' digits; a provider means neither.
+    if len(text) > _LONGEST_NUMERAL or not text.isascii() or "_" in text:
+        return None
+    for read in (int, float):
+        try:
+            return read(text)
+        except ValueError:
+            continue
+    return None
+
+
+def read_claims(token: str) -> Mapping[str, Any]:
+    """Read a JWT's claims without verifying anything.
+
+    Args:
+        token: A token's text.
+
+    Returns:
+        The claims; empty where the text is no JWT.
+    """
+    found = read_object(jwt_part(token, 1))
+    return {} if isinstance(found, str) else found
+
+
+def jwt_part(token: str, index: int) -> bytes:
+    """Decode one part of a JWT without verifying anything.
+
+    Args:
+        token: A token's text.
+        index: 0 for the header, 1 for the claims.
+
+    Returns:
+        What should be a JSON object; empty where the text is no JWT.
+    """
+    parts = token.split(".")
+    if len(parts) != 3:
+        return b""
+    try:
+        return base64.b64decode(parts[index] + "=" * (-len(parts[index]) % 4), altchars=b"-_", validate=True)
+    except ValueError:
+        return b""
+
+
+def status_problem(status: int, wanted: str) -> str:
+    """Say that an answer with this status brought nothing of what was wanted."""
+    if 300 <= status < 400:
+        return f"expected {wanted}, got a redirect, which is never followed; configure the address it should go to"
+    return f"expected {wanted}, got neither" if " or " in wanted else f"expected {wanted}, got none"

@@ -5,12 +5,10 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping
 from typing import Any
 
-from oidc_actor.protocol.bodies import read_object
-from oidc_actor.protocol.lifetime import read_number
+from oidc_actor.protocol.bodies import read_number, read_object
 from oidc_actor.protocol.redaction import presentable
 from oidc_actor.transport import Response
-from oidc_actor.values.sealed import Sealed, put
-from oidc_actor.values.secrets import Secret, secret_problem
+from oidc_actor.values.secrets import Sealed, Secret, put, secret_problem
 from oidc_actor.values.urls import url_problem
 
 DEFAULT_INTERVAL_S = 5.0

@@ -8,13 +8,12 @@ from dataclasses import dataclass, field, fields
 from typing import Any, Self
 from urllib.parse import urlsplit
 
-from oidc_actor.protocol.bodies import Pairs, read_pairs
+from oidc_actor.protocol.bodies import Pairs, read_pairs, status_problem
 from oidc_actor.protocol.dates import retry_after_s
-from oidc_actor.protocol.error_response import status_problem
 from oidc_actor.protocol.redaction import presentable
 from oidc_actor.transport import Request, Response
 from oidc_actor.values.errors import ConfigError, DiscoveryError, UnusableMetadata
-from oidc_actor.values.sealed import FrozenMapping
+from oidc_actor.values.secrets import FrozenMapping
 from oidc_actor.values.urls import WELL_KNOWN, check_issuer_url, check_url, is_loopback, public_url, url_problem
 
 __all__ = ["OIDCConfig", "check_config", "check_issuer_url", "check_url", "metadata_problem"]

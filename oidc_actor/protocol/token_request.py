@@ -1,17 +1,20 @@
-"""What is sent for a token: the parameters of each grant, the client's authentication, and what the user adds."""
+"""What is sent for a token: the parameters of each grant, the client's authentication, and what the user adds.
+
+A client authenticates with a secret, or with a signed statement in a secret's place (RFC 7523): what a client's own statement
+says, and whether somebody else's still holds, is here too. So is what Microsoft Entra ID wants that no standard says.
+"""
 
 from __future__ import annotations
 
 import base64
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Literal, TypeAlias
-from urllib.parse import quote, urlencode
+from typing import Any, Literal, TypeAlias
+from urllib.parse import quote, urlencode, urlsplit
 
-from oidc_actor.credentials.client_auth import ASSERTING, choose_client_auth
-from oidc_actor.credentials.grants import Credentials, DeviceCode, JWTBearer, Password, TokenExchange
-from oidc_actor.protocol.client_assertion import ASSERTION_TYPE
-from oidc_actor.protocol.entra import default_parameters
+from oidc_actor.credentials.credentials import ASSERTING, Credentials, choose_client_auth
+from oidc_actor.credentials.grants import DeviceCode, JWTBearer, Password, TokenExchange
+from oidc_actor.protocol.bodies import read_claims, read_number
 from oidc_actor.protocol.metadata import OIDCConfig, alias_name
 from oidc_actor.protocol.redaction import is_guessable
 from oidc_actor.transport import Request
@@ -277,3 +280,133 @@ def _basic(client_id: str, client_secret: Secret | None) -> str:
 
 def _each(value: str | tuple[str, ...] | None) -> tuple[str, ...]:
     return () if value is None else (value,) if isinstance(value, str) else value
+
+
+_HOSTS = frozenset(
+    {
+        "login.microsoftonline.com",
+        "login.microsoftonline.us",
+        "login.microsoftonline.de",
+        "login-us.microsoftonline.com",
+        "login.partner.microsoftonline.cn",
+        "login.chinacloudapi.cn",
+        "login.microsoft.com",
+        "login.windows.net",
+        "sts.windows.net",
+    }
+)
+
+
+def is_entra(token_endpoint: str) -> bool:
+    """Tell whether a token endpoint is Microsoft's, a national cloud's or a region's included.
+
+    Args:
+        token_endpoint: The address.
+
+    Returns:
+        Whether its host is one of theirs; a look-alike in the path or as part of another name does not count.
+    """
+    host = (urlsplit(token_endpoint).hostname or "").rstrip(".")
+    return host in _HOSTS or host.endswith((".login.microsoft.com", ".ciamlogin.com"))
+
+
+def default_parameters(token_endpoint: str, client_id: str | None) -> dict[str, str]:
+    """Give the parameters that Entra needs where the user named no scopes.
+
+    Args:
+        token_endpoint: The address.
+        client_id: The client's identifier; ``None`` where there is none to build them from.
+
+    Returns:
+        ``resource`` for a version 1 endpoint, ``scope`` for any other of Microsoft's, nothing for other providers.
+    """
+    if client_id is None or not is_entra(token_endpoint):
+        return {}
+    if urlsplit(token_endpoint).path.rstrip("/").endswith("/oauth2/token"):
+        return {"resource": client_id}
+    return {"scope": f"{client_id}/.default"}
+
+
+ASSERTION_TYPE = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer"
+"""What a signed client assertion is called in a request (RFC 7523 section 2.2)."""
+
+ASSERTION_LIFE_S = 60
+"""Seconds that a client assertion lives: it is used at once, and some providers refuse any that lives longer."""
+
+FORGIVEN_S = 5.0
+"""Seconds by which a statement may be from the future for hardly anybody to mind."""
+
+
+def client_claims(auth: Credentials, config: OIDCConfig, *, now_wall: float, jti: str) -> dict[str, Any]:
+    """Say what a client assertion claims (RFC 7523 section 3).
+
+    Args:
+        auth: The credentials.
+        config: The provider's metadata.
+        now_wall: Seconds since the epoch.
+        jti: A text that no other assertion has.
+
+    Returns:
+        The claims.
+    """
+    now = int(now_wall)
+    return {
+        "iss": auth.client_id,
+        "sub": auth.client_id,
+        "aud": assertion_audience(auth, config),
+        "jti": jti,
+        "iat": now,
+        "exp": now + ASSERTION_LIFE_S,
+    }
+
+
+def assertion_audience(auth: Credentials, config: OIDCConfig) -> str:
+    """Choose whom a client assertion names. Naming the issuer keeps it from being used anywhere else.
+
+    Args:
+        auth: The credentials, whose own choice wins.
+        config: The provider's metadata, with a token endpoint.
+
+    Returns:
+        The issuer's identifier or the token endpoint's address; with a certificate for mutual TLS that is still the plain one,
+        which every provider knows itself by.
+    """
+    assert config.token_endpoint is not None
+    chosen = auth.assertion_audience
+    if chosen is not None and chosen not in ("issuer", "token_endpoint"):
+        return chosen
+    if chosen == "token_endpoint" or config.issuer is None:
+        return config.token_endpoint
+    if chosen is None and is_entra(config.token_endpoint):
+        return config.token_endpoint
+    return config.issuer
+
+
+def is_timely(statement: Secret, *, at: float) -> bool:
+    """Tell whether whoever reads a statement at some time finds it neither over nor from the future.
+
+    Args:
+        statement: A client assertion, a foreign token or a DPoP proof; nothing of it is verified here. Other texts are timely.
+        at: Seconds since the epoch by the reader's clock.
+    """
+    claims = read_claims(statement.reveal())
+    ends, begins = read_number(claims.get("exp")), read_number(claims.get("nbf", claims.get("iat")))
+    if ends is None and begins is not None:  # a proof is judged by when it was made (RFC 9449 section 11.1)
+        ends = begins + ASSERTION_LIFE_S
+    return (ends is None or ends > at) and (begins is None or begins <= at + FORGIVEN_S)
+
+
+def staleness(assertion: Secret, *, now_wall: float) -> str | None:
+    """Say how long an assertion has been of no use, where it is a JWT that says when it ends.
+
+    Args:
+        assertion: The text, signed by somebody else; nothing of it is verified here.
+        now_wall: Seconds since the epoch.
+
+    Returns:
+        A phrase, or ``None`` where it lives or does not say.
+    """
+    ends = read_number(read_claims(assertion.reveal()).get("exp"))
+    if ends is None or ends > now_wall:
+        return None
+    return f"expected a token that is still valid, got one that expired {now_wall - ends:.0f} s ago"

@@ -2,19 +2,28 @@
 
 Pure and total: any status, headers and bytes become one or the other. Nothing here raises from a frame that holds a
 token or a secret's text: readers return a fault as a value, and the function that raises it holds nothing else.
+
+A token's lifetime is what the first of four sources says (`decide_lifetime`):
+
+1. ``expires_in``: seconds, a number or a text that is one (RFC 6749 section 5.1).
+2. ``expires_at``: seconds since the epoch, or an ISO 8601 time with its zone.
+3. The access token's own ``exp``, where it is a JWT (RFC 7519 section 4.1.4); read, not verified.
+4. A default.
+
+A value that cannot be read, is not finite, or lies beyond a thousand years counts as absent.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, Literal, TypeAlias
 
-from oidc_actor.protocol.bodies import Pairs, read_object
+from oidc_actor.protocol.bodies import Pairs, read_claims, read_number, read_object
 from oidc_actor.protocol.dates import provider_now, retry_after_s
 from oidc_actor.protocol.error_response import Fault, check_revoked, read_fault, tokens_in
-from oidc_actor.protocol.lifetime import LifetimeSource, decide_lifetime
 from oidc_actor.protocol.metadata import discovery_request, discovery_url, parse_discovery
 from oidc_actor.protocol.redaction import presentable
 from oidc_actor.protocol.token_request import SentSecrets, token_request
@@ -22,6 +31,8 @@ from oidc_actor.transport import Response
 from oidc_actor.values.errors import TokenRequestError, is_permanent
 from oidc_actor.values.secrets import Secret
 from oidc_actor.values.tokens import TokenResponse
+
+LifetimeSource: TypeAlias = Literal["expires_in", "expires_at", "exp", "default"]
 
 __all__ = [
     "DEFAULT_LIFETIME_S",
@@ -39,6 +50,7 @@ DEFAULT_LIFETIME_S = 300.0
 """Seconds a token is taken to live where nothing says."""
 
 _TOKEN_TYPES = {"bearer": "Bearer", "dpop": "DPoP"}
+
 _WANTED = "a token or an OAuth error"
 
 
@@ -173,3 +185,70 @@ def _scope(value: object) -> str | None:
     if type(value) is list and all(isinstance(one, str) for one in value):  # an inner object is a list of another type
         value = " ".join(value)
     return value if isinstance(value, str) and value.isprintable() else None
+
+
+LONGEST_LIFETIME_S = 1000 * 365.25 * 86400
+"""More seconds than that are taken for nonsense."""
+
+
+@dataclass(frozen=True, slots=True)
+class Lifetime:
+    """How long a token lives, and who says so.
+
+    Attributes:
+        seconds: Counted from the start of the request that brought the token; zero or negative for a dead one.
+        source: Where the figure is from.
+    """
+
+    seconds: float
+    source: LifetimeSource
+
+
+def decide_lifetime(members: Mapping[str, Any], access_token: str, *, now_wall: float, default_s: float) -> Lifetime:
+    """Decide how long a token lives.
+
+    Args:
+        members: The token response's members.
+        access_token: The access token's text.
+        now_wall: Seconds since the epoch at the start of the request.
+        default_s: Seconds to assume where nothing says.
+
+    Returns:
+        The lifetime and its source.
+    """
+    seconds = _plausible(read_number(members.get("expires_in")))
+    if seconds is not None:
+        return Lifetime(seconds, "expires_in")
+    until = _read_instant(members.get("expires_at"))
+    if until is not None and _plausible(until - now_wall) is not None:
+        return Lifetime(until - now_wall, "expires_at")
+    left = _jwt_seconds_left(access_token, now_wall)
+    if left is not None:
+        return Lifetime(left, "exp")
+    return Lifetime(default_s, "default")
+
+
+def _plausible(seconds: float | None) -> float | None:
+    return seconds if seconds is not None and seconds <= LONGEST_LIFETIME_S else None
+
+
+def _read_instant(value: object) -> float | None:
+    number = read_number(value)
+    if number is not None or not isinstance(value, str):
+        return number
+    try:
+        found = datetime.fromisoformat(value)
+        return None if found.tzinfo is None else found.timestamp()
+    except (ValueError, OverflowError):
+        return None
+
+
+def _jwt_seconds_left(access_token: str, now_wall: float) -> float | None:
+    claims = read_claims(access_token)
+    ends = read_number(claims.get("exp"))
+    if ends is None or _plausible(ends - now_wall) is None:
+        return None
+    # Where this machine's clock is behind the provider's, the token's own span is the smaller and the true figure.
+    begins = read_number(claims.get("iat"))
+    span = ends - begins if begins is not None else math.inf
+    return min(ends - now_wall, span) if span > 0 else ends - now_wall

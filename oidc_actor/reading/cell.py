@@ -29,7 +29,7 @@ from oidc_actor.machine.events import FetchFailed, FetchSucceeded, ResultReady, 
 from oidc_actor.machine.state import NEVER, State, as_forked
 from oidc_actor.reading.waiters import Subscription, TaskWaiter, ThreadWaiter, dismiss
 from oidc_actor.values.clock import Clock
-from oidc_actor.values.sealed import Sealed, put
+from oidc_actor.values.secrets import Sealed, put
 from oidc_actor.values.tokens import TokenResponse
 from supervision import Down, Monitor, cast, demonitor, monitor
 from supervision.child_process import is_bystander, may_return

@@ -8,8 +8,8 @@ from collections.abc import Mapping
 from secrets import token_urlsafe
 from typing import Any
 
+from oidc_actor.credentials.keys import PrivateKey, read_private_key
 from oidc_actor.credentials.parameters import read_text
-from oidc_actor.credentials.private_key import PrivateKey, read_private_key
 from oidc_actor.values.errors import ConfigError, SecretUnavailable
 from oidc_actor.values.secrets import Finder, Secret, SecretFile, SecretSource
 

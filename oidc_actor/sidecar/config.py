@@ -16,8 +16,7 @@ from oidc_actor.sidecar.manager_tables import ManagerConfig, read_manager
 from oidc_actor.sidecar.routes import Routes
 from oidc_actor.values.clock import is_seconds
 from oidc_actor.values.errors import ConfigError
-from oidc_actor.values.files import read_file
-from oidc_actor.values.secrets import Finder, SecretFile, StoredSecret
+from oidc_actor.values.secrets import Finder, SecretFile, StoredSecret, read_file
 from oidc_actor.values.urls import is_loopback
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")

@@ -17,7 +17,7 @@ from oidc_actor.manager.token_manager import TokenManager
 from oidc_actor.sidecar.events import log
 from oidc_actor.sidecar.fleet import Fleet
 from oidc_actor.values.errors import NoTokenError
-from oidc_actor.values.sealed import Sealed, put
+from oidc_actor.values.secrets import Sealed, put
 from oidc_actor.values.tokens import TokenResponse
 from supervision import NoProcess
 

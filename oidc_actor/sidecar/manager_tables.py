@@ -14,7 +14,6 @@ from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any, TypeAlias, TypeVar
 
-from oidc_actor.credentials.certificate import ClientCertificate
 from oidc_actor.credentials.grants import (
     ClientCredentials,
     Credentials,
@@ -23,7 +22,7 @@ from oidc_actor.credentials.grants import (
     RefreshToken,
     TokenExchange,
 )
-from oidc_actor.credentials.private_key import PrivateKey
+from oidc_actor.credentials.keys import ClientCertificate, PrivateKey
 from oidc_actor.manager.options import Options, read_options
 from oidc_actor.protocol.metadata import OIDCConfig
 from oidc_actor.secret_sources.github_actions import GitHubActionsToken

@@ -1,25 +1,128 @@
-"""Secrets that cannot be printed, and where they come from: a text, a callable, or a file that may change."""
+"""Secrets that cannot be printed, and where they come from: a text, a callable, or a file that may change.
+
+`Sealed` is the root of every value that holds a secret. Files are read without ever waiting for one: a pipe, a device or a file
+without an end is refused instead.
+"""
 
 from __future__ import annotations
 
 import codecs
 import hashlib
 import hmac
-from collections.abc import Callable, Hashable
-from dataclasses import dataclass
+import os
+import stat
+from collections.abc import Callable, Hashable, Iterator, Mapping
+from dataclasses import FrozenInstanceError, dataclass
 from inspect import iscoroutinefunction
 from pathlib import Path
-from typing import TypeAlias
+from typing import Any, NoReturn, Self, TypeAlias
 
 from oidc_actor.values.errors import ConfigError, SecretUnavailable
-from oidc_actor.values.files import read_file
-from oidc_actor.values.sealed import Sealed, put
 
 MAX_SECRET_BYTES = 64 * 1024
 """The longest secret that is read from a file, in bytes."""
 
 BYTE_ORDER_MARK = "\ufeff"
+
 _OTHER_MARKS = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)  # UTF-32's little-endian one begins with UTF-16's
+
+
+class Sealed:
+    """A value that is frozen, copies to itself and refuses pickling.
+
+    A subclass lists its fields in ``__slots__``, sets them with `put`, and writes a ``__repr__`` that shows no secret.
+    It is no dataclass on purpose: ``dataclasses.asdict`` would write out what it holds.
+    """
+
+    __slots__ = ()
+
+    def __setattr__(self, name: str, value: object) -> NoReturn:
+        del value  # it may be a secret, and this frame is about to raise
+        raise FrozenInstanceError(f"cannot assign to field {name!r}")
+
+    def __delattr__(self, name: str) -> NoReturn:
+        raise FrozenInstanceError(f"cannot delete field {name!r}")
+
+    def __copy__(self) -> Self:
+        return self
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Self:
+        return self
+
+    def __reduce_ex__(self, protocol: object) -> NoReturn:
+        refuse_pickling(self)
+
+    def __reduce__(self) -> NoReturn:
+        refuse_pickling(self)
+
+    def __getstate__(self) -> NoReturn:
+        refuse_pickling(self)
+
+    def __format__(self, format_spec: str) -> str:
+        return format(repr(self), format_spec)
+
+
+def put(value: object, /, **fields: object) -> None:
+    """Set fields of a frozen object under construction.
+
+    Args:
+        value: The object, not yet seen by anyone else.
+        **fields: What to set.
+    """
+    for name, content in fields.items():
+        object.__setattr__(value, name, content)
+
+
+def refuse_pickling(value: object) -> NoReturn:
+    """Raise the error that every secret-holding value answers to pickle with.
+
+    Args:
+        value: The object that somebody tries to pickle.
+
+    Raises:
+        TypeError: Always.
+    """
+    name = type(value).__name__
+    raise TypeError(
+        f"cannot pickle {name!r}: it holds secrets; pass the secret's source instead and build it anew there"
+    )
+
+
+class FrozenMapping(Mapping[str, str]):
+    """An immutable, hashable mapping of texts."""
+
+    __slots__ = ("_items",)
+    _items: dict[str, str]
+
+    def __init__(self, items: Mapping[str, str]) -> None:
+        object.__setattr__(self, "_items", dict(items))
+
+    def __getitem__(self, key: str) -> str:
+        return self._items[key]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._items)
+
+    def __len__(self) -> int:
+        return len(self._items)
+
+    def __hash__(self) -> int:
+        return hash(frozenset(self._items.items()))
+
+    def __setattr__(self, name: str, value: object) -> NoReturn:
+        raise FrozenInstanceError(f"cannot assign to field {name!r}")
+
+    def __copy__(self) -> Self:
+        return self
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Self:
+        return self
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(self), (dict(self._items),)
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({self._items!r})"
 
 
 class Secret(Sealed):
@@ -290,3 +393,50 @@ def _secret_of_file(content: bytes) -> Secret | str:
     if text.endswith("\n"):
         text = text.removesuffix("\n").removesuffix("\r")
     return Secret(text) if text else "the file is empty"
+
+
+NOT_REGULAR = "expected a regular file"
+
+
+def read_file(path: Path, most: int) -> bytes | str:
+    """Read a regular file as a whole, or say in a phrase why that cannot be had; raises nothing and never waits for a writer.
+
+    Args:
+        path: The file; a link is followed.
+        most: The most bytes that it may have.
+    """
+    problem = no_file(path, most)  # before it is opened: to open a device may do something
+    if problem is not None:
+        return problem
+    try:
+        # Where a pipe has taken its place meanwhile, an open without O_NONBLOCK would wait for the pipe's writer.
+        number = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0))
+        with open(number, "rb", closefd=True) as file:
+            if not stat.S_ISREG(os.fstat(number).st_mode):
+                return NOT_REGULAR
+            content = file.read(most + 1)
+    except OSError as error:
+        return error.strerror or type(error).__name__
+    return content if len(content) <= most else _too_long(most)
+
+
+def no_file(path: Path, most: int) -> str | None:
+    """Say why a file cannot be read, as far as can be told without opening it; ``None`` where nothing is known against it.
+
+    Args:
+        path: The file; a link is followed.
+        most: The most bytes that it may have.
+    """
+    try:
+        found = path.stat()
+    except OSError as error:
+        return error.strerror or type(error).__name__
+    except ValueError as error:  # a name with a null character
+        return type(error).__name__
+    if not stat.S_ISREG(found.st_mode):
+        return NOT_REGULAR
+    return _too_long(most) if found.st_size > most else None
+
+
+def _too_long(most: int) -> str:
+    return f"longer than {most} bytes"

@@ -7,8 +7,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from oidc_actor.values.errors import ConfigError
-from oidc_actor.values.sealed import Sealed, put
-from oidc_actor.values.secrets import fingerprint
+from oidc_actor.values.secrets import Sealed, fingerprint, put
 
 _FIELDS = ("access_token", "token_type", "expires_in", "refresh_token", "id_token", "scope", "issued_at")
 

@@ -8,9 +8,8 @@ import pytest
 
 from oidc_actor.cli.connection import connect, in_options
 from oidc_actor.cli.options import ConnectionOptions
-from oidc_actor.credentials.certificate import ClientCertificate
 from oidc_actor.credentials.grants import ClientCredentials
-from oidc_actor.credentials.private_key import PrivateKey
+from oidc_actor.credentials.keys import ClientCertificate, PrivateKey
 from oidc_actor.values.errors import ConfigError
 from oidc_actor.values.secrets import SecretFile
 

@@ -15,7 +15,7 @@ from joserfc.jwk import ECKey
 from pki import Authority
 from sidecar.sidecar import Sidecar
 
-from oidc_actor.protocol.lifetime import read_claims
+from oidc_actor.protocol.bodies import read_claims
 
 WORKLOAD = "https://workloads.example"
 WORKLOAD_KEY = ECKey.generate_key("P-256", {"kid": "workload"})

@@ -22,10 +22,9 @@ from oidc_actor.adapters.challenges import Unauthorized
 from oidc_actor.adapters.presenter import Presenter
 from oidc_actor.cli.device import Kept
 from oidc_actor.cli.doctor import Doctor
-from oidc_actor.credentials.certificate import ClientCertificate
 from oidc_actor.credentials.dpop import DPoPKey
 from oidc_actor.credentials.grants import ClientCredentials, DeviceCode, JWTBearer, RefreshToken, TokenExchange
-from oidc_actor.credentials.private_key import PrivateKey
+from oidc_actor.credentials.keys import ClientCertificate, PrivateKey
 from oidc_actor.endpoints.token_endpoint import Turn
 from oidc_actor.http.client import RequestsTransport
 from oidc_actor.http.responses import Incoming, read_response, read_status_line
@@ -38,7 +37,7 @@ from oidc_actor.oidc import get_token
 from oidc_actor.protocol.device_authorization import DeviceAuthorization
 from oidc_actor.protocol.error_response import read_fault
 from oidc_actor.protocol.metadata import parse_discovery
-from oidc_actor.protocol.unescaping import layers
+from oidc_actor.protocol.redaction import layers
 from oidc_actor.reading.cell import Snapshot
 from oidc_actor.secret_sources.github_actions import GitHubActionsToken
 from oidc_actor.secret_sources.manager_token import ManagerToken
@@ -62,7 +61,7 @@ def _bad_metadata() -> object:
 
 
 MADE: dict[str, Callable[[World], object]] = {
-    "protocol.unescaping.Layer": lambda w: next(layers(SECRET)),
+    "protocol.redaction.Layer": lambda w: next(layers(SECRET)),
     "protocol.error_response.Fault": lambda w: read_fault(w.echo(), w.sent.all(), "a token"),
     "adapters.aiohttp.OIDCAuth": lambda w: aiohttp.OIDCAuth(w.name),
     "adapters.authorization.Authorization": lambda w: Authorization.bearer(SECRET),
@@ -139,14 +138,14 @@ MADE: dict[str, Callable[[World], object]] = {
     "machine.events.Rejected": lambda w: Rejected(ISSUER, w.secret),
     "machine.events.Refusal": lambda w: Refusal(str(w.refused), w.refused),
     "manager.options.Options": lambda w: w.actor._options,
-    "credentials.certificate.ClientCertificate": lambda w: ClientCertificate("c", password=SECRET),
+    "credentials.keys.ClientCertificate": lambda w: ClientCertificate("c", password=SECRET),
     "credentials.dpop.DPoPKey": lambda w: DPoPKey(KEY),
     "secret_sources.github_actions.GitHubActionsToken": lambda w: GitHubActionsToken(
         transport=lambda request: w.response
     ),
     "credentials.jws.Signer": lambda w: PrivateKey(KEY).signer(),
     "secret_sources.manager_token.ManagerToken": lambda w: ManagerToken(w.name),
-    "credentials.private_key.PrivateKey": lambda w: PrivateKey(lambda: SECRET, password=SECRET),
+    "credentials.keys.PrivateKey": lambda w: PrivateKey(lambda: SECRET, password=SECRET),
     "secret_sources.signed_assertion.SignedAssertion": lambda w: SignedAssertion(
         KEY, issuer="i", audience="a", claims={"x": SECRET}
     ),
@@ -203,13 +202,13 @@ HOLDS_NONE: dict[str, str] = {
     "what a provider says of itself, before anything secret is sent to it": "values.errors.UnusableMetadata",
     "an answer's inner objects while it is read; none is kept": "protocol.bodies.Pairs",
     "the first line of an answer; the phrase in it is read by nobody": "http.responses.StatusLine",
-    "times, counts and rules": """protocol.dates.Skew protocol.lifetime.Lifetime
+    "times, counts and rules": """protocol.dates.Skew protocol.token_response.Lifetime
         machine.failure_policy.RetryPolicy machine.effects.CancelTick
         adapters.challenges.Remedy adapters.challenges.Tries
         machine.effects.CheckSecrets machine.effects.ScheduleTick machine.circuit_breaker.Hold machine.circuit_breaker.Outage
         machine.circuit_breaker.Haste machine.circuit_breaker.Pace machine.invalidation.Heard machine.invalidation.Verdict
         machine.state.Rules manager.log.Exchange metrics.instruments.Instrument metrics.readings.Bound
-        metrics.readings.Look metrics.readings.Reading credentials.client_auth.Means
+        metrics.readings.Look metrics.readings.Reading credentials.credentials.Means
         sidecar.config.ServerConfig sidecar.fleet.Changes cli.doctor.TlsFacts""",
     "a message without content": """machine.events.ResultReady machine.events.AskHealth machine.events.ClockJumped
     machine.events.FetchLost
@@ -220,8 +219,8 @@ HOLDS_NONE: dict[str, str] = {
         machine.events.Started machine.events.Tick reading.waiters.Gone sidecar.token_files.Write""",
     "what is made is one of its subclasses": """adapters.authorization.Unprintable adapters.httpx_flow.AuthFlow
         adapters.httpx_flow.OneRequest values.errors.OIDCActorError values.errors.ProviderError transport.TransportError
-        credentials.credentials.Credentials values.sealed.Sealed values.secrets.Finder""",
-    "public texts by contract": """values.sealed.FrozenMapping cli.findings.Finding sidecar.http.Heard
+        credentials.credentials.Credentials values.secrets.Sealed values.secrets.Finder""",
+    "public texts by contract": """values.secrets.FrozenMapping cli.findings.Finding sidecar.http.Heard
         sidecar.config_values.Problems sidecar.manager_tables.ProofTables sidecar.config_values.References""",
     "reads a manager's counts only": "metrics.otel.Instrumentation metrics.prometheus.Collector",
     "sockets and what they are made by; no text passes through a field": """http.sockets.BoundedPool

@@ -28,7 +28,7 @@ from secrecy.holders import HOLDS_NONE, MADE, VARIANTS
 from secrecy.world import MARK, World, world
 
 import oidc_actor
-from oidc_actor.values.sealed import Sealed
+from oidc_actor.values.secrets import Sealed
 
 pytestmark = pytest.mark.P9
 

@@ -8,8 +8,7 @@ import pytest
 from sidecar.tables import FULL, manager, problems
 
 from oidc_actor import ClientCredentials, ConfigError, OIDCConfig, Password, RefreshToken, SecretFile, TokenManager
-from oidc_actor.credentials.certificate import ClientCertificate
-from oidc_actor.credentials.private_key import PrivateKey
+from oidc_actor.credentials.keys import ClientCertificate, PrivateKey
 from oidc_actor.sidecar.config import ServerConfig, load
 from oidc_actor.values.secrets import Secret
 

@@ -12,7 +12,7 @@ from pki import KINDS, pem
 from oidc_actor import ClientCertificate, ClientCredentials, OIDCConfig, TokenManager, TokenRequestError
 from oidc_actor.endpoints import token_endpoint as turns
 from oidc_actor.oidc import exchange_token, get_token
-from oidc_actor.protocol.advice import SPACES
+from oidc_actor.protocol.error_response import SPACES
 from oidc_actor.values.errors import NoTokenError
 
 SECRET = "a secret that is long enough to sign with"

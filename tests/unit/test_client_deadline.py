@@ -7,7 +7,7 @@ from contextlib import closing
 import pytest
 from raw_server import DEADLINE_S, a_request, answers, failure, reply, silence
 
-from oidc_actor.http import sockets, tls
+from oidc_actor.http import sockets
 from oidc_actor.http.client import RequestsTransport
 
 pytestmark = pytest.mark.P10
@@ -76,6 +76,6 @@ def test_every_operation_of_a_socket_observes_the_deadline(serve, certificate, o
         sock = sockets._connect("127.0.0.1", server.port, [(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)])
         assert sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
         if over_tls:
-            sock = tls.tls_context(str(certificate.path)).wrap_socket(sock, server_hostname="127.0.0.1")
+            sock = sockets.tls_context(str(certificate.path)).wrap_socket(sock, server_hostname="127.0.0.1")
     with sock, sockets.exchange(0.0), pytest.raises(TimeoutError, match="the exchange is over"):
         operation(sock)

@@ -12,10 +12,10 @@ from raw_server import DEADLINE_S, SECRET, a_request, answers, reply
 from urllib3.util import wait_for_read
 
 from oidc_actor import ClientCredentials, oidc
-from oidc_actor.endpoints.endpoints import exchange_device
+from oidc_actor.endpoints.other_endpoints import exchange_device
 from oidc_actor.http import sockets
 from oidc_actor.http.client import RequestsTransport
-from oidc_actor.http.tls import tls_context
+from oidc_actor.http.sockets import tls_context
 from oidc_actor.transport import Request, TransportError
 
 TENANTS = 20

@@ -9,7 +9,7 @@ import pytest
 from raw_server import a_request, answers, failure, reply
 from urllib3.util.ssl_ import create_urllib3_context
 
-from oidc_actor.http import client, tls
+from oidc_actor.http import client, sockets
 from oidc_actor.http.client import RequestsTransport
 from oidc_actor.values.errors import ConfigError
 
@@ -141,7 +141,7 @@ def test_the_keys_of_a_session_are_written_nowhere(serve, certificate, monkeypat
 
 
 def test_a_context_is_as_strict_as_urllib3_s(certificate):
-    ours, theirs = tls.tls_context(str(certificate.path)), create_urllib3_context(cert_reqs=ssl.CERT_REQUIRED)
+    ours, theirs = sockets.tls_context(str(certificate.path)), create_urllib3_context(cert_reqs=ssl.CERT_REQUIRED)
     for name in (
         "check_hostname", "hostname_checks_common_name", "maximum_version", "minimum_version", "options",
         "post_handshake_auth", "verify_flags", "verify_mode",

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from oidc_actor.http.codings import decoded
+from oidc_actor.http.responses import decoded
 
 BODY = b'{"access_token": "t", "token_type": "Bearer"}'
 LIMIT = 10_000

@@ -7,9 +7,9 @@ from functools import partial
 
 import pytest
 
-from oidc_actor.credentials.certificate import ClientCertificate
-from oidc_actor.credentials.client_auth import METHODS, Means, choose_client_auth
+from oidc_actor.credentials.credentials import METHODS, Means, choose_client_auth
 from oidc_actor.credentials.grants import ClientCredentials, Password, RefreshToken
+from oidc_actor.credentials.keys import ClientCertificate
 from oidc_actor.values.errors import ConfigError
 from oidc_actor.values.secrets import Secret, SecretFile, resolve_secret
 

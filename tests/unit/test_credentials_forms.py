@@ -2,8 +2,7 @@
 
 import pytest
 
-from oidc_actor.credentials.grants import ClientCredentials, Password, RefreshToken, parse_scopes
-from oidc_actor.credentials.mapping import parse_auth
+from oidc_actor.credentials.grants import ClientCredentials, Password, RefreshToken, parse_auth, parse_scopes
 from oidc_actor.values.errors import ConfigError
 
 SECRET = "hunter2"

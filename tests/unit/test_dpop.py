@@ -17,9 +17,8 @@ from pki import KINDS, pem
 from oidc_actor import TokenManager
 from oidc_actor.adapters.headers import note_nonce, present
 from oidc_actor.credentials.dpop import LONGEST_NONCE, DPoPKey, nonce_of, read_nonce
-from oidc_actor.credentials.grants import ClientCredentials, Password, TokenExchange
-from oidc_actor.credentials.mapping import parse_auth
-from oidc_actor.endpoints.endpoints import exchange_token
+from oidc_actor.credentials.grants import ClientCredentials, Password, TokenExchange, parse_auth
+from oidc_actor.endpoints.token_endpoint import exchange_token
 from oidc_actor.manager.options import read_options
 from oidc_actor.protocol.metadata import OIDCConfig
 from oidc_actor.reading.directory import locate

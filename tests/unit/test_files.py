@@ -13,12 +13,11 @@ import pytest
 from fakes import AUTH, DEADLINE_S
 
 from oidc_actor import ConfigError, OIDCConfig, SecretFile, TokenManager
-from oidc_actor.credentials.certificate import ClientCertificate
-from oidc_actor.credentials.private_key import _certificate_digest
+from oidc_actor.credentials.keys import ClientCertificate, _certificate_digest
 from oidc_actor.http.client import RequestsTransport
-from oidc_actor.http.tls import tls_context
+from oidc_actor.http.sockets import tls_context
 from oidc_actor.values.errors import SecretUnavailable
-from oidc_actor.values.files import NOT_REGULAR, no_file, read_file
+from oidc_actor.values.secrets import NOT_REGULAR, no_file, read_file
 
 MOST = 100
 

@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from oidc_actor.credentials.certificate import ClientCertificate
 from oidc_actor.credentials.grants import ClientCredentials, DeviceCode, Password, RefreshToken
+from oidc_actor.credentials.keys import ClientCertificate
 from oidc_actor.protocol.metadata import OIDCConfig
 from oidc_actor.protocol.token_request import (
     SentSecrets,

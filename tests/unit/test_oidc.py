@@ -10,7 +10,8 @@ import pytest
 
 from oidc_actor import oidc
 from oidc_actor.credentials.grants import ClientCredentials, Password, RefreshToken
-from oidc_actor.endpoints.endpoints import exchange_discovery, exchange_token
+from oidc_actor.endpoints.other_endpoints import exchange_discovery
+from oidc_actor.endpoints.token_endpoint import exchange_token
 from oidc_actor.protocol.metadata import OIDCConfig
 from oidc_actor.transport import Response, TransportError
 from oidc_actor.values.errors import ConfigError, DiscoveryError, OIDCActorError, SecretUnavailable, TokenRequestError

@@ -10,16 +10,13 @@ from joserfc import jwt
 from joserfc.jwk import ECKey, OctKey, OKPKey, RSAKey
 from pki import KINDS, Authority, pem
 
-from oidc_actor.credentials.certificate import ClientCertificate
 from oidc_actor.credentials.dpop import DPoPKey
-from oidc_actor.credentials.grants import ClientCredentials, Password, RefreshToken
-from oidc_actor.credentials.mapping import parse_auth
-from oidc_actor.credentials.private_key import PrivateKey
-from oidc_actor.endpoints.client_proof import gather
-from oidc_actor.endpoints.endpoints import exchange_token
+from oidc_actor.credentials.grants import ClientCredentials, Password, RefreshToken, parse_auth
+from oidc_actor.credentials.keys import ClientCertificate, PrivateKey
+from oidc_actor.endpoints.token_endpoint import exchange_token, gather
 from oidc_actor.manager.options import read_options
-from oidc_actor.protocol.client_assertion import client_claims
 from oidc_actor.protocol.metadata import OIDCConfig
+from oidc_actor.protocol.token_request import client_claims
 from oidc_actor.transport import Response
 from oidc_actor.values.errors import ConfigError, SecretUnavailable
 from oidc_actor.values.secrets import SecretFile

@@ -12,8 +12,7 @@ from hypothesis import strategies as st
 from wire_answers import refused
 
 from oidc_actor import ClientCredentials, OIDCConfig, TokenRequestError, oidc
-from oidc_actor.protocol.redaction import TOO_DEEP, WITHHELD, is_guessable, presentable, redact
-from oidc_actor.protocol.unescaping import layers
+from oidc_actor.protocol.redaction import TOO_DEEP, WITHHELD, is_guessable, layers, presentable, redact
 from oidc_actor.transport import MAX_BODY_BYTES, NoAnswer, TransportError
 from oidc_actor.values.secrets import Secret
 

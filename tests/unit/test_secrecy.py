@@ -10,12 +10,17 @@ from joserfc.jwk import ECKey
 from pki import KINDS, pem
 
 from oidc_actor import oidc
-from oidc_actor.credentials.certificate import ClientCertificate
 from oidc_actor.credentials.dpop import DPoPKey
-from oidc_actor.credentials.grants import ClientCredentials, JWTBearer, Password, RefreshToken, TokenExchange
-from oidc_actor.credentials.mapping import parse_auth
-from oidc_actor.credentials.private_key import PrivateKey
-from oidc_actor.endpoints.endpoints import exchange_token
+from oidc_actor.credentials.grants import (
+    ClientCredentials,
+    JWTBearer,
+    Password,
+    RefreshToken,
+    TokenExchange,
+    parse_auth,
+)
+from oidc_actor.credentials.keys import ClientCertificate, PrivateKey
+from oidc_actor.endpoints.token_endpoint import exchange_token
 from oidc_actor.http.client import RequestsTransport
 from oidc_actor.protocol.metadata import OIDCConfig
 from oidc_actor.protocol.token_response import parse_token

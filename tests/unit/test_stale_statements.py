@@ -10,9 +10,9 @@ import pytest
 from pki import KINDS, pem
 
 from oidc_actor import ClientCredentials, DPoPKey, JWTBearer, OIDCConfig, TokenExchange, TokenRequestError
-from oidc_actor.endpoints.endpoints import exchange_token
-from oidc_actor.protocol.client_assertion import is_timely
-from oidc_actor.protocol.lifetime import read_claims
+from oidc_actor.endpoints.token_endpoint import exchange_token
+from oidc_actor.protocol.bodies import read_claims
+from oidc_actor.protocol.token_request import is_timely
 from oidc_actor.transport import Request, Response
 from oidc_actor.values.errors import SecretUnavailable
 from oidc_actor.values.secrets import Secret

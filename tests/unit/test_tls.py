@@ -7,9 +7,9 @@ import threading
 import pytest
 from pki import Authority
 
-from oidc_actor.credentials.certificate import ClientCertificate
 from oidc_actor.credentials.grants import ClientCredentials
-from oidc_actor.endpoints.endpoints import exchange_token
+from oidc_actor.credentials.keys import ClientCertificate
+from oidc_actor.endpoints.token_endpoint import exchange_token
 from oidc_actor.http.client import _CERTIFICATES, RequestsTransport
 from oidc_actor.protocol.metadata import OIDCConfig
 from oidc_actor.protocol.token_request import SentSecrets, token_request

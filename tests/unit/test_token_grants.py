@@ -11,9 +11,8 @@ from joserfc import jwt
 from joserfc.jwk import ECKey
 
 from oidc_actor import TokenManager, oidc
-from oidc_actor.credentials.grants import JWTBearer, TokenExchange
-from oidc_actor.credentials.mapping import parse_auth
-from oidc_actor.endpoints.endpoints import exchange_token
+from oidc_actor.credentials.grants import JWTBearer, TokenExchange, parse_auth
+from oidc_actor.endpoints.token_endpoint import exchange_token
 from oidc_actor.manager.options import read_options
 from oidc_actor.protocol.metadata import OIDCConfig
 from oidc_actor.secret_sources.github_actions import TOKEN_VARIABLE, URL_VARIABLE, GitHubActionsToken

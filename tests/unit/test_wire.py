@@ -8,8 +8,7 @@ import pytest
 from wire_answers import NOW, TOKEN, jwt, parsed, refused
 
 from oidc_actor.protocol.error_response import Fault
-from oidc_actor.protocol.lifetime import decide_lifetime
-from oidc_actor.protocol.token_response import ParsedToken
+from oidc_actor.protocol.token_response import ParsedToken, decide_lifetime
 from oidc_actor.transport import MAX_BODY_BYTES
 
 

@@ -7,10 +7,9 @@ from hypothesis import strategies as st
 from wire_answers import ISSUER, METADATA, NOW, TOKEN, jwt
 
 from oidc_actor.protocol.bodies import read_object
-from oidc_actor.protocol.lifetime import LONGEST_LIFETIME_S
 from oidc_actor.protocol.metadata import parse_discovery
 from oidc_actor.protocol.redaction import LONGEST_TEXT
-from oidc_actor.protocol.token_response import parse_token
+from oidc_actor.protocol.token_response import LONGEST_LIFETIME_S, parse_token
 from oidc_actor.transport import Response
 from oidc_actor.values.errors import DiscoveryError, TokenRequestError
 from oidc_actor.values.secrets import Secret

@@ -10,7 +10,7 @@ from wire_answers import ISSUER, METADATA, discovered
 
 from oidc_actor.credentials.dpop import DPoPKey
 from oidc_actor.credentials.grants import ClientCredentials
-from oidc_actor.endpoints.endpoints import exchange_device
+from oidc_actor.endpoints.other_endpoints import exchange_device
 from oidc_actor.oidc import get_token, revoke_token
 from oidc_actor.protocol.metadata import OIDCConfig, check_config, discovery_request, discovery_url, parse_discovery
 from oidc_actor.protocol.token_request import address_of

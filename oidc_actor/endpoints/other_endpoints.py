@@ -1,21 +1,18 @@
-"""One exchange with a provider through a transport: read the secrets, send, understand the answer, all on one thread."""
+"""The other endpoints of a provider: its metadata (RFC 8414), the device flow (RFC 8628), revocation (RFC 7009)."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
-from dataclasses import replace
 
 from oidc_actor.credentials.grants import Credentials
-from oidc_actor.endpoints.client_proof import gather
-from oidc_actor.endpoints.token_endpoint import Turn, converse, perform
+from oidc_actor.endpoints.token_endpoint import answered, gather, perform
 from oidc_actor.protocol.device_authorization import DeviceAuthorization, read_device_authorization
 from oidc_actor.protocol.error_response import check_revoked
 from oidc_actor.protocol.metadata import OIDCConfig, discovery_request, parse_discovery
 from oidc_actor.protocol.token_request import TokenTypeHint, device_request, revocation_request, sent_in
-from oidc_actor.protocol.token_response import DEFAULT_LIFETIME_S, ParsedToken, parse_token
-from oidc_actor.transport import Response, Transport
-from oidc_actor.values.errors import ConfigError, DiscoveryError, ProviderError, TokenRequestError
+from oidc_actor.protocol.token_response import parse_token
+from oidc_actor.transport import Transport
+from oidc_actor.values.errors import ConfigError, DiscoveryError, TokenRequestError
 from oidc_actor.values.secrets import Secret
 
 
@@ -37,64 +34,8 @@ def exchange_discovery(
         DiscoveryError: Where the metadata cannot be had or trusted.
     """
     now_wall = time.time()
-    response = _answered(perform(transport, discovery_request(issuer_url, timeout_s=timeout_s), (), DiscoveryError))
+    response = answered(perform(transport, discovery_request(issuer_url, timeout_s=timeout_s), (), DiscoveryError))
     return parse_discovery(response, issuer_url, now_wall=now_wall, allow_insecure_http=allow_insecure_http)
-
-
-def exchange_token(
-    transport: Transport,
-    config: OIDCConfig,
-    auth: Credentials,
-    *,
-    refresh_token: Secret | None = None,
-    timeout_s: float,
-    default_lifetime_s: float = DEFAULT_LIFETIME_S,
-    known: tuple[Secret, ...] = (),
-    sending: Callable[[], object] | None = None,
-) -> ParsedToken:
-    """Run one token exchange on the calling thread. Secrets are read from their sources first, here.
-
-    Args:
-        transport: What performs the request.
-        config: The provider's metadata, already checked.
-        auth: The credentials.
-        refresh_token: What to redeem in place of the full grant; ``None`` for the full grant. A response without a
-            refresh token keeps the one that was redeemed.
-        timeout_s: Seconds for the whole exchange; reading the secrets is not part of it.
-        default_lifetime_s: Seconds a token is taken to live where nothing says.
-        known: Further secrets that no error may show: tokens that the provider has given out before.
-        sending: Called before each request is sent, and before the token's ``issued_at`` is taken.
-
-    Returns:
-        The token, its lifetime counted from the start of the request, and who says so.
-
-    Raises:
-        ConfigError: Where the DPoP key is left to a manager, and there is none.
-        SecretUnavailable: Where a secret cannot be read; nothing was sent.
-        TokenRequestError: Where the provider refuses, answers nonsense, or cannot be reached.
-    """
-    if auth.dpop is True:
-        raise ConfigError(
-            "dpop: expected a DPoPKey where no manager makes one: its tokens are of no use without the key"
-        )
-    turn = converse(transport, config, auth, refresh_token, timeout_s=timeout_s, known=known, sending=sending)
-    return _understood(turn, auth, refresh_token, default_lifetime_s)
-
-
-def _understood(turn: Turn, auth: Credentials, refresh_token: Secret | None, default_lifetime_s: float) -> ParsedToken:
-    parsed = parse_token(
-        _answered(turn.response),
-        now_wall=turn.sent_wall,
-        sent_secrets=turn.hidden,
-        default_lifetime_s=default_lifetime_s,
-        grant_type=auth.grant_type,
-        refreshing=refresh_token is not None,
-        advice=turn.advice,
-        may_be_no_access_token=auth.may_be_no_access_token,
-    )
-    if refresh_token is None or parsed.token.refresh_token is not None:
-        return parsed
-    return replace(parsed, token=parsed.token.with_refresh_token(refresh_token.reveal()))
 
 
 def exchange_device(
@@ -129,7 +70,7 @@ def exchange_device(
     secrets = gather(config, auth, refresh_token=None, now_wall=now_wall)
     request = device_request(config, auth, secrets, timeout_s=timeout_s)
     hidden = sent_in(request, secrets)
-    response = _answered(perform(transport, request, hidden, TokenRequestError))
+    response = answered(perform(transport, request, hidden, TokenRequestError))
     if response.status != 200:
         parse_token(response, now_wall=now_wall, sent_secrets=hidden)
     found = read_device_authorization(response, hidden, allow_insecure_http=allow_insecure_http)
@@ -169,11 +110,5 @@ def exchange_revocation(
     secrets = gather(config, auth, refresh_token=token, now_wall=now_wall)  # the token in place of a grant's secret
     request = revocation_request(config, auth, secrets, hint, timeout_s=timeout_s)
     hidden = sent_in(request, secrets)
-    response = _answered(perform(transport, request, hidden, TokenRequestError))
+    response = answered(perform(transport, request, hidden, TokenRequestError))
     check_revoked(response, now_wall=now_wall, sent_secrets=hidden)
-
-
-def _answered(outcome: Response | ProviderError) -> Response:
-    if isinstance(outcome, ProviderError):
-        raise outcome
-    return outcome
