@@ -23,7 +23,9 @@ FAST = {
 }
 """For each folder the files, without ``test_`` and ``.py``."""
 
-NOT_FAST = {"unit": "advice client* dpop fetches machine_properties private_key recovery redaction tls wire_anything"}
+NOT_FAST = {
+    "unit": "advice client* dpop machine_properties private_key recovery redaction response_properties tls workers"
+}
 """Those of them that take sockets, threads or random examples and so seconds."""
 
 PROMISE = re.compile(r"P\d+")

@@ -1,4 +1,4 @@
-"""Hand-written stand-ins for a provider's transport, and for what a manager's tests wait on."""
+"""Hand-written stand-ins: a provider's transport and its answers, a clock, a random source."""
 
 import itertools
 import json
@@ -9,24 +9,15 @@ from contextlib import contextmanager
 from typing import Any
 from urllib.parse import parse_qs
 
+from threads import DEADLINE_S
+
 from oidc_actor import ClientCredentials
 from oidc_actor.transport import Request, Response, TransportError
 
-DEADLINE_S = 10.0
 ISSUER = "https://auth.example.com"
 AUTH = ClientCredentials("id", "a-client-secret")
 
 Answer = Response | Exception | Callable[[Request], Response]
-
-
-def eventually(condition: Callable[[], object], what: str = "the condition") -> None:
-    """Wait until something that another thread does has happened, within a deadline."""
-    never = threading.Event()
-    for _ in range(int(DEADLINE_S / 0.002)):
-        if condition():
-            return
-        never.wait(0.002)
-    raise AssertionError(f"{what} did not come about within {DEADLINE_S} s")
 
 
 def minted(text: str = "token", *, headers: Mapping[str, str] | None = None, **members: Any) -> Response:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 from typing import Any
 
+from children import KINDS, Clock, Scripted, Watch, World, die, quiet
 from hypothesis import HealthCheck, Phase, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import (
@@ -14,8 +15,8 @@ from hypothesis.stateful import (
     rule,
 )
 from otp_model import Child, Model, Spec
-from probes import DEADLINE_S, KINDS, Clock, Scripted, Watch, World, die, quiet
 from pykka import ActorDeadError
+from threads import DEADLINE_S
 
 from supervision import SHUTDOWN, ChildSpec, Exit, Shutdown, SupervisionError, Supervisor
 

@@ -62,9 +62,9 @@ class Authority:
         self.ca = folder / "ca.pem"
         self.ca.write_bytes(certificate.sign(self._key, hashes.SHA256()).public_bytes(Encoding.PEM))
 
-    def server(self) -> dict[str, str]:
-        """Files for a server on 127.0.0.1, which is to trust this authority."""
-        cert, key = self.client("127.0.0.1")
+    def server(self, address: str = "127.0.0.1") -> dict[str, str]:
+        """Files for a server on that address of loopback, which is to trust this authority."""
+        cert, key = self.client(address)
         return {"cert": str(cert), "key": str(key), "ca": str(self.ca)}
 
     def client(self, name: str, *, self_signed: bool = False, password: str | None = None) -> tuple[Path, Path]:
@@ -73,7 +73,7 @@ class Authority:
         subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
         issuer, signer = (subject, key) if self_signed else (self._name, self._key)
         builder = _builder(subject, issuer, key, signer)
-        if name == "127.0.0.1":
+        if name.startswith("127."):
             addresses = [x509.IPAddress(ipaddress.ip_address(name))]
             builder = builder.add_extension(x509.SubjectAlternativeName(addresses), critical=False)
         cert_file, key_file = (self._folder / f"{name}.{what}.pem" for what in ("cert", "key"))

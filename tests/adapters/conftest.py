@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import pytest
 from adapters.api import DEADLINE_S, Api, Gatekeeper
 from adapters.drivers import DRIVERS, WEB_DRIVERS, Driver, opened
-from adapters.held import LIFETIME_S, Held
+from adapters.held_manager import LIFETIME_S, Held
 from adapters.rpc import Rpc
 from adapters.weaviate_server import PUBLIC, serve
 

@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 import aiohttp
 import pytest
 from adapters.api import DEADLINE_S, Api, Gatekeeper
-from adapters.held import Held
+from adapters.held_manager import Held
 
 from oidc_actor import ConfigError
 from oidc_actor.adapters.aiohttp import OIDCAuth

@@ -13,7 +13,7 @@ import traceback
 import pytest
 import structlog
 from adapters.drivers import DRIVERS, Driver, opened
-from adapters.held import Held
+from adapters.held_manager import Held
 from rich.pretty import pretty_repr
 
 from oidc_actor import NoTokenError

@@ -10,9 +10,9 @@ from collections.abc import Iterator
 import pytest
 from adapters.api import Api, Gatekeeper
 from adapters.drivers import DRIVERS, Driver, opened
-from adapters.held import Held
+from adapters.held_manager import Held
 from adapters.rpc import Rpc
-from fakes import eventually
+from threads import eventually
 
 from oidc_actor import TokenManager
 from oidc_actor.adapters import grpc_retry

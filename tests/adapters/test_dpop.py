@@ -15,7 +15,7 @@ import pytest
 import requests
 from adapters.api import DEADLINE_S, Api, Gatekeeper, nonces, refusals
 from adapters.drivers import CHUNKS, WEB_DRIVERS, AsyncGrpc, AsyncHttpx, Driver, Grpc, Httpx, opened
-from adapters.held import Held
+from adapters.held_manager import Held
 from adapters.rpc import Rpc
 from requests.adapters import HTTPAdapter
 from urllib3.util import Retry

@@ -14,7 +14,7 @@ import pytest
 import requests
 from adapters.api import DEADLINE_S, Api, Gatekeeper, refusals
 from adapters.drivers import TLS, WEB_DRIVERS, Driver, opened
-from adapters.held import Held
+from adapters.held_manager import Held
 
 import oidc_actor.adapters.httpx
 import oidc_actor.adapters.httpx2

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from adapters.api import DEADLINE_S, Api, Gatekeeper
 from adapters.drivers import Aiohttp, AsyncDriver, AsyncGrpc, AsyncHttpx, AsyncHttpx2, opened
-from adapters.held import Held
+from adapters.held_manager import Held
 from adapters.rpc import Rpc
 
 from oidc_actor.adapters.headers import aheaders

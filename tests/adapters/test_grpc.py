@@ -14,7 +14,7 @@ import grpc.aio
 import pytest
 from adapters.api import DEADLINE_S, Gatekeeper
 from adapters.drivers import AsyncGrpc, Grpc, credentials, opened
-from adapters.held import Held
+from adapters.held_manager import Held
 from adapters.rpc import SERVICE, Rpc
 
 from oidc_actor import ConfigError, TokenManager

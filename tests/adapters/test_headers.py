@@ -7,7 +7,7 @@ import urllib.request
 
 import pytest
 from adapters.api import DEADLINE_S, Api
-from adapters.held import Held
+from adapters.held_manager import Held
 
 from oidc_actor import ConfigError, NoTokenError
 from oidc_actor.adapters.headers import aheaders, headers

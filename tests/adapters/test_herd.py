@@ -13,8 +13,8 @@ import pytest
 import requests
 from adapters.api import Api, Gatekeeper
 from adapters.drivers import TLS
-from adapters.held import Held
-from fakes import eventually
+from adapters.held_manager import Held
+from threads import eventually
 
 import oidc_actor.adapters.aiohttp
 import oidc_actor.adapters.httpx

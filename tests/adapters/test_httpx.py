@@ -10,7 +10,7 @@ import httpx
 import pytest
 from adapters.api import DEADLINE_S, Api, Gatekeeper
 from adapters.drivers import TLS
-from adapters.held import Held
+from adapters.held_manager import Held
 
 from oidc_actor import ConfigError
 from oidc_actor.adapters.httpx import OIDCAuth

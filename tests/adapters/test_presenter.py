@@ -6,7 +6,7 @@ import asyncio
 import json
 
 import pytest
-from adapters.held import Held
+from adapters.held_manager import Held
 
 from oidc_actor import ConfigError, NoTokenError, OIDCConfig, TokenExchange, TokenManager
 from oidc_actor.adapters.headers import headers

@@ -9,7 +9,7 @@ import aiohttp
 import pytest
 from adapters.api import Api
 from adapters.drivers import WEB_DRIVERS, Aiohttp, Driver, opened
-from adapters.held import Held
+from adapters.held_manager import Held
 from adapters.rpc import Rpc
 
 import oidc_actor.adapters.aiohttp

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import requests
 from adapters.api import DEADLINE_S, Api, Gatekeeper
-from adapters.held import Held
+from adapters.held_manager import Held
 
 from oidc_actor import ConfigError
 from oidc_actor.adapters.requests import OIDCAuth

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import pytest
 from adapters.api import Api, Gatekeeper
 from adapters.drivers import CHUNKS, DRIVERS, WEB_DRIVERS, AsyncHttpx, Driver, Httpx, opened
-from adapters.held import Held
+from adapters.held_manager import Held
 from adapters.rpc import Rpc
 
 from oidc_actor import NoTokenError

@@ -11,7 +11,7 @@ from typing import TypeVar
 
 import pytest
 from adapters.api import DEADLINE_S
-from adapters.held import LIFETIME_S, Held
+from adapters.held_manager import LIFETIME_S, Held
 from fakes import AUTH, ISSUER, ScriptedTransport
 
 from oidc_actor import TokenManager

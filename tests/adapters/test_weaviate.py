@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import weaviate
 from adapters.api import DEADLINE_S, Api, Gatekeeper
-from adapters.held import Held
+from adapters.held_manager import Held
 from adapters.rpc import Rpc
 from adapters.weaviate_server import ause, in_time, options, use
 from weaviate.exceptions import UnexpectedStatusCodeError, WeaviateQueryError

@@ -11,7 +11,7 @@ import pytest
 import weaviate
 from adapters.api import Api
 from adapters.drivers import credentials
-from adapters.held import Held
+from adapters.held_manager import Held
 from adapters.rpc import Rpc
 from adapters.weaviate_server import options, use
 from weaviate.classes.init import Auth

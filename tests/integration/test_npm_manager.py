@@ -9,10 +9,10 @@ from typing import Any
 
 import pykka
 import pytest
-from fakes import eventually
 from integration.code_flow import refresh_token_by_login
 from integration.node_provider import CLIENTS, USER, NodeProvider, Stats, running
 from integration.readers import reading
+from threads import eventually
 
 from oidc_actor import (
     ClientCredentials,

@@ -8,12 +8,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from fakes import eventually
 from integration.node_provider import CLIENTS, NodeProvider, running
 from joserfc import jwt
 from joserfc.jwk import ECKey
 from pki import Authority
 from sidecar.sidecar import Sidecar
+from threads import eventually
 
 from oidc_actor.protocol.bodies import read_claims
 

@@ -6,8 +6,7 @@ from typing import Any
 import pykka
 import pytest
 from fakes import AUTH, ISSUER, Fixed, ScriptedTransport
-from manager_tests import Start
-from tidying import leave_nothing_behind
+from managers import Start, leave_nothing_behind
 
 from oidc_actor import TokenManager
 from oidc_actor.testing import ManualClock

@@ -4,8 +4,9 @@ import itertools
 from collections.abc import Callable
 
 import pytest
-from fakes import ISSUER, Fixed, ScriptedTransport, eventually, form_of, minted, refused
-from manager_tests import Start
+from fakes import ISSUER, Fixed, ScriptedTransport, form_of, minted, refused
+from managers import Start
+from threads import eventually
 
 from oidc_actor import ClientCredentials, JWTBearer, ManagerToken, NoTokenError, OIDCConfig, TokenExchange, TokenManager
 from oidc_actor.credentials.grants import Credentials

@@ -3,8 +3,9 @@
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
-from fakes import DEADLINE_S, ISSUER, Fixed, eventually
-from manager_tests import Start
+from fakes import ISSUER, Fixed
+from managers import Start
+from threads import DEADLINE_S, eventually
 
 import supervision
 from oidc_actor import ClientCredentials, OIDCConfig, RetryPolicy, TokenManager

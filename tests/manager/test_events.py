@@ -6,9 +6,10 @@ import sys
 
 import pytest
 import structlog
-from fakes import eventually, failing, minted, refused
-from manager_tests import Start
+from fakes import failing, minted, refused
+from managers import Start
 from structlog.testing import capture_logs
+from threads import eventually
 
 from oidc_actor import Password, TokenManager
 from oidc_actor.manager.log import EVENTS

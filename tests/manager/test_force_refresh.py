@@ -4,8 +4,9 @@ import threading
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
-from fakes import DEADLINE_S, UNREACHABLE, eventually, failing, minted, refused
-from manager_tests import Start
+from fakes import UNREACHABLE, failing, minted, refused
+from managers import Start
+from threads import DEADLINE_S, eventually
 
 import supervision
 from oidc_actor import ConfigError, ForceRefresh, NoTokenError, TokenManager, TokenRequestError

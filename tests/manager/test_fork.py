@@ -8,9 +8,10 @@ from contextlib import contextmanager
 from dataclasses import replace
 
 import pytest
-from fakes import AUTH, DEADLINE_S, ISSUER, ScriptedTransport, eventually, minted
-from forked import NEEDS_FORK, in_child
-from manager_tests import Start
+from fakes import AUTH, ISSUER, ScriptedTransport, minted
+from managers import Start
+from processes import NEEDS_FORK, in_child
+from threads import DEADLINE_S, eventually
 
 import supervision
 from oidc_actor import NoTokenError, Password, TokenManager, TokenResponse

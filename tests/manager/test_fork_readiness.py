@@ -7,9 +7,10 @@ from concurrent.futures import ProcessPoolExecutor
 
 import pytest
 import requests
-from fakes import AUTH, DEADLINE_S, ISSUER, ScriptedTransport, eventually
-from forked import NEEDS_FORK, in_child
-from manager_tests import Start
+from fakes import AUTH, ISSUER, ScriptedTransport
+from managers import Start
+from processes import NEEDS_FORK, in_child
+from threads import DEADLINE_S, eventually
 
 import supervision
 from oidc_actor import NoTokenError, TokenManager

@@ -5,9 +5,10 @@ import os
 from collections.abc import Callable
 
 import pytest
-from fakes import DEADLINE_S, ISSUER, minted
-from forked import NEEDS_FORK, in_child
-from manager_tests import Start
+from fakes import ISSUER, minted
+from managers import Start
+from processes import NEEDS_FORK, in_child
+from threads import DEADLINE_S
 
 import supervision
 from oidc_actor import (

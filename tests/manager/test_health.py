@@ -5,8 +5,9 @@ import time
 from email.utils import formatdate
 
 import pytest
-from fakes import UNREACHABLE, Fixed, eventually, failing, minted, refused
-from manager_tests import Start
+from fakes import UNREACHABLE, Fixed, failing, minted, refused
+from managers import Start
+from threads import eventually
 
 from oidc_actor import Health, NoTokenError, TokenManager
 from oidc_actor.manager.workers import EXCHANGES

@@ -4,8 +4,8 @@ import os
 import threading
 
 import pytest
-from fakes import DEADLINE_S
 from manager.test_fork import in_child
+from threads import DEADLINE_S
 
 from oidc_actor.values import lazy_imports as imports
 from oidc_actor.values.lazy_imports import importing

@@ -13,8 +13,9 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
-from fakes import AUTH, DEADLINE_S, eventually
+from fakes import AUTH
 from interruptions import interrupted_everywhere
+from threads import DEADLINE_S, eventually
 
 import supervision
 from oidc_actor import NoTokenError, OIDCConfig, RetryPolicy, TokenManager

@@ -4,8 +4,9 @@ import math
 import threading
 
 import pytest
-from fakes import AUTH, DEADLINE_S, ISSUER, ScriptedTransport
-from manager_tests import Start
+from fakes import AUTH, ISSUER, ScriptedTransport
+from managers import Start
+from threads import DEADLINE_S
 
 from oidc_actor import TokenManager
 from oidc_actor.machine.effects import Reject

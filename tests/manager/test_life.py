@@ -3,8 +3,9 @@
 import time
 
 import pytest
-from fakes import UNREACHABLE, eventually
-from manager_tests import Start
+from fakes import UNREACHABLE
+from managers import Start
+from threads import eventually
 
 from oidc_actor import NoTokenError, TokenManager
 from oidc_actor.reading.cell import by_name

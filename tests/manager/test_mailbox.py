@@ -4,8 +4,9 @@ import dataclasses
 
 import pykka
 import pytest
-from fakes import eventually, refused
-from manager_tests import Start
+from fakes import refused
+from managers import Start
+from threads import eventually
 
 import supervision
 from oidc_actor import ForceRefresh, GetToken, NoTokenError, TokenManager

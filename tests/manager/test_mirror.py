@@ -1,8 +1,9 @@
 """Every function, option and type of the original has its counterpart here, and means the same."""
 
 import pytest
-from fakes import AUTH, ISSUER, Fixed, ScriptedTransport, eventually, form_of
-from manager_tests import Start
+from fakes import AUTH, ISSUER, Fixed, ScriptedTransport, form_of
+from managers import Start
+from threads import eventually
 
 import supervision
 from oidc_actor import (

@@ -1,8 +1,9 @@
 """The faults of the Elixir original (`weaviate_ex`, `auth/token_manager.ex`), each with a test that ours does not have it."""
 
 import pytest
-from fakes import UNREACHABLE, Fixed, ScriptedTransport, eventually, failing, form_of, metadata, minted, refused
-from manager_tests import Start
+from fakes import UNREACHABLE, Fixed, ScriptedTransport, failing, form_of, metadata, minted, refused
+from managers import Start
+from threads import eventually
 
 import supervision
 from oidc_actor import GetToken, NoTokenError, Password, TokenManager

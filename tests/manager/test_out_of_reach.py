@@ -5,7 +5,7 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
-from manager_tests import Start
+from managers import Start
 
 import supervision
 from oidc_actor import NoTokenError, TokenManager

@@ -6,8 +6,9 @@ from contextlib import contextmanager
 from typing import Any
 
 import pytest
-from fakes import AUTH, ISSUER, LOST, UNREACHABLE, Fixed, ScriptedTransport, eventually, failing, minted, refused
-from manager_tests import Start
+from fakes import AUTH, ISSUER, LOST, UNREACHABLE, Fixed, ScriptedTransport, failing, minted, refused
+from managers import Start
+from threads import eventually
 
 from oidc_actor import ClientCredentials, NoTokenError, OIDCConfig, RetryPolicy, TokenManager
 from oidc_actor.machine.transitions import METADATA_AGE_S

@@ -1,21 +1,9 @@
 """Discovery, and what the managers of one issuer share."""
 
 import pytest
-from fakes import (
-    AUTH,
-    DEADLINE_S,
-    ISSUER,
-    UNREACHABLE,
-    Fixed,
-    ScriptedTransport,
-    eventually,
-    failing,
-    form_of,
-    metadata,
-    minted,
-    refused,
-)
-from manager_tests import Start
+from fakes import AUTH, ISSUER, UNREACHABLE, Fixed, ScriptedTransport, failing, form_of, metadata, minted, refused
+from managers import Start
+from threads import DEADLINE_S, eventually
 
 from oidc_actor import ClientCredentials, DiscoveryError, NoTokenError, OIDCConfig, Password, TokenManager
 from oidc_actor.machine.transitions import METADATA_AGE_S

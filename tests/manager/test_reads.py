@@ -4,18 +4,9 @@ import asyncio
 import time
 
 import pytest
-from fakes import (
-    AUTH,
-    DEADLINE_S,
-    Fixed,
-    ScriptedTransport,
-    Stopwatch,
-    eventually,
-    failing,
-    minted,
-    refused,
-)
-from manager_tests import Start
+from fakes import AUTH, Fixed, ScriptedTransport, Stopwatch, failing, minted, refused
+from managers import Start
+from threads import DEADLINE_S, eventually
 
 import supervision
 from oidc_actor import ConfigError, NoTokenError, TokenManager, TokenRequestError

@@ -1,8 +1,9 @@
 """Refresh tokens through the manager: redeemed once, kept, refused, lost."""
 
 import pytest
-from fakes import AUTH, DEADLINE_S, LOST, UNREACHABLE, ScriptedTransport, eventually, failing, form_of, minted, refused
-from manager_tests import Start
+from fakes import AUTH, LOST, UNREACHABLE, ScriptedTransport, failing, form_of, minted, refused
+from managers import Start
+from threads import DEADLINE_S, eventually
 
 import supervision
 from oidc_actor import NoTokenError, Password, RefreshToken, TokenManager

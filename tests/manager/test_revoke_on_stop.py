@@ -5,9 +5,10 @@ import os
 import threading
 
 import pytest
-from fakes import AUTH, DEADLINE_S, ISSUER, ScriptedTransport, eventually, failing, metadata, minted, refused
+from fakes import AUTH, ISSUER, ScriptedTransport, failing, metadata, minted, refused
 from manager.test_fork import in_child
-from manager_tests import Start
+from managers import Start
+from threads import DEADLINE_S, eventually
 
 import supervision
 from oidc_actor import ConfigError, OIDCConfig, Password, RefreshToken, TokenManager

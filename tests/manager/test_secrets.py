@@ -10,8 +10,9 @@ import traceback
 from pathlib import Path
 
 import pytest
-from fakes import AUTH, DEADLINE_S, ISSUER, Fixed, ScriptedTransport, eventually, failing, minted, refused
-from manager_tests import Start
+from fakes import AUTH, ISSUER, Fixed, ScriptedTransport, failing, minted, refused
+from managers import Start
+from threads import DEADLINE_S, eventually
 
 from oidc_actor import ClientCredentials, NoTokenError, Password, RetryPolicy, SecretFile, TokenManager
 from oidc_actor.manager import effects as runner

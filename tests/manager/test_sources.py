@@ -1,7 +1,7 @@
 """Sources: a manager's token as a callable, which follows its name."""
 
 import pytest
-from manager_tests import Start
+from managers import Start
 
 from oidc_actor import NoTokenError, TokenManager, TokenSource
 from oidc_actor.testing import ManualClock

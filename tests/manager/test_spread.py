@@ -3,8 +3,9 @@
 import contextlib
 
 import pytest
-from fakes import ScriptedTransport, eventually
-from manager_tests import Start
+from fakes import ScriptedTransport
+from managers import Start
+from threads import eventually
 
 from oidc_actor import OIDCConfig, TokenManager
 from oidc_actor.machine.circuit_breaker import BURST, RATE_PER_S

@@ -7,8 +7,9 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from types import SimpleNamespace
 
 import pytest
-from fakes import AUTH, DEADLINE_S, ISSUER, ScriptedTransport, eventually
-from manager_tests import Start
+from fakes import AUTH, ISSUER, ScriptedTransport
+from managers import Start
+from threads import DEADLINE_S, eventually
 
 from oidc_actor import NoTokenError, TokenManager
 from oidc_actor.reading import reads

@@ -4,7 +4,8 @@ import threading
 from dataclasses import replace
 
 import pytest
-from fakes import AUTH, DEADLINE_S, ISSUER, eventually
+from fakes import AUTH, ISSUER
+from threads import DEADLINE_S, eventually
 
 import supervision
 from oidc_actor import TokenManager

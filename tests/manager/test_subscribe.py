@@ -6,8 +6,8 @@ import threading
 from typing import Any
 
 import pytest
-from fakes import DEADLINE_S
-from manager_tests import Start
+from managers import Start
+from threads import DEADLINE_S
 
 import supervision.runtime.timer_thread
 from oidc_actor import ConfigError, TokenManager, TokenResponse

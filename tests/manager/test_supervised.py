@@ -4,7 +4,8 @@ import threading
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
-from fakes import AUTH, DEADLINE_S, ISSUER, Fixed, ScriptedTransport, eventually
+from fakes import AUTH, ISSUER, Fixed, ScriptedTransport
+from threads import DEADLINE_S, eventually
 
 import supervision
 from oidc_actor import NoTokenError, TokenManager

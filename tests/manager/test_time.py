@@ -6,8 +6,9 @@ import sys
 import time
 
 import pytest
-from fakes import AUTH, ISSUER, Fixed, ScriptedTransport, Stopwatch, eventually
-from manager_tests import Start
+from fakes import AUTH, ISSUER, Fixed, ScriptedTransport, Stopwatch
+from managers import Start
+from threads import eventually
 
 from oidc_actor import NoTokenError, TokenManager
 from oidc_actor.reading.cell import by_name

@@ -7,9 +7,10 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
-from fakes import DEADLINE_S, ISSUER, UNREACHABLE, eventually
+from fakes import ISSUER, UNREACHABLE
 from manager.test_fork import in_child
-from manager_tests import Start
+from managers import Start
+from threads import DEADLINE_S, eventually
 
 import supervision
 from oidc_actor import GetToken, NoTokenError, OIDCConfig, TokenManager, after_restore

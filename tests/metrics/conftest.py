@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 from fakes import AUTH, Fixed, ScriptedTransport
+from managers import leave_nothing_behind
 from prometheus_client import CollectorRegistry
-from tidying import leave_nothing_behind
 
 from oidc_actor import TokenManager
 from oidc_actor.metrics.prometheus import Collector

@@ -6,9 +6,9 @@ import subprocess
 import sys
 
 import pytest
-from fakes import DEADLINE_S
 from opentelemetry.sdk.metrics import MeterProvider
 from opentelemetry.sdk.metrics.export import InMemoryMetricReader
+from threads import DEADLINE_S
 
 from oidc_actor import TokenManager
 from oidc_actor.metrics import INSTRUMENTS, readings

@@ -6,7 +6,7 @@ import subprocess
 import sys
 import threading
 
-from fakes import DEADLINE_S
+from threads import DEADLINE_S
 
 from oidc_actor import TokenManager
 from oidc_actor.metrics import ready

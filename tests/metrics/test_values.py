@@ -7,9 +7,10 @@ import logging
 import threading
 
 import pytest
-from fakes import DEADLINE_S, UNREACHABLE, eventually, failing, minted, refused
+from fakes import UNREACHABLE, failing, minted, refused
 from prometheus_client import CollectorRegistry, generate_latest
 from pykka import ActorRegistry
+from threads import DEADLINE_S, eventually
 
 from oidc_actor import ClientCredentials, SecretFile, TokenManager
 from oidc_actor.manager.log import observe

@@ -10,8 +10,9 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
-from fakes import ISSUER, Fixed, ScriptedTransport, Stopwatch, eventually, minted
+from fakes import ISSUER, Fixed, ScriptedTransport, Stopwatch, minted
 from joserfc.jwk import ECKey
+from threads import eventually
 
 from oidc_actor import TokenManager
 from oidc_actor.cli import doctor

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from fakes import DEADLINE_S
+from threads import DEADLINE_S
 from uvicorn.server import ServerState
 
 from oidc_actor.sidecar import connections

@@ -9,8 +9,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from fakes import AUTH, DEADLINE_S, ISSUER, UNREACHABLE, Fixed, ScriptedTransport, eventually, metadata, minted, refused
-from tidying import leave_nothing_behind
+from fakes import AUTH, ISSUER, UNREACHABLE, Fixed, ScriptedTransport, metadata, minted, refused
+from managers import leave_nothing_behind
+from threads import DEADLINE_S, eventually
 
 from oidc_actor import NoTokenError, RetryPolicy, TokenExchange, TokenManager
 from oidc_actor.metrics import ready

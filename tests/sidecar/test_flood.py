@@ -9,8 +9,8 @@ import socket
 from collections.abc import Iterator
 
 import pytest
-from fakes import eventually
 from sidecar.sidecar import DEADLINE_S, Sidecar
+from threads import eventually
 
 DESCRIPTORS = 64
 FLOOD = 300

@@ -9,7 +9,8 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 import pytest
-from fakes import AUTH, DEADLINE_S, ISSUER, ScriptedTransport
+from fakes import AUTH, ISSUER, ScriptedTransport
+from threads import DEADLINE_S
 
 from oidc_actor import TokenManager
 from oidc_actor.sidecar.http import Answer, Application

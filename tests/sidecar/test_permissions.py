@@ -9,9 +9,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from fakes import eventually
 from sidecar.sidecar import Sidecar
 from sidecar.tables import FULL, manager, problems
+from threads import eventually
 
 from oidc_actor import ConfigError
 from oidc_actor.sidecar import token_files

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import threading
 
-from fakes import DEADLINE_S, eventually
+from threads import DEADLINE_S, eventually
 
 from oidc_actor.sidecar.config import load
 from oidc_actor.sidecar.routes import Routes

@@ -12,9 +12,9 @@ import threading
 from pathlib import Path
 
 import pytest
-from fakes import eventually
 from run.conftest import SERVER
 from sidecar.sidecar import DEADLINE_S, Sidecar, UnixConnection
+from threads import eventually
 
 # --- signals ----------------------------------------------------------------------------------------------------------
 

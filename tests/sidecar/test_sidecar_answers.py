@@ -6,8 +6,8 @@ import stat
 
 import pytest
 import requests
-from fakes import eventually
 from sidecar.sidecar import DEADLINE_S, Sidecar
+from threads import eventually
 
 from oidc_actor.testing import Provider
 

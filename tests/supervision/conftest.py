@@ -7,11 +7,11 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from gates import Gate
-from held_timers import Timers
-from probes import DEADLINE_S, Clock, World, eventually
+from actors import Pooled
+from children import Clock, World
+from holding import Gate, Timers
 from pykka import ActorRegistry
-from specimens import Pooled
+from threads import DEADLINE_S, eventually
 
 from supervision import NoProcess, Supervisor
 from supervision.process import abandoned_count, names
@@ -53,7 +53,7 @@ def gate() -> Iterator[Gate]:
     """A handler that is let go at the end of the test, if not before."""
     made = Gate()
     yield made
-    made.leave.set()
+    made.go()
     eventually(lambda: abandoned_count() == 0)
 
 

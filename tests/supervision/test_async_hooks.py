@@ -4,7 +4,7 @@ import functools
 from typing import Any
 
 import pytest
-from specimens import Pooled
+from actors import Pooled
 
 from supervision import DynamicSupervisor, Server, Supervisor, call
 from supervision.server import HOOKS

@@ -7,20 +7,10 @@ import time
 from typing import Any
 
 import pytest
-from specimens import (
-    DEADLINE_S,
-    Boom,
-    Plain,
-    Pooled,
-    Stuck,
-    Watch,
-    end_hooks,
-    eventually,
-    every_kind,
-    every_server,
-    run,
-    spawn,
-)
+from actors import Boom, Plain, Pooled, end_hooks, every_kind, every_server, spawn
+from children import Watch
+from holding import Gate
+from threads import DEADLINE_S, eventually, run
 
 from supervision import (
     KILLED,
@@ -71,7 +61,7 @@ def test_a_server_that_dies_fails_its_waiting_callers_at_once_with_its_reason(ki
 
     ref = spawn(kind)
     assert call(ref, 1) == 1
-    stuck = Stuck()
+    stuck = Gate()
     with run(lambda: ask(stuck)), stuck:
         assert stuck.entered.wait(DEADLINE_S)
         with run(*[lambda: ask("queued")] * 3):
@@ -109,7 +99,7 @@ def test_a_call_to_oneself_is_an_error_at_once(kind: str) -> None:
 @every_kind
 def test_a_call_that_timed_out_leaves_nothing_in_the_way(kind: str) -> None:
     ref = spawn(kind)
-    with Stuck() as stuck:
+    with Gate() as stuck:
         stuck.grip(ref)
         began = time.monotonic()
         with pytest.raises(CallTimeout) as raised:
@@ -122,7 +112,7 @@ def test_a_call_that_timed_out_leaves_nothing_in_the_way(kind: str) -> None:
 
 def test_a_timeout_of_zero_does_not_wait() -> None:
     ref = Pooled.start_link()
-    with Stuck() as stuck:
+    with Gate() as stuck:
         stuck.grip(ref)
         with pytest.raises(CallTimeout):
             call(ref, 1, timeout=0)
@@ -145,7 +135,7 @@ def test_an_invalid_timeout_is_refused_and_the_server_hears_nothing(kind: str, t
 def test_a_call_without_a_limit_waits_as_long_as_the_server_lives(kind: str) -> None:
     ref = spawn(kind)
     answers: list[Any] = []
-    stuck = Stuck()
+    stuck = Gate()
     with run(lambda: answers.append(call(ref, stuck, timeout=None))), stuck:
         assert stuck.entered.wait(DEADLINE_S)
     assert answers == ["late"]
@@ -188,7 +178,7 @@ def test_stop_runs_what_was_queued_and_the_end_hook_and_is_down_on_return(kind: 
 @every_kind
 def test_a_stop_that_takes_too_long_says_that_it_goes_on(kind: str) -> None:
     """Not that the server is alive: an unmodified actor is dead to others while its end hook runs."""
-    with Stuck() as stuck:
+    with Gate() as stuck:
         ref = spawn(kind, dict.fromkeys(("on_terminate", "on_stop"), lambda *_: stuck(None)))
         watch = Watch(ref)
         with pytest.raises(CallTimeout) as raised:
@@ -233,7 +223,7 @@ def test_kill_runs_no_hook_and_needs_nobody_alive(kind: str) -> None:
 def test_kill_does_not_wait_for_the_backlog(kind: str) -> None:
     handled: list[Any] = []
     ref = spawn(kind)
-    with Stuck() as stuck:
+    with Gate() as stuck:
         stuck.grip(ref)
         for _ in range(10):
             cast(ref, lambda _: handled.append(1))
@@ -246,7 +236,7 @@ def test_kill_does_not_wait_for_the_backlog(kind: str) -> None:
 
 @every_server
 def test_a_kill_in_the_midst_of_on_terminate_ends_it(kind: str) -> None:
-    with Stuck() as stuck:
+    with Gate() as stuck:
         ref = spawn(kind, {"on_terminate": stuck})
         watch = Watch(ref)
         stopped = ref.stop(block=False)
@@ -284,7 +274,7 @@ def test_a_ctrl_c_while_waiting_for_a_start_leaves_no_orphan(monkeypatch: pytest
             raise KeyboardInterrupt
 
     entered = threading.Event()
-    with Stuck() as stuck:
+    with Gate() as stuck:
         monkeypatch.setattr(life, "Reply", Interrupted)
         with pytest.raises(KeyboardInterrupt):
             Pooled.start_link({"on_start": lambda: (entered.set(), stuck(None))}, name="it")

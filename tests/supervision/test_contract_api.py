@@ -4,7 +4,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from probes import Probe, Scripted, World, die, ref_of, states
+from children import Probe, Scripted, World, die, ref_of, states
 
 from supervision import (
     AlreadyPresent,

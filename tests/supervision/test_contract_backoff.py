@@ -1,10 +1,10 @@
 """Beyond OTP: a delay before each restart, .github/design/supervision.md 4. Timers fire when the test says so."""
 
 import pytest
-from held_timers import Timers, exactly, fall
+from children import Clock, Scripted, Watch, World, die, ref_of, states
+from holding import Timers, exactly, fall
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from probes import Clock, Scripted, Watch, World, die, ref_of, states
 
 from supervision import (
     SHUTDOWN,

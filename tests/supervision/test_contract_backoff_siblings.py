@@ -3,8 +3,8 @@
 from typing import Any
 
 import pytest
-from held_timers import Timers, exactly, fall
-from probes import Scripted, World, die, held, ref_of, states
+from children import Scripted, World, die, ref_of, states
+from holding import Timers, exactly, fall, held
 
 from supervision import (
     Supervisor,

@@ -3,8 +3,9 @@
 from typing import Any
 
 import pytest
-from attempts import BOOM, between_attempts
-from probes import DEADLINE_S, Watch, World, die, quiet, ref_of, states
+from children import Watch, World, die, quiet, ref_of, states
+from holding import BOOM, between_attempts
+from threads import DEADLINE_S
 
 from supervision import (
     SHUTDOWN,

@@ -4,8 +4,9 @@ import threading
 from typing import Any
 
 import pytest
-from probes import DEADLINE_S, KINDS, Probe, Scripted, ThreadProbe, Watch, World, die, eventually, ref_of
+from children import KINDS, Probe, Scripted, ThreadProbe, Watch, World, die, ref_of
 from pykka import ActorDeadError
+from threads import DEADLINE_S, eventually
 
 from supervision import (
     KILLED,
@@ -46,7 +47,7 @@ def test_a_timeout_is_the_callers_only(ref: Any, gate: Any) -> None:
     with pytest.raises(CallTimeout) as caught:
         call(ref, gate, timeout=0.01)
     assert (caught.value.timeout, caught.value.server) == (0.01, ref)
-    gate.leave.set()
+    gate.go()
     assert call(ref, "next") == "next"
 
 
@@ -129,7 +130,7 @@ def test_calls_behind_a_crash_hear_its_reason_and_asks_are_pykkas(ref: Any, gate
     caller.start()
     eventually(lambda: not ref.actor_inbox.empty())
     future = ref.ask("behind", block=False)
-    gate.leave.set()
+    gate.go()
     caller.join(DEADLINE_S)
     assert outcomes == {"call": Crash(BOOM)}
     with pytest.raises(ActorDeadError):

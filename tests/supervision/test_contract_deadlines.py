@@ -6,8 +6,9 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from probes import DEADLINE_S
-from specimens import CHILDREN, Plain, Threaded, Watch, eventually
+from actors import CHILDREN, Plain, Threaded
+from children import Watch
+from threads import DEADLINE_S, eventually
 
 from supervision import KILLED, SHUTDOWN, ChildSpec, DynamicSupervisor, Supervisor, kill, monitor
 from supervision.process import abandoned_count

@@ -5,7 +5,8 @@ import time
 from typing import Any
 
 import pytest
-from probes import DEADLINE_S, KINDS, Probe, Scripted, Watch, World, ref_of, states
+from children import KINDS, Probe, Scripted, Watch, World, ref_of, states
+from threads import DEADLINE_S
 
 from supervision import (
     SHUTDOWN,

@@ -3,7 +3,8 @@
 from typing import Any
 
 import pytest
-from probes import KINDS, Probe, Scripted, Watch, World, crash, die, held, quiet, ref_of
+from children import KINDS, Probe, Scripted, Watch, World, crash, die, quiet, ref_of
+from holding import held
 
 from supervision import (
     NORMAL,

@@ -3,7 +3,7 @@
 import logging
 
 import pytest
-from probes import World
+from children import World
 
 from supervision import DynamicSupervisor, Supervisor
 from supervision.strategy import SupervisorFlags

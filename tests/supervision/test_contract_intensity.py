@@ -4,7 +4,8 @@ import logging
 from typing import Any
 
 import pytest
-from probes import Clock, Scripted, Watch, World, crash, die, held, quiet, ref_of, states
+from children import Clock, Scripted, Watch, World, crash, die, quiet, ref_of, states
+from holding import held
 
 from supervision import SHUTDOWN, DynamicSupervisor, Exit, NoProcess, Supervisor, whereis
 

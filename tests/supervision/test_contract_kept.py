@@ -8,16 +8,8 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from probes import (
-    KINDS,
-    Scripted,
-    World,
-    crash,
-    die,
-    eventually,
-    quiet,
-    ref_of,
-)
+from children import KINDS, Scripted, World, crash, die, quiet, ref_of
+from threads import eventually
 
 from supervision import (
     Crash,

@@ -3,9 +3,10 @@
 from typing import Any
 
 import pytest
-from gates import Gate, in_background
-from probes import DEADLINE_S, KINDS, Probe, Scripted, Watch, World, die, eventually, quiet, ref_of, states
+from children import KINDS, Probe, Scripted, Watch, World, die, quiet, ref_of, states
+from holding import Gate
 from pykka import ActorRegistry
+from threads import DEADLINE_S, eventually, in_background
 
 from supervision import (
     KILLED,
@@ -63,7 +64,7 @@ def test_nothing_a_killed_actor_still_does_has_an_effect(kind: type, world: Worl
     assert answers[0].reason == KILLED
     assert quiet(sup)
     successor = ref_of(sup, "a")
-    gate.leave.set()
+    gate.go()
     eventually(lambda: abandoned_count() == 0)
     assert heard == ["NoProcess", "ActorDeadError", "crashes"]
     assert whereis("late") is None
@@ -104,7 +105,7 @@ def test_a_nested_supervisor_out_of_time_does_not_leak_its_children(world: World
     world.gone("y")
     assert world.live() == []
     assert Supervisor.restart_child(sup, "inner").is_alive()
-    gate.leave.set()
+    gate.go()
 
 
 def test_a_killed_supervisor_is_restarted_after_its_children_have_left(world: World) -> None:
@@ -134,7 +135,7 @@ def test_a_supervisor_killed_in_the_middle_of_a_restart_starts_nothing_more(worl
     die(ref_of(sup, "a"), BOOM)
     gate.await_entry()  # the supervisor waits for b
     kill(sup)
-    gate.leave.set()
+    gate.go()
     eventually(lambda: abandoned_count() == 0)
     eventually(lambda: world.live() == [])
     assert world.log() == ["end a", "stop c", "stop b"]

@@ -3,7 +3,9 @@
 from typing import Any
 
 import pytest
-from probes import KINDS, Probe, Scripted, Watch, World, die, eventually, held, quiet, ref_of
+from children import KINDS, Probe, Scripted, Watch, World, die, quiet, ref_of
+from holding import held
+from threads import eventually
 
 from supervision import (
     KILLED,

@@ -4,7 +4,8 @@ import threading
 from typing import Any
 
 import pytest
-from probes import DEADLINE_S, KINDS, Probe, Scripted, Watch, World, crash, die, eventually, quiet, ref_of
+from children import KINDS, Probe, Scripted, Watch, World, crash, die, quiet, ref_of
+from threads import DEADLINE_S, eventually
 
 from supervision import (
     AlreadyStarted,

@@ -3,7 +3,9 @@
 from typing import Any
 
 import pytest
-from probes import KINDS, Scripted, Watch, World, crash, die, eventually, held, quiet, ref_of, states
+from children import KINDS, Scripted, Watch, World, crash, die, quiet, ref_of, states
+from holding import held
+from threads import eventually
 
 from supervision import (
     KILLED,

@@ -3,8 +3,8 @@
 from typing import Any
 
 import pytest
-from attempts import BOOM, between_attempts
-from probes import KINDS, Scripted, Watch, World, crash, die, quiet, ref_of, states
+from children import KINDS, Scripted, Watch, World, crash, die, quiet, ref_of, states
+from holding import BOOM, between_attempts
 
 from supervision import (
     SHUTDOWN,

@@ -8,21 +8,8 @@ import threading
 from typing import Any
 
 import pytest
-from probes import (
-    DEADLINE_S,
-    KINDS,
-    Probe,
-    Scripted,
-    ThreadProbe,
-    Watch,
-    World,
-    crash,
-    die,
-    eventually,
-    quiet,
-    ref_of,
-    states,
-)
+from children import KINDS, Probe, Scripted, ThreadProbe, Watch, World, crash, die, quiet, ref_of, states
+from threads import DEADLINE_S, eventually
 
 from supervision import (
     KILLED,

@@ -4,7 +4,8 @@ import logging
 from typing import Any
 
 import pytest
-from probes import DEADLINE_S, KINDS, Probe, Scripted, ThreadProbe, Watch, World, die, eventually, ref_of
+from children import KINDS, Probe, Scripted, ThreadProbe, Watch, World, die, ref_of
+from threads import DEADLINE_S, eventually
 
 from supervision import (
     KILLED,
@@ -137,7 +138,7 @@ def test_a_stop_that_times_out_goes_on(ref: Any, gate: Any) -> None:
     assert gate.entered.wait(DEADLINE_S)
     with pytest.raises(CallTimeout):
         stop(ref, timeout=0.01)
-    gate.leave.set()
+    gate.go()
     assert watch.reason() == NORMAL
 
 

@@ -7,7 +7,9 @@ from typing import Any
 
 import pykka
 import pytest
-from probes import DEADLINE_S, Probe, Scripted, Watch, World, die, held, quiet, ref_of, states
+from children import Probe, Scripted, Watch, World, die, quiet, ref_of, states
+from holding import held
+from threads import DEADLINE_S
 
 from supervision import (
     ChildRestarting,

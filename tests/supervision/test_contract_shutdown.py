@@ -4,8 +4,9 @@ import logging
 from typing import Any
 
 import pytest
-from gates import Gate, in_background
-from probes import DEADLINE_S, KINDS, Probe, Scripted, Watch, World, eventually, ref_of, states
+from children import KINDS, Probe, Scripted, Watch, World, ref_of, states
+from holding import Gate
+from threads import DEADLINE_S, eventually, in_background
 
 from supervision import (
     KILLED,
@@ -64,7 +65,7 @@ def test_a_stuck_handler_is_abandoned(
     assert abandoned_count() == 1
     assert [record.event for record in caplog.records].count("thread_abandoned") == 1
     assert endings(caplog) == [("a", "INFO" if shutdown == "brutal_kill" else "WARNING", "KILLED")]
-    gate.leave.set()
+    gate.go()
     eventually(lambda: abandoned_count() == 0)
     assert world.log() == ["start a"]  # no end hook, not even late
     assert len(watch.downs) == 1
@@ -80,7 +81,7 @@ def test_a_busy_child_is_waited_for(shutdown: Any, kind: type, world: World, gat
     terminator = in_background(lambda: Supervisor.terminate_child(sup, "a"))
     terminator.join(0.05)
     assert terminator.is_alive()
-    gate.leave.set()
+    gate.go()
     assert watch.reason() == SHUTDOWN
     terminator.join(DEADLINE_S)
     assert world.log() == ["start a", "stop a"]
@@ -125,7 +126,7 @@ def test_a_child_that_ends_its_own_way_while_asked_to(
     with caplog.at_level(logging.INFO, "supervision"):
         terminator = in_background(lambda: Supervisor.terminate_child(sup, "a"))
         eventually(lambda: not ref.actor_inbox.empty())  # the request to leave is there
-        gate.leave.set()
+        gate.go()
         terminator.join(DEADLINE_S)
         assert states(sup) == {"a": "stopped"}
     odd = restart == "permanent" or how is BOOM

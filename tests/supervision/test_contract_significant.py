@@ -4,7 +4,8 @@ import logging
 from typing import Any
 
 import pytest
-from probes import Scripted, Watch, World, crash, die, held, quiet, ref_of, states
+from children import Scripted, Watch, World, crash, die, quiet, ref_of, states
+from holding import held
 
 from supervision import NORMAL, SHUTDOWN, Exit, Shutdown, Supervisor, kill
 

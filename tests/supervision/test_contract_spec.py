@@ -5,7 +5,7 @@ import weakref
 
 import pykka
 import pytest
-from probes import Probe, World, states
+from children import Probe, World, states
 
 from supervision import Backoff, ChildSpec, DynamicSupervisor, Server, StartError, Supervisor
 

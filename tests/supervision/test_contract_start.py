@@ -5,7 +5,9 @@ from typing import Any
 
 import pykka
 import pytest
-from probes import DEADLINE_S, KINDS, Probe, Scripted, World, held, ref_of, states
+from children import KINDS, Probe, Scripted, World, ref_of, states
+from holding import held
+from threads import DEADLINE_S
 
 from supervision import (
     ChildSpec,

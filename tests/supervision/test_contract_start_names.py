@@ -4,7 +4,7 @@ import contextlib
 from typing import Any
 
 import pytest
-from probes import KINDS, Probe, World, ref_of
+from children import KINDS, Probe, World, ref_of
 
 from supervision import (
     AlreadyStarted,

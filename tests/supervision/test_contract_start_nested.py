@@ -3,7 +3,8 @@
 import threading
 
 import pytest
-from probes import DEADLINE_S, Scripted, World, ref_of
+from children import Scripted, World, ref_of
+from threads import DEADLINE_S
 
 from supervision import (
     DynamicSupervisor,

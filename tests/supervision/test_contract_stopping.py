@@ -5,9 +5,10 @@ import time
 from typing import Any
 
 import pytest
-from gates import Gate, in_background
-from probes import DEADLINE_S, KINDS, Probe, Scripted, ThreadProbe, Watch, World, die, eventually, ref_of, states
+from children import KINDS, Probe, Scripted, ThreadProbe, Watch, World, die, ref_of, states
+from holding import Gate
 from pykka import ActorRegistry
+from threads import DEADLINE_S, eventually, in_background
 
 from supervision import (
     KILLED,
@@ -45,7 +46,7 @@ def test_children_leave_one_after_the_other(world: World, gate: Gate) -> None:
     gate.await_entry()
     assert call(cast_ref, "still there?") == "still there?"
     assert world.log() == ["start a", "start b", "start c", "stop c"]
-    gate.leave.set()
+    gate.go()
     assert watch.reason() == SHUTDOWN
     stopper.join(DEADLINE_S)
     assert world.log() == ["stop b", "stop a"]
@@ -116,7 +117,7 @@ def test_stop_at_its_deadline_raises_and_goes_on(kind: Any, world: World, gate: 
     gate.await_entry()
     with pytest.raises(CallTimeout):
         kind.stop(sup, timeout=0.02)
-    gate.leave.set()
+    gate.go()
     assert watch.reason() == SHUTDOWN
     with pytest.raises(NoProcess):
         kind.stop(sup)
@@ -157,7 +158,7 @@ def test_calls_that_wait_for_a_supervisor_that_stops_hear_of_it(world: World, ga
             outcome.append(error)
 
     asker = in_background(ask)
-    gate.leave.set()
+    gate.go()
     asker.join(DEADLINE_S)
     assert isinstance(outcome[0], ServerDied | NoProcess)
 

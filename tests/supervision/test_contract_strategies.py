@@ -5,9 +5,10 @@ from dataclasses import FrozenInstanceError
 from typing import Any
 
 import pytest
+from children import KINDS, PlainProbe, Probe, Scripted, ThreadProbe, World, crash, die, quiet, ref_of, states
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from probes import DEADLINE_S, KINDS, PlainProbe, Probe, Scripted, ThreadProbe, World, crash, die, quiet, ref_of, states
+from threads import DEADLINE_S
 
 from supervision import ChildSpec, Exit, Supervisor, monitor
 from supervision.process import OwnThread

@@ -4,7 +4,8 @@ import re
 from typing import Any
 
 import pytest
-from probes import Clock, Probe, Scripted, Watch, World, crash, die, held, ref_of
+from children import Clock, Probe, Scripted, Watch, World, crash, die, ref_of
+from holding import held
 
 from supervision import (
     NORMAL,

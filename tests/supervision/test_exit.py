@@ -5,7 +5,7 @@ import textwrap
 import time
 
 import pytest
-from scripts import run_script
+from processes import run_script
 
 pytestmark = pytest.mark.P10
 

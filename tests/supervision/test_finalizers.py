@@ -3,7 +3,8 @@
 from typing import Any
 
 import pytest
-from specimens import Pooled, eventually
+from actors import Pooled
+from threads import eventually
 
 from supervision import (
     call,

@@ -3,7 +3,7 @@
 import os
 
 import pytest
-from scripts import run_script
+from processes import run_script
 
 pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork on this system")
 

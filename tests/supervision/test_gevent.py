@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from fakes import DEADLINE_S
+from threads import DEADLINE_S
 
 import supervision
 

@@ -5,8 +5,9 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+from actors import Pooled, Threaded
 from interruptions import interrupted_everywhere
-from specimens import DEADLINE_S, Pooled, Threaded, eventually
+from threads import DEADLINE_S, eventually
 
 from supervision import Server, SupervisionError, call, cast, demonitor, monitor, send_after
 from supervision.runtime import dispatcher as dispatch

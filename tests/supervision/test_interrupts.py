@@ -11,8 +11,9 @@ from typing import Any
 
 import pykka
 import pytest
-from probes import DEADLINE_S, World
-from specimens import Boom, Plain, Pooled, Threaded, eventually, run
+from actors import Boom, Plain, Pooled, Threaded
+from children import World
+from threads import DEADLINE_S, eventually, run
 
 from supervision import (
     ChildSpec,

@@ -9,8 +9,10 @@ from typing import Any
 
 import pytest
 import structlog
-from probes import DEADLINE_S
-from specimens import Plain, Pooled, Stuck, Threaded, Watch, every_child, run
+from actors import Plain, Pooled, Threaded, every_child
+from children import Watch
+from holding import Gate
+from threads import DEADLINE_S, run
 
 from supervision import ChildSpec, DynamicSupervisor, Server, Supervisor, call, cast, kill, monitor, stop
 from supervision.exits import KILLED, Crash
@@ -112,7 +114,7 @@ def test_an_abandoned_thread_is_reported_and_everybody_hears(
     broken: BrokenHandler, raised: type[BaseException]
 ) -> None:
     def kills() -> None:
-        with Stuck() as stuck:
+        with Gate() as stuck:
             ref = Threaded.start_link()
             watch = Watch(ref)
             stuck.grip(ref)
@@ -185,7 +187,7 @@ def test_a_signal_handler_that_interrupts_logging_passes_and_everybody_hears(cls
     monitor(ref, lambda _: heard.set())
     logger, handler, before = logging.getLogger("supervision"), Interrupted(), signal.signal(signal.SIGUSR1, leave)
     try:
-        with Stuck() as stuck:
+        with Gate() as stuck:
             stuck.grip(ref)
             logger.addHandler(handler)
             with pytest.raises(SystemExit):

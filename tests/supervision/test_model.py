@@ -10,6 +10,8 @@ import logging
 from typing import Any
 
 import pytest
+from children import Clock
+from holding import held
 from hypothesis import note
 from hypothesis.stateful import (
     initialize,
@@ -19,7 +21,6 @@ from hypothesis.stateful import (
 )
 from otp_histories import DEATHS, IDS, SETTINGS, Draws, Machine, outcome, seeds
 from otp_model import RUNNING, STOPPED, Child, Model, Spec
-from probes import Clock, held
 
 from supervision import DynamicSupervisor, StartError, Supervisor
 

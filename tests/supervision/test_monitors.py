@@ -5,20 +5,9 @@ import threading
 from typing import Any
 
 import pytest
-from specimens import (
-    DEADLINE_S,
-    SERVERS,
-    Boom,
-    Plain,
-    Pooled,
-    PooledWatcher,
-    Threaded,
-    Watch,
-    begin,
-    every_kind,
-    every_watcher,
-    spawn,
-)
+from actors import SERVERS, Boom, Plain, Pooled, PooledWatcher, Threaded, begin, every_kind, every_watcher, spawn
+from children import Watch
+from threads import DEADLINE_S
 
 from supervision import (
     KILLED,

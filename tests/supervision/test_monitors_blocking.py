@@ -5,19 +5,10 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from probes import ref_of
-from specimens import (
-    DEADLINE_S,
-    Boom,
-    Stuck,
-    Watch,
-    begin,
-    every_child,
-    every_kind,
-    every_watcher,
-    run,
-    spawn,
-)
+from actors import Boom, begin, every_child, every_kind, every_watcher, spawn
+from children import Watch, ref_of
+from holding import Gate
+from threads import DEADLINE_S, run
 
 from supervision import (
     NORMAL,
@@ -38,15 +29,15 @@ from supervision import (
 
 
 @pytest.fixture
-def stuck() -> Iterator[Stuck]:
-    with Stuck() as made:
+def stuck() -> Iterator[Gate]:
+    with Gate() as made:
         yield made
 
 
 @every_kind
 @every_watcher
 @pytest.mark.parametrize("how", ["crash", "kill", "stop"])
-def test_those_who_block_are_told_after_everybody_else(how: str, kind: str, watcher: Any, stuck: Stuck) -> None:
+def test_those_who_block_are_told_after_everybody_else(how: str, kind: str, watcher: Any, stuck: Gate) -> None:
     """A watching actor hears, names are free, callers have their answers, and a stop returns."""
     ref, mine = spawn(kind), begin(watcher)
     register("it", ref)
@@ -67,7 +58,7 @@ def test_those_who_block_are_told_after_everybody_else(how: str, kind: str, watc
 
 @every_child
 @pytest.mark.parametrize("how", ["asked", "killed"])
-def test_a_supervisor_does_not_wait_for_those_who_block(how: str, cls: Any, stuck: Stuck) -> None:
+def test_a_supervisor_does_not_wait_for_those_who_block(how: str, cls: Any, stuck: Gate) -> None:
     """Neither for the thread that they run on, nor on its own."""
     sup = Supervisor.start_link([ChildSpec("x", cls, shutdown="brutal_kill" if how == "killed" else 0.1)])
     monitor(ref_of(sup, "x"), stuck)
@@ -78,7 +69,7 @@ def test_a_supervisor_does_not_wait_for_those_who_block(how: str, cls: Any, stuc
 
 
 @every_child
-def test_a_crashed_child_is_restarted_while_they_block(cls: Any, stuck: Stuck) -> None:
+def test_a_crashed_child_is_restarted_while_they_block(cls: Any, stuck: Gate) -> None:
     sup = Supervisor.start_link([ChildSpec("x", cls)])
     first = ref_of(sup, "x")
     monitor(first, stuck)
@@ -89,7 +80,7 @@ def test_a_crashed_child_is_restarted_while_they_block(cls: Any, stuck: Stuck) -
 
 
 @every_child
-def test_a_killed_supervisors_children_are_cut_loose_while_they_block(cls: Any, stuck: Stuck) -> None:
+def test_a_killed_supervisors_children_are_cut_loose_while_they_block(cls: Any, stuck: Gate) -> None:
     """The children that are killed at once do not keep the others from being asked to leave."""
     spec = ChildSpec("a", cls, shutdown="brutal_kill")
     sup = Supervisor.start_link([spec, ChildSpec("b", cls, shutdown="infinity")])
@@ -102,7 +93,7 @@ def test_a_killed_supervisors_children_are_cut_loose_while_they_block(cls: Any, 
 
 
 @every_kind
-def test_an_asker_whose_call_ends_the_actor_does_not_wait_for_those_who_block(kind: str, stuck: Stuck) -> None:
+def test_an_asker_whose_call_ends_the_actor_does_not_wait_for_those_who_block(kind: str, stuck: Gate) -> None:
     ref = spawn(kind)
     monitor(ref, stuck)
     with pytest.raises(ServerDied):

@@ -5,19 +5,10 @@ import threading
 from typing import Any
 
 import pytest
-from specimens import (
-    DEADLINE_S,
-    Pooled,
-    PooledWatcher,
-    Stuck,
-    Watch,
-    begin,
-    eventually,
-    every_kind,
-    every_watcher,
-    run,
-    spawn,
-)
+from actors import Pooled, PooledWatcher, begin, every_kind, every_watcher, spawn
+from children import Watch
+from holding import Gate
+from threads import DEADLINE_S, eventually, run
 
 from supervision import (
     KILLED,
@@ -38,7 +29,7 @@ from supervision.process import life_of, names
 @pytest.mark.parametrize("kind", ["pooled", "raw"])
 def test_demonitor_takes_back_a_down_that_lies_in_the_mailbox(watcher: Any, kind: str) -> None:
     ref, mine = spawn(kind), begin(watcher)
-    in_hand = call(mine, lambda _: None) or Stuck()
+    in_hand = call(mine, lambda _: None) or Gate()
     with in_hand:
         mine.tell(in_hand)
         assert in_hand.entered.wait(DEADLINE_S)

@@ -8,7 +8,7 @@ import threading
 import weakref
 
 import pytest
-from forked import NEEDS_FORK, in_child
+from processes import NEEDS_FORK, in_child
 
 from supervision.runtime.per_process import PerProcess, in_forked_child
 

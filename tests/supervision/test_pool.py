@@ -5,7 +5,10 @@ from typing import Any
 
 import pykka
 import pytest
-from specimens import DEADLINE_S, Pooled, Stuck, Watch, eventually, run
+from actors import Pooled
+from children import Watch
+from holding import Gate
+from threads import DEADLINE_S, eventually, run
 
 from supervision import ChildSpec, Crash, DynamicSupervisor, call, kill, monitor, stop
 from supervision.process import mailbox
@@ -78,7 +81,7 @@ def test_one_wait_inside_another_counts_once(pool: dispatch._Pool) -> None:
 def test_stuck_handlers_on_all_workers_do_not_stop_the_others(pool: dispatch._Pool) -> None:
     victims = [Pooled.start_link() for _ in range(3 * dispatch.WORKERS)]
     free = Pooled.start_link()
-    stuck = [Stuck() for _ in victims]
+    stuck = [Gate() for _ in victims]
     try:
         for handler, victim in zip(stuck, victims, strict=True):
             victim.tell(handler)
@@ -95,7 +98,7 @@ def test_stuck_handlers_on_all_workers_do_not_stop_the_others(pool: dispatch._Po
 
 def test_workers_of_killed_actors_are_stood_in_for_and_come_back(pool: dispatch._Pool) -> None:
     victims = [Pooled.start_link() for _ in range(2 * dispatch.WORKERS)]
-    stuck = [Stuck() for _ in victims]
+    stuck = [Gate() for _ in victims]
     try:
         for handler, victim in zip(stuck, victims, strict=True):
             handler.grip(victim)
@@ -147,8 +150,8 @@ def test_a_flooded_actor_delays_the_others_by_a_batch_only(pool: dispatch._Pool)
     order: list[str] = []
     flooded = [Pooled.start_link() for _ in range(dispatch.WORKERS)]
     other = Pooled.start_link()
-    with Stuck() as first:
-        handlers = [first] + [Stuck() for _ in flooded[1:]]
+    with Gate() as first:
+        handlers = [first] + [Gate() for _ in flooded[1:]]
         for handler, ref in zip(handlers, flooded, strict=True):
             handler.grip(ref)
             for _ in range(1000):

@@ -3,7 +3,10 @@
 from typing import Any
 
 import pytest
-from specimens import DEADLINE_S, Boom, Pooled, Stuck, Threaded, Watch, every_kind, run, spawn
+from actors import Boom, Pooled, Threaded, every_kind, spawn
+from children import Watch
+from holding import Gate
+from threads import DEADLINE_S, run
 
 from supervision import (
     AlreadyStarted,
@@ -91,7 +94,7 @@ def test_the_caller_in_hand_finds_the_name_free_when_it_hears(kind: str) -> None
     register("it", ref)
     if kind == "raw":
         call("it", 1)
-    stuck = Stuck()
+    stuck = Gate()
     with run(ask), stuck:
         assert stuck.entered.wait(DEADLINE_S)
         kill(ref)

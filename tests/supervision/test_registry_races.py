@@ -5,8 +5,9 @@ import threading
 from typing import Any
 
 import pytest
+from actors import Boom, Pooled, Threaded
 from pykka import ActorDeadError, ActorRegistry
-from specimens import DEADLINE_S, Boom, Pooled, Threaded, eventually, run
+from threads import DEADLINE_S, eventually, run
 
 from supervision import (
     AlreadyStarted,

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 import structlog
-from probes import Scripted, World, crash
+from children import Scripted, World, crash
 
 from supervision import Supervisor
 from supervision.runtime.reports import report

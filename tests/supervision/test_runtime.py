@@ -8,8 +8,11 @@ from typing import Any
 
 import pykka
 import pytest
+from actors import SERVERS, Plain, Pooled, Threaded, spawn
+from children import Watch
+from holding import Gate
 from pykka import ActorRegistry
-from specimens import DEADLINE_S, SERVERS, Plain, Pooled, Stuck, Threaded, Watch, eventually, run, spawn
+from threads import DEADLINE_S, eventually, run
 
 from supervision import (
     CallTimeout,
@@ -147,7 +150,7 @@ def test_an_ask_times_out_at_its_deadline(kind: str, where: str) -> None:
             ref.ask(1, timeout=0.1)
         return time.monotonic() - began
 
-    with Stuck() as stuck:
+    with Gate() as stuck:
         stuck.grip(ref)
         took_s = ask() if where == "outside" else call(Pooled.start_link(), ask)
     assert 0.1 <= took_s < 2.0

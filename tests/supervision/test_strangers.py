@@ -7,9 +7,10 @@ from typing import Any
 
 import pykka
 import pytest
-from probes import DEADLINE_S
+from actors import Boom, Plain, Pooled, Threaded, every_base, raised
+from holding import Gate
 from pykka import ActorDeadError, ActorRegistry
-from specimens import Boom, Plain, Pooled, Stuck, Threaded, eventually, every_base, raised, run
+from threads import DEADLINE_S, eventually, run
 
 from supervision import (
     CallTimeout,
@@ -99,7 +100,7 @@ def test_a_cast_that_fails_ends_it_as_in_pykka(caplog: pytest.LogCaptureFixture)
 
 def test_no_answer_in_time_and_nobody_there() -> None:
     ref = Plain.start()
-    with Stuck() as stuck:
+    with Gate() as stuck:
         stuck.grip(ref)
         with pytest.raises(CallTimeout):
             call(ref, 1, timeout=0.01)
@@ -117,7 +118,7 @@ def test_no_answer_in_time_and_nobody_there() -> None:
 
 def test_what_is_left_in_its_queue_when_it_ends() -> None:
     ref, queued = Plain.start(), threading.Event()
-    with Stuck() as stuck:
+    with Gate() as stuck:
         stuck.grip(ref)
         ref.stop(block=False)
 
@@ -203,7 +204,7 @@ REFUSED: dict[str, Callable[[Any], Any]] = {
 def test_what_cannot_be_promised_is_refused_with_how_to_start_it(refused: Any, when: str) -> None:
     go = threading.Event()
     ref = Plain.start({"on_start": lambda: go.wait(DEADLINE_S)} if when == "starting" else None)
-    with Stuck() as stuck:
+    with Gate() as stuck:
         if when == "busy":
             stuck.grip(ref)
         with pytest.raises(SupervisionError, match=r"start it as a child, .*ChildSpec\(id, Plain, args\)"):

@@ -12,8 +12,9 @@ from typing import Any
 
 import pykka
 import pytest
+from actors import Boom, Plain, Pooled, Threaded
 from pykka import ActorRegistry
-from specimens import DEADLINE_S, Boom, Plain, Pooled, Threaded, eventually, run
+from threads import DEADLINE_S, eventually, run
 
 from supervision import (
     AlreadyPresent,

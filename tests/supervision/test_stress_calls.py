@@ -7,8 +7,9 @@ from typing import Any
 
 import pykka
 import pytest
+from actors import Boom, begin
 from pykka import ActorDeadError, ActorRegistry
-from specimens import DEADLINE_S, Boom, begin, eventually, run
+from threads import DEADLINE_S, eventually, run
 
 from supervision import DynamicSupervisor, NoProcess, Server, ServerDied, call, cast, kill, monitor, stop
 from supervision.process import abandoned_count, life_of

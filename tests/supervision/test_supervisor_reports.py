@@ -7,7 +7,9 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
-from specimens import Plain, Pooled, Threaded, Watch, eventually
+from actors import Plain, Pooled, Threaded
+from children import Watch
+from threads import eventually
 
 from supervision import (
     Backoff,

@@ -5,7 +5,10 @@ import threading
 from typing import Any
 
 import pytest
-from specimens import DEADLINE_S, Pooled, Stuck, Threaded, Watch, eventually, every_kind, run, spawn
+from actors import Pooled, Threaded, every_kind, spawn
+from children import Watch
+from holding import Gate
+from threads import DEADLINE_S, eventually, run
 
 from supervision import NoProcess, call, cast, kill, send_after, stop, whereis
 from supervision.runtime import timer_thread as alarm
@@ -94,7 +97,7 @@ def test_p28_cancel_while_it_lies_in_the_mailbox(kind: str, clock: FakeTime) -> 
     handled: list[Any] = []
     if kind == "raw":
         call(ref, 1)
-    with Stuck() as stuck:
+    with Gate() as stuck:
         stuck.grip(ref)
         timer = send_after(1, ref, lambda _: handled.append("cancelled"))
         clock.forward(2)

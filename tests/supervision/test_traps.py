@@ -9,26 +9,24 @@ from typing import Any
 
 import pykka
 import pytest
-from pykka import ActorDeadError, ActorRegistry
-from pykka._envelope import Envelope
-from specimens import (
+from actors import (
     BASES,
-    DEADLINE_S,
     SERVERS,
     Boom,
     Pooled,
-    Stuck,
-    Watch,
     a_thread_may_die,
     end_hooks,
-    eventually,
     every_base,
     every_kind,
     every_plain,
     every_server,
-    run,
     spawn,
 )
+from children import Watch
+from holding import Gate
+from pykka import ActorDeadError, ActorRegistry
+from pykka._envelope import Envelope
+from threads import DEADLINE_S, eventually, run
 
 from supervision import (
     NORMAL,
@@ -146,7 +144,7 @@ def test_p5_what_waits_in_the_mailbox_at_the_end_is_answered(kind: str) -> None:
         except ServerDied as error:
             outcomes.put(error.reason)
 
-    with Stuck() as stuck:
+    with Gate() as stuck:
         stuck.then = lambda _: (_ for _ in ()).throw(boom)
         stuck.grip(ref)
         watch = Watch(ref)
@@ -229,7 +227,7 @@ def test_p8_what_an_end_hook_raises_changes_nothing(
     ran: list[Any] = []
     boom = Boom()
     ref = spawn(kind, dict.fromkeys(("on_terminate", "on_stop", "on_failure"), error), ran)
-    with Stuck() as stuck:
+    with Gate() as stuck:
         stuck.then = lambda actor: (_ for _ in ()).throw(boom) if crashes else actor.stop()
         stuck.grip(ref)
         watch = Watch(ref)

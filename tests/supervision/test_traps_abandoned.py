@@ -4,23 +4,11 @@ import threading
 from typing import Any
 
 import pytest
-from probes import ref_of
+from actors import Boom, Plain, Pooled, Threaded, end_hooks, every_kind, raised, spawn
+from children import Watch, ref_of
+from holding import Gate
 from pykka import ActorDeadError, ActorRegistry
-from specimens import (
-    DEADLINE_S,
-    Boom,
-    Plain,
-    Pooled,
-    Stuck,
-    Threaded,
-    Watch,
-    end_hooks,
-    eventually,
-    every_kind,
-    raised,
-    run,
-    spawn,
-)
+from threads import DEADLINE_S, eventually, run
 
 from supervision import (
     KILLED,
@@ -49,7 +37,7 @@ def test_p14_killing_a_stuck_actor_abandons_its_thread(kind: str) -> None:
     watch = Watch(ref)
     names_at_death: list[Any] = []
     monitor(ref, lambda _: names_at_death.append((whereis("it"), ref in ActorRegistry.get_all())))
-    with Stuck() as stuck:
+    with Gate() as stuck:
         in_hand = ref.ask(stuck, block=False)
         assert stuck.entered.wait(DEADLINE_S)
         queued, stopped = ref.ask(1, block=False), ref.stop(block=False)
@@ -88,7 +76,7 @@ def test_p14_nothing_that_an_abandoned_handler_does_with_its_actor_has_an_effect
         call(ref, 1)
     register("it", ref)
     watch = Watch(ref)
-    with Stuck() as stuck:
+    with Gate() as stuck:
         stuck.then = late
         stuck.grip(ref)
         kill(ref)
@@ -104,7 +92,7 @@ def test_p14_nothing_that_an_abandoned_handler_does_with_its_actor_has_an_effect
 @pytest.mark.parametrize("cls", [Pooled, Threaded])
 def test_p14_a_stuck_on_start_is_abandoned_too(cls: Any) -> None:
     ran: list[Any] = []
-    with Stuck() as stuck:
+    with Gate() as stuck:
         with pytest.raises(StartError) as raised:
             cls.start_link({"on_start": lambda: stuck(None)}, ran, name="it", start_timeout=0.05)
         assert isinstance(raised.value.cause, TimeoutError)
@@ -122,7 +110,7 @@ def test_p14_so_is_one_that_somebody_else_kills(cls: Any) -> None:
 
     ran: list[Any] = []
     sup = DynamicSupervisor.start_link()
-    with Stuck() as stuck, run(start):
+    with Gate() as stuck, run(start):
         assert stuck.entered.wait(DEADLINE_S)
         kill(next(ref for ref in ActorRegistry.get_all() if ref.actor_class is cls))
     assert ran == ["__init__", "on_start"]
@@ -144,7 +132,7 @@ def test_p14_killing_an_idle_actor_abandons_nothing(kind: str) -> None:
 @every_kind
 def test_p14_two_who_kill_at_once_count_once(kind: str) -> None:
     ref = spawn(kind)
-    with Stuck() as stuck:
+    with Gate() as stuck:
         stuck.grip(ref)
         watch = Watch(ref)
         barrier = threading.Barrier(8)

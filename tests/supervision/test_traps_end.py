@@ -6,19 +6,11 @@ from typing import Any
 
 import pykka
 import pytest
-from probes import ref_of
+from actors import Pooled, end_hooks, every_child, every_kind, spawn
+from children import Watch, ref_of
+from holding import Gate
 from pykka import ActorDeadError, ActorRegistry
-from specimens import (
-    DEADLINE_S,
-    Pooled,
-    Stuck,
-    Watch,
-    end_hooks,
-    eventually,
-    every_child,
-    every_kind,
-    spawn,
-)
+from threads import DEADLINE_S, eventually
 
 from supervision import (
     KILLED,
@@ -40,7 +32,7 @@ def test_p11_a_stop_is_handled_in_its_turn(kind: str) -> None:
     handled: list[int] = []
     ref = spawn(kind)
     watch = Watch(ref)
-    with Stuck() as stuck:
+    with Gate() as stuck:
         stuck.grip(ref)
         for number in range(3):
             ref.tell(lambda _, number=number: handled.append(number))
@@ -57,7 +49,7 @@ def test_p11_a_stop_is_handled_in_its_turn(kind: str) -> None:
 def test_p11_a_backlog_longer_than_the_shutdown_time_is_abandoned(cls: Any) -> None:
     sup = Supervisor.start_link([ChildSpec("it", cls, shutdown=0.05)])
     ref = ref_of(sup, "it")
-    with Stuck() as stuck:
+    with Gate() as stuck:
         stuck.grip(ref)
         asked = ref.ask("in the backlog", block=False)
         watch = Watch(ref)
@@ -70,7 +62,7 @@ def test_p11_a_backlog_longer_than_the_shutdown_time_is_abandoned(cls: Any) -> N
 @every_kind
 def test_p12_a_stop_that_timed_out_goes_on(kind: str) -> None:
     ref = spawn(kind)
-    with Stuck() as stuck:
+    with Gate() as stuck:
         stuck.grip(ref)
         watch = Watch(ref)
         with pytest.raises(CallTimeout):
@@ -135,7 +127,7 @@ def test_p13_waiting_for_the_flag_leaves_nothing_behind() -> None:
 def test_p15_a_timeout_is_the_callers_only_and_the_work_is_done(kind: str) -> None:
     ref = spawn(kind)
     done = threading.Event()
-    with Stuck() as stuck:
+    with Gate() as stuck:
         stuck.grip(ref)
         with pytest.raises(CallTimeout):
             call(ref, lambda _: done.set(), timeout=0.01)

@@ -5,22 +5,10 @@ import threading
 from typing import Any
 
 import pytest
-from probes import World, quiet, ref_of
+from actors import CHILDREN, Boom, Plain, Pooled, Threaded, end_hooks, every_base, every_child, spawn
+from children import Watch, World, quiet, ref_of
 from pykka import ActorRegistry
-from specimens import (
-    CHILDREN,
-    DEADLINE_S,
-    Boom,
-    Plain,
-    Pooled,
-    Threaded,
-    Watch,
-    end_hooks,
-    every_base,
-    every_child,
-    run,
-    spawn,
-)
+from threads import DEADLINE_S, run
 
 from supervision import SHUTDOWN, ChildSpec, Exit, StartError, Supervisor, call, cast, send_after, whereis
 from supervision.process import OwnThread
@@ -154,7 +142,7 @@ def test_p9_a_start_without_a_thread_fails_and_leaves_nothing(cls: Any, how: str
 
 
 def test_p9_a_restart_without_a_thread_counts_as_a_failed_one(monkeypatch: pytest.MonkeyPatch, world: World) -> None:
-    from probes import PlainProbe, die
+    from children import PlainProbe, die
 
     sup = Supervisor.start_link([world.spec("it", PlainProbe)], max_restarts=2)
     ref = ref_of(sup, "it")

@@ -5,25 +5,11 @@ import threading
 from typing import Any
 
 import pytest
-from probes import World, quiet, ref_of
+from actors import PLAIN, Boom, Plain, Pooled, Threaded, end_hooks, every_child, every_kind, raised, spawn
+from children import Watch, World, quiet, ref_of
+from holding import Gate
 from pykka import ActorRegistry
-from specimens import (
-    DEADLINE_S,
-    PLAIN,
-    Boom,
-    Plain,
-    Pooled,
-    Stuck,
-    Threaded,
-    Watch,
-    end_hooks,
-    eventually,
-    every_child,
-    every_kind,
-    raised,
-    run,
-    spawn,
-)
+from threads import DEADLINE_S, eventually, run
 
 from supervision import (
     KILLED,
@@ -104,7 +90,7 @@ def test_p16_stop_all_restarts_nothing_and_keeps_the_trees_own_order(strategy: A
 def test_p16_stop_all_gives_a_stuck_child_its_shutdown_time_only(cls: Any) -> None:
     inner = Supervisor.child_spec([ChildSpec("x", cls, shutdown=0.1)], id="inner", name="inner")
     sup = Supervisor.start_link([ChildSpec("first", cls), inner])
-    with Stuck() as stuck:
+    with Gate() as stuck:
         stuck.grip(ref_of("inner", "x"))
         with run(ActorRegistry.stop_all) as raised:
             assert Watch(sup).reason() in (NORMAL, NOPROC)

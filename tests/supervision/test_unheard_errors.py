@@ -7,8 +7,8 @@ from typing import Any
 
 import pykka
 import pytest
-from probes import DEADLINE_S
-from specimens import Boom, eventually
+from actors import Boom
+from threads import DEADLINE_S, eventually
 
 from supervision import CallTimeout, ChildSpec, DynamicSupervisor, Server, Supervisor, call, monitor, whereis
 

@@ -4,10 +4,11 @@ import threading
 from typing import Any
 
 import pytest
+from actors import Pooled, every_kind, spawn
+from children import ThreadProbe, Watch, World, ref_of, states
 from fakes import Stopwatch
-from probes import ThreadProbe, Watch, World, ref_of, states
 from pykka import ActorRegistry
-from specimens import DEADLINE_S, Pooled, every_kind, run, spawn
+from threads import DEADLINE_S, run
 
 from supervision import SHUTDOWN, DynamicSupervisor, Supervisor, call, stop
 from supervision.runtime.waits import LONGEST_S, TURN_S, in_turns, waitable

@@ -10,7 +10,8 @@ from pathlib import Path
 
 import certifi
 import pytest
-from fakes import AUTH, DEADLINE_S
+from fakes import AUTH
+from threads import DEADLINE_S
 
 from oidc_actor import ConfigError, OIDCConfig, SecretFile, TokenManager
 from oidc_actor.credentials.keys import ClientCertificate, _certificate_digest

@@ -9,7 +9,7 @@ from urllib.parse import quote, quote_plus
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from wire_answers import refused
+from responses import refused
 
 from oidc_actor import ClientCredentials, OIDCConfig, TokenRequestError, oidc
 from oidc_actor.protocol.redaction import TOO_DEEP, WITHHELD, is_guessable, layers, presentable, redact

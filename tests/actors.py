@@ -7,14 +7,13 @@ supervisor; ``raw`` is one that Pykka starts, in a supervisor's start callable.
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import pykka
 import pytest
-from probes import DEADLINE_S, Watch, ref_of
+from children import ref_of
 
 from supervision import ChildSpec, DynamicSupervisor, Server, Supervisor
 
@@ -102,79 +101,6 @@ def end_hooks(ran: list[Any]) -> list[Any]:
     return [hook for hook in ran if hook in ("on_terminate", "on_stop", "on_failure")]
 
 
-class Stuck:
-    """A handler that does not return until it is let go; ``with`` makes sure of that."""
-
-    def __init__(self) -> None:
-        self.entered = threading.Event()
-        self.left = threading.Event()
-        self._go = threading.Event()
-        self.then: Callable[[Any], Any] = lambda _: "late"
-
-    def __call__(self, actor: Any) -> Any:
-        self.entered.set()
-        try:
-            assert self._go.wait(DEADLINE_S)
-            return self.then(actor)
-        finally:
-            self.left.set()
-
-    def grip(self, ref: Any) -> None:
-        """Have an actor enter it."""
-        ref.tell(self)
-        assert self.entered.wait(DEADLINE_S)
-
-    def go(self) -> None:
-        self._go.set()
-
-    def __enter__(self) -> Stuck:
-        return self
-
-    def __exit__(self, *_raised: object) -> None:
-        self.go()
-        if self.entered.is_set():
-            assert self.left.wait(DEADLINE_S)
-
-
-def eventually(holds: Callable[[], bool], what: str = "") -> None:
-    """Wait for something that no event tells of."""
-    pause = threading.Event()
-    for _ in range(int(DEADLINE_S / 0.005)):
-        if holds():
-            return
-        pause.wait(0.005)
-    raise AssertionError(f"not before the deadline: {what}")
-
-
-def elsewhere(function: Callable[..., Any], *args: Any) -> Any:
-    """Run it on another thread, to which nobody is a supervisor; what it returned."""
-    returned: list[Any] = []
-    with run(lambda: returned.append(function(*args))):
-        pass
-    return returned[0]
-
-
-@contextlib.contextmanager
-def run(*works: Callable[[], Any]) -> Iterator[list[BaseException]]:
-    """Run each on a thread of its own; at the end of ``with`` all are done, and none has raised."""
-    raised: list[BaseException] = []
-
-    def guarded(work: Callable[[], Any]) -> None:
-        try:
-            work()
-        except BaseException as error:
-            raised.append(error)
-
-    threads = [threading.Thread(target=guarded, args=(work,), daemon=True) for work in works]
-    for thread in threads:
-        thread.start()
-    yield raised
-    for thread in threads:
-        thread.join(3 * DEADLINE_S)
-        assert not thread.is_alive(), "hangs"
-    assert not raised, raised
-
-
 CHILDREN: dict[str, Any] = {
     "pooled": Pooled,
     "threaded": Threaded,
@@ -221,7 +147,6 @@ __all__ = [
     "BASES",
     "CHILDREN",
     "CLASSES",
-    "DEADLINE_S",
     "KINDS",
     "PLAIN",
     "SERVERS",
@@ -230,21 +155,16 @@ __all__ = [
     "PlainWatcher",
     "Pooled",
     "PooledWatcher",
-    "Stuck",
     "Threaded",
-    "Watch",
     "Watcher",
     "begin",
-    "elsewhere",
     "end_hooks",
-    "eventually",
     "every_base",
     "every_child",
     "every_kind",
     "every_plain",
     "every_server",
     "every_watcher",
-    "run",
     "spawn",
 ]
 

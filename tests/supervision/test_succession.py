@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from probes import World, ref_of, states
+from children import World, ref_of, states
 
 from supervision import Backoff, Supervisor, kill
 from supervision.child_process import may_return, when_given_up

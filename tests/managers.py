@@ -1,14 +1,20 @@
-"""How a test of managers ends: what it started is stopped, and nothing of it is left."""
+"""What tests of managers share: the type of their fixture that starts one, and how such a test ends."""
 
 import contextlib
+from collections.abc import Callable
+from typing import TypeAlias
 
-from fakes import DEADLINE_S, eventually
+import pykka
 from pykka import ActorRegistry
+from threads import DEADLINE_S, eventually
 
+from oidc_actor import TokenManager
 from oidc_actor.manager.workers import EXCHANGES
 from oidc_actor.reading.directory import all_cells
 from supervision import NoProcess, Supervisor
 from supervision.supervising import is_parent
+
+Start: TypeAlias = Callable[..., "pykka.ActorRef[TokenManager]"]
 
 
 def leave_nothing_behind() -> None:

@@ -6,9 +6,10 @@ import threading
 from typing import Any
 
 import pytest
-from probes import DEADLINE_S, KINDS, PlainProbe, Probe, Scripted, Watch, crash, die, quiet, ref_of
+from actors import begin
+from children import KINDS, PlainProbe, Probe, Scripted, Watch, crash, die, quiet, ref_of
 from pykka import ActorRegistry
-from specimens import begin
+from threads import DEADLINE_S
 
 import supervision
 from supervision import (

@@ -5,8 +5,9 @@ import threading
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
-from fakes import DEADLINE_S, UNREACHABLE, eventually
-from manager_tests import Start
+from fakes import UNREACHABLE
+from managers import Start
+from threads import DEADLINE_S, eventually
 
 import supervision
 from oidc_actor import TokenManager

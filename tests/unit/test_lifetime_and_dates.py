@@ -8,7 +8,7 @@ from email.utils import format_datetime
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from wire_answers import NOW, TOKEN, jwt, parsed, refused
+from responses import NOW, TOKEN, jwt, parsed, refused
 
 from oidc_actor.protocol.bodies import jwt_part, read_claims
 from oidc_actor.protocol.dates import provider_now, read_date, read_skew, retry_after_s

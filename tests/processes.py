@@ -1,4 +1,4 @@
-"""Scripts that run in an interpreter of their own, for what only a whole process can show: its exit, and its forks."""
+"""Scripts in an interpreter of their own, and checks in a forked child: what only a whole process can show."""
 
 from __future__ import annotations
 
@@ -8,6 +8,11 @@ import signal
 import subprocess
 import sys
 import textwrap
+import traceback
+from collections.abc import Callable
+
+import pytest
+from threads import DEADLINE_S
 
 SCRIPT_S = 20
 
@@ -79,4 +84,25 @@ def _interrupt(process: subprocess.Popen[str]) -> None:
             return
 
 
-__all__ = ["run_script"]
+NEEDS_FORK = [
+    pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no fork"),
+    pytest.mark.filterwarnings("ignore:.*use of fork.*:DeprecationWarning"),
+]
+
+
+def in_child(check: Callable[[], None]) -> None:
+    """Run a check in a forked child; it must pass there, and the child must end, within the deadline."""
+    process = os.fork()
+    if process == 0:
+        status = 1
+        try:
+            signal.alarm(int(DEADLINE_S))
+            check()
+            status = 0
+        except BaseException:
+            traceback.print_exc()
+            sys.stderr.flush()
+        finally:
+            os._exit(status)
+    _, status = os.waitpid(process, 0)
+    assert os.waitstatus_to_exitcode(status) == 0

@@ -6,7 +6,8 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
-from fakes import AUTH, DEADLINE_S, ISSUER, ScriptedTransport, eventually
+from fakes import AUTH, ISSUER, ScriptedTransport
+from threads import DEADLINE_S, eventually
 
 import supervision
 from oidc_actor import TokenManager

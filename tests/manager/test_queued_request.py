@@ -2,8 +2,9 @@
 
 import threading
 
-from fakes import DEADLINE_S, eventually, form_of, minted
-from manager_tests import Start
+from fakes import form_of, minted
+from managers import Start
+from threads import DEADLINE_S, eventually
 
 from oidc_actor import ClientCredentials, OIDCConfig, TokenManager
 from oidc_actor.manager.workers import EXCHANGES

@@ -6,7 +6,7 @@ from dataclasses import fields
 from types import SimpleNamespace
 
 import pytest
-from wire_answers import ISSUER, METADATA, discovered
+from responses import ISSUER, METADATA, discovered
 
 from oidc_actor.credentials.dpop import DPoPKey
 from oidc_actor.credentials.grants import ClientCredentials

@@ -3,7 +3,7 @@
 import threading
 
 import pytest
-from fakes import DEADLINE_S, eventually
+from threads import DEADLINE_S, eventually
 
 from oidc_actor.manager import workers as fetches
 from oidc_actor.manager.workers import EXCHANGES, LISTENERS, Pool

@@ -5,7 +5,7 @@ from dataclasses import FrozenInstanceError
 from datetime import UTC, datetime
 
 import pytest
-from wire_answers import NOW, TOKEN, jwt, parsed, refused
+from responses import NOW, TOKEN, jwt, parsed, refused
 
 from oidc_actor.protocol.error_response import Fault
 from oidc_actor.protocol.token_response import ParsedToken, decide_lifetime

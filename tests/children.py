@@ -6,14 +6,12 @@ A supervisor watches its children before anyone else can, so when a test's own m
 
 from __future__ import annotations
 
-import contextlib
 import threading
-import time
 from collections import defaultdict, deque
-from collections.abc import Callable, Iterator
 from typing import Any
 
 import pykka
+from threads import DEADLINE_S
 
 from supervision import (
     ChildSpec,
@@ -28,9 +26,6 @@ from supervision import (
     monitor,
 )
 from supervision.exits import KILLED, NORMAL, Reason, is_orderly
-from supervision.supervising import Request, _Refusal
-
-DEADLINE_S = 10.0
 
 
 class Scripted(Exception):
@@ -219,57 +214,10 @@ def quiet(sup: Any, kind: Any = Supervisor) -> bool:
         assert rounds < 10_000, f"{sup} restarts without end: {rows}"
 
 
-def eventually(holds: Callable[[], bool]) -> None:
-    """Ask again and again, for what has no event to wait for; fails unless it holds before the deadline."""
-    deadline = time.monotonic() + DEADLINE_S
-    while not holds():
-        assert time.monotonic() < deadline, "it never came to hold"
-
-
 def crash(sup: Any, child_id: Any, exception: BaseException | None = None) -> bool:
     """Crash one child of a static supervisor and wait for what comes of it; whether the supervisor lives on."""
     die(ref_of(sup, child_id), exception or Scripted(child_id))
     return quiet(sup)
-
-
-class Post:
-    """Messages to a supervisor that is being held: they stand in its mailbox in the order they were sent."""
-
-    def __init__(self, sup: Any) -> None:
-        self._sup = sup
-
-    def send(self, operation: str, argument: Any = None) -> Callable[[], Any]:
-        """Send a request; returns a function that waits for the answer, or raises what the API would."""
-        future = self._sup.ask(Request(operation, argument), block=False)
-
-        def answer() -> Any:
-            value = future.get(timeout=DEADLINE_S)
-            if isinstance(value, _Refusal):
-                raise value.error
-            return value
-
-        return answer
-
-
-@contextlib.contextmanager
-def held(sup: Any) -> Iterator[Post]:
-    """Keep a supervisor busy (it starts a child that never comes up), so that messages pile up in its mailbox."""
-    entered, leave = threading.Event(), threading.Event()
-
-    def busy() -> None:
-        entered.set()
-        assert leave.wait(DEADLINE_S)
-        raise Scripted("held")
-
-    post = Post(sup)
-    answer = post.send("start_child", ChildSpec(object(), busy, restart="temporary"))
-    assert entered.wait(DEADLINE_S)
-    try:
-        yield post
-    finally:
-        leave.set()
-        with contextlib.suppress(Exception):
-            answer()
 
 
 class Clock:
@@ -283,11 +231,9 @@ class Clock:
 
 
 __all__ = [
-    "DEADLINE_S",
     "KINDS",
     "Clock",
     "PlainProbe",
-    "Post",
     "Probe",
     "Scripted",
     "ThreadProbe",
@@ -295,8 +241,6 @@ __all__ = [
     "World",
     "crash",
     "die",
-    "eventually",
-    "held",
     "quiet",
     "ref_of",
     "states",

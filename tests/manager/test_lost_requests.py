@@ -3,8 +3,9 @@
 import threading
 
 import pytest
-from fakes import DEADLINE_S, ISSUER, eventually
-from manager_tests import Start
+from fakes import ISSUER
+from managers import Start
+from threads import DEADLINE_S, eventually
 
 from oidc_actor import OIDCConfig, TokenManager
 from oidc_actor.machine.events import FetchLost, FetchStarted, ResultReady

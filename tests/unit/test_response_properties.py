@@ -4,7 +4,7 @@ import json
 
 from hypothesis import example, given
 from hypothesis import strategies as st
-from wire_answers import ISSUER, METADATA, NOW, TOKEN, jwt
+from responses import ISSUER, METADATA, NOW, TOKEN, jwt
 
 from oidc_actor.protocol.bodies import read_object
 from oidc_actor.protocol.metadata import parse_discovery

@@ -3,7 +3,7 @@
 import base64
 
 import pytest
-from wire_answers import refused
+from responses import refused
 
 from oidc_actor.protocol.redaction import LONGEST_TEXT, presentable, redact
 from oidc_actor.values.secrets import Secret

@@ -6,7 +6,8 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
-from fakes import AUTH, DEADLINE_S, ISSUER, ScriptedTransport, eventually, minted
+from fakes import AUTH, ISSUER, ScriptedTransport, minted
+from threads import DEADLINE_S, eventually
 
 import supervision
 from oidc_actor import NoTokenError, Password, TokenManager

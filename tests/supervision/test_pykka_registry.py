@@ -4,8 +4,8 @@ import time
 
 import pykka
 import pytest
+from actors import Plain, Pooled, Threaded
 from pykka import ActorRegistry
-from specimens import Plain, Pooled, Threaded
 
 from supervision import (
     Server,
