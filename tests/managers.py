@@ -9,7 +9,7 @@ from pykka import ActorRegistry
 from threads import DEADLINE_S, eventually
 
 from oidc_actor import TokenManager
-from oidc_actor.manager.workers import EXCHANGES
+from oidc_actor.manager.workers import HTTP_WORKERS
 from oidc_actor.reading.directory import all_cells
 from supervision import NoProcess, Supervisor
 from supervision.supervising import is_parent
@@ -28,4 +28,4 @@ def leave_nothing_behind() -> None:
         cell
     ) in all_cells():  # of managers that were killed, those without a name too: somebody may still hold their ref
         cell.close(None)
-    eventually(lambda: not EXCHANGES.busy, "the end of every exchange")
+    eventually(lambda: not HTTP_WORKERS.value.busy, "the end of every exchange")

@@ -20,18 +20,19 @@ from __future__ import annotations
 import time
 
 from oidc_actor.adapters.presenter import Presenter
-from oidc_actor.manager.workers import Pool
+from oidc_actor.manager.workers import WorkerPool
 from oidc_actor.reading.reads import ServerRef
 from oidc_actor.values.errors import NoTokenError, OIDCActorError
 from oidc_actor.values.lazy_imports import not_installed
 from supervision import SupervisionError
+from supervision.runtime.per_process import PerProcess
 
 try:
     import grpc
 except ModuleNotFoundError as missing:
     raise not_installed(__name__, "grpc", missing) from None
 
-_WAITERS = Pool("oidc-actor-grpc", threads=16, per_lane=1)
+_WAITERS = PerProcess(lambda: WorkerPool("oidc-actor-grpc", threads=16, per_lane=1))
 """Runs what waits for a token, so that gRPC's threads never do. A lane is a plugin: who waits behind another needs no thread."""
 
 
@@ -68,7 +69,7 @@ class OIDCAuth(grpc.AuthMetadataPlugin):
         if self._answer(callback, 0.0, give_up=self._timeout_s == 0):
             return
         try:
-            _WAITERS.submit(self, lambda: self._wait(callback, ends_at))
+            _WAITERS.value.submit(self, lambda: self._wait(callback, ends_at))
         except RuntimeError as error:  # the process has no thread left, or is going down
             callback((), error)
 

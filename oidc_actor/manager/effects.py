@@ -44,7 +44,7 @@ from oidc_actor.manager.issuers import Issuer, Journey
 from oidc_actor.manager.log import log, raised_at
 from oidc_actor.manager.options import Options
 from oidc_actor.manager.revoke_on_stop import revoke, revoke_here
-from oidc_actor.manager.workers import EXCHANGES, LISTENERS
+from oidc_actor.manager.workers import HTTP_WORKERS, LISTENER_WORKERS
 from oidc_actor.reading.cell import Cell, Ref
 from oidc_actor.reading.directory import tell_followers
 from oidc_actor.values.clock import real_delay_s
@@ -185,7 +185,7 @@ class Runner:
 
     def _submit(self, job: Callable[[], None]) -> TokenRequestError | None:
         try:
-            EXCHANGES.submit(self._issuer, job)
+            HTTP_WORKERS.value.submit(self._issuer, job)
         except RuntimeError as error:  # the process has no thread left, or is going down
             return TokenRequestError(f"no thread for the request: {error}", sent=False)
         return None
@@ -211,7 +211,7 @@ class Runner:
             # Without a thread nobody can be told; the token is published all the same.
             with contextlib.suppress(RuntimeError):
                 tell = functools.partial(subscription.tell, effect.token, self._listener_failed)
-                LISTENERS.submit(self._cell, tell, late=self._listener_late)
+                LISTENER_WORKERS.value.submit(self._cell, tell, late=self._listener_late)
 
         tell_followers(self._cell)
 
@@ -234,7 +234,7 @@ class Runner:
 
     def _check_secrets(self, effect: CheckSecrets) -> Event | None:
         try:
-            EXCHANGES.submit(self._options.secret_files, self._compare_versions)
+            HTTP_WORKERS.value.submit(self._options.secret_files, self._compare_versions)
         except RuntimeError:  # without a thread the next tick tries again
             return SecretsChecked(changed=False)
         return None

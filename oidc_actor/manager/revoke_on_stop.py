@@ -14,7 +14,7 @@ from oidc_actor.machine.failure_policy import code_of, status_of
 from oidc_actor.manager.fetch import as_value
 from oidc_actor.manager.issuers import Issuer
 from oidc_actor.manager.options import Options
-from oidc_actor.manager.workers import EXCHANGES
+from oidc_actor.manager.workers import HTTP_WORKERS
 from oidc_actor.protocol.token_request import TokenTypeHint
 from oidc_actor.reading.cell import Cell
 from oidc_actor.values.errors import ConfigError, OIDCActorError, TokenRequestError
@@ -46,7 +46,7 @@ def revoke(cell: Cell, issuer: Issuer, options: Options, effect: Revoke, log: Lo
     if not _may_ask(cell, issuer, options, effect, log):
         return
     try:
-        EXCHANGES.submit(issuer, functools.partial(_revoke_all, issuer, options, effect, log, ends_at, ended))
+        HTTP_WORKERS.value.submit(issuer, functools.partial(_revoke_all, issuer, options, effect, log, ends_at, ended))
     except RuntimeError as error:  # the process has no thread left, or is going down
         _give_up(effect, f"no thread for the request: {error}", log)
         return

@@ -1,30 +1,39 @@
-"""Threads for what must not run on a mailbox: HTTP exchanges, and listeners. Bounded, made on demand, gone when idle."""
+"""Worker pools, for what must not run on a mailbox: requests over HTTP, and users' listeners. Threads are made on demand.
+
+Three kinds of threads meet in a pool, and its one lock orders them:
+
+- Who submits a job (mostly a manager's thread) appends it to its lane and hands out what may run, before it returns.
+- A worker runs a job *without the lock*. Then it counts the job as ended, takes the next for itself and hands out what else
+  may run, in one step: a job that is submitted meanwhile finds either the free place or the worker that looks once more.
+- The timer thread leaves a job behind that has had its time. The job may be just ending: whichever of the two takes the
+  lock first has the last word, the other finds `_Job.is_over` set and changes no count. Else the lane would be given one thread
+  too many, for good.
+
+A job is handed to its thread, and counted, before that thread wakes or is even started. If threads woke first and then looked
+for work, two of them could be woken for the one job that a lane may run.
+"""
 
 from __future__ import annotations
 
 import functools
-import os
 import threading
-import weakref
 from collections import deque
 from collections.abc import Callable, Hashable
 from typing import TypeAlias
 
+from supervision.runtime.per_process import PerProcess
 from supervision.runtime.timer_thread import Alarm, call_later
-
-Job: TypeAlias = Callable[[], None]
-_Task: TypeAlias = "tuple[_Lane, _Order]"
 
 IDLE_S = 5.0
 """Seconds after which a thread without work ends."""
 
 
-class Pool:
+class WorkerPool:
     """A few daemon threads that take jobs from lanes in turn.
 
     A lane gets at most half of the threads that the other lanes leave: alone 16 of 32, the next 8, then 4. So there is a
-    thread left for whoever comes next even while several providers never answer, and lanes that all have much to do come
-    out even. A lane with ``per_lane=1`` is a queue in which one job follows the other.
+    thread left for the next lane even while several providers never answer, and lanes that all have much to do come out
+    even. A lane with ``per_lane=1`` is a queue in which one job follows the other.
 
     A job that may never end is left behind when it has been given its time: its lane goes on without it, and its thread no
     longer counts. Python cannot end that thread; it ends with the job.
@@ -39,44 +48,40 @@ class Pool:
             per_lane: Most threads on one lane at a time.
             patience_s: Seconds after which a job that says so (`submit`) is left behind.
         """
-        self._name = name
-        self._limit = threads
-        self._per_lane = per_lane
-        self._patience_s = patience_s
-        self._start_over()
-        _pools.add(self)
+        self._name, self._limit, self._per_lane, self._patience_s = name, threads, per_lane, patience_s
+        # Guards all that follows. Never held while a job runs.
+        self._lock = threading.Lock()
+        self._lanes: dict[Hashable, _Lane] = {}
+        self._line: deque[_Lane] = deque()  # lanes with a job that waits, each once
+        self._resting: list[_Worker] = []
+        self._threads = 0
+        self._running = 0
 
-    def submit(self, lane: Hashable, job: Job, *, late: Job | None = None) -> None:
-        """Have a job run soon.
+    def submit(self, lane: Hashable, run: Callable[[], None], *, late: Callable[[], None] | None = None) -> None:
+        """Have a job run soon; any thread.
 
         Args:
             lane: Whose job it is: an issuer, or a manager's listeners.
-            job: Must not raise.
+            run: The job; must not raise.
             late: Called on the timer thread when the job is left behind; quick, and must not raise. ``None`` for a job
                 that ends by itself, which never is.
 
         Raises:
             RuntimeError: No thread can be had and none is running; the job will not run.
         """
-        order = _Order(job, late)
+        job = _Job(run, late)
         with self._lock:
-            found = self._lanes.get(lane)
-            if found is None:
-                found = self._lanes[lane] = _Lane(lane)
-            if not found.jobs:
+            found = self._lanes.setdefault(lane, _Lane(lane))
+            if not found.waiting:
                 self._line.append(found)
-            found.jobs.append(order)
-            unstaffed = self._hand_out()
-        problem = self._start(unstaffed)
-        if problem is None:
-            return
-        with self._lock:
-            if self._threads or order not in found.jobs:
+            found.waiting.append(job)
+            problem = self._hand_out()
+            if problem is None or self._threads:  # those that run come to it
                 return
-            found.jobs.remove(order)
-            if not found.jobs:
+            found.waiting.remove(job)
+            if not found.waiting:
                 self._line.remove(found)
-                self._forget_idle(found)
+            self._forget_idle(found)
         raise problem
 
     @property
@@ -87,7 +92,7 @@ class Pool:
 
     @property
     def threads(self) -> int:
-        """How many threads there are."""
+        """How many threads there are, without those that were left behind."""
         return self._threads
 
     @property
@@ -95,32 +100,29 @@ class Pool:
         """How many of them wait for work."""
         return len(self._resting)
 
-    # --- who is next; the lock is held --------------------------------------------------------------------------------
+    # --- which job is next; the lock is held --------------------------------------------------------------------------
 
-    def _hand_out(self) -> list[_Task]:
-        """Give threads what may run now: those that rest, the last to lie down first, so that the others come to end.
+    def _hand_out(self) -> RuntimeError | None:
+        """Give what may run now to threads that rest, the last to lie down first, so that the others end; or to new ones.
 
         Returns:
-            What threads have to be started for; they are counted already.
+            Why a new one cannot be had; what it was to do waits for a thread that runs.
         """
-        unstaffed: list[_Task] = []
         while self._resting or self._threads < self._limit:
             task = self._take()
             if task is None:
                 break
-            if not self._give(task):
-                self._threads += 1
-                unstaffed.append(task)
-        return unstaffed
-
-    def _give(self, task: _Task) -> bool:
-        """Wake a thread that rests for it; false where none does."""
-        if not self._resting:
-            return False
-        worker = self._resting.pop()
-        worker.task = task
-        worker.bell.release()
-        return True
+            if self._resting:
+                self._resting.pop().wake(task)
+                continue
+            self._threads += 1
+            try:
+                threading.Thread(target=self._work, args=(_Worker(task),), name=self._name, daemon=True).start()
+            except RuntimeError as error:
+                self._threads -= 1
+                self._put_back(*task)
+                return error
+        return None
 
     def _take(self) -> _Task | None:
         """The next job of the first lane in line that may have one more thread; the line moves on, so lanes take turns."""
@@ -129,48 +131,34 @@ class Pool:
             if lane.running >= self._share(lane):
                 self._line.append(lane)
                 continue
-            order = lane.jobs.popleft()
-            if lane.jobs:
+            job = lane.waiting.popleft()
+            if lane.waiting:
                 self._line.append(lane)
             lane.running += 1
             self._running += 1
-            return lane, order
+            return lane, job
         return None
+
+    def _put_back(self, lane: _Lane, job: _Job) -> None:
+        if not lane.waiting:
+            self._line.append(lane)
+        lane.waiting.appendleft(job)
+        self._end(lane)
 
     def _share(self, lane: _Lane) -> int:
         left = self._limit - (self._running - lane.running)
         return min(self._per_lane, max(1, left // 2))
 
-    def _end_one(self, lane: _Lane) -> None:
+    def _end(self, lane: _Lane) -> None:
         lane.running -= 1
         self._running -= 1
         self._forget_idle(lane)
 
     def _forget_idle(self, lane: _Lane) -> None:
-        if not lane.jobs and not lane.running:
+        if not lane.waiting and not lane.running:
             del self._lanes[lane.key]
 
-    # --- the threads --------------------------------------------------------------------------------------------------
-
-    def _start(self, unstaffed: list[_Task]) -> RuntimeError | None:
-        """Start a thread for each; where none can be had the jobs wait for those that run."""
-        problem = None
-        for lane, order in unstaffed:
-            worker = _Worker((lane, order))
-            try:
-                threading.Thread(target=self._work, args=(worker,), name=self._name, daemon=True).start()
-            except RuntimeError as error:
-                problem = error
-                with self._lock:
-                    self._threads -= 1
-                    if self._give((lane, order)):  # which has become free meanwhile
-                        continue
-                    lane.running -= 1
-                    self._running -= 1
-                    if not lane.jobs:
-                        self._line.append(lane)
-                    lane.jobs.appendleft(order)
-        return problem
+    # --- on a worker's thread -----------------------------------------------------------------------------------------
 
     def _work(self, worker: _Worker) -> None:
         while self._run(worker) or self._rest(worker):
@@ -179,41 +167,27 @@ class Pool:
     def _run(self, worker: _Worker) -> bool:
         """Do what there is to do; returns whether there is more. What the job held does not outlive it here."""
         assert worker.task is not None
-        lane, order = worker.task
-        worker.task, worker.order = None, order
-        alarm = self._watch(worker, lane, order)
-        order.job()
+        (lane, job), worker.task = worker.task, None
+        alarm = self._watch(lane, job)
+        job.run()
         if alarm is not None:
             alarm.cancel()
         with self._lock:
-            worker.order = None
-            if worker.is_left_behind:
-                return False
-            self._end_one(lane)
-            worker.task = self._take()
-            unstaffed = self._hand_out()  # one job less under way can make room for more than one
-        self._start(unstaffed)
+            worker.is_left_behind = job.is_over
+            if not job.is_over:
+                job.is_over = True
+                self._end(lane)
+                worker.task = self._take()
+                self._hand_out()  # one job less under way can make room for more than one
         return worker.task is not None
 
-    def _watch(self, worker: _Worker, lane: _Lane, order: _Order) -> Alarm | None:
-        if order.late is None:
+    def _watch(self, lane: _Lane, job: _Job) -> Alarm | None:
+        if job.late is None:
             return None
         try:
-            return call_later(self._patience_s, functools.partial(self._leave_behind, worker, lane, order, order.late))
+            return call_later(self._patience_s, functools.partial(self._leave_behind, lane, job, job.late))
         except RuntimeError:  # no thread for timers can be had: it is waited for
             return None
-
-    def _leave_behind(self, worker: _Worker, lane: _Lane, order: _Order, late: Job) -> None:
-        """Go on without a job that has had its time; runs on the timer thread."""
-        with self._lock:
-            if worker.order is not order:  # it has just ended
-                return
-            worker.is_left_behind = True
-            self._threads -= 1
-            self._end_one(lane)
-            unstaffed = self._hand_out()
-        self._start(unstaffed)
-        late()
 
     def _rest(self, worker: _Worker) -> bool:
         """Wait for something to do; returns whether it came."""
@@ -224,71 +198,73 @@ class Pool:
             if worker.task is not None:
                 return True
             self._resting.append(worker)
-        if not worker.bell.acquire(timeout=IDLE_S):
-            with self._lock:
-                if worker in self._resting:
-                    self._resting.remove(worker)
-                    self._threads -= 1
-                    return False
-                worker.bell.acquire()  # rung just now
+        if worker.bell.acquire(timeout=IDLE_S):
+            return True
+        with self._lock:
+            if worker in self._resting:
+                self._resting.remove(worker)
+                self._threads -= 1
+                return False
+        worker.bell.acquire()  # it was woken between the two: the task is there, and the bell must be silent for the next rest
         return True
 
-    def _start_over(self) -> None:
-        # Guards everything below. Never held while a job runs.
-        self._lock = threading.Lock()
-        self._lanes: dict[Hashable, _Lane] = {}
-        self._line: deque[_Lane] = deque()  # lanes with a job, each once
-        self._resting: list[_Worker] = []
-        self._threads = 0
-        self._running = 0
+    # --- on the timer thread ------------------------------------------------------------------------------------------
+
+    def _leave_behind(self, lane: _Lane, job: _Job, late: Callable[[], None]) -> None:
+        """Go on without a job that has had its time."""
+        with self._lock:
+            if job.is_over:  # it has just ended
+                return
+            job.is_over = True
+            self._threads -= 1
+            self._end(lane)
+            self._hand_out()
+        late()
 
 
 class _Lane:
-    __slots__ = ("jobs", "key", "running")
+    __slots__ = ("key", "running", "waiting")
 
     def __init__(self, key: Hashable) -> None:
         self.key = key
-        self.jobs: deque[_Order] = deque()
+        self.waiting: deque[_Job] = deque()
         self.running = 0
 
 
-class _Order:
-    """One job, and who is told if it is left behind. Compares by identity."""
+class _Job:
+    """What is to run, and who is told if it is left behind; over when it has ended, or was left behind. Compares by identity."""
 
-    __slots__ = ("job", "late")
+    __slots__ = ("is_over", "late", "run")
 
-    def __init__(self, job: Job, late: Job | None) -> None:
-        self.job = job
+    def __init__(self, run: Callable[[], None], late: Callable[[], None] | None) -> None:
+        self.run = run
         self.late = late
+        self.is_over = False
+
+
+_Task: TypeAlias = tuple[_Lane, _Job]
 
 
 class _Worker:
-    """A thread: what it is to do, what it does, and the lock that it sleeps on until it has been given something."""
+    """A thread: what it is to do, and the lock that it sleeps on until it has been given something."""
 
-    __slots__ = ("bell", "is_left_behind", "order", "task")
+    __slots__ = ("bell", "is_left_behind", "task")
 
     def __init__(self, task: _Task) -> None:
         self.task: _Task | None = task
-        self.order: _Order | None = None
         self.is_left_behind = False
         self.bell = threading.Lock()
         self.bell.acquire()
 
-
-_pools: weakref.WeakSet[Pool] = weakref.WeakSet()
-
-
-def _start_over() -> None:
-    # A forked child has none of the threads, and a lock may be held by one of them for ever.
-    for pool in list(_pools):
-        pool._start_over()
+    def wake(self, task: _Task) -> None:
+        """Give it something to do, which it finds there when it wakes."""
+        self.task = task
+        self.bell.release()
 
 
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_start_over)
+# A forked child has none of the threads, and so begins with pools of its own.
+HTTP_WORKERS = PerProcess(lambda: WorkerPool("oidc-actor-http", threads=32, per_lane=16))
+"""Run requests to providers; a lane is an issuer."""
 
-EXCHANGES = Pool("oidc-actor-http", threads=32, per_lane=16)
-"""Runs HTTP exchanges; a lane is an issuer."""
-
-LISTENERS = Pool("oidc-actor-listeners", threads=4, per_lane=1, patience_s=10.0)
-"""Runs listeners; a lane is a manager. One that has not returned after 10 s keeps nobody else waiting any longer."""
+LISTENER_WORKERS = PerProcess(lambda: WorkerPool("oidc-actor-listeners", threads=4, per_lane=1, patience_s=10.0))
+"""Run listeners; a lane is a manager. One that has not returned after 10 s keeps the others waiting no longer."""

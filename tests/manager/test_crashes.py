@@ -10,7 +10,7 @@ from threads import DEADLINE_S, eventually
 import supervision
 from oidc_actor import ClientCredentials, OIDCConfig, RetryPolicy, TokenManager
 from oidc_actor.machine.events import Accepted, Rejected
-from oidc_actor.manager.workers import EXCHANGES
+from oidc_actor.manager.workers import HTTP_WORKERS
 from oidc_actor.reading.cell import by_name
 from oidc_actor.reading.reads import tell_soon
 from oidc_actor.testing import ManualClock
@@ -173,7 +173,7 @@ def test_a_token_rejected_during_a_crash_is_replaced_at_once_also_where_the_last
     ref = start(**options)
     assert TokenManager.get_access_token("m") == "t1"
     with monkeypatch.context() as patched:
-        patched.setattr(EXCHANGES, "submit", no_thread)
+        patched.setattr(HTTP_WORKERS.value, "submit", no_thread)
         clock.advance(250)
         eventually(lambda: TokenManager.health("m").consecutive_failures == 1)
     clock.advance(1)

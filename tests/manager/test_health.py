@@ -10,7 +10,7 @@ from managers import Start
 from threads import eventually
 
 from oidc_actor import Health, NoTokenError, TokenManager
-from oidc_actor.manager.workers import EXCHANGES
+from oidc_actor.manager.workers import HTTP_WORKERS
 from supervision import NoProcess
 
 
@@ -120,7 +120,7 @@ def test_of_nobody() -> None:
 
 
 def test_a_request_is_counted_however_soon_its_answer_comes(start: Start, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(EXCHANGES, "submit", lambda lane, job: job())
+    monkeypatch.setattr(HTTP_WORKERS.value, "submit", lambda lane, job: job())
     start(name="m")
     TokenManager.get_token("m")
     assert TokenManager.health("m").token_requests == 1

@@ -7,7 +7,7 @@ from threads import DEADLINE_S, eventually
 
 from oidc_actor import ClientCredentials, DiscoveryError, NoTokenError, OIDCConfig, Password, TokenManager
 from oidc_actor.machine.transitions import METADATA_AGE_S
-from oidc_actor.manager.workers import EXCHANGES
+from oidc_actor.manager.workers import HTTP_WORKERS
 from oidc_actor.transport import Request, Response
 
 CONFIG = OIDCConfig(issuer=ISSUER, token_endpoint="https://auth.example.com/elsewhere")
@@ -256,6 +256,6 @@ def test_the_failure_of_a_manager_that_has_stopped_meanwhile_holds_nobody(start:
         first = start()
         transport.wait_for_posts(2)
         TokenManager.stop(first)
-    eventually(lambda: not EXCHANGES.busy, "the end of its exchange")
+    eventually(lambda: not HTTP_WORKERS.value.busy, "the end of its exchange")
     clock.advance(1)
     eventually(lambda: TokenManager.health(second).refreshes == 2, "a refresh that nothing holds back")

@@ -7,7 +7,7 @@ from managers import Start
 from threads import DEADLINE_S, eventually
 
 from oidc_actor import ClientCredentials, OIDCConfig, TokenManager
-from oidc_actor.manager.workers import EXCHANGES
+from oidc_actor.manager.workers import HTTP_WORKERS
 from oidc_actor.transport import Request, Response
 
 CONFIG = OIDCConfig(token_endpoint="https://auth.example.com/token")
@@ -29,7 +29,7 @@ def test_a_stopped_managers_request_is_never_sent(start: Start) -> None:
     managers = [start(auth=client(number), oidc_config=CONFIG, transport=transport) for number in range(MANAGERS)]
     for manager in managers:
         assert TokenManager.health(manager).refreshing
-    eventually(lambda: len(asked) == EXCHANGES.threads - EXCHANGES.resting, "every thread's request")
+    eventually(lambda: len(asked) == HTTP_WORKERS.value.threads - HTTP_WORKERS.value.resting, "every thread's request")
     waiting = [number for number in range(MANAGERS) if f"client-{number}" not in asked]
     assert waiting
     for number in waiting:
@@ -37,5 +37,5 @@ def test_a_stopped_managers_request_is_never_sent(start: Start) -> None:
     go.set()
     for number in set(range(MANAGERS)) - set(waiting):
         assert TokenManager.get_access_token(managers[number])
-    eventually(lambda: not EXCHANGES.busy, "the end of all work")
+    eventually(lambda: not HTTP_WORKERS.value.busy, "the end of all work")
     assert not [number for number in waiting if f"client-{number}" in asked]

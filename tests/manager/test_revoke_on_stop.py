@@ -14,7 +14,7 @@ import supervision
 from oidc_actor import ConfigError, OIDCConfig, Password, RefreshToken, TokenManager
 from oidc_actor.machine.events import ResultReady
 from oidc_actor.manager import token_manager
-from oidc_actor.manager.workers import EXCHANGES
+from oidc_actor.manager.workers import HTTP_WORKERS
 from oidc_actor.transport import Request, Response
 from supervision import ChildSpec, DynamicSupervisor, Supervisor
 
@@ -120,7 +120,7 @@ def test_a_token_that_is_under_way_is_revoked_when_it_comes(start: Start, transp
         transport.wait_for_posts(1)
         TokenManager.stop("m")
         assert not transport.revocations
-    eventually(lambda: len(transport.revocations) == 2 * revoke and not EXCHANGES.busy)
+    eventually(lambda: len(transport.revocations) == 2 * revoke and not HTTP_WORKERS.value.busy)
     expected = [b"token=r&token_type_hint=refresh_token", b"token=a&token_type_hint=access_token"]
     assert [body.removesuffix(b"&client_id=id") for body in transport.revoked] == expected * revoke
 
@@ -141,7 +141,7 @@ def test_a_token_that_comes_after_a_kill_is_left_to_a_successor(start: Start, tr
         start(name="m", oidc_config=CONFIG, revoke_on_stop=True)
         transport.wait_for_posts(1)
         supervision.kill("m")
-    eventually(lambda: not EXCHANGES.busy)
+    eventually(lambda: not HTTP_WORKERS.value.busy)
     assert not transport.revocations
     start(name="m", oidc_config=CONFIG, revoke_on_stop=True)
     assert TokenManager.get_access_token("m") == "t1"

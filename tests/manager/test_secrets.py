@@ -17,7 +17,7 @@ from threads import DEADLINE_S, eventually
 from oidc_actor import ClientCredentials, NoTokenError, Password, RetryPolicy, SecretFile, TokenManager
 from oidc_actor.manager import effects as runner
 from oidc_actor.manager.effects import MOST_UNDER_WAY
-from oidc_actor.manager.workers import EXCHANGES
+from oidc_actor.manager.workers import HTTP_WORKERS
 from oidc_actor.reading.directory import locate
 from oidc_actor.transport import Request, Response
 from supervision import Supervisor
@@ -66,7 +66,7 @@ def test_a_source_that_does_not_return_is_given_up_and_its_request_is_never_sent
     assert TokenManager.get_access_token("m", timeout=0.8 * DEADLINE_S) == "t1"
     assert TokenManager.health("m").token_requests == 1
     returns.set()
-    eventually(lambda: not EXCHANGES.busy, "the end of the first exchange")
+    eventually(lambda: not HTTP_WORKERS.value.busy, "the end of the first exchange")
     assert [basic(request) for request in transport.posts] == ["id:secret-2"]
     assert TokenManager.health("m").refreshes == 1
 

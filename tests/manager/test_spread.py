@@ -9,7 +9,7 @@ from threads import eventually
 
 from oidc_actor import OIDCConfig, TokenManager
 from oidc_actor.machine.circuit_breaker import BURST, RATE_PER_S
-from oidc_actor.manager.workers import EXCHANGES
+from oidc_actor.manager.workers import HTTP_WORKERS
 from oidc_actor.testing import ManualClock
 from supervision import kill
 
@@ -25,7 +25,7 @@ def names(start: Start, transport: ScriptedTransport) -> list[str]:
     for name in names:
         start(name=name)
     transport.wait_for_posts(BURST)
-    eventually(lambda: not EXCHANGES.busy)
+    eventually(lambda: not HTTP_WORKERS.value.busy)
     return names
 
 
@@ -36,7 +36,7 @@ def test_more_managers_than_a_burst_go_at_a_bounded_rate(
     assert len(transport.gets) == 1
     clock.advance(10.5 / RATE_PER_S)
     transport.wait_for_posts(BURST + 10)
-    eventually(lambda: not EXCHANGES.busy)
+    eventually(lambda: not HTTP_WORKERS.value.busy)
     assert len(transport.posts) == BURST + 10
     clock.advance(MORE / RATE_PER_S)
     transport.wait_for_posts(BURST + MORE)
@@ -79,7 +79,7 @@ def test_a_silent_issuer_leaves_threads_to_the_others(start: Start) -> None:
             start(name=f"well{number}", transport=well)
         assert len({TokenManager.get_access_token(f"well{number}") for number in range(20)}) == 20
         assert [len(one.posts) for one in silent] == [16, 8, 4]
-        assert EXCHANGES.threads <= 32
+        assert HTTP_WORKERS.value.threads <= 32
 
 
 def test_a_restart_takes_no_place_in_line(names: list[str], transport: ScriptedTransport, start: Start) -> None:

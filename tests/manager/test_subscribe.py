@@ -11,7 +11,7 @@ from threads import DEADLINE_S
 
 import supervision.runtime.timer_thread
 from oidc_actor import ConfigError, TokenManager, TokenResponse
-from oidc_actor.manager import workers as fetches
+from oidc_actor.manager import workers
 from oidc_actor.streams import on_renewal
 from supervision import NoProcess
 
@@ -133,7 +133,7 @@ class Alarms:
 @pytest.fixture
 def alarms(monkeypatch):
     made = Alarms()
-    monkeypatch.setattr(fetches, "call_later", made)
+    monkeypatch.setattr(workers, "call_later", made)
     return made
 
 

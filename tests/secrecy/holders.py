@@ -32,7 +32,7 @@ from oidc_actor.machine import effects
 from oidc_actor.machine.events import Accepted, FetchFailed, FetchSucceeded, Refresh, Refusal, Rejected, Wait
 from oidc_actor.machine.state import Attempt
 from oidc_actor.manager.issuers import Discovery, Journey
-from oidc_actor.manager.workers import EXCHANGES
+from oidc_actor.manager.workers import HTTP_WORKERS
 from oidc_actor.oidc import get_token
 from oidc_actor.protocol.device_authorization import DeviceAuthorization
 from oidc_actor.protocol.error_response import read_fault
@@ -112,7 +112,7 @@ MADE: dict[str, Callable[[World], object]] = {
         _incoming(f"HTTP/1.1 200 {SECRET}\r\nX-Echo: {SECRET}\r\nContent-Length: {len(SECRET)}\r\n\r\n{SECRET}"),
         max_body_bytes=99,
     ),
-    "manager.workers.Pool": lambda w: EXCHANGES,
+    "manager.workers.WorkerPool": lambda w: HTTP_WORKERS.value,
     "endpoints.token_endpoint.Turn": lambda w: Turn(
         0.0, 0.0, 0.1, w.sent.all(), (w.secret,), w.response, brought_nonce=False, advice=lambda: None
     ),

@@ -5,8 +5,8 @@ import threading
 import pytest
 from threads import DEADLINE_S, eventually
 
-from oidc_actor.manager import workers as fetches
-from oidc_actor.manager.workers import EXCHANGES, LISTENERS, Pool
+from oidc_actor.manager import workers
+from oidc_actor.manager.workers import HTTP_WORKERS, LISTENER_WORKERS, WorkerPool
 from supervision.runtime.timer_thread import call_later
 
 pytestmark = pytest.mark.P12
@@ -40,11 +40,11 @@ def gate():
 
 
 def test_no_thread_before_there_is_a_job() -> None:
-    assert Pool("test", threads=3, per_lane=2).threads == 0
+    assert WorkerPool("test", threads=3, per_lane=2).threads == 0
 
 
 def test_at_most_so_many_threads_and_each_job_once(gate: Gate) -> None:
-    pool = Pool("test", threads=3, per_lane=3)
+    pool = WorkerPool("test", threads=3, per_lane=3)
     for number in range(20):
         pool.submit(number, gate.job(str(number)))
     eventually(lambda: len(gate.running) == 3)
@@ -55,7 +55,7 @@ def test_at_most_so_many_threads_and_each_job_once(gate: Gate) -> None:
 
 
 def test_one_lane_does_not_take_all_threads(gate: Gate) -> None:
-    pool = Pool("test", threads=4, per_lane=2)
+    pool = WorkerPool("test", threads=4, per_lane=2)
     for number in range(10):
         pool.submit("dead", gate.job(f"dead {number}"))
     eventually(lambda: len(gate.running) == 2)
@@ -66,7 +66,7 @@ def test_one_lane_does_not_take_all_threads(gate: Gate) -> None:
 
 
 def test_lanes_take_turns(gate: Gate) -> None:
-    pool = Pool("test", threads=1, per_lane=1)
+    pool = WorkerPool("test", threads=1, per_lane=1)
     pool.submit("first", gate.job("first"))
     eventually(lambda: gate.running)
     for lane in "aabbcc":
@@ -77,7 +77,7 @@ def test_lanes_take_turns(gate: Gate) -> None:
 
 
 def test_a_lane_with_one_thread_is_a_queue() -> None:
-    pool = Pool("test", threads=4, per_lane=1)
+    pool = WorkerPool("test", threads=4, per_lane=1)
     order: list[int] = []
     for number in range(200):
         pool.submit("lane", lambda number=number: order.append(number))
@@ -86,8 +86,8 @@ def test_a_lane_with_one_thread_is_a_queue() -> None:
 
 
 def test_idle_threads_end(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(fetches, "IDLE_S", 0.01)
-    pool = Pool("test", threads=3, per_lane=3)
+    monkeypatch.setattr(workers, "IDLE_S", 0.01)
+    pool = WorkerPool("test", threads=3, per_lane=3)
     for number in range(9):
         pool.submit(number, lambda: None)
     eventually(lambda: pool.threads == 0)
@@ -97,7 +97,7 @@ def test_idle_threads_end(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_a_waiting_thread_is_used_again() -> None:
-    pool = Pool("test", threads=3, per_lane=3)
+    pool = WorkerPool("test", threads=3, per_lane=3)
     names = set()
     for _ in range(20):
         done = threading.Event()
@@ -110,7 +110,7 @@ def test_a_waiting_thread_is_used_again() -> None:
 
 @pytest.mark.P10
 def test_its_threads_are_daemons() -> None:
-    pool = Pool("oidc-test", threads=1, per_lane=1)
+    pool = WorkerPool("oidc-test", threads=1, per_lane=1)
     found: list[threading.Thread] = []
     pool.submit("lane", lambda: found.append(threading.current_thread()))
     eventually(lambda: found)
@@ -122,7 +122,7 @@ def test_where_no_thread_can_be_had_the_submitter_hears_of_it(monkeypatch: pytes
     def start(self: threading.Thread) -> None:
         raise RuntimeError("can't start new thread")
 
-    pool = Pool("test", threads=2, per_lane=2)
+    pool = WorkerPool("test", threads=2, per_lane=2)
     ran = threading.Event()
     with monkeypatch.context() as patch:
         patch.setattr(threading.Thread, "start", start)
@@ -141,7 +141,7 @@ def test_what_a_job_held_is_let_go() -> None:
     class Held:
         pass
 
-    pool = Pool("test", threads=1, per_lane=1)
+    pool = WorkerPool("test", threads=1, per_lane=1)
     held = Held()
     gone = weakref.ref(held)
     done = threading.Event()
@@ -153,7 +153,7 @@ def test_what_a_job_held_is_let_go() -> None:
 
 @pytest.mark.P10
 def test_a_job_that_does_not_end_is_left_behind_and_its_lane_goes_on(gate: Gate) -> None:
-    pool = Pool("test", threads=1, per_lane=1, patience_s=0.02)
+    pool = WorkerPool("test", threads=1, per_lane=1, patience_s=0.02)
     late, done = threading.Semaphore(0), threading.Event()
     for lane in ("a", "a", "b"):
         pool.submit(lane, gate.job(lane), late=late.release)
@@ -175,7 +175,7 @@ def test_a_job_that_does_not_end_is_left_behind_and_its_lane_goes_on(gate: Gate)
 
 
 def test_a_job_without_a_word_for_it_is_never_left_behind(gate: Gate) -> None:
-    pool = Pool("test", threads=1, per_lane=1, patience_s=0.0)
+    pool = WorkerPool("test", threads=1, per_lane=1, patience_s=0.0)
     pool.submit("a", gate.job("a"))
     ended = threading.Event()
     pool.submit("b", ended.set)
@@ -189,13 +189,13 @@ def test_a_job_without_a_word_for_it_is_never_left_behind(gate: Gate) -> None:
 
 
 def test_the_bounds_of_the_process() -> None:
-    assert EXCHANGES._limit == 32
-    assert EXCHANGES._per_lane < EXCHANGES._limit
-    assert LISTENERS._per_lane == 1
+    assert HTTP_WORKERS.value._limit == 32
+    assert HTTP_WORKERS.value._per_lane < HTTP_WORKERS.value._limit
+    assert LISTENER_WORKERS.value._per_lane == 1
 
 
 def test_several_dead_lanes_leave_a_thread_to_whoever_comes_next(gate: Gate) -> None:
-    pool = Pool("test", threads=32, per_lane=16)
+    pool = WorkerPool("test", threads=32, per_lane=16)
     for dead, share in ((1, 16), (2, 8), (3, 4), (4, 2)):
         for _ in range(40):
             pool.submit(dead, gate.job(str(dead)))
@@ -207,7 +207,7 @@ def test_several_dead_lanes_leave_a_thread_to_whoever_comes_next(gate: Gate) -> 
 
 
 def test_busy_lanes_come_out_even() -> None:
-    pool = Pool("test", threads=32, per_lane=16)
+    pool = WorkerPool("test", threads=32, per_lane=16)
     first, second = Gate(), Gate()
     for _ in range(40):
         pool.submit("a", first.job("a"))
@@ -222,7 +222,7 @@ def test_busy_lanes_come_out_even() -> None:
 
 
 def test_the_last_thread_to_rest_is_the_first_to_work() -> None:
-    pool = Pool("test", threads=3, per_lane=3)
+    pool = WorkerPool("test", threads=3, per_lane=3)
     meeting = threading.Barrier(3)
     for lane in "abc":
         pool.submit(lane, lambda: meeting.wait(DEADLINE_S) and None)
