@@ -12,7 +12,7 @@ import threading
 from pathlib import Path
 
 import pytest
-from run.conftest import SERVER
+from sidecar.conftest import SERVER
 from sidecar.sidecar import DEADLINE_S, Sidecar, UnixConnection
 from threads import eventually
 
