@@ -78,18 +78,15 @@ def demo(
         )
         raise typer.Exit(FAILED) from None
     from oidc_actor.cli.demo import promises as judged
-    from oidc_actor.cli.demo.stage import Stage
-    from oidc_actor.cli.demo.story import Play
-    from oidc_actor.cli.demo.view import LiveView, PlainView, show_summary
+    from oidc_actor.cli.demo.story import staged
+    from oidc_actor.cli.demo.view import show_summary
 
     # The crashes of the third scene are logged as errors; the picture is not to be torn by them.
     logging.getLogger().addHandler(logging.NullHandler())
     pace = judged.FAST if fast else judged.NORMAL
     console = Console(stderr=as_json)
-    with errors_shown("demo"), Stage(pace) as stage:
-        view = LiveView(console, pace, stage.sample) if console.is_terminal else PlainView(console, stage.sample)
-        with view:
-            figures = Play(stage, pace, view).run()
+    with errors_shown("demo"), staged(pace, console) as play:
+        figures = play.run()
     promises = judged.judge(figures, pace)
     show_summary(console, figures, promises)
     if as_json:

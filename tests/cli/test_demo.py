@@ -15,22 +15,22 @@ from typer.testing import CliRunner
 
 from oidc_actor.cli.app import app
 from oidc_actor.cli.demo import story
-from oidc_actor.cli.demo.promises import CRASHES, FAST, HERD, NORMAL
-from oidc_actor.cli.demo.stage import Sample, SceneStuckError
-from oidc_actor.cli.demo.view import LiveView, PlainView, Rate
+from oidc_actor.cli.demo import view as views
+from oidc_actor.cli.demo.promises import CRASHES, FAST, HERD
+from oidc_actor.cli.demo.view import View
 
 Run = Callable[..., subprocess.CompletedProcess[str]]
 
-SAMPLE = Sample(
-    fingerprint="0123abcd",
-    left_s=4.25,
-    state="fresh",
-    provider_up=True,
-    reads=1234,
-    failed_reads=0,
-    token_requests=5,
-    restarts=2,
-)
+METERS = {
+    "token": "0123abcd",
+    "life left": "4.2 s of 10 s",
+    "manager": "fresh",
+    "provider": "DOWN",
+    "reads": "1,234",
+    "failed reads": "0",
+    "token requests": "5",
+    "restarts": "2",
+}
 
 
 def test_the_fast_demo_keeps_its_promises_in_time(run: Run) -> None:
@@ -53,7 +53,7 @@ def test_the_fast_demo_keeps_its_promises_in_time(run: Run) -> None:
 
 
 def test_a_broken_promise_is_status_1(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(story, "SCENES", ())
+    monkeypatch.setattr(story, "SCENES", {})
     done = CliRunner().invoke(app, ["demo", "--fast", "--json"])
     assert done.exit_code == 1
     assert json.loads(done.stdout)["kept"] is False
@@ -62,9 +62,9 @@ def test_a_broken_promise_is_status_1(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_a_scene_that_gets_stuck_ends_the_story_and_says_where(monkeypatch: pytest.MonkeyPatch) -> None:
     def stuck(_play: story.Play) -> str:
-        raise SceneStuckError("a new token did not happen within 6 s")
+        raise TimeoutError("a new token did not happen within 6 s")
 
-    monkeypatch.setattr(story, "SCENES", (story.Scene("Refresh", stuck), *story.SCENES[1:]))
+    monkeypatch.setattr(story, "SCENES", story.SCENES | {"Refresh": stuck})
     done = CliRunner().invoke(app, ["demo", "--fast", "--json"])
     assert done.exit_code == 1
     assert json.loads(done.stdout)["figures"]["unfinished"] == "scene 1 stopped: a new token did not happen within 6 s"
@@ -82,38 +82,40 @@ def test_without_its_extra_it_says_what_to_install_in_one_line(missing: str) -> 
     ]
 
 
-@pytest.mark.parametrize(("width", "height"), [(80, 24), (120, 40), (40, 24)])
-def test_the_picture_fits_and_shows_every_figure(width: int, height: int) -> None:
-    console = Console(file=io.StringIO(), force_terminal=True, width=width, height=height, color_system=None)
-    with LiveView(console, NORMAL, lambda: SAMPLE) as view:
-        view.begin(0, "working")
-        view.end(0, "worked")
-        view.begin(1, "working again")
+def shown(monkeypatch: pytest.MonkeyPatch, console: Console) -> str:
+    """All that a view shows of a story with one result, whenever the meters are due."""
+    monkeypatch.setattr(views, "PICTURE_EVERY_S", 0.0)
+    monkeypatch.setattr(views, "LINE_EVERY_S", 0.0)
+    view = View(console, lambda: METERS)
+    with view.shown():
+        view.line("Provider down: the provider is DOWN")
+        view.tick()
+        view.line("Provider down done: survived")
     assert isinstance(console.file, io.StringIO)
-    shown = console.file.getvalue()
-    for text in ("0123abcd", "fresh", "up", "failed reads", "token requests", "restarts", "worked", "working again"):
-        assert text in shown
-    picture = shown.rpartition("oidc-actor demo")[2]
+    return console.file.getvalue()
+
+
+@pytest.mark.parametrize(("width", "height"), [(80, 24), (120, 40), (40, 24)])
+def test_the_picture_fits_and_shows_every_figure(monkeypatch: pytest.MonkeyPatch, width: int, height: int) -> None:
+    console = Console(file=io.StringIO(), force_terminal=True, width=width, height=height, color_system=None)
+    found = shown(monkeypatch, console)
+    for text in (*METERS, *METERS.values(), "survived"):
+        assert text in found
+    picture = found[found.index("0123abcd") : found.index("survived")]
     assert picture.count("\n") < height
 
 
-def test_lines_say_when_the_provider_is_down() -> None:
-    console = Console(file=io.StringIO(), width=200)
-    with PlainView(console, lambda: SAMPLE) as view:
-        view.begin(1, "the provider is DOWN")
-        view.end(1, "survived")
-    assert isinstance(console.file, io.StringIO)
-    first, second = console.file.getvalue().splitlines()
+def test_lines_say_when_the_provider_is_down(monkeypatch: pytest.MonkeyPatch) -> None:
+    first, meters, last = shown(monkeypatch, Console(file=io.StringIO(), width=200)).splitlines()
     assert first.endswith("Provider down: the provider is DOWN")
-    assert second.endswith("Provider down done: survived")
+    assert meters.endswith("token requests 5, restarts 2")
+    assert last.endswith("Provider down done: survived")
 
 
-def test_the_rate_is_that_of_the_last_second(monkeypatch: pytest.MonkeyPatch) -> None:
-    now = [100.0]
-    monkeypatch.setattr(time, "monotonic", lambda: now[0])
-    rate = Rate()
-    assert rate.of(0) == 0
-    now[0] += 2.0
-    assert rate.of(500) == 250
-    now[0] += 0.5
-    assert rate.of(700) == 250
+def test_meters_are_shown_no_more_often_than_they_can_be_read() -> None:
+    console = Console(file=io.StringIO(), width=200)
+    view = View(console, lambda: METERS)
+    for _ in range(10):
+        view.tick()
+    assert isinstance(console.file, io.StringIO)
+    assert console.file.getvalue() == ""

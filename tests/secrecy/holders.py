@@ -228,9 +228,7 @@ HOLDS_NONE: dict[str, str] = {
         http.sockets.BoundedSocket http.sockets.BoundedTLSPool http.sockets.BoundedTLSSocket sidecar.service.Server""",
     "names of files; a secret in an argument is refused": "cli.options.ConnectionOptions",
     "the demonstration: its own provider's tokens, shown by fingerprint": """cli.demo.promises.Figures cli.demo.promises.Pace
-        cli.demo.promises.Promise cli.demo.readers.Readers cli.demo.stage.Sample cli.demo.stage.SceneStuckError
-        cli.demo.stage.Stage cli.demo.story.Play cli.demo.story.Scene cli.demo.view.LiveView cli.demo.view.PlainView
-        cli.demo.view.Rate""",
+        cli.demo.promises.Promise cli.demo.story.Readers cli.demo.story.Play cli.demo.view.View""",
     "the other side, for tests: it knows the secrets that it makes up, and sends the tokens": """
         testing.listener.Certificates testing.dpop.Proofs testing.dpop.ProofRefused
         testing.endpoints.Endpoints testing.fault_proxy.FaultProxy testing.grants.TokenServer

@@ -1,1 +1,1 @@
-"""The demo: a story in four scenes (`story`) on a stage (`stage`), shown live or as lines (`view`)."""
+"""The demo: scenes that play with a live manager (`story`), promises that judge them (`promises`), and the screen (`view`)."""

@@ -37,7 +37,7 @@ CRASHES = 3
 HERD = 200
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(slots=True, kw_only=True)
 class Figures:
     """What was measured, over the whole story unless it says otherwise.
 
