@@ -1,9 +1,13 @@
 """A stand-in for signals, exact and without their chance: a function runs at one chosen instruction of another."""
 
+import os
 import sys
 from collections.abc import Callable
 from types import FrameType
 from typing import Any
+
+MOST = int(os.environ.get("OIDC_ACTOR_INTERRUPTIONS", "100"))
+"""How many points of one piece of work are looked at; a million looks at each."""
 
 
 def interrupted_at(point: int, work: Callable[[], object], handler: Callable[[], object]) -> bool:
@@ -41,15 +45,34 @@ def interrupted_at(point: int, work: Callable[[], object], handler: Callable[[],
     return left <= 0
 
 
-def interrupted_everywhere(
-    work: Callable[[], object], handler: Callable[[], object], *, step: int = 1, first: int = 0
-) -> int:
-    """Do the work again and again, each time interrupted ``step`` instructions later, until it has no more of them.
+def interrupted_everywhere(work: Callable[[], object], handler: Callable[[], object]) -> int:
+    """Do the work again and again, each time interrupted some instructions later, until it has no more of them.
+
+    For each point the work is traced once more, and what earlier tests left behind may make it long: at most `MOST` points are
+    looked at, evenly spread over it.
 
     Returns:
         How often it was interrupted.
     """
+    total = 0
+
+    def local(_frame: FrameType, event: str, _: Any) -> Any:
+        nonlocal total
+        total += event == "opcode"
+        return local
+
+    def called(frame: FrameType, _event: str, _: Any) -> Any:
+        frame.f_trace_opcodes = True
+        return local
+
+    before = sys.gettrace()
+    sys.settrace(called)
+    try:
+        work()
+    finally:
+        sys.settrace(before)
+    step = max(1, total // MOST)
     count = 0
-    while interrupted_at(first + count * step, work, handler):
+    while count <= MOST and interrupted_at(count * step + step // 2, work, handler):
         count += 1
     return count

@@ -57,7 +57,7 @@ def test_a_handler_is_served_wherever_it_interrupts_a_sender(
 ) -> None:
     ref: Any = cls.start_link()
 
-    assert interrupted_everywhere(lambda: work(ref), lambda: handler(ref), step=2) > 10
+    assert interrupted_everywhere(lambda: work(ref), lambda: handler(ref)) > 10
     called(ref)
     assert not ref.actor_inbox.life.monitors
 
@@ -90,7 +90,7 @@ def test_an_actor_is_served_while_it_is_being_watched_or_stopped_by_what_is_inte
         ref: Any = Pooled.start_link()
         ref.stop(timeout=DEADLINE_S)
 
-    assert interrupted_everywhere(work, lambda: called(other), step=11) > 10
+    assert interrupted_everywhere(work, lambda: called(other)) > 10
 
 
 def test_an_ask_to_oneself_is_refused_like_a_call_instead_of_waiting_for_ever() -> None:
