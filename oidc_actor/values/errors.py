@@ -13,7 +13,36 @@ class OIDCActorError(Exception):
 
 
 class ConfigError(OIDCActorError):
-    """An option is wrong. Raised before anything starts; the message says what was expected, what came, and the fix."""
+    """An option is wrong. Raised before anything starts; the message says what was expected, what came, and the fix.
+
+    Attributes:
+        option: The option to change, as a path from the outermost name: ``("issuer_url",)``, ``("auth", "client_id")``. Of two
+            that exclude each other it is the one to drop. Empty where the error is about no option by name.
+        problem: The message without the option's name, for a program that calls its options differently.
+    """
+
+    def __init__(self, problem: str = "", option: tuple[str, ...] = (), *, label: str | None = None) -> None:
+        """Make the error.
+
+        Args:
+            problem: What was expected, what came, and the fix; shows no secret.
+            option: As the attribute.
+            label: How the message names the option; ``None`` for the names of its path.
+        """
+        self._label = ": ".join(option) if label is None else label
+        super().__init__(f"{self._label}: {problem}" if self._label else problem)
+        self.option = option
+        self.problem = problem
+
+    def within(self, outer: str, label: str | None = None) -> ConfigError:
+        """Return the same error about an option that is itself part of another.
+
+        Args:
+            outer: The other option's name.
+            label: How the message names it; ``None`` for its name.
+        """
+        labels = (outer if label is None else label, self._label)
+        return ConfigError(self.problem, (outer, *self.option), label=": ".join(one for one in labels if one))
 
 
 class NoTokenError(OIDCActorError):

@@ -7,17 +7,23 @@ without an end is refused instead.
 from __future__ import annotations
 
 import codecs
+import functools
 import hashlib
 import hmac
 import os
 import stat
+import sys
+import traceback
 from collections.abc import Callable, Hashable, Iterator, Mapping
 from dataclasses import FrozenInstanceError, dataclass
 from inspect import iscoroutinefunction
 from pathlib import Path
-from typing import Any, NoReturn, Self, TypeAlias
+from typing import Any, NoReturn, ParamSpec, Self, TypeAlias, TypeVar
 
 from oidc_actor.values.errors import ConfigError, SecretUnavailable
+
+P = ParamSpec("P")
+R = TypeVar("R")
 
 MAX_SECRET_BYTES = 64 * 1024
 """The longest secret that is read from a file, in bytes."""
@@ -123,6 +129,50 @@ class FrozenMapping(Mapping[str, str]):
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self._items!r})"
+
+
+def holds_secrets(function: Callable[P, R]) -> Callable[P, R]:
+    """Decorate a function whose frame, or a frame below it, holds a secret: no exception that leaves it shows one.
+
+    A program that logs an exception may show the local variables of each frame in its traceback (structlog and rich do), and
+    those of the exceptions in its ``__cause__`` and ``__context__``. An exception that leaves this function therefore keeps its
+    traceback, which still says where it was raised, but the frames in it have no variables any more; and it keeps no cause and
+    no context, whose arguments may quote a secret. What the caller was handling when it called stays the context.
+
+    For plain functions and methods, not for generators and coroutines: their frames are not over when the call returns.
+
+    Args:
+        function: The function.
+
+    Returns:
+        A function that does the same.
+    """
+
+    @functools.wraps(function)
+    def guarded(*args: P.args, **kwargs: P.kwargs) -> R:
+        handled = sys.exception()
+        try:
+            return function(*args, **kwargs)
+        except BaseException as error:
+            del args, kwargs  # this frame stays in the traceback, too
+            _forget_secrets(error, handled)
+            raise
+
+    return guarded
+
+
+def _forget_secrets(error: BaseException, handled: BaseException | None) -> None:
+    traceback.clear_frames(error.__traceback__)  # frames that still run are left alone: those of our callers
+    if error is handled:  # it was raised anew, and what it came of is the caller's
+        return
+    behind, error.__cause__ = [error.__cause__, error.__context__], None
+    error.__context__, error.__suppress_context__ = handled, False
+    while behind:
+        one = behind.pop()
+        if one is not None and one is not handled:
+            traceback.clear_frames(one.__traceback__)  # what is referred to from elsewhere shows nothing, either
+            behind += [one.__cause__, one.__context__]
+            one.__cause__ = one.__context__ = None
 
 
 class Secret(Sealed):

@@ -136,3 +136,15 @@ def test_an_unknown_client_is_unknown_on_a_refresh_too():
 )
 def test_what_refuses_a_refresh_token(status, code, refused):
     assert refuses_refresh_token(ProviderError("x", status=status, error=code)) is refused
+
+
+def test_a_config_error_names_its_option_as_a_path():
+    error = ConfigError("expected a text, got int", ("client_id",))
+    assert (str(error), error.option) == ("client_id: expected a text, got int", ("client_id",))
+    outer = error.within("auth")
+    assert (str(outer), outer.option) == ("auth: client_id: expected a text, got int", ("auth", "client_id"))
+    assert outer.problem == "expected a text, got int"
+    labelled = error.within("auth", "auth of type 'x'")
+    assert (str(labelled), labelled.option) == ("auth of type 'x': client_id: expected a text, got int", outer.option)
+    assert ConfigError("x").option == ()
+    assert str(ConfigError("x", ("a",), label="")) == "x"

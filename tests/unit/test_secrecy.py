@@ -1,6 +1,7 @@
 """No secret in any error or its traceback with captured locals. Objects: `secrecy.test_sweep`."""
 
 import base64
+import inspect
 import json
 import socket
 import traceback
@@ -27,7 +28,7 @@ from oidc_actor.protocol.token_response import parse_token
 from oidc_actor.secret_sources.signed_assertion import SignedAssertion
 from oidc_actor.transport import Request, Response, TransportError
 from oidc_actor.values.errors import OIDCActorError
-from oidc_actor.values.secrets import Secret, SecretFile, resolve_secret
+from oidc_actor.values.secrets import Secret, SecretFile, holds_secrets, resolve_secret
 from oidc_actor.values.tokens import TokenResponse
 
 pytestmark = pytest.mark.P9
@@ -188,3 +189,95 @@ def test_no_error_shows_a_secret_not_even_with_captured_locals(name):
     # What a renderer finds that follows the frames by itself:
     frames = [frame.f_locals for frame, _ in traceback.walk_tb(error.__traceback__)]
     assert "hunter2" not in repr(frames[1:])
+
+
+class Leak(Exception):
+    """An error whose arguments quote a secret."""
+
+
+def frames_of(error):
+    return [frame for frame, _ in traceback.walk_tb(error.__traceback__)]
+
+
+@holds_secrets
+def failing(secret, how):
+    """Raise in a frame below this one, in one of several ways."""
+
+    def below(text):
+        try:
+            raise Leak(text)
+        except Leak as error:
+            match how:
+                case "from":
+                    raise OIDCActorError("it failed") from error
+                case "beside":
+                    raise OIDCActorError("it failed")  # noqa: B904
+                case "without":
+                    raise OIDCActorError("it failed") from None
+                case "as it is":
+                    error.args = ()
+                    raise
+
+    return below(secret + how)
+
+
+@pytest.mark.parametrize("how", ["from", "beside", "without", "as it is"])
+def test_an_error_that_leaves_a_frame_with_a_secret_says_where_it_was_raised_and_shows_none(how):
+    with pytest.raises((OIDCActorError, Leak)) as caught:
+        failing(SECRET, how)
+    error = caught.value
+    shown = "".join(traceback.TracebackException.from_exception(error, capture_locals=True).format())
+    assert "hunter2" not in shown
+    assert [frame.f_code.co_name for frame in frames_of(error)][-3:] == ["guarded", "failing", "below"]
+    assert "hunter2" not in repr([frame.f_locals for frame in frames_of(error)[1:]])
+    assert error.__cause__ is None
+    assert error.__context__ is None
+
+
+def test_what_it_came_of_shows_no_secret_either_where_somebody_kept_it():
+    kept = []
+
+    @holds_secrets
+    def keeping(secret):
+        try:
+            raise LookupError("x")
+        except LookupError as error:
+            kept.append(error)
+            raise OIDCActorError("it failed") from error
+
+    with pytest.raises(OIDCActorError):
+        keeping(SECRET)
+    assert "hunter2" not in repr([frame.f_locals for frame in frames_of(kept[0])])
+
+
+def while_handling(error, call):
+    try:
+        raise error
+    except LookupError:
+        call()
+
+
+def test_what_the_caller_was_handling_stays_the_context():
+    mine = LookupError("mine")
+    with pytest.raises(OIDCActorError) as caught:
+        while_handling(mine, lambda: failing(SECRET, "from"))
+    assert caught.value.__context__ is mine
+    assert frames_of(mine)[0].f_locals["error"] is mine
+    with pytest.raises(LookupError) as again:
+        while_handling(mine, lambda: holds_secrets(raise_it)(mine))
+    assert again.value is mine
+
+
+def raise_it(error):
+    raise error
+
+
+def test_what_holds_a_secret_is_called_as_before():
+    @holds_secrets
+    def kept(first, *, second=2):
+        """What it says."""
+        return first, second
+
+    assert kept("a", second="b") == ("a", "b")
+    assert kept.__doc__ == "What it says."
+    assert str(inspect.signature(kept)) == "(first, *, second=2)"
