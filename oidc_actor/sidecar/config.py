@@ -11,9 +11,9 @@ from pathlib import Path
 from typing import Any
 
 from oidc_actor.credentials.grants import Credentials
+from oidc_actor.secret_sources.manager_token import ManagerToken
 from oidc_actor.sidecar.config_values import PRIVATE, Problems, References, group, path_at, shown, socket_mode
-from oidc_actor.sidecar.manager_tables import ManagerConfig, read_manager
-from oidc_actor.sidecar.routes import Routes
+from oidc_actor.sidecar.manager_tables import ManagerConfig, TokenOf, read_manager
 from oidc_actor.values.clock import is_seconds
 from oidc_actor.values.errors import ConfigError
 from oidc_actor.values.secrets import Finder, SecretFile, StoredSecret, read_file
@@ -57,12 +57,12 @@ class RunConfig:
     managers: Mapping[str, ManagerConfig] = field(default_factory=dict)
 
 
-def load(path: Path, routes: Routes | None = None) -> RunConfig:
+def load(path: Path, token_of: TokenOf = ManagerToken) -> RunConfig:
     """Read and check a configuration. Secrets in files are not read yet; those in the environment are.
 
     Args:
         path: The TOML file; relative paths in it start at its directory.
-        routes: Where the managers that trade another's token will look for that; ``None`` where nothing is started.
+        token_of: Makes the source of another manager's token, by that one's name.
 
     Returns:
         The configuration.
@@ -73,7 +73,7 @@ def load(path: Path, routes: Routes | None = None) -> RunConfig:
     table = _parse(path)
     if isinstance(table, ConfigError):
         raise table
-    problems, config = _checked(table, path, Routes() if routes is None else routes)
+    problems, config = _checked(table, path, token_of)
     del table  # somebody may have put a secret in it
     problems.raise_any(str(path))
     return config
@@ -91,7 +91,7 @@ def absent(path: Path) -> list[str]:
     table = _parse(path)
     if isinstance(table, ConfigError):
         return []
-    problems, _ = _checked(table, path, Routes())
+    problems, _ = _checked(table, path, ManagerToken)
     looks = [(key, SecretFile(file).look()) for key, file in problems.read]
     return [
         *(
@@ -115,12 +115,12 @@ def _parse(path: Path) -> dict[str, Any] | ConfigError:
         return ConfigError(f"{path}: expected TOML: {error.args[0] if error.args else type(error).__name__}")
 
 
-def _checked(table: dict[str, Any], path: Path, routes: Routes) -> tuple[Problems, RunConfig]:
+def _checked(table: dict[str, Any], path: Path, token_of: TokenOf) -> tuple[Problems, RunConfig]:
     problems = Problems()
     problems.unknown("", table, ("server", "managers"))
     base = path.absolute().parent
     server = _server(table.get("server", {}), base, problems)
-    managers = _managers(table, base, routes, problems)
+    managers = _managers(table, base, token_of, problems)
     taken = {"the configuration itself": path, "server.unix_socket": server.unix_socket}
     check_places(managers, taken, problems)
     return problems, RunConfig(server, managers)
@@ -149,7 +149,7 @@ def _server(table: object, base: Path, problems: Problems) -> ServerConfig:
     return ServerConfig(**found)
 
 
-def _managers(table: dict[str, Any], base: Path, routes: Routes, problems: Problems) -> dict[str, ManagerConfig]:
+def _managers(table: dict[str, Any], base: Path, token_of: TokenOf, problems: Problems) -> dict[str, ManagerConfig]:
     tables = table.get("managers")
     if not isinstance(tables, dict) or not tables:
         problems.add("managers", "expected at least one table [managers.<name>], got none")
@@ -162,7 +162,7 @@ def _managers(table: dict[str, Any], base: Path, routes: Routes, problems: Probl
         if not isinstance(one, dict):
             problems.add(key, f"expected a table [{key}], got {type(one).__name__}")
             continue
-        manager = read_manager(name, one, base, routes, references, problems)
+        manager = read_manager(name, one, base, token_of, references, problems)
         if manager is not None:
             found[name] = manager
     references.check(tables, problems)

@@ -21,7 +21,6 @@ import pykka
 from oidc_actor.machine.events import SourceRenewed
 from oidc_actor.manager.token_manager import TokenManager
 from oidc_actor.metrics import ready
-from oidc_actor.metrics.readings import Reading, bounded
 from oidc_actor.reading.directory import locate
 from oidc_actor.sidecar.events import log
 from oidc_actor.sidecar.manager_tables import ManagerConfig
@@ -51,44 +50,20 @@ class Changes:
 class Fleet:
     """All managers, by the names that readers use."""
 
-    def __init__(self, routes: Routes | None = None) -> None:
+    def __init__(self, routes: Routes) -> None:
         """Start the supervisor, with nobody under it.
 
         Args:
-            routes: Where managers that trade the token of another find that; ``None`` where none does.
+            routes: Takes which manager is read by which name.
         """
         self.supervisor: pykka.ActorRef[Any] = Supervisor.start_link(
             [], max_restarts=MAX_RESTARTS, max_seconds=MAX_SECONDS
         )
-        self._routes = Routes() if routes is None else routes
+        self._routes = routes
         self._lock = (
             threading.Lock()
         )  # guards who serves and who is coming; look-ups go without, nothing is called under it
         self._applying = threading.Lock()  # one configuration after the other
-
-    @property
-    def names(self) -> list[str]:
-        """The names that can be read."""
-        return self._routes.names
-
-    def server_of(self, name: str) -> str | None:
-        """The manager to read by a name; ``None`` where there is no such name."""
-        return self._routes.server_of(name)
-
-    def not_ready(self) -> list[str]:
-        """The names that have no valid token."""
-        servers = [(name, self.server_of(name)) for name in self.names]
-        return [name for name, server in servers if server is not None and not ready(server)]
-
-    def readings(self, most: int) -> list[Reading]:
-        """The metrics of all names, over all managers that they have had; any thread.
-
-        Args:
-            most: How many series are told apart.
-        """
-        return bounded(
-            [reading for route in list(self._routes.by_name.values()) for reading in route.tally.readings()], most
-        )
 
     def apply(self, configs: Mapping[str, ManagerConfig]) -> Changes:
         """Bring the managers in line with a configuration; waits for no provider. Any thread, one at a time."""
@@ -225,7 +200,7 @@ class Fleet:
                 file[0].unlink()
 
     def _current(self, name: str) -> TokenResponse | None:
-        server = self.server_of(name)
+        server = self._routes.server_of(name)
         if server is None:
             return None
         try:

@@ -15,7 +15,7 @@ from prometheus_client.exposition import choose_encoder
 
 from oidc_actor.manager.token_manager import TokenManager
 from oidc_actor.sidecar.events import log
-from oidc_actor.sidecar.fleet import Fleet
+from oidc_actor.sidecar.routes import Routes
 from oidc_actor.values.errors import NoTokenError
 from oidc_actor.values.secrets import Sealed, put
 from oidc_actor.values.tokens import TokenResponse
@@ -142,7 +142,8 @@ class Application:
 
     def __init__(
         self,
-        fleet: Fleet,
+        routes: Routes,
+        is_alive: Callable[[], bool],
         wait_seconds: float,
         tcp_hosts: Mapping[int, frozenset[bytes]],
         registry: CollectorRegistry = REGISTRY,
@@ -150,12 +151,14 @@ class Application:
         """Prepare.
 
         Args:
-            fleet: The managers.
+            routes: Which manager is read by which name.
+            is_alive: Whether the supervisor of the managers still runs.
             wait_seconds: Longest wait for a token that is not there yet.
             tcp_hosts: What ``Host`` may say, by the port of the listener; a Unix socket has none.
             registry: What ``/metrics`` shows.
         """
-        self._fleet = fleet
+        self._routes = routes
+        self._is_alive = is_alive
         self._wait_s = wait_seconds
         self._tcp_hosts = tcp_hosts
         self._registry = registry
@@ -213,7 +216,7 @@ class Application:
             return _refused(400, "invalid_request", "expected min_validity=<seconds>, and nothing else, in the query")
         ends_at = asyncio.get_running_loop().time() + self._wait_s
         while True:
-            server = self._fleet.server_of(name)
+            server = self._routes.server_of(name)
             if server is None:
                 self._answers.pop(name, None)
                 return _refused(404, "not_found", "no manager has this name")
@@ -223,7 +226,7 @@ class Application:
             except NoTokenError as error:
                 return _no_token(str(error), error.retry_in_s)
             except NoProcess:
-                if server == self._fleet.server_of(name):
+                if server == self._routes.server_of(name):
                     return _no_token("the manager is not running", None)
                 continue  # it has just been replaced
             if request.accept.startswith(b"text/plain"):
@@ -244,11 +247,11 @@ class Application:
         return known[1]
 
     def _healthz(self) -> Answer:
-        alive = self._fleet.supervisor.is_alive()
+        alive = self._is_alive()
         return Answer(200 if alive else 503, b"ok\n" if alive else b"the supervisor has ended\n", _TEXT)
 
     def _readyz(self) -> Answer:
-        waiting = self._fleet.not_ready()
+        waiting = self._routes.not_ready()
         body = json.dumps({"ready": not waiting, "not_ready": waiting}).encode()
         return Answer(503 if waiting else 200, body)
 

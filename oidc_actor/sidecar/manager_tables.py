@@ -41,9 +41,8 @@ from oidc_actor.sidecar.config_values import (
     shown,
     token_file_mode,
 )
-from oidc_actor.sidecar.routes import Routes, RouteToken
 from oidc_actor.values.errors import ConfigError
-from oidc_actor.values.secrets import SecretFile, StoredSecret
+from oidc_actor.values.secrets import Finder, SecretFile, StoredSecret
 
 GRANTS: dict[str, type[Credentials]] = {
     "client_credentials": ClientCredentials,
@@ -74,6 +73,9 @@ _NO_DPOP = (
     "cannot be used here: a token bound to a key is worth nothing without the key, which whoever reads the token from the "
     "sidecar does not have; leave it out"
 )
+TokenOf: TypeAlias = Callable[..., Finder]
+"""Makes the source of another manager's token: called with its name, and with ``kind`` where the configuration says one."""
+
 _Given: TypeAlias = dict[str, Any]
 
 
@@ -97,7 +99,7 @@ class ManagerConfig:
 
 
 def read_manager(
-    name: str, table: Mapping[str, Any], base: Path, routes: Routes, references: References, problems: Problems
+    name: str, table: Mapping[str, Any], base: Path, token_of: TokenOf, references: References, problems: Problems
 ) -> ManagerConfig | None:
     """Read one table.
 
@@ -105,7 +107,7 @@ def read_manager(
         name: The manager's name.
         table: The table.
         base: Where relative paths start.
-        routes: Where the tokens of other managers are found, later.
+        token_of: Makes the source of another manager's token.
         references: Takes the names of the managers that it uses.
         problems: Takes what is wrong.
 
@@ -123,7 +125,7 @@ def read_manager(
         given["ca_bundle"] = str(base / given["ca_bundle"])
     if "token_endpoint" in table:
         given["oidc_config"] = _config(table["token_endpoint"], f"{prefix}token_endpoint", problems)
-    tables = ProofTables(name, base, routes, references, problems)
+    tables = ProofTables(name, base, token_of, references, problems)
     given["auth"] = {"type": f"oidc_{grant}", **_auth(prefix, table, grant, tables, problems)}
     options = _options(given, prefix, problems)
     if options is None or len(problems) > before:
@@ -326,19 +328,19 @@ Built = TypeVar("Built")
 class ProofTables:
     """Reads the tables of one manager."""
 
-    def __init__(self, manager: str, base: Path, routes: Routes, references: References, problems: Problems) -> None:
+    def __init__(self, manager: str, base: Path, token_of: TokenOf, references: References, problems: Problems) -> None:
         """Prepare.
 
         Args:
             manager: The manager's name.
             base: Where relative paths start.
-            routes: Where the tokens of other managers are found, later.
+            token_of: Makes the source of another manager's token.
             references: Takes their names.
             problems: Takes what is wrong.
         """
         self._manager = manager
         self._base = base
-        self._routes = routes
+        self._token_of = token_of
         self._references = references
         self._problems = problems
 
@@ -410,7 +412,7 @@ class ProofTables:
             self._problems.add(key, f"expected one of {_FORMS}, got {', '.join(table) or 'nothing'}")
         return None
 
-    def _of_manager(self, key: str, table: dict[str, Any]) -> RouteToken | None:
+    def _of_manager(self, key: str, table: dict[str, Any]) -> Finder | None:
         name = table["manager"]
         if not isinstance(name, str) or not name:
             self._problems.add(
@@ -421,9 +423,9 @@ class ProofTables:
         options = {one: value for one, value in table.items() if one != "manager"}
         if self._read(key, options, {}) is None:
             return None
-        if not self._each(key, options, lambda **one: RouteToken(self._routes, name, **one)):
+        if not self._each(key, options, lambda **one: self._token_of(name, **one)):
             return None
-        return RouteToken(self._routes, name, **options)
+        return self._token_of(name, **options)
 
     def _of_github(self, key: str, table: dict[str, Any]) -> GitHubActionsToken | None:
         audience = table["github_actions"]

@@ -10,13 +10,15 @@ from collections import Counter, defaultdict
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, TypeAlias
 
 from oidc_actor.metrics import ready
-from oidc_actor.metrics.readings import Reading, read_cell
+from oidc_actor.metrics.readings import Reading, bounded, read_cell
 from oidc_actor.reading.cell import Cell
 from oidc_actor.secret_sources.manager_token import ManagerToken
 from oidc_actor.values.secrets import Finder, Secret
+
+Kind: TypeAlias = Literal["access_token", "id_token"]
 
 
 class Route:
@@ -58,6 +60,23 @@ class Routes:
             return coming  # the one that serves has nothing to give: better wait for the other
         return route.serving
 
+    def not_ready(self) -> list[str]:
+        """The names that have no valid token."""
+        servers = [(name, self.server_of(name)) for name in self.names]
+        return [name for name, server in servers if server is not None and not ready(server)]
+
+    def readings(self, most: int) -> list[Reading]:
+        """The metrics of all names, over all managers that they have had.
+
+        Args:
+            most: How many series are told apart.
+        """
+        return bounded([reading for route in list(self.by_name.values()) for reading in route.tally.readings()], most)
+
+    def token(self, name: str, kind: Kind = "access_token") -> RouteToken:
+        """The token of the manager that serves under a name whenever it is asked for, for another manager to trade."""
+        return RouteToken(self, name, kind)
+
     def users_of(self, name: str) -> list[str]:
         """The managers that trade the token of the one with this name."""
         users = [route for route in list(self.by_name.values()) if name in route.uses]
@@ -72,7 +91,7 @@ class RouteToken(Finder):
 
     __slots__ = ("_kind", "_name", "_routes")
 
-    def __init__(self, routes: Routes, name: str, kind: Literal["access_token", "id_token"] = "access_token") -> None:
+    def __init__(self, routes: Routes, name: str, kind: Kind = "access_token") -> None:
         """Choose the manager; it need not exist yet.
 
         Args:

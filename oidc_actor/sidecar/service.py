@@ -49,7 +49,7 @@ def run(path: Path) -> int:
         ConfigError: The configuration is wrong, or an address in it cannot be had; nothing was started.
     """
     routes = Routes()
-    config = load(path, routes)
+    config = load(path, routes.token)
     with listening(config.server) as sockets:
         return Service(path, config, routes).run(sockets)
 
@@ -69,14 +69,16 @@ class Service:
     def run(self, sockets: list[socket.socket]) -> int:
         """Serve; returns the exit status."""
         server_config = self._server_config
-        application = Application(self._fleet, server_config.wait_seconds, _hosts(server_config, sockets))
+        application = Application(
+            self._routes, self._fleet.supervisor.is_alive, server_config.wait_seconds, _hosts(server_config, sockets)
+        )
         self._server = Server(_settings(application, server_config), server_config)
         self._install_signals()
-        collector = Collector(read=self._fleet.readings)
+        collector = Collector(read=self._routes.readings)
         REGISTRY.register(collector)
         monitor(self._fleet.supervisor, self._supervisor_ended)
         self._fleet.apply(self._managers)
-        log("run_started", addresses=[address_of(one) for one in sockets], managers=len(self._fleet.names))
+        log("run_started", addresses=[address_of(one) for one in sockets], managers=len(self._routes.names))
         threading.Thread(target=self._reload_when_told, name="oidc-actor-reload", daemon=True).start()
         self._server.run(sockets)
         self._stop_managers()
@@ -112,7 +114,7 @@ class Service:
 
     def _reload(self) -> None:
         try:
-            config = load(self._path, self._routes)
+            config = load(self._path, self._routes.token)
         except ConfigError as error:
             log("config_refused", error=str(error))
             return

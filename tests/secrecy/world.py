@@ -92,7 +92,7 @@ class World:
         (self.folder / "run.toml").write_text(
             table + 'client_secret = {file = "secret"}\n[server]\nunix_socket = "run.sock"\n'
         )
-        return load(self.folder / "run.toml", self.routes)
+        return load(self.folder / "run.toml", self.routes.token)
 
     @staticmethod
     def echo() -> Response:
@@ -124,7 +124,7 @@ class World:
 
     def application(self) -> Application:
         """The sidecar's, with a token that it has shown."""
-        application = Application(self.fleet, 1.0, {})
+        application = Application(self.routes, self.fleet.supervisor.is_alive, 1.0, {})
         application._answers["m"] = (self.token, Answer(200, SECRET.encode()))
         return application
 

@@ -59,7 +59,7 @@ def applied(fleet: Fleet, *configs: ManagerConfig) -> Changes:
 
 
 def text(fleet: Fleet, name: str) -> str:
-    server = fleet.server_of(name)
+    server = fleet._routes.server_of(name)
     assert server is not None
     return TokenManager.get_access_token(server)
 
@@ -81,10 +81,10 @@ def test_a_changed_manager_serves_until_its_successor_has_a_token(fleet, config)
         assert applied(fleet, config("a", after)) == Changes(replaced=1)
         after.wait_for_requests(1)
         assert text(fleet, "a") == "old"
-        assert fleet.not_ready() == []
+        assert fleet._routes.not_ready() == []
     eventually(lambda: text(fleet, "a") == "new")
     eventually(lambda: whereis("a") is None, "the end of the one replaced")
-    assert fleet.names == ["a"]
+    assert fleet._routes.names == ["a"]
 
 
 def test_a_token_that_came_before_anybody_listened(fleet, config, monkeypatch) -> None:
@@ -121,9 +121,9 @@ def test_once_the_old_token_has_ended_readers_wait_for_the_new_one(fleet, config
         applied(fleet, config("a", after))
         after.wait_for_requests(1)
         clock.advance(301)
-        assert fleet.server_of("a") == "a@2"
-        assert fleet.not_ready() == ["a"]
-    eventually(lambda: fleet.not_ready() == [])
+        assert fleet._routes.server_of("a") == "a@2"
+        assert fleet._routes.not_ready() == ["a"]
+    eventually(lambda: fleet._routes.not_ready() == [])
 
 
 def test_a_successor_that_never_came_is_overtaken_by_the_next(fleet, config) -> None:
@@ -141,8 +141,8 @@ def test_a_removed_manager_is_gone_and_others_are_not(fleet, config) -> None:
     transport = ScriptedTransport()
     applied(fleet, config("a", transport), config("b", transport))
     assert applied(fleet, config("b", transport)) == Changes(kept=1, stopped=1)
-    assert fleet.server_of("a") is None
-    assert fleet.names == ["b"]
+    assert fleet._routes.server_of("a") is None
+    assert fleet._routes.names == ["b"]
     assert whereis("a") is None
 
 
@@ -255,9 +255,9 @@ def test_a_manager_is_woken_by_the_token_it_waits_for(fleet, config, trading, ca
         other.wait_for_requests(1)
         eventually(lambda: "request_failed" in caplog.text, "the attempt without a subject")
         assert "the manager a has no valid token yet" in caplog.text  # it started first, wherever it is in the file
-        assert fleet.not_ready() == ["a", "trader"]
+        assert fleet._routes.not_ready() == ["a", "trader"]
         assert not one.posts
-    eventually(lambda: fleet.not_ready() == [])
+    eventually(lambda: fleet._routes.not_ready() == [])
     assert text(fleet, "trader") == "traded"
     assert [form["subject_token"] for form in one.forms] == ["subject"]
 
@@ -265,7 +265,7 @@ def test_a_manager_is_woken_by_the_token_it_waits_for(fleet, config, trading, ca
 def test_a_manager_whose_renewal_was_refused_is_woken_and_one_in_order_is_not(fleet, config, trading) -> None:
     one, other = ScriptedTransport(), ScriptedTransport()
     applied(fleet, config("a", other, min_interval_seconds=0), trading(one))
-    eventually(lambda: fleet.not_ready() == [])
+    eventually(lambda: fleet._routes.not_ready() == [])
     eventually(lambda: (TokenManager.health("trader").next_attempt_in_s or 0) > 1, "its rest")
     had, refreshes = text(fleet, "trader"), TokenManager.health("trader").refreshes
     came = threading.Event()
@@ -286,10 +286,10 @@ def test_a_manager_whose_renewal_was_refused_is_woken_and_one_in_order_is_not(fl
 def test_a_manager_that_is_used_is_replaced_and_its_user_goes_on_with_the_successor(fleet, config, trading) -> None:
     one = ScriptedTransport()
     applied(fleet, config("a", ScriptedTransport(minted("old"))), trading(one))
-    eventually(lambda: fleet.not_ready() == [])
+    eventually(lambda: fleet._routes.not_ready() == [])
     changed = config("a", ScriptedTransport(minted("new")))
     assert applied(fleet, changed, trading(one)) == Changes(kept=1, replaced=1)
-    eventually(lambda: fleet.server_of("a") == "a@2")
+    eventually(lambda: fleet._routes.server_of("a") == "a@2")
     eventually(lambda: whereis("a") is None, "the end of the one replaced")
     assert text(fleet, "trader") == "t1"
     TokenManager.force_refresh("trader", wait=True, timeout=DEADLINE_S)
@@ -300,7 +300,7 @@ def test_a_manager_that_is_used_is_replaced_and_its_user_goes_on_with_the_succes
 
 
 def scraped(fleet: Fleet) -> dict[tuple[str, str], Any]:
-    readings = fleet.readings(1000)
+    readings = fleet._routes.readings(1000)
     found = {(one.manager, one.issuer): one for one in readings}
     assert len(found) == len(readings), "a series twice"
     return found

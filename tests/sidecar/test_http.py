@@ -17,7 +17,7 @@ from oidc_actor.sidecar.http import Answer, Application
 
 
 class Names:
-    """Stands for the fleet: says which manager to read, one answer after the other; the last one stays."""
+    """Stands for the routes: says which manager to read, one answer after the other; the last one stays."""
 
     def __init__(self, *servers: str | None) -> None:
         self._servers = list(servers)
@@ -33,13 +33,13 @@ def manager() -> Iterator[str]:
     TokenManager.stop(ref, timeout=DEADLINE_S)
 
 
-def ask(fleet: Any, server: tuple[str, int | None] | None = ("/run/s", None)) -> tuple[int, Any]:
-    status, body = asked(fleet, server)
+def ask(routes: Any, server: tuple[str, int | None] | None = ("/run/s", None)) -> tuple[int, Any]:
+    status, body = asked(routes, server)
     return status, json.loads(body)
 
 
 def asked(
-    fleet: Any,
+    routes: Any,
     server: tuple[str, int | None] | None = ("/run/s", None),
     path: str = "/token/a",
     headers: Sequence[tuple[bytes, bytes]] = (),
@@ -50,7 +50,7 @@ def asked(
         sent.append(message)
 
     scope = {"type": "http", "method": "GET", "path": path, "query_string": b"", "headers": headers, "server": server}
-    asyncio.run(Application(fleet, 5.0, {})(scope, None, send))
+    asyncio.run(Application(routes, lambda: True, 5.0, {})(scope, None, send))
     start, body = sent
     return start["status"], body["body"]
 

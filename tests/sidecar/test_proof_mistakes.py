@@ -14,6 +14,7 @@ from sidecar.tables import CLIENT, EXCHANGE, complaints
 
 from oidc_actor import (
     ConfigError,
+    ManagerToken,
     TokenManager,
 )
 from oidc_actor.sidecar.config_values import SECRETS, Problems, References
@@ -28,7 +29,6 @@ from oidc_actor.sidecar.manager_tables import (
     _names,
     read_manager,
 )
-from oidc_actor.sidecar.routes import Routes
 
 
 @pytest.mark.parametrize(
@@ -177,7 +177,7 @@ _GRANTS = st.sampled_from([*GRANTS, "", 5])
 def test_whatever_a_table_holds_it_is_a_manager_or_has_a_complaint(grant: dict, rest: dict) -> None:
     base, references, found = Path("/nowhere"), References(), Problems()
     table = {"issuer_url": "https://auth.example.com", "client_id": "id", **rest, **grant}
-    made = read_manager("m", table, base, Routes(), references, found)
+    made = read_manager("m", table, base, ManagerToken, references, found)
     assert (made is None) == (len(found) > 0)
     if made is not None:
         TokenManager.child_spec(name="m", **made.options)
@@ -188,7 +188,7 @@ def test_whatever_a_table_holds_it_is_a_manager_or_has_a_complaint(grant: dict, 
 def test_whatever_stands_in_the_place_of_a_secret_is_not_shown(key: str, grant: str, value: object) -> None:
     base, references, found = Path("/nowhere"), References(), Problems()
     table = {"issuer_url": "https://auth.example.com", "client_id": "id", "grant": grant, key: value}
-    read_manager("m", table, base, Routes(), references, found)
+    read_manager("m", table, base, ManagerToken, references, found)
     references.check({"m"}, found)
     with contextlib.suppress(ConfigError):
         found.raise_any("here")
