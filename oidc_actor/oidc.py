@@ -15,8 +15,8 @@ from pathlib import Path
 from typing import Any, TypeAlias, TypeVar
 
 from oidc_actor.credentials.grants import Credentials, parse_scopes, read_auth
-from oidc_actor.endpoints.other_endpoints import exchange_discovery, exchange_revocation
-from oidc_actor.endpoints.token_endpoint import exchange_token
+from oidc_actor.endpoints.other_endpoints import request_metadata, request_revocation
+from oidc_actor.endpoints.token_endpoint import TokenRequest, request_token
 from oidc_actor.protocol.metadata import OIDCConfig, check_config, check_issuer_url
 from oidc_actor.protocol.token_request import TokenTypeHint
 from oidc_actor.transport import Transport
@@ -30,8 +30,6 @@ __all__ = [
     "check_transport",
     "default_transport",
     "discover",
-    "exchange_discovery",
-    "exchange_token",
     "get_token",
     "parse_scopes",
     "refresh_token",
@@ -69,7 +67,7 @@ def discover(
         ConfigError: Where an argument is wrong.
         DiscoveryError: Where the metadata cannot be had or trusted.
     """
-    return exchange_discovery(
+    return request_metadata(
         check_transport(transport, ca_bundle),
         check_issuer_url(issuer_url, allow_insecure_http=allow_insecure_http),
         timeout_s=check_timeout(timeout_seconds),
@@ -105,11 +103,13 @@ def get_token(
     """
     credentials = read_auth(auth)
     del auth  # the mapping form holds secrets as they are, and errors pass through this frame
-    return exchange_token(
-        check_transport(transport, ca_bundle),
-        check_config(config, allow_insecure_http=allow_insecure_http),
-        _raised(credentials),
-        timeout_s=check_timeout(timeout_seconds),
+    return request_token(
+        TokenRequest(
+            check_transport(transport, ca_bundle),
+            check_config(config, allow_insecure_http=allow_insecure_http),
+            _raised(credentials),
+            timeout_s=check_timeout(timeout_seconds),
+        )
     ).token
 
 
@@ -144,12 +144,14 @@ def refresh_token(
     credentials = read_auth(auth)
     redeemed = _given_token(refresh_token, "refresh_token")
     del auth, refresh_token  # both may hold secrets as they are, and errors pass through this frame
-    return exchange_token(
-        check_transport(transport, ca_bundle),
-        check_config(config, allow_insecure_http=allow_insecure_http),
-        _raised(credentials),
-        refresh_token=_raised(redeemed),
-        timeout_s=check_timeout(timeout_seconds),
+    return request_token(
+        TokenRequest(
+            check_transport(transport, ca_bundle),
+            check_config(config, allow_insecure_http=allow_insecure_http),
+            _raised(credentials),
+            refresh_token=_raised(redeemed),
+            timeout_s=check_timeout(timeout_seconds),
+        )
     ).token
 
 
@@ -185,7 +187,7 @@ def revoke_token(
     del auth, token  # both may hold secrets as they are, and errors pass through this frame
     if token_type_hint not in (None, "access_token", "refresh_token"):
         raise ConfigError("token_type_hint: expected 'access_token', 'refresh_token' or None, got something else")
-    exchange_revocation(
+    request_revocation(
         check_transport(transport, ca_bundle),
         check_config(config, allow_insecure_http=allow_insecure_http),
         _raised(credentials),

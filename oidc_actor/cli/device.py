@@ -13,8 +13,8 @@ from pathlib import Path
 
 from oidc_actor.cli.connection import Connection, without_scopes
 from oidc_actor.credentials.grants import DeviceCode
-from oidc_actor.endpoints.other_endpoints import exchange_device
-from oidc_actor.endpoints.token_endpoint import exchange_token
+from oidc_actor.endpoints.other_endpoints import request_device_authorization
+from oidc_actor.endpoints.token_endpoint import TokenRequest, request_token
 from oidc_actor.protocol.device_authorization import DeviceAuthorization
 from oidc_actor.protocol.metadata import OIDCConfig
 from oidc_actor.transport import Transport
@@ -53,7 +53,7 @@ def log_in(
         if token is not None:
             _keep(kept, token)
             return token
-    begun = exchange_device(
+    begun = request_device_authorization(
         transport,
         config,
         connection.auth,
@@ -77,7 +77,9 @@ def _refreshed(connection: Connection, config: OIDCConfig, transport: Transport,
     # section 6). It is the second choice, because to some providers a scope also says for which API the token is.
     for auth in (connection.auth, without_scopes(connection.auth)):
         try:
-            return exchange_token(transport, config, auth, refresh_token=found, timeout_s=connection.timeout_s).token
+            return request_token(
+                TokenRequest(transport, config, auth, refresh_token=found, timeout_s=connection.timeout_s)
+            ).token
         except TokenRequestError as error:
             if not refuses_refresh_token(error):
                 raise
@@ -98,7 +100,7 @@ def _await_token(
         pause(wait_s)
         left_s -= wait_s
         try:
-            return exchange_token(transport, config, auth, timeout_s=connection.timeout_s).token
+            return request_token(TokenRequest(transport, config, auth, timeout_s=connection.timeout_s)).token
         except TokenRequestError as error:
             if left_s <= 0 or not _may_still_come(error):
                 raise

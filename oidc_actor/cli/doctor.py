@@ -18,7 +18,8 @@ from oidc_actor.cli.connection import Connection, in_options, with_client_auth
 from oidc_actor.cli.exits import advice_for
 from oidc_actor.cli.findings import Finding, skipped
 from oidc_actor.credentials.credentials import Means, choose_client_auth
-from oidc_actor.oidc import exchange_discovery, exchange_token
+from oidc_actor.endpoints.other_endpoints import request_metadata
+from oidc_actor.endpoints.token_endpoint import TokenRequest, request_token
 from oidc_actor.protocol.bodies import read_claims, read_object
 from oidc_actor.protocol.dates import Skew, read_skew
 from oidc_actor.protocol.metadata import OIDCConfig, discovery_url, parse_discovery
@@ -62,7 +63,7 @@ class Doctor:
         insecure, timeout_s = self._connection.allow_insecure_http, self._connection.timeout_s
         error: OIDCActorError | None = None
         try:
-            self._config = exchange_discovery(
+            self._config = request_metadata(
                 self._recorder, issuer_url, timeout_s=timeout_s, allow_insecure_http=insecure
             )
         except OIDCActorError as caught:
@@ -115,8 +116,8 @@ class Doctor:
             yield from (skipped(check, "no token endpoint is known") for check in ("token", *later))
             return
         try:
-            parsed = exchange_token(
-                self._recorder, self._config, self._connection.auth, timeout_s=self._connection.timeout_s
+            parsed = request_token(
+                TokenRequest(self._recorder, self._config, self._connection.auth, timeout_s=self._connection.timeout_s)
             )
         except OIDCActorError as error:
             self._note()
@@ -147,7 +148,11 @@ class Doctor:
         chosen = choose_client_auth(None, Means(client_id=True, secret=True), offered)
         other = "client_secret_post" if chosen == "client_secret_basic" else "client_secret_basic"
         try:
-            exchange_token(self._recorder, config, with_client_auth(auth, other), timeout_s=self._connection.timeout_s)
+            request_token(
+                TokenRequest(
+                    self._recorder, config, with_client_auth(auth, other), timeout_s=self._connection.timeout_s
+                )
+            )
         except OIDCActorError:
             return None
         return f"The secret is right, but this client has to send it another way: --client-auth {other}"

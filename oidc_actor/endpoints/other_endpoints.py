@@ -5,21 +5,22 @@ from __future__ import annotations
 import time
 
 from oidc_actor.credentials.grants import Credentials
-from oidc_actor.endpoints.token_endpoint import answered, gather, perform
+from oidc_actor.endpoints.token_endpoint import perform, read_secrets
 from oidc_actor.protocol.device_authorization import DeviceAuthorization, read_device_authorization
 from oidc_actor.protocol.error_response import check_revoked
-from oidc_actor.protocol.metadata import OIDCConfig, discovery_request, parse_discovery
-from oidc_actor.protocol.token_request import TokenTypeHint, device_request, revocation_request, sent_in
+from oidc_actor.protocol.metadata import OIDCConfig, build_metadata_request, parse_discovery
+from oidc_actor.protocol.token_request import TokenTypeHint, build_device_request, build_revocation_request, sent_in
 from oidc_actor.protocol.token_response import parse_token
 from oidc_actor.transport import Transport
 from oidc_actor.values.errors import ConfigError, DiscoveryError, TokenRequestError
-from oidc_actor.values.secrets import Secret
+from oidc_actor.values.secrets import Secret, holds_secrets
 
 
-def exchange_discovery(
+@holds_secrets
+def request_metadata(
     transport: Transport, issuer_url: str, *, timeout_s: float, allow_insecure_http: bool = False
 ) -> OIDCConfig:
-    """Run one discovery exchange on the calling thread.
+    """Request an issuer's metadata (RFC 8414, OpenID Connect Discovery 1.0) on the calling thread.
 
     Args:
         transport: What performs the request.
@@ -34,11 +35,12 @@ def exchange_discovery(
         DiscoveryError: Where the metadata cannot be had or trusted.
     """
     now_wall = time.time()
-    response = answered(perform(transport, discovery_request(issuer_url, timeout_s=timeout_s), (), DiscoveryError))
+    response = perform(transport, build_metadata_request(issuer_url, timeout_s=timeout_s), (), DiscoveryError)
     return parse_discovery(response, issuer_url, now_wall=now_wall, allow_insecure_http=allow_insecure_http)
 
 
-def exchange_device(
+@holds_secrets
+def request_device_authorization(
     transport: Transport,
     config: OIDCConfig,
     auth: Credentials,
@@ -46,7 +48,7 @@ def exchange_device(
     timeout_s: float,
     allow_insecure_http: bool = False,
 ) -> DeviceAuthorization:
-    """Run the exchange that begins a device flow (RFC 8628 section 3.1), on the calling thread.
+    """Request what begins a device flow (RFC 8628 section 3.1), on the calling thread.
 
     Args:
         transport: What performs the request.
@@ -67,10 +69,10 @@ def exchange_device(
         config.require("device_authorization_endpoint")
         raise ConfigError("this provider offers no device flow: its metadata have no device_authorization_endpoint")
     now_wall = time.time()
-    secrets = gather(config, auth, refresh_token=None, now_wall=now_wall)
-    request = device_request(config, auth, secrets, timeout_s=timeout_s)
+    secrets = read_secrets(config, auth, refresh_token=None, now_wall=now_wall)
+    request = build_device_request(config, auth, secrets, timeout_s=timeout_s)
     hidden = sent_in(request, secrets)
-    response = answered(perform(transport, request, hidden, TokenRequestError))
+    response = perform(transport, request, hidden, TokenRequestError)
     if response.status != 200:
         parse_token(response, now_wall=now_wall, sent_secrets=hidden)
     found = read_device_authorization(response, hidden, allow_insecure_http=allow_insecure_http)
@@ -79,7 +81,8 @@ def exchange_device(
     return found
 
 
-def exchange_revocation(
+@holds_secrets
+def request_revocation(
     transport: Transport,
     config: OIDCConfig,
     auth: Credentials,
@@ -88,7 +91,7 @@ def exchange_revocation(
     *,
     timeout_s: float,
 ) -> None:
-    """Run the exchange that revokes a token (RFC 7009), on the calling thread.
+    """Request that a token be revoked (RFC 7009), on the calling thread.
 
     Args:
         transport: What performs the request.
@@ -107,8 +110,10 @@ def exchange_revocation(
         config.require("revocation_endpoint")
         raise ConfigError("this provider revokes no tokens: its metadata have no revocation_endpoint")
     now_wall = time.time()
-    secrets = gather(config, auth, refresh_token=token, now_wall=now_wall)  # the token in place of a grant's secret
-    request = revocation_request(config, auth, secrets, hint, timeout_s=timeout_s)
+    secrets = read_secrets(
+        config, auth, refresh_token=token, now_wall=now_wall
+    )  # the token in place of a grant's secret
+    request = build_revocation_request(config, auth, secrets, hint, timeout_s=timeout_s)
     hidden = sent_in(request, secrets)
-    response = answered(perform(transport, request, hidden, TokenRequestError))
+    response = perform(transport, request, hidden, TokenRequestError)
     check_revoked(response, now_wall=now_wall, sent_secrets=hidden)

@@ -6,12 +6,13 @@ import functools
 import time
 from collections.abc import Callable, Iterable
 
+from oidc_actor.endpoints.other_endpoints import request_metadata
+from oidc_actor.endpoints.token_endpoint import TokenRequest, request_token
 from oidc_actor.machine.effects import FullGrant, Redeem
 from oidc_actor.machine.events import FetchFailed, FetchStarted, FetchSucceeded
 from oidc_actor.manager.issuers import Discovery, Issuer
 from oidc_actor.manager.log import Exchange, count_of, log, observers, outcome_of, raised_at
 from oidc_actor.manager.options import Options
-from oidc_actor.oidc import exchange_discovery, exchange_token
 from oidc_actor.protocol.dates import Skew, read_skew
 from oidc_actor.protocol.metadata import OIDCConfig
 from oidc_actor.protocol.token_response import ParsedToken
@@ -160,15 +161,17 @@ def _token(
     dispatch: _Dispatch, grant: Redeem | FullGrant, options: Options, known: tuple[Secret, ...]
 ) -> ParsedToken | OIDCActorError:
     try:
-        return exchange_token(
-            dispatch,
-            grant.config,
-            options.auth,
-            refresh_token=grant.refresh_token if isinstance(grant, Redeem) else None,
-            timeout_s=options.timeout_seconds,
-            default_lifetime_s=options.default_lifetime_seconds,
-            known=known,
-            sending=dispatch.note,
+        return request_token(
+            TokenRequest(
+                dispatch,
+                grant.config,
+                options.auth,
+                refresh_token=grant.refresh_token if isinstance(grant, Redeem) else None,
+                timeout_s=options.timeout_seconds,
+                default_lifetime_s=options.default_lifetime_seconds,
+                known=known,
+                sending=dispatch.note,
+            )
         )
     except BaseException as error:  # noqa: BLE001 - whatever foreign code raises is a failure of this attempt only
         return as_value(error, TokenRequestError)
@@ -177,7 +180,7 @@ def _token(
 def _metadata(dispatch: _Dispatch, options: Options) -> OIDCConfig | OIDCActorError:
     assert options.issuer_url is not None
     try:
-        return exchange_discovery(
+        return request_metadata(
             dispatch,
             options.issuer_url,
             timeout_s=options.timeout_seconds,

@@ -8,7 +8,7 @@ import threading
 import time
 from collections.abc import Callable
 
-from oidc_actor.endpoints.other_endpoints import exchange_revocation
+from oidc_actor.endpoints.other_endpoints import request_revocation
 from oidc_actor.machine.effects import Revoke
 from oidc_actor.machine.failure_policy import code_of, status_of
 from oidc_actor.manager.fetch import as_value
@@ -93,7 +93,7 @@ def _outcome(
     if effect.config is None:
         return ConfigError("the provider's metadata were never had")
     try:
-        exchange_revocation(issuer.transport, effect.config, options.auth, token, kind, timeout_s=left_s)
+        request_revocation(issuer.transport, effect.config, options.auth, token, kind, timeout_s=left_s)
     except BaseException as error:  # noqa: BLE001 - whatever foreign code raises is a failure of this only
         return as_value(error, TokenRequestError)
     return None

@@ -285,7 +285,7 @@ def discovery_url(issuer_url: str) -> str:
     return issuer_url.removesuffix("/") + WELL_KNOWN
 
 
-def discovery_request(issuer_url: str, *, timeout_s: float) -> Request:
+def build_metadata_request(issuer_url: str, *, timeout_s: float) -> Request:
     """Build the request for an issuer's metadata.
 
     Args:

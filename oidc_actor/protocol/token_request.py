@@ -92,7 +92,7 @@ def chosen_method(config: OIDCConfig, auth: Credentials) -> str:
     return choose_client_auth(auth.client_auth, auth.means, config.token_endpoint_auth_methods_supported)
 
 
-def token_request(
+def build_token_request(
     config: OIDCConfig,
     auth: Credentials,
     secrets: SentSecrets,
@@ -116,7 +116,7 @@ def token_request(
     return _request(config, auth, secrets, "token_endpoint", grant, timeout_s)
 
 
-def device_request(config: OIDCConfig, auth: Credentials, secrets: SentSecrets, *, timeout_s: float) -> Request:
+def build_device_request(config: OIDCConfig, auth: Credentials, secrets: SentSecrets, *, timeout_s: float) -> Request:
     """Build the request that begins a device flow (RFC 8628 section 3.1).
 
     Args:
@@ -131,7 +131,7 @@ def device_request(config: OIDCConfig, auth: Credentials, secrets: SentSecrets, 
     return _request(config, auth, secrets, "device_authorization_endpoint", [], timeout_s)
 
 
-def revocation_request(
+def build_revocation_request(
     config: OIDCConfig, auth: Credentials, secrets: SentSecrets, hint: TokenTypeHint | None, *, timeout_s: float
 ) -> Request:
     """Build the request that revokes a token (RFC 7009 section 2.1). The client authenticates as at the token endpoint.

@@ -23,28 +23,14 @@ from typing import Any, Literal, TypeAlias
 
 from oidc_actor.protocol.bodies import Pairs, read_claims, read_number, read_object
 from oidc_actor.protocol.dates import provider_now, retry_after_s
-from oidc_actor.protocol.error_response import Fault, check_revoked, read_fault, tokens_in
-from oidc_actor.protocol.metadata import discovery_request, discovery_url, parse_discovery
+from oidc_actor.protocol.error_response import Fault, read_fault, tokens_in
 from oidc_actor.protocol.redaction import presentable
-from oidc_actor.protocol.token_request import SentSecrets, token_request
 from oidc_actor.transport import Response
 from oidc_actor.values.errors import TokenRequestError, is_permanent
 from oidc_actor.values.secrets import Secret
 from oidc_actor.values.tokens import TokenResponse
 
 LifetimeSource: TypeAlias = Literal["expires_in", "expires_at", "exp", "default"]
-
-__all__ = [
-    "DEFAULT_LIFETIME_S",
-    "ParsedToken",
-    "SentSecrets",
-    "check_revoked",
-    "discovery_request",
-    "discovery_url",
-    "parse_discovery",
-    "parse_token",
-    "token_request",
-]
 
 DEFAULT_LIFETIME_S = 300.0
 """Seconds a token is taken to live where nothing says."""
@@ -134,7 +120,7 @@ def _read_token(
         return Fault(members)
     if members.get("error"):  # some providers send errors with status 200
         return read_fault(response, sent, _WANTED)
-    problem = _token_problem(members, (*sent, *tokens_in(members)), types)
+    problem = _token_problem(members, sent, types)
     if problem is not None:
         return Fault(problem)
     access_token: str = members["access_token"]
@@ -172,7 +158,11 @@ def _token_problem(members: Mapping[str, Any], secrets: Collection[Secret], type
     if not (access_token.isascii() and access_token.isprintable()) or " " in access_token:
         return "expected an access_token of visible ASCII characters, got one with others"
     if not isinstance(token_type, str) or token_type.lower() not in types:
-        shown = presentable(token_type, secrets)[:40] if isinstance(token_type, str) else _kind(token_type)
+        shown = (
+            presentable(token_type, (*secrets, *tokens_in(members)))[:40]
+            if isinstance(token_type, str)
+            else _kind(token_type)
+        )
         return f"expected the token_type Bearer or DPoP, got {shown!r}"
     return None
 

@@ -19,7 +19,7 @@ from typing import Any, TypeVar
 from oidc_actor.adapters.challenges import challenges, refuses_token
 from oidc_actor.credentials.dpop import DPoPKey
 from oidc_actor.credentials.grants import JWTBearer
-from oidc_actor.endpoints.token_endpoint import exchange_token
+from oidc_actor.endpoints.token_endpoint import TokenRequest, request_token
 from oidc_actor.protocol.bodies import read_claims, read_error_object, read_number, read_object, read_pairs
 from oidc_actor.protocol.dates import LONGEST_WAIT_S, provider_now, read_date, read_skew, retry_after_s
 from oidc_actor.protocol.device_authorization import DeviceAuthorization, read_device_authorization
@@ -96,7 +96,7 @@ def token_answer(data: bytes) -> None:
 
 
 def conversation(data: bytes) -> None:
-    """`exchange_token`: the answers to a request with a proof and an assertion, and to the tries that follow a refusal."""
+    """`request_token`: the answers to a request with a proof and an assertion, and to the tries that follow a refusal."""
     answers = [answer_of(part) for part in data.split(b"\n---\n")]
     asked: list[Request] = []
 
@@ -106,7 +106,8 @@ def conversation(data: bytes) -> None:
 
     redeemed = _SENT[0] if len(data) % 2 else None
     found = outcome(
-        lambda: exchange_token(transport, _CONFIG, _AUTH, refresh_token=redeemed, timeout_s=60.0), TokenRequestError
+        lambda: request_token(TokenRequest(transport, _CONFIG, _AUTH, refresh_token=redeemed, timeout_s=60.0)),
+        TokenRequestError,
     )
     assert 1 <= len(asked) <= 3  # at most once more for a nonce, and once for a statement that is out of date
     assert len({request.headers["DPoP"] for request in asked}) == len(asked)

@@ -25,7 +25,7 @@ from oidc_actor.cli.doctor import Doctor
 from oidc_actor.credentials.dpop import DPoPKey
 from oidc_actor.credentials.grants import ClientCredentials, DeviceCode, JWTBearer, RefreshToken, TokenExchange
 from oidc_actor.credentials.keys import ClientCertificate, PrivateKey
-from oidc_actor.endpoints.token_endpoint import Turn
+from oidc_actor.endpoints.token_endpoint import Sent, TokenRequest
 from oidc_actor.http.client import RequestsTransport
 from oidc_actor.http.responses import Incoming, read_response, read_status_line
 from oidc_actor.machine import effects
@@ -113,8 +113,11 @@ MADE: dict[str, Callable[[World], object]] = {
         max_body_bytes=99,
     ),
     "manager.workers.WorkerPool": lambda w: HTTP_WORKERS.value,
-    "endpoints.token_endpoint.Turn": lambda w: Turn(
-        0.0, 0.0, 0.1, w.sent.all(), (w.secret,), w.response, brought_nonce=False, advice=lambda: None
+    "endpoints.token_endpoint.Sent": lambda w: Sent(
+        0.0, 0.0, 0.1, w.sent, w.sent.all(), w.response, brought_nonce=False
+    ),
+    "endpoints.token_endpoint.TokenRequest": lambda w: TokenRequest(
+        _unreachable, CONFIG, w.auth, w.secret, known=(w.secret,)
     ),
     "protocol.device_authorization.DeviceAuthorization": lambda w: DeviceAuthorization(
         {"device_code": SECRET, "user_code": SECRET, "verification_uri": "https://x"}, 1.0, 1.0

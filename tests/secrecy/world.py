@@ -19,7 +19,7 @@ from oidc_actor.cli import doctor
 from oidc_actor.cli.connection import Connection
 from oidc_actor.credentials.grants import Password
 from oidc_actor.protocol.metadata import OIDCConfig
-from oidc_actor.protocol.token_request import SentSecrets, token_request
+from oidc_actor.protocol.token_request import SentSecrets, build_token_request
 from oidc_actor.protocol.token_response import ParsedToken, parse_token
 from oidc_actor.reading.directory import locate
 from oidc_actor.reading.waiters import TaskWaiter, ThreadWaiter
@@ -48,7 +48,7 @@ class World:
         self.parsed = ParsedToken(self.token, 300.0, "expires_in")
         self.auth = Password("user", SECRET, "id", SECRET, extra={"otp": SECRET})
         self.sent = SentSecrets(self.secret, self.secret, (self.secret,))
-        self.request = token_request(CONFIG, self.auth, self.sent, timeout_s=1.0)
+        self.request = build_token_request(CONFIG, self.auth, self.sent, timeout_s=1.0)
         self.response = Response(200, {"X-Echo": SECRET}, json.dumps({"access_token": SECRET}))
         self.refused = raised(lambda: parse_token(self.echo(), now_wall=0.0, sent_secrets=self.sent.all()))
         self.transport = ScriptedTransport(minted(SECRET, refresh_token=f"{SECRET}-refresh", id_token=f"{SECRET}-id"))

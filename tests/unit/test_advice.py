@@ -11,7 +11,8 @@ from pki import KINDS, pem
 
 from oidc_actor import ClientCertificate, ClientCredentials, OIDCConfig, TokenManager, TokenRequestError
 from oidc_actor.endpoints import token_endpoint as turns
-from oidc_actor.oidc import exchange_token, get_token
+from oidc_actor.endpoints.token_endpoint import TokenRequest, request_token
+from oidc_actor.oidc import get_token
 from oidc_actor.protocol.error_response import SPACES
 from oidc_actor.values.errors import NoTokenError
 
@@ -112,7 +113,7 @@ def test_it_is_looked_for_only_where_the_client_is_refused(monkeypatch: pytest.M
     config, auth = OIDCConfig(token_endpoint="https://id.example/token"), ClientCredentials("id", SECRET)
     for answer in (minted(), failing(503), refused("invalid_scope", 400), refused("invalid_client", 401)):
         with contextlib.suppress(TokenRequestError):
-            exchange_token(ScriptedTransport(answer), config, auth, timeout_s=1.0)
+            request_token(TokenRequest(ScriptedTransport(answer), config, auth, timeout_s=1.0))
     assert len(looked) == 1
 
 

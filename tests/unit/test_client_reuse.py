@@ -12,7 +12,7 @@ from raw_server import DEADLINE_S, SECRET, a_request, answers, reply
 from urllib3.util import wait_for_read
 
 from oidc_actor import ClientCredentials, oidc
-from oidc_actor.endpoints.other_endpoints import exchange_device
+from oidc_actor.endpoints.other_endpoints import request_device_authorization
 from oidc_actor.http import sockets
 from oidc_actor.http.client import RequestsTransport
 from oidc_actor.http.sockets import tls_context
@@ -179,7 +179,7 @@ def test_every_kind_of_request_skips_interim_responses(serve, trusting):
     assert oidc.get_token(config, auth, transport=trusting).access_token == "own"
     assert oidc.refresh_token(config, "a-refresh-token", auth, transport=trusting).access_token == "own"
     oidc.revoke_token(config, "a-token", auth, transport=trusting)
-    assert exchange_device(trusting, config, auth, timeout_s=DEADLINE_S).user_code == "u"
+    assert request_device_authorization(trusting, config, auth, timeout_s=DEADLINE_S).user_code == "u"
     assert server.connections == 1
     assert len(server.requests) == 5
 

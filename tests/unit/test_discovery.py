@@ -10,9 +10,15 @@ from responses import ISSUER, METADATA, discovered
 
 from oidc_actor.credentials.dpop import DPoPKey
 from oidc_actor.credentials.grants import ClientCredentials
-from oidc_actor.endpoints.other_endpoints import exchange_device
+from oidc_actor.endpoints.other_endpoints import request_device_authorization
 from oidc_actor.oidc import get_token, revoke_token
-from oidc_actor.protocol.metadata import OIDCConfig, check_config, discovery_request, discovery_url, parse_discovery
+from oidc_actor.protocol.metadata import (
+    OIDCConfig,
+    build_metadata_request,
+    check_config,
+    discovery_url,
+    parse_discovery,
+)
 from oidc_actor.protocol.token_request import address_of
 from oidc_actor.transport import MAX_BODY_BYTES, Response
 from oidc_actor.values.errors import DiscoveryError, UnusableMetadata
@@ -31,7 +37,7 @@ pytestmark = pytest.mark.P7
 )
 def test_where_metadata_are(issuer_url, url):
     assert discovery_url(issuer_url) == url
-    request = discovery_request(issuer_url, timeout_s=3.0)
+    request = build_metadata_request(issuer_url, timeout_s=3.0)
     assert (request.method, request.url, request.body, request.timeout_s) == ("GET", url, b"", 3.0)
     assert request.headers == {"Accept": "application/json"}
 
@@ -198,7 +204,7 @@ def test_what_a_request_needs_is_judged_then():
     with pytest.raises(UnusableMetadata, match="revocation_endpoint: expected https"):
         revoke_token(config, "t", told, transport=transport)
     with pytest.raises(UnusableMetadata, match="device_authorization_endpoint"):
-        exchange_device(transport, config, told, timeout_s=1.0)
+        request_device_authorization(transport, config, told, timeout_s=1.0)
     assert len(sent) == 1
 
 

@@ -18,7 +18,7 @@ from oidc_actor import TokenManager
 from oidc_actor.adapters.headers import note_nonce, present
 from oidc_actor.credentials.dpop import LONGEST_NONCE, DPoPKey, nonce_of, read_nonce
 from oidc_actor.credentials.grants import ClientCredentials, Password, TokenExchange, parse_auth
-from oidc_actor.endpoints.token_endpoint import exchange_token
+from oidc_actor.endpoints.token_endpoint import TokenRequest, request_token
 from oidc_actor.manager.options import read_options
 from oidc_actor.protocol.metadata import OIDCConfig
 from oidc_actor.reading.directory import locate
@@ -112,7 +112,10 @@ def test_a_key_in_a_file_is_read_once_at_the_first_use(tmp_path):
     [
         (lambda: DPoPKey("hunter2"), "^dpop: private_key: expected a private key"),
         (lambda: ClientCredentials("id", dpop="hunter2"), "^dpop: expected True or a DPoPKey, got str"),
-        (lambda: exchange_token(None, CONFIG, ClientCredentials("id", dpop=True), timeout_s=1.0), "expected a DPoPKey where"),
+        (
+            lambda: request_token(TokenRequest(None, CONFIG, ClientCredentials("id", dpop=True), timeout_s=1.0)),
+            "expected a DPoPKey where",
+        ),
     ],
 )  # fmt: skip
 def test_mistakes(make, message):
@@ -169,8 +172,8 @@ class Provider:
 def test_a_wanted_nonce_is_brought_within_the_same_exchange():
     provider = Provider("wanted")
     auth = ClientCredentials("id", "s", dpop=DPoPKey())
-    token = exchange_token(provider, CONFIG, auth, timeout_s=5.0).token
-    exchange_token(provider, CONFIG, auth, timeout_s=5.0)
+    token = request_token(TokenRequest(provider, CONFIG, auth, timeout_s=5.0)).token
+    request_token(TokenRequest(provider, CONFIG, auth, timeout_s=5.0))
     assert token.token_type == "DPoP"
     assert [proof.get("nonce") for proof in provider.proofs] == [None, "wanted", "for-the-next"]
     assert len({proof["jti"] for proof in provider.proofs}) == 3
@@ -182,7 +185,7 @@ def test_a_wanted_nonce_is_brought_within_the_same_exchange():
 def test_a_provider_that_is_never_content_ends_the_attempt_only(nonces):
     provider = Provider(*nonces)
     with pytest.raises(TokenRequestError, match="use_dpop_nonce") as caught:
-        exchange_token(provider, CONFIG, ClientCredentials("id", "s", dpop=DPoPKey()), timeout_s=5.0)
+        request_token(TokenRequest(provider, CONFIG, ClientCredentials("id", "s", dpop=DPoPKey()), timeout_s=5.0))
     assert caught.value.retryable
     assert len(provider.proofs) == min(len(nonces), 2)
 
@@ -193,20 +196,20 @@ def test_managers_that_share_a_key_are_each_told_the_nonce():
 
     def meanwhile(request):
         if not one.proofs:
-            exchange_token(two, CONFIG, auth, timeout_s=5.0)  # which learns the nonce before this one does
+            request_token(TokenRequest(two, CONFIG, auth, timeout_s=5.0))  # which learns the nonce before this one does
         return one(request)
 
     auth = ClientCredentials("id", "s", dpop=key)
     key.note_nonce(CONFIG.token_endpoint, "old")
-    assert exchange_token(meanwhile, CONFIG, auth, timeout_s=5.0).token.token_type == "DPoP"
+    assert request_token(TokenRequest(meanwhile, CONFIG, auth, timeout_s=5.0)).token.token_type == "DPoP"
     assert [proof["nonce"] for proof in one.proofs + two.proofs] == ["old", "wanted"] * 2
 
 
 def test_every_grant_and_every_refresh_carries_a_proof():
     provider = Provider()
     auth = TokenExchange("s", "id", dpop=DPoPKey())
-    exchange_token(provider, CONFIG, auth, timeout_s=5.0)
-    exchange_token(provider, CONFIG, auth, refresh_token=Secret("r"), timeout_s=5.0)
+    request_token(TokenRequest(provider, CONFIG, auth, timeout_s=5.0))
+    request_token(TokenRequest(provider, CONFIG, auth, refresh_token=Secret("r"), timeout_s=5.0))
     assert len(provider.proofs) == 2
 
 
@@ -301,5 +304,5 @@ def test_a_nonce_that_came_more_than_once_is_the_last(field, nonce):
 @pytest.mark.parametrize("field", ["wanted, wanted", "wanted,wanted", "other, wanted"])
 def test_a_nonce_that_came_twice_is_brought(field):
     provider = Provider(field)
-    exchange_token(provider, CONFIG, ClientCredentials("id", "s", dpop=DPoPKey()), timeout_s=5.0)
+    request_token(TokenRequest(provider, CONFIG, ClientCredentials("id", "s", dpop=DPoPKey()), timeout_s=5.0))
     assert [proof.get("nonce") for proof in provider.proofs] == [None, "wanted"]

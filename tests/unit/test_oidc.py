@@ -10,8 +10,8 @@ import pytest
 
 from oidc_actor import oidc
 from oidc_actor.credentials.grants import ClientCredentials, Password, RefreshToken
-from oidc_actor.endpoints.other_endpoints import exchange_discovery
-from oidc_actor.endpoints.token_endpoint import exchange_token
+from oidc_actor.endpoints.other_endpoints import request_metadata
+from oidc_actor.endpoints.token_endpoint import TokenRequest, request_token
 from oidc_actor.protocol.metadata import OIDCConfig
 from oidc_actor.transport import Response, TransportError
 from oidc_actor.values.errors import ConfigError, DiscoveryError, OIDCActorError, SecretUnavailable, TokenRequestError
@@ -149,8 +149,10 @@ def test_a_description_that_repeats_the_basic_credentials_is_redacted(client_id:
 def test_a_description_that_repeats_the_live_token_is_redacted() -> None:
     refused = Response(400, {}, json.dumps({"error": "slow_down", "error_description": f"{SECRET} lives"}))
     with pytest.raises(TokenRequestError) as caught:
-        exchange_token(
-            Provider(refused), CONFIG, ClientCredentials("id", "password-1"), timeout_s=1.0, known=(Secret(SECRET),)
+        request_token(
+            TokenRequest(
+                Provider(refused), CONFIG, ClientCredentials("id", "password-1"), timeout_s=1.0, known=(Secret(SECRET),)
+            )
         )
     assert caught.value.error_description == "*** lives"
 
@@ -181,11 +183,11 @@ def test_a_callable_is_called_once_for_each_exchange():
 
 
 def run_discovery(transport):
-    return exchange_discovery(transport, ISSUER, timeout_s=1.0)
+    return request_metadata(transport, ISSUER, timeout_s=1.0)
 
 
 def run_token(transport):
-    return exchange_token(transport, CONFIG, AUTH, timeout_s=1.0)
+    return request_token(TokenRequest(transport, CONFIG, AUTH, timeout_s=1.0))
 
 
 @pytest.mark.parametrize(("run", "kind"), [(run_discovery, DiscoveryError), (run_token, TokenRequestError)])
@@ -222,7 +224,9 @@ def test_a_transport_s_own_text_is_redacted():
 def test_the_lifetime_s_source_is_told():
     assert run_token(Provider({"access_token": "at"})).lifetime_source == "default"
     assert run_token(Provider({"access_token": "at"})).lifetime_s == 300
-    chosen = exchange_token(Provider({"access_token": "at"}), CONFIG, AUTH, timeout_s=1.0, default_lifetime_s=60)
+    chosen = request_token(
+        TokenRequest(Provider({"access_token": "at"}), CONFIG, AUTH, timeout_s=1.0, default_lifetime_s=60)
+    )
     assert chosen.lifetime_s == chosen.token.expires_in == 60
 
 

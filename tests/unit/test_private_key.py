@@ -13,7 +13,7 @@ from pki import KINDS, Authority, pem
 from oidc_actor.credentials.dpop import DPoPKey
 from oidc_actor.credentials.grants import ClientCredentials, Password, RefreshToken, parse_auth
 from oidc_actor.credentials.keys import ClientCertificate, PrivateKey
-from oidc_actor.endpoints.token_endpoint import exchange_token, gather
+from oidc_actor.endpoints.token_endpoint import TokenRequest, read_secrets, request_token
 from oidc_actor.manager.options import read_options
 from oidc_actor.protocol.metadata import OIDCConfig
 from oidc_actor.protocol.token_request import client_claims
@@ -28,7 +28,7 @@ NOW = 1_800_000_000.0
 
 
 def assertion(auth, config=CONFIG):
-    found = gather(config, auth, refresh_token=None, now_wall=NOW).client_assertion
+    found = read_secrets(config, auth, refresh_token=None, now_wall=NOW).client_assertion
     assert found is not None
     return found.reveal()
 
@@ -187,7 +187,7 @@ def test_a_client_secret_that_only_signs_is_not_sent():
         return Response(200, {}, '{"access_token": "t", "expires_in": 60}')
 
     auth = ClientCredentials("id", "hunter2-is-long-enough-to-sign", client_auth="client_secret_jwt")
-    exchange_token(transport, CONFIG, auth, timeout_s=1.0)
+    request_token(TokenRequest(transport, CONFIG, auth, timeout_s=1.0))
     assert "hunter2" not in posts[0]
     only = OIDCConfig(token_endpoint="https://t", token_endpoint_auth_methods_supported=("client_secret_jwt",))
     text = assertion(ClientCredentials("id", "hunter2-is-long-enough-to-sign"), only)

@@ -21,7 +21,7 @@ from oidc_actor.credentials.grants import (
     parse_auth,
 )
 from oidc_actor.credentials.keys import ClientCertificate, PrivateKey
-from oidc_actor.endpoints.token_endpoint import exchange_token
+from oidc_actor.endpoints.token_endpoint import TokenRequest, request_token
 from oidc_actor.http.client import RequestsTransport
 from oidc_actor.protocol.metadata import OIDCConfig
 from oidc_actor.protocol.token_response import parse_token
@@ -118,8 +118,8 @@ CALLS = {
             "refresh_token": lambda transport: oidc.refresh_token(
                 CONFIG, SECRET, mapping(client_id="id", client_auth="client_secret_post"), transport=transport
             ),
-            "exchange_token": lambda transport: exchange_token(
-                transport, CONFIG, Password("u", SECRET, "id", SECRET), timeout_s=1.0
+            "request_token": lambda transport: request_token(
+                TokenRequest(transport, CONFIG, Password("u", SECRET, "id", SECRET), timeout_s=1.0)
             ),
         }.items()
         if transport.__name__ != "answer"

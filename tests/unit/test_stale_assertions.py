@@ -10,7 +10,7 @@ import pytest
 from pki import KINDS, pem
 
 from oidc_actor import ClientCredentials, DPoPKey, JWTBearer, OIDCConfig, TokenExchange, TokenRequestError
-from oidc_actor.endpoints.token_endpoint import exchange_token
+from oidc_actor.endpoints.token_endpoint import TokenRequest, request_token
 from oidc_actor.protocol.bodies import read_claims
 from oidc_actor.protocol.token_request import is_timely
 from oidc_actor.transport import Request, Response
@@ -59,7 +59,7 @@ class Judge:
 
 
 def exchange(judge: Judge, auth: object, **options: object) -> object:
-    return exchange_token(judge, CONFIG, auth, timeout_s=5.0, **options)  # type: ignore[arg-type]
+    return request_token(TokenRequest(judge, CONFIG, auth, timeout_s=5.0, **options))  # type: ignore[arg-type]
 
 
 def replaced_meanwhile(judge: Judge):
@@ -134,7 +134,9 @@ def test_any_other_refusal_is_taken_as_it_is(status: int, ahead_s: float | None,
         return Response(status, headers, json.dumps({"error": code}))
 
     with pytest.raises(TokenRequestError) as caught:
-        exchange_token(transport, CONFIG, ClientCredentials("id", private_key=pem(KINDS["EC"]())), timeout_s=5.0)
+        request_token(
+            TokenRequest(transport, CONFIG, ClientCredentials("id", private_key=pem(KINDS["EC"]())), timeout_s=5.0)
+        )
     assert caught.value.status == status
     assert len(requests) == 1
 
@@ -147,7 +149,7 @@ def test_a_secret_has_no_time_in_it() -> None:
         return Response(401, {"Date": formatdate(0, usegmt=True)}, json.dumps({"error": "invalid_client"}))
 
     with pytest.raises(TokenRequestError):
-        exchange_token(transport, CONFIG, ClientCredentials("id", "secret"), timeout_s=5.0)
+        request_token(TokenRequest(transport, CONFIG, ClientCredentials("id", "secret"), timeout_s=5.0))
     assert len(requests) == 1
 
 
@@ -159,7 +161,9 @@ def test_a_provider_that_refuses_the_fresh_one_too_is_believed() -> None:
         return Response(401, {"Date": formatdate(0)}, json.dumps({"error": "invalid_client"}))
 
     with pytest.raises(TokenRequestError) as caught:
-        exchange_token(judge_for_ever, CONFIG, ClientCredentials("id", private_key=pem(KINDS["EC"]())), timeout_s=5.0)
+        request_token(
+            TokenRequest(judge_for_ever, CONFIG, ClientCredentials("id", private_key=pem(KINDS["EC"]())), timeout_s=5.0)
+        )
     assert caught.value.permanent
     assert len(judge.requests) == 2
 
@@ -194,5 +198,5 @@ def test_a_text_that_is_no_statement_is_always_timely() -> None:
 def test_a_code_of_the_wrong_type_is_a_refusal_like_any_other(status: int, code: object) -> None:
     answer = Response(status, {"Retry-After": "30"}, json.dumps({"error": code}))
     with pytest.raises(TokenRequestError) as caught:
-        exchange_token(lambda _: answer, CONFIG, ClientCredentials("id", "a-client-secret"), timeout_s=5.0)
+        request_token(TokenRequest(lambda _: answer, CONFIG, ClientCredentials("id", "a-client-secret"), timeout_s=5.0))
     assert (caught.value.status, caught.value.error, caught.value.retry_after_s) == (status, None, 30.0)

@@ -9,10 +9,10 @@ from pki import Authority
 
 from oidc_actor.credentials.grants import ClientCredentials
 from oidc_actor.credentials.keys import ClientCertificate
-from oidc_actor.endpoints.token_endpoint import exchange_token
+from oidc_actor.endpoints.token_endpoint import TokenRequest, request_token
 from oidc_actor.http.client import _CERTIFICATES, RequestsTransport
 from oidc_actor.protocol.metadata import OIDCConfig
-from oidc_actor.protocol.token_request import SentSecrets, token_request
+from oidc_actor.protocol.token_request import SentSecrets, build_token_request
 from oidc_actor.transport import Request, TransportError
 from oidc_actor.values.errors import SecretUnavailable
 
@@ -159,7 +159,7 @@ def test_a_certificate_that_cannot_be_used_is_named_and_nothing_is_sent(authorit
 def test_a_missing_file_is_known_before_anything_is_sent(tmp_path):
     auth = ClientCredentials("id", client_certificate=ClientCertificate(tmp_path / "c.pem"))
     with pytest.raises(SecretUnavailable, match=r"client_certificate cannot be read: '.*c\.pem': no such file"):
-        exchange_token(None, OIDCConfig(token_endpoint="https://t"), auth, timeout_s=1.0)
+        request_token(TokenRequest(None, OIDCConfig(token_endpoint="https://t"), auth, timeout_s=1.0))
 
 
 @pytest.mark.parametrize(
@@ -169,8 +169,8 @@ def test_a_missing_file_is_known_before_anything_is_sent(tmp_path):
 def test_the_alias_is_asked_with_a_certificate_only(aliases, url):
     config = OIDCConfig(token_endpoint="https://t/x", mtls_endpoint_aliases=aliases)
     auth = ClientCredentials("id", client_certificate=ClientCertificate("c"))
-    request = token_request(config, auth, SentSecrets(), timeout_s=1.0)
+    request = build_token_request(config, auth, SentSecrets(), timeout_s=1.0)
     assert (request.url, request.client_certificate) == (url, auth.client_certificate)
     assert b"client_id=id" in request.body
-    plain = token_request(config, ClientCredentials("id"), SentSecrets(), timeout_s=1.0)
+    plain = build_token_request(config, ClientCredentials("id"), SentSecrets(), timeout_s=1.0)
     assert (plain.url, plain.client_certificate) == ("https://t/x", None)

@@ -12,7 +12,7 @@ from joserfc.jwk import ECKey
 
 from oidc_actor import TokenManager, oidc
 from oidc_actor.credentials.grants import JWTBearer, TokenExchange, parse_auth
-from oidc_actor.endpoints.token_endpoint import exchange_token
+from oidc_actor.endpoints.token_endpoint import TokenRequest, request_token
 from oidc_actor.manager.options import read_options
 from oidc_actor.protocol.metadata import OIDCConfig
 from oidc_actor.secret_sources.github_actions import TOKEN_VARIABLE, URL_VARIABLE, GitHubActionsToken
@@ -93,9 +93,9 @@ def test_a_refresh_keeps_what_was_chosen_and_needs_nothing_to_trade(kind):
 )
 def test_what_has_expired_is_not_sent(make, name):
     noting = Noting()
-    exchange_token(noting, CONFIG, make(signed(60)), timeout_s=1.0)
+    request_token(TokenRequest(noting, CONFIG, make(signed(60)), timeout_s=1.0))
     with pytest.raises(SecretUnavailable, match=f"^{name}: expected a token that is still valid, got one that expired"):
-        exchange_token(noting, CONFIG, make(signed(-60)), timeout_s=1.0)
+        request_token(TokenRequest(noting, CONFIG, make(signed(-60)), timeout_s=1.0))
     assert len(noting.requests) == 1
 
 
@@ -236,7 +236,7 @@ def test_outside_a_job_it_says_what_is_missing(monkeypatch):
 
 def test_a_manager_that_is_not_there_is_a_retryable_failure():
     with pytest.raises(SecretUnavailable, match="subject_token cannot be read: there is no manager nobody"):
-        exchange_token(None, CONFIG, TokenExchange(ManagerToken("nobody")), timeout_s=1.0)
+        request_token(TokenRequest(None, CONFIG, TokenExchange(ManagerToken("nobody")), timeout_s=1.0))
 
 
 @pytest.mark.parametrize("make", [lambda: ManagerToken("x"), lambda: GitHubActionsToken("x"), own])

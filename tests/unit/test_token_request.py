@@ -14,10 +14,10 @@ from oidc_actor.protocol.metadata import OIDCConfig
 from oidc_actor.protocol.token_request import (
     SentSecrets,
     address_of,
-    device_request,
+    build_device_request,
+    build_token_request,
     secrets_in,
     sent_in,
-    token_request,
 )
 from oidc_actor.values.secrets import Secret
 
@@ -29,7 +29,7 @@ ENTRA_V1 = OIDCConfig(token_endpoint="https://login.microsoftonline.com/t/oauth2
 def sent(auth, config=CONFIG, refresh_token=None):
     grant_secret = refresh_token or auth.grant_secret
     secrets = SentSecrets(auth.client_secret, grant_secret)
-    request = token_request(config, auth, secrets, refreshing=refresh_token is not None, timeout_s=7.0)
+    request = build_token_request(config, auth, secrets, refreshing=refresh_token is not None, timeout_s=7.0)
     return request, parse_qsl(request.body.decode("ascii"), keep_blank_values=True, strict_parsing=True)
 
 
@@ -125,7 +125,7 @@ def test_any_secret_survives_the_way(secret):
 
 def test_nothing_is_redeemed_unless_it_is_asked_for():
     auth = Password("u", "p", "id")
-    request = token_request(CONFIG, auth, SentSecrets(None, Secret("p")), timeout_s=7.0)
+    request = build_token_request(CONFIG, auth, SentSecrets(None, Secret("p")), timeout_s=7.0)
     assert dict(parse_qsl(request.body.decode("ascii")))["grant_type"] == "password"
 
 
@@ -143,27 +143,27 @@ def test_a_device_flow_begins_at_its_own_endpoint_with_what_was_chosen_and_no_gr
     )
     auth = ClientCredentials("id", scopes="a b", audience="x")
     secrets = SentSecrets(dpop_proof=Secret("proof"))
-    request = device_request(config, auth, secrets, timeout_s=7.0)
+    request = build_device_request(config, auth, secrets, timeout_s=7.0)
     assert (request.method, request.url, request.timeout_s) == ("POST", "https://id.example/device", 7.0)
     assert parse_qsl(request.body.decode("ascii")) == [("scope", "a b"), ("audience", "x"), ("client_id", "id")]
     assert "DPoP" not in request.headers  # RFC 9449 proves the key at the token endpoint
     shown = ClientCredentials("id", client_certificate=ClientCertificate("cert.pem", "key.pem"))
-    assert device_request(config, shown, SentSecrets(), timeout_s=7.0).url == "https://id.example/device"
-    assert token_request(config, shown, SentSecrets(), timeout_s=7.0).url == "https://mtls.id.example/token"
-    assert token_request(config, auth, SentSecrets(), timeout_s=7.0).url == "https://id.example/token"
+    assert build_device_request(config, shown, SentSecrets(), timeout_s=7.0).url == "https://id.example/device"
+    assert build_token_request(config, shown, SentSecrets(), timeout_s=7.0).url == "https://mtls.id.example/token"
+    assert build_token_request(config, auth, SentSecrets(), timeout_s=7.0).url == "https://id.example/token"
 
 
 def test_a_certificate_goes_with_the_request_that_shows_it():
     certificate = ClientCertificate("cert.pem", "key.pem")
     auth = ClientCredentials("id", client_certificate=certificate)
-    assert token_request(CONFIG, auth, SentSecrets(), timeout_s=7.0).client_certificate is certificate
-    assert token_request(CONFIG, ClientCredentials("id"), SentSecrets(), timeout_s=7.0).client_certificate is None
+    assert build_token_request(CONFIG, auth, SentSecrets(), timeout_s=7.0).client_certificate is certificate
+    assert build_token_request(CONFIG, ClientCredentials("id"), SentSecrets(), timeout_s=7.0).client_certificate is None
 
 
 def test_a_secret_that_only_signs_is_not_sent():
     auth = ClientCredentials("id", "hunter2", client_auth="client_secret_jwt")
     secrets = SentSecrets(Secret("hunter2"), client_assertion=Secret("signed with it"))
-    request = token_request(CONFIG, auth, secrets, timeout_s=7.0)
+    request = build_token_request(CONFIG, auth, secrets, timeout_s=7.0)
     assert dict(parse_qsl(request.body.decode("ascii")))["client_assertion"] == "signed with it"
     assert "hunter2" not in request.body.decode("ascii")
     assert "Authorization" not in request.headers
@@ -171,22 +171,22 @@ def test_a_secret_that_only_signs_is_not_sent():
 
 def test_a_proof_goes_in_the_header_of_the_one_request_it_is_for():
     auth = ClientCredentials("id", "s")
-    request = token_request(CONFIG, auth, SentSecrets(Secret("s"), dpop_proof=Secret("proof")), timeout_s=7.0)
+    request = build_token_request(CONFIG, auth, SentSecrets(Secret("s"), dpop_proof=Secret("proof")), timeout_s=7.0)
     assert request.headers["DPoP"] == "proof"
-    assert "DPoP" not in token_request(CONFIG, auth, SentSecrets(Secret("s")), timeout_s=7.0).headers
+    assert "DPoP" not in build_token_request(CONFIG, auth, SentSecrets(Secret("s")), timeout_s=7.0).headers
 
 
 def test_an_assertion_goes_beside_the_client_s_name_where_the_method_sends_one():
     auth = ClientCredentials("id", client_assertion=Secret("the assertion"))
     secrets = SentSecrets(client_assertion=Secret("the assertion"))
-    request = token_request(CONFIG, auth, secrets, timeout_s=7.0)
+    request = build_token_request(CONFIG, auth, secrets, timeout_s=7.0)
     assert parse_qsl(request.body.decode("ascii")) == [
         ("grant_type", "client_credentials"),
         ("client_id", "id"),
         ("client_assertion_type", "urn:ietf:params:oauth:client-assertion-type:jwt-bearer"),
         ("client_assertion", "the assertion"),
     ]
-    request = token_request(CONFIG, ClientCredentials("id"), secrets, timeout_s=7.0)
+    request = build_token_request(CONFIG, ClientCredentials("id"), secrets, timeout_s=7.0)
     assert parse_qsl(request.body.decode("ascii")) == [("grant_type", "client_credentials"), ("client_id", "id")]
 
 
@@ -228,7 +228,7 @@ def test_entra_s_defaults(config, auth, scope, resource, refresh_token):
 def test_every_secret_sent_is_known():
     auth = ClientCredentials("id", "s", extra={"otp": "8-digits", "yes": "seven-7"})
     assert secrets_in(auth) == (Secret("s"), Secret("8-digits"))
-    request = token_request(CONFIG, auth, SentSecrets(Secret("s")), timeout_s=1.0)
+    request = build_token_request(CONFIG, auth, SentSecrets(Secret("s")), timeout_s=1.0)
     assert sent_in(request, SentSecrets(Secret("s"))) == (Secret("s"), Secret(base64.b64encode(b"id:s").decode()))
     secrets = SentSecrets(Secret("a"), Secret("b"), (Secret("c"),))
     assert secrets.all() == (Secret("a"), Secret("b"), Secret("c"))
