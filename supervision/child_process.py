@@ -1,52 +1,58 @@
-"""One child as a process: started and watched, asked to leave and waited for, and whether it may be started again."""
+"""One child as a process: it is started and watched, asked to exit and waited for, and may be started again.
+
+Three threads meet here. A supervisor's own thread starts its children, asks them to exit and waits for them. A child's last
+turn, or a ``kill``, ends the child on another thread and calls ``deliver``. When a supervisor itself is killed, the thread
+that kills it breaks the supervisor's ``Link``, perhaps in the midst of what the supervisor's thread is doing to a child.
+"""
 
 from __future__ import annotations
 
 import math
 import threading
 from collections.abc import Callable
-from typing import Any, TypeAlias
+from typing import Any, cast
 from weakref import WeakKeyDictionary, WeakSet
 
 import pykka
 from pykka._envelope import Envelope
 
-from supervision.child_spec import ChildSpec, ShutdownSetting, require_children
+from supervision.child_spec import ChildSpec, ShutdownSetting
+from supervision.children import Child
 from supervision.errors import AlreadyStarted, StartError
 from supervision.exits import NOPROC, SHUTDOWN, Ignore, Reason, leaves_bystanders
 from supervision.messages import ExitSignal
 from supervision.monitors import Monitor
-from supervision.process import Life, Phase, await_up, construct, launch, life_of, names
+from supervision.process import Life, Phase, await_up, construct, launch, life_of, name_of, names
 from supervision.registry import refuse_stranger, register
 from supervision.runtime import timer_thread as alarm
 from supervision.runtime.waits import waitable
 from supervision.server import Server
-from supervision.strategy import SupervisorFlags
 
 __all__ = [
-    "Departure",
-    "Tether",
-    "accepted",
+    "ChildMonitor",
+    "ExitRequest",
+    "Link",
     "check_start",
-    "give_up",
+    "ended_for_good",
     "is_bystander",
-    "may_return",
-    "settle",
+    "join",
+    "may_be_restarted",
+    "name_of_child",
     "start_child",
-    "watch_child",
-    "when_given_up",
+    "when_ended_for_good",
 ]
 
 JOIN_S = 5.0
+"""Seconds to wait for the thread of an actor that has ended."""
+
 LOOK_S = 0.01
-PATIENCE_S = 5.0
+"""Seconds between two looks at such a thread."""
 
-_tethers: WeakKeyDictionary[Any, Tether] = WeakKeyDictionary()  # by the supervisor's ref, dead ones too
+ORPHAN_S = 5.0
+"""Seconds that a killed supervisor's child has to exit, where its specification says ``"infinity"``."""
 
-Heir: TypeAlias = Callable[[Any, bool], object]
 
-_given_up: WeakSet[Any] = WeakSet()  # refs of the last incarnations of what nobody starts again
-_heirs: WeakKeyDictionary[Any, Heir] = WeakKeyDictionary()
+# --- start ------------------------------------------------------------------------------------------------------------
 
 
 def check_start(spec: ChildSpec) -> None:
@@ -59,17 +65,8 @@ def check_start(spec: ChildSpec) -> None:
         )
 
 
-def accepted(children: object, flags: SupervisorFlags) -> list[ChildSpec]:
-    """The specifications in start order, each fit for a supervisor with those flags; raises for what is not."""
-    specs = require_children(children)
-    for spec in specs:
-        flags.accept(spec)
-        check_start(spec)
-    return specs
-
-
 def start_child(spec: ChildSpec, extra_args: tuple[Any, ...] = ()) -> Any:
-    """Start a child; its ref once it is up, ``None`` where it chose to be ignored.
+    """Start a child; its ref once it is up, ``None`` where its start raised ``Ignore``. On the supervisor's thread.
 
     Raises:
         AlreadyStarted: its name has a live owner.
@@ -91,25 +88,20 @@ def start_child(spec: ChildSpec, extra_args: tuple[Any, ...] = ()) -> Any:
 def _start(spec: ChildSpec, args: tuple[Any, ...]) -> Any:
     start: Any = spec.start
     if getattr(start, "__func__", None) is pykka.Actor.start.__func__:  # type: ignore[attr-defined]
-        start = start.__self__  # `Class.start`, which nobody could wait for, is meant as `Class`
+        start = start.__self__  # `Class.start` returns before `on_start` has run: it is taken as `Class`
     if not isinstance(start, type):
-        return _adopt(start(*args, **spec.kwargs), spec)
+        return _await_up(start(*args, **spec.kwargs), spec)
     if issubclass(start, Server):
         named: dict[str, Any] = {} if spec.name is None else {"name": spec.name}
         return start.start_link(*args, **named, **spec.kwargs)
-    return _launch(start, args, spec)
-
-
-def _launch(start: Any, args: tuple[Any, ...], spec: ChildSpec) -> Any:
-    """Start an unmodified Pykka class; its constructor does not run where the name is taken."""
     owner = None if spec.name is None else names.lookup(spec.name)
-    if owner is not None:
+    if owner is not None:  # before the constructor of an unmodified Pykka class runs for nothing
         raise AlreadyStarted(spec.name, owner.ref)
-    return launch(construct(start, args, dict(spec.kwargs)), spec.id, name=spec.name)
+    return launch(construct(cast(Any, start), args, dict(spec.kwargs)), spec.id, name=spec.name)
 
 
-def _adopt(ref: Any, spec: ChildSpec) -> Any:
-    """A child that a callable has started: wait until it is up, and see that it has its name."""
+def _await_up(ref: Any, spec: ChildSpec) -> Any:
+    """A start callable has returned that ref: wait until the actor is up, and see that it has its name."""
     if ref is None:
         raise Ignore
     if not isinstance(ref, pykka.ActorRef):
@@ -123,26 +115,45 @@ def _adopt(ref: Any, spec: ChildSpec) -> Any:
         try:
             register(spec.name, ref)
         except BaseException:
-            Departure(ref, spec.shutdown).wait()
+            ExitRequest(ref, spec.shutdown).await_exit()
             raise
     return ref
 
 
-def watch_child(ref: Any, supervisor: Any) -> Monitor:
-    """A supervisor's monitor of a child that is up.
+class ChildMonitor(Monitor):
+    """A supervisor's monitor of one incarnation of a child; ``child`` is the child."""
 
-    As OTP's link would, it reports why a child ended that did so before it could be watched, where a plain monitor only
-    knows that nobody is there.
-    """
-    watch = Monitor(ref, supervisor)
-    life = life_of(ref)
-    if life is None or not life.attach(watch):
-        watch.deliver(NOPROC if life is None else life.reason)
-    return watch
+    __slots__ = ("child",)
+
+    def __init__(self, child: Child, ref: Any, supervisor: Any) -> None:
+        super().__init__(ref, supervisor)
+        self.child = child
+
+    def begin(self) -> None:
+        """Watch the child, which is up, or was a moment ago.
+
+        It may have ended since. The ``Down`` then carries the reason of that end, as OTP's link would, where a plain monitor
+        says ``NOPROC``: whether it is restarted must depend on why it ended, not on which thread was faster.
+        """
+        life = life_of(self.ref)
+        if life is None or not life.attach(self):
+            self.deliver(NOPROC if life is None else life.reason)
 
 
-class Departure:
-    """The end of one child: asked for at once, waited for with ``wait``; so several can leave at the same time.
+def name_of_child(child: Child) -> str | None:
+    """The name that a child was given by its specification, or at its start; ``None`` without one."""
+    return child.spec.name or name_of(child.last_ref)
+
+
+# --- exit -------------------------------------------------------------------------------------------------------------
+
+
+class ExitRequest:
+    """A child has been asked to exit (OTP, ``supervisor.erl``, ``shutdown/1``). To make one asks; ``await_exit`` waits.
+
+    Asking and waiting are two steps, so that many children can be asked first and then all be waited for. The order matters:
+    the request is attached as a watch *before* the child is asked. An end in between would not be heard of otherwise, and
+    the wait would last until the deadline. Where the child had ended before, it is neither asked nor waited for.
 
     Attributes:
         deadline: when the child is abandoned, in ``alarm.now()``'s seconds; infinite without one.
@@ -165,36 +176,119 @@ class Departure:
         self._ended = threading.Event()
         self._life: Life | None = life_of(ref)
         if self._life is None or not self._life.attach(self):
-            self._ended.set()  # by itself, before it was asked
+            self._ended.set()
         elif shutdown == "brutal_kill":
             self._life.kill(aside=True)
         else:
             self._life.mailbox.offer(Envelope(ExitSignal(SHUTDOWN, waiter, bystander)))
 
     def deliver(self, reason: Reason) -> None:
-        """The life's word that it is over."""
+        """The child has ended; called on the thread that ended it."""
         self._ended.set()
 
-    def await_end(self) -> None:
-        """Wait for the end, and abandon the child at its deadline."""
+    def await_deadline(self) -> None:
+        """Wait until the child has ended, and abandon it at its deadline."""
         if not self._ended.wait(waitable(None if math.isinf(self.deadline) else max(0.0, self.deadline - alarm.now()))):
             self.abandon()
 
-    def wait(self) -> Reason:
-        """Wait until nothing of the child is in anyone's way any more. Returns the reason it ended with."""
-        self.await_end()
-        settle(self._ref)
+    def await_exit(self) -> Reason:
+        """Wait until nothing of the child is in a successor's way any more. Returns the reason that it ended with."""
+        self.await_deadline()
+        join(self._ref)
         return NOPROC if self._life is None else self._life.reason
 
     def abandon(self) -> None:
-        """Its time is up, unless it has left already."""
+        """Kill the child, unless it has ended."""
         if self._life is not None:
             self._life.kill(aside=True)
-            self._ended.wait(JOIN_S)  # somebody else may be ending it this very moment
+            self._ended.wait(JOIN_S)  # another thread may be ending it this very moment, and `kill` did nothing then
+
+
+def join(ref: Any) -> None:
+    """Wait until the thread of an ended incarnation is gone, so that the next one finds its port and files free.
+
+    An actor counts as ended before its thread has returned from the last hook. An abandoned thread is not waited for,
+    because nobody knows when it returns; nor is a thread that only runs the callables of monitors, because one of those may
+    be waiting for the caller. Where a killed supervisor has left children behind, they are waited for, too.
+    """
+    life = life_of(ref)
+    thread = None if life is None or life.abandoned else life.runtime.thread
+    if life is not None and thread is not None and thread is not threading.current_thread():
+        deadline = alarm.now() + JOIN_S
+        while thread.is_alive() and not life.telling and alarm.now() < deadline:
+            thread.join(LOOK_S)
+    link = _links.get(ref)
+    if link is not None:
+        link.await_orphans()
+
+
+class Link:
+    """From a supervisor to its children, one way: none of them outlives it (OTP has ``link/1``, both ways).
+
+    A supervisor that ends in an orderly way has stopped its children, and its link holds none. When it is killed, no hook of
+    it runs. Then the thread that kills it breaks the link: all children are asked to exit at the same time; each that has
+    not ended within its own shutdown time, or ``ORPHAN_S`` where that is infinite, is abandoned by the timer thread.
+
+    The supervisor's own thread may be starting a child at that moment. It adds the child when that is up; ``add`` then says
+    no, and the supervisor's thread ends the child itself. Without that answer the child would live on with no supervisor.
+    """
+
+    __slots__ = ("_children", "_lock", "_orphans", "is_broken")
+    foreign = False
+
+    def __init__(self, supervisor: Any) -> None:
+        self._lock = threading.Lock()  # guards the two below; nothing else is locked or called under it
+        self._children: dict[Any, ShutdownSetting | None] = {}
+        self.is_broken = False
+        self._orphans: list[
+            ExitRequest
+        ] = []  # of the thread that breaks the link, and of those that hear of the end after it
+        _links[supervisor] = self
+        life = life_of(supervisor)
+        if life is not None:
+            life.attach(self)
+
+    def add(self, ref: Any, shutdown: ShutdownSetting | None) -> bool:
+        """Add a child that is up; false if the supervisor has ended, and the child is the caller's to end."""
+        with self._lock:
+            if not self.is_broken:
+                self._children[ref] = shutdown
+            return not self.is_broken
+
+    def remove(self, ref: Any) -> None:
+        """Take out a child that has ended."""
+        with self._lock:
+            self._children.pop(ref, None)
+
+    def deliver(self, reason: Reason) -> None:
+        """The supervisor has ended; called on the thread that ended it, before its own supervisor hears of the end."""
+        with self._lock:
+            self.is_broken = True
+            left, self._children = self._children, {}
+        for ref, shutdown in left.items():
+            within_s = ORPHAN_S if shutdown is None or shutdown == "infinity" else shutdown
+            self._orphans.append(ExitRequest(ref, within_s, bystander=leaves_bystanders(reason)))
+        for request in self._orphans:  # all have been asked; nobody need wait for their deadlines
+            if request.deadline < math.inf:
+                alarm.call_later(request.deadline - alarm.now(), request.abandon)
+
+    def await_orphans(self) -> None:
+        """Wait until all children that were left behind are gone, each for as long as its shutdown time allows."""
+        for request in self._orphans:
+            request.await_exit()
+
+
+_links: WeakKeyDictionary[Any, Link] = WeakKeyDictionary()  # by the supervisor's ref, dead ones too
+
+
+# --- succession -------------------------------------------------------------------------------------------------------
+
+_for_good: WeakSet[Any] = WeakSet()  # refs of the last incarnations of children that are not started again
+_callbacks: WeakKeyDictionary[Any, Callable[[Any, bool], object]] = WeakKeyDictionary()
 
 
 def is_bystander(ref: Any) -> bool:
-    """Whether an actor ends, or has ended, for another's sake, and its supervisor, or that one's, is expected to start it again.
+    """Whether an actor ends for another's sake, and its supervisor, or that one's, is expected to start it again.
 
     The answer is there from its end hook on. It is yes for a sibling in a group restart; for all below a supervisor that is
     a bystander, has given up or has failed; and not for one that was killed, whose hooks do not run.
@@ -203,90 +297,7 @@ def is_bystander(ref: Any) -> bool:
     return life is not None and life.is_bystander
 
 
-def settle(ref: Any) -> None:
-    """Wait until the thread of an ended incarnation is gone, so that the next one finds its port and files free.
-
-    Not for an abandoned thread, nor for one with nothing left but monitors' callables: nobody knows when they come back, and
-    one of them may be waiting for the caller. What a killed supervisor left behind is waited for, too.
-    """
-    life = life_of(ref)
-    if life is not None and not life.abandoned:
-        _join(life)
-    tether = _tethers.get(ref)
-    if tether is not None:
-        tether.await_orphans()
-
-
-def _join(life: Life) -> None:
-    thread = life.runtime.thread
-    if thread is None or thread is threading.current_thread():
-        return
-    deadline = alarm.now() + JOIN_S
-    while thread.is_alive() and not life.telling and alarm.now() < deadline:
-        thread.join(LOOK_S)
-
-
-class Tether:
-    """Keeps the children of one supervisor from outliving it: what is left of OTP's link, in one direction.
-
-    A supervisor that ends in an orderly way has stopped its children, and nothing hangs on its tether. When it is killed,
-    the tether asks all children to leave at the same time; one that has not left within its own shutdown time, or
-    ``PATIENCE_S`` where that is infinite, is abandoned.
-    """
-
-    __slots__ = ("_children", "_cut_at", "_lock", "_orphans")
-    foreign = False
-
-    def __init__(self, supervisor: Any) -> None:
-        # Guards the three below: the thread of a killed supervisor may still be at work on its children. Leaf lock.
-        self._lock = threading.Lock()
-        self._children: dict[Any, ShutdownSetting | None] = {}
-        self._orphans: list[Departure] = []
-        self._cut_at: float | None = None
-        _tethers[supervisor] = self
-        life = life_of(supervisor)
-        if life is not None:
-            life.attach(self)
-
-    @property
-    def is_cut(self) -> bool:
-        """Whether the supervisor has ended."""
-        return self._cut_at is not None
-
-    def tie(self, ref: Any, shutdown: ShutdownSetting | None) -> bool:
-        """Add a child that is up; false if the supervisor has ended, and the child is the caller's to end."""
-        with self._lock:
-            if self.is_cut:
-                return False
-            self._children[ref] = shutdown
-            return True
-
-    def untie(self, ref: Any) -> None:
-        """Take out a child that has left."""
-        with self._lock:
-            self._children.pop(ref, None)
-
-    def deliver(self, reason: Reason) -> None:
-        """The supervisor's life says that it is over; on the thread that ended it, before its own watchers hear."""
-        with self._lock:
-            self._cut_at = alarm.now()
-            left, self._children = self._children, {}
-        for ref, shutdown in left.items():
-            patience_s = PATIENCE_S if shutdown is None or shutdown == "infinity" else shutdown
-            self._orphans.append(Departure(ref, patience_s, bystander=leaves_bystanders(reason)))
-        for departure in self._orphans:  # all have been asked; each has its own deadline, which nobody need wait for
-            if departure.deadline < math.inf:
-                alarm.call_later(departure.deadline - alarm.now(), departure.abandon)
-
-    def await_orphans(self) -> None:
-        """Wait until all it has cut loose are gone, each for as long as it may take."""
-        if self._cut_at is None:
-            return
-        for departure in self._orphans:
-            departure.wait()
-
-
-def may_return(ref: Any, *, forked: bool = False) -> bool:
+def may_be_restarted(ref: Any, *, forked: bool = False) -> bool:
     """Whether an actor is alive, or has ended and may be started again, by its supervisor or together with that one.
 
     Args:
@@ -297,28 +308,28 @@ def may_return(ref: Any, *, forked: bool = False) -> bool:
     while life is not None:
         if not (life.phase is Phase.ENDED if forked else life.is_ended):
             return True
-        if life.ref in _given_up:
+        if life.ref in _for_good:
             return False
         life = life.starter
     return False
 
 
-def when_given_up(ref: Any, tell: Heir) -> None:
-    """Have somebody told when it turns out, after an actor's end, that its supervisor does not start it again.
+def when_ended_for_good(ref: Any, callback: Callable[[Any, bool], object]) -> None:
+    """Have a function called when it turns out, after an actor's end, that its supervisor does not start it again.
 
     Args:
-        ref: the actor; one that is stopped while it runs hears of that itself.
-        tell: called on the supervisor's thread with the ref, and whether that was asked for (a stop, ``terminate_child``) or
-            is in its specification. It must neither block, nor raise, nor keep the ref.
+        ref: the actor; one that is stopped while it runs learns of that in its own end hook, and nothing is called.
+        callback: called on the supervisor's thread with the ref, and whether that was asked for (a stop,
+            ``terminate_child``) or is in the specification. It must neither block, nor raise, nor keep the ref.
     """
-    _heirs[ref] = tell
+    _callbacks[ref] = callback
 
 
-def give_up(ref: Any, *, asked: bool) -> None:
-    """Its supervisor says that an actor, which has ended, is not started again."""
+def ended_for_good(ref: Any, *, asked: bool) -> None:
+    """An actor that has ended is not started again; called on its supervisor's thread. ``None`` is no actor."""
     if ref is None:
         return
-    _given_up.add(ref)
-    tell = _heirs.get(ref)
-    if tell is not None:
-        tell(ref, asked)
+    _for_good.add(ref)
+    callback = _callbacks.get(ref)
+    if callback is not None:
+        callback(ref, asked)

@@ -24,6 +24,17 @@ def check_seconds(what: str, value: object, *, above_zero: bool = False) -> None
         raise ValueError(f"{what}: expected {wanted}, got {value!r}")
 
 
+def check_count(what: str, value: object, *, or_none: bool = False) -> None:
+    """Raise unless ``value`` is an int of at least 0 (or ``None``, where that is allowed); ``what`` names it in the text."""
+    wanted = "an int of at least 0 or None" if or_none else "an int of at least 0"
+    if or_none and value is None:
+        return
+    if isinstance(value, bool) or not isinstance(value, int):
+        raise TypeError(f"{what}: expected {wanted}, got {value!r}")
+    if value < 0:
+        raise ValueError(f"{what}: expected {wanted}, got {value!r}")
+
+
 @dataclass(frozen=True, slots=True)
 class Backoff:
     """A delay before each restart of one child; not OTP's, off unless given.

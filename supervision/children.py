@@ -1,16 +1,15 @@
-"""What a supervisor knows of its children, in start order. Pure: no actor is touched here."""
+"""What a supervisor knows of its children. Pure: no actor is touched here."""
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterable, Iterator
+from collections.abc import Collection, Hashable
 from dataclasses import dataclass, replace
-from typing import Any, Literal, TypeAlias
+from typing import Any, Literal, Self, TypeAlias
 
 from supervision.child_spec import ChildSpec, ChildType
-from supervision.errors import AlreadyPresent, AlreadyStarted, ChildNotFound, ChildRestarting, ChildRunning
 from supervision.exits import Bygone, Reason, bygone
 
-__all__ = ["Child", "ChildCounts", "ChildInfo", "ChildState", "Children"]
+__all__ = ["Child", "ChildCounts", "ChildInfo", "ChildState"]
 
 ChildState: TypeAlias = Literal["running", "restarting", "stopped"]
 
@@ -34,25 +33,39 @@ class ChildInfo:
 
 @dataclass(frozen=True, slots=True)
 class ChildCounts:
-    """The answer of ``count_children``: specifications, running children, and how many are of which type."""
+    """The answer of ``count_children`` (OTP, ``supervisor:count_children/1``).
+
+    Attributes:
+        specs: the specifications that are kept; under a ``DynamicSupervisor`` the children, those being restarted included.
+        active: the children that run.
+        supervisors: the children of type ``"supervisor"``, running or not.
+        workers: the children of type ``"worker"``, running or not.
+    """
 
     specs: int
     active: int
     supervisors: int
     workers: int
 
+    @classmethod
+    def of(cls, children: Collection[Child]) -> Self:
+        """The figures for those children."""
+        supervisors = sum(child.spec.type == "supervisor" for child in children)
+        active = sum(child.state == "running" for child in children)
+        return cls(len(children), active, supervisors, len(children) - supervisors)
+
 
 @dataclass(slots=True, eq=False)
 class Child:
-    """One child: its specification and what has become of it.
+    """One child: its specification and what has become of it. Only its supervisor's thread reads or changes it.
 
     Attributes:
         spec: how to start it.
         ref: the live incarnation, ``None`` unless running.
         state: see ``ChildInfo``.
-        monitor: the supervisor's monitor of the live incarnation.
-        last_ref: the newest incarnation there was, alive or not.
-        retry: the timer of a restart attempt that is due, ``None`` without one.
+        monitor: the supervisor's monitor of the live incarnation, ``None`` unless running.
+        last_ref: the newest incarnation there was, alive or not; ``None`` before the first.
+        retry: the restart attempt that is due, ``None`` without one.
         in_a_row: restart attempts since the last stable run, for the backoff.
         restarts: restarts that succeeded, since the supervisor started.
         started_at: monotonic seconds of the newest good start, ``None`` before the first.
@@ -78,7 +91,7 @@ class Child:
         return ChildInfo(self.spec.id, self.ref, self.state, self.spec.type)
 
     def runs(self, ref: Any, monitor: Any, now: float) -> None:
-        """A new incarnation is up; ``ref`` is ``None`` where its start was ignored."""
+        """A new incarnation is up; ``ref`` is ``None`` where its start raised ``Ignore``."""
         self.ref, self.monitor, self.retry, self.failure = ref, monitor, None, None
         self.state = "stopped" if ref is None else "running"
         if ref is not None:
@@ -92,78 +105,3 @@ class Child:
         self.state = state
         if reason is not None:
             self.last_exit = bygone(reason)
-
-
-class Children:
-    """The children of a static supervisor: unique ids, in start order."""
-
-    def __init__(self, specs: Iterable[ChildSpec]) -> None:
-        self._by_id: dict[Hashable, Child] = {}
-        for spec in specs:
-            self.add(spec)
-
-    def __iter__(self) -> Iterator[Child]:
-        return iter(list(self._by_id.values()))
-
-    def __contains__(self, child_id: Hashable) -> bool:
-        return child_id in self._by_id
-
-    def __getitem__(self, child_id: Hashable) -> Child:
-        """The child with that id; ``ChildNotFound`` without one."""
-        try:
-            return self._by_id[child_id]
-        except (KeyError, TypeError):
-            raise ChildNotFound(child_id) from None
-
-    @property
-    def ids(self) -> tuple[Hashable, ...]:
-        """All ids in start order."""
-        return tuple(self._by_id)
-
-    def last_run_as(self, ref: Any) -> Child:
-        """The child whose newest incarnation that is, alive or not; ``ChildNotFound`` without one."""
-        for child in self._by_id.values():
-            if child.last_ref is not None and child.last_ref == ref:
-                return child
-        raise ChildNotFound(ref)
-
-    def add(self, spec: ChildSpec) -> Child:
-        """Append a child; ``AlreadyStarted`` or ``AlreadyPresent`` where the id is taken."""
-        present = self._by_id.get(spec.id)
-        if present is not None:
-            if present.state == "running":
-                raise AlreadyStarted(spec.id, present.ref)
-            raise AlreadyPresent(spec.id)
-        child = self._by_id[spec.id] = Child(spec)
-        return child
-
-    def remove(self, child_id: Hashable) -> None:
-        """Forget a child and its specification."""
-        del self._by_id[child_id]
-
-    def idle(self, child_id: Hashable) -> Child:
-        """The child if it is stopped; ``ChildRunning`` or ``ChildRestarting`` otherwise."""
-        child = self[child_id]
-        if child.state == "running":
-            raise ChildRunning(child_id)
-        if child.state == "restarting":
-            raise ChildRestarting(child_id)
-        return child
-
-    def watched_by(self, monitor: Any) -> Child | None:
-        """The child whose live incarnation that monitor watches."""
-        return next((child for child in self._by_id.values() if child.monitor is monitor), None)
-
-    def has_active_significant(self) -> bool:
-        """Whether a significant child runs or will run again."""
-        return any(child.spec.significant and child.state != "stopped" for child in self._by_id.values())
-
-    def counts(self) -> ChildCounts:
-        """The figures for ``count_children``."""
-        supervisors = sum(child.spec.type == "supervisor" for child in self._by_id.values())
-        return ChildCounts(
-            specs=len(self._by_id),
-            active=sum(child.state == "running" for child in self._by_id.values()),
-            supervisors=supervisors,
-            workers=len(self._by_id) - supervisors,
-        )

@@ -7,7 +7,7 @@ from typing import Any
 
 from supervision.exits import Reason
 
-__all__ = ["Down", "ExitSignal", "Request", "Retry", "Withdrawable"]
+__all__ = ["Down", "ExitSignal", "Withdrawable"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,21 +42,6 @@ class ExitSignal:
     reason: Reason
     sender: Any = None
     bystander: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class Request:
-    """One API call on its way to a supervisor."""
-
-    operation: str
-    argument: Any = None
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Retry:
-    """A supervisor's word to itself: make the next attempt for that child, if this is still its ``retry``."""
-
-    child: Any
 
 
 class Withdrawable:

@@ -8,57 +8,31 @@ strategy            stopped, in reverse start order     started, in start order
 ``one_for_all``     all                                 all
 ==================  ==================================  ========================
 
-Only those that are alive need stopping, and a temporary bystander is stopped and forgotten, never started again. A
+Only those that are alive need stopping, and a temporary sibling is stopped and forgotten, never started again. A
 child that an operator or its own normal end had stopped is started again when it lies in the range (OTP,
 ``supervisor.erl``, ``restart/3``).
 """
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal, TypeAlias, get_args
+from typing import Literal, TypeAlias, TypeVar, get_args
 
-from supervision.child_spec import ChildSpec
-from supervision.exits import Restart
+from supervision.child_spec import ChildSpec, check_count
 
-__all__ = [
-    "AutoShutdown",
-    "Intensity",
-    "RestartPlan",
-    "Strategy",
-    "SupervisorFlags",
-    "comes_back",
-    "ends_supervisor",
-    "plan_restart",
-]
+__all__ = ["AutoShutdown", "Intensity", "Strategy", "SupervisorFlags", "affected", "ends_supervisor"]
 
 Strategy: TypeAlias = Literal["one_for_one", "one_for_all", "rest_for_one"]
 AutoShutdown: TypeAlias = Literal["never", "any_significant", "all_significant"]
+T = TypeVar("T")
 
 
-@dataclass(frozen=True, slots=True)
-class RestartPlan:
-    """Ids to stop, in that order, then ids to start, in that order."""
-
-    stop: tuple[Hashable, ...]
-    start: tuple[Hashable, ...]
-
-
-def plan_restart(strategy: Strategy, ids: Sequence[Hashable], failed: Hashable) -> RestartPlan:
-    """The plan for one restart attempt of ``failed``; ``ids`` are all children in start order."""
+def affected(strategy: Strategy, children: Sequence[T], failed: T) -> Sequence[T]:
+    """The children that a restart of ``failed`` stops and starts, in start order; ``children`` are all of them, likewise."""
     if strategy == "one_for_one":
-        affected: tuple[Hashable, ...] = (failed,)
-    elif strategy == "rest_for_one":
-        affected = tuple(ids[list(ids).index(failed) :])
-    else:
-        affected = tuple(ids)
-    return RestartPlan(stop=affected[::-1], start=affected)
-
-
-def comes_back(restart: Restart) -> bool:
-    """Whether a sibling that a plan stops is one that it also starts: a temporary one is forgotten."""
-    return restart != "temporary"
+        return (failed,)
+    return children[children.index(failed) :] if strategy == "rest_for_one" else children
 
 
 def ends_supervisor(auto_shutdown: AutoShutdown, significant: bool, others_active: bool) -> bool:
@@ -76,7 +50,7 @@ def ends_supervisor(auto_shutdown: AutoShutdown, significant: bool, others_activ
 
 @dataclass(frozen=True, slots=True)
 class Intensity:
-    """The window and the attempts inside it.
+    """The window and the attempts inside it (OTP, "Maximum Restart Intensity").
 
     Attributes:
         max_restarts: attempts allowed inside the window; 0 gives up at the first.
@@ -89,10 +63,7 @@ class Intensity:
     attempts: tuple[float, ...] = ()
 
     def __post_init__(self) -> None:
-        if isinstance(self.max_restarts, bool) or not isinstance(self.max_restarts, int):
-            raise TypeError(f"max_restarts: expected an int of at least 0, got {self.max_restarts!r}")
-        if self.max_restarts < 0:
-            raise ValueError(f"max_restarts: expected an int of at least 0, got {self.max_restarts!r}")
+        check_count("max_restarts", self.max_restarts)
         if isinstance(self.max_seconds, bool) or not isinstance(self.max_seconds, int | float):
             raise TypeError(f"max_seconds: expected seconds above 0, got {self.max_seconds!r}")
         if not 0 < self.max_seconds < float("inf"):
@@ -111,7 +82,7 @@ class Intensity:
 
 @dataclass(frozen=True, slots=True)
 class SupervisorFlags:
-    """The flags of a ``Supervisor``.
+    """The flags of a ``Supervisor`` (OTP, ``supervisor:sup_flags()``).
 
     Attributes:
         strategy: what a restart takes along.

@@ -1,19 +1,50 @@
-"""What both kinds of supervisor do: serve one request at a time, hear of deaths, count attempts, try again."""
+"""What both kinds of supervisor do: serve requests, hear of deaths, restart within the window, end their children.
+
+The functions at the top run on the caller's thread and wait there. Every method of ``AnySupervisor`` runs on the
+supervisor's own thread, one message at a time, and only that thread touches a ``Child``; so nothing here is locked.
+
+What happens when a child ends by itself, in order:
+
+1. The thread of the child's last turn (or the thread that kills it) closes the mailbox, frees the child's names, answers its
+   callers, and puts a ``Down`` into the supervisor's mailbox. The names come first: the successor needs them.
+2. The supervisor takes the ``Down`` when its turn comes, and joins the child's thread. Otherwise the successor could find
+   its port still bound by the predecessor's last hook.
+3. ``exits.must_restart`` decides. A child that is not restarted is reported as ended for good: what its successor would have
+   adopted can go.
+4. ``strategy.Intensity`` counts the attempt *before* it is made; one too many ends the supervisor, and the failed child is
+   not started once more (OTP, ``supervisor.erl``, ``add_restart/1``).
+5. ``strategy.affected`` says which siblings are stopped, in reverse, and started again.
+6. An attempt that fails is repeated by a message of the supervisor to itself (OTP, ``try_again_restart``), or by a timer
+   where the child has a ``Backoff``. Requests that came meanwhile are served in between: one of them may cancel the restart.
+
+Two messages may come too late: a ``Down`` of a child that has since been stopped, and a ``Retry`` that has been cancelled.
+Each is known by identity (``child.monitor``, ``child.retry``), never by the child's id, which another child may have by
+then.
+"""
 
 from __future__ import annotations
 
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar, Literal, TypeVar
 
 import pykka
 
 from supervision.calls import call, cast, stop, stop_with
-from supervision.child_process import Departure, Tether, give_up, is_bystander, settle, start_child, watch_child
+from supervision.child_process import (
+    ChildMonitor,
+    ExitRequest,
+    Link,
+    ended_for_good,
+    is_bystander,
+    join,
+    name_of_child,
+    start_child,
+)
 from supervision.child_spec import check_seconds
-from supervision.children import Child
-from supervision.errors import CallTimeout, ChildNotFound, NoProcess, SupervisionError
+from supervision.children import Child, ChildCounts, ChildInfo
+from supervision.errors import AlreadyStarted, CallTimeout, ChildNotFound, NoProcess, StartError, SupervisionError
 from supervision.exits import (
     KILLED,
     SHUTDOWN,
@@ -27,69 +58,63 @@ from supervision.exits import (
     must_restart,
     words,
 )
-from supervision.messages import Down, Request, Retry
+from supervision.messages import Down
 from supervision.monitors import demonitor
-from supervision.process import Phase, current, is_exiting, life_of, must_outlive_caller, name_of, supervises
+from supervision.process import Phase, current, is_exiting, life_of, must_outlive_caller, name_of
 from supervision.registry import ServerName, find, stranger
 from supervision.runtime import timer_thread as alarm
 from supervision.runtime.reports import report
-from supervision.server import Server
+from supervision.server import ClassOrInstance, Server
 from supervision.strategy import Intensity
 from supervision.timers import Timer, send_after
 
 __all__ = [
-    "Parent",
+    "AnySupervisor",
     "Request",
     "ask",
-    "is_parent",
+    "is_supervisor",
     "starting_supervisor",
     "stop_for_good",
-    "stop_tree",
     "supervisor_of",
 ]
 
+T = TypeVar("T")
+
+
+# --- on the caller's thread -------------------------------------------------------------------------------------------
+
 
 @dataclass(frozen=True, slots=True)
-class _Refusal:
-    """The answer "no": raised in the caller, never in the supervisor."""
+class Request:
+    """One operation on its way to a supervisor: a function that its thread calls with the supervisor and the arguments."""
+
+    operation: Callable[..., Any]
+    args: tuple[Any, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """The answer "no": raised in the caller, never in the supervisor, which would end by it."""
 
     error: Exception
 
 
-def ask(sup: ServerName, kind: type[Parent], operation: str, argument: Any = None, timeout: float | None = None) -> Any:
-    """Have a supervisor of that kind serve a request; without a timeout it waits for as long as that lives, as OTP does."""
-    answer = call(_require(sup, kind), Request(operation, argument), timeout=timeout)
-    if isinstance(answer, _Refusal):
+def ask(
+    sup: ServerName,
+    kind: type[AnySupervisor],
+    operation: Callable[..., T],
+    *args: Any,
+    timeout: float | None = None,
+) -> T:
+    """Have a supervisor of that kind do something; without a timeout this waits for as long as it lives, as OTP does."""
+    answer = call(_require(sup, kind), Request(operation, args), timeout=timeout)
+    if isinstance(answer, Refusal):
         raise answer.error
-    return answer
+    value: T = answer
+    return value
 
 
-def stop_tree(sup: ServerName, timeout: float | None = None) -> None:
-    """Stop a supervisor and everything below it, with reason ``SHUTDOWN``.
-
-    Args:
-        sup: a ref or a name.
-        timeout: seconds to wait, ``None`` for as long as it takes.
-
-    Raises:
-        NoProcess: it is not alive.
-        CallTimeout: not down in time; the stop goes on.
-    """
-    stop_with(_require(sup, Parent), SHUTDOWN, timeout)
-
-
-def is_parent(ref: pykka.ActorRef[Any]) -> bool:
-    """Whether a ref is a supervisor's."""
-    return issubclass(ref.actor_class, Parent)
-
-
-def starting_supervisor() -> pykka.ActorRef[Any] | None:
-    """The supervisor that is starting a child on the calling thread, for a child that wants to know; else ``None``."""
-    life = current()
-    return life.ref if life is not None and is_parent(life.ref) else None
-
-
-def _require(sup: ServerName, kind: type[Parent]) -> pykka.ActorRef[Any]:
+def _require(sup: ServerName, kind: type[AnySupervisor]) -> pykka.ActorRef[Any]:
     life = find(sup)
     ref: pykka.ActorRef[Any] | None = stranger(sup) if life is None else life.ref
     if ref is None:
@@ -99,217 +124,22 @@ def _require(sup: ServerName, kind: type[Parent]) -> pykka.ActorRef[Any]:
     return ref
 
 
-class Parent(Server):
-    """The shell around the pure decisions; subclasses say what a restart takes along."""
+def is_supervisor(ref: pykka.ActorRef[Any]) -> bool:
+    """Whether a ref is a supervisor's."""
+    return issubclass(ref.actor_class, AnySupervisor)
 
-    runtime: ClassVar[Literal["pool", "thread"]] = "thread"
-    supervises: ClassVar[bool] = True
-    extra_args: tuple[Any, ...] = ()
 
-    def __init__(self, intensity: Intensity) -> None:
-        super().__init__()
-        self._intensity = intensity
-        self._random = random.Random()
-        self._tether = Tether(self.actor_ref)
-        self._operations: dict[str, Callable[[Any], Any]] = {}
-        self._gave_up = False
-        self._attempting = False  # read on the thread of the child that it starts, for which it waits
-
-    # --- for the subclasses -------------------------------------------------------------------------------------------
-
-    def watched_by(self, watch: Any) -> Child | None:
-        """The child whose incarnation that monitor watches."""
-        raise NotImplementedError
-
-    def holds(self, child: Child) -> bool:
-        """Whether it is still one of the children."""
-        raise NotImplementedError
-
-    def gone(self, child: Child, reason: Reason) -> None:
-        """A child ended by itself and is not restarted."""
-        raise NotImplementedError
-
-    def attempt(self, child: Child) -> None:
-        """Make one restart attempt; the window has been asked."""
-        raise NotImplementedError
-
-    def clear_for(self, child: Child) -> None:
-        """The child's restart is delayed: end now what must not run without it."""
-
-    # --- messages -----------------------------------------------------------------------------------------------------
-
-    def on_receive(self, message: Any) -> Any:
-        """Serve a request, hear of a death, or make the next attempt."""
-        if isinstance(message, Request):
-            try:
-                return self._operations[message.operation](message.argument)
-            except (SupervisionError, ValueError, TypeError) as error:
-                return _Refusal(error)
-        if isinstance(message, Down):
-            return self._child_ended(message)
-        if isinstance(message, Retry):
-            if message.child.retry is not None and message.child.retry[0] is message and self.holds(message.child):
-                self._attempt(message.child)
-            return None
-        return super().on_receive(message)
-
-    def _child_ended(self, down: Down) -> None:
-        child = self.watched_by(down.monitor)
-        if child is None:
-            return
-        settle(down.ref)
-        self._tether.untie(down.ref)
-        restart = must_restart(child.spec.restart, down.reason) and not is_exiting()
-        self._report(
-            "info" if is_orderly(down.reason) else "error",
-            "child_ended",
-            child,
-            reason=str(down.reason),
-            restart=restart,
-        )
-        backoff = child.spec.backoff
-        if backoff is not None and backoff.starts_over(alarm.now() - (child.started_at or 0.0)):
-            child.in_a_row = 0
-        if not restart:
-            child.ended("stopped", down.reason)
-            give_up(down.ref, asked=False)
-            self.gone(child, down.reason)
-            return
-        child.ended("restarting", down.reason)
-        child.failure = (
-            Bygone.of(down.reason.exception, with_traceback=True) if isinstance(down.reason, Crash) else None
-        )
-        if backoff is None:
-            self._attempt(child)
-        else:
-            self.try_again(child)
-
-    # --- attempts -----------------------------------------------------------------------------------------------------
-
-    def _attempt(self, child: Child) -> None:
-        child.retry = None
-        self._intensity = self._intensity.attempt(alarm.now())
-        if self._intensity.exceeded:
-            child.ended("stopped")
-            self._gave_up = True
-            self._report(
-                "error",
-                "supervisor_gave_up",
-                child,
-                failure=child.failure,
-                error=words(child.last_exit),
-                max_restarts=self._intensity.max_restarts,
-                max_seconds=self._intensity.max_seconds,
-            )
-            raise Exit(SHUTDOWN)
-        self._attempting = True
-        try:
-            self.attempt(child)
-        finally:
-            self._attempting = False
-
-    def try_again(self, child: Child) -> None:
-        """Have an attempt made later: after the backoff's delay, or once the mailbox has had its turn."""
-        child.ended("restarting")
-        retry = Retry(child)
-        backoff = child.spec.backoff
-        if backoff is None:
-            child.retry = (retry, None)
-            cast(self.actor_ref, retry)
-            return
-        delay_s = backoff.delay(child.in_a_row, self._random.uniform)
-        child.in_a_row += 1
-        self.clear_for(child)
-        child.retry = (retry, send_after(delay_s, self.actor_ref, retry))
-
-    def bring_up(self, child: Child) -> Any:
-        """Start a child and watch it; its ref, or ``None`` where it chose to be ignored."""
-        if self._tether.is_cut:  # killed: this thread is abandoned, and nothing it starts would have a supervisor
-            raise Exit(KILLED)
-        ref = start_child(child.spec, self.extra_args)
-        if ref is None:
-            child.runs(None, None, alarm.now())
-            return None
-        if not self._tether.tie(ref, child.spec.shutdown):
-            Departure(ref, child.spec.shutdown, bystander=True).wait()
-            raise Exit(KILLED)
-        child.runs(ref, watch_child(ref, self.actor_ref), alarm.now())
-        return ref
-
-    def restarted(self, child: Child) -> None:
-        """Note a restart that succeeded."""
-        child.restarts += 1
-        self._report("info", "child_restarted", child)
-
-    def restart_failed(self, child: Child, error: BaseException) -> None:
-        """Note one that did not, and try again."""
-        child.failure = Bygone.of(getattr(error, "cause", error), with_traceback=True)
-        self._report("error", "child_restart_failed", child, failure=child.failure)
-        self.try_again(child)
-
-    # --- ends ---------------------------------------------------------------------------------------------------------
-
-    def leaves_bystanders(self, reason: Reason) -> bool:
-        """Whether its children, which it stops because it ends, are expected to be started again."""
-        return leaves_bystanders(reason, gave_up=self._gave_up, bystander=is_bystander(self.actor_ref))
-
-    def is_started_again(self) -> bool:
-        """Whether it starts in a restart attempt, its supervisor's or one further up, which is repeated if it fails."""
-        life = life_of(self.actor_ref)
-        while life is not None and life.phase is Phase.STARTING:
-            life = life.starter
-            if life is not None and isinstance(life.actor, Parent) and life.actor._attempting:
-                return True
-        return False
-
-    def send_away(self, child: Child, *, bystander: bool = False) -> Departure | None:
-        """Ask a child to leave, or cancel its pending restart; the supervisor does not hear of its death any more."""
-        if child.retry is not None:
-            timer: Timer | None = child.retry[1]
-            if timer is not None:
-                timer.cancel()
-            child.retry = None
-        ref, watch = child.ref, child.monitor
-        if ref is None:
-            child.ended("stopped")
-            if not bystander:
-                give_up(child.last_ref, asked=True)
-            return None
-        demonitor(watch)
-        return Departure(ref, child.spec.shutdown, life_of(self.actor_ref), bystander=bystander)
-
-    def see_off(self, child: Child, departure: Departure | None) -> None:
-        """Wait until a child that was sent away has left."""
-        if departure is None:
-            return
-        ref, reason = child.ref, departure.wait()
-        self._tether.untie(ref)
-        child.ended("stopped", reason)
-        as_asked = leaves_as_asked(child.spec.restart, child.spec.shutdown == "brutal_kill", reason)
-        self._report("info" if as_asked else "warning", "child_ended", child, reason=str(reason), restart=False)
-
-    def _report(self, level: str, event: str, child: Child, **fields: Any) -> None:
-        report(
-            level,
-            event,
-            supervisor=self.label,
-            child=words(child.spec.id),
-            name=child.spec.name or name_of(child.last_ref),
-            restarts=child.restarts,
-            **fields,
-        )
-
-    @property
-    def label(self) -> str:
-        """What a report calls it: its name, or its ref without one."""
-        return name_of(self.actor_ref) or str(self.actor_ref)
+def starting_supervisor() -> pykka.ActorRef[Any] | None:
+    """The supervisor that is starting a child on the calling thread, for a child that wants to know; else ``None``."""
+    life = current()
+    return life.ref if life is not None and is_supervisor(life.ref) else None
 
 
 def supervisor_of(ref: pykka.ActorRef[Any]) -> pykka.ActorRef[Any] | None:
     """The supervisor that an actor was started by, alive or not; ``None`` where no supervisor started it."""
     life = life_of(ref)
     starter = None if life is None else life.starter
-    return starter.ref if starter is not None and supervises(starter) else None
+    return starter.ref if starter is not None and is_supervisor(starter.ref) else None
 
 
 def stop_for_good(ref: pykka.ActorRef[Any], *, timeout: float | None = 5.0) -> None:
@@ -332,8 +162,285 @@ def stop_for_good(ref: pykka.ActorRef[Any], *, timeout: float | None = 5.0) -> N
         stop(ref, timeout=timeout)
         return
     try:
-        ask(supervisor, Parent, "terminate_ref", ref, timeout)
+        ask(supervisor, AnySupervisor, AnySupervisor._terminate_ref, ref, timeout=timeout)
     except ChildNotFound:  # forgotten since it ended, or started in a start callable that returned another actor
         stop(ref, timeout=timeout)
     except CallTimeout:
         raise CallTimeout(ref, timeout or 0.0, stopping=True) from None
+
+
+def _stop(sup: ServerName, timeout: float | None = None) -> None:
+    """Stop a supervisor and everything below it, with reason ``SHUTDOWN``.
+
+    Args:
+        sup: a ref or a name.
+        timeout: seconds to wait, ``None`` for as long as it takes.
+
+    Raises:
+        NoProcess: it is not alive.
+        CallTimeout: not down in time; the stop goes on.
+    """
+    stop_with(_require(sup, AnySupervisor), SHUTDOWN, timeout)
+
+
+# --- on the supervisor's thread ---------------------------------------------------------------------------------------
+
+
+@dataclass(slots=True, eq=False)
+class Retry:
+    """A supervisor's message to itself: make the next attempt for that child, if this is still its ``retry``.
+
+    Attributes:
+        child: the child.
+        timer: what sends it after the backoff's delay; ``None`` where it is in the mailbox already.
+    """
+
+    child: Child
+    timer: Timer | None = None
+
+
+class AnySupervisor(Server):
+    """What ``Supervisor`` and ``DynamicSupervisor`` share. A subclass says which child is meant, and which are affected."""
+
+    runtime: ClassVar[Literal["pool", "thread"]] = "thread"
+    supervises: ClassVar[bool] = True
+    extra_args: tuple[Any, ...] = ()
+
+    def __init__(self, intensity: Intensity) -> None:
+        super().__init__()
+        self._children: dict[Hashable, Child] = {}  # in start order
+        self._intensity = intensity
+        self._random = random.Random()
+        self._link = Link(self.actor_ref)
+        self._gave_up = False
+        self._attempting = False  # also read on the thread of a child supervisor that this thread is starting
+
+    # --- client API ---------------------------------------------------------------------------------------------------
+
+    @classmethod
+    def which_children(cls, sup: ServerName) -> list[ChildInfo]:
+        """All children, in start order (OTP, ``supervisor:which_children/1``).
+
+        Raises:
+            NoProcess: the supervisor is not alive.
+        """
+        return ask(sup, cls, AnySupervisor._which_children)
+
+    @classmethod
+    def count_children(cls, sup: ServerName) -> ChildCounts:
+        """How many children there are, run, and are of which type (OTP, ``supervisor:count_children/1``).
+
+        Raises:
+            NoProcess: the supervisor is not alive.
+        """
+        return ask(sup, cls, AnySupervisor._count_children)
+
+    stop = ClassOrInstance(_stop)  # type: ignore[assignment]
+
+    # --- for the subclasses -------------------------------------------------------------------------------------------
+
+    def _by_ref(self, ref: Any) -> Child:
+        """The child whose newest incarnation that is, alive or not; raises ``ChildNotFound``."""
+        raise NotImplementedError
+
+    def _affected(self, child: Child) -> Sequence[Child]:
+        """The children that a restart of that one stops and starts, in start order."""
+        return (child,)
+
+    def _forget(self, child: Child) -> None:
+        """A child is down and is not to be restarted: drop it, if its specification is not kept."""
+        raise NotImplementedError
+
+    def _ended_by_itself(self, child: Child) -> None:
+        """A child has ended by itself and is not restarted."""
+        self._forget(child)
+
+    # --- messages -----------------------------------------------------------------------------------------------------
+
+    def on_receive(self, message: Any) -> Any:
+        """Serve a request, hear of a death, or make the next attempt."""
+        if isinstance(message, Request):
+            try:
+                return message.operation(self, *message.args)
+            except (SupervisionError, ValueError, TypeError) as error:
+                return Refusal(error)
+        if isinstance(message, Down):
+            return self._child_ended(message)
+        if isinstance(message, Retry):
+            if message.child.retry is message:
+                self._attempt(message.child)
+            return None
+        return super().on_receive(message)
+
+    def _which_children(self) -> list[ChildInfo]:
+        return [child.info for child in self._children.values()]
+
+    def _count_children(self) -> ChildCounts:
+        return ChildCounts.of(self._children.values())
+
+    def _terminate_ref(self, ref: Any) -> None:
+        self._end(self._by_ref(ref))
+
+    def _child_ended(self, down: Down) -> None:
+        watch = down.monitor
+        if not isinstance(watch, ChildMonitor) or watch.child.monitor is not watch:
+            return
+        child = watch.child
+        join(down.ref)
+        self._link.remove(down.ref)
+        restart = must_restart(child.spec.restart, down.reason) and not is_exiting()
+        level = "info" if is_orderly(down.reason) else "error"
+        self._report(level, "child_ended", child, reason=str(down.reason), restart=restart)
+        backoff = child.spec.backoff
+        if backoff is not None and backoff.starts_over(alarm.now() - (child.started_at or 0.0)):
+            child.in_a_row = 0
+        if not restart:
+            child.ended("stopped", down.reason)
+            ended_for_good(down.ref, asked=False)
+            self._ended_by_itself(child)
+            return
+        child.ended("restarting", down.reason)
+        crash = down.reason.exception if isinstance(down.reason, Crash) else None
+        child.failure = None if crash is None else Bygone.of(crash, with_traceback=True)
+        if backoff is None:
+            self._attempt(child)
+        else:
+            self._try_again(child)
+
+    # --- restarts -----------------------------------------------------------------------------------------------------
+
+    def _attempt(self, child: Child) -> None:
+        """Make one restart attempt, unless it is one too many."""
+        child.retry = None
+        self._intensity = self._intensity.attempt(alarm.now())
+        if self._intensity.exceeded:
+            child.ended("stopped")
+            self._gave_up = True
+            self._report(
+                "error",
+                "supervisor_gave_up",
+                child,
+                failure=child.failure,
+                error=words(child.last_exit),
+                max_restarts=self._intensity.max_restarts,
+                max_seconds=self._intensity.max_seconds,
+            )
+            raise Exit(SHUTDOWN)
+        self._attempting = True
+        try:
+            self._restart(self._affected(child))
+        finally:
+            self._attempting = False
+
+    def _restart(self, affected: Sequence[Child]) -> None:
+        for child in reversed(affected):
+            self._end_for_restart(child)
+        for child in affected:
+            if child.spec.restart == "temporary":  # a sibling, which is forgotten by now
+                continue
+            try:
+                ref = self._bring_up(child)
+            except (StartError, AlreadyStarted) as error:
+                child.failure = Bygone.of(getattr(error, "cause", error), with_traceback=True)
+                self._report("error", "child_restart_failed", child, failure=child.failure)
+                self._try_again(child)
+                return
+            if ref is not None:
+                child.restarts += 1
+                self._report("info", "child_restarted", child)
+
+    def _try_again(self, child: Child) -> None:
+        """Have an attempt made later: after the backoff's delay, or once the mailbox has had its turn."""
+        child.ended("restarting")
+        child.retry = retry = Retry(child)
+        backoff = child.spec.backoff
+        if backoff is None:
+            cast(self.actor_ref, retry)
+            return
+        delay_s = backoff.delay(child.in_a_row, self._random.uniform)
+        child.in_a_row += 1
+        for sibling in reversed(self._affected(child)):
+            if sibling is not child:  # it must not run on without this one
+                self._end_for_restart(sibling)
+        retry.timer = send_after(delay_s, self.actor_ref, retry)
+
+    def _bring_up(self, child: Child) -> Any:
+        """Start a child, link and watch it; its ref, or ``None`` where its start raised ``Ignore``.
+
+        A start may last, and this supervisor may be killed meanwhile by another thread. Its own thread is abandoned then but
+        runs on, so it asks twice: before the start, and with the answer of ``Link.add`` after it.
+        """
+        if self._link.is_broken:
+            raise Exit(KILLED)
+        ref = start_child(child.spec, self.extra_args)
+        if ref is None:
+            child.runs(None, None, alarm.now())
+            return None
+        if not self._link.add(ref, child.spec.shutdown):
+            ExitRequest(ref, child.spec.shutdown, bystander=True).await_exit()
+            raise Exit(KILLED)
+        watch = ChildMonitor(child, ref, self.actor_ref)
+        child.runs(ref, watch, alarm.now())
+        watch.begin()
+        return ref
+
+    def _is_started_again(self) -> bool:
+        """Whether it starts in a restart attempt, its supervisor's or one further up, which is repeated if it fails."""
+        life = life_of(self.actor_ref)
+        while life is not None and life.phase is Phase.STARTING:
+            life = life.starter
+            if life is not None and isinstance(life.actor, AnySupervisor) and life.actor._attempting:
+                return True
+        return False
+
+    # --- ends ---------------------------------------------------------------------------------------------------------
+
+    def _end(self, child: Child, *, bystander: bool = False) -> None:
+        request = self._request_exit(child, bystander=bystander)
+        if request is not None:
+            self._await_exit(child, request)
+        if not bystander:
+            self._forget(child)
+
+    def _end_for_restart(self, child: Child) -> None:
+        self._end(child, bystander=child.spec.restart != "temporary")
+
+    def _request_exit(self, child: Child, *, bystander: bool = False) -> ExitRequest | None:
+        """Ask a child to exit, or cancel its pending restart; ``None`` where it does not run.
+
+        The watch ends first: this death is the supervisor's own doing, and no ``Down`` may tell it of one to be restarted.
+        """
+        retry, child.retry = child.retry, None
+        if retry is not None and retry.timer is not None:
+            retry.timer.cancel()
+        if child.ref is None:
+            child.ended("stopped")
+            if not bystander:
+                ended_for_good(child.last_ref, asked=True)
+            return None
+        demonitor(child.monitor)
+        return ExitRequest(child.ref, child.spec.shutdown, life_of(self.actor_ref), bystander=bystander)
+
+    def _await_exit(self, child: Child, request: ExitRequest) -> None:
+        reason = request.await_exit()
+        self._link.remove(child.ref)
+        child.ended("stopped", reason)
+        as_asked = leaves_as_asked(child.spec.restart, child.spec.shutdown == "brutal_kill", reason)
+        self._report("info" if as_asked else "warning", "child_ended", child, reason=str(reason), restart=False)
+
+    def _leaves_bystanders(self, reason: Reason) -> bool:
+        """Whether its children, which it stops because it ends, are expected to be started again."""
+        return leaves_bystanders(reason, gave_up=self._gave_up, bystander=is_bystander(self.actor_ref))
+
+    def _report(self, level: str, event: str, child: Child, **fields: Any) -> None:
+        about: dict[str, Any] = {
+            "child": words(child.spec.id),
+            "name": name_of_child(child),
+            "restarts": child.restarts,
+        }
+        report(level, event, supervisor=self._label, **about, **fields)
+
+    @property
+    def _label(self) -> str:
+        """What a report calls it: its name, or its ref without one."""
+        return name_of(self.actor_ref) or str(self.actor_ref)

@@ -2,28 +2,34 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterable
+from collections.abc import Hashable, Iterable, Sequence
 from dataclasses import asdict
 from typing import Any
 
 import pykka
 
-from supervision.child_process import accepted, check_start
-from supervision.child_spec import Backoff, ChildSpec, ShutdownSetting, require_spec
-from supervision.children import Child, ChildCounts, ChildInfo, Children
-from supervision.errors import AlreadyStarted, StartError
+from supervision.child_process import check_start
+from supervision.child_spec import Backoff, ChildSpec, ShutdownSetting, require_children, require_spec
+from supervision.children import Child
+from supervision.errors import (
+    AlreadyPresent,
+    AlreadyStarted,
+    ChildNotFound,
+    ChildRestarting,
+    ChildRunning,
+    StartError,
+)
 from supervision.exits import SHUTDOWN, Exit, Reason, Restart, words
 from supervision.registry import ServerName
 from supervision.runtime.reports import report
-from supervision.server import ClassOrInstance
-from supervision.strategy import AutoShutdown, Strategy, SupervisorFlags, comes_back, ends_supervisor, plan_restart
-from supervision.supervising import Parent, ask, stop_tree
-from supervision.tree import Branch, Tree, grow
+from supervision.strategy import AutoShutdown, Strategy, SupervisorFlags, affected, ends_supervisor
+from supervision.supervising import AnySupervisor, ask
+from supervision.tree import Tree, grow
 
 __all__ = ["Supervisor"]
 
 
-class Supervisor(Parent):
+class Supervisor(AnySupervisor):
     """Starts children in order, restarts them by a strategy, stops them in reverse.
 
     It serves calls and deaths one at a time, on a thread of its own: a child's slow ``on_start`` delays the others (as in
@@ -31,30 +37,10 @@ class Supervisor(Parent):
     killed takes its children along: they are asked to leave, all at the same time.
     """
 
-    def __init__(
-        self,
-        children: Iterable[ChildSpec],
-        *,
-        strategy: Strategy = "one_for_one",
-        max_restarts: int = 3,
-        max_seconds: float = 5.0,
-        auto_shutdown: AutoShutdown = "never",
-    ) -> None:
-        self._flags = SupervisorFlags(strategy, max_restarts, max_seconds, auto_shutdown)
-        specs = accepted(children, self._flags)
+    def __init__(self, children: Iterable[ChildSpec], **flags: Any) -> None:
+        self._flags = SupervisorFlags(**flags)
         super().__init__(self._flags.intensity())
-        self._children = Children(specs)
-        self._operations = {
-            "start_child": self._start_child,
-            "terminate_child": lambda child_id: self._end(self._children[child_id]),
-            "terminate_ref": lambda ref: self._end(self._children.last_run_as(ref)),
-            "restart_child": self._restart_child,
-            "delete_child": self._delete_child,
-            "get_childspec": lambda child_id: self._children[child_id].spec,
-            "which_children": lambda _: [child.info for child in self._children],
-            "count_children": lambda _: self._children.counts(),
-            "tree": lambda _: [Branch.of(child) for child in self._children],
-        }
+        self._children = {spec.id: Child(spec) for spec in children}
 
     # --- client API ---------------------------------------------------------------------------------------------------
 
@@ -69,7 +55,7 @@ class Supervisor(Parent):
         auto_shutdown: AutoShutdown = "never",
         name: str | None = None,
     ) -> pykka.ActorRef[Any]:
-        """Start the supervisor and its children; returns once all are up.
+        """Start the supervisor and its children (OTP, ``supervisor:start_link/2``).
 
         Args:
             children: the specifications, in start order.
@@ -77,7 +63,10 @@ class Supervisor(Parent):
             max_restarts: restart attempts allowed within ``max_seconds``; one more ends the supervisor, ``SHUTDOWN``.
             max_seconds: length of that window in seconds.
             auto_shutdown: ``"never"``, ``"any_significant"`` or ``"all_significant"``.
-            name: a name to register it under.
+            name: a name to register it under, or ``None``.
+
+        Returns:
+            Its ref, once all children are up; ``on_start`` of each runs on the child's thread, one after the other.
 
         Raises:
             StartError: a child did not start; ``.child_id`` says which. Those before it are stopped, in reverse order.
@@ -104,24 +93,34 @@ class Supervisor(Parent):
         significant: bool = False,
         backoff: Backoff | None = None,
     ) -> ChildSpec:
-        """The specification of a supervisor as a child; arguments as for ``start_link`` and ``ChildSpec``."""
+        """The specification of a supervisor as a child: supervisors nest.
+
+        Args:
+            children: as for ``start_link``.
+            id: its id under the other supervisor.
+            strategy: as for ``start_link``.
+            max_restarts: as for ``start_link``.
+            max_seconds: as for ``start_link``.
+            auto_shutdown: as for ``start_link``.
+            name: as for ``start_link``.
+            restart: as for ``ChildSpec``, and so are the next three.
+            shutdown: by default as long as the children below take.
+            significant: whether its end counts for the other supervisor's ``auto_shutdown``.
+            backoff: a delay before each restart, or ``None``.
+
+        Raises:
+            TypeError: an argument of the wrong type.
+            ValueError: an argument out of range.
+        """
         specs, flags = _checked(children, strategy, max_restarts, max_seconds, auto_shutdown)
+        flags["name"] = name
         return ChildSpec(
-            id,
-            cls.start_link,
-            (specs,),
-            {**flags, "name": name},
-            restart=restart,
-            shutdown=shutdown,
-            type="supervisor",
-            significant=significant,
-            name=name,
-            backoff=backoff,
+            id, cls.start_link, (specs,), flags, restart, shutdown, "supervisor", significant, name, backoff
         )
 
     @staticmethod
     def start_child(sup: ServerName, spec: ChildSpec) -> Any:
-        """Add a child at the end of the start order and start it.
+        """Add a child at the end of the start order and start it (OTP, ``supervisor:start_child/2``).
 
         Returns:
             Its ref; ``None`` where its start raised ``Ignore``.
@@ -130,159 +129,163 @@ class Supervisor(Parent):
             AlreadyStarted: the id runs, or the child's name is taken; ``.ref`` is the live actor.
             AlreadyPresent: the id's specification is kept, and the child stopped or restarting.
             StartError: it did not start; its specification is not kept.
+            NoProcess: the supervisor is not alive.
         """
         check_start(require_spec(spec))
-        return ask(sup, Supervisor, "start_child", spec)
+        return ask(sup, Supervisor, Supervisor._start_child, spec)
 
     @staticmethod
     def terminate_child(sup: ServerName, id: Hashable) -> None:  # noqa: A002
-        """Stop a child, or cancel its restart. Its specification stays, unless it is temporary. ``ChildNotFound``."""
-        ask(sup, Supervisor, "terminate_child", id)
+        """Stop a child, or cancel its restart (OTP, ``supervisor:terminate_child/2``).
+
+        Returns when it is down. Its specification stays, unless it is temporary.
+
+        Raises:
+            ChildNotFound: no such id.
+            NoProcess: the supervisor is not alive.
+        """
+        ask(sup, Supervisor, Supervisor._terminate_child, id)
 
     @staticmethod
     def restart_child(sup: ServerName, id: Hashable) -> Any:  # noqa: A002
-        """Start a stopped child again; its ref.
+        """Start a stopped child again; no restart is counted (OTP, ``supervisor:restart_child/2``).
+
+        Returns:
+            Its ref; ``None`` where its start raised ``Ignore``.
 
         Raises:
             ChildNotFound: no such id.
             ChildRunning: it runs.
             ChildRestarting: it is between two attempts.
             StartError: it did not start; its specification is kept.
+            NoProcess: the supervisor is not alive.
         """
-        return ask(sup, Supervisor, "restart_child", id)
+        return ask(sup, Supervisor, Supervisor._restart_child, id)
 
     @staticmethod
     def delete_child(sup: ServerName, id: Hashable) -> None:  # noqa: A002
-        """Forget a stopped child. ``ChildNotFound``, ``ChildRunning``, ``ChildRestarting``."""
-        ask(sup, Supervisor, "delete_child", id)
+        """Forget a stopped child (OTP, ``supervisor:delete_child/2``).
+
+        Raises:
+            ChildNotFound: no such id.
+            ChildRunning: it runs.
+            ChildRestarting: it is between two attempts.
+            NoProcess: the supervisor is not alive.
+        """
+        ask(sup, Supervisor, Supervisor._delete_child, id)
 
     @staticmethod
     def get_childspec(sup: ServerName, id: Hashable) -> ChildSpec:  # noqa: A002
-        """The specification of a child, all defaults filled in. ``ChildNotFound``."""
-        spec: ChildSpec = ask(sup, Supervisor, "get_childspec", id)
-        return spec
+        """The specification of a child, all defaults filled in (OTP, ``supervisor:get_childspec/2``).
 
-    @staticmethod
-    def which_children(sup: ServerName) -> list[ChildInfo]:
-        """All children in start order."""
-        rows: list[ChildInfo] = ask(sup, Supervisor, "which_children")
-        return rows
-
-    @staticmethod
-    def count_children(sup: ServerName) -> ChildCounts:
-        """How many there are, run, and are of which type."""
-        counts: ChildCounts = ask(sup, Supervisor, "count_children")
-        return counts
+        Raises:
+            ChildNotFound: no such id.
+            NoProcess: the supervisor is not alive.
+        """
+        return ask(sup, Supervisor, Supervisor._get_childspec, id)
 
     @staticmethod
     def tree(sup: ServerName) -> Tree:
-        """The whole system below a supervisor of either kind, as a value; its ``str`` is for a person."""
-        return grow(sup)
+        """The whole system below a supervisor of either kind, as a value; its ``str`` is for a person.
 
-    stop = ClassOrInstance(stop_tree)  # type: ignore[assignment]
+        Raises:
+            NoProcess: the supervisor is not alive.
+        """
+        return grow(sup)
 
     # --- callbacks ----------------------------------------------------------------------------------------------------
 
     def on_start(self) -> None:
         """Start the children in order; on a failure stop those that are up, in reverse."""
-        for child in self._children:
+        for child in list(self._children.values()):
             self._warn(child.spec)
             try:
-                self._start_new(child)
+                ref = self._bring_up(child)
             except (StartError, AlreadyStarted) as error:
-                self._stop_all(bystanders=self.is_started_again())
+                self._stop_all(bystanders=self._is_started_again())
                 cause = error.cause if isinstance(error, StartError) else error
                 raise StartError(child.spec.id, cause) from cause
+            if ref is None:
+                self._forget(child)
 
     def on_terminate(self, reason: Reason) -> None:
         """Stop the children in reverse start order, one after the other."""
-        self._stop_all(bystanders=self.leaves_bystanders(reason))
-
-    def watched_by(self, watch: Any) -> Child | None:
-        """The child whose incarnation that monitor watches."""
-        return self._children.watched_by(watch)
-
-    def holds(self, child: Child) -> bool:
-        """Whether it is still one of the children."""
-        return child.spec.id in self._children and self._children[child.spec.id] is child
-
-    def gone(self, child: Child, reason: Reason) -> None:
-        """Forget a temporary child; see whether a significant one takes the supervisor along."""
-        if child.spec.restart == "temporary":
-            self._children.remove(child.spec.id)
-        if ends_supervisor(self._flags.auto_shutdown, child.spec.significant, self._children.has_active_significant()):
-            self._report("info", "supervisor_auto_shutdown", child, auto_shutdown=self._flags.auto_shutdown)
-            raise Exit(SHUTDOWN)
-
-    def attempt(self, child: Child) -> None:
-        """Stop and start what the strategy says."""
-        plan = plan_restart(self._flags.strategy, self._children.ids, child.spec.id)
-        for child_id in plan.stop:
-            self._end_for_restart(self._children[child_id])
-        for child_id in plan.start:
-            if child_id not in self._children:  # a temporary bystander
-                continue
-            sibling = self._children[child_id]
-            try:
-                ref = self.bring_up(sibling)
-            except (StartError, AlreadyStarted) as error:
-                self.restart_failed(sibling, error)
-                return
-            if ref is not None:
-                self.restarted(sibling)
-
-    def clear_for(self, child: Child) -> None:
-        """Stop at once the siblings that the delayed restart will start again."""
-        for child_id in plan_restart(self._flags.strategy, self._children.ids, child.spec.id).stop:
-            if child_id != child.spec.id:
-                self._end_for_restart(self._children[child_id])
+        self._stop_all(bystanders=self._leaves_bystanders(reason))
 
     # --- operations ---------------------------------------------------------------------------------------------------
 
     def _start_child(self, spec: ChildSpec) -> Any:
         self._flags.accept(spec)
-        child = self._children.add(spec)
-        try:
-            ref = self._start_new(child)
-        except (StartError, AlreadyStarted):
-            self._children.remove(spec.id)
-            raise
+        present = self._children.get(spec.id)
+        if present is not None:
+            raise AlreadyPresent(spec.id) if present.ref is None else AlreadyStarted(spec.id, present.ref)
+        child = Child(spec)
+        ref = self._bring_up(child)
+        self._children[spec.id] = child
+        if ref is None:
+            self._forget(child)
         self._warn(spec)
         return ref
 
+    def _terminate_child(self, child_id: Hashable) -> None:
+        self._end(self._child(child_id))
+
     def _restart_child(self, child_id: Hashable) -> Any:
-        return self.bring_up(self._children.idle(child_id))
+        return self._bring_up(self._stopped(child_id))
 
     def _delete_child(self, child_id: Hashable) -> None:
-        self.send_away(self._children.idle(child_id))  # it may wait behind a failing sibling
-        self._children.remove(child_id)
+        self._request_exit(self._stopped(child_id))  # it may wait behind a failing sibling, and would come back
+        del self._children[child_id]
+
+    def _get_childspec(self, child_id: Hashable) -> ChildSpec:
+        return self._child(child_id).spec
 
     # --- steps --------------------------------------------------------------------------------------------------------
 
-    def _start_new(self, child: Child) -> Any:
-        ref = self.bring_up(child)
-        if ref is None and child.spec.restart == "temporary":
-            self._children.remove(child.spec.id)
-        return ref
+    def _child(self, child_id: Hashable) -> Child:
+        try:
+            return self._children[child_id]
+        except (KeyError, TypeError):
+            raise ChildNotFound(child_id) from None
 
-    def _end(self, child: Child, *, bystander: bool = False) -> None:
-        self.see_off(child, self.send_away(child, bystander=bystander))
+    def _stopped(self, child_id: Hashable) -> Child:
+        child = self._child(child_id)
+        if child.state == "running":
+            raise ChildRunning(child_id)
+        if child.state == "restarting":
+            raise ChildRestarting(child_id)
+        return child
+
+    def _by_ref(self, ref: Any) -> Child:
+        for child in self._children.values():
+            if child.last_ref is not None and child.last_ref == ref:
+                return child
+        raise ChildNotFound(ref)
+
+    def _affected(self, child: Child) -> Sequence[Child]:
+        return affected(self._flags.strategy, list(self._children.values()), child)
+
+    def _forget(self, child: Child) -> None:
         if child.spec.restart == "temporary":
-            self._children.remove(child.spec.id)
+            self._children.pop(child.spec.id, None)
 
-    def _end_for_restart(self, child: Child) -> None:
-        self._end(child, bystander=comes_back(child.spec.restart))
+    def _ended_by_itself(self, child: Child) -> None:
+        super()._ended_by_itself(child)
+        others_active = any(other.spec.significant and other.state != "stopped" for other in self._children.values())
+        if ends_supervisor(self._flags.auto_shutdown, child.spec.significant, others_active):
+            self._report("info", "supervisor_auto_shutdown", child, auto_shutdown=self._flags.auto_shutdown)
+            raise Exit(SHUTDOWN)
 
-    def _stop_all(self, *, bystanders: bool = False) -> None:
-        for child_id in reversed(self._children.ids):
-            self._end(self._children[child_id], bystander=bystanders)
+    def _stop_all(self, *, bystanders: bool) -> None:
+        for child in reversed(list(self._children.values())):
+            self._end(child, bystander=bystanders)
 
     def _warn(self, spec: ChildSpec) -> None:
         if self._flags.may_loop(spec):
             report(
                 "warning",
                 "shutdown_exceeds_window",
-                supervisor=self.label,
+                supervisor=self._label,
                 child=words(spec.id),
                 name=spec.name,
                 shutdown=spec.shutdown,
@@ -293,5 +296,8 @@ class Supervisor(Parent):
 
 def _checked(children: object, *flags: Any) -> tuple[list[ChildSpec], dict[str, Any]]:
     """The constructor's arguments; raises for what would make it fail, before anything starts."""
-    checked = SupervisorFlags(*flags)
-    return accepted(children, checked), asdict(checked)
+    checked, specs = SupervisorFlags(*flags), require_children(children)
+    for spec in specs:
+        checked.accept(spec)
+        check_start(spec)
+    return specs, asdict(checked)

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Hashable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
+from supervision.child_process import name_of_child
 from supervision.children import Child, ChildState
 from supervision.errors import NoProcess, ServerDied
 from supervision.exits import Reason, words
 from supervision.process import name_of
 from supervision.registry import ServerName, find
 from supervision.runtime import timer_thread as alarm
-from supervision.supervising import Parent, ask, is_parent
+from supervision.supervising import AnySupervisor, ask, is_supervisor
 
 __all__ = ["Branch", "Tree", "grow"]
 
@@ -48,7 +49,7 @@ class Branch:
         age_s = None if child.ref is None or child.started_at is None else alarm.now() - child.started_at
         return cls(
             child.spec.id,
-            child.spec.name or name_of(child.last_ref),
+            name_of_child(child),
             child.ref,
             child.state,
             child.restarts,
@@ -99,15 +100,19 @@ def grow(sup: ServerName) -> Tree:
 
 
 def _branches(ref: Any) -> tuple[Branch, ...]:
-    rows: list[Branch] = ask(ref, Parent, "tree")
-    return tuple(_with_children(row) for row in rows)
+    return tuple(_with_children(row) for row in ask(ref, AnySupervisor, rows))
+
+
+def rows(supervisor: AnySupervisor) -> list[Branch]:
+    """The rows of a supervisor's children, as they are now; on the supervisor's thread."""
+    return [Branch.of(child) for child in supervisor._children.values()]
 
 
 def _with_children(row: Branch) -> Branch:
-    if row.ref is None or not is_parent(row.ref):
+    if row.ref is None or not is_supervisor(row.ref):
         return row
     try:
         below = _branches(row.ref)
     except (NoProcess, ServerDied):  # it ended since; the next look will show what became of it
         return row
-    return Branch(row.id, row.name, row.ref, row.state, row.restarts, row.last_exit, row.age_s, below)
+    return replace(row, children=below)

@@ -10,8 +10,9 @@ from typing import Any
 from children import Scripted, World, die, ref_of, states
 from threads import DEADLINE_S
 
-from supervision import Backoff, ChildSpec, cast
-from supervision.supervising import Request, _Refusal
+from supervision import Backoff, ChildSpec, DynamicSupervisor, cast
+from supervision.supervising import Refusal, Request
+from supervision.tree import rows
 
 BOOM = Scripted("boom")
 
@@ -91,19 +92,29 @@ def fall(sup: Any, child_id: Any, timers: Timers) -> None:
     assert len(timers) == before + 1
 
 
+def _on_its_thread(kind: Any, operation: str) -> Callable[..., Any]:
+    """What a supervisor's thread does for a function of the client API."""
+    if operation == "tree":
+        return rows
+    if operation == "terminate_child" and issubclass(kind, DynamicSupervisor):
+        operation = "terminate_ref"
+    found: Callable[..., Any] = getattr(kind, f"_{operation}")
+    return found
+
+
 class Post:
     """Messages to a supervisor that is being held: they stand in its mailbox in the order they were sent."""
 
     def __init__(self, sup: Any) -> None:
         self._sup = sup
 
-    def send(self, operation: str, argument: Any = None) -> Callable[[], Any]:
+    def send(self, operation: str, *arguments: Any) -> Callable[[], Any]:
         """Send a request; returns a function that waits for the answer, or raises what the API would."""
-        future = self._sup.ask(Request(operation, argument), block=False)
+        future = self._sup.ask(Request(_on_its_thread(self._sup.actor_class, operation), arguments), block=False)
 
         def answer() -> Any:
             value = future.get(timeout=DEADLINE_S)
-            if isinstance(value, _Refusal):
+            if isinstance(value, Refusal):
                 raise value.error
             return value
 

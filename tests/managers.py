@@ -12,7 +12,7 @@ from oidc_actor import TokenManager
 from oidc_actor.manager.workers import HTTP_WORKERS
 from oidc_actor.reading.directory import all_cells
 from supervision import NoProcess, Supervisor
-from supervision.supervising import is_parent
+from supervision.supervising import is_supervisor
 
 Start: TypeAlias = Callable[..., "pykka.ActorRef[TokenManager]"]
 
@@ -20,7 +20,7 @@ Start: TypeAlias = Callable[..., "pykka.ActorRef[TokenManager]"]
 def leave_nothing_behind() -> None:
     """Stop every supervisor, actor and exchange, within a deadline."""
     for ref in ActorRegistry.get_all():
-        if is_parent(ref):
+        if is_supervisor(ref):
             with contextlib.suppress(NoProcess):
                 Supervisor.stop(ref, timeout=DEADLINE_S)
     ActorRegistry.stop_all(block=True, timeout=DEADLINE_S)

@@ -73,7 +73,7 @@ from oidc_actor.values.errors import ConfigError, NoTokenError, TokenRequestErro
 from oidc_actor.values.secrets import Secret
 from oidc_actor.values.tokens import TokenResponse
 from supervision import ChildSpec, NoProcess, Server, ServerDied, monitor
-from supervision.child_process import when_given_up
+from supervision.child_process import when_ended_for_good
 from supervision.child_spec import check_seconds
 from supervision.exits import Reason
 from supervision.server import ClassOrInstance
@@ -362,7 +362,7 @@ class TokenManager(Server):
         )
         self._inherited = None
         monitor(self.actor_ref, self._cell.ended)
-        when_given_up(self.actor_ref, self._cell.given_up)
+        when_ended_for_good(self.actor_ref, self._cell.given_up)
         issuer = self._issuer = issuers.join(options)
         self._state = _first_state(options, self._cell, issuer)
         self._runner = Runner(self.actor_ref, self._cell, issuer, options, self._state.rules)

@@ -32,7 +32,7 @@ from oidc_actor.values.clock import Clock
 from oidc_actor.values.secrets import Sealed, put
 from oidc_actor.values.tokens import TokenResponse
 from supervision import Down, Monitor, cast, demonitor, monitor
-from supervision.child_process import is_bystander, may_return
+from supervision.child_process import is_bystander, may_be_restarted
 from supervision.exits import Reason, is_orderly
 from supervision.runtime.bells import Summons, taken_out
 
@@ -345,7 +345,7 @@ def may_start_again(supervisor: pykka.ActorRef[Any] | None, *, forked: bool = Fa
         supervisor: The manager's; ``None`` where it has none.
         forked: In a forked child, whether to answer as the parent process would have.
     """
-    return supervisor is not None and may_return(supervisor, forked=forked)
+    return supervisor is not None and may_be_restarted(supervisor, forked=forked)
 
 
 def unwatch(watches: list[Monitor]) -> None:

@@ -15,14 +15,14 @@ from threads import DEADLINE_S, eventually
 
 from supervision import NoProcess, Supervisor
 from supervision.process import abandoned_count, names
-from supervision.supervising import is_parent
+from supervision.supervising import is_supervisor
 
 
 @pytest.fixture(autouse=True)
 def _nothing_left_behind() -> Iterator[None]:
     yield
     for ref in reversed(ActorRegistry.get_all()):  # the top of each tree first, so that nothing is restarted
-        if is_parent(ref):
+        if is_supervisor(ref):
             with contextlib.suppress(NoProcess):
                 Supervisor.stop(ref, timeout=DEADLINE_S)
     ActorRegistry.stop_all(block=True, timeout=DEADLINE_S)

@@ -83,7 +83,7 @@ def test_a_sibling_that_takes_long_after_its_end_holds_nobody_up(cls: Any, monke
     DynamicSupervisor.start_child(sup, ChildSpec("quick", cls, shutdown=DEADLINE_S))
     short = DynamicSupervisor.start_child(sup, ChildSpec("short", cls, (hook,), shutdown=SHORT_S))
     last = DynamicSupervisor.start_child(sup, ChildSpec("last", cls, (hook,), shutdown=2 * SHORT_S))
-    monkeypatch.setattr("supervision.child_process.settle", lambda _: dead_by_then.append(not last.is_alive()))
+    monkeypatch.setattr("supervision.child_process.join", lambda _: dead_by_then.append(not last.is_alive()))
     watch = Watch(short)
     DynamicSupervisor.stop(sup, timeout=DEADLINE_S)
     test_is_over.set()

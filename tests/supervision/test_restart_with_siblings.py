@@ -29,7 +29,6 @@ from supervision import (
 )
 from supervision.child_process import is_bystander
 from supervision.exits import Shutdown, leaves_bystanders
-from supervision.strategy import comes_back
 
 BOOM = Crash(Scripted("boom"))
 
@@ -287,8 +286,3 @@ def test_one_that_nobody_supervises(kind: Any, ends: Ends) -> None:
 def test_whether_a_supervisor_leaves_bystanders(reason: Any, failed: bool, bystander: bool, gave_up: bool) -> None:
     left = leaves_bystanders(reason, gave_up=gave_up, bystander=bystander)
     assert left is (failed or bystander or gave_up)
-
-
-@pytest.mark.parametrize(("restart", "again"), [("permanent", True), ("transient", True), ("temporary", False)])
-def test_which_siblings_come_back(restart: Any, again: bool) -> None:
-    assert comes_back(restart) is again

@@ -8,7 +8,7 @@ import pytest
 from children import World, ref_of, states
 
 from supervision import Backoff, Supervisor, kill
-from supervision.child_process import may_return, when_given_up
+from supervision.child_process import may_be_restarted, when_ended_for_good
 
 LATER = Backoff(initial=30, jitter=0)
 
@@ -25,7 +25,7 @@ class Heir:
 
 def killed(sup: Any, child_id: str) -> tuple[Any, Heir]:
     ref, heir = ref_of(sup, child_id), Heir()
-    when_given_up(ref, heir)
+    when_ended_for_good(ref, heir)
     kill(ref)
     Supervisor.count_children(sup)  # it has heard of the death
     return ref, heir
@@ -35,7 +35,7 @@ def test_a_child_that_is_to_be_restarted_may_return(world: World) -> None:
     sup = Supervisor.start_link([world.spec("a", backoff=LATER)])
     ref, heir = killed(sup, "a")
     assert states(sup) == {"a": "restarting"}
-    assert may_return(ref)
+    assert may_be_restarted(ref)
     assert heir.told == []
 
 
@@ -46,14 +46,14 @@ def test_one_that_is_stopped_meanwhile_does_not(world: World, end: Any) -> None:
     sup = Supervisor.start_link([world.spec("a", backoff=LATER)])
     ref, heir = killed(sup, "a")
     end(sup)
-    assert not may_return(ref)
+    assert not may_be_restarted(ref)
     assert heir.told == [True]
 
 
 def test_one_that_is_not_restarted_does_not(world: World) -> None:
     sup = Supervisor.start_link([world.spec("a", restart="temporary")])
     ref, heir = killed(sup, "a")
-    assert not may_return(ref)
+    assert not may_be_restarted(ref)
     assert heir.told == [False]
 
 
@@ -61,19 +61,19 @@ def test_one_whose_specification_is_deleted_does_not(world: World) -> None:
     specs = [world.spec("a", backoff=LATER), world.spec("b")]
     sup = Supervisor.start_link(specs, strategy="rest_for_one")
     ref, heir = ref_of(sup, "b"), Heir()
-    when_given_up(ref, heir)
+    when_ended_for_good(ref, heir)
     killed(sup, "a")
     assert states(sup) == {"a": "restarting", "b": "stopped"}
-    assert may_return(ref)
+    assert may_be_restarted(ref)
     Supervisor.delete_child(sup, "b")
-    assert not may_return(ref)
+    assert not may_be_restarted(ref)
     assert heir.told == [True]
 
 
 def test_one_that_is_stopped_while_it_runs_hears_of_that_itself(world: World) -> None:
     sup = Supervisor.start_link([world.spec("a")])
     heir = Heir()
-    when_given_up(ref_of(sup, "a"), heir)
+    when_ended_for_good(ref_of(sup, "a"), heir)
     Supervisor.stop(sup)
     assert heir.told == []
 
@@ -83,6 +83,6 @@ def test_it_returns_with_its_supervisor_or_not_at_all(world: World) -> None:
     outer = Supervisor.start_link([inner])
     ref = ref_of(ref_of(outer, "inner"), "a")
     killed(outer, "inner")
-    assert may_return(ref)
+    assert may_be_restarted(ref)
     kill(outer)
-    assert not may_return(ref)
+    assert not may_be_restarted(ref)
