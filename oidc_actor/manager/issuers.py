@@ -5,10 +5,10 @@ An `Issuer` lives as long as a manager of it does. It is shared by those with th
 
 from __future__ import annotations
 
-import os
 import threading
 import weakref
 from collections.abc import Hashable, Iterable, Mapping
+from dataclasses import dataclass
 
 from oidc_actor.machine import circuit_breaker, failure_policy
 from oidc_actor.machine.circuit_breaker import Haste, Hold, Outage
@@ -22,6 +22,7 @@ from oidc_actor.reading.cell import Cell
 from oidc_actor.transport import Transport
 from oidc_actor.values.clock import Clock
 from oidc_actor.values.errors import OIDCActorError
+from supervision.runtime.per_process import in_forked_child
 
 SPREAD_S = 0.01
 """Seconds for each manager that is let go after an outage, so that they do not come all at once."""
@@ -29,36 +30,22 @@ SPREAD_S = 0.01
 MOST_SPREAD_S = 10.0
 
 
-class Journey:
-    """One manager's part in a shared discovery: whom to tell, and as which request of which attempt."""
+@dataclass(frozen=True, slots=True, eq=False)
+class Subscriber:
+    """One manager that takes part in a shared discovery: whom to tell, and as which request of which attempt."""
 
-    __slots__ = ("attempt", "cell", "request")
-
-    def __init__(self, cell: Cell, attempt: int, request: int) -> None:
-        self.cell = cell
-        self.attempt = attempt
-        self.request = request
-
-    def started(self, at: float) -> FetchStarted:
-        """What the manager is told when the request is sent."""
-        return FetchStarted(self.attempt, self.request, at)
-
-    def succeeded(self, at: float, config: OIDCConfig) -> FetchSucceeded:
-        """What it is told when the metadata are there."""
-        return FetchSucceeded(self.attempt, self.request, at, config)
-
-    def failed(self, at: float, error: OIDCActorError, retry_at: float | None) -> FetchFailed:
-        """What it is told when they are not."""
-        return FetchFailed(self.attempt, self.request, at, error, retry_at)
+    cell: Cell
+    attempt: int
+    request: int
 
 
 class Discovery:
-    """One request for the metadata, and who takes part in it."""
+    """One request for the metadata, and the managers that wait for it."""
 
-    __slots__ = ("sent_at", "travellers")
+    __slots__ = ("sent_at", "subscribers")
 
     def __init__(self) -> None:
-        self.travellers: list[Journey] = []
+        self.subscribers: list[Subscriber] = []
         self.sent_at: float | None = None  # None while it waits for a thread
 
 
@@ -94,45 +81,51 @@ class Issuer:
                 return None
             return self._config
 
-    def travel(self, journey: Journey) -> Discovery:
-        """Take part in the discovery that is under way, or in a new one, which the first to take part has to run."""
+    def subscribe(self, subscriber: Subscriber) -> Discovery:
+        """Take part in the discovery that is under way, or in a new one, which the first subscriber has to run."""
         with self._lock:
             if self._discovery is None:
                 self._discovery = Discovery()
-            self._discovery.travellers.append(journey)
+            self._discovery.subscribers.append(subscriber)
             return self._discovery
 
-    def departed(self, discovery: Discovery, at: float) -> None:
-        """Its request is about to be sent."""
+    def discovery_started(self, discovery: Discovery, at: float) -> None:
+        """Its request is about to be sent: tell all subscribers of this moment. On a worker's thread.
+
+        A manager that subscribes after this reads ``sent_at``; one that subscribes just before may both read it and be told.
+        """
         with self._lock:
             discovery.sent_at = at
-            travellers = list(discovery.travellers)
-        for journey in travellers:
-            journey.cell.tell(journey.started(at))
+            subscribers = list(discovery.subscribers)
+        for one in subscribers:
+            one.cell.tell(FetchStarted(one.attempt, one.request, at))
 
     def give_up(self, cell: Cell) -> None:
         """The discovery that a manager takes part in does not end: let the next one be another, unless it is already."""
         with self._lock:
-            if self._discovery is not None and any(one.cell is cell for one in self._discovery.travellers):
+            if self._discovery is not None and any(one.cell is cell for one in self._discovery.subscribers):
                 self._discovery = None
 
-    def arrived(
+    def discovery_ended(
         self, discovery: Discovery, at: float, result: OIDCConfig | OIDCActorError, retry_at: float | None = None
     ) -> None:
-        """It has ended: tell everybody who takes part."""
+        """Keep what it brought, then tell every subscriber; on a worker's thread, or that of a manager that got no worker.
+
+        It is no longer the one under way *before* the subscribers are read: a manager that comes later begins another, and is
+        not forgotten in this one.
+        """
         with self._lock:
             if self._discovery is discovery:
                 self._discovery = None
             if isinstance(result, OIDCConfig):
                 self._config, self._config_at = result, at
-            travellers = discovery.travellers
         if not isinstance(result, OIDCConfig) and failure_policy.is_outage(result):
-            self.circuit.hold(journey.cell for journey in travellers)
-        for journey in travellers:
+            self.circuit.hold(one.cell for one in discovery.subscribers)
+        for one in discovery.subscribers:
             if isinstance(result, OIDCConfig):
-                journey.cell.deliver(journey.succeeded(at, result))
+                one.cell.deliver(FetchSucceeded(one.attempt, one.request, at, result))
             else:
-                journey.cell.deliver(journey.failed(at, result, retry_at))
+                one.cell.deliver(FetchFailed(one.attempt, one.request, at, result, retry_at))
 
     # --- starts -------------------------------------------------------------------------------------------------------
 
@@ -368,5 +361,4 @@ def _start_over() -> None:
         issuer.start_over()
 
 
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_start_over)
+in_forked_child(_start_over)

@@ -118,7 +118,7 @@ FLIGHT_JOINED: Final = "flight_joined"
 
 
 @dataclass(frozen=True, slots=True)
-class Exchange:
+class MeasuredRequest:
     """A token request that has ended.
 
     Attributes:
@@ -133,7 +133,7 @@ class Exchange:
     duration_s: float
 
 
-Observer: TypeAlias = Callable[[Exchange], object]
+Observer: TypeAlias = Callable[[MeasuredRequest], object]
 
 _observers: dict[object, Observer] = {}  # each change is one operation, so that no lock is needed
 

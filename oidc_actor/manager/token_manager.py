@@ -51,9 +51,10 @@ from oidc_actor.machine.schedule import refusal
 from oidc_actor.machine.state import Attempt, Rules, State, as_forked, is_valid
 from oidc_actor.machine.transitions import adopt, step
 from oidc_actor.manager import issuers
-from oidc_actor.manager.effects import Runner
+from oidc_actor.manager.effects import EffectHandler
 from oidc_actor.manager.log import FLIGHT_JOINED
 from oidc_actor.manager.options import ManagerOptions, Options, read_options
+from oidc_actor.manager.provider_requests import Incarnation
 from oidc_actor.protocol.token_response import ParsedToken
 from oidc_actor.reading import wall_watch
 from oidc_actor.reading.cell import Cell, Ref, by_name, is_final
@@ -365,7 +366,8 @@ class TokenManager(Server):
         when_ended_for_good(self.actor_ref, self._cell.given_up)
         issuer = self._issuer = issuers.join(options)
         self._state = _first_state(options, self._cell, issuer)
-        self._runner = Runner(self.actor_ref, self._cell, issuer, options, self._state.rules)
+        manager = Incarnation(self.actor_ref, self._cell, issuer, options, self._state.rules, options.secret_files)
+        self._effects, self._log = EffectHandler(manager), manager.log
         self._cell.issuer, self._cell.revive = issuer, functools.partial(type(self).launch, options)
         self._cell.save(self.actor_ref, self._state)
         wall_watch.begin()
@@ -380,11 +382,11 @@ class TokenManager(Server):
             self._clock_jumped(ClockJumped(ahead_s))
         state = self._state
         token = state.token
-        self._runner.log("manager_started", state.attempts, adopted=token is not None)
+        self._log("manager_started", state.attempts, adopted=token is not None)
         if token is not None and self._cell.snapshot.token is not token and is_valid(state, self._options.clock()):
-            self._runner.perform(Publish(token, state.expires_at, state.ahead_s))
+            self._effects.handle(Publish(token, state.expires_at, state.ahead_s))
         if state.attempt is not None:
-            self._runner.watch(state.attempt.number, state.attempt.request)
+            self._effects.watch(state.attempt.number, state.attempt.request)
         self._take_result()  # the predecessor's; of an exchange that begins here it would come before `FetchStarted`
         if self._options.followed:  # there may have been a new one while nobody was here to be told
             self._apply(SourceRenewed())
@@ -394,14 +396,14 @@ class TokenManager(Server):
 
     def on_terminate(self, reason: Reason) -> None:
         """An end for good empties the cell, and revokes the token if asked to; any other leaves it to the successor."""
-        self._runner.retire()
+        self._effects.cancel_timers()
         if is_final(self.actor_ref, reason):
             self._cell.close(self.actor_ref)
             if self._cell.closed:  # else this one has been killed by now, and a successor goes on with all of it
                 for effect in tokens_to_revoke(self._state, self._options.clock(), self._late_token()):
-                    self._runner.perform(effect)
+                    self._effects.handle(effect)
                 self._issuer.circuit.leave(self._cell)
-        self._runner.log("manager_stopped", self._state.attempts, reason=str(reason))
+        self._log("manager_stopped", self._state.attempts, reason=str(reason))
 
     def _late_token(self) -> TokenResponse | None:
         result = self._cell.take_result(self.actor_ref)
@@ -447,7 +449,7 @@ class TokenManager(Server):
 
     def _fetch_started(self, message: FetchStarted) -> None:
         if self._attempt_of(message) is not None:  # that of another has a watch of its own
-            self._runner.watch(message.attempt, message.request)
+            self._effects.watch(message.attempt, message.request)
         self._apply(message)
 
     def _fetch_lost(self, message: FetchLost) -> None:
@@ -470,7 +472,7 @@ class TokenManager(Server):
     def _take_result(self) -> None:
         result = self._cell.take_result(self.actor_ref)
         if result is not None:
-            self._runner.unwatch()
+            self._effects.unwatch()
             self._apply(result)
 
     # --- steps --------------------------------------------------------------------------------------------------------
@@ -483,7 +485,7 @@ class TokenManager(Server):
             if not self._cell.save(self.actor_ref, self._state):
                 return
             for effect in effects:
-                known = self._runner.perform(effect)
+                known = self._effects.handle(effect)
                 if known is not None:
                     events.append(known)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from typing import TypeAlias
 
-from oidc_actor.manager.log import Exchange, observe
+from oidc_actor.manager.log import MeasuredRequest, observe
 from oidc_actor.metrics.instruments import INSTRUMENTS, LATENCY_BUCKETS_S, REQUEST_DURATION, Instrument
 from oidc_actor.metrics.readings import Bound, Look
 from oidc_actor.values.lazy_imports import not_installed
@@ -70,6 +70,6 @@ class Instrumentation:
 
         return values
 
-    def _observe(self, exchange: Exchange) -> None:
-        labels = {"issuer": self._issuer(exchange.issuer), "outcome": exchange.outcome}
-        self._durations.record(exchange.duration_s, labels)
+    def _observe(self, measured: MeasuredRequest) -> None:
+        labels = {"issuer": self._issuer(measured.issuer), "outcome": measured.outcome}
+        self._durations.record(measured.duration_s, labels)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 
-from oidc_actor.manager.log import Exchange, observe
+from oidc_actor.manager.log import MeasuredRequest, observe
 from oidc_actor.metrics.instruments import INSTRUMENTS, LATENCY_BUCKETS_S, REQUEST_DURATION, Instrument
 from oidc_actor.metrics.readings import Bound, Reading, read_managers
 from oidc_actor.values.lazy_imports import not_installed
@@ -82,8 +82,8 @@ class Collector(_Collector):
         """Measure no more; unregister it as well. Idempotent."""
         self._end()
 
-    def _observe(self, exchange: Exchange) -> None:
-        self._durations.labels(self._issuer(exchange.issuer), exchange.outcome).observe(exchange.duration_s)
+    def _observe(self, measured: MeasuredRequest) -> None:
+        self._durations.labels(self._issuer(measured.issuer), measured.outcome).observe(measured.duration_s)
 
 
 def _family(instrument: Instrument) -> CounterMetricFamily | GaugeMetricFamily:

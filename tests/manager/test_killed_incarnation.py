@@ -13,9 +13,10 @@ from oidc_actor.machine.effects import Reject
 from oidc_actor.machine.events import ResultReady
 from oidc_actor.machine.state import Rules
 from oidc_actor.manager import token_manager
-from oidc_actor.manager.effects import Runner
+from oidc_actor.manager.effects import EffectHandler
 from oidc_actor.manager.issuers import join
 from oidc_actor.manager.options import Options
+from oidc_actor.manager.provider_requests import Incarnation
 from oidc_actor.protocol.metadata import OIDCConfig
 from oidc_actor.reading.directory import locate
 from oidc_actor.testing import ManualClock
@@ -34,10 +35,10 @@ def test_a_late_withdrawal_spares_the_token_that_came_after(
     TokenManager.force_refresh("late", rejected=rejected.access_token, wait=True)
     renewed = TokenManager.get_access_token("late")
     options = Options(AUTH, oidc_config=OIDCConfig(token_endpoint="https://i/token"), clock=clock, transport=transport)
-    late = Runner(ref, locate("late"), join(options), options, Rules())
-    late.perform(Reject(rejected))
+    late = EffectHandler(Incarnation(ref, locate("late"), join(options), options, Rules()))
+    late.handle(Reject(rejected))
     assert TokenManager.get_access_token("late", timeout=0) == renewed
-    late.perform(Reject(TokenManager.get_token("late", timeout=DEADLINE_S)))
+    late.handle(Reject(TokenManager.get_token("late", timeout=DEADLINE_S)))
     assert locate("late").snapshot.deadline == -math.inf
 
 
@@ -68,10 +69,15 @@ def test_an_end_that_a_kill_overtakes_takes_nothing_from_the_successor(
     options = {"name": "late", "oidc_config": config, "revoke_on_stop": True}
     ref = start(**options)
     assert TokenManager.get_access_token("late") == "t1"
-    retire, on_terminate, begun, ended = Runner.retire, TokenManager.on_terminate, threading.Event(), threading.Event()
+    cancel, on_terminate, begun, ended = (
+        EffectHandler.cancel_timers,
+        TokenManager.on_terminate,
+        threading.Event(),
+        threading.Event(),
+    )
 
-    def overtaken(runner: Runner) -> None:
-        retire(runner)
+    def overtaken(handler: EffectHandler) -> None:
+        cancel(handler)
         if not begun.is_set():
             begun.set()
             kill(ref)
@@ -81,7 +87,7 @@ def test_an_end_that_a_kill_overtakes_takes_nothing_from_the_successor(
         on_terminate(manager, reason)
         ended.set()
 
-    monkeypatch.setattr(Runner, "retire", overtaken)
+    monkeypatch.setattr(EffectHandler, "cancel_timers", overtaken)
     monkeypatch.setattr(TokenManager, "on_terminate", end)
     stop(ref)
     assert ended.wait(DEADLINE_S)
@@ -93,7 +99,7 @@ def test_one_that_was_killed_while_it_began_takes_no_result_from_the_successor(
     start: Start, transport: ScriptedTransport, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     options = {"name": "late", "oidc_config": OIDCConfig(token_endpoint=f"{ISSUER}/token")}
-    on_continue, take, log = TokenManager.on_continue, token_manager._HANDLERS[ResultReady], Runner.log
+    on_continue, take, log = TokenManager.on_continue, token_manager._HANDLERS[ResultReady], Incarnation.log
     begun, go_on, came, go, over = (threading.Event() for _ in range(5))
 
     def begin(manager: TokenManager) -> None:
@@ -101,8 +107,8 @@ def test_one_that_was_killed_while_it_began_takes_no_result_from_the_successor(
         if begun.is_set():
             over.set()
 
-    def log_late(runner: Runner, event: str, attempt: int, **fields: object) -> None:
-        log(runner, event, attempt, **fields)
+    def log_late(incarnation: Incarnation, event: str, attempt: int, **fields: object) -> None:
+        log(incarnation, event, attempt, **fields)
         if event == "manager_started" and attempt and not begun.is_set():
             begun.set()
             go_on.wait(DEADLINE_S)
@@ -113,7 +119,7 @@ def test_one_that_was_killed_while_it_began_takes_no_result_from_the_successor(
         take(manager, message)
 
     monkeypatch.setattr(TokenManager, "on_continue", begin)
-    monkeypatch.setattr(Runner, "log", log_late)
+    monkeypatch.setattr(Incarnation, "log", log_late)
     monkeypatch.setitem(token_manager._HANDLERS, ResultReady, take_late)
     with transport.held_back():
         first = start(**options)

@@ -10,7 +10,7 @@ from threads import DEADLINE_S, eventually
 from oidc_actor import OIDCConfig, TokenManager
 from oidc_actor.machine.events import FetchLost, FetchStarted, ResultReady
 from oidc_actor.manager import token_manager
-from oidc_actor.manager.issuers import Journey
+from oidc_actor.manager.issuers import Subscriber
 from oidc_actor.reading.directory import locate
 from supervision import cast
 
@@ -20,7 +20,7 @@ CONFIG = OIDCConfig(issuer=ISSUER, token_endpoint=f"{ISSUER}/token")
 
 
 def test_a_transport_that_never_answers_is_given_up(start: Start, transport, clock, monkeypatch) -> None:
-    monkeypatch.setattr("oidc_actor.manager.effects.GRACE_S", 0.0)
+    monkeypatch.setattr("oidc_actor.manager.provider_requests.GRACE_S", 0.0)
     with transport.held_back():
         start(name="m", timeout_seconds=0.05)
         eventually(lambda: TokenManager.health("m").consecutive_failures == 1)
@@ -32,7 +32,7 @@ def test_a_transport_that_never_answers_is_given_up(start: Start, transport, clo
 def test_news_of_an_exchange_that_was_given_up_leaves_the_watch_over_the_next_one_alone(
     start: Start, transport, clock, monkeypatch
 ) -> None:
-    monkeypatch.setattr("oidc_actor.manager.effects.GRACE_S", 0.5)
+    monkeypatch.setattr("oidc_actor.manager.provider_requests.GRACE_S", 0.5)
     with transport.held_back():
         ref = start(timeout_seconds=0.05)
         transport.wait_for_requests(1)
@@ -54,7 +54,7 @@ def test_what_comes_at_the_last_moment_is_taken(start: Start, transport, monkeyp
 def test_whoever_takes_part_in_a_discovery_that_never_ends_gives_it_up_too(
     start: Start, transport, clock, monkeypatch
 ) -> None:
-    monkeypatch.setattr("oidc_actor.manager.effects.GRACE_S", 0.0)
+    monkeypatch.setattr("oidc_actor.manager.provider_requests.GRACE_S", 0.0)
     with transport.held_back():
         first = start(timeout_seconds=0.3)
         transport.wait_for_requests(1)
@@ -72,10 +72,10 @@ def test_giving_up_a_discovery_leaves_the_next_one_alone(start: Start) -> None:
         TokenManager.get_token(ref)
     first, second = (locate(ref) for ref in refs)
     issuer = first.issuer
-    given_up = issuer.travel(Journey(first, 9, 1))
-    issuer.travel(Journey(second, 9, 1))
+    given_up = issuer.subscribe(Subscriber(first, 9, 1))
+    issuer.subscribe(Subscriber(second, 9, 1))
     issuer.give_up(first)
-    following = issuer.travel(Journey(first, 10, 1))
+    following = issuer.subscribe(Subscriber(first, 10, 1))
     assert following is not given_up
     issuer.give_up(second)
-    assert issuer.travel(Journey(second, 10, 1)) is following
+    assert issuer.subscribe(Subscriber(second, 10, 1)) is following

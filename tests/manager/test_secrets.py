@@ -15,7 +15,7 @@ from managers import Start
 from threads import DEADLINE_S, eventually
 
 from oidc_actor import ClientCredentials, NoTokenError, Password, RetryPolicy, SecretFile, TokenManager
-from oidc_actor.manager import effects as runner
+from oidc_actor.manager import provider_requests
 from oidc_actor.manager.effects import MOST_UNDER_WAY
 from oidc_actor.manager.workers import HTTP_WORKERS
 from oidc_actor.reading.directory import locate
@@ -51,8 +51,8 @@ def test_a_callable_is_called_once_for_each_request(start: Start, transport, clo
 def test_a_source_that_does_not_return_is_given_up_and_its_request_is_never_sent(
     start: Start, transport, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(runner, "GRACE_S", 0.01)
-    monkeypatch.setattr(runner, "SECRETS_S", 0.01)
+    monkeypatch.setattr(provider_requests, "GRACE_S", 0.01)
+    monkeypatch.setattr(provider_requests, "SECRETS_S", 0.01)
     calls = itertools.count(1)
     returns = threading.Event()
 
@@ -75,8 +75,8 @@ def test_a_source_that_does_not_return_is_given_up_and_its_request_is_never_sent
 def test_a_source_that_never_returns_leaves_the_threads_to_the_issuers_other_managers(
     start: Start, transport, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(runner, "GRACE_S", 0.01)
-    monkeypatch.setattr(runner, "SECRETS_S", 0.01)
+    monkeypatch.setattr(provider_requests, "GRACE_S", 0.01)
+    monkeypatch.setattr(provider_requests, "SECRETS_S", 0.01)
     calls: list[None] = []
     returns = threading.Event()
 
@@ -102,7 +102,7 @@ def test_a_source_that_never_returns_leaves_the_threads_to_the_issuers_other_man
 
 
 def test_a_source_may_take_longer_than_a_request(start: Start, transport, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(runner, "GRACE_S", 0.01)
+    monkeypatch.setattr(provider_requests, "GRACE_S", 0.01)
     asked, returns = threading.Event(), threading.Event()
 
     def secret() -> str:

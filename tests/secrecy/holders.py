@@ -31,7 +31,7 @@ from oidc_actor.http.responses import Incoming, read_response, read_status_line
 from oidc_actor.machine import effects
 from oidc_actor.machine.events import Accepted, FetchFailed, FetchSucceeded, Refresh, Refusal, Rejected, Wait
 from oidc_actor.machine.state import Attempt
-from oidc_actor.manager.issuers import Discovery, Journey
+from oidc_actor.manager.issuers import Discovery, Subscriber
 from oidc_actor.manager.workers import HTTP_WORKERS
 from oidc_actor.oidc import get_token
 from oidc_actor.protocol.device_authorization import DeviceAuthorization
@@ -131,7 +131,7 @@ MADE: dict[str, Callable[[World], object]] = {
     "manager.issuers.Discovery": lambda w: Discovery(),
     "manager.issuers.Circuit": lambda w: w.cell.issuer.circuit,
     "manager.issuers.Issuer": lambda w: w.cell.issuer,
-    "manager.issuers.Journey": lambda w: Journey(w.cell, 1, 1),
+    "manager.issuers.Subscriber": lambda w: Subscriber(w.cell, 1, 1),
     "manager.token_manager.TokenManager": lambda w: w.actor,
     "machine.events.FetchFailed": lambda w: FetchFailed(1, 1, 0.0, w.refused),
     "machine.events.FetchSucceeded": lambda w: FetchSucceeded(1, 1, 0.0, w.parsed),
@@ -169,7 +169,8 @@ MADE: dict[str, Callable[[World], object]] = {
     "sidecar.routes.Tally": lambda w: w.routes.by_name["secrecy-run"].tally,
     "sidecar.service.Service": lambda w: w.service,
     "sidecar.token_files.TokenFile": lambda w: TokenFile(w.folder / "token", 0o600, lambda: w.token),
-    "manager.effects.Runner": lambda w: w.actor._runner,
+    "manager.effects.EffectHandler": lambda w: w.actor._effects,
+    "manager.provider_requests.Incarnation": lambda w: w.actor._effects._manager,
     "values.secrets.Secret": lambda w: w.secret,
     "values.secrets.SecretCall": lambda w: SecretCall(lambda: SECRET),
     "values.secrets.SecretFile": lambda w: SecretFile(w.folder / "secret"),
@@ -210,7 +211,7 @@ HOLDS_NONE: dict[str, str] = {
         adapters.challenges.Remedy adapters.challenges.Tries
         machine.effects.CheckSecrets machine.effects.ScheduleTick machine.circuit_breaker.Hold machine.circuit_breaker.Outage
         machine.circuit_breaker.Haste machine.circuit_breaker.Pace machine.invalidation.Heard machine.invalidation.Verdict
-        machine.state.Rules manager.log.Exchange metrics.instruments.Instrument metrics.readings.Bound
+        machine.state.Rules manager.log.MeasuredRequest metrics.instruments.Instrument metrics.readings.Bound
         metrics.readings.Look metrics.readings.Reading credentials.credentials.Means
         sidecar.config.ServerConfig sidecar.fleet.Changes cli.doctor.TlsFacts""",
     "a message without content": """machine.events.ResultReady machine.events.AskHealth machine.events.ClockJumped

@@ -1,0 +1,357 @@
+"""Requests to the provider, each on a thread of the worker pool: for a token, for metadata, and to revoke tokens (RFC 7009).
+
+Every function here runs on a worker's thread, but for `revoke_on_stop`, which runs on the manager's and waits. None of those
+that the pool runs raises anything. A token request goes through four steps, on two threads:
+
+1. The manager notes in its cell which request it expects (`Cell.expect`) and submits the job. The job may wait for a
+   thread, and the manager be stopped or give it up meanwhile; so the worker first looks whether it is still expected.
+2. The worker notes the versions of the secrets' files, and *then* has the secrets read: a file that changes in between is
+   read once more than needed. In the other order its change could be missed.
+3. Just before a request is sent the manager is told (`FetchStarted`), and sets a timer (`EffectHandler.watch`). Until then a
+   timer that the worker has set stands for it, because a secret's source may never return.
+4. The request has ended. The worker takes it off those under way, then tells the circuit breaker, and puts the result into
+   the cell last. The manager may ask again the moment that the result is there: a request that was still under way by
+   then would count as one too many, and a circuit breaker that had not heard would not hold it back.
+
+The result goes into the cell and not into a message, because the incarnation that asked may be dead: a message would be lost
+with its mailbox, and with it perhaps the only copy of a rotated refresh token. A successor finds the result in the cell.
+"""
+
+from __future__ import annotations
+
+import functools
+import threading
+import time
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+
+from oidc_actor.endpoints.other_endpoints import request_metadata, request_revocation
+from oidc_actor.endpoints.token_endpoint import TokenRequest, request_token
+from oidc_actor.machine.effects import Discover, Fetch, Redeem, Revoke
+from oidc_actor.machine.events import FetchFailed, FetchLost, FetchStarted, FetchSucceeded, SecretsChecked
+from oidc_actor.machine.failure_policy import code_of, status_of
+from oidc_actor.machine.invalidation import late_tokens_to_revoke
+from oidc_actor.machine.state import Rules
+from oidc_actor.manager.issuers import Discovery, Issuer
+from oidc_actor.manager.log import MeasuredRequest, count_of, log, observers, outcome_of, raised_at
+from oidc_actor.manager.options import Options
+from oidc_actor.manager.workers import HTTP_WORKERS
+from oidc_actor.protocol.dates import Skew, read_skew
+from oidc_actor.protocol.metadata import OIDCConfig
+from oidc_actor.protocol.token_request import TokenTypeHint
+from oidc_actor.protocol.token_response import ParsedToken
+from oidc_actor.reading.cell import Cell, Ref
+from oidc_actor.transport import Request, Response
+from oidc_actor.values.clock import wall_ahead_s, wall_clock
+from oidc_actor.values.errors import (
+    ConfigError,
+    DiscoveryError,
+    OIDCActorError,
+    ProviderError,
+    SecretUnavailable,
+    TokenRequestError,
+)
+from oidc_actor.values.secrets import Secret, SecretFile
+from supervision import Timer, send_after
+from supervision.runtime.dispatcher import blocking
+from supervision.runtime.per_process import PerProcess
+
+GRACE_S = 5.0
+"""Seconds beyond its timeout after which a request is taken for lost."""
+
+SECRETS_S = 30.0
+"""Seconds beyond that for reading the secrets, which a source of the application's may never end."""
+
+REVOCATION_S = 3.0
+"""Seconds that a stop waits for revocations, at most; less than the five that a supervisor gives its children."""
+
+MOST_WAITING = 32
+"""Stops that wait at a time, as many as there are threads for HTTP; what the others began goes on after they have returned."""
+
+_waiting = PerProcess(lambda: threading.BoundedSemaphore(MOST_WAITING))
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Incarnation:
+    """One incarnation of a manager, as those that work for it know it. Any thread.
+
+    Attributes:
+        ref: The actor.
+        cell: What it shares with its readers and its successor.
+        issuer: What it shares with the other managers of its issuer.
+        options: The user's.
+        rules: What the machine knows of them.
+        secret_files: The files that its secrets are kept in.
+        under_way: One entry for each token request that a worker is at. Each change is one operation.
+    """
+
+    ref: Ref
+    cell: Cell
+    issuer: Issuer
+    options: Options
+    rules: Rules
+    secret_files: tuple[SecretFile, ...] = ()
+    under_way: list[int] = field(default_factory=list)
+
+    def log(self, event: str, attempt: int, **fields: object) -> None:
+        """Log and count an event of this manager."""
+        self.cell.count(event)
+        log(event, manager=self.cell.name or self.ref.actor_urn, issuer=self.issuer.name, flight=attempt, **fields)
+
+    def file_versions(self) -> object:
+        """The versions of the secrets' files, which are read from the disk."""
+        return tuple(file.version() for file in self.secret_files)
+
+
+# --- a token ----------------------------------------------------------------------------------------------------------
+
+
+def fetch_token(manager: Incarnation, effect: Fetch) -> None:
+    """Request a token, and put what comes into the manager's cell."""
+    cell, issuer, grant, number = manager.cell, manager.issuer, effect.grant, (effect.attempt, effect.request)
+    assert not isinstance(grant, Discover)
+
+    def is_expected() -> bool:
+        return not cell.closed and cell.expected == number
+
+    def started(at: float) -> None:
+        if not is_expected():
+            raise SecretUnavailable("reading the secrets took too long", sent=False)
+        cell.tell(FetchStarted(*number, at))
+
+    if not is_expected():
+        issuer.circuit.step_aside(cell)
+        return
+    lost = _lost_after(manager, effect)
+    manager.under_way.append(effect.attempt)
+    cell.versions = manager.file_versions()
+    sending = _Sending(issuer, started)
+    result = _request_token(manager, grant.config, grant.refresh_token if isinstance(grant, Redeem) else None, sending)
+    manager.under_way.pop()
+    if lost is not None:
+        lost.cancel()
+    if sending.is_sent:
+        _measure(manager, effect, result, issuer.clock() - sending.at)
+    _deliver(manager, effect, sending, result)
+
+
+def _deliver(manager: Incarnation, effect: Fetch, sending: _Sending, result: ParsedToken | OIDCActorError) -> None:
+    cell, number = manager.cell, (effect.attempt, effect.request)
+    if not isinstance(result, ParsedToken):
+        retry_at = _note_failure(manager, result, early=effect.early)
+        cell.deliver(FetchFailed(*number, sending.at, result, retry_at, sending.skew))
+        return
+    manager.issuer.circuit.note_answer()
+    taken = cell.deliver(FetchSucceeded(*number, sending.at, result, sending.skew, sending.ahead_s))
+    if not taken and cell.closed:  # the manager was stopped while this was under way
+        assert not isinstance(effect.grant, Discover)
+        for late in late_tokens_to_revoke(manager.rules, effect.attempt, effect.grant.config, result.token):
+            if _may_ask(manager, late):
+                _revoke(manager, late, _revocation_ends_at(manager))
+
+
+class _Sending:
+    """The issuer's transport, with a note of when the request was sent: a token's life counts from there.
+
+    That is noted before the token's own ``issued_at`` is, so that no reader gets it after its ``expires_at``.
+
+    Attributes:
+        is_sent: Whether a request was sent.
+        at: Reading of the manager's clock when the last one was.
+        skew: How the provider's clock goes, as its last answer shows it; ``None`` where it does not.
+        ahead_s: How far the wall clock was ahead of the manager's when the last request was sent.
+    """
+
+    def __init__(self, issuer: Issuer, started: Callable[[float], None]) -> None:
+        self._issuer = issuer
+        self._started = started
+        self.is_sent = False
+        self.at, self.ahead_s = issuer.clock(), 0.0
+        self.skew: Skew | None = None
+
+    def begin(self) -> None:
+        """Note that a request is about to be sent."""
+        self.at, self.ahead_s = self._issuer.clock(), wall_ahead_s(self._issuer.clock)
+        self._started(self.at)
+        self.is_sent = True
+
+    def __call__(self, request: Request, /) -> Response:
+        began = time.monotonic()
+        response = self._issuer.transport(request)
+        if isinstance(response, Response):  # an injected transport may return anything
+            self.skew = read_skew(response, ended_wall=wall_clock(), took_s=time.monotonic() - began)
+        return response
+
+
+def _request_token(
+    manager: Incarnation, config: OIDCConfig, refresh_token: Secret | None, sending: _Sending
+) -> ParsedToken | OIDCActorError:
+    options, present = manager.options, manager.cell.snapshot.text
+    request = TokenRequest(
+        sending,
+        config,
+        options.auth,
+        refresh_token=refresh_token,
+        timeout_s=options.timeout_seconds,
+        default_lifetime_s=options.default_lifetime_seconds,
+        known=(Secret(present),) if present else (),
+        sending=sending.begin,
+    )
+    try:
+        return request_token(request)
+    except BaseException as error:  # noqa: BLE001 - whatever foreign code raises is a failure of this attempt only
+        return _as_value(error, TokenRequestError)
+
+
+def _lost_after(manager: Incarnation, effect: Fetch) -> Timer | None:
+    """Set the timer for a request that is never sent; from the sending on the manager's own stands for it."""
+    patience_s = SECRETS_S + manager.options.timeout_seconds + GRACE_S
+    try:
+        return send_after(patience_s, manager.ref, FetchLost(effect.attempt, effect.request))
+    except RuntimeError:  # no thread for timers can be had: it is waited for
+        return None
+
+
+def _measure(manager: Incarnation, effect: Fetch, result: ParsedToken | OIDCActorError, duration_s: float) -> None:
+    measured = MeasuredRequest(manager.issuer.name, outcome_of(result), duration_s)
+    manager.cell.count(count_of(measured.outcome))
+    for observer in observers():
+        try:
+            observer(measured)
+        except BaseException as error:  # noqa: BLE001 - foreign code, which must cost neither the token nor the thread
+            manager.log("listener_failed", effect.attempt, error=type(error).__name__, at=raised_at(error))
+
+
+def _note_failure(
+    manager: Incarnation, error: OIDCActorError, *, early: bool, among: Iterable[Cell] = ()
+) -> float | None:
+    circuit, cell = manager.issuer.circuit, manager.cell
+    retry_at = circuit.note_failure(cell, manager.options, error, early=early, among=among)
+    if cell.closed:  # it has stopped meanwhile, and the others must not wait for its next attempt
+        circuit.leave(cell)
+    return retry_at
+
+
+def _as_value(error: BaseException, unknown: type[ProviderError]) -> OIDCActorError:
+    """Turn what a request raised into an error to keep: without its frames, which hold what was sent.
+
+    Args:
+        error: What it raised.
+        unknown: The type to give to what no request raises on purpose.
+    """
+    if isinstance(error, OIDCActorError):
+        error.__cause__ = error.__context__ = None
+        return error.with_traceback(None)
+    where = error.__traceback__
+    while where is not None and where.tb_next is not None:
+        where = where.tb_next
+    place = "" if where is None else f" in {where.tb_frame.f_code.co_name}, line {where.tb_lineno}"
+    return unknown(f"the exchange raised {type(error).__name__}{place}")
+
+
+# --- metadata and files -----------------------------------------------------------------------------------------------
+
+
+def fetch_metadata(manager: Incarnation, effect: Fetch, discovery: Discovery) -> None:
+    """Request the metadata, for every manager that has subscribed to this discovery."""
+    issuer, options = manager.issuer, manager.options
+    assert options.issuer_url is not None
+    sending = _Sending(issuer, functools.partial(issuer.discovery_started, discovery))
+    try:
+        sending.begin()
+        result: OIDCConfig | OIDCActorError = request_metadata(
+            sending,
+            options.issuer_url,
+            timeout_s=options.timeout_seconds,
+            allow_insecure_http=options.allow_insecure_http,
+        )
+    except BaseException as error:  # noqa: BLE001 - as above
+        result = _as_value(error, DiscoveryError)
+    retry_at = None
+    if isinstance(result, OIDCConfig):
+        issuer.circuit.note_answer()
+    else:
+        among = [one.cell for one in discovery.subscribers]
+        retry_at = _note_failure(manager, result, early=effect.early, among=among)
+    issuer.discovery_ended(discovery, sending.at, result, retry_at)
+
+
+def check_secrets(manager: Incarnation) -> None:
+    """Tell the manager whether a secret's file has changed since its last attempt."""
+    manager.cell.tell(SecretsChecked(manager.file_versions() != manager.cell.versions))
+
+
+# --- revocation -------------------------------------------------------------------------------------------------------
+
+
+def revoke_on_stop(manager: Incarnation, effect: Revoke) -> None:
+    """Have tokens revoked on a worker's thread, and wait for that within the deadline. On the manager's thread; raises nothing.
+
+    An issuer that is known to be down, or has asked to be left alone, is not asked. The cell has been closed by then, so that no
+    reader is given a token that is about to be revoked.
+    """
+    if not _may_ask(manager, effect):
+        return
+    ended, ends_at, waiting = threading.Event(), _revocation_ends_at(manager), _waiting.value
+
+    def revoke() -> None:
+        _revoke(manager, effect, ends_at)
+        ended.set()
+
+    try:
+        HTTP_WORKERS.value.submit(manager.issuer, revoke)
+    except RuntimeError as error:  # the process has no thread left, or is going down
+        _give_up(manager, effect, f"no thread for the request: {error}")
+        return
+    if waiting.acquire(blocking=False):
+        try:
+            with blocking():
+                ended.wait(max(0.0, ends_at - time.monotonic()))
+        finally:
+            waiting.release()
+
+
+def _revocation_ends_at(manager: Incarnation) -> float:
+    return time.monotonic() + min(manager.options.timeout_seconds, REVOCATION_S)
+
+
+def _may_ask(manager: Incarnation, effect: Revoke) -> bool:
+    if not manager.issuer.circuit.is_down(manager.cell, manager.options):
+        return True
+    _give_up(manager, effect, "the provider is known to be down, or asked to wait")
+    return False
+
+
+def _revoke(manager: Incarnation, effect: Revoke, ends_at: float) -> None:
+    for kind, token in effect.tokens:
+        _report(manager, effect, kind, _why_not_revoked(manager, effect, kind, token, ends_at - time.monotonic()))
+
+
+def _why_not_revoked(
+    manager: Incarnation, effect: Revoke, kind: TokenTypeHint, token: Secret, left_s: float
+) -> OIDCActorError | None:
+    """Revoke one token; ``None`` where that is done."""
+    if left_s <= 0:
+        return TokenRequestError("there was no time left for it", sent=False)
+    if effect.config is None:
+        return ConfigError("the provider's metadata were never had")
+    try:
+        request_revocation(
+            manager.issuer.transport, effect.config, manager.options.auth, token, kind, timeout_s=left_s
+        )
+    except BaseException as error:  # noqa: BLE001 - whatever foreign code raises is a failure of this only
+        return _as_value(error, TokenRequestError)
+    return None
+
+
+def _give_up(manager: Incarnation, effect: Revoke, why: str) -> None:
+    for kind, _ in effect.tokens:
+        _report(manager, effect, kind, TokenRequestError(why, sent=False))
+
+
+def _report(manager: Incarnation, effect: Revoke, kind: TokenTypeHint, error: OIDCActorError | None) -> None:
+    if error is None:
+        manager.log("token_revoked", effect.attempt, token_type=kind)
+        return
+    fields = {"error": str(error), "status": status_of(error), "code": code_of(error)}
+    manager.log("revocation_failed", effect.attempt, token_type=kind, **fields)
