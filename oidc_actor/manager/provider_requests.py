@@ -108,46 +108,59 @@ class Incarnation:
 
 def fetch_token(manager: Incarnation, effect: Fetch) -> None:
     """Request a token, and put what comes into the manager's cell."""
-    cell, issuer, grant, number = manager.cell, manager.issuer, effect.grant, (effect.attempt, effect.request)
+    cell, issuer, options, grant = manager.cell, manager.issuer, manager.options, effect.grant
     assert not isinstance(grant, Discover)
-
-    def is_expected() -> bool:
-        return not cell.closed and cell.expected == number
-
-    def started(at: float) -> None:
-        if not is_expected():
-            raise SecretUnavailable("reading the secrets took too long", sent=False)
-        cell.tell(FetchStarted(*number, at))
-
-    if not is_expected():
+    if not cell.expects(effect.attempt, effect.request):
         issuer.circuit.step_aside(cell)
         return
     lost = _lost_after(manager, effect)
     manager.under_way.append(effect.attempt)
     cell.versions = manager.file_versions()
-    sending = _Sending(issuer, started)
-    result = _request_token(manager, grant.config, grant.refresh_token if isinstance(grant, Redeem) else None, sending)
+    present = cell.snapshot.text
+    sending = _Sending(issuer, functools.partial(_started, manager, effect))
+    asked = TokenRequest(
+        sending,
+        grant.config,
+        options.auth,
+        refresh_token=grant.refresh_token if isinstance(grant, Redeem) else None,
+        timeout_s=options.timeout_seconds,
+        default_lifetime_s=options.default_lifetime_seconds,
+        known=(Secret(present),) if present else (),
+        sending=sending.begin,
+    )
+    try:
+        result: ParsedToken | OIDCActorError = request_token(asked)
+    except BaseException as error:  # noqa: BLE001 - whatever foreign code raises is a failure of this attempt only
+        result = _as_value(error, TokenRequestError)
     manager.under_way.pop()
     if lost is not None:
         lost.cancel()
     if sending.is_sent:
         _measure(manager, effect, result, issuer.clock() - sending.at)
-    _deliver(manager, effect, sending, result)
-
-
-def _deliver(manager: Incarnation, effect: Fetch, sending: _Sending, result: ParsedToken | OIDCActorError) -> None:
-    cell, number = manager.cell, (effect.attempt, effect.request)
-    if not isinstance(result, ParsedToken):
-        retry_at = _note_failure(manager, result, early=effect.early)
-        cell.deliver(FetchFailed(*number, sending.at, result, retry_at, sending.skew))
+    if isinstance(result, ParsedToken):
+        _token_came(manager, effect, grant.config, sending, result)
         return
+    retry_at = _note_failure(manager, result, early=effect.early)
+    cell.deliver(FetchFailed(effect.attempt, effect.request, sending.at, result, retry_at, sending.skew))
+
+
+def _started(manager: Incarnation, effect: Fetch, at: float) -> None:
+    if not manager.cell.expects(effect.attempt, effect.request):
+        raise SecretUnavailable("reading the secrets took too long", sent=False)
+    manager.cell.tell(FetchStarted(effect.attempt, effect.request, at))
+
+
+def _token_came(
+    manager: Incarnation, effect: Fetch, config: OIDCConfig, sending: _Sending, parsed: ParsedToken
+) -> None:
     manager.issuer.circuit.note_answer()
-    taken = cell.deliver(FetchSucceeded(*number, sending.at, result, sending.skew, sending.ahead_s))
-    if not taken and cell.closed:  # the manager was stopped while this was under way
-        assert not isinstance(effect.grant, Discover)
-        for late in late_tokens_to_revoke(manager.rules, effect.attempt, effect.grant.config, result.token):
-            if _may_ask(manager, late):
-                _revoke(manager, late, _revocation_ends_at(manager))
+    result = FetchSucceeded(effect.attempt, effect.request, sending.at, parsed, sending.skew, sending.ahead_s)
+    if manager.cell.deliver(result) or not manager.cell.closed:
+        return
+    # The manager was stopped while this was under way.
+    for late in late_tokens_to_revoke(manager.rules, effect.attempt, config, parsed.token):
+        if _may_ask(manager, late):
+            _revoke(manager, late, _revocation_ends_at(manager))
 
 
 class _Sending:
@@ -181,26 +194,6 @@ class _Sending:
         if isinstance(response, Response):  # an injected transport may return anything
             self.skew = read_skew(response, ended_wall=wall_clock(), took_s=time.monotonic() - began)
         return response
-
-
-def _request_token(
-    manager: Incarnation, config: OIDCConfig, refresh_token: Secret | None, sending: _Sending
-) -> ParsedToken | OIDCActorError:
-    options, present = manager.options, manager.cell.snapshot.text
-    request = TokenRequest(
-        sending,
-        config,
-        options.auth,
-        refresh_token=refresh_token,
-        timeout_s=options.timeout_seconds,
-        default_lifetime_s=options.default_lifetime_seconds,
-        known=(Secret(present),) if present else (),
-        sending=sending.begin,
-    )
-    try:
-        return request_token(request)
-    except BaseException as error:  # noqa: BLE001 - whatever foreign code raises is a failure of this attempt only
-        return _as_value(error, TokenRequestError)
 
 
 def _lost_after(manager: Incarnation, effect: Fetch) -> Timer | None:
@@ -336,9 +329,7 @@ def _why_not_revoked(
     if effect.config is None:
         return ConfigError("the provider's metadata were never had")
     try:
-        request_revocation(
-            manager.issuer.transport, effect.config, manager.options.auth, token, kind, timeout_s=left_s
-        )
+        request_revocation(manager.issuer.transport, effect.config, manager.options.auth, token, kind, timeout_s=left_s)
     except BaseException as error:  # noqa: BLE001 - whatever foreign code raises is a failure of this only
         return _as_value(error, TokenRequestError)
     return None

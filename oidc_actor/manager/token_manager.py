@@ -525,7 +525,7 @@ def _first_state(options: Options, cell: Cell, issuer: issuers.Issuer) -> State:
         withdrawn = cell.rejected is not None and cell.rejected is cell.state.token
         attempt = cell.state.attempt
         # What is expected may be an earlier exchange, whose end the manager knew at once.
-        under_way = attempt is not None and cell.expected == (attempt.number, attempt.request)
+        under_way = attempt is not None and cell.expects(attempt.number, attempt.request)
         state = adopt(cell.state, under_way=under_way, rejected=withdrawn)
         # A forked child may make many anew at once.
         held_until = issuer.first_attempt_at() if state.borrowed else state.held_until

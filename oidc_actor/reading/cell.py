@@ -147,6 +147,10 @@ class Cell:
             self.expected, self.result = (attempt, request), None
             return True
 
+    def expects(self, attempt: int, request: int) -> bool:
+        """Whether the result of that request is still waited for; any thread."""
+        return not self.closed and self.expected == (attempt, request)
+
     def count(self, what: str) -> None:
         """One more of something that happens here; any thread."""
         with self._lock:
@@ -180,7 +184,7 @@ class Cell:
     def deliver(self, result: Result) -> bool:
         """Keep a result for whichever incarnation is there to take it, and tell the one that is; false where nobody wants it."""
         with self._lock:
-            if self.closed or self.expected != (result.attempt, result.request):
+            if not self.expects(result.attempt, result.request):
                 return False
             self.result = result
         self.tell(ResultReady())
