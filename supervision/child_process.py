@@ -19,7 +19,7 @@ from pykka._envelope import Envelope
 from supervision.child_spec import ChildSpec, ShutdownSetting
 from supervision.children import Child
 from supervision.errors import AlreadyStarted, StartError
-from supervision.exits import NOPROC, SHUTDOWN, Ignore, Reason, leaves_bystanders
+from supervision.exits import NOPROC, SHUTDOWN, Ignore, Reason, children_end_for_restart
 from supervision.messages import ExitSignal
 from supervision.monitors import Monitor
 from supervision.process import Life, Phase, await_up, construct, launch, life_of, name_of, names
@@ -34,7 +34,7 @@ __all__ = [
     "Link",
     "check_start",
     "ended_for_good",
-    "is_bystander",
+    "ends_for_restart",
     "join",
     "may_be_restarted",
     "name_of_child",
@@ -162,14 +162,14 @@ class ExitRequest:
         ref: the child.
         shutdown: its specification's setting.
         waiter: the supervisor that will wait; a call to it from the child's end hook could only deadlock.
-        bystander: whether it leaves for another's sake, and is expected to be started again; it leaves with ``SHUTDOWN`` all
-            the same.
+        for_restart: whether this end is part of a restart: the child is expected to be started again. It ends with ``SHUTDOWN``
+            all the same.
     """
 
     foreign = False
 
     def __init__(
-        self, ref: Any, shutdown: ShutdownSetting | None, waiter: Life | None = None, *, bystander: bool = False
+        self, ref: Any, shutdown: ShutdownSetting | None, waiter: Life | None = None, *, for_restart: bool = False
     ) -> None:
         self._ref = ref
         self.deadline = alarm.now() + shutdown if isinstance(shutdown, int | float) else math.inf
@@ -180,7 +180,7 @@ class ExitRequest:
         elif shutdown == "brutal_kill":
             self._life.kill(aside=True)
         else:
-            self._life.mailbox.offer(Envelope(ExitSignal(SHUTDOWN, waiter, bystander)))
+            self._life.mailbox.offer(Envelope(ExitSignal(SHUTDOWN, waiter, for_restart)))
 
     def deliver(self, reason: Reason) -> None:
         """The child has ended; called on the thread that ended it."""
@@ -267,7 +267,7 @@ class Link:
             left, self._children = self._children, {}
         for ref, shutdown in left.items():
             within_s = ORPHAN_S if shutdown is None or shutdown == "infinity" else shutdown
-            self._orphans.append(ExitRequest(ref, within_s, bystander=leaves_bystanders(reason)))
+            self._orphans.append(ExitRequest(ref, within_s, for_restart=children_end_for_restart(reason)))
         for request in self._orphans:  # all have been asked; nobody need wait for their deadlines
             if request.deadline < math.inf:
                 alarm.call_later(request.deadline - alarm.now(), request.abandon)
@@ -287,14 +287,15 @@ _for_good: WeakSet[Any] = WeakSet()  # refs of the last incarnations of children
 _callbacks: WeakKeyDictionary[Any, Callable[[Any, bool], object]] = WeakKeyDictionary()
 
 
-def is_bystander(ref: Any) -> bool:
-    """Whether an actor ends for another's sake, and its supervisor, or that one's, is expected to start it again.
+def ends_for_restart(ref: Any) -> bool:
+    """Whether an actor's end is part of a restart: its supervisor, or the one above that, is expected to start it again.
 
-    The answer is there from its end hook on. It is yes for a sibling in a group restart; for all below a supervisor that is
-    a bystander, has given up or has failed; and not for one that was killed, whose hooks do not run.
+    The answer is there from the actor's end hook on. It is yes for a sibling in a group restart, and for all that is below a
+    supervisor whose own end is part of a restart, or which has exceeded ``max_restarts``, or has failed. It is no for the
+    child whose death is the cause, for one that is stopped for good, and for one that was killed, whose hooks do not run.
     """
     life = life_of(ref)
-    return life is not None and life.is_bystander
+    return life is not None and life.ends_for_restart
 
 
 def may_be_restarted(ref: Any, *, forked: bool = False) -> bool:

@@ -144,9 +144,9 @@ class DynamicSupervisor(AnySupervisor):
         All are asked before any is waited for. Then come the waits that end at a deadline, the nearest first, so that none
         of them is held up by a child without a deadline, or by a thread that is slow to return.
         """
-        bystander = self._leaves_bystanders(reason)
+        for_restart = self._children_end_for_restart(reason)
         children = list(self._children.values())
-        asked = [(one, request) for one in children if (request := self._request_exit(one, bystander=bystander))]
+        asked = [(one, request) for one in children if (request := self._request_exit(one, for_restart=for_restart))]
         asked.sort(key=lambda pair: pair[1].deadline)
         for _, request in asked:
             if request.deadline < math.inf:

@@ -33,7 +33,7 @@ __all__ = [
     "bygone",
     "is_orderly",
     "leaves_as_asked",
-    "leaves_bystanders",
+    "children_end_for_restart",
     "must_restart",
     "reason_of",
     "words",
@@ -154,15 +154,15 @@ def is_orderly(reason: Reason) -> bool:
     return reason in (NORMAL, SHUTDOWN) or isinstance(reason, Shutdown)
 
 
-def leaves_bystanders(reason: Reason, *, gave_up: bool = False, bystander: bool = False) -> bool:
-    """Whether the children that a supervisor stops at its end are expected to come back with it.
+def children_end_for_restart(reason: Reason, *, gave_up: bool = False, for_restart: bool = False) -> bool:
+    """Whether the children that a supervisor stops at its end are expected to be started again together with it.
 
     Args:
-        reason: how it ends; after a failure its own supervisor decides.
-        gave_up: whether it has exceeded ``max_restarts``, which is a shutdown, and after which its own supervisor decides.
-        bystander: whether it is one itself.
+        reason: how the supervisor ends; after a failure its own supervisor decides.
+        gave_up: whether it has exceeded ``max_restarts``: that is a shutdown, but its own supervisor decides, too.
+        for_restart: whether the supervisor's end is itself part of a restart.
     """
-    return bystander or gave_up or not is_orderly(reason)
+    return for_restart or gave_up or not is_orderly(reason)
 
 
 def must_restart(restart: Restart, reason: Reason) -> bool:

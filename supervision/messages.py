@@ -36,12 +36,12 @@ class ExitSignal:
     Attributes:
         reason: what it ends with.
         sender: the life that waits for the end, ``None`` outside an actor; a call back to it could only deadlock.
-        bystander: whether it ends for another's sake, and its supervisor, or that one's, is expected to start it again.
+        for_restart: whether this end is part of a restart: the actor is expected to be started again.
     """
 
     reason: Reason
     sender: Any = None
-    bystander: bool = False
+    for_restart: bool = False
 
 
 class Withdrawable:

@@ -37,7 +37,7 @@ from supervision.child_process import (
     ExitRequest,
     Link,
     ended_for_good,
-    is_bystander,
+    ends_for_restart,
     join,
     name_of_child,
     start_child,
@@ -52,9 +52,9 @@ from supervision.exits import (
     Crash,
     Exit,
     Reason,
+    children_end_for_restart,
     is_orderly,
     leaves_as_asked,
-    leaves_bystanders,
     must_restart,
     words,
 )
@@ -377,7 +377,7 @@ class AnySupervisor(Server):
             child.runs(None, None, alarm.now())
             return None
         if not self._link.add(ref, child.spec.shutdown):
-            ExitRequest(ref, child.spec.shutdown, bystander=True).await_exit()
+            ExitRequest(ref, child.spec.shutdown, for_restart=True).await_exit()
             raise Exit(KILLED)
         watch = ChildMonitor(child, ref, self.actor_ref)
         child.runs(ref, watch, alarm.now())
@@ -395,17 +395,17 @@ class AnySupervisor(Server):
 
     # --- ends ---------------------------------------------------------------------------------------------------------
 
-    def _end(self, child: Child, *, bystander: bool = False) -> None:
-        request = self._request_exit(child, bystander=bystander)
+    def _end(self, child: Child, *, for_restart: bool = False) -> None:
+        request = self._request_exit(child, for_restart=for_restart)
         if request is not None:
             self._await_exit(child, request)
-        if not bystander:
+        if not for_restart:
             self._forget(child)
 
     def _end_for_restart(self, child: Child) -> None:
-        self._end(child, bystander=child.spec.restart != "temporary")
+        self._end(child, for_restart=child.spec.restart != "temporary")
 
-    def _request_exit(self, child: Child, *, bystander: bool = False) -> ExitRequest | None:
+    def _request_exit(self, child: Child, *, for_restart: bool = False) -> ExitRequest | None:
         """Ask a child to exit, or cancel its pending restart; ``None`` where it does not run.
 
         The watch ends first: this death is the supervisor's own doing, and no ``Down`` may tell it of one to be restarted.
@@ -415,11 +415,11 @@ class AnySupervisor(Server):
             retry.timer.cancel()
         if child.ref is None:
             child.ended("stopped")
-            if not bystander:
+            if not for_restart:
                 ended_for_good(child.last_ref, asked=True)
             return None
         demonitor(child.monitor)
-        return ExitRequest(child.ref, child.spec.shutdown, life_of(self.actor_ref), bystander=bystander)
+        return ExitRequest(child.ref, child.spec.shutdown, life_of(self.actor_ref), for_restart=for_restart)
 
     def _await_exit(self, child: Child, request: ExitRequest) -> None:
         reason = request.await_exit()
@@ -428,9 +428,9 @@ class AnySupervisor(Server):
         as_asked = leaves_as_asked(child.spec.restart, child.spec.shutdown == "brutal_kill", reason)
         self._report("info" if as_asked else "warning", "child_ended", child, reason=str(reason), restart=False)
 
-    def _leaves_bystanders(self, reason: Reason) -> bool:
-        """Whether its children, which it stops because it ends, are expected to be started again."""
-        return leaves_bystanders(reason, gave_up=self._gave_up, bystander=is_bystander(self.actor_ref))
+    def _children_end_for_restart(self, reason: Reason) -> bool:
+        """Whether the children, which it stops because it ends, are expected to be started again together with it."""
+        return children_end_for_restart(reason, gave_up=self._gave_up, for_restart=ends_for_restart(self.actor_ref))
 
     def _report(self, level: str, event: str, child: Child, **fields: Any) -> None:
         about: dict[str, Any] = {

@@ -202,7 +202,7 @@ class Supervisor(AnySupervisor):
             try:
                 ref = self._bring_up(child)
             except (StartError, AlreadyStarted) as error:
-                self._stop_all(bystanders=self._is_started_again())
+                self._stop_all(for_restart=self._is_started_again())
                 cause = error.cause if isinstance(error, StartError) else error
                 raise StartError(child.spec.id, cause) from cause
             if ref is None:
@@ -210,7 +210,7 @@ class Supervisor(AnySupervisor):
 
     def on_terminate(self, reason: Reason) -> None:
         """Stop the children in reverse start order, one after the other."""
-        self._stop_all(bystanders=self._leaves_bystanders(reason))
+        self._stop_all(for_restart=self._children_end_for_restart(reason))
 
     # --- operations ---------------------------------------------------------------------------------------------------
 
@@ -276,9 +276,9 @@ class Supervisor(AnySupervisor):
             self._report("info", "supervisor_auto_shutdown", child, auto_shutdown=self._flags.auto_shutdown)
             raise Exit(SHUTDOWN)
 
-    def _stop_all(self, *, bystanders: bool) -> None:
+    def _stop_all(self, *, for_restart: bool) -> None:
         for child in reversed(list(self._children.values())):
-            self._end(child, bystander=bystanders)
+            self._end(child, for_restart=for_restart)
 
     def _warn(self, spec: ChildSpec) -> None:
         if self._flags.may_loop(spec):

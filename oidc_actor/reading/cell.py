@@ -32,7 +32,7 @@ from oidc_actor.values.clock import Clock
 from oidc_actor.values.secrets import Sealed, put
 from oidc_actor.values.tokens import TokenResponse
 from supervision import Down, Monitor, cast, demonitor, monitor
-from supervision.child_process import is_bystander, may_be_restarted
+from supervision.child_process import ends_for_restart, may_be_restarted
 from supervision.exits import Reason, is_orderly
 from supervision.runtime.bells import Summons, taken_out
 
@@ -339,7 +339,7 @@ def is_final(ref: pykka.ActorRef[Any], reason: Reason) -> bool:
         ``False`` after a crash, and where its supervisor ends it for a sibling's sake and starts it again: its successor goes on
         with the token, and until then readers are served.
     """
-    return is_orderly(reason) and not is_bystander(ref)
+    return is_orderly(reason) and not ends_for_restart(ref)
 
 
 def may_start_again(supervisor: pykka.ActorRef[Any] | None, *, forked: bool = False) -> bool:

@@ -123,7 +123,7 @@ def handle(life: Life, envelope: Any) -> None:
         if reply_to is not None:
             answer(reply_to, None)
     elif isinstance(message, ExitSignal):
-        life.waited_for_by, life.is_bystander = message.sender, message.bystander
+        life.waited_for_by, life.ends_for_restart = message.sender, message.for_restart
         life.end(message.reason)
     elif isinstance(message, Withdrawable):
         if message.claim():

@@ -46,9 +46,9 @@ class Life:
         "abandoned",
         "actor",
         "busy",
+        "ends_for_restart",
         "handshake",
         "in_hand",
-        "is_bystander",
         "mailbox",
         "monitors",
         "names",
@@ -73,7 +73,7 @@ class Life:
         self.phase = Phase.STARTING
         self.reason: Reason = NOPROC
         self.names: tuple[str, ...] = ()  # in the order that it got them; still there when it has ended
-        self.is_bystander = False  # it was asked to end for another's sake, and is expected to be started again
+        self.ends_for_restart = False  # as its ``ExitSignal`` said
         self.monitors: list[Watch] = []
         self.handshake: Reply | None = None  # who started it waits here, until it has started
         self.starter: Life | None = None  # who started it; if that is a supervisor, it cannot end before

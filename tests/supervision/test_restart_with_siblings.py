@@ -27,8 +27,8 @@ from supervision import (
     kill,
     monitor,
 )
-from supervision.child_process import is_bystander
-from supervision.exits import Shutdown, leaves_bystanders
+from supervision.child_process import ends_for_restart
+from supervision.exits import Shutdown, children_end_for_restart
 
 BOOM = Crash(Scripted("boom"))
 
@@ -41,17 +41,17 @@ class Ends:
         self._hooks: dict[Any, list[bool]] = {}
         self._watchers: dict[Any, list[bool]] = {}
 
-    def hook(self, child_id: Any, bystander: bool) -> None:
+    def hook(self, child_id: Any, for_restart: bool) -> None:
         with self._changed:
-            self._hooks.setdefault(child_id, []).append(bystander)
+            self._hooks.setdefault(child_id, []).append(for_restart)
 
-    def watcher(self, child_id: Any, bystander: bool) -> None:
+    def watcher(self, child_id: Any, for_restart: bool) -> None:
         with self._changed:
-            self._watchers.setdefault(child_id, []).append(bystander)
+            self._watchers.setdefault(child_id, []).append(for_restart)
             self._changed.notify_all()
 
     def __call__(self, ids: str) -> dict[str, bool]:
-        """Whether each was a bystander at its first end; fails unless all have ended before the deadline."""
+        """Whether the first end of each was part of a restart; fails unless all have ended before the deadline."""
         with self._changed:
             assert self._changed.wait_for(lambda: set(ids) <= set(self._watchers), DEADLINE_S), self._watchers
             for child in ids:
@@ -71,16 +71,16 @@ def _telling(kind: type) -> Any:
     class Telling(base):
         def on_start(self) -> None:
             self.told = self.world
-            monitor(self.actor_ref, lambda down: self.told.watcher(self.child_id, is_bystander(down.ref)))
+            monitor(self.actor_ref, lambda down: self.told.watcher(self.child_id, ends_for_restart(down.ref)))
 
         def on_terminate(self, reason: Any) -> None:
-            self.told.hook(self.child_id, is_bystander(self.actor_ref))
+            self.told.hook(self.child_id, ends_for_restart(self.actor_ref))
 
         def on_stop(self) -> None:
-            self.told.hook(self.child_id, is_bystander(self.actor_ref))
+            self.told.hook(self.child_id, ends_for_restart(self.actor_ref))
 
         def on_failure(self, *_raised: Any) -> None:
-            self.told.hook(self.child_id, is_bystander(self.actor_ref))
+            self.told.hook(self.child_id, ends_for_restart(self.actor_ref))
 
     return Telling
 
@@ -97,19 +97,19 @@ def inner(ends: Ends, ids: str, **options: Any) -> ChildSpec:
     return Supervisor.child_spec(ends.specs(ids), id="inner", name="inner", **options)
 
 
-# --- it is one --------------------------------------------------------------------------------------------------------
+# --- part of a restart --------------------------------------------------------------------------------------------------------
 
 
 @every_kind
 @pytest.mark.parametrize(("strategy", "siblings"), [("one_for_all", "acd"), ("rest_for_one", "cd")])
 def test_a_sibling_that_is_started_again(strategy: Any, siblings: str, kind: type, ends: Ends) -> None:
-    """It ends with ``SHUTDOWN`` all the same. The one that has crashed is none."""
+    """It ends with ``SHUTDOWN`` all the same. The end of the child that crashed is the cause, and no part."""
     sup = Supervisor.start_link(ends.specs("abcd", kind=kind, restart="transient"), strategy=strategy)
     watches = [Watch(ref_of(sup, child)) for child in siblings]
     assert crash(sup, "b")
     assert ends("b" + siblings) == {"b": False, **dict.fromkeys(siblings, True)}
     assert [watch.reason() for watch in watches] == [SHUTDOWN] * len(watches)
-    assert not any(is_bystander(row.ref) for row in Supervisor.which_children(sup))
+    assert not any(ends_for_restart(row.ref) for row in Supervisor.which_children(sup))
 
 
 @every_kind
@@ -152,7 +152,7 @@ def test_the_children_of_a_supervisor_that_has_given_up(ends: Ends) -> None:
     die(ref_of("inner", "b"), Scripted("b"))
     assert gone.reason() == SHUTDOWN
     assert ends("abc") == {"a": True, "b": False, "c": True}
-    assert not is_bystander(gone.monitor.ref)
+    assert not ends_for_restart(gone.monitor.ref)
     assert quiet(sup)
 
 
@@ -184,7 +184,7 @@ def test_the_children_of_a_supervisor_that_has_failed(ends: Ends) -> None:
     assert ends("a") == {"a": True}
 
 
-# --- it is none -------------------------------------------------------------------------------------------------------
+# --- not part of one -------------------------------------------------------------------------------------------------------
 
 
 @every_kind
@@ -265,7 +265,7 @@ def test_one_that_is_killed_in_a_group_restart(ends: Ends) -> None:
     victim = Watch(ref_of(sup, "b"))
     assert crash(sup, "a")
     assert victim.reason() == KILLED
-    assert not is_bystander(victim.monitor.ref)
+    assert not ends_for_restart(victim.monitor.ref)
 
 
 @pytest.mark.parametrize("kind", [Probe, PlainProbe])
@@ -279,10 +279,10 @@ def test_one_that_nobody_supervises(kind: Any, ends: Ends) -> None:
 
 
 @pytest.mark.parametrize("gave_up", [False, True])
-@pytest.mark.parametrize("bystander", [False, True])
+@pytest.mark.parametrize("for_restart", [False, True])
 @pytest.mark.parametrize(
     ("reason", "failed"), [(NORMAL, False), (SHUTDOWN, False), (Shutdown("why"), False), (KILLED, True), (BOOM, True)]
 )
-def test_whether_a_supervisor_leaves_bystanders(reason: Any, failed: bool, bystander: bool, gave_up: bool) -> None:
-    left = leaves_bystanders(reason, gave_up=gave_up, bystander=bystander)
-    assert left is (failed or bystander or gave_up)
+def test_whether_the_children_end_for_a_restart(reason: Any, failed: bool, for_restart: bool, gave_up: bool) -> None:
+    left = children_end_for_restart(reason, gave_up=gave_up, for_restart=for_restart)
+    assert left is (failed or for_restart or gave_up)
