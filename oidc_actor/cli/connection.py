@@ -96,28 +96,6 @@ def in_options(text: str) -> str:
     return text
 
 
-def with_client_auth(auth: ClientCredentials | Password, method: str) -> ClientCredentials | Password:
-    """The same credentials with another client authentication method."""
-    common = _Common(scopes=auth.scopes, audience=auth.audience, resource=auth.resource, client_auth=method)
-    common["client_certificate"] = auth.client_certificate
-    if isinstance(auth, Password):
-        return Password(auth.username, auth.password, auth.client_id, auth.client_secret, **common)
-    return ClientCredentials(auth.client_id, auth.client_secret, **common)
-
-
-def without_scopes(auth: ClientCredentials | Password) -> ClientCredentials:
-    """The same client, asking for no scopes; what else it asks for stays."""
-    return ClientCredentials(
-        auth.client_id or "",
-        auth.client_secret,
-        audience=auth.audience,
-        resource=auth.resource,
-        client_auth=auth.client_auth,
-        private_key=auth.private_key,
-        client_certificate=auth.client_certificate,
-    )
-
-
 class _Common(ClientProof):
     scopes: tuple[str, ...]
     audience: str | Iterable[str] | None

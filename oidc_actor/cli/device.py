@@ -9,9 +9,10 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
-from oidc_actor.cli.connection import Connection, without_scopes
+from oidc_actor.cli.connection import Connection
 from oidc_actor.credentials.grants import DeviceCode
 from oidc_actor.endpoints.other_endpoints import request_device_authorization
 from oidc_actor.endpoints.token_endpoint import TokenRequest, request_token
@@ -75,7 +76,7 @@ def _refreshed(connection: Connection, config: OIDCConfig, transport: Transport,
     """None where the kept one is of no use any more; where the provider is only in trouble, its error."""
     # Who was granted less than was asked for may not ask for it again; without a scope it is what was granted (RFC 6749
     # section 6). It is the second choice, because to some providers a scope also says for which API the token is.
-    for auth in (connection.auth, without_scopes(connection.auth)):
+    for auth in (connection.auth, replace(connection.auth, scopes=())):
         try:
             return request_token(
                 TokenRequest(transport, config, auth, refresh_token=found, timeout_s=connection.timeout_s)

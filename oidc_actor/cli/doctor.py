@@ -7,14 +7,14 @@ import socket
 import ssl
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from urllib.parse import urlsplit
 
 import certifi
 
 from oidc_actor.cli import findings
-from oidc_actor.cli.connection import Connection, in_options, with_client_auth
+from oidc_actor.cli.connection import Connection, in_options
 from oidc_actor.cli.exits import advice_for
 from oidc_actor.cli.findings import Finding, skipped
 from oidc_actor.credentials.credentials import Means, choose_client_auth
@@ -44,7 +44,6 @@ class Doctor:
         self._recorder = Recorder(transport)
         self._buffer_s = buffer_s
         self._config = connection.config
-        self._exchanges: list[Exchange] = []
 
     def examine(self) -> Iterator[Finding]:
         """Make the checks one by one; each finding comes as soon as it is known."""
@@ -60,25 +59,28 @@ class Doctor:
             yield skipped("discovery", "the token endpoint was given")
             yield skipped("issuer", "the token endpoint was given")
             return
-        insecure, timeout_s = self._connection.allow_insecure_http, self._connection.timeout_s
+        insecure = self._connection.allow_insecure_http
         error: OIDCActorError | None = None
         try:
             self._config = request_metadata(
-                self._recorder, issuer_url, timeout_s=timeout_s, allow_insecure_http=insecure
+                self._recorder,
+                issuer_url,
+                timeout_s=self._connection.timeout_s,
+                allow_insecure_http=insecure,
             )
         except OIDCActorError as caught:
             error = caught
-        exchange = self._note()
-        named = named_issuer(exchange.response) if exchange is not None else None
-        if error is not None and exchange is not None and isinstance(named, str) and named != issuer_url:
+        answer = self._recorder.last
+        named = named_issuer(answer.response) if answer is not None else None
+        if error is not None and answer is not None and isinstance(named, str) and named != issuer_url:
             # Go on with what is there, so that the other checks can still say something.
-            self._config = _read_as(named, exchange, allow_insecure_http=insecure)
+            self._config = _read_as(named, answer.response, allow_insecure_http=insecure)
             error = None
         if error is not None:
             yield Finding("discovery", "fail", in_options(str(error)), advice_for(error))
             yield skipped("issuer", "no metadata")
             return
-        took = f", {exchange.took_s:.2f} s" if exchange is not None else ""
+        took = f", {answer.took_s:.2f} s" if answer is not None else ""
         yield Finding("discovery", "pass", f"{discovery_url(issuer_url)}{took}")
         yield findings.judge_issuer(issuer_url, named)
 
@@ -94,14 +96,7 @@ class Doctor:
             if facts is None:
                 yield skipped("tls", f"no connection to {shown}")
                 continue
-            yield findings.judge_tls(
-                shown,
-                loopback=False,
-                version=facts.version,
-                days_left=facts.days_left,
-                error=facts.error,
-                spoke_tls=facts.spoke_tls,
-            )
+            yield findings.judge_tls(shown, loopback=False, **asdict(facts))
 
     def _client_auth(self) -> Finding:
         if self._config is None:
@@ -120,13 +115,12 @@ class Doctor:
                 TokenRequest(self._recorder, self._config, self._connection.auth, timeout_s=self._connection.timeout_s)
             )
         except OIDCActorError as error:
-            self._note()
             fix = self._other_method(error) or advice_for(error, self._connection.method(self._config))
             yield Finding("token", "fail", in_options(str(error)), fix)
             yield from (skipped(check, "no token") for check in later)
             return
-        exchange = self._note()
-        yield _obtained(parsed, exchange)
+        answer = self._recorder.last
+        yield _obtained(parsed, answer)
         yield findings.judge_lifetime(parsed.lifetime_s, parsed.lifetime_source, self._buffer_s)
         yield from findings.judge_refresh_token(parsed.token.refresh_token is not None)
         audience = self._connection.auth.audience
@@ -150,7 +144,7 @@ class Doctor:
         try:
             request_token(
                 TokenRequest(
-                    self._recorder, config, with_client_auth(auth, other), timeout_s=self._connection.timeout_s
+                    self._recorder, config, replace(auth, client_auth=other), timeout_s=self._connection.timeout_s
                 )
             )
         except OIDCActorError:
@@ -158,27 +152,23 @@ class Doctor:
         return f"The secret is right, but this client has to send it another way: --client-auth {other}"
 
     def _clock(self) -> Finding:
-        seen = [skew for exchange in self._exchanges if (skew := exchange.skew()) is not None]
+        seen = [skew for answer in self._recorder.answers if (skew := answer.skew()) is not None]
         if not seen:
-            return skipped("clock", "the server sent no Date" if self._exchanges else "no answer to read the time from")
+            return skipped(
+                "clock", "the server sent no Date" if self._recorder.answers else "no answer to read the time from"
+            )
         return findings.judge_clock(min(seen, key=lambda skew: skew.uncertainty_s))
 
-    def _note(self) -> Exchange | None:
-        exchange = self._recorder.last
-        if exchange is not None:
-            self._exchanges.append(exchange)
-        return exchange
 
-
-def _read_as(issuer: str, exchange: Exchange, *, allow_insecure_http: bool) -> OIDCConfig | None:
+def _read_as(issuer: str, response: Response, *, allow_insecure_http: bool) -> OIDCConfig | None:
     try:
-        return parse_discovery(exchange.response, issuer, now_wall=time.time(), allow_insecure_http=allow_insecure_http)
+        return parse_discovery(response, issuer, now_wall=time.time(), allow_insecure_http=allow_insecure_http)
     except DiscoveryError:
         return None
 
 
-def _obtained(parsed: ParsedToken, exchange: Exchange | None) -> Finding:
-    took = f" in {exchange.took_s:.2f} s" if exchange is not None else ""
+def _obtained(parsed: ParsedToken, answer: Answer | None) -> Finding:
+    took = f" in {answer.took_s:.2f} s" if answer is not None else ""
     scope = f", scope {parsed.token.scope!r}" if parsed.token.scope else ""
     name = fingerprint(parsed.token.access_token)
     return Finding("token", "pass", f"{parsed.token.token_type} token {name}{took}{scope}")
@@ -188,11 +178,11 @@ DAY_S = 86_400.0
 
 
 @dataclass(frozen=True, slots=True)
-class Exchange:
-    """One request that was answered.
+class Answer:
+    """What came back for one request, and when.
 
     Attributes:
-        response: The answer.
+        response: The response.
         took_s: How long it took.
         ended_wall: When it ended, in seconds since the epoch.
     """
@@ -207,7 +197,7 @@ class Exchange:
 
 
 class Recorder:
-    """A transport that remembers its last exchange.
+    """A transport that remembers what came back.
 
     Args:
         transport: Does the work.
@@ -215,14 +205,16 @@ class Recorder:
 
     def __init__(self, transport: Transport) -> None:
         self._transport = transport
-        self.last: Exchange | None = None
+        self.last: Answer | None = None
+        self.answers: list[Answer] = []
 
     def __call__(self, request: Request, /) -> Response:
-        """Perform the exchange; `last` is `None` after one that failed."""
+        """Perform the request; `last` is `None` after one to which nothing came back."""
         self.last = None
         began = time.monotonic()
         response = self._transport(request)
-        self.last = Exchange(response, time.monotonic() - began, time.time())
+        self.last = Answer(response, time.monotonic() - began, time.time())
+        self.answers.append(self.last)
         return response
 
 

@@ -18,6 +18,17 @@ CLIENT = "As whom"
 REQUEST = "For what"
 
 
+def _option(panel: str, variable: str, metavar: str, text: str, **more: Any) -> Any:
+    return typer.Option(envvar=variable, metavar=metavar, rich_help_panel=panel, help=text, **more)
+
+
+def _flag(panel: str, name: str, text: str) -> Any:
+    return typer.Option(name, rich_help_panel=panel, help=text)
+
+
+_provider, _client, _request = (functools.partial(_option, panel) for panel in (PROVIDER, CLIENT, REQUEST))
+
+
 def _never_an_argument(parameter: typer.CallbackParam, value: str | None) -> None:
     """What `--client-secret VALUE` is told: these two options exist to be refused, and are never anything but `None`."""
     if value is not None:
@@ -31,138 +42,54 @@ def _never_an_argument(parameter: typer.CallbackParam, value: str | None) -> Non
 class ConnectionOptions:
     """What was said on the command line and in the environment; no secret among it. Each field is one option."""
 
-    issuer: Annotated[
-        str | None,
-        typer.Option(
-            envvar="OIDC_ISSUER_URL",
-            metavar="URL",
-            rich_help_panel=PROVIDER,
-            help="The issuer; discovery does the rest.",
-        ),
-    ] = None
-    token_endpoint: Annotated[
-        str | None,
-        typer.Option(
-            envvar="OIDC_TOKEN_ENDPOINT", metavar="URL", rich_help_panel=PROVIDER, help="Instead: no discovery."
-        ),
-    ] = None
-    ca_bundle: Annotated[
-        Path | None,
-        typer.Option(
-            envvar="OIDC_CA_BUNDLE", metavar="FILE", rich_help_panel=PROVIDER, help="PEM file of the CAs to trust."
-        ),
-    ] = None
+    issuer: Annotated[str | None, _provider("OIDC_ISSUER_URL", "URL", "The issuer; discovery does the rest.")] = None
+    token_endpoint: Annotated[str | None, _provider("OIDC_TOKEN_ENDPOINT", "URL", "Instead: no discovery.")] = None
+    ca_bundle: Annotated[Path | None, _provider("OIDC_CA_BUNDLE", "FILE", "PEM file of the CAs to trust.")] = None
     allow_insecure_http: Annotated[
-        bool,
-        typer.Option("--allow-insecure-http", rich_help_panel=PROVIDER, help="Accept http:// beyond this machine."),
+        bool, _flag(PROVIDER, "--allow-insecure-http", "Accept http:// beyond this machine.")
     ] = False
-    timeout: Annotated[
-        float,
-        typer.Option(
-            envvar="OIDC_TIMEOUT", metavar="SECONDS", rich_help_panel=PROVIDER, help="For each request.", min=0.001
-        ),
-    ] = 10.0
-    client_id: Annotated[
-        str | None, typer.Option(envvar="OIDC_CLIENT_ID", metavar="ID", rich_help_panel=CLIENT, help="The client's id.")
-    ] = None
+    timeout: Annotated[float, _provider("OIDC_TIMEOUT", "SECONDS", "For each request.", min=0.001)] = 10.0
+    client_id: Annotated[str | None, _client("OIDC_CLIENT_ID", "ID", "The client's id.")] = None
     client_secret_file: Annotated[
         Path | None,
-        typer.Option(
-            envvar="OIDC_CLIENT_SECRET_FILE",
-            metavar="FILE",
-            rich_help_panel=CLIENT,
-            help="File with the client's secret; or set OIDC_CLIENT_SECRET.",
-        ),
+        _client("OIDC_CLIENT_SECRET_FILE", "FILE", "File with the client's secret; or set OIDC_CLIENT_SECRET."),
     ] = None
     client_secret_stdin: Annotated[
-        bool,
-        typer.Option(
-            "--client-secret-stdin", rich_help_panel=CLIENT, help="Read the client's secret from standard input."
-        ),
+        bool, _flag(CLIENT, "--client-secret-stdin", "Read the client's secret from standard input.")
     ] = False
     private_key_file: Annotated[
         Path | None,
-        typer.Option(
-            envvar="OIDC_PRIVATE_KEY_FILE",
-            metavar="FILE",
-            rich_help_panel=CLIENT,
-            help="Instead of a secret: the client's private key, PEM or JWK.",
-        ),
+        _client("OIDC_PRIVATE_KEY_FILE", "FILE", "Instead of a secret: the client's private key, PEM or JWK."),
     ] = None
-    key_id: Annotated[
-        str | None,
-        typer.Option(
-            envvar="OIDC_KEY_ID", metavar="KID", rich_help_panel=CLIENT, help="What that key is registered under."
-        ),
-    ] = None
+    key_id: Annotated[str | None, _client("OIDC_KEY_ID", "KID", "What that key is registered under.")] = None
     client_cert: Annotated[
-        Path | None,
-        typer.Option(
-            envvar="OIDC_CLIENT_CERT",
-            metavar="FILE",
-            rich_help_panel=CLIENT,
-            help="For mutual TLS: the client's certificate, PEM.",
-        ),
+        Path | None, _client("OIDC_CLIENT_CERT", "FILE", "For mutual TLS: the client's certificate, PEM.")
     ] = None
     client_key: Annotated[
-        Path | None,
-        typer.Option(
-            envvar="OIDC_CLIENT_KEY",
-            metavar="FILE",
-            rich_help_panel=CLIENT,
-            help="The certificate's key, where it is not in that file.",
-        ),
+        Path | None, _client("OIDC_CLIENT_KEY", "FILE", "The certificate's key, where it is not in that file.")
     ] = None
     client_auth: Annotated[
         str | None,
-        typer.Option(
-            envvar="OIDC_CLIENT_AUTH",
-            metavar="METHOD",
-            rich_help_panel=CLIENT,
-            help="client_secret_basic, private_key_jwt, none, ...; else the metadata decide.",
+        _client(
+            "OIDC_CLIENT_AUTH",
+            "METHOD",
+            "client_secret_basic, private_key_jwt, none, ...; else the metadata decide.",
         ),
     ] = None
-    username: Annotated[
-        str | None,
-        typer.Option(
-            envvar="OIDC_USERNAME", metavar="NAME", rich_help_panel=CLIENT, help="A user: the password grant."
-        ),
-    ] = None
+    username: Annotated[str | None, _client("OIDC_USERNAME", "NAME", "A user: the password grant.")] = None
     password_file: Annotated[
         Path | None,
-        typer.Option(
-            envvar="OIDC_PASSWORD_FILE",
-            metavar="FILE",
-            rich_help_panel=CLIENT,
-            help="File with the user's password; or set OIDC_PASSWORD.",
-        ),
+        _client("OIDC_PASSWORD_FILE", "FILE", "File with the user's password; or set OIDC_PASSWORD."),
     ] = None
-    password_stdin: Annotated[
-        bool,
-        typer.Option("--password-stdin", rich_help_panel=CLIENT, help="Read the password from standard input."),
-    ] = False
+    password_stdin: Annotated[bool, _flag(CLIENT, "--password-stdin", "Read the password from standard input.")] = False
     scope: Annotated[
         list[str] | None,
-        typer.Option(
-            envvar="OIDC_SCOPES",
-            metavar="SCOPE",
-            rich_help_panel=REQUEST,
-            help="Repeat it, or separate several by spaces or commas.",
-        ),
+        _request("OIDC_SCOPES", "SCOPE", "Repeat it, or separate several by spaces or commas."),
     ] = None
     audience: Annotated[
-        list[str] | None,
-        typer.Option(
-            envvar="OIDC_AUDIENCE",
-            metavar="NAME",
-            rich_help_panel=REQUEST,
-            help="Who the token is for; may be repeated.",
-        ),
+        list[str] | None, _request("OIDC_AUDIENCE", "NAME", "Who the token is for; may be repeated.")
     ] = None
-    resource: Annotated[
-        list[str] | None,
-        typer.Option(envvar="OIDC_RESOURCE", metavar="URI", rich_help_panel=REQUEST, help="RFC 8707; may be repeated."),
-    ] = None
+    resource: Annotated[list[str] | None, _request("OIDC_RESOURCE", "URI", "RFC 8707; may be repeated.")] = None
     client_secret: Annotated[str | None, typer.Option(hidden=True, callback=_never_an_argument)] = None
     password: Annotated[str | None, typer.Option(hidden=True, callback=_never_an_argument)] = None
 

@@ -78,7 +78,7 @@ MADE: dict[str, Callable[[World], object]] = {
     "cli.connection.Connection": lambda w: w.connection(),
     "cli.doctor.Doctor": lambda w: Doctor(w.connection(), lambda request: w.response, 60.0),
     "cli.device.Kept": lambda w: Kept(w.folder / "secret"),
-    "cli.doctor.Exchange": lambda w: w.recorder().last,
+    "cli.doctor.Answer": lambda w: w.recorder().last,
     "cli.doctor.Recorder": lambda w: w.recorder(),
     "http.client.RequestsTransport": lambda w: _used(RequestsTransport(), w.request),
     "credentials.grants.ClientCredentials": lambda w: ClientCredentials(
