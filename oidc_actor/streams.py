@@ -105,7 +105,7 @@ async def renewals(server: ServerRef) -> AsyncGenerator[Renewal]:
             renewal = watch.look()
             if renewal is not None:
                 yield renewal
-            elif not cell.enrol(waiter, quietly=True) or await _outcome(cell, waiter) is GONE:
+            elif await _outcome(cell, waiter) is GONE:
                 break
     finally:
         subscription.cancel()
@@ -119,9 +119,10 @@ def _waiter(loop: asyncio.AbstractEventLoop) -> TaskWaiter:
 
 async def _outcome(cell: Cell, waiter: TaskWaiter) -> object:
     try:
+        cell.add_waiter(waiter, quietly=True)
         return await waiter.future
     finally:
-        cell.leave(waiter)
+        cell.remove_waiter(waiter)
 
 
 class _Watch:

@@ -58,7 +58,7 @@ from oidc_actor.manager.provider_requests import Incarnation
 from oidc_actor.protocol.token_response import ParsedToken
 from oidc_actor.reading import wall_watch
 from oidc_actor.reading.cell import Cell, Ref, by_name, is_final
-from oidc_actor.reading.directory import ManagerNotRunning, await_successor, claim, follow, is_parents_login, locate
+from oidc_actor.reading.directory import ManagerNotRunning, await_successor, follow, is_parents_login, locate, take_cell
 from oidc_actor.reading.reads import (
     ServerRef,
     read_rejected,
@@ -353,7 +353,7 @@ class TokenManager(Server):
     def on_start(self) -> None:
         """Find the cell and take over what a crashed predecessor left there. Nothing here waits for the network."""
         options = self._options
-        self._cell = claim(
+        self._cell = take_cell(
             self.actor_ref,
             name=options.name,
             identity=options.identity,
@@ -362,8 +362,8 @@ class TokenManager(Server):
             inherited=self._inherited,
         )
         self._inherited = None
-        monitor(self.actor_ref, self._cell.ended)
-        when_ended_for_good(self.actor_ref, self._cell.given_up)
+        monitor(self.actor_ref, self._cell.owner_ended)
+        when_ended_for_good(self.actor_ref, self._cell.not_restarted)
         issuer = self._issuer = issuers.join(options)
         self._state = _first_state(options, self._cell, issuer)
         manager = Incarnation(self.actor_ref, self._cell, issuer, options, self._state.rules, options.secret_files)
@@ -391,7 +391,7 @@ class TokenManager(Server):
         if self._options.followed:  # there may have been a new one while nobody was here to be told
             self._apply(SourceRenewed())
         self._apply(Started())
-        for waiter in self._cell.waiters_for(self.actor_ref):
+        for waiter in self._cell.new_waiters(self.actor_ref):
             self._apply(Wait(waiter))
 
     def on_terminate(self, reason: Reason) -> None:
@@ -439,7 +439,7 @@ class TokenManager(Server):
         # Who wants a refresh says so in a message of its own. Who withdrew the token may have been interrupted before it could.
         if (token := self._state.token) is not None and self._cell.rejected is token:
             self._apply(Refresh(None, Secret(token.access_token)))
-        for waiter in self._cell.waiters_for(self.actor_ref, refreshes=False):
+        for waiter in self._cell.new_waiters(self.actor_ref, refreshes=False):
             self._share(Wait(waiter))
 
     def _refresh(self, message: Refresh) -> None:
@@ -457,7 +457,7 @@ class TokenManager(Server):
         attempt = self._attempt_of(message)
         if attempt is None:
             return
-        self._cell.forget_exchange(self.actor_ref)
+        self._cell.forget_request(self.actor_ref)
         if isinstance(attempt.grant, Discover):
             self._issuer.give_up(self._cell)
         late = TokenRequestError(
@@ -502,8 +502,8 @@ class TokenManager(Server):
         return attempt if same else None
 
     def _is_new(self, waiter: Any) -> bool:
-        new = waiter.joined is not self.actor_ref
-        waiter.joined = self.actor_ref
+        new = waiter.known_to is not self.actor_ref
+        waiter.known_to = self.actor_ref
         return new
 
 

@@ -45,7 +45,7 @@ _followers: dict[Hashable, weakref.WeakKeyDictionary[Cell, None]] = {}
 _parents_logins: set[StoredSecret] = set()  # refresh tokens that managers of parent processes went on with at a fork
 
 
-def claim(
+def take_cell(
     ref: Ref,
     *,
     name: str | None,
@@ -73,9 +73,9 @@ def claim(
             replaced, found = found, None
         else:
             replaced = None
-        if found is None or not found.take_over(ref, supervisor, anew=inherited is not None):
+        if found is None or not found.set_owner(ref, supervisor, anew=inherited is not None):
             found = Cell(name, identity, clock)
-            found.take_over(ref, supervisor)
+            found.set_owner(ref, supervisor)
         _by_ref[ref] = found
         if replaced is not None:
             replaced.close(None)
@@ -180,7 +180,7 @@ def is_starting(server: Ref | str) -> bool:
 
 def await_successor(cell: Cell, ref: Ref | None, wait_s: float) -> None:
     """Wait until another incarnation has a cell, or none can come any more."""
-    _await_arrival(lambda: cell.ref is ref and cell.has_future(), wait_s)
+    _await_arrival(lambda: cell.ref is ref and cell.may_be_served(), wait_s)
 
 
 def _await_start(server: Ref | str, wait_s: float) -> Cell | None:

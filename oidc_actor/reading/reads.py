@@ -33,16 +33,19 @@ def wait_for_token(
     ends_at = time.monotonic() + timeout
     while True:
         cell = _found(server, ends_at)
-        token = _published(cell, min_validity, rejected)
+        token = _token_of(cell, min_validity, rejected)
         if token is not None:
             return token
         left_s = ends_at - time.monotonic()
         if left_s <= 0 or _waits_in_vain(cell):
             raise _too_late(cell, server, timeout, min_validity, rejected=rejected)
         waiter = ThreadWaiter(cell.clock() + left_s, min_validity, wants_refresh=False, rejected=rejected)
-        with _Place(cell, waiter):
+        try:
+            cell.add_waiter(waiter)
             outcome = waiter.wait(left_s)
-        _judge(outcome, cell, server)
+        finally:
+            cell.remove_waiter(waiter)
+        _raise_refusal(outcome, cell, server)
 
 
 async def wait_for_token_async(
@@ -57,7 +60,7 @@ async def wait_for_token_async(
         while is_starting(server) and time.monotonic() < ends_at:
             await asyncio.sleep(LOOK_ASYNC_S)
         cell = _found(server, 0.0)
-        token = _published(cell, min_validity, rejected)
+        token = _token_of(cell, min_validity, rejected)
         if token is not None:
             return token
         left_s = ends_at - time.monotonic()
@@ -65,9 +68,12 @@ async def wait_for_token_async(
             raise _too_late(cell, server, timeout, min_validity, rejected=rejected)
         loop = asyncio.get_running_loop()
         waiter = TaskWaiter(loop, cell.clock() + left_s, min_validity, wants_refresh=False, rejected=rejected)
-        with _Place(cell, waiter):
+        try:
+            cell.add_waiter(waiter)
             outcome = await waiter.wait(left_s)
-        _judge(outcome, cell, server)
+        finally:
+            cell.remove_waiter(waiter)
+        _raise_refusal(outcome, cell, server)
 
 
 def tell_soon(server: ServerRef, said: Rejected | Accepted) -> None:
@@ -96,10 +102,13 @@ def refresh_now(server: ServerRef, timeout: float, rejected: Secret | None) -> N
             return
         left_s = max(0.0, ends_at - time.monotonic())
         waiter = ThreadWaiter(cell.clock() + left_s, 0.0, wants_refresh=True)
-        with _Place(cell, waiter):
+        try:
+            cell.add_waiter(waiter)
             cell.tell(Refresh(waiter, rejected))
             outcome = waiter.wait(left_s)
-        _judge(outcome, cell, server)
+        finally:
+            cell.remove_waiter(waiter)
+        _raise_refusal(outcome, cell, server)
         rejected = None  # it is rejected by now
         if outcome is None or (outcome is GONE and not left_s):
             raise _too_late(cell, server, timeout, 0.0, wants_refresh=True)
@@ -135,39 +144,22 @@ def _found(server: ServerRef, ends_at: float) -> Cell:
         raise
 
 
-class _Place:
-    """A waiter's place in its manager's cell, for the time of its wait; where no manager is there, its outcome is `GONE`."""
-
-    __slots__ = ("_cell", "_waiter")
-
-    def __init__(self, cell: Cell, waiter: ThreadWaiter | TaskWaiter) -> None:
-        self._cell = cell
-        self._waiter = waiter
-
-    def __enter__(self) -> None:
-        if not self._cell.enrol(self._waiter):
-            self._waiter.resolve(GONE)
-
-    def __exit__(self, *_: object) -> None:
-        self._cell.leave(self._waiter)
-
-
 def _waits_in_vain(cell: Cell) -> bool:
     """Whether what would bring a token is interrupted by this very thread: the manager's own turn, or its start in a child."""
     return is_making_anew() or is_current(cell.ref)
 
 
-def _published(cell: Cell, min_validity: float, rejected: Rejected | None) -> TokenResponse | None:
+def _token_of(cell: Cell, min_validity: float, rejected: Rejected | None) -> TokenResponse | None:
     snapshot = cell.inherited or cell.snapshot  # in a forked child, amid the start there
     if rejected is not None and snapshot.text == rejected.token.reveal():
         return None
     return snapshot.token if cell.clock() < snapshot.deadline - min_validity else None
 
 
-def _judge(outcome: Outcome | Gone | None, cell: Cell, server: ServerRef) -> None:
-    """Raise for an outcome that ends the wait. A token, or none in time, is looked at again.
+def _raise_refusal(outcome: Outcome | Gone | None, cell: Cell, server: ServerRef) -> None:
+    """Raise for an outcome that ends the wait. After a token, and where none came in time, the reader looks again.
 
-    So is a manager that has crashed in a forked child, where the next look makes it anew, or another reader's has.
+    So it does for a manager that has crashed in a forked child: the next look makes it anew, or another reader's has.
     """
     if outcome is GONE and not cell.forked:
         raise ManagerNotRunning(server)
@@ -191,7 +183,7 @@ def _too_late(
 ) -> Exception:
     """What a reader gets at its deadline. Whoever did not wait at all has the manager look at the clock."""
     state, within = cell.state, f"within {timeout:g} s: " if timeout else ""
-    if state is None or not cell.has_future():
+    if state is None or not cell.may_be_served():
         return ManagerNotRunning(server)
     if not cell.is_served:
         lack = missing(state, cell.clock(), min_validity, wants_refresh)

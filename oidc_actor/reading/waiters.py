@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import threading
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from inspect import iscoroutinefunction
 from typing import TYPE_CHECKING, Final, Protocol
 
@@ -19,16 +19,16 @@ if TYPE_CHECKING:
 
 
 class Gone:
-    """The outcome of whoever waited for a manager that is not there any more."""
+    """The outcome of a wait for a manager that is not there any more."""
 
 
 GONE: Final = Gone()
 
 
-class ThreadWaiter:
-    """A thread that waits; the first outcome stands."""
+class _Waiter:
+    """What a reader waits for."""
 
-    __slots__ = ("_done", "_first", "deadline", "joined", "min_validity_s", "outcome", "rejected", "wants_refresh")
+    __slots__ = ("deadline", "known_to", "min_validity_s", "rejected", "wants_refresh")
 
     def __init__(
         self, deadline: float, min_validity_s: float, *, wants_refresh: bool, rejected: Rejected | None = None
@@ -37,9 +37,24 @@ class ThreadWaiter:
         self.min_validity_s = min_validity_s
         self.wants_refresh = wants_refresh
         self.rejected = rejected
-        self.joined: object = None  # the incarnation that knows of it
+        self.known_to: object = None  # the incarnation that knows of it
+
+
+class ThreadWaiter(_Waiter):
+    """A thread that waits; the first outcome stands.
+
+    Two threads may resolve it at once, a manager's and one that closes the cell. The one that takes `_first` stores its outcome
+    and *then* lets the reader go, which therefore finds it. A reader whose time is over takes what is there by then.
+    """
+
+    __slots__ = ("_done", "_first", "outcome")
+
+    def __init__(
+        self, deadline: float, min_validity_s: float, *, wants_refresh: bool, rejected: Rejected | None = None
+    ) -> None:
+        super().__init__(deadline, min_validity_s, wants_refresh=wants_refresh, rejected=rejected)
         self.outcome: Outcome | Gone | None = None
-        self._first = threading.Lock()  # taken for good by whoever resolves first; guards nothing else
+        self._first = threading.Lock()  # taken for good by the thread that resolves first; guards nothing else
         self._done = threading.Lock()  # held until there is an outcome
         self._done.acquire()
 
@@ -59,10 +74,10 @@ class ThreadWaiter:
         return self._done.acquire(timeout=seconds)
 
 
-class TaskWaiter:
-    """A task that waits on its event loop; the first outcome stands."""
+class TaskWaiter(_Waiter):
+    """A task that waits on its event loop; the first outcome stands, because the loop sets them one after the other."""
 
-    __slots__ = ("_loop", "deadline", "future", "joined", "min_validity_s", "rejected", "wants_refresh")
+    __slots__ = ("_loop", "future")
 
     def __init__(
         self,
@@ -73,11 +88,7 @@ class TaskWaiter:
         wants_refresh: bool,
         rejected: Rejected | None = None,
     ) -> None:
-        self.deadline = deadline
-        self.min_validity_s = min_validity_s
-        self.wants_refresh = wants_refresh
-        self.rejected = rejected
-        self.joined: object = None
+        super().__init__(deadline, min_validity_s, wants_refresh=wants_refresh, rejected=rejected)
         self.future: asyncio.Future[Outcome | Gone | None] = loop.create_future()
         self._loop = loop
 
@@ -97,12 +108,6 @@ class TaskWaiter:
     def _set(self, outcome: Outcome | Gone | None) -> None:
         if not self.future.done():
             self.future.set_result(outcome)
-
-
-def dismiss(waiters: Iterable[ThreadWaiter | TaskWaiter]) -> None:
-    """Tell them that what they wait for does not come: their manager is not there any more."""
-    for waiter in waiters:
-        waiter.resolve(GONE)
 
 
 def check_listener(listener: object) -> None:

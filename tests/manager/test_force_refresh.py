@@ -192,7 +192,7 @@ def test_a_reader_that_comes_while_a_complaint_is_on_its_way_gets_the_replacemen
     cell = by_name["m"]
     complaint = ThreadWaiter(cell.clock() + DEADLINE_S, 0.0, wants_refresh=True)
     cell.reject("t1")
-    cell.enrol(complaint)
+    cell.add_waiter(complaint)
     TokenManager.health("m")  # the manager has heard of whoever waited by then; the complaint itself is still to come
     readers = [
         threading.Thread(target=TokenManager.get_access_token, args=("m",), kwargs={"timeout": 60}, daemon=True)

@@ -14,7 +14,7 @@ from oidc_actor import TokenResponse
 from oidc_actor.machine.events import FetchFailed
 from oidc_actor.machine.state import State
 from oidc_actor.reading.cell import EMPTY, Cell, Snapshot, by_name
-from oidc_actor.reading.directory import claim, locate
+from oidc_actor.reading.directory import locate, take_cell
 from oidc_actor.reading.waiters import GONE, Subscription, ThreadWaiter
 from supervision import Crash, Down, NoProcess, Server
 
@@ -43,7 +43,7 @@ def successor():
 @pytest.fixture
 def cell(owner):
     made = Cell("m", "identity", Stopwatch())
-    made.take_over(owner, None)
+    made.set_owner(owner, None)
     return made
 
 
@@ -89,7 +89,7 @@ def test_only_that_very_token_is_withdrawn(cell: Cell, owner) -> None:
 
 
 def test_the_writes_of_one_that_was_replaced_do_not_count(cell: Cell, owner, successor) -> None:
-    cell.take_over(successor, None)
+    cell.set_owner(successor, None)
     cell.publish(owner, TOKEN, 1300.0)
     assert cell.snapshot is EMPTY
     assert not cell.save(owner, State(CONFIG, AUTH))
@@ -97,7 +97,7 @@ def test_the_writes_of_one_that_was_replaced_do_not_count(cell: Cell, owner, suc
     assert not cell.expect(owner, 1, 1)
     cell.close(owner)
     assert not cell.closed
-    cell.ended(down(owner))
+    cell.owner_ended(down(owner))
     assert cell.is_served
 
 
@@ -117,7 +117,7 @@ def test_a_result_is_kept_until_it_is_taken(cell: Cell, owner) -> None:
 
 def test_a_result_that_was_given_up_comes_too_late(cell: Cell, owner) -> None:
     cell.expect(owner, 1, 1)
-    cell.forget_exchange(owner)
+    cell.forget_request(owner)
     cell.deliver(FetchFailed(1, 1, 1000.0, DOWN))
     assert cell.take_result(owner) is None
 
@@ -125,8 +125,8 @@ def test_a_result_that_was_given_up_comes_too_late(cell: Cell, owner) -> None:
 def test_a_result_is_taken_by_nobody_who_was_replaced(cell: Cell, owner, successor) -> None:
     result = FetchFailed(1, 1, 1000.0, DOWN)
     cell.expect(owner, 1, 1)
-    cell.take_over(successor, None)
-    cell.forget_exchange(owner)
+    cell.set_owner(successor, None)
+    cell.forget_request(owner)
     cell.deliver(result)
     assert cell.take_result(owner) is None
     assert cell.take_result(successor) is result
@@ -143,13 +143,14 @@ def test_a_result_can_be_taken_after_the_end(cell: Cell, owner, successor) -> No
 
 def test_waiters_are_known_to_an_incarnation_once(cell: Cell, owner, successor) -> None:
     reader = waiter()
-    assert cell.enrol(reader)
-    assert cell.waiters_for(owner) == [reader]
-    assert cell.waiters_for(owner) == []
-    assert cell.waiters_for(successor) == [reader]
-    cell.leave(reader)
-    cell.leave(reader)
-    assert cell.waiters_for(owner) == []
+    cell.add_waiter(reader)
+    assert reader.outcome is None
+    assert cell.new_waiters(owner) == [reader]
+    assert cell.new_waiters(owner) == []
+    assert cell.new_waiters(successor) == [reader]
+    cell.remove_waiter(reader)
+    cell.remove_waiter(reader)
+    assert cell.new_waiters(owner) == []
 
 
 def told(cell: Cell, count: int) -> list[str]:
@@ -161,12 +162,12 @@ def told(cell: Cell, count: int) -> list[str]:
             heard.put(message)
 
     ref = Hearing.start_link()
-    cell.take_over(ref, None)
+    cell.set_owner(ref, None)
     try:
         for reader in [waiter() for _ in range(count)]:
-            cell.enrol(reader)
+            cell.add_waiter(reader)
         for listener in [waiter() for _ in range(count)]:
-            cell.enrol(listener, quietly=True)
+            cell.add_waiter(listener, quietly=True)
         supervision.stop(ref)
     finally:
         supervision.kill(ref)
@@ -179,29 +180,32 @@ def test_a_herd_sends_one_message_and_a_quiet_listener_none(cell: Cell) -> None:
 
 
 def test_whoever_comes_behind_a_quiet_listener_or_a_known_reader_is_announced(cell: Cell, owner) -> None:
-    cell.enrol(waiter(), quietly=True)
+    cell.add_waiter(waiter(), quietly=True)
     assert told(cell, 1) == ["WaitersArrived"]
-    assert len(cell.waiters_for(owner)) == 3
+    assert len(cell.new_waiters(owner)) == 3
     assert told(cell, 1) == ["WaitersArrived"]
 
 
 def test_closing_empties_it_and_dismisses_who_waits(cell: Cell, owner) -> None:
     cell.publish(owner, TOKEN, 1300.0)
     reader = waiter()
-    cell.enrol(reader)
+    cell.add_waiter(reader)
     cell.close(owner)
     assert reader.wait(0) is GONE
     assert cell.snapshot is EMPTY
-    assert not cell.enrol(waiter())
+    late = waiter()
+    cell.add_waiter(late)
+    assert late.wait(0) is GONE
+    assert late not in cell.waiting
     assert not cell.subscribe(Subscription(cell, print))
     cell.publish(owner, TOKEN, 1300.0)
     assert cell.snapshot is EMPTY
-    assert not cell.take_over(owner, None)
+    assert not cell.set_owner(owner, None)
 
 
 @pytest.mark.parametrize("reason", [supervision.NORMAL, supervision.SHUTDOWN, supervision.Shutdown("x")])
 def test_an_orderly_end_closes_it(reason, cell: Cell, owner) -> None:
-    cell.ended(down(owner, reason))
+    cell.owner_ended(down(owner, reason))
     assert cell.closed
 
 
@@ -210,10 +214,13 @@ def test_an_orderly_end_closes_it(reason, cell: Cell, owner) -> None:
 def test_a_crash_leaves_the_token_but_nobody_to_wait_for(reason, cell: Cell, owner) -> None:
     cell.publish(owner, TOKEN, 1300.0)
     reader = waiter()
-    cell.enrol(reader)
-    cell.ended(down(owner, reason))
+    cell.add_waiter(reader)
+    cell.owner_ended(down(owner, reason))
     assert reader.wait(0) is GONE
-    assert not cell.enrol(waiter())
+    late = waiter()
+    cell.add_waiter(late)
+    assert late.wait(0) is GONE
+    assert late not in cell.waiting
     assert cell.snapshot.token is TOKEN
 
 
@@ -234,7 +241,7 @@ def test_a_waiter_wakes_its_thread() -> None:
 
 
 def claimed(ref, name: str | None = "m", identity: object = "identity", clock=None) -> Cell:
-    return claim(ref, name=name, identity=identity, clock=clock or CLOCK, supervisor=None)
+    return take_cell(ref, name=name, identity=identity, clock=clock or CLOCK, supervisor=None)
 
 
 CLOCK = Stopwatch()
