@@ -72,10 +72,10 @@ __all__ = [
     "AnySupervisor",
     "Request",
     "ask",
+    "find_supervisor",
     "is_supervisor",
     "starting_supervisor",
     "stop_for_good",
-    "supervisor_of",
 ]
 
 T = TypeVar("T")
@@ -100,21 +100,17 @@ class Refusal:
 
 
 def ask(
-    sup: ServerName,
-    kind: type[AnySupervisor],
-    operation: Callable[..., T],
-    *args: Any,
-    timeout: float | None = None,
+    sup: ServerName, kind: type[AnySupervisor], operation: Callable[..., T], *args: Any, timeout: float | None = None
 ) -> T:
     """Have a supervisor of that kind do something; without a timeout this waits for as long as it lives, as OTP does."""
-    answer = call(_require(sup, kind), Request(operation, args), timeout=timeout)
+    answer: T | Refusal = call(find_supervisor(sup, kind), Request(operation, args), timeout=timeout)
     if isinstance(answer, Refusal):
         raise answer.error
-    value: T = answer
-    return value
+    return answer
 
 
-def _require(sup: ServerName, kind: type[AnySupervisor]) -> pykka.ActorRef[Any]:
+def find_supervisor(sup: ServerName, kind: type[AnySupervisor]) -> pykka.ActorRef[Any]:
+    """The live supervisor of that kind behind a ref or a name; raises ``NoProcess`` or ``TypeError``."""
     life = find(sup)
     ref: pykka.ActorRef[Any] | None = stranger(sup) if life is None else life.ref
     if ref is None:
@@ -135,13 +131,6 @@ def starting_supervisor() -> pykka.ActorRef[Any] | None:
     return life.ref if life is not None and is_supervisor(life.ref) else None
 
 
-def supervisor_of(ref: pykka.ActorRef[Any]) -> pykka.ActorRef[Any] | None:
-    """The supervisor that an actor was started by, alive or not; ``None`` where no supervisor started it."""
-    life = life_of(ref)
-    starter = None if life is None else life.starter
-    return starter.ref if starter is not None and is_supervisor(starter.ref) else None
-
-
 def stop_for_good(ref: pykka.ActorRef[Any], *, timeout: float | None = 5.0) -> None:
     """Stop an actor: at its supervisor, which does not restart it and counts nothing, else as ``stop`` does.
 
@@ -157,12 +146,13 @@ def stop_for_good(ref: pykka.ActorRef[Any], *, timeout: float | None = 5.0) -> N
     """
     if timeout is not None:
         check_seconds("timeout", timeout)
-    life, supervisor = life_of(ref), supervisor_of(ref)
-    if supervisor is None or life is None or must_outlive_caller(life):  # the last of which `stop` refuses
-        stop(ref, timeout=timeout)
+    life = life_of(ref)
+    starter = None if life is None else life.starter  # a supervisor that has ended gives `NoProcess` below
+    if life is None or starter is None or not is_supervisor(starter.ref) or must_outlive_caller(life):
+        stop(ref, timeout=timeout)  # which refuses the last of these
         return
     try:
-        ask(supervisor, AnySupervisor, AnySupervisor._terminate_ref, ref, timeout=timeout)
+        ask(starter.ref, AnySupervisor, AnySupervisor._terminate_ref, ref, timeout=timeout)
     except ChildNotFound:  # forgotten since it ended, or started in a start callable that returned another actor
         stop(ref, timeout=timeout)
     except CallTimeout:
@@ -180,7 +170,7 @@ def _stop(sup: ServerName, timeout: float | None = None) -> None:
         NoProcess: it is not alive.
         CallTimeout: not down in time; the stop goes on.
     """
-    stop_with(_require(sup, AnySupervisor), SHUTDOWN, timeout)
+    stop_with(find_supervisor(sup, AnySupervisor), SHUTDOWN, timeout)
 
 
 # --- on the supervisor's thread ---------------------------------------------------------------------------------------
@@ -316,15 +306,9 @@ class AnySupervisor(Server):
         if self._intensity.exceeded:
             child.ended("stopped")
             self._gave_up = True
-            self._report(
-                "error",
-                "supervisor_gave_up",
-                child,
-                failure=child.failure,
-                error=words(child.last_exit),
-                max_restarts=self._intensity.max_restarts,
-                max_seconds=self._intensity.max_seconds,
-            )
+            window = {"max_restarts": self._intensity.max_restarts, "max_seconds": self._intensity.max_seconds}
+            why = words(child.last_exit)  # `failure` says it better, where there is one
+            self._report("error", "supervisor_gave_up", child, failure=child.failure, error=why, **window)
             raise Exit(SHUTDOWN)
         self._attempting = True
         try:
@@ -433,12 +417,8 @@ class AnySupervisor(Server):
         return children_end_for_restart(reason, gave_up=self._gave_up, for_restart=ends_for_restart(self.actor_ref))
 
     def _report(self, level: str, event: str, child: Child, **fields: Any) -> None:
-        about: dict[str, Any] = {
-            "child": words(child.spec.id),
-            "name": name_of_child(child),
-            "restarts": child.restarts,
-        }
-        report(level, event, supervisor=self._label, **about, **fields)
+        child_id, name = words(child.spec.id), name_of_child(child)
+        report(level, event, supervisor=self._label, child=child_id, name=name, restarts=child.restarts, **fields)
 
     @property
     def _label(self) -> str:

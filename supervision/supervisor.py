@@ -250,10 +250,8 @@ class Supervisor(AnySupervisor):
 
     def _stopped(self, child_id: Hashable) -> Child:
         child = self._child(child_id)
-        if child.state == "running":
-            raise ChildRunning(child_id)
-        if child.state == "restarting":
-            raise ChildRestarting(child_id)
+        if child.state != "stopped":
+            raise ChildRunning(child_id) if child.state == "running" else ChildRestarting(child_id)
         return child
 
     def _by_ref(self, ref: Any) -> Child:

@@ -11,9 +11,9 @@ from supervision.children import Child, ChildState
 from supervision.errors import NoProcess, ServerDied
 from supervision.exits import Reason, words
 from supervision.process import name_of
-from supervision.registry import ServerName, find
+from supervision.registry import ServerName
 from supervision.runtime import timer_thread as alarm
-from supervision.supervising import AnySupervisor, ask, is_supervisor
+from supervision.supervising import AnySupervisor, ask, find_supervisor, is_supervisor
 
 __all__ = ["Branch", "Tree", "grow"]
 
@@ -93,10 +93,8 @@ def _draw(children: tuple[Branch, ...], indent: str) -> Iterator[str]:
 
 def grow(sup: ServerName) -> Tree:
     """Ask a supervisor and those below it; each is asked from the calling thread, so none waits for another."""
-    life = find(sup)
-    if life is None:
-        raise NoProcess(sup)
-    return Tree(life.ref, _branches(life.ref), name_of(life.ref))
+    ref = find_supervisor(sup, AnySupervisor)
+    return Tree(ref, _branches(ref), name_of(ref))
 
 
 def _branches(ref: Any) -> tuple[Branch, ...]:
