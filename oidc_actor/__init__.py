@@ -1,4 +1,44 @@
-"""A valid OIDC access token, always ready: a supervised token manager."""
+"""A valid OIDC access token, always ready: a supervised token manager.
+
+**Layers.** A folder is a layer, which imports only folders below it (``tests/packaging/test_layering.py``). From the lowest::
+
+    values/          what every layer speaks: errors, secrets, tokens, URLs, the clock
+    credentials/     who asks for a token, and for what: grants, client authentication, keys, DPoP        pure
+    transport.py     the seam to HTTP: a function from a request to a response, which tests replace
+    protocol/        OAuth's bytes as values, and back: metadata, token request, token response           pure
+    http/            the transport that `requests` makes: connections, deadlines, TLS, proxies
+    machine/         what to do when: ``step(state, event, now, rng) -> (state, effects)``                pure
+    endpoints/       one request to one endpoint of a provider
+    oidc.py          discovery and tokens without a manager
+    reading/         the cell: what readers see of a manager, and where they wait for it
+    manager/         the actor: client functions, callbacks, effect handler, worker pools, issuers
+    secret_sources/  secrets that are fetched or signed: a job's identity, another manager's token
+    adapters/        the token in each HTTP and gRPC library
+    streams.py       connections that outlive a token
+    metrics/         OpenTelemetry, Prometheus, readiness
+    sidecar/         tokens for other processes, over HTTP and in files
+    testing/         what users' tests need, and ours: a provider, a clock, faults
+    cli/             the command ``oidc-actor``
+
+A request to the provider is made in ``endpoints/``; when the next attempt is due is decided in ``machine/schedule.py``, and
+what a failure means in ``machine/failure_policy.py``.
+
+**A read while a token lives** enters one module, ``reading/source.py``: load the cell's snapshot, read the clock, compare.
+
+**A get_token that waits.** ``reading/reads.py`` puts a waiter into the manager's cell (``reading/cell.py``), and sends the
+actor a message that says no more than that one is there. The callbacks (``manager/token_manager.py``) hand the machine an
+event. ``machine/transitions.py`` answers with a new state and with effects as values: an attempt is due, so ``Fetch``. The
+effect handler (``manager/effects.py``) asks the issuer's circuit breaker, and gives the request to a pool. On a worker's
+thread ``endpoints/token_endpoint.py`` makes the request, writes and reads it by ``protocol/``, and sends it through the
+transport. The worker puts the result into the cell, and sends the actor a message that it is ready. The machine says
+``Publish``, and ``Reply`` to those who wait; the snapshot is swapped, and each waiter wakes on its own thread or event loop.
+
+**A rejected token (401), and a crash.** An adapter, or ``force_refresh(rejected=...)``, takes the token out of the cell where it is
+the published one. The rest is the trip above, once for all who had that token. A crash touches no cell: readers are served
+from it. The supervisor starts a successor, which takes the cell over, with the token, the waiters, the subscriptions and
+the request under way. What the predecessor still does has no effect, because a cell takes only what its owner writes.
+An orderly stop empties the cell and tells the waiters.
+"""
 
 from __future__ import annotations
 
