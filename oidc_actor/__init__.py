@@ -33,11 +33,11 @@ thread ``endpoints/token_endpoint.py`` makes the request, writes and reads it by
 transport. The worker puts the result into the cell, and sends the actor a message that it is ready. The machine says
 ``Publish``, and ``Reply`` to those who wait; the snapshot is swapped, and each waiter wakes on its own thread or event loop.
 
-**A rejected token (401), and a crash.** An adapter, or ``force_refresh(rejected=...)``, takes the token out of the cell where it is
-the published one. The rest is the trip above, once for all who had that token. A crash touches no cell: readers are served
-from it. The supervisor starts a successor, which takes the cell over, with the token, the waiters, the subscriptions and
-the request under way. What the predecessor still does has no effect, because a cell takes only what its owner writes.
-An orderly stop empties the cell and tells the waiters.
+**A rejected token (401), and a crash.** An adapter, or ``force_refresh(rejected=...)``, takes the token out of the cell
+where it is the published one. The rest is the trip above, once for all who had that token. A crash touches no cell: readers
+are served from it. The supervisor starts a successor, which takes the cell over, with the token, the waiters, the
+subscriptions and the request under way. What the predecessor still does has no effect, because a cell takes only what its
+owner writes. An orderly stop empties the cell and tells the waiters.
 """
 
 from __future__ import annotations
