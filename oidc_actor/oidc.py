@@ -12,9 +12,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, TypeAlias, TypeVar
+from typing import Any, TypeAlias
 
-from oidc_actor.credentials.grants import Credentials, parse_scopes, read_auth
+from oidc_actor.credentials.grants import Credentials, parse_auth, parse_scopes
 from oidc_actor.endpoints.other_endpoints import request_metadata, request_revocation
 from oidc_actor.endpoints.token_endpoint import TokenRequest, request_token
 from oidc_actor.protocol.metadata import OIDCConfig, check_config, check_issuer_url
@@ -22,7 +22,7 @@ from oidc_actor.protocol.token_request import TokenTypeHint
 from oidc_actor.transport import Transport
 from oidc_actor.values.errors import ConfigError
 from oidc_actor.values.lazy_imports import importing
-from oidc_actor.values.secrets import Secret, secret_problem
+from oidc_actor.values.secrets import Secret, holds_secrets, secret_problem
 from oidc_actor.values.tokens import TokenResponse
 
 __all__ = [
@@ -37,7 +37,6 @@ __all__ = [
 ]
 
 Auth: TypeAlias = Credentials | Mapping[str, Any]
-Value = TypeVar("Value")
 
 LONGEST_TIMEOUT_S = 1e9
 """The longest timeout in seconds, some 30 years: what every socket and lock of Python can still wait for."""
@@ -75,6 +74,7 @@ def discover(
     )
 
 
+@holds_secrets
 def get_token(
     config: OIDCConfig,
     auth: Auth,
@@ -101,18 +101,17 @@ def get_token(
         ConfigError: Where an argument is wrong.
         TokenRequestError: Where the provider refuses, answers nonsense, or cannot be reached.
     """
-    credentials = read_auth(auth)
-    del auth  # the mapping form holds secrets as they are, and errors pass through this frame
     return request_token(
         TokenRequest(
             check_transport(transport, ca_bundle),
             check_config(config, allow_insecure_http=allow_insecure_http),
-            _raised(credentials),
+            parse_auth(auth),
             timeout_s=check_timeout(timeout_seconds),
         )
     ).token
 
 
+@holds_secrets
 def refresh_token(
     config: OIDCConfig,
     refresh_token: str | Secret,
@@ -141,20 +140,18 @@ def refresh_token(
         ConfigError: Where an argument is wrong.
         TokenRequestError: Where the provider refuses, answers nonsense, or cannot be reached.
     """
-    credentials = read_auth(auth)
-    redeemed = _given_token(refresh_token, "refresh_token")
-    del auth, refresh_token  # both may hold secrets as they are, and errors pass through this frame
     return request_token(
         TokenRequest(
             check_transport(transport, ca_bundle),
             check_config(config, allow_insecure_http=allow_insecure_http),
-            _raised(credentials),
-            refresh_token=_raised(redeemed),
+            parse_auth(auth),
+            refresh_token=_given_token(refresh_token, "refresh_token"),
             timeout_s=check_timeout(timeout_seconds),
         )
     ).token
 
 
+@holds_secrets
 def revoke_token(
     config: OIDCConfig,
     token: str | Secret,
@@ -182,16 +179,14 @@ def revoke_token(
         ConfigError: Where an argument is wrong, or the provider revokes no tokens.
         TokenRequestError: Where the provider refuses, answers nonsense, or cannot be reached.
     """
-    credentials = read_auth(auth)
-    revoked = _given_token(token, "token")
-    del auth, token  # both may hold secrets as they are, and errors pass through this frame
     if token_type_hint not in (None, "access_token", "refresh_token"):
-        raise ConfigError("token_type_hint: expected 'access_token', 'refresh_token' or None, got something else")
+        problem = "expected 'access_token', 'refresh_token' or None, got something else"
+        raise ConfigError(problem, ("token_type_hint",))
     request_revocation(
         check_transport(transport, ca_bundle),
         check_config(config, allow_insecure_http=allow_insecure_http),
-        _raised(credentials),
-        _raised(revoked),
+        parse_auth(auth),
+        _given_token(token, "token"),
         token_type_hint,
         timeout_s=check_timeout(timeout_seconds),
     )
@@ -229,9 +224,8 @@ def check_timeout(value: object, name: str = "timeout_seconds") -> float:
         ConfigError: Where it is no positive number, or one that no socket can wait for.
     """
     if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 < value <= LONGEST_TIMEOUT_S:
-        raise ConfigError(
-            f"{name}: expected a positive number of seconds, {LONGEST_TIMEOUT_S:.0e} at most, got {value!r}"
-        )
+        problem = f"expected a positive number of seconds, {LONGEST_TIMEOUT_S:.0e} at most, got {value!r}"
+        raise ConfigError(problem, (name,))
     return float(value)
 
 
@@ -251,20 +245,15 @@ def check_transport(transport: object, ca_bundle: str | Path | None = None) -> T
     if transport is None:
         return default_transport(ca_bundle)
     if ca_bundle is not None:
-        raise ConfigError("ca_bundle: expected None beside a transport of your own, which brings its own certificates")
+        problem = "expected None beside a transport of your own, which brings its own certificates"
+        raise ConfigError(problem, ("ca_bundle",))
     if not callable(transport):
-        raise ConfigError(f"transport: expected a callable taking a Request, got {type(transport).__name__}")
+        raise ConfigError(f"expected a callable taking a Request, got {type(transport).__name__}", ("transport",))
     return transport
 
 
-def _given_token(token: str | Secret, name: str) -> Secret | ConfigError:
-    if isinstance(token, Secret):
-        return token
-    problem = secret_problem(token)
-    return ConfigError(f"{name}: expected a text, got {problem}") if problem else Secret(token)
-
-
-def _raised(value: Value | ConfigError) -> Value:
-    if isinstance(value, ConfigError):
-        raise value
-    return value
+def _given_token(token: str | Secret, name: str) -> Secret:
+    problem = None if isinstance(token, Secret) else secret_problem(token)
+    if problem is not None:
+        raise ConfigError(f"expected a text, got {problem}", (name,))
+    return token if isinstance(token, Secret) else Secret(token)

@@ -147,9 +147,11 @@ def _own_key(server: ServerRef) -> DPoPKey | None:
 
 def _check(method: str | None, url: str | None) -> None:
     if (method is None) != (url is None):
-        raise ConfigError("method, url: expected both or neither, got one of them")
+        raise ConfigError("expected both or neither, got one of them", ("method",), label="method, url")
     if url is not None and not _is_absolute(url):
-        raise ConfigError("url: expected an absolute address such as 'https://api.example.com/items', got another text")
+        raise ConfigError(
+            "expected an absolute address such as 'https://api.example.com/items', got another text", ("url",)
+        )
 
 
 def _is_absolute(url: str) -> bool:
@@ -165,7 +167,9 @@ def _fields(server: ServerRef, token: TokenResponse, method: str | None, url: st
         return present(server, token, method, url)
     if key_of(server, token) is not None:
         raise ConfigError(
-            f"method, url: expected those of the request, got none: the token of {server!s} is bound to a key (DPoP), and "
-            "goes with a proof for one request; call headers(server, method=..., url=...)"
+            f"expected those of the request, got none: the token of {server!s} is bound to a key (DPoP), and "
+            "goes with a proof for one request; call headers(server, method=..., url=...)",
+            ("method",),
+            label="method, url",
         )
     return {"Authorization": Authorization.bearer(token.access_token)}

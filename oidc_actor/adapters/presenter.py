@@ -371,7 +371,7 @@ def read_origins(origins: object) -> frozenset[str] | None:
         return None
     if isinstance(origins, str) or not isinstance(origins, Iterable):
         raise ConfigError(
-            f"origins: expected a list of addresses such as ['https://api.example.com'] or None, got {origins!r}"
+            f"expected a list of addresses such as ['https://api.example.com'] or None, got {origins!r}", ("origins",)
         )
     return frozenset(_read_origin(one) for one in origins)
 
@@ -385,5 +385,6 @@ def _read_origin(address: object) -> str:
     except ValueError:
         pass
     raise ConfigError(
-        f"origins: expected addresses such as 'https://api.example.com', got {address!r}; other letters go in as xn--..."
+        f"expected addresses such as 'https://api.example.com', got {address!r}; other letters go in as xn--...",
+        ("origins",),
     )

@@ -182,7 +182,7 @@ def _connection_of(client: object) -> Any:
         raise _unknown_release("weaviate-client", weaviate.__version__, absent)
     problem = _problem_of(connection)
     if problem is not None:
-        raise ConfigError(f"client: {problem}")
+        raise ConfigError(problem, ("client",))
     return connection
 
 

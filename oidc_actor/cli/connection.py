@@ -5,12 +5,11 @@ from __future__ import annotations
 import getpass
 import os
 import sys
-from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
 from oidc_actor.cli.options import ConnectionOptions
-from oidc_actor.credentials.credentials import ClientProof, choose_client_auth
+from oidc_actor.credentials.credentials import ClientOptions
 from oidc_actor.credentials.grants import ClientCredentials, Password
 from oidc_actor.credentials.keys import ClientCertificate, PrivateKey
 from oidc_actor.credentials.parameters import parse_scopes
@@ -68,7 +67,7 @@ class Connection:
             config: What the provider's metadata say; `None` where they are not known.
         """
         offered = None if config is None else config.token_endpoint_auth_methods_supported
-        return choose_client_auth(self.auth.client_auth, self.auth.means, offered)
+        return self.auth.choose_client_auth(offered)
 
 
 def connect(options: ConnectionOptions, *, by_device: bool = False) -> Connection:
@@ -96,11 +95,8 @@ def in_options(text: str) -> str:
     return text
 
 
-class _Common(ClientProof):
+class _Common(ClientOptions):
     scopes: tuple[str, ...]
-    audience: str | Iterable[str] | None
-    resource: str | Iterable[str] | None
-    client_auth: str | None
 
 
 def _provider(options: ConnectionOptions) -> tuple[str | None, OIDCConfig | None]:
@@ -147,8 +143,8 @@ def _credentials(options: ConnectionOptions, *, by_device: bool) -> ClientCreden
     return ClientCredentials(options.client_id, client_secret, **common)
 
 
-def _proof(options: ConnectionOptions) -> ClientProof:
-    found = ClientProof()
+def _proof(options: ConnectionOptions) -> ClientOptions:
+    found = ClientOptions()
     if options.private_key_file is not None:
         found["private_key"] = PrivateKey(SecretFile(options.private_key_file), kid=options.key_id or None)
     elif options.key_id:

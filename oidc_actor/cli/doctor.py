@@ -17,7 +17,6 @@ from oidc_actor.cli import findings
 from oidc_actor.cli.connection import Connection, in_options
 from oidc_actor.cli.exits import advice_for
 from oidc_actor.cli.findings import Finding, skipped
-from oidc_actor.credentials.credentials import Means, choose_client_auth
 from oidc_actor.endpoints.other_endpoints import request_metadata
 from oidc_actor.endpoints.token_endpoint import TokenRequest, request_token
 from oidc_actor.protocol.bodies import read_claims, read_object
@@ -139,7 +138,7 @@ class Doctor:
         if config is None or auth.client_secret is None:
             return None
         offered = config.token_endpoint_auth_methods_supported
-        chosen = choose_client_auth(None, Means(client_id=True, secret=True), offered)
+        chosen = auth.choose_client_auth(offered)
         other = "client_secret_post" if chosen == "client_secret_basic" else "client_secret_basic"
         try:
             request_token(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, fields
 from typing import Any, ClassVar, Literal, Self, TypedDict
 
@@ -40,26 +40,13 @@ _WITH_SECRET = ("client_secret_basic", "client_secret_post", "client_secret_jwt"
 _WITH_CERTIFICATE = ("tls_client_auth", "self_signed_tls_client_auth")
 
 
-@dataclass(frozen=True, slots=True)
-class Means:
-    """What credentials hold to prove who the client is.
+class ClientOptions(TypedDict, total=False):
+    """The options that all credentials have, besides the client, its secret and the scopes; `Credentials` says what they mean."""
 
-    Attributes:
-        client_id: Whether they name a client.
-        secret: Whether they hold a client secret.
-        key: Whether they hold a private key, or an assertion that somebody else has signed.
-        certificate: Whether they hold a certificate for mutual TLS.
-    """
-
-    client_id: bool = False
-    secret: bool = False
-    key: bool = False
-    certificate: bool = False
-
-
-class ClientProof(TypedDict, total=False):
-    """How a client proves who it is, where that is not a client secret: options of all credentials; `Credentials` says more."""
-
+    audience: str | Iterable[str] | None
+    resource: str | Iterable[str] | None
+    extra: Mapping[str, str] | None
+    client_auth: str | None
     private_key: PrivateKey | SecretSource | Mapping[str, Any] | None
     client_assertion: SecretSource | None
     assertion_audience: str | None
@@ -105,15 +92,79 @@ class Credentials:
     client_certificate: ClientCertificate | None
     dpop: DPoPKey | Literal[True] | None
 
+    def _fill(self, given: Mapping[str, object]) -> None:
+        """Check the options and set them as fields, of an object under construction. Each caller holds secrets, as this does.
+
+        Args:
+            given: The options as they were given, secrets included.
+        """
+        names = [field.name for field in fields(self)]
+        for name in given:
+            if name not in names:
+                raise TypeError(f"{type(self).__name__}() got an unexpected keyword argument {name!r}")
+        optional = _OPTIONAL | ({"client_id"} if self.grant_type not in _NEEDING_CLIENT else set())
+        for name, value in {**given, **{name: None for name in names if name not in given}}.items():
+            absent = value is None and name in optional
+            put(self, **{name: None if absent else _READERS[name](value, name)})
+        self._check_client_auth()
+
+    def _check_client_auth(self) -> None:
+        """Check the chosen method against what the client holds to authenticate with."""
+        method = self.client_auth
+        key = "client_assertion" if self.private_key is None else "private_key"
+        if self.private_key is not None and self.client_assertion is not None:
+            problem = "expected one of private_key and client_assertion, got both; drop one"
+            raise ConfigError(problem, ("client_assertion",), label="")
+        for name, label, is_held in (
+            ("client_secret", "client_secret", self.client_secret is not None),
+            (key, "private_key or client_assertion", self.has_key),
+            ("client_certificate", "client_certificate", self.client_certificate is not None),
+        ):
+            if is_held and self.client_id is None:
+                raise ConfigError(
+                    "expected a client_id beside it, got none; add client_id or drop it", (name,), label=label
+                )
+        if self.client_secret is not None and self.has_key:
+            problem = "expected one of client_secret and private_key or client_assertion, got both; drop one"
+            raise ConfigError(problem, ("client_secret",), label="")
+        if method == "none" and (self.client_secret is not None or self.has_key):
+            held = "a client_secret" if self.client_secret is not None else "a private_key or client_assertion"
+            raise ConfigError(f"'none' never sends {held}, got one; drop it or use None", ("client_auth",))
+        for needing, what, is_held in (
+            (_WITH_SECRET, "a client_secret", self.client_secret is not None),
+            (("private_key_jwt",), "a private_key or client_assertion", self.has_key),
+            (_WITH_CERTIFICATE, "a client_certificate", self.client_certificate is not None),
+        ):
+            if method in needing and not is_held:
+                problem = f"{method!r} needs {what}, got none; pass one or choose another method"
+                raise ConfigError(problem, ("client_auth",))
+        if method == "client_secret_jwt":
+            require_jose("'client_secret_jwt'", ("client_auth",), label="client_auth")
+
+    def choose_client_auth(self, supported: Collection[str] | None) -> str:
+        """Choose the client authentication method for a request.
+
+        Args:
+            supported: The metadata's ``token_endpoint_auth_methods_supported``; ``None`` or empty where it says nothing.
+
+        Returns:
+            ``client_auth`` where that is given; ``"private_key_jwt"`` with a key or an assertion. With a secret, basic unless the
+            provider lists others only: RFC 6749 section 2.3.1 obliges every provider to take basic, so it is also the answer to a
+            list that names none that fits. With nothing but a certificate the TLS method that is listed, else
+            ``"tls_client_auth"``; with nothing at all ``"none"``.
+        """
+        if self.client_auth is not None:
+            return self.client_auth
+        if self.has_key:
+            return "private_key_jwt"
+        with_certificate = _WITH_CERTIFICATE if self.client_certificate is not None else ("none",)
+        fitting = _WITH_SECRET if self.client_secret is not None else with_certificate
+        return next((method for method in fitting if supported and method in supported), fitting[0])
+
     @property
-    def means(self) -> Means:
-        """What the client can prove who it is with."""
-        return Means(
-            client_id=self.client_id is not None,
-            secret=self.client_secret is not None,
-            key=self.private_key is not None or self.client_assertion is not None,
-            certificate=self.client_certificate is not None,
-        )
+    def has_key(self) -> bool:
+        """Whether the client holds a private key, or an assertion that somebody else has signed."""
+        return self.private_key is not None or self.client_assertion is not None
 
     @property
     def sources(self) -> tuple[StoredSecret, ...]:
@@ -160,6 +211,12 @@ class Credentials:
         refuse_pickling(self)
 
 
+def _read_client_auth(method: object, name: str) -> str | None:
+    if method is not None and (not isinstance(method, str) or method not in METHODS):
+        raise ConfigError(f"expected one of {', '.join(METHODS)}, or None, got {method!r}", (name,))
+    return method
+
+
 _READERS: Mapping[str, Callable[[Any, str], object]] = {
     "client_id": read_text,
     "username": read_text,
@@ -177,6 +234,7 @@ _READERS: Mapping[str, Callable[[Any, str], object]] = {
     "audience": read_repeatable,
     "resource": read_repeatable,
     "extra": lambda value, _: read_extra(value),
+    "client_auth": _read_client_auth,
     "private_key": lambda value, _: read_private_key(value),
     "client_assertion": store_secret,
     "assertion_audience": read_text,
@@ -187,114 +245,3 @@ _READERS: Mapping[str, Callable[[Any, str], object]] = {
 _NEEDING_CLIENT = frozenset({"client_credentials", "refresh_token", "urn:ietf:params:oauth:grant-type:device_code"})
 
 _OPTIONAL = frozenset({"client_secret", "client_assertion", "assertion_audience", "actor_token"})
-
-
-def fill_fields(
-    credentials: Credentials, client_auth: object, proof: Mapping[str, object], **options: object
-) -> Exception | None:
-    """Check the options and set them as fields of credentials under construction.
-
-    Args:
-        credentials: The object under construction.
-        client_auth: The chosen method or ``None``.
-        proof: Those of `ClientProof`, as they were given.
-        **options: The other options as they were given, secrets included.
-
-    Returns:
-        What to raise, or ``None``. It raises nothing, because its frame and its caller's hold secrets.
-    """
-    for name in proof:
-        if name not in ClientProof.__annotations__:
-            return TypeError(f"{type(credentials).__name__}() got an unexpected keyword argument {name!r}")
-    optional = _OPTIONAL | ({"client_id"} if credentials.grant_type not in _NEEDING_CLIENT else set())
-    try:
-        for name, value in {**dict.fromkeys(ClientProof.__annotations__), **options, **proof}.items():
-            absent = value is None and name in optional
-            put(credentials, **{name: None if absent else _READERS[name](value, name)})
-        if credentials.private_key is not None and credentials.client_assertion is not None:
-            return ConfigError("expected one of private_key and client_assertion, got both; drop one")
-        put(credentials, client_auth=check_client_auth(client_auth, credentials.means))
-    except ConfigError as error:
-        return ConfigError(str(error))
-    return None
-
-
-def refuse(problem: Exception | None) -> None:
-    """Raise what `fill_fields` found, from frames that hold no secret any more.
-
-    Args:
-        problem: What is wrong, or ``None``.
-
-    Raises:
-        ConfigError: Where something is.
-        TypeError: Where an option has a name that there is not.
-    """
-    if problem is not None:
-        raise problem
-
-
-def check_client_auth(method: object, means: Means) -> str | None:
-    """Check a chosen method against what the credentials hold.
-
-    Args:
-        method: The value of ``client_auth``; ``None`` leaves the choice to the provider's metadata.
-        means: What they hold.
-
-    Returns:
-        The method.
-
-    Raises:
-        ConfigError: Where the name is unknown, does not fit, or needs what is not installed.
-    """
-    _check_means(means)
-    if method is None:
-        return None
-    if not isinstance(method, str) or method not in METHODS:
-        raise ConfigError(f"client_auth: expected one of {', '.join(METHODS)}, or None, got {method!r}")
-    if method == "none" and (means.secret or means.key):
-        held = "a client_secret" if means.secret else "a private_key or client_assertion"
-        raise ConfigError(f"client_auth: 'none' never sends {held}, got one; drop it or use None")
-    _check_need(method, _WITH_SECRET, "a client_secret", held=means.secret)
-    _check_need(method, ("private_key_jwt",), "a private_key or client_assertion", held=means.key)
-    _check_need(method, _WITH_CERTIFICATE, "a client_certificate", held=means.certificate)
-    if method == "client_secret_jwt":
-        require_jose("client_auth: 'client_secret_jwt'")
-    return method
-
-
-def choose_client_auth(chosen: str | None, means: Means, supported: Collection[str] | None) -> str:
-    """Choose the method for a request.
-
-    Args:
-        chosen: The credentials' ``client_auth``; ``None`` leaves the choice to this function.
-        means: What the credentials hold.
-        supported: The metadata's ``token_endpoint_auth_methods_supported``; ``None`` or empty where it says nothing.
-
-    Returns:
-        ``"private_key_jwt"`` with a key or an assertion. With a secret, basic unless the provider lists others only: RFC 6749
-        section 2.3.1 obliges every provider to take basic, so it is also the answer to a list that names none that fits. With
-        nothing but a certificate the TLS method that is listed, else ``"tls_client_auth"``; with nothing at all ``"none"``.
-    """
-    if chosen is not None:
-        return chosen
-    if means.key:
-        return "private_key_jwt"
-    fitting = _WITH_SECRET if means.secret else _WITH_CERTIFICATE if means.certificate else ("none",)
-    return next((method for method in fitting if supported and method in supported), fitting[0])
-
-
-def _check_means(means: Means) -> None:
-    for name, held in (
-        ("client_secret", means.secret),
-        ("private_key or client_assertion", means.key),
-        ("client_certificate", means.certificate),
-    ):
-        if held and not means.client_id:
-            raise ConfigError(f"{name}: expected a client_id beside it, got none; add client_id or drop it")
-    if means.secret and means.key:
-        raise ConfigError("expected one of client_secret and private_key or client_assertion, got both; drop one")
-
-
-def _check_need(method: str, needing: Collection[str], what: str, *, held: bool) -> None:
-    if method in needing and not held:
-        raise ConfigError(f"client_auth: {method!r} needs {what}, got none; pass one or choose another method")

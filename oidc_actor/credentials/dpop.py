@@ -14,7 +14,7 @@ from urllib.parse import urlsplit
 from oidc_actor.credentials.jws import Signer, new_signer, require_jose
 from oidc_actor.credentials.keys import PrivateKey, read_private_key
 from oidc_actor.values.errors import ConfigError, SecretUnavailable
-from oidc_actor.values.secrets import Sealed, Secret, SecretSource, StoredSecret, put
+from oidc_actor.values.secrets import Sealed, Secret, SecretSource, StoredSecret, holds_secrets, put
 
 LONGEST_NONCE = 1024
 """Characters of a nonce that is believed; it goes back as it came."""
@@ -37,6 +37,7 @@ class DPoPKey(Sealed):
     _signers: list[Signer]
     _nonces: dict[str, str]
 
+    @holds_secrets
     def __init__(self, key: PrivateKey | SecretSource | None = None) -> None:
         """Take a key, or make one.
 
@@ -47,16 +48,19 @@ class DPoPKey(Sealed):
         Raises:
             ConfigError: Where it is no key, or joserfc is not installed.
         """
-        problem = _fill(self, key)
-        del key
-        if problem is not None:
-            raise ConfigError(f"dpop: {problem}")
+        try:
+            require_jose("a DPoP key")
+            given = read_private_key(key)
+        except ConfigError as error:
+            raise error.within("dpop") from None
+        put(self, _key=given, _signers=[new_signer()] if given is None else [], _nonces={})
 
     @property
     def sources(self) -> tuple[StoredSecret, ...]:
         """Where the key comes from, for whoever watches files."""
         return () if self._key is None else self._key.sources
 
+    @holds_secrets
     def proof(
         self,
         method: str,
@@ -89,7 +93,6 @@ class DPoPKey(Sealed):
         claims: dict[str, Any] = {"jti": jti, "htm": method.upper(), "htu": origin + path, "iat": int(now_wall)}
         if access_token is not None:
             claims["ath"] = _hash(access_token)
-        del access_token  # this frame may raise
         nonce = nonce or self._nonces.get(origin)
         if nonce is not None:
             claims["nonce"] = nonce
@@ -145,11 +148,11 @@ def read_dpop(value: object) -> DPoPKey | Literal[True] | None:
     if value is None or value is False:
         return None
     if value is True:
-        require_jose("dpop")
+        require_jose("dpop", ("dpop",))
         return True
     if isinstance(value, DPoPKey):
         return value
-    raise ConfigError(f"dpop: expected True or a DPoPKey, got {type(value).__name__}")
+    raise ConfigError(f"expected True or a DPoPKey, got {type(value).__name__}", ("dpop",))
 
 
 def read_nonce(field: str | None) -> str | None:
@@ -204,17 +207,6 @@ def with_own_key(credentials: Holder) -> Holder:
         put(own, **{field.name: getattr(credentials, field.name)})
     put(own, dpop=DPoPKey())
     return own
-
-
-def _fill(holder: DPoPKey, key: object) -> str | None:
-    """Set the fields; what is wrong comes back, because this frame holds the key."""
-    try:
-        require_jose("a DPoP key")
-        given = read_private_key(key)
-    except ConfigError as error:
-        return str(error)
-    put(holder, _key=given, _signers=[new_signer()] if given is None else [], _nonces={})
-    return None
 
 
 def _target(url: str) -> tuple[str, str]:

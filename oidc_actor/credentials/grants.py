@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, fields
-from typing import Any, ClassVar, Unpack
+from typing import ClassVar, Unpack
 
-from oidc_actor.credentials.credentials import ClientProof, Credentials, fill_fields, refuse
+from oidc_actor.credentials.credentials import ClientOptions, Credentials
 from oidc_actor.credentials.parameters import TOKEN_TYPE, Scopes, parse_scopes
 from oidc_actor.values.errors import ConfigError
-from oidc_actor.values.secrets import Secret, SecretSource, StoredSecret
+from oidc_actor.values.secrets import Secret, SecretSource, StoredSecret, holds_secrets
 
 __all__ = [
     "ClientCredentials",
@@ -30,17 +30,13 @@ class ClientCredentials(Credentials):
     grant_type: ClassVar[str] = "client_credentials"
     client_id: str
 
+    @holds_secrets
     def __init__(
         self,
         client_id: str,
         client_secret: SecretSource | None = None,
         scopes: Scopes = (),
-        *,
-        audience: str | Iterable[str] | None = None,
-        resource: str | Iterable[str] | None = None,
-        extra: Mapping[str, str] | None = None,
-        client_auth: str | None = None,
-        **proof: Unpack[ClientProof],
+        **options: Unpack[ClientOptions],
     ) -> None:
         """Check and keep the credentials.
 
@@ -48,29 +44,14 @@ class ClientCredentials(Credentials):
             client_id: The client's identifier.
             client_secret: Its secret: a text, a callable, or `SecretFile`; ``None`` for a public client.
             scopes: A list, or a string separated by spaces or commas.
-            audience: One or several, sent with every grant and refresh.
-            resource: One or several, likewise.
-            extra: Further parameters, likewise.
-            client_auth: One of RFC 8414's names; ``None`` chooses from the metadata.
-            **proof: ``private_key``, ``client_assertion``, ``assertion_audience``, ``client_certificate``, ``dpop``:
-                each as the attribute of `oidc_actor.credentials.grants.Credentials`.
+            **options: ``audience``, ``resource``, ``extra``, ``client_auth``, ``private_key``, ``client_assertion``,
+                ``assertion_audience``, ``client_certificate``, ``dpop``: each as the attribute of
+                `oidc_actor.credentials.credentials.Credentials`.
 
         Raises:
             ConfigError: Where something does not fit.
         """
-        problem = fill_fields(
-            self,
-            client_auth,
-            proof,
-            client_id=client_id,
-            client_secret=client_secret,
-            scopes=scopes,
-            audience=audience,
-            resource=resource,
-            extra=extra,
-        )
-        del client_secret, extra, proof
-        refuse(problem)
+        self._fill({"client_id": client_id, "client_secret": client_secret, "scopes": scopes, **options})
 
 
 @dataclass(frozen=True, slots=True, init=False, repr=False)
@@ -91,6 +72,7 @@ class Password(Credentials):
         """The password."""
         return self.password
 
+    @holds_secrets
     def __init__(
         self,
         username: str,
@@ -98,12 +80,7 @@ class Password(Credentials):
         client_id: str | None = None,
         client_secret: SecretSource | None = None,
         scopes: Scopes = (),
-        *,
-        audience: str | Iterable[str] | None = None,
-        resource: str | Iterable[str] | None = None,
-        extra: Mapping[str, str] | None = None,
-        client_auth: str | None = None,
-        **proof: Unpack[ClientProof],
+        **options: Unpack[ClientOptions],
     ) -> None:
         """Check and keep the credentials.
 
@@ -112,31 +89,22 @@ class Password(Credentials):
             password: The user's password: a text, a callable, or `SecretFile`.
             client_id: The client's identifier, where the provider wants one.
             client_secret: Its secret; ``None`` for a public client.
-            scopes: As of `ClientCredentials`, and so are the options below.
-            audience: One or several, sent with every grant and refresh.
-            resource: One or several, likewise.
-            extra: Further parameters, likewise.
-            client_auth: One of RFC 8414's names; ``None`` chooses from the metadata.
-            **proof: ``private_key``, ``client_assertion``, ``assertion_audience``, ``client_certificate``, ``dpop``.
+            scopes: As of `ClientCredentials`.
+            **options: As of `ClientCredentials`.
 
         Raises:
             ConfigError: Where something does not fit.
         """
-        problem = fill_fields(
-            self,
-            client_auth,
-            proof,
-            username=username,
-            password=password,
-            client_id=client_id,
-            client_secret=client_secret,
-            scopes=scopes,
-            audience=audience,
-            resource=resource,
-            extra=extra,
+        self._fill(
+            {
+                "username": username,
+                "password": password,
+                "client_id": client_id,
+                "client_secret": client_secret,
+                "scopes": scopes,
+                **options,
+            }
         )
-        del password, client_secret, extra, proof
-        refuse(problem)
 
 
 @dataclass(frozen=True, slots=True, init=False, repr=False)
@@ -156,18 +124,14 @@ class RefreshToken(Credentials):
         """The refresh token."""
         return self.refresh_token
 
+    @holds_secrets
     def __init__(
         self,
         refresh_token: SecretSource,
         client_id: str,
         client_secret: SecretSource | None = None,
         scopes: Scopes = (),
-        *,
-        audience: str | Iterable[str] | None = None,
-        resource: str | Iterable[str] | None = None,
-        extra: Mapping[str, str] | None = None,
-        client_auth: str | None = None,
-        **proof: Unpack[ClientProof],
+        **options: Unpack[ClientOptions],
     ) -> None:
         """Check and keep the credentials.
 
@@ -175,30 +139,21 @@ class RefreshToken(Credentials):
             refresh_token: The refresh token: a text, a callable, or `SecretFile`.
             client_id: The client it was given to.
             client_secret: Its secret; ``None`` for a public client.
-            scopes: As of `ClientCredentials`, and so are the options below.
-            audience: One or several, sent with every grant and refresh.
-            resource: One or several, likewise.
-            extra: Further parameters, likewise.
-            client_auth: One of RFC 8414's names; ``None`` chooses from the metadata.
-            **proof: ``private_key``, ``client_assertion``, ``assertion_audience``, ``client_certificate``, ``dpop``.
+            scopes: As of `ClientCredentials`.
+            **options: As of `ClientCredentials`.
 
         Raises:
             ConfigError: Where something does not fit.
         """
-        problem = fill_fields(
-            self,
-            client_auth,
-            proof,
-            refresh_token=refresh_token,
-            client_id=client_id,
-            client_secret=client_secret,
-            scopes=scopes,
-            audience=audience,
-            resource=resource,
-            extra=extra,
+        self._fill(
+            {
+                "refresh_token": refresh_token,
+                "client_id": client_id,
+                "client_secret": client_secret,
+                "scopes": scopes,
+                **options,
+            }
         )
-        del refresh_token, client_secret, extra, proof
-        refuse(problem)
 
 
 @dataclass(frozen=True, slots=True, init=False, repr=False)
@@ -218,6 +173,7 @@ class DeviceCode(Credentials):
         """The code."""
         return self.device_code
 
+    @holds_secrets
     def __init__(self, device_code: Secret, auth: Credentials) -> None:
         """Make the credentials of the second half of a flow.
 
@@ -228,22 +184,8 @@ class DeviceCode(Credentials):
         Raises:
             ConfigError: Where ``auth`` names no client.
         """
-        proof = {
-            name: getattr(auth, name) for name in ("private_key", "client_assertion", "assertion_audience", "dpop")
-        }
-        problem = fill_fields(
-            self,
-            auth.client_auth,
-            {**proof, "client_certificate": auth.client_certificate},
-            device_code=device_code,
-            client_id=auth.client_id,
-            client_secret=auth.client_secret,
-            scopes=(),
-            audience=auth.audience,
-            resource=auth.resource,
-            extra=auth.extra,
-        )
-        refuse(problem)
+        options = {name: getattr(auth, name) for name in ("client_id", "client_secret", *ClientOptions.__annotations__)}
+        self._fill({"device_code": device_code, **options})
 
 
 @dataclass(frozen=True, slots=True, init=False, repr=False)
@@ -267,18 +209,14 @@ class JWTBearer(Credentials):
         """It does: the assertion."""
         return True
 
+    @holds_secrets
     def __init__(
         self,
         assertion: SecretSource,
         client_id: str | None = None,
         client_secret: SecretSource | None = None,
         scopes: Scopes = (),
-        *,
-        audience: str | Iterable[str] | None = None,
-        resource: str | Iterable[str] | None = None,
-        extra: Mapping[str, str] | None = None,
-        client_auth: str | None = None,
-        **proof: Unpack[ClientProof],
+        **options: Unpack[ClientOptions],
     ) -> None:
         """Check and keep the credentials.
 
@@ -286,30 +224,21 @@ class JWTBearer(Credentials):
             assertion: A callable, `SecretFile`, `SignedAssertion`, `GitHubActionsToken`, `ManagerToken`, or a text.
             client_id: The client's identifier, where the provider wants one.
             client_secret: Its secret; ``None`` for a public client.
-            scopes: As of `ClientCredentials`, and so are the options below.
-            audience: One or several, sent with every grant and refresh.
-            resource: One or several, likewise.
-            extra: Further parameters, likewise.
-            client_auth: One of RFC 8414's names; ``None`` chooses from the metadata.
-            **proof: ``private_key``, ``client_assertion``, ``assertion_audience``, ``client_certificate``, ``dpop``.
+            scopes: As of `ClientCredentials`.
+            **options: As of `ClientCredentials`.
 
         Raises:
             ConfigError: Where something does not fit.
         """
-        problem = fill_fields(
-            self,
-            client_auth,
-            proof,
-            assertion=assertion,
-            client_id=client_id,
-            client_secret=client_secret,
-            scopes=scopes,
-            audience=audience,
-            resource=resource,
-            extra=extra,
+        self._fill(
+            {
+                "assertion": assertion,
+                "client_id": client_id,
+                "client_secret": client_secret,
+                "scopes": scopes,
+                **options,
+            }
         )
-        del assertion, client_secret, extra, proof
-        refuse(problem)
 
 
 @dataclass(frozen=True, slots=True, init=False, repr=False)
@@ -351,6 +280,7 @@ class TokenExchange(Credentials):
         """Whether what comes may be a token of another use, whose type is then ``N_A`` (section 2.2.1)."""
         return self.requested_token_type not in (None, f"{TOKEN_TYPE}access_token")
 
+    @holds_secrets
     def __init__(
         self,
         subject_token: SecretSource,
@@ -362,11 +292,7 @@ class TokenExchange(Credentials):
         actor_token: SecretSource | None = None,
         actor_token_type: str | None = None,
         requested_token_type: str | None = None,
-        audience: str | Iterable[str] | None = None,
-        resource: str | Iterable[str] | None = None,
-        extra: Mapping[str, str] | None = None,
-        client_auth: str | None = None,
-        **proof: Unpack[ClientProof],
+        **options: Unpack[ClientOptions],
     ) -> None:
         """Check and keep the credentials.
 
@@ -380,35 +306,26 @@ class TokenExchange(Credentials):
             actor_token_type: Like ``subject_token_type``; an access token's where it is not said.
             requested_token_type: Likewise; ``None`` leaves it to the provider. What comes is the manager's token, also where it
                 is no access token but, say, an assertion that `ManagerToken` hands to another manager.
-            audience: As of `ClientCredentials`, and so are the options below.
-            resource: One or several, likewise.
-            extra: Further parameters, likewise.
-            client_auth: One of RFC 8414's names; ``None`` chooses from the metadata.
-            **proof: ``private_key``, ``client_assertion``, ``assertion_audience``, ``client_certificate``, ``dpop``.
+            **options: As of `ClientCredentials`.
 
         Raises:
             ConfigError: Where something does not fit.
         """
         if actor_token is not None and actor_token_type is None:
             actor_token_type = "access_token"  # noqa: S105 - the name of a type
-        problem = fill_fields(
-            self,
-            client_auth,
-            proof,
-            subject_token=subject_token,
-            subject_token_type=subject_token_type or "access_token",
-            actor_token=actor_token,
-            actor_token_type=actor_token_type if actor_token is not None else None,
-            requested_token_type=requested_token_type,
-            client_id=client_id,
-            client_secret=client_secret,
-            scopes=scopes,
-            audience=audience,
-            resource=resource,
-            extra=extra,
+        self._fill(
+            {
+                "subject_token": subject_token,
+                "subject_token_type": subject_token_type or "access_token",
+                "actor_token": actor_token,
+                "actor_token_type": actor_token_type if actor_token is not None else None,
+                "requested_token_type": requested_token_type,
+                "client_id": client_id,
+                "client_secret": client_secret,
+                "scopes": scopes,
+                **options,
+            }
         )
-        del subject_token, actor_token, client_secret, extra, proof
-        refuse(problem)
 
 
 _TYPES: dict[str, type[Credentials]] = {
@@ -432,6 +349,7 @@ _REQUIRED: dict[type[Credentials], tuple[str, ...]] = {
 WHAT_AUTH_IS = f"{', '.join(cls.__name__ for cls in _TYPES.values())}, or a mapping with a 'type'"
 
 
+@holds_secrets
 def parse_auth(value: object) -> Credentials:
     """Bring ``auth`` into one form.
 
@@ -444,49 +362,28 @@ def parse_auth(value: object) -> Credentials:
     Raises:
         ConfigError: Where the type is unknown, a field is missing, unknown or wrong. The message shows no secret.
     """
-    outcome = read_auth(value)
-    del value  # the mapping form holds secrets as they are, and this frame is about to raise
-    if isinstance(outcome, ConfigError):
-        raise outcome
-    return outcome
-
-
-def read_auth(value: object) -> Credentials | ConfigError:
-    """Do what `parse_auth` does, but return the error, for callers whose own frames hold ``auth``.
-
-    Args:
-        value: Credentials or the mapping form.
-
-    Returns:
-        The credentials, or what is wrong.
-    """
     if isinstance(value, Credentials):
         return value
     if not isinstance(value, Mapping):
-        return ConfigError(f"auth: expected {WHAT_AUTH_IS}, got {type(value).__name__}")
+        raise ConfigError(f"expected {WHAT_AUTH_IS}, got {type(value).__name__}", ("auth",))
     options = dict(value)
     kind = options.pop("type", None)
     # A mistaken mapping may hold anything under "type"; only a short plain word is safe to show.
     if not isinstance(kind, str) or kind not in _TYPES:
         shown = repr(kind) if isinstance(kind, str) and kind.isidentifier() and len(kind) < 40 else type(kind).__name__
-        return ConfigError(f"auth: expected a 'type' of {', '.join(map(repr, _TYPES))}, got {shown}")
-    problem = _mapping_problem(_TYPES[kind], options)
-    return ConfigError(f"auth of type {kind!r}: {problem}") if problem else _build(_TYPES[kind], options)
-
-
-def _mapping_problem(cls: type[Credentials], options: Mapping[Any, object]) -> str | None:
+        problem = f"expected a 'type' of {', '.join(map(repr, _TYPES))}, got {shown}"
+        raise ConfigError(problem, ("auth", "type"), label="auth")
+    cls, label = _TYPES[kind], f"auth of type {kind!r}"
     known = {field.name for field in fields(cls)}
     unknown = sorted(str(name) for name in options if name not in known)
     if unknown:
         near = difflib.get_close_matches(unknown[0], sorted(known), n=1)
         hint = f"did you mean {near[0]!r}?" if near else f"the options are {', '.join(sorted(known))}"
-        return f"unknown option {', '.join(unknown)}; {hint}"
+        raise ConfigError(f"unknown option {', '.join(unknown)}; {hint}", ("auth", unknown[0]), label=label)
     missing = [name for name in _REQUIRED[cls] if options.get(name) is None]
-    return f"{', '.join(missing)} is missing" if missing else None
-
-
-def _build(cls: type[Credentials], options: dict[str, Any]) -> Credentials | ConfigError:
+    if missing:
+        raise ConfigError(f"{', '.join(missing)} is missing", ("auth", missing[0]), label=label)
     try:
         return cls(**options)
     except ConfigError as error:
-        return ConfigError(f"auth: {error}")
+        raise error.within("auth") from None

@@ -72,11 +72,13 @@ class Signer(Sealed):
         return str(self._key.thumbprint())
 
 
-def require_jose(what: str) -> None:
+def require_jose(what: str, option: tuple[str, ...] = (), *, label: str = "") -> None:
     """See that tokens can be signed.
 
     Args:
         what: What they are signed for, for the error's message.
+        option: Which option wants it; see `ConfigError`.
+        label: How the message names that.
 
     Raises:
         ConfigError: Where joserfc is not installed.
@@ -93,7 +95,8 @@ def require_jose(what: str) -> None:
     else:
         missing = False
     if missing:
-        raise ConfigError(f'{what} needs joserfc, which is not installed: pip install "oidc-actor[jwt]"')
+        problem = f'{what} needs joserfc, which is not installed: pip install "oidc-actor[jwt]"'
+        raise ConfigError(problem, option, label=label)
 
 
 def load_signer(

@@ -22,6 +22,7 @@ from oidc_actor.values.secrets import (
     SecretFile,
     SecretSource,
     StoredSecret,
+    holds_secrets,
     put,
     read_file,
     refuse_pickling,
@@ -51,6 +52,7 @@ class PrivateKey(Sealed):
     password: StoredSecret | None
     certificate_file: Path | None
 
+    @holds_secrets
     def __init__(
         self,
         key: SecretSource,
@@ -72,11 +74,14 @@ class PrivateKey(Sealed):
         Raises:
             ConfigError: Where something does not fit, or joserfc is not installed.
         """
-        problem = _fill(self, key, password, kid=kid, algorithm=algorithm, certificate_file=certificate_file)
-        del key, password
-        if problem is not None:
-            raise ConfigError(f"private_key: {problem}")
-        require_jose("a private key")
+        _check_names(algorithm, kid, certificate_file)
+        try:
+            stored = store_secret(key, "key"), None if password is None else store_secret(password, "password")
+        except ConfigError as error:
+            raise error.within("private_key") from None
+        put(self, key=stored[0], password=stored[1], kid=kid, algorithm=algorithm)
+        put(self, certificate_file=None if certificate_file is None else Path(certificate_file))
+        require_jose("a private key", ("private_key",))
         if isinstance(self.key, Secret) and not isinstance(self.password, SecretFile):
             self.signer()
 
@@ -105,7 +110,7 @@ class PrivateKey(Sealed):
         if isinstance(found, Signer):
             return found
         if isinstance(self.key, Secret):
-            raise ConfigError(f"private_key: {found}{_hint_for(self.key)}")
+            raise _wrong(f"{found}{_hint_for(self.key)}", "key")
         raise SecretUnavailable(f"private_key: {found}", sent=False)
 
     def header(self) -> dict[str, str]:
@@ -137,6 +142,7 @@ class PrivateKey(Sealed):
         return f"PrivateKey({', '.join(f'{name}={value!r}' for name, value in shown if value is not None)})"
 
 
+@holds_secrets
 def read_private_key(value: object) -> PrivateKey | None:
     """Bring the option ``private_key`` into one form.
 
@@ -144,7 +150,7 @@ def read_private_key(value: object) -> PrivateKey | None:
         value: A `PrivateKey`, a source of its text, or a mapping of `PrivateKey`'s arguments.
 
     Raises:
-        ConfigError: Where it is none of these. Raised from a frame that may hold the key: callers catch it.
+        ConfigError: Where it is none of these.
     """
     if value is None or isinstance(value, PrivateKey):
         return value
@@ -162,25 +168,18 @@ def _hint_for(text: Secret) -> str:
     return "; the path of a file goes in as SecretFile(path)" if is_path else ""
 
 
-def _fill(key: PrivateKey, text: object, password: object, **rest: Any) -> str | None:
-    """Set the fields; what is wrong comes back, because this frame holds the key."""
-    algorithm, kid, certificate_file = rest["algorithm"], rest["kid"], rest["certificate_file"]
+def _check_names(algorithm: object, kid: object, certificate_file: object) -> None:
     if algorithm is not None and algorithm not in ALGORITHMS:
-        return f"expected an algorithm of {', '.join(ALGORITHMS)}, got {algorithm!r}"
+        raise _wrong(f"expected an algorithm of {', '.join(ALGORITHMS)}, got {algorithm!r}", "algorithm")
     if kid is not None and (not isinstance(kid, str) or not kid):
-        return f"expected kid as a non-empty text, got {kid!r}"
+        raise _wrong(f"expected kid as a non-empty text, got {kid!r}", "kid")
     if certificate_file is not None and not isinstance(certificate_file, str | Path):
-        return f"expected certificate_file as the path of a PEM file, got {type(certificate_file).__name__}"
-    try:
-        put(key, key=store_secret(text, "key"), password=_optional(password), kid=kid, algorithm=algorithm)
-    except ConfigError as error:
-        return str(error)
-    put(key, certificate_file=None if certificate_file is None else Path(certificate_file))
-    return None
+        got = type(certificate_file).__name__
+        raise _wrong(f"expected certificate_file as the path of a PEM file, got {got}", "certificate_file")
 
 
-def _optional(password: object) -> StoredSecret | None:
-    return None if password is None else store_secret(password, "password")
+def _wrong(problem: str, name: str) -> ConfigError:
+    return ConfigError(problem, ("private_key", name), label="private_key")
 
 
 def _certificate_digest(path: Path) -> bytes | str:
@@ -208,6 +207,7 @@ class ClientCertificate:
     key_file: Path | None
     password: StoredSecret | None
 
+    @holds_secrets
     def __init__(
         self, cert_file: str | Path, key_file: str | Path | None = None, *, password: SecretSource | None = None
     ) -> None:
@@ -221,10 +221,16 @@ class ClientCertificate:
         Raises:
             ConfigError: Where something is no path.
         """
-        problem = _fill_certificate(self, cert_file, key_file, password)
-        del password
-        if problem is not None:
-            raise ConfigError(f"client_certificate: {problem}")
+        for name, path in (("cert_file", cert_file), ("key_file", key_file)):
+            absent = path is None and name == "key_file"
+            if not absent and (not isinstance(path, str | Path) or not str(path)):
+                problem = f"expected {name} as the path of a PEM file, got {type(path).__name__}"
+                raise ConfigError(problem, ("client_certificate", name), label="client_certificate")
+            put(self, **{name: None if path is None else Path(path)})
+        try:
+            put(self, password=None if password is None else store_secret(password, "password"))
+        except ConfigError as error:
+            raise error.within("client_certificate") from None
 
     @property
     def sources(self) -> tuple[SecretFile, ...]:
@@ -253,19 +259,5 @@ def read_certificate(value: object) -> ClientCertificate | None:
     if isinstance(value, Mapping):
         names = ("cert_file", "key_file", "password")
         return from_mapping(ClientCertificate, value, "client_certificate", "cert_file", names)
-    raise ConfigError(
-        f"client_certificate: expected ClientCertificate(cert_file, key_file), got {type(value).__name__}"
-    )
-
-
-def _fill_certificate(certificate: ClientCertificate, cert_file: Any, key_file: Any, password: object) -> str | None:
-    for name, path in (("cert_file", cert_file), ("key_file", key_file)):
-        absent = path is None and name == "key_file"
-        if not absent and (not isinstance(path, str | Path) or not str(path)):
-            return f"expected {name} as the path of a PEM file, got {type(path).__name__}"
-        put(certificate, **{name: None if absent else Path(path)})
-    try:
-        put(certificate, password=None if password is None else store_secret(password, "password"))
-    except ConfigError as error:
-        return str(error)
-    return None
+    problem = f"expected ClientCertificate(cert_file, key_file), got {type(value).__name__}"
+    raise ConfigError(problem, ("client_certificate",))

@@ -69,8 +69,9 @@ def parse_scopes(value: Scopes) -> tuple[str, ...]:
     for scope in found:
         if not isinstance(scope, str) or _SCOPE_TOKEN.fullmatch(scope) is None:
             raise ConfigError(
-                f"scopes: expected texts without spaces, quotes and control characters, got {scope!r}; "
-                "several scopes go in as a list or as one string separated by spaces"
+                f"expected texts without spaces, quotes and control characters, got {scope!r}; "
+                "several scopes go in as a list or as one string separated by spaces",
+                ("scopes",),
             )
     return found
 
@@ -108,13 +109,20 @@ def read_text(value: object, name: str) -> str:
     Raises:
         ConfigError: Where it is no text, blank, or has control characters or lone surrogates.
     """
+    problem = _text_problem(value)
+    if problem is not None:
+        raise ConfigError(problem, (name,))
+    return str(value)
+
+
+def _text_problem(value: object) -> str | None:
     if not isinstance(value, str):
-        raise ConfigError(f"{name}: expected a text, got {type(value).__name__}")
+        return f"expected a text, got {type(value).__name__}"
     if not value.strip():
-        raise ConfigError(f"{name}: expected a non-empty text, got {value!r}")
+        return f"expected a non-empty text, got {value!r}"
     if any(ord(character) < 0x20 or character == "\x7f" or "\ud800" <= character <= "\udfff" for character in value):
-        raise ConfigError(f"{name}: expected a text without control characters, got {value!r}")
-    return value
+        return f"expected a text without control characters, got {value!r}"
+    return None
 
 
 def read_token_type(value: object, name: str) -> str | None:
@@ -151,13 +159,15 @@ def read_extra(value: object) -> ExtraParameters | None:
     if value is None:
         return None
     if not isinstance(value, Mapping):
-        raise ConfigError(f"extra: expected a mapping from parameter names to texts, got {type(value).__name__}")
+        raise ConfigError(f"expected a mapping from parameter names to texts, got {type(value).__name__}", ("extra",))
     for name, text in value.items():
-        read_text(name, "extra: a parameter's name")
+        problem = _text_problem(name)
+        if problem is not None:
+            raise ConfigError(f"a parameter's name: {problem}", ("extra",))
         if name in PROTOCOL_PARAMETERS:
-            raise ConfigError(f"extra: {name!r} belongs to the protocol; use the option made for it")
+            raise ConfigError(f"{name!r} belongs to the protocol; use the option made for it", ("extra",))
         if not isinstance(text, str) or any("\ud800" <= character <= "\udfff" for character in text):
-            raise ConfigError(f"extra: expected a text for {name!r}, got {type(text).__name__}")
+            raise ConfigError(f"expected a text for {name!r}, got {type(text).__name__}", ("extra",))
     return ExtraParameters(value) if value else None
 
 
@@ -179,11 +189,11 @@ def from_mapping(
     unknown = sorted(str(one) for one in value if one not in known)
     if unknown or needed not in value:
         got = f"got {', '.join(unknown)}" if unknown else f"{needed} is missing"
-        raise ConfigError(f"{name}: expected a mapping with {', '.join(known)}; {got}")
+        raise ConfigError(f"expected a mapping with {', '.join(known)}; {got}", (name,))
     return kind(value[needed], **{one: value[one] for one in value if one != needed})
 
 
 def _texts(value: object, name: str, expected: str) -> tuple[Any, ...]:
     if not isinstance(value, Iterable) or isinstance(value, (bytes, bytearray, Mapping)):
-        raise ConfigError(f"{name}: expected {expected}, got {type(value).__name__}")
+        raise ConfigError(f"expected {expected}, got {type(value).__name__}", (name,))
     return tuple(value)

@@ -306,7 +306,9 @@ def tls_context(ca_bundle: str, certificate: ClientCertificate | None = None) ->
     context.sslsocket_class = BoundedTLSSocket
     problem = None if certificate is None else _load(context, certificate)
     if problem is not None:
-        raise ConfigError(f"client_certificate: expected a PEM certificate and the key that fits it, got: {problem}")
+        raise ConfigError(
+            f"expected a PEM certificate and the key that fits it, got: {problem}", ("client_certificate",)
+        )
     return context
 
 
@@ -337,8 +339,9 @@ def check_ca_bundle(ca_bundle: object, name: str = "ca_bundle") -> str:
     """
     if not isinstance(ca_bundle, (str, Path)):
         raise ConfigError(
-            f"{name}: expected the path of a file or directory of certificates, got {ca_bundle!r}; TLS verification "
-            "cannot be turned off, name the provider's CA instead"
+            f"expected the path of a file or directory of certificates, got {ca_bundle!r}; TLS verification "
+            "cannot be turned off, name the provider's CA instead",
+            (name,),
         )
     try:
         tls_context(str(ca_bundle))
@@ -348,7 +351,7 @@ def check_ca_bundle(ca_bundle: object, name: str = "ca_bundle") -> str:
             problem += "; it begins with a byte order mark: save it without"
     else:
         return str(ca_bundle)
-    raise ConfigError(f"{name}: expected PEM certificates in {str(ca_bundle)!r}, got: {problem}")
+    raise ConfigError(f"expected PEM certificates in {str(ca_bundle)!r}, got: {problem}", (name,))
 
 
 def _is_marked(path: Path) -> bool:

@@ -141,21 +141,24 @@ class RetryPolicy:
         for field in fields(self):
             value = getattr(self, field.name)
             if not is_seconds(value) or not value:
-                raise ConfigError(f"RetryPolicy.{field.name}: expected finite seconds above 0, got {value!r}")
+                raise _wrong(field.name, f"expected finite seconds above 0, got {value!r}")
         if self.maximum_s < self.initial_s:
-            raise ConfigError(
-                f"RetryPolicy.maximum_s: expected at least initial_s={self.initial_s!r}, got {self.maximum_s!r}"
-            )
+            raise _wrong("maximum_s", f"expected at least initial_s={self.initial_s!r}, got {self.maximum_s!r}")
         if self.probe_initial_s < 2 * SHORTEST_PROBE_S:
-            raise ConfigError(
-                f"RetryPolicy.probe_initial_s: expected at least {2 * SHORTEST_PROBE_S:g} seconds, so that no probe comes "
-                f"sooner than {SHORTEST_PROBE_S:g} after a permanent error, got {self.probe_initial_s!r}"
+            raise _wrong(
+                "probe_initial_s",
+                f"expected at least {2 * SHORTEST_PROBE_S:g} seconds, so that no probe comes "
+                f"sooner than {SHORTEST_PROBE_S:g} after a permanent error, got {self.probe_initial_s!r}",
             )
         if self.probe_maximum_s < self.probe_initial_s:
-            raise ConfigError(
-                f"RetryPolicy.probe_maximum_s: expected at least probe_initial_s={self.probe_initial_s!r}, "
-                f"got {self.probe_maximum_s!r}"
+            raise _wrong(
+                "probe_maximum_s",
+                f"expected at least probe_initial_s={self.probe_initial_s!r}, got {self.probe_maximum_s!r}",
             )
+
+
+def _wrong(name: str, problem: str) -> ConfigError:
+    return ConfigError(problem, (name,), label=f"RetryPolicy.{name}")
 
 
 def retry_delay_s(policy: RetryPolicy, failures: int, rng: Rng) -> float:

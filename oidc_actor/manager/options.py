@@ -10,14 +10,14 @@ from pathlib import Path
 from typing import Any, Required, TypedDict, cast
 
 from oidc_actor.credentials.dpop import with_own_key
-from oidc_actor.credentials.grants import WHAT_AUTH_IS, Credentials, read_auth
+from oidc_actor.credentials.grants import WHAT_AUTH_IS, Credentials, parse_auth
 from oidc_actor.machine.failure_policy import RetryPolicy, Rng
 from oidc_actor.oidc import check_timeout, check_transport
 from oidc_actor.protocol.metadata import OIDCConfig, check_config
 from oidc_actor.transport import Transport
 from oidc_actor.values.clock import Clock, default_clock, is_seconds
 from oidc_actor.values.errors import ConfigError
-from oidc_actor.values.secrets import Finder, SecretFile
+from oidc_actor.values.secrets import Finder, SecretFile, holds_secrets
 from oidc_actor.values.urls import check_issuer_url, origin_of
 
 _RNG = cast(Rng, random)  # the module's own generator, which it seeds anew in a forked child
@@ -106,7 +106,7 @@ class Options:
 
 
 def read_options(given: Mapping[str, Any]) -> Options | ConfigError:
-    """Check options. Returns the error, because a frame that holds a raw secret must not raise.
+    """Check options, and return what is wrong with them as a value: a frame of the caller may hold a raw secret.
 
     Args:
         given: The options as the user named them.
@@ -114,43 +114,37 @@ def read_options(given: Mapping[str, Any]) -> Options | ConfigError:
     Returns:
         The options, or what is wrong with them.
     """
-    unknown = _unknown_option(given)
-    if unknown is not None:
-        return unknown
-    auth = with_own_key(read_auth(given.get("auth")) if "auth" in given else ConfigError(_NO_AUTH))
-    if isinstance(auth, ConfigError):
-        return auth
-    rest = {name: value for name, value in given.items() if name != "auth" and value is not None}
     try:
-        return _checked(auth, rest)
+        return _checked(given)
     except ConfigError as error:
         return error.with_traceback(None)
 
 
-_NO_AUTH = f"auth: expected {WHAT_AUTH_IS}, got nothing; pass auth=ClientCredentials(client_id=..., client_secret=...)"
+_NO_AUTH = f"expected {WHAT_AUTH_IS}, got nothing; pass auth=ClientCredentials(client_id=..., client_secret=...)"
 
 
-def _unknown_option(given: Mapping[str, Any]) -> ConfigError | None:
+@holds_secrets
+def _checked(given: Mapping[str, Any]) -> Options:
     legal = [one.name for one in fields(Options)]
     for name in given:
         if name not in legal:
             near = difflib.get_close_matches(name, legal, n=1, cutoff=0.4)
             hint = f"did you mean {near[0]!r}?" if near else f"the options are {', '.join(legal)}"
-            return ConfigError(f"unknown option {name!r}: {hint}")
-    return None
-
-
-def _checked(auth: Credentials, rest: dict[str, Any]) -> Options:
+            raise ConfigError(f"unknown option {name!r}: {hint}", (name,), label="")
+    if "auth" not in given:
+        raise ConfigError(_NO_AUTH, ("auth",))
+    auth = with_own_key(parse_auth(given["auth"]))
+    rest = {name: value for name, value in given.items() if name != "auth" and value is not None}
     if ("issuer_url" in rest) == ("oidc_config" in rest):
         got = "both" if "issuer_url" in rest else "neither"
-        raise ConfigError(f"expected exactly one of issuer_url and oidc_config, got {got}")
+        option = "oidc_config" if "issuer_url" in rest else "issuer_url"
+        raise ConfigError(f"expected exactly one of issuer_url and oidc_config, got {got}", (option,), label="")
     insecure, revoke = (_flag(rest, name) for name in ("allow_insecure_http", "revoke_on_stop"))
     if "issuer_url" in rest:
         check_issuer_url(rest["issuer_url"], allow_insecure_http=insecure)
     elif check_config(rest["oidc_config"], allow_insecure_http=insecure).revocation_endpoint is None and revoke:
-        raise ConfigError(
-            "revoke_on_stop: expected an issuer_url, or an oidc_config with a revocation_endpoint, got one without"
-        )
+        problem = "expected an issuer_url, or an oidc_config with a revocation_endpoint, got one without"
+        raise ConfigError(problem, ("revoke_on_stop",))
     for name, check in _CHECKS.items():
         if name in rest:
             check(name, rest[name])
@@ -163,43 +157,43 @@ def _checked(auth: Credentials, rest: dict[str, Any]) -> Options:
 def _flag(rest: Mapping[str, Any], name: str) -> bool:
     value = rest.get(name, False)
     if not isinstance(value, bool):
-        raise ConfigError(f"{name}: expected True or False, got {value!r}")
+        raise ConfigError(f"expected True or False, got {value!r}", (name,))
     return value
 
 
 def _check_name(name: str, value: object) -> None:
     if not isinstance(value, str) or not value:
-        raise ConfigError(f"{name}: expected a non-empty text or None, got {value!r}")
+        raise ConfigError(f"expected a non-empty text or None, got {value!r}", (name,))
 
 
 def _check_seconds(name: str, value: object) -> None:
     if not is_seconds(value):
-        raise ConfigError(f"{name}: expected finite seconds of at least 0, got {value!r}")
+        raise ConfigError(f"expected finite seconds of at least 0, got {value!r}", (name,))
 
 
 def _check_duration(name: str, value: object) -> None:
     if not is_seconds(value) or not value:
-        raise ConfigError(f"{name}: expected finite seconds above 0, got {value!r}")
+        raise ConfigError(f"expected finite seconds above 0, got {value!r}", (name,))
 
 
 def _check_callable(name: str, value: object) -> None:
     if not callable(value):
-        raise ConfigError(f"{name}: expected a callable, got {type(value).__name__}")
+        raise ConfigError(f"expected a callable, got {type(value).__name__}", (name,))
 
 
 def _check_rng(name: str, value: object) -> None:
     if not callable(getattr(value, "uniform", None)):
-        raise ConfigError(f"{name}: expected a random.Random, got {type(value).__name__}")
+        raise ConfigError(f"expected a random.Random, got {type(value).__name__}", (name,))
 
 
 def _check_retry(name: str, value: object) -> None:
     if not isinstance(value, RetryPolicy):
-        raise ConfigError(f"{name}: expected a RetryPolicy, got {type(value).__name__}")
+        raise ConfigError(f"expected a RetryPolicy, got {type(value).__name__}", (name,))
 
 
 def _check_ca_bundle(name: str, value: object) -> None:
     if not isinstance(value, str | Path) or not str(value):
-        raise ConfigError(f"{name}: expected the path of a file or directory of certificates, got {value!r}")
+        raise ConfigError(f"expected the path of a file or directory of certificates, got {value!r}", (name,))
 
 
 _CHECKS: dict[str, Callable[[str, Any], object]] = {

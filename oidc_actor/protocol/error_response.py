@@ -10,7 +10,7 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from oidc_actor.credentials.credentials import ASSERTING, METHODS, Credentials, Means
+from oidc_actor.credentials.credentials import ASSERTING, METHODS, Credentials
 from oidc_actor.protocol.bodies import jwt_part, read_error_object, read_object, status_problem
 from oidc_actor.protocol.dates import retry_after_s
 from oidc_actor.protocol.metadata import OIDCConfig
@@ -119,15 +119,15 @@ def check_revoked(response: Response, *, now_wall: float, sent_secrets: Iterable
 
 
 _NEEDS = {
-    "client_secret_basic": ("secret", "a client_secret"),
-    "client_secret_post": ("secret", "a client_secret"),
-    "client_secret_jwt": ("secret", "a client_secret"),
-    "private_key_jwt": ("key", "a private_key or client_assertion"),
-    "tls_client_auth": ("certificate", "a client_certificate"),
-    "self_signed_tls_client_auth": ("certificate", "a client_certificate"),
+    "client_secret_basic": ("client_secret", "a client_secret"),
+    "client_secret_post": ("client_secret", "a client_secret"),
+    "client_secret_jwt": ("client_secret", "a client_secret"),
+    "private_key_jwt": ("has_key", "a private_key or client_assertion"),
+    "tls_client_auth": ("client_certificate", "a client_certificate"),
+    "self_signed_tls_client_auth": ("client_certificate", "a client_certificate"),
     "none": ("client_id", "nothing but a client_id"),
 }
-"""By method, the field of `Means` that it takes, and what that is."""
+"""By method, the attribute of `Credentials` that it takes, and what that is."""
 
 SPACES = "{} begins or ends with white space, which was sent too: is it meant? (one newline at the end of a file is left out)"
 
@@ -153,7 +153,7 @@ def _about_metadata(config: OIDCConfig, auth: Credentials, secrets: SentSecrets)
     method = chosen_method(config, auth)
     listed = config.token_endpoint_auth_methods_supported
     if listed and method not in listed:
-        return _about_methods(method, auth.means, [one for one in METHODS if one in listed])
+        return _about_methods(method, auth, [one for one in METHODS if one in listed])
     algorithms = config.token_endpoint_auth_signing_alg_values_supported
     used = _algorithm_of(secrets.client_assertion) if method in ASSERTING else None
     if algorithms and used is not None and used not in algorithms:
@@ -162,10 +162,10 @@ def _about_metadata(config: OIDCConfig, auth: Credentials, secrets: SentSecrets)
     return None
 
 
-def _about_methods(method: str, means: Means, listed: Sequence[str]) -> str:
+def _about_methods(method: str, auth: Credentials, listed: Sequence[str]) -> str:
     if not listed:
         return f"its metadata do not list {method}, nor any other method that there is here"
-    possible = [one for one in listed if one != "none" and getattr(means, _NEEDS[one][0])]
+    possible = [one for one in listed if one != "none" and getattr(auth, _NEEDS[one][0])]
     needs = dict.fromkeys(_NEEDS[one][1] for one in listed)  # each once, in their order
     fix = f"try client_auth={possible[0]!r}" if possible else f"give the credentials {', or '.join(needs)}"
     return f"its metadata list {', '.join(listed)}, not {method}: {fix}"

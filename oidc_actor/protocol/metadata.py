@@ -98,9 +98,9 @@ class OIDCConfig:
         Raises:
             ConfigError: Where a field has the wrong type.
         """
-        problem = metadata_problem(metadata)
-        if problem is not None:
-            raise ConfigError(f"metadata: {problem}")
+        found = metadata_problem(metadata)
+        if found is not None:
+            raise ConfigError(found[1], ("metadata", found[0]) if found[0] else ("metadata",))
         return cls(**{name: value for name, value in metadata.items() if name in _KNOWN and value not in ("", None)})
 
     @classmethod
@@ -151,10 +151,9 @@ def _usable(document: Pairs, issuer_url: str, *, allow_insecure_http: bool) -> t
             members[name] = aliases
             unusable |= bad
             continue
-        problem = metadata_problem({name: value})
-        if problem is not None:
-            problem = problem.removeprefix(f"{name}: ")
-        elif name in _ENDPOINTS:
+        found = metadata_problem({name: value})
+        problem = None if found is None else found[1]
+        if problem is None and name in _ENDPOINTS:
             problem = _address_problem(value, issuer_url, allow_insecure_http=allow_insecure_http)
         if problem is None:
             members[name] = value
@@ -197,26 +196,26 @@ def alias_name(endpoint: str) -> str:
     return f"mtls_endpoint_aliases[{endpoint!r}]"
 
 
-def metadata_problem(metadata: object) -> str | None:
+def metadata_problem(metadata: object) -> tuple[str, str] | None:
     """Say what has the wrong type in a metadata document.
 
     Args:
         metadata: The document, from anywhere.
 
     Returns:
-        A phrase naming the field, or ``None`` where nothing is wrong.
+        The member, which is empty where the document itself is wrong, and a phrase; ``None`` where nothing is wrong.
     """
     if not isinstance(metadata, Mapping):
-        return f"expected an object, got {type(metadata).__name__}"
+        return "", f"expected an object, got {type(metadata).__name__}"
     for name in ("issuer", *_ENDPOINTS):
         if not isinstance(metadata.get(name), (str, type(None))):
-            return f"{name}: expected a text, got {type(metadata[name]).__name__}"
+            return name, f"expected a text, got {type(metadata[name]).__name__}"
     for name in _LISTS:
         if metadata.get(name) is not None and not _is_texts(metadata[name]):
-            return f"{name}: expected a list of texts"
+            return name, "expected a list of texts"
     aliases = metadata.get("mtls_endpoint_aliases")
     if aliases is not None and not (isinstance(aliases, Mapping) and _is_texts([*aliases.keys(), *aliases.values()])):
-        return "mtls_endpoint_aliases: expected an object of texts"
+        return "mtls_endpoint_aliases", "expected an object of texts"
     return None
 
 
@@ -235,16 +234,18 @@ def check_config(config: object, *, allow_insecure_http: bool = False) -> OIDCCo
     """
     if not isinstance(config, OIDCConfig):
         raise ConfigError(
-            f"oidc_config: expected an OIDCConfig, got {type(config).__name__}; use OIDCConfig(token_endpoint=...) "
-            "or OIDCConfig.from_metadata(...)"
+            f"expected an OIDCConfig, got {type(config).__name__}; use OIDCConfig(token_endpoint=...) "
+            "or OIDCConfig.from_metadata(...)",
+            ("oidc_config",),
         )
-    problem = config_problem(config, allow_insecure_http=allow_insecure_http)
-    if problem is not None:
-        raise ConfigError(f"oidc_config.{problem}")
+    found = config_problem(config, allow_insecure_http=allow_insecure_http)
+    if found is not None:
+        name, problem = found
+        raise ConfigError(problem, ("oidc_config", name), label=f"oidc_config.{name}")
     return config
 
 
-def config_problem(config: OIDCConfig, *, allow_insecure_http: bool = False) -> str | None:
+def config_problem(config: OIDCConfig, *, allow_insecure_http: bool = False) -> tuple[str, str] | None:
     """Say what makes a configuration useless or dangerous.
 
     Args:
@@ -252,20 +253,20 @@ def config_problem(config: OIDCConfig, *, allow_insecure_http: bool = False) -> 
         allow_insecure_http: Whether plain http is acceptable beyond loopback.
 
     Returns:
-        A phrase naming the field, or ``None`` where nothing is wrong.
+        The field and a phrase, or ``None`` where nothing is wrong.
     """
     present = {name: getattr(config, name) for name in (one.name for one in fields(config)) if name in _KNOWN}
-    problem = metadata_problem(present)
-    if problem is not None:
-        return problem
+    found = metadata_problem(present)
+    if found is not None:
+        return found
     if config.token_endpoint is None:
-        return "token_endpoint: expected an https URL, got none"
+        return "token_endpoint", "expected an https URL, got none"
     urls = {name: present[name] for name in _ENDPOINTS if present[name] is not None}
     urls |= {alias_name(name): url for name, url in (config.mtls_endpoint_aliases or {}).items()}
     for name, url in urls.items():
         problem = url_problem(url, allow_insecure_http=allow_insecure_http)
         if problem is not None:
-            return f"{name}: {problem}"
+            return name, problem
     return None
 
 

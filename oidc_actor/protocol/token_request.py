@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Any, Literal, TypeAlias
 from urllib.parse import quote, urlencode, urlsplit
 
-from oidc_actor.credentials.credentials import ASSERTING, Credentials, choose_client_auth
+from oidc_actor.credentials.credentials import ASSERTING, Credentials
 from oidc_actor.credentials.grants import DeviceCode, JWTBearer, Password, TokenExchange
 from oidc_actor.protocol.bodies import read_claims, read_number
 from oidc_actor.protocol.metadata import OIDCConfig, alias_name
@@ -87,9 +87,9 @@ def chosen_method(config: OIDCConfig, auth: Credentials) -> str:
     Returns:
         One of RFC 8414's names.
     """
-    if auth.client_auth is None and not auth.means.key:
+    if auth.client_auth is None and not auth.has_key:
         config.require("token_endpoint_auth_methods_supported")
-    return choose_client_auth(auth.client_auth, auth.means, config.token_endpoint_auth_methods_supported)
+    return auth.choose_client_auth(config.token_endpoint_auth_methods_supported)
 
 
 def build_token_request(

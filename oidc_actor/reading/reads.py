@@ -119,8 +119,10 @@ def read_rejected(rejected: object) -> Secret | ConfigError | None:
     if rejected is None:
         return None
     if not isinstance(rejected, str):
-        return ConfigError(f"rejected: expected the text of an access token, got {type(rejected).__name__}")
-    return Secret(rejected) if secret_problem(rejected) is None else ConfigError("rejected: expected an access token")
+        return ConfigError(f"expected the text of an access token, got {type(rejected).__name__}", ("rejected",))
+    return (
+        Secret(rejected) if secret_problem(rejected) is None else ConfigError("expected an access token", ("rejected",))
+    )
 
 
 def check_wait(timeout: object, min_validity: object) -> None:
@@ -131,7 +133,7 @@ def check_wait(timeout: object, min_validity: object) -> None:
     """
     for name, value in (("timeout", timeout), ("min_validity", min_validity)):
         if not is_seconds(value):
-            raise ConfigError(f"{name}: expected finite seconds of at least 0, got {value!r}")
+            raise ConfigError(f"expected finite seconds of at least 0, got {value!r}", (name,))
 
 
 def _found(server: ServerRef, ends_at: float) -> Cell:

@@ -118,10 +118,11 @@ def check_listener(listener: object) -> None:
     """
     if iscoroutinefunction(listener):
         raise ConfigError(
-            "listener: expected a plain function, got a coroutine function; for tasks there is oidc_actor.streams.renewals"
+            "expected a plain function, got a coroutine function; for tasks there is oidc_actor.streams.renewals",
+            ("listener",),
         )
     if not callable(listener):
-        raise ConfigError(f"listener: expected a callable that takes a token, got {type(listener).__name__}")
+        raise ConfigError(f"expected a callable that takes a token, got {type(listener).__name__}", ("listener",))
 
 
 class _Home(Protocol):

@@ -35,9 +35,9 @@ class ManagerToken(Finder):
         given: object = server
         if not isinstance(given, str | pykka.ActorRef) or given == "":
             got = "''" if given == "" else type(given).__name__
-            raise ConfigError(f"server: expected the ref or the name of a TokenManager, got {got}")
+            raise ConfigError(f"expected the ref or the name of a TokenManager, got {got}", ("server",))
         if kind not in ("access_token", "id_token"):
-            raise ConfigError(f"kind: expected 'access_token' or 'id_token', got {kind!r}")
+            raise ConfigError(f"expected 'access_token' or 'id_token', got {kind!r}", ("kind",))
         self._server = server
         self._kind = kind
 

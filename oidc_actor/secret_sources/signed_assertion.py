@@ -11,7 +11,7 @@ from typing import Any
 from oidc_actor.credentials.keys import PrivateKey, read_private_key
 from oidc_actor.credentials.parameters import read_text
 from oidc_actor.values.errors import ConfigError, SecretUnavailable
-from oidc_actor.values.secrets import Finder, Secret, SecretFile, SecretSource
+from oidc_actor.values.secrets import Finder, Secret, SecretFile, SecretSource, holds_secrets
 
 _OWN_CLAIMS = frozenset({"iss", "sub", "aud", "iat", "exp", "jti"})
 
@@ -21,6 +21,7 @@ class SignedAssertion(Finder):
 
     __slots__ = ("_claims", "_key", "_lifetime_s")
 
+    @holds_secrets
     def __init__(
         self,
         private_key: PrivateKey | SecretSource | Mapping[str, Any],
@@ -44,19 +45,18 @@ class SignedAssertion(Finder):
         Raises:
             ConfigError: Where something does not fit.
         """
-        key = _read_key(private_key)
-        del private_key
-        if isinstance(key, ConfigError):
-            raise key
+        key = read_private_key(private_key)
+        if key is None:
+            raise ConfigError("expected a key, got None", ("private_key",))
         named = {"iss": issuer, "sub": subject if subject is not None else issuer, "aud": audience}
         for name, text in named.items():
             read_text(text, name)
         problem = _claims_problem({} if claims is None else claims)
         if problem is not None:
-            raise ConfigError(f"claims: {problem}")
+            raise ConfigError(problem, ("claims",))
         seconds: object = lifetime_seconds
         if isinstance(seconds, bool) or not isinstance(seconds, int) or seconds < 1:
-            raise ConfigError(f"lifetime_seconds: expected whole seconds of at least 1, got {lifetime_seconds!r}")
+            raise ConfigError(f"expected whole seconds of at least 1, got {lifetime_seconds!r}", ("lifetime_seconds",))
         self._key = key
         self._claims = {**(claims or {}), **named}
         self._lifetime_s = lifetime_seconds
@@ -100,12 +100,3 @@ def _claims_problem(claims: object) -> str | None:
     except (TypeError, ValueError, RecursionError):  # a date of a TOML file, for one
         return "expected what JSON can say: texts, finite numbers, True, False, None, lists and mappings of these"
     return None
-
-
-def _read_key(value: object) -> PrivateKey | ConfigError:
-    """Returns the error, because this frame and its caller's hold the key."""
-    try:
-        found = read_private_key(value)
-    except ConfigError as error:
-        return ConfigError(str(error))
-    return ConfigError("private_key: expected a key, got None") if found is None else found

@@ -33,6 +33,50 @@ BYTE_ORDER_MARK = "\ufeff"
 _OTHER_MARKS = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)  # UTF-32's little-endian one begins with UTF-16's
 
 
+def holds_secrets(function: Callable[P, R]) -> Callable[P, R]:
+    """Decorate a function whose frame, or a frame below it, holds a secret: no exception that leaves it shows one.
+
+    A program that logs an exception may show the local variables of each frame in its traceback (structlog and rich do), and
+    those of the exceptions in its ``__cause__`` and ``__context__``. An exception that leaves this function therefore keeps its
+    traceback, which still says where it was raised, but the frames in it have no variables any more; and it keeps no cause and
+    no context, whose arguments may quote a secret. What the caller was handling when it called stays the context.
+
+    For plain functions and methods, not for generators and coroutines: their frames are not over when the call returns.
+
+    Args:
+        function: The function.
+
+    Returns:
+        A function that does the same.
+    """
+
+    @functools.wraps(function)
+    def guarded(*args: P.args, **kwargs: P.kwargs) -> R:
+        handled = sys.exception()
+        try:
+            return function(*args, **kwargs)
+        except BaseException as error:
+            del args, kwargs  # this frame stays in the traceback, too
+            _forget_secrets(error, handled)
+            raise
+
+    return guarded
+
+
+def _forget_secrets(error: BaseException, handled: BaseException | None) -> None:
+    traceback.clear_frames(error.__traceback__)  # frames that still run are left alone: those of our callers
+    if error is handled:  # it was raised anew, and what it came of is the caller's
+        return
+    behind, error.__cause__ = [error.__cause__, error.__context__], None
+    error.__context__, error.__suppress_context__ = handled, False
+    while behind:
+        one = behind.pop()
+        if one is not None and one is not handled:
+            traceback.clear_frames(one.__traceback__)  # what is referred to from elsewhere shows nothing, either
+            behind += [one.__cause__, one.__context__]
+            one.__cause__ = one.__context__ = None
+
+
 class Sealed:
     """A value that is frozen, copies to itself and refuses pickling.
 
@@ -42,8 +86,8 @@ class Sealed:
 
     __slots__ = ()
 
+    @holds_secrets
     def __setattr__(self, name: str, value: object) -> NoReturn:
-        del value  # it may be a secret, and this frame is about to raise
         raise FrozenInstanceError(f"cannot assign to field {name!r}")
 
     def __delattr__(self, name: str) -> NoReturn:
@@ -131,56 +175,13 @@ class FrozenMapping(Mapping[str, str]):
         return f"{type(self).__name__}({self._items!r})"
 
 
-def holds_secrets(function: Callable[P, R]) -> Callable[P, R]:
-    """Decorate a function whose frame, or a frame below it, holds a secret: no exception that leaves it shows one.
-
-    A program that logs an exception may show the local variables of each frame in its traceback (structlog and rich do), and
-    those of the exceptions in its ``__cause__`` and ``__context__``. An exception that leaves this function therefore keeps its
-    traceback, which still says where it was raised, but the frames in it have no variables any more; and it keeps no cause and
-    no context, whose arguments may quote a secret. What the caller was handling when it called stays the context.
-
-    For plain functions and methods, not for generators and coroutines: their frames are not over when the call returns.
-
-    Args:
-        function: The function.
-
-    Returns:
-        A function that does the same.
-    """
-
-    @functools.wraps(function)
-    def guarded(*args: P.args, **kwargs: P.kwargs) -> R:
-        handled = sys.exception()
-        try:
-            return function(*args, **kwargs)
-        except BaseException as error:
-            del args, kwargs  # this frame stays in the traceback, too
-            _forget_secrets(error, handled)
-            raise
-
-    return guarded
-
-
-def _forget_secrets(error: BaseException, handled: BaseException | None) -> None:
-    traceback.clear_frames(error.__traceback__)  # frames that still run are left alone: those of our callers
-    if error is handled:  # it was raised anew, and what it came of is the caller's
-        return
-    behind, error.__cause__ = [error.__cause__, error.__context__], None
-    error.__context__, error.__suppress_context__ = handled, False
-    while behind:
-        one = behind.pop()
-        if one is not None and one is not handled:
-            traceback.clear_frames(one.__traceback__)  # what is referred to from elsewhere shows nothing, either
-            behind += [one.__cause__, one.__context__]
-            one.__cause__ = one.__context__ = None
-
-
 class Secret(Sealed):
     """A text without a printable form. It compares by value, can be hashed, and refuses pickling."""
 
     __slots__ = ("_text",)
     _text: str
 
+    @holds_secrets
     def __init__(self, text: str) -> None:
         """Wrap a secret text.
 
@@ -191,10 +192,9 @@ class Secret(Sealed):
             ConfigError: Where it is no text, is empty, or cannot be written in UTF-8. The message does not show it.
         """
         problem = secret_problem(text)
-        put(self, _text=text)
-        del text
         if problem is not None:
             raise ConfigError(f"expected a secret as non-empty text, got {problem}")
+        put(self, _text=text)
 
     def reveal(self) -> str:
         """Return the text. Only code that writes a request needs it; keep the result out of local variables."""
@@ -256,7 +256,9 @@ class SecretFile(Finder):
         """
         named: object = path
         if not isinstance(named, (str, Path)) or not str(named):
-            raise ConfigError(f"SecretFile: expected the path of a file as str or Path, got {named!r}")
+            raise ConfigError(
+                f"expected the path of a file as str or Path, got {named!r}", ("path",), label="SecretFile"
+            )
         object.__setattr__(self, "path", Path(path))
 
     def read(self) -> Secret:
@@ -325,6 +327,7 @@ StoredSecret: TypeAlias = Secret | SecretCall | Finder
 """A secret's source as credentials keep it: nothing in it can be printed."""
 
 
+@holds_secrets
 def store_secret(source: object, name: str) -> StoredSecret:
     """Bring a secret's source into the form that credentials keep. Reads and calls nothing.
 
@@ -336,18 +339,17 @@ def store_secret(source: object, name: str) -> StoredSecret:
         The source, with texts and callables wrapped.
 
     Raises:
-        ConfigError: Where it is none of the forms. Raised from a frame that holds the secret: callers catch it and
-            raise anew.
+        ConfigError: Where it is none of the forms.
     """
     if isinstance(source, (Secret, SecretCall, Finder)):
         return source
     if iscoroutinefunction(source):
-        raise ConfigError(f"{name}: expected a plain function, got a coroutine function; read the secret without await")
+        raise ConfigError("expected a plain function, got a coroutine function; read the secret without await", (name,))
     if callable(source):
         return SecretCall(source)
     problem = secret_problem(source)
     if problem is not None:
-        raise ConfigError(f"{name}: expected a non-empty text, a callable or SecretFile(path), got {problem}")
+        raise ConfigError(f"expected a non-empty text, a callable or SecretFile(path), got {problem}", (name,))
     return Secret(str(source))
 
 
@@ -388,6 +390,7 @@ def has_space_at_an_end(secret: Secret) -> bool:
     return secret.reveal() != secret.reveal().strip()
 
 
+@holds_secrets
 def resolve_secret(source: SecretSource, name: str = "secret") -> Secret:
     """Read a secret for one request.
 
@@ -403,7 +406,6 @@ def resolve_secret(source: SecretSource, name: str = "secret") -> Secret:
             only its type, because such texts hold secrets.
     """
     found = _read(source)
-    del source  # it may be the text itself, and this frame is about to raise
     if isinstance(found, str):
         raise SecretUnavailable(f"{name} cannot be read: {found}", sent=False)
     return found

@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from oidc_actor.values.errors import ConfigError
-from oidc_actor.values.secrets import Sealed, fingerprint, put
+from oidc_actor.values.secrets import Sealed, fingerprint, holds_secrets, put
 
 _FIELDS = ("access_token", "token_type", "expires_in", "refresh_token", "id_token", "scope", "issued_at")
 
@@ -37,6 +37,7 @@ class TokenResponse(Sealed):
     scope: str | None
     issued_at: datetime
 
+    @holds_secrets
     def __init__(
         self,
         access_token: str,
@@ -61,21 +62,17 @@ class TokenResponse(Sealed):
         Raises:
             ConfigError: Where the access token is no text, the lifetime no finite number, or the time naive.
         """
-        problem = _problem(access_token, expires_in, issued_at)
-        if problem is None:
-            put(
-                self,
-                access_token=access_token,
-                token_type=token_type,
-                expires_in=expires_in,
-                refresh_token=refresh_token,
-                id_token=id_token,
-                scope=scope,
-                issued_at=datetime.now(UTC) if issued_at is None else issued_at.astimezone(UTC),
-            )
-        del access_token, refresh_token, id_token  # this frame is about to raise
-        if problem is not None:
-            raise ConfigError(problem)
+        _check(access_token, expires_in, issued_at)
+        put(
+            self,
+            access_token=access_token,
+            token_type=token_type,
+            expires_in=expires_in,
+            refresh_token=refresh_token,
+            id_token=id_token,
+            scope=scope,
+            issued_at=datetime.now(UTC) if issued_at is None else issued_at.astimezone(UTC),
+        )
 
     @property
     def expires_at(self) -> datetime | None:
@@ -147,14 +144,13 @@ class TokenResponse(Sealed):
         return tuple(getattr(self, name) for name in _FIELDS)
 
 
-def _problem(access_token: object, expires_in: object, issued_at: object) -> str | None:
+def _check(access_token: object, expires_in: object, issued_at: object) -> None:
     if not isinstance(access_token, str) or not access_token:
-        return f"access_token: expected a non-empty text, got {type(access_token).__name__}"
+        raise ConfigError(f"expected a non-empty text, got {type(access_token).__name__}", ("access_token",))
     if expires_in is not None and not _is_finite_number(expires_in):
-        return f"expires_in: expected a finite number of seconds or None, got {expires_in!r}"
+        raise ConfigError(f"expected a finite number of seconds or None, got {expires_in!r}", ("expires_in",))
     if issued_at is not None and (not isinstance(issued_at, datetime) or issued_at.utcoffset() is None):
-        return f"issued_at: expected an aware datetime or None, got {issued_at!r}"
-    return None
+        raise ConfigError(f"expected an aware datetime or None, got {issued_at!r}", ("issued_at",))
 
 
 def _is_finite_number(value: object) -> bool:

@@ -32,7 +32,7 @@ def check_url(value: object, name: str, *, allow_insecure_http: bool = False) ->
     """
     problem = url_problem(value, allow_insecure_http=allow_insecure_http)
     if problem is not None:
-        raise ConfigError(f"{name}: {problem}")
+        raise ConfigError(problem, (name,))
     return str(value)
 
 
@@ -51,11 +51,11 @@ def check_issuer_url(value: object, *, allow_insecure_http: bool = False) -> str
     """
     issuer_url = check_url(value, "issuer_url", allow_insecure_http=allow_insecure_http)
     if "?" in issuer_url:
-        raise ConfigError(f"issuer_url: expected an address without a query, got {public_url(issuer_url)!r} with one")
+        problem = f"expected an address without a query, got {public_url(issuer_url)!r} with one"
+        raise ConfigError(problem, ("issuer_url",))
     if issuer_url.rstrip("/").endswith(WELL_KNOWN):
-        raise ConfigError(
-            f"issuer_url: expected the issuer, got the address of its metadata {issuer_url!r}; leave {WELL_KNOWN!r} out"
-        )
+        problem = f"expected the issuer, got the address of its metadata {issuer_url!r}; leave {WELL_KNOWN!r} out"
+        raise ConfigError(problem, ("issuer_url",))
     return issuer_url
 
 

@@ -25,7 +25,7 @@ from oidc_actor import (
     TokenExchange,
     cli,
 )
-from oidc_actor.credentials.credentials import ClientProof
+from oidc_actor.credentials.credentials import ClientOptions
 from oidc_actor.manager.options import Options
 from oidc_actor.protocol.bodies import read_claims
 from oidc_actor.values.secrets import resolve_secret
@@ -56,7 +56,7 @@ def test_the_table_of_credentials_has_each_with_its_arguments_in_order() -> None
     rows = re.findall(r"^\| `(\w+)\((.*?)\)` \| (.*) \|", section("Credentials"), flags=re.MULTILINE)
     assert {kind for kind, _, _ in rows} == set(kinds)
     for kind, arguments, meaning in rows:
-        parameters = list(inspect.signature(kinds[kind]).parameters)
+        parameters = [*inspect.signature(kinds[kind]).parameters, *ClientOptions.__annotations__]
         assert parameters[: arguments.count(",") + 1] == arguments.split(", ")
         assert set(re.findall(r"`(\w+)=`", meaning)) <= set(parameters)
         assert {"scopes", "audience", "resource", "extra"} <= set(parameters)
@@ -70,7 +70,7 @@ def test_every_variable_of_the_command_line_is_named() -> None:
 
 def test_the_options_that_the_table_of_providers_names_are_there() -> None:
     known = {name for maker in MAKERS for name in inspect.signature(maker).parameters}
-    known |= {field.name for field in dataclasses.fields(Options)} | set(ClientProof.__annotations__)
+    known |= {field.name for field in dataclasses.fields(Options)} | set(ClientOptions.__annotations__)
     rows = "\n".join(line for line in section("Your provider").splitlines() if line.startswith("|"))
     named = set(re.findall(r"\b(\w+)=", rows))
     assert len(named) > 10
@@ -99,4 +99,4 @@ def test_the_workload_identities_of_entra_can_be_built(monkeypatch: pytest.Monke
     found = re.findall(r"`client_assertion=(.*?)`", section("Your provider"))
     assert len(found) == 2
     for expression in found:
-        assert ClientCredentials("id", client_assertion=eval(expression, names)).means.key
+        assert ClientCredentials("id", client_assertion=eval(expression, names)).has_key

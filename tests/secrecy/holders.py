@@ -212,7 +212,7 @@ HOLDS_NONE: dict[str, str] = {
         machine.effects.CheckSecrets machine.effects.ScheduleTick machine.circuit_breaker.Hold machine.circuit_breaker.Outage
         machine.circuit_breaker.Haste machine.circuit_breaker.Pace machine.invalidation.Heard machine.invalidation.Verdict
         machine.state.Rules manager.log.MeasuredRequest metrics.instruments.Instrument metrics.readings.Bound
-        metrics.readings.Look metrics.readings.Reading credentials.credentials.Means
+        metrics.readings.Look metrics.readings.Reading
         sidecar.config.ServerConfig sidecar.fleet.Changes cli.doctor.TlsFacts""",
     "a message without content": """machine.events.ResultReady machine.events.AskHealth machine.events.ClockJumped
     machine.events.FetchLost

@@ -4,10 +4,11 @@ import copy
 import dataclasses
 import pickle
 from functools import partial
+from typing import Any
 
 import pytest
 
-from oidc_actor.credentials.credentials import METHODS, Means, choose_client_auth
+from oidc_actor.credentials.credentials import METHODS
 from oidc_actor.credentials.grants import ClientCredentials, Password, RefreshToken
 from oidc_actor.credentials.keys import ClientCertificate
 from oidc_actor.values.errors import ConfigError
@@ -169,11 +170,14 @@ def test_every_method_is_accepted_with_its_means():
         assert ClientCredentials("id", client_auth=method, **held).client_auth == method
 
 
-WITH_SECRET, WITH_KEY, WITH_CERTIFICATE = Means(True, secret=True), Means(True, key=True), Means(True, certificate=True)
+CERTIFICATE: dict[str, Any] = {"client_certificate": ClientCertificate("c.pem")}
+WITH_SECRET: dict[str, Any] = {"client_id": "id", "client_secret": "s"}
+WITH_KEY: dict[str, Any] = {"client_id": "id", "client_assertion": lambda: "a"}
+WITH_CERTIFICATE = {"client_id": "id", **CERTIFICATE}
 
 
 @pytest.mark.parametrize(
-    ("chosen", "means", "supported", "method"),
+    ("chosen", "held", "supported", "method"),
     [
         (None, WITH_SECRET, None, "client_secret_basic"),
         (None, WITH_SECRET, (), "client_secret_basic"),
@@ -181,20 +185,20 @@ WITH_SECRET, WITH_KEY, WITH_CERTIFICATE = Means(True, secret=True), Means(True, 
         (None, WITH_SECRET, ("client_secret_jwt", "client_secret_post"), "client_secret_post"),
         (None, WITH_SECRET, ("private_key_jwt", "client_secret_jwt"), "client_secret_jwt"),
         (None, WITH_SECRET, ("private_key_jwt",), "client_secret_basic"),
-        (None, Means(True, secret=True, certificate=True), ("tls_client_auth",), "client_secret_basic"),
+        (None, {**WITH_SECRET, **CERTIFICATE}, ("tls_client_auth",), "client_secret_basic"),
         (None, WITH_KEY, ("client_secret_basic",), "private_key_jwt"),
-        (None, Means(True, key=True, certificate=True), ("tls_client_auth",), "private_key_jwt"),
+        (None, {**WITH_KEY, **CERTIFICATE}, ("tls_client_auth",), "private_key_jwt"),
         (None, WITH_CERTIFICATE, None, "tls_client_auth"),
         (None, WITH_CERTIFICATE, ("self_signed_tls_client_auth", "tls_client_auth"), "tls_client_auth"),
         (None, WITH_CERTIFICATE, ("self_signed_tls_client_auth",), "self_signed_tls_client_auth"),
-        (None, Means(True), ("client_secret_basic",), "none"),
-        (None, Means(), None, "none"),
+        (None, {"client_id": "id"}, ("client_secret_basic",), "none"),
+        (None, {}, None, "none"),
         ("client_secret_post", WITH_SECRET, ("client_secret_basic",), "client_secret_post"),
         ("none", WITH_CERTIFICATE, ("tls_client_auth",), "none"),
     ],
 )
-def test_the_choice_of_a_method(chosen, means, supported, method):
-    assert choose_client_auth(chosen, means, supported) == method
+def test_the_choice_of_a_method(chosen, held, supported, method):
+    assert Password("u", "p", client_auth=chosen, **held).choose_client_auth(supported) == method
 
 
 @pytest.mark.parametrize(
