@@ -37,7 +37,7 @@ def check_count(what: str, value: object, *, or_none: bool = False) -> None:
 
 @dataclass(frozen=True, slots=True)
 class Backoff:
-    """A delay before each restart of one child; not OTP's, off unless given.
+    """A delay before each restart of one child; off unless given. OTP has none: its restarts follow at once.
 
     The n-th restart in a row waits ``min(initial * 2**n, maximum)`` seconds, shifted by up to ``jitter`` of itself.
     Every attempt still counts in the supervisor's window.
@@ -47,6 +47,10 @@ class Backoff:
         maximum: the most seconds between two attempts.
         jitter: share of the delay, 0 to 1, by which it is spread to either side; 0 is exact.
         reset_after: seconds of a stable run after which the delay starts over; ``None`` means ``maximum``.
+
+    Raises:
+        TypeError: a value that is no number; the text names the field.
+        ValueError: a value that is negative or not finite, a ``jitter`` above 1, or a ``maximum`` below ``initial``.
     """
 
     initial: float = 0.1
@@ -77,11 +81,16 @@ class Backoff:
 
 @dataclass(frozen=True, slots=True)
 class ChildSpec:
-    """One child of a supervisor (OTP, ``supervisor:child_spec()``).
+    """One child of a supervisor: how to start it, when to restart it, how to stop it (OTP, ``supervisor:child_spec()``).
+
+    ``start`` is called on the supervisor's thread, at the first start and at every restart, with the same arguments; until
+    it returns the supervisor serves no other request. ``on_start`` of the actor runs on the actor's own thread or on the
+    pool.
 
     Attributes:
         id: any hashable; unique under a ``Supervisor``, free under a ``DynamicSupervisor``.
-        start: an actor class (``Server`` or ``pykka.ThreadingActor``), or a callable that returns a ``pykka.ActorRef``.
+        start: an actor class (``Server`` or ``pykka.ThreadingActor``), or a callable that returns the ``pykka.ActorRef`` of
+            an actor that it has started.
         args: positional arguments for ``start``.
         kwargs: keyword arguments for ``start``.
         restart: ``"permanent"`` always, ``"transient"`` after an abnormal end, ``"temporary"`` never.

@@ -53,22 +53,33 @@ class _Atom:
 
 
 NORMAL = _Atom("normal")
+"""The actor was stopped, or raised ``Exit()``; no failure (OTP: ``normal``)."""
+
 SHUTDOWN = _Atom("shutdown")
+"""The actor's supervisor ended it, or the supervisor gave up; no failure (OTP: ``shutdown``)."""
+
 KILLED = _Atom("killed")
+"""The actor was ended by ``kill``, or abandoned at its deadline; no hook of it ran (OTP: ``killed``)."""
+
 NOPROC = _Atom("noproc")
+"""There was no live actor when a monitor was made; why it ended is not known (OTP: ``noproc``)."""
 
 
 def words(value: object, of: Callable[[Any], str] = str) -> str:
-    """A value's text, for a report; where its own ``__str__`` or ``__repr__`` fails its type's name has to do."""
+    """A value's text for a report, made by ``of``; the name of its type where its ``__str__`` or ``__repr__`` raises."""
     try:
         return of(value)
-    except BaseException:  # noqa: BLE001 - foreign code, which must not end the supervisor that reports
+    except BaseException:  # noqa: BLE001 - a user's code, which must not end the supervisor that reports
         return f"<{type(value).__name__}>"
 
 
 @dataclass(frozen=True, slots=True)
 class Shutdown:
-    """An orderly end with a detail for whoever watches (OTP: ``{shutdown, Term}``)."""
+    """A reason: an orderly end with a detail (OTP: ``{shutdown, Term}``). A transient child is not restarted after it.
+
+    Attributes:
+        detail: any value, for the actors and callables that monitor this one.
+    """
 
     detail: object
 
@@ -78,7 +89,11 @@ class Shutdown:
 
 @dataclass(frozen=True, slots=True)
 class Crash:
-    """An end by an exception; ``exception`` is the original."""
+    """A reason: an exception ended the actor. It is abnormal, so that a transient child is restarted.
+
+    Attributes:
+        exception: the original, with its traceback; in ``Supervisor.tree``, which keeps no frames, its text.
+    """
 
     exception: BaseException
 
@@ -88,7 +103,7 @@ class Crash:
 
 
 class Bygone(Exception):
-    """What is kept of an exception that has ended a child: its words, without the frames and all that those hold.
+    """What is kept of an exception that has ended a child: its text, without the frames and all that those hold.
 
     Attributes:
         kind: the name of the exception's type.
@@ -97,16 +112,14 @@ class Bygone(Exception):
 
     def __init__(self, kind: str, text: str, traceback: str = "") -> None:
         super().__init__(kind, text, traceback)
-        self.kind = kind
-        self.text = text
-        self.traceback = traceback
+        self.kind, self.text, self.traceback = kind, text, traceback
 
     def __str__(self) -> str:
         return self.text
 
     @classmethod
     def of(cls, exception: BaseException, *, with_traceback: bool = False) -> Bygone:
-        """The words of an exception, of any kind: not even its own ``__str__`` can keep a supervisor from going on."""
+        """The text of an exception. Nothing that its own ``__str__`` raises comes out of this."""
         try:
             lines = TracebackException.from_exception(exception, compact=True).format() if with_traceback else ()
             traceback = "".join(lines).strip()
@@ -119,11 +132,16 @@ Reason: TypeAlias = _Atom | Shutdown | Crash
 
 
 class Exit(Exception):
-    """Raise it in any handler or hook of a supervised actor to end that actor with a reason.
+    """Raise it in any handler or hook of a supervised actor to end that actor with a reason (OTP: ``exit/1``).
+
+    The end hook still runs, on the actor's thread. Raised in an end hook, it is logged and changes nothing.
 
     Args:
         reason: ``NORMAL``, ``SHUTDOWN``, ``Shutdown(detail)``, ``Crash(exception)``, or any other value, which counts as
             abnormal like an unknown reason in OTP and reaches watchers as ``Crash`` of this exception.
+
+    Attributes:
+        reason: the same.
     """
 
     def __init__(self, reason: object = NORMAL) -> None:
@@ -132,7 +150,11 @@ class Exit(Exception):
 
 
 class Ignore(Exception):
-    """Raise it in ``on_start`` or in a start callable: no actor, and no failure either."""
+    """Raise it in ``on_start`` or in a start callable: no actor, and no failure either (OTP: ``ignore``).
+
+    ``start_link`` and ``start_child`` return ``None`` then. A ``Supervisor`` keeps the child's specification, unless the
+    child is temporary; a ``DynamicSupervisor`` forgets the child.
+    """
 
 
 def reason_of(exception: BaseException) -> Reason:
@@ -143,7 +165,7 @@ def reason_of(exception: BaseException) -> Reason:
 
 
 def bygone(reason: Reason) -> Reason:
-    """The reason as it can be kept for long; a ``Crash`` is one of a ``Bygone`` then."""
+    """The reason as it can be kept for long: without an exception's frames, which would keep the dead actor in memory."""
     if not isinstance(reason, Crash):
         return reason
     return Crash(Bygone.of(reason.exception))
@@ -175,7 +197,7 @@ def leaves_as_asked(restart: Restart, brutally: bool, reason: Reason) -> bool:
 
     Args:
         restart: a permanent child is expected to end by the request alone, others may as well end normally just then.
-        brutally: whether it was killed rather than asked.
+        brutally: whether it was killed, where others are asked.
         reason: how it ended.
     """
     return reason == (KILLED if brutally else SHUTDOWN) or (restart != "permanent" and is_orderly(reason))
