@@ -54,7 +54,7 @@ class Model:
     # --- what a test does to it -----------------------------------------------------------------------------------
 
     def start(self, specs: list[Spec]) -> Hashable | None:
-        """Start them in order; the id of the one that failed, if one did."""
+        """Start them in order; the id of the child that failed, or ``None``."""
         self.children = [Child(spec) for spec in specs]
         for child in list(self.children):
             if not self._bring_up(child):

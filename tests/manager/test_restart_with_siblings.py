@@ -170,7 +170,7 @@ def test_a_supervisor_that_fails_costs_no_live_token(manager: ChildSpec, transpo
     assert len(transport.posts) == 1
 
 
-def test_a_whole_group_below_a_bystander_goes_on(manager: ChildSpec, clock, transport) -> None:
+def test_a_whole_group_below_a_sibling_that_is_restarted_goes_on(manager: ChildSpec, clock, transport) -> None:
     inner = Supervisor.child_spec([manager], id="inner", name="inner")
     Supervisor.start_link([ChildSpec("s", Sibling, name="sibling"), inner], strategy="one_for_all")
     TokenManager.get_token("m")

@@ -82,6 +82,6 @@ def error(base: Any) -> BaseException:
 
 
 @pytest.fixture
-def bystander() -> Any:
+def onlooker() -> Any:
     """An actor that has nothing to do with it, and must never notice."""
     return Pooled.start_link()

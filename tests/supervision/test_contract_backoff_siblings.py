@@ -24,7 +24,7 @@ BOOM = Scripted("boom")
 def test_siblings_go_at_once_and_come_back_with_it(
     strategy: Any, stopped: list[str], started: list[str], timers: Timers, world: World
 ) -> None:
-    """Nobody runs for the length of a delay without what it depends on."""
+    """No child runs for the length of a delay without what it depends on."""
     specs = [world.spec("a"), world.spec("b", backoff=exactly()), world.spec("c"), world.spec("d")]
     sup = Supervisor.start_link(specs, strategy=strategy)
     world.log()

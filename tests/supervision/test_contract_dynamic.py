@@ -38,7 +38,7 @@ def sup() -> Any:
     return DynamicSupervisor.start_link()
 
 
-def settle(sup: Any) -> bool:
+def all_restarted(sup: Any) -> bool:
     return quiet(sup, DynamicSupervisor)
 
 
@@ -78,7 +78,7 @@ def test_one_for_one_only(kind: type, sup: Any, world: World) -> None:
     refs = [start(sup, world.spec(child, kind)) for child in "abc"]
     world.log()
     die(refs[1], BOOM)
-    assert settle(sup)
+    assert all_restarted(sup)
     assert world.log() == ["end b", "start b"]
     now = {row.id: row.ref for row in which(sup)}
     assert (now["a"], now["c"]) == (refs[0], refs[2])
@@ -95,7 +95,7 @@ def test_extra_arguments_come_first_at_every_start(kind: type, world: World) -> 
     ref = start(sup, world.spec("a", kind, "own"))
     for _ in range(2):
         die(ref, BOOM)
-        assert settle(sup)
+        assert all_restarted(sup)
         ref = which(sup)[0].ref
     assert world.starts["a"] == [("x", "y", "own")] * 3
 
@@ -214,7 +214,7 @@ def test_terminate_a_child_being_restarted_by_its_last_ref(sup: Any, world: Worl
 def test_an_older_ref_is_nobodys(sup: Any, world: World) -> None:
     old = start(sup, world.spec("a"))
     die(old, BOOM)
-    assert settle(sup)
+    assert all_restarted(sup)
     with pytest.raises(ChildNotFound):
         DynamicSupervisor.terminate_child(sup, old)
     assert count(sup).active == 1
@@ -247,7 +247,7 @@ def test_a_terminated_childs_retry_does_nothing(sup: Any, world: World) -> None:
         die(ref, BOOM)
         answer = post.send("terminate_child", ref)
     assert answer() is None
-    assert settle(sup)
+    assert all_restarted(sup)
     assert which(sup) == []
     assert world.log() == ["start a", "end a", "fail a"]
 
@@ -272,7 +272,7 @@ def test_a_child_ended_while_others_are_being_restarted(sup: Any, world: World) 
     with held(sup):
         for ref in refs[:2]:
             die(ref, BOOM)
-    assert settle(sup)
+    assert all_restarted(sup)
     assert {row.id for row in which(sup)} == {"a", "b", "c"}
     assert count(sup).active == 3
 

@@ -107,7 +107,7 @@ def test_a_dynamic_supervisor_takes_no_significant_child(world: World) -> None:
         ("one_for_all", 3, 5.1, True),
         ("rest_for_one", 3, 6, True),
         ("one_for_all", 3, 5.0, False),
-        ("one_for_one", 3, 60.0, False),  # nobody is stopped for a sibling
+        ("one_for_one", 3, 60.0, False),  # no child is stopped for a sibling
         ("one_for_all", 0, 60.0, False),  # the first crash ends it
         ("one_for_all", 3, "infinity", False),
         ("one_for_all", 3, "brutal_kill", False),

@@ -28,7 +28,7 @@ def test_n_restarts_are_made_and_the_next_one_ends_it(
     last = ref_of(sup, "b")
     assert not crash(sup, "b")
     assert watch.reason() == SHUTDOWN
-    assert world.log() == ["end b", "stop c", "stop a"]  # [OTP]; the one that failed is not stopped again
+    assert world.log() == ["end b", "stop c", "stop a"]  # [OTP]; the child that failed is not stopped again
     assert not last.is_alive()
     assert world.live() == []
     with pytest.raises(NoProcess):

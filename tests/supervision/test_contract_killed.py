@@ -77,7 +77,7 @@ def test_nothing_a_killed_actor_still_does_has_an_effect(kind: type, world: Worl
 
 
 def test_the_children_of_a_killed_supervisor_leave_in_order(world: World) -> None:
-    """OTP's link: nobody is left without a supervisor. They are asked, and run their end hooks."""
+    """OTP's link: no child is left without a supervisor. All are asked, and run their end hooks."""
     sup = Supervisor.start_link([*world.specs("ab"), Supervisor.child_spec(world.specs("xy"), id="inner")])
     watches = [Watch(row.ref) for row in Supervisor.which_children(sup)]
     kill(sup)
@@ -100,7 +100,7 @@ def test_a_nested_supervisor_out_of_time_does_not_leak_its_children(world: World
     x = Watch(ref_of("inner", "x"))
     y = Watch(ref_of("inner", "y"))
     Supervisor.terminate_child(sup, "inner")
-    assert x.reason() == SHUTDOWN  # by the time terminate_child returns nobody of the inner tree is alive
+    assert x.reason() == SHUTDOWN  # by the time terminate_child returns no actor of the inner tree is alive
     assert y.reason() == KILLED
     world.gone("y")
     assert world.live() == []
@@ -118,7 +118,11 @@ def test_a_killed_supervisor_is_restarted_after_its_children_have_left(world: Wo
     kill("inner")
     assert quiet(top)
     log = world.log()
-    assert sorted(log[:3]) == ["stop a", "stop b", "stop c"]  # all at the same time: nobody is left to wait for each
+    assert sorted(log[:3]) == [
+        "stop a",
+        "stop b",
+        "stop c",
+    ]  # all at the same time: no supervisor is left to wait for each
     assert log[3:] == ["start a", "start b", "start c"]
     assert states("inner") == {"a": "running", "b": "running", "c": "running"}
 

@@ -235,7 +235,7 @@ def test_nothing_is_said_by_default(world: World, capsys: pytest.CaptureFixture[
 
 
 def test_a_supervisor_subclass_that_forgets_its_children_does_not_leak_them(world: World) -> None:
-    """An end hook that does not call ``super()``: the tether still asks them to leave."""
+    """An end hook that does not call ``super()``: the link still asks the children to exit."""
 
     class Careless(Supervisor):
         def on_terminate(self, reason: Any) -> None:

@@ -113,7 +113,7 @@ def test_a_stuck_end_hook_is_abandoned_too(world: World, gate: Gate) -> None:
 def test_a_child_that_ends_its_own_way_while_asked_to(
     how: BaseException, restart: Any, world: World, gate: Gate, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Its reason is reported, as odd where OTP finds it odd; the caller hears nothing of it, and nobody is restarted."""
+    """Its reason is reported, as odd where OTP finds it odd; the caller hears nothing of it, and no child is restarted."""
 
     def leave(actor: Any) -> None:
         gate()

@@ -87,8 +87,8 @@ def test_terminate_child_does_not_trigger(auto_shutdown: str, restart: str, worl
 
 @pytest.mark.parametrize("strategy", ["one_for_all", "rest_for_one"])
 @pytest.mark.parametrize("restart", ["transient", "temporary"])
-def test_a_bystander_of_a_restart_does_not_trigger(restart: str, strategy: str, world: World) -> None:
-    """``significant_bystander``"""
+def test_a_sibling_that_ends_for_a_restart_does_not_trigger(restart: str, strategy: str, world: World) -> None:
+    """OTP's case ``significant_bystander``."""
     sup = family(world, restart, "any_significant", significant="b", strategy=strategy)
     assert crash(sup, "a")
     assert states(sup).get("b") == ("running" if restart == "transient" else None)

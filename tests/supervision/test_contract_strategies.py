@@ -220,7 +220,7 @@ def test_a_group_starts_again_only_when_the_threads_of_the_old_ones_are_gone(
 
 @pytest.mark.parametrize("kind", [ThreadProbe, PlainProbe])
 def test_a_group_does_not_wait_for_a_watcher_on_an_old_ones_thread(kind: Any, world: World) -> None:
-    """Nothing of the old incarnation is left by then, and nobody knows how long a watcher takes."""
+    """Nothing of the old incarnation is left by then, and a watcher may take as long as it likes."""
     sup = Supervisor.start_link([world.spec("a"), world.spec("b", kind)], strategy="one_for_all")
     started, returned = threading.Event(), threading.Event()
 

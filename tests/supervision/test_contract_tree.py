@@ -123,7 +123,7 @@ def test_a_child_that_was_terminated_shows_its_last_exit(world: World) -> None:
     assert [child.last_exit for child in Supervisor.tree(sup).children] == [SHUTDOWN, None]
 
 
-def test_restarts_count_what_succeeded_bystanders_included(world: World) -> None:
+def test_restarts_count_what_succeeded_siblings_included(world: World) -> None:
     sup = Supervisor.start_link(world.specs("abc"), strategy="rest_for_one", max_restarts=10)
     world.script("b", "fail")
     assert crash(sup, "b")

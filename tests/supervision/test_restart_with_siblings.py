@@ -260,7 +260,7 @@ def test_one_that_is_stopped_for_good(ends_them: Any, ends: Ends) -> None:
 
 
 def test_one_that_is_killed_in_a_group_restart(ends: Ends) -> None:
-    """No hook of it runs, so there is nobody to tell."""
+    """No hook of it runs that could ask."""
     sup = Supervisor.start_link([ends.spec("a"), ends.spec("b", shutdown="brutal_kill")], strategy="one_for_all")
     victim = Watch(ref_of(sup, "b"))
     assert crash(sup, "a")

@@ -185,7 +185,7 @@ def test_p5_what_comes_after_the_end_is_answered_too(kind: str) -> None:
 @every_base
 @pytest.mark.parametrize("how", ["tell", "ask", "call"])
 def test_p6_a_base_exception_in_a_handler_ends_that_actor_only(
-    kind: str, error: BaseException, how: str, bystander: Any
+    kind: str, error: BaseException, how: str, onlooker: Any
 ) -> None:
     ran: list[Any] = []
     ref = spawn(kind, ran=ran)
@@ -201,18 +201,18 @@ def test_p6_a_base_exception_in_a_handler_ends_that_actor_only(
         assert raised.value.reason == Crash(error)
     assert watch.reason() == Crash(error)
     assert len(end_hooks(ran)) == 1
-    assert call(bystander, 1) == 1
+    assert call(onlooker, 1) == 1
     assert ref not in ActorRegistry.get_all()
 
 
 @every_server
 @every_base
-def test_p6_a_base_exception_in_on_continue_is_a_crash(kind: str, error: BaseException, bystander: Any) -> None:
+def test_p6_a_base_exception_in_on_continue_is_a_crash(kind: str, error: BaseException, onlooker: Any) -> None:
     ran: list[Any] = []
     ref = spawn(kind, {"on_continue": error}, ran)
     eventually(lambda: not ref.is_alive())
     assert end_hooks(ran) == ["on_terminate"]
-    assert call(bystander, 1) == 1
+    assert call(onlooker, 1) == 1
 
 
 # --- P8, P26: what the end hooks raise --------------------------------------------------------------------------------
@@ -222,7 +222,7 @@ def test_p6_a_base_exception_in_on_continue_is_a_crash(kind: str, error: BaseExc
 @pytest.mark.parametrize("base", [Boom, *BASES], ids=lambda base: base.__name__)
 @pytest.mark.parametrize("crashes", [True, False], ids=["crash", "stop"])
 def test_p8_what_an_end_hook_raises_changes_nothing(
-    kind: str, error: BaseException, crashes: bool, bystander: Any
+    kind: str, error: BaseException, crashes: bool, onlooker: Any
 ) -> None:
     ran: list[Any] = []
     boom = Boom()
@@ -240,7 +240,7 @@ def test_p8_what_an_end_hook_raises_changes_nothing(
         asked.get(timeout=DEADLINE_S)
     assert len(end_hooks(ran)) == 1
     assert len(watch.downs) == 1
-    assert call(bystander, 1) == 1
+    assert call(onlooker, 1) == 1
 
 
 @every_plain

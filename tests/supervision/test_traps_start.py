@@ -86,14 +86,14 @@ def test_p4_whatever_a_start_raises_is_a_start_error(cls: Any, hook: str, error:
 @pytest.mark.parametrize("hook", ["__init__", "on_start"])
 @every_base
 def test_p4_p7_a_base_exception_in_a_childs_start_fails_that_start_only(
-    cls: Any, hook: str, error: BaseException, bystander: Any
+    cls: Any, hook: str, error: BaseException, onlooker: Any
 ) -> None:
     sup = Supervisor.start_link([])
     with pytest.raises(StartError) as raised:
         Supervisor.start_child(sup, ChildSpec("it", cls, ({hook: error},)))
     assert raised.value.cause is error
     assert Supervisor.which_children(sup) == []
-    assert call(bystander, 1) == 1
+    assert call(onlooker, 1) == 1
     assert len(ActorRegistry.get_all()) == 2
 
 
@@ -114,12 +114,12 @@ def test_p4_a_keyboard_interrupt_that_on_start_raised_is_none(cls: Any) -> None:
 
 
 @every_base
-def test_p7_a_supervisor_hears_what_a_start_callable_died_of(error: BaseException, bystander: Any) -> None:
+def test_p7_a_supervisor_hears_what_a_start_callable_died_of(error: BaseException, onlooker: Any) -> None:
     ran: list[Any] = []
     with pytest.raises(StartError) as raised:
         Supervisor.start_link([ChildSpec("it", lambda: Plain.start({"on_start": error}, ran))])
     assert raised.value.cause is error
-    assert ActorRegistry.get_all() == [bystander]
+    assert ActorRegistry.get_all() == [onlooker]
     assert end_hooks(ran) == []
 
 

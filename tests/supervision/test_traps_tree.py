@@ -112,7 +112,7 @@ def test_p17_a_supervisor_keeps_its_own_start_order(world: World) -> None:
 
 @every_kind
 @pytest.mark.parametrize("hook", ["handler", "end hook"])
-def test_p18_stop_all_inside_an_actor_does_not_wait_for_itself(kind: str, hook: str, bystander: Any) -> None:
+def test_p18_stop_all_inside_an_actor_does_not_wait_for_itself(kind: str, hook: str, onlooker: Any) -> None:
     ran: list[Any] = []
     done = threading.Event()
 
@@ -121,7 +121,7 @@ def test_p18_stop_all_inside_an_actor_does_not_wait_for_itself(kind: str, hook: 
         done.set()
 
     ref = spawn(kind, dict.fromkeys(("on_terminate", "on_stop"), stops_all) if hook == "end hook" else None, ran)
-    watches = [Watch(ref), Watch(bystander)]
+    watches = [Watch(ref), Watch(onlooker)]
     ref.tell(stops_all if hook == "handler" else (lambda actor: actor.stop()))
     assert done.wait(DEADLINE_S)
     assert [watch.reason() for watch in watches] == [NORMAL, NORMAL]
