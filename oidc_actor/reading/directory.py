@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import math
-import os
 import threading
 import time
 import weakref
@@ -22,6 +21,7 @@ from oidc_actor.values.secrets import StoredSecret
 from supervision import NoProcess, SupervisionError, whereis
 from supervision.runtime.bells import Bell
 from supervision.runtime.dispatcher import blocking
+from supervision.runtime.per_process import PerProcess, in_forked_child
 
 
 class ManagerNotRunning(OIDCActorError, NoProcess):
@@ -36,10 +36,10 @@ START_S = 5.0
 LOOK_S = 0.05
 
 _by_ref: weakref.WeakKeyDictionary[Ref, Cell] = weakref.WeakKeyDictionary()
-_lock = threading.Lock()  # guards the choice of a name's cell among managers that start; whoever reads goes without
-_arrivals: dict[Bell, None] = {}  # rung when a manager has its cell
-_revivers: dict[int, None] = {}  # the threads that hold the next one, or wait for it
-_reviving = threading.Lock()  # one manager at a time is made anew in a forked child; guards nothing else
+_lock = PerProcess(threading.Lock)  # guards the choice of a name's cell among managers that start; readers go without
+_arrivals: PerProcess[dict[Bell, None]] = PerProcess(dict)  # rung when a manager has its cell
+_revivers: PerProcess[dict[int, None]] = PerProcess(dict)  # the threads that hold the next one, or wait for it
+_reviving = PerProcess(threading.Lock)  # one manager at a time is made anew in a forked child; guards nothing else
 # By the name of the manager whose token is traded, which may not be there yet, or by its cell's number.
 _followers: dict[Hashable, weakref.WeakKeyDictionary[Cell, None]] = {}
 _parents_logins: set[StoredSecret] = set()  # refresh tokens that managers of parent processes went on with at a fork
@@ -67,7 +67,7 @@ def take_cell(
     Returns:
         The cell.
     """
-    with _lock:
+    with _lock.value:
         found = inherited if name is None else by_name.get(name)
         if found is not None and (found.identity != identity or found.clock != clock):
             replaced, found = found, None
@@ -81,7 +81,7 @@ def take_cell(
             replaced.close(None)
         if name is not None:
             by_name[name] = found
-    for bell in list(_arrivals):
+    for bell in list(_arrivals.value):
         bell.ring()
     return found
 
@@ -169,7 +169,7 @@ def is_any() -> bool:
 
 def is_making_anew() -> bool:
     """Whether the calling thread makes an inherited manager anew, and a handler or a finalizer has interrupted it there."""
-    return threading.get_ident() in _revivers
+    return threading.get_ident() in _revivers.value
 
 
 def is_starting(server: Ref | str) -> bool:
@@ -194,26 +194,26 @@ def _await_arrival(is_due: Callable[[], bool], wait_s: float) -> None:
     with blocking():
         while (left_s := ends_at - time.monotonic()) > 0:
             bell = Bell()
-            _arrivals[bell] = None  # first this, then the look: an arrival after the look rings it
+            _arrivals.value[bell] = None  # first this, then the look: an arrival after the look rings it
             try:
                 if not is_due():
                     return
                 bell.wait(min(left_s, LOOK_S))  # of a start that fails nobody is told
             finally:
-                _arrivals.pop(bell, None)
+                _arrivals.value.pop(bell, None)
 
 
 def _make_anew(cell: Cell) -> None:
     me = threading.get_ident()
-    if me in _revivers:  # a handler or a finalizer has interrupted this very thread here: it gets what is inherited
+    if me in _revivers.value:  # a handler or a finalizer has interrupted this very thread: it gets what is inherited
         return
-    _revivers[me] = None
+    _revivers.value[me] = None
     try:
-        with _reviving:
+        with _reviving.value:
             if cell.inherited is not None and cell.revive is not None:  # another thread may have been first
                 cell.revive(cell)
     finally:
-        _revivers.pop(me, None)
+        _revivers.value.pop(me, None)
 
 
 def _look_up(server: Any) -> Cell | None:
@@ -243,16 +243,10 @@ def _is_manager(ref: Ref) -> bool:
 
 def _start_over() -> None:
     """In a forked child no manager runs; each is made anew at its first use."""
-    global _lock, _reviving  # noqa: PLW0603 - a lock may be held by a thread that does not exist in the child
-    _lock = threading.Lock()
-    _arrivals.clear()
-    _revivers.clear()
-    _reviving = threading.Lock()
     for cell in {*by_name.values(), *_by_ref.values()}:
         if cell.state is not None:
             _parents_logins.update(logins(cell.state))
         cell.fork()
 
 
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_start_over)
+in_forked_child(_start_over)

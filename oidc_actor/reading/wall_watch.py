@@ -8,7 +8,6 @@ manager's decision (`oidc_actor.machine.invalidation`). Managers that are not co
 from __future__ import annotations
 
 import contextlib
-import os
 import threading
 
 from oidc_actor.machine.events import ClockJumped
@@ -16,6 +15,7 @@ from oidc_actor.machine.invalidation import JUMP_S, is_past
 from oidc_actor.reading.cell import Cell
 from oidc_actor.reading.directory import all_cells, is_any
 from oidc_actor.values.clock import REFERENCES, Clock, reference, wall_ahead_s
+from supervision.runtime.per_process import PerProcess
 from supervision.runtime.timer_thread import call_later
 
 LOOK_S = 5.0
@@ -23,12 +23,11 @@ LOOK_S = 5.0
 
 
 class _Watch:
-    """The last comparison, and whether the next one is to come."""
+    """Compares, as long as there are managers."""
 
     def __init__(self) -> None:
         self.is_running = False
-        self._ahead_s = _readings()
-        # Guards the two above. Reentrant: a finalizer that runs in the midst of a comparison may start a manager, or compare.
+        # Guards that and `_ahead_s`. Reentrant: a finalizer that runs amid a comparison may start a manager, or compare.
         self._lock = threading.RLock()
 
     def begin(self) -> None:
@@ -42,8 +41,8 @@ class _Watch:
     def compare(self) -> None:
         """Compare now, and see to the managers if the wall clock has jumped forward."""
         with self._lock:
-            before, self._ahead_s = self._ahead_s, _readings()
-            ahead_s = self._ahead_s
+            before, ahead_s = dict(_ahead_s), _readings()
+            _ahead_s.update(ahead_s)
         if any(ahead_s[clock] - before[clock] > JUMP_S for clock in ahead_s):
             for cell in all_cells():
                 _see_to(cell, ahead_s[reference(cell.clock)])
@@ -80,13 +79,16 @@ def _see_to(cell: Cell, ahead_s: float) -> None:
         cell.tell(ClockJumped(ahead_s))
 
 
-_watch = _Watch()
+_ahead_s = _readings()
+"""As of the last comparison. A forked child goes on from its parent's: the wall clock may have jumped since."""
+
+_watch = PerProcess(_Watch)  # in a forked child there is no timer, and its parent's lock may be held for ever
 
 
 def begin() -> None:
     """See that the clocks are compared; cheap where they are already."""
-    if not _watch.is_running:
-        _watch.begin()
+    if not _watch.value.is_running:
+        _watch.value.begin()
 
 
 def after_restore() -> None:
@@ -96,15 +98,4 @@ def after_restore() -> None:
     Without this call that takes up to 5 s. Any thread; never waits for the network.
     """
     with contextlib.suppress(RuntimeError):  # a mailbox that cannot get a thread has the message all the same
-        _watch.compare()
-
-
-def _start_over() -> None:
-    global _watch  # noqa: PLW0603 - a forked child has neither the timer nor, maybe, a free lock
-    seen = _watch._ahead_s
-    _watch = _Watch()
-    _watch._ahead_s = seen
-
-
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_start_over)
+        _watch.value.compare()

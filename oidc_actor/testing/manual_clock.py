@@ -5,29 +5,28 @@ from __future__ import annotations
 import heapq
 import itertools
 import math
-import os
 import threading
 import time
-import weakref
 from typing import Any
 
 import pykka
 
 from supervision import cast
+from supervision.runtime.per_process import PerProcess
 
 
 class ManualTimer:
     """A message that a `ManualClock` sends when it is advanced far enough."""
 
-    def __init__(self, server: pykka.ActorRef[Any] | str, message: Any) -> None:
+    def __init__(self, lock: PerProcess[threading.Lock], server: pykka.ActorRef[Any] | str, message: Any) -> None:
+        self._lock = lock  # the clock's; guards `_pending`
         self._server = server
         self._message = message
-        self._lock = threading.Lock()  # guards `_pending`
         self._pending = True
 
     def cancel(self) -> bool:
         """Withdraw the message; returns whether it was still to be sent, so that it never will be."""
-        with self._lock:
+        with self._lock.value:
             pending, self._pending = self._pending, False
         return pending
 
@@ -37,7 +36,11 @@ class ManualTimer:
         return self._pending
 
     def fire(self) -> None:
-        """Send the message, unless that was done or withdrawn; silent where the server is gone."""
+        """Send the message, unless that was done or withdrawn; silent where the server is gone.
+
+        The clock has taken this timer off its heap before, without the lock that `cancel` takes: where another thread cancels
+        it in between, one of the two finds it pending, and the message is sent or withdrawn, not both.
+        """
         if self.cancel():
             cast(self._server, self._message)
 
@@ -63,14 +66,15 @@ class ManualClock:
     """
 
     def __init__(self, start_s: float = 1000.0) -> None:
-        # Guards the reading and the heap of timers; never held while a message is sent.
-        self._lock = threading.Lock()
-        self._advancing = threading.Lock()  # one `advance` at a time, so that the reading never goes back
+        # Guards the heap of timers, the reading's way to the next of them, and whether each is pending. It is not held while
+        # a message is sent: the manager that gets it may ask for its next timer before `advance` has returned.
+        self._lock = PerProcess(threading.Lock)
+        # One `advance` at a time: of two at once each would take the reading to its own goal, and the later one back.
+        self._advancing = PerProcess(threading.Lock)
         self._now = float(start_s)
         self._wall_ahead_s = time.time() - self._now
         self._timers: list[tuple[float, int, ManualTimer]] = []
         self._numbers = itertools.count()
-        _clocks.add(self)
 
     def __call__(self) -> float:
         """Its reading, in seconds."""
@@ -94,7 +98,7 @@ class ManualClock:
         """
         if not 0 <= seconds < math.inf:
             raise ValueError(f"seconds: expected a finite number of at least 0, got {seconds!r}")
-        with self._advancing:
+        with self._advancing.value:
             goal = self._now + seconds
             while (timer := self._next_due(goal)) is not None:
                 timer.fire()
@@ -105,43 +109,25 @@ class ManualClock:
         Returns:
             The timer; `cancel()` withdraws a message that has not been sent yet.
         """
-        timer = ManualTimer(server, message)
-        with self._lock:
+        timer = ManualTimer(self._lock, server, message)
+        with self._lock.value:
             heapq.heappush(self._timers, (self._now + max(0.0, delay_s), next(self._numbers), timer))
         return timer
 
     @property
     def next_in_s(self) -> float | None:
         """Seconds until the next message is due; `None` with none to come."""
-        with self._lock:
+        with self._lock.value:
             while self._timers and not self._timers[0][2].is_pending:
                 heapq.heappop(self._timers)
             return max(0.0, self._timers[0][0] - self._now) if self._timers else None
 
     def _next_due(self, goal: float) -> ManualTimer | None:
         """The next timer that is due by then, with the clock at its time; without one, the clock is at the goal."""
-        with self._lock:
+        with self._lock.value:
             if not self._timers or self._timers[0][0] > goal:
                 self._now = goal
                 return None
             due, _, timer = heapq.heappop(self._timers)
             self._now = max(self._now, due)
             return timer
-
-    def _start_over(self) -> None:
-        """In a forked child: a thread that held a lock at the fork does not exist here."""
-        self._lock, self._advancing = threading.Lock(), threading.Lock()
-        for _, _, timer in self._timers:
-            timer._lock = threading.Lock()
-
-
-_clocks: weakref.WeakSet[ManualClock] = weakref.WeakSet()
-
-
-def _start_over() -> None:
-    for clock in list(_clocks):
-        clock._start_over()
-
-
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_start_over)

@@ -11,17 +11,19 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 
+from supervision.runtime.per_process import PerProcess
+
 LONGEST_IMPORT_S = 10.0
 """Seconds that a fork, or another import, waits for one under way; past them it goes on, rather than never."""
 
 # Held while something is imported, and by the thread that forks while it does. Reentrant: imports nest, and may fork.
-_lock = threading.RLock()
+_lock = PerProcess(threading.RLock)
 
 
 @contextmanager
 def importing() -> Iterator[None]:
     """Say that the block imports something at its first use; one thread at a time, unless another takes too long."""
-    lock = _lock  # in a child that is forked within the block it is another
+    lock = _lock.value  # in a child that is forked within the block it is another
     is_held = lock.acquire(timeout=LONGEST_IMPORT_S)
     try:
         yield
@@ -31,22 +33,17 @@ def importing() -> Iterator[None]:
 
 
 def _before_fork() -> None:
-    _lock.acquire(timeout=LONGEST_IMPORT_S)
+    _lock.value.acquire(timeout=LONGEST_IMPORT_S)
 
 
 def _after_in_parent() -> None:
     # Two threads may fork at a time, so only the lock knows whose it is: it refuses whoever had not got it in time.
     with suppress(RuntimeError):
-        _lock.release()
-
-
-def _after_in_child() -> None:
-    global _lock  # noqa: PLW0603 - whoever held it does not exist here
-    _lock = threading.RLock()
+        _lock.value.release()
 
 
 if hasattr(os, "register_at_fork"):
-    os.register_at_fork(before=_before_fork, after_in_parent=_after_in_parent, after_in_child=_after_in_child)
+    os.register_at_fork(before=_before_fork, after_in_parent=_after_in_parent)
 
 
 def not_installed(module: str, extra: str, missing: ModuleNotFoundError) -> ModuleNotFoundError:

@@ -102,7 +102,7 @@ def test_the_process_looks_by_itself(
     start: Start, transport, clock, step: Jump, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(wall_watch, "LOOK_S", 0.02)
-    wall_watch._watch._look()  # whose next look comes soon, and so on
+    wall_watch._watch.value._look()  # whose next look comes soon, and so on
     start(name="m")
     TokenManager.get_token("m")
     clock.advance(2)
@@ -278,7 +278,7 @@ def test_streams_do_not_yield_a_token_that_is_served_on(start: Start, transport,
 @pytest.mark.P12
 def test_the_look_ends_with_the_last_manager_and_begins_with_the_next(start: Start, monkeypatch) -> None:
     later: list[Callable[[], None]] = []
-    monkeypatch.setattr(wall_watch, "_watch", wall_watch._Watch())
+    monkeypatch.setattr(wall_watch._watch, "value", wall_watch._Watch())
     monkeypatch.setattr(wall_watch, "call_later", lambda delay_s, callback: later.append(callback))
     start(name="m")
     start(name="n")
@@ -305,7 +305,7 @@ def test_a_forked_child_looks_too(start: Start, transport, clock, step: Jump) ->
         step(7200)
         after_restore()
         assert TokenManager.get_access_token("m") == "t2"
-        assert wall_watch._watch.is_running
+        assert wall_watch._watch.value.is_running
 
     def check_later() -> None:
         step(7200)  # before the first use in the child
