@@ -39,7 +39,7 @@ EVENTS: dict[str, tuple[str, str, str]] = {
         "an attempt failed for good: something must be changed; slow probes follow",
     ),
     "issuer_held": ("info", "wait_s", "an attempt waits, because the issuer is known to be down or asked for it"),
-    "token_rejected": ("warning", "fingerprint", "a resource server refused the token; it is withdrawn"),
+    "token_rejected": ("warning", "fingerprint", "a resource server refused the token; it is taken from all readers"),
     "token_refused": (
         "warning",
         "fingerprint, origin, answer_in_s",
