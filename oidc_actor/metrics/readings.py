@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 
 from oidc_actor.manager.issuers import Issuer
 from oidc_actor.reading.cell import Cell, Ref
@@ -59,7 +59,9 @@ def bounded(readings: Sequence[Reading], most: int) -> list[Reading]:
         readings: The managers', the oldest first.
         most: How many are told apart.
     """
-    return [*readings] if len(readings) <= most else [*readings[:most], _together(readings[most:])]
+    if len(readings) <= most:
+        return [*readings]
+    return [*readings[:most], replace(summed(readings[most:], min), manager=OTHER, issuer=OTHER)]
 
 
 class Look:
@@ -94,14 +96,19 @@ def expires_in_s(cell: Cell) -> float:
     return max(0.0, snapshot.deadline - cell.clock())
 
 
-def _together(readings: Sequence[Reading]) -> Reading:
+def summed(readings: Sequence[Reading], life: Callable[[Iterable[float]], float]) -> Reading:
+    """Several readings as one: the sums of their counts, the worst of their failures, the labels of the first.
+
+    Args:
+        readings: One at least.
+        life: Which of their tokens' lives counts, ``min`` or ``max``.
+    """
     counts: Counter[str] = Counter()
     for reading in readings:
         counts.update(reading.counts)
-    return Reading(
-        manager=OTHER,
-        issuer=OTHER,
-        expires_in_s=min(reading.expires_in_s for reading in readings),
+    return replace(
+        readings[0],
+        expires_in_s=life(reading.expires_in_s for reading in readings),
         consecutive_failures=max(reading.consecutive_failures for reading in readings),
         restarts=sum(reading.restarts for reading in readings),
         counts=counts,

@@ -1,8 +1,24 @@
-"""The sidecar's managers: started under one supervisor, looked up by name, and exchanged while they are read.
+"""The sidecar's managers: started under one supervisor, looked up by name, and replaced while they are read.
 
-A manager whose table has changed is started beside the one that serves, as ``name@2``, and takes its place with its first
-token; so a reload takes no token away, not even one that brings credentials which do not work. One whose table is
-unchanged is left alone.
+A manager whose table is unchanged is left alone. One whose table has changed serves until its successor has a token, so a reload
+takes no token away, not even a reload that brings credentials which do not work.
+
+Three kinds of threads meet in the routes. The event loop looks up which manager serves, without a lock. The main thread applies the
+first configuration and the reload thread each later one, one after the other (`Fleet.apply`). A manager tells of each new token on a
+thread for subscribers (`Fleet._on_token`). How ``billing@2`` replaces ``billing``:
+
+1. Reload thread: start ``billing@2``. Where that fails, ``billing`` stays.
+2. Reload thread, under the lock: ``coming = "billing@2"``. Readers still get ``billing``'s token; if that expires, they wait for
+   ``billing@2``.
+3. Reload thread: subscribe to ``billing@2``, then look whether it has a token by now: a token that came before the subscription is
+   told to no subscriber.
+4. A subscriber's thread, with the first token, or the reload thread after that look; maybe both. Under the lock the first of them
+   finds ``coming == "billing@2"``, makes it ``serving``, and alone goes on to 5.
+5. The same thread: have the token file written, then end ``billing``. In the opposite order a program could read a token from the
+   file that has been revoked with its manager.
+
+If another configuration comes between 2 and 4, its thread takes ``billing@2`` out of ``coming`` under the lock and ends it, and 4
+changes nothing. Each manager is ended by the thread that took its name out of the route, and by no other.
 """
 
 from __future__ import annotations
@@ -10,7 +26,7 @@ from __future__ import annotations
 import contextlib
 import functools
 import threading
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from graphlib import TopologicalSorter
 from pathlib import Path
@@ -62,8 +78,8 @@ class Fleet:
         self._routes = routes
         self._lock = (
             threading.Lock()
-        )  # guards who serves and who is coming; look-ups go without, nothing is called under it
-        self._applying = threading.Lock()  # one configuration after the other
+        )  # guards `serving` and `coming` of all routes while they change; nothing is called under it
+        self._applying = threading.Lock()  # one configuration after the other; guards the rest of a route
 
     def apply(self, configs: Mapping[str, ManagerConfig]) -> Changes:
         """Bring the managers in line with a configuration; waits for no provider. Any thread, one at a time."""
@@ -97,10 +113,7 @@ class Fleet:
 
     def _add(self, config: ManagerConfig) -> bool:
         route = Route(config.name, config.options, config.uses)
-        if not self._start(route, route.serving, config.options):
-            return False
-        self._routes.by_name[config.name] = route
-        return self._listen(route, route.serving)
+        return self._start(route, route.serving, config, lambda: self._routes.by_name.update({route.name: route}))
 
     def _replace(self, route: Route, config: ManagerConfig) -> bool:
         with self._lock:
@@ -109,11 +122,12 @@ class Fleet:
             self._retire(route, overtaken)
         route.generation += 1
         server = f"{route.name}@{route.generation}"
-        if not self._start(route, server, config.options):
-            return False
-        with self._lock:
-            route.coming, route.options, route.uses = server, config.options, config.uses
-        return self._listen(route, server)
+
+        def publish() -> None:
+            with self._lock:
+                route.coming, route.options, route.uses = server, config.options, config.uses
+
+        return self._start(route, server, config, publish)
 
     def _remove(self, route: Route) -> None:
         del self._routes.by_name[route.name]
@@ -124,27 +138,22 @@ class Fleet:
                 self._end(server)
         self._remove_file(route)
 
-    def _start(self, route: Route, server: str, options: Mapping[str, Any]) -> bool:
+    def _start(self, route: Route, server: str, config: ManagerConfig, publish: Callable[[], None]) -> bool:
+        """Start a manager, let readers find it, and follow its tokens: in this order, so that none of the three is in vain."""
         try:
-            Supervisor.start_child(self.supervisor, TokenManager.child_spec(**{**options, "name": server}))
+            Supervisor.start_child(self.supervisor, TokenManager.child_spec(**{**config.options, "name": server}))
             route.tally.add(server, locate(server))
-        except (SupervisionError, NoProcess) as error:
+            publish()
+            TokenManager.subscribe(server, lambda _token: self._on_token(route, server))
+        except SupervisionError as error:
             log("manager_failed", manager=server, error=type(error).__name__)
             return False
+        if ready(server):  # by a token that came before the subscription
+            self._on_token(route, server)
         return True
 
-    def _listen(self, route: Route, server: str) -> bool:
-        try:
-            TokenManager.subscribe(server, lambda _token: self._result_ready(route, server))
-        except NoProcess as error:  # it went down with the supervisor
-            log("manager_failed", manager=server, error=type(error).__name__)
-            return False
-        if ready(server):  # before anybody listened
-            self._result_ready(route, server)
-        return True
-
-    def _result_ready(self, route: Route, server: str) -> None:
-        """A manager has a new token; runs on a listener's thread, too."""
+    def _on_token(self, route: Route, server: str) -> None:
+        """A manager has a new token. On a subscriber's thread, or on that of `apply`."""
         replaced = None
         with self._lock:
             if route.coming == server:
@@ -184,7 +193,7 @@ class Fleet:
         spec = ChildSpec(child, TokenFile, (*file, functools.partial(self._current, route.name)), name=child)
         try:
             Supervisor.start_child(self.supervisor, spec)
-        except (SupervisionError, NoProcess) as error:
+        except SupervisionError as error:
             log("manager_failed", manager=child, error=type(error).__name__)
             return
         route.token_file = file
@@ -210,7 +219,7 @@ class Fleet:
 
 
 def _used_first(configs: Mapping[str, ManagerConfig]) -> list[str]:
-    """The names, each after those whose tokens it trades, so that none complains of one that is about to start."""
+    """The names, each after those whose tokens it trades, so that none finds another missing that is about to start."""
     order = TopologicalSorter({name: sorted(config.uses) for name, config in configs.items()}).static_order()
     return [name for name in order if name in configs]
 

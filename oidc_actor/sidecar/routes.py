@@ -1,19 +1,20 @@
-"""Who serves under which name: looked up here by whoever reads a manager of the sidecar, a program or another manager.
+"""Which manager serves under which name. A request looks it up here, and so does a manager that trades another's token.
 
-A manager that is replaced has a name of its own from its successor's, and serves until that has a token.
+The name of a route stands in the configuration and in URLs. The managers behind it have names of their own: ``billing``, then
+``billing@2`` after a reload that changed its table. How one replaces the other is described in `oidc_actor.sidecar.fleet`.
 """
 
 from __future__ import annotations
 
 import threading
-from collections import Counter, defaultdict
+from collections import defaultdict
 from collections.abc import Mapping
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal, TypeAlias
 
 from oidc_actor.metrics import ready
-from oidc_actor.metrics.readings import Reading, bounded, read_cell
+from oidc_actor.metrics.readings import Reading, bounded, read_cell, summed
 from oidc_actor.reading.cell import Cell
 from oidc_actor.secret_sources.manager_token import ManagerToken
 from oidc_actor.values.secrets import Finder, Secret
@@ -22,7 +23,12 @@ Kind: TypeAlias = Literal["access_token", "id_token"]
 
 
 class Route:
-    """What is behind one name. The fleet writes it, under its lock; readers load one attribute at a time, without."""
+    """What is behind one name.
+
+    Only the fleet writes it: ``serving`` and ``coming`` under its lock, the rest on the thread that applies a configuration.
+    Readers take no lock and load each attribute once, so a reader may get a manager that has just been replaced. That one has
+    ended, and the reader looks again.
+    """
 
     __slots__ = ("coming", "generation", "name", "options", "serving", "tally", "token_file", "uses")
 
@@ -31,10 +37,10 @@ class Route:
         self.options = options
         self.uses = uses  # the names of the managers whose tokens it trades
         self.generation = 1
-        self.serving = name  # the name of the manager that is read
+        self.serving = name  # the manager that is read
         self.tally = Tally(name)
-        self.coming: str | None = None  # that of its successor, until it has a token
-        self.token_file: tuple[Path, int] | None = None  # and its mode
+        self.coming: str | None = None  # its successor, until that has a token
+        self.token_file: tuple[Path, int] | None = None  # what is kept there now, with its mode
 
 
 class Routes:
@@ -57,7 +63,7 @@ class Routes:
             return None
         coming = route.coming
         if coming is not None and not ready(route.serving):
-            return coming  # the one that serves has nothing to give: better wait for the other
+            return coming  # `serving` has no token: a reader had better wait for the successor
         return route.serving
 
     def not_ready(self) -> list[str]:
@@ -74,7 +80,7 @@ class Routes:
         return bounded([reading for route in list(self.by_name.values()) for reading in route.tally.readings()], most)
 
     def token(self, name: str, kind: Kind = "access_token") -> RouteToken:
-        """The token of the manager that serves under a name whenever it is asked for, for another manager to trade."""
+        """The source of a name's token, for another manager that trades it."""
         return RouteToken(self, name, kind)
 
     def users_of(self, name: str) -> list[str]:
@@ -83,43 +89,29 @@ class Routes:
         return [server for route in users for server in (route.serving, route.coming) if server is not None]
 
 
+@dataclass(frozen=True, slots=True)
 class RouteToken(Finder):
-    """The token of whoever serves under a name when it is asked: `ManagerToken` of a sidecar's configuration.
+    """The token of the manager that serves under a name when it is read: what `ManagerToken` is outside the sidecar.
 
-    Compares by what the configuration says, so that replacing one manager leaves those that trade its token as they are.
+    It compares by what the configuration says, so that replacing one manager leaves those that trade its token as they are.
+
+    Attributes:
+        routes: Where the manager is looked up; it need not exist yet.
+        name: Its name in the configuration.
+        kind: As of `ManagerToken`.
     """
 
-    __slots__ = ("_kind", "_name", "_routes")
+    routes: Routes = field(compare=False, repr=False)
+    name: str
+    kind: Kind = "access_token"
 
-    def __init__(self, routes: Routes, name: str, kind: Kind = "access_token") -> None:
-        """Choose the manager; it need not exist yet.
-
-        Args:
-            routes: Where it is looked up.
-            name: Its name in the configuration.
-            kind: As of `ManagerToken`.
-
-        Raises:
-            ConfigError: Where there is no such kind.
-        """
-        ManagerToken(name, kind)
-        self._routes = routes
-        self._name = name
-        self._kind = kind
+    def __post_init__(self) -> None:
+        ManagerToken(self.name, self.kind)  # says what is wrong with them
 
     def look(self) -> Secret | str:
         """Return the token, or why there is none. It never waits."""
-        server = self._routes.server_of(self._name)
-        return ManagerToken(self._name if server is None else server, self._kind).look()
-
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, RouteToken) and (self._name, self._kind) == (other._name, other._kind)
-
-    def __hash__(self) -> int:
-        return hash((RouteToken, self._name, self._kind))
-
-    def __repr__(self) -> str:
-        return f"RouteToken({self._name!r}, {self._kind!r})"
+        server = self.routes.server_of(self.name)
+        return ManagerToken(self.name if server is None else server, self.kind).look()
 
 
 class Tally:
@@ -152,31 +144,17 @@ class Tally:
             cell, issuer = self._cells.pop(server, (None, ""))
             if cell is not None:
                 ended = replace(self._read(cell, issuer), expires_in_s=0.0, consecutive_failures=0)
-                self._past[issuer] = _sum([*filter(None, [self._past.get(issuer)]), ended])
+                self._past[issuer] = summed([*filter(None, [self._past.get(issuer)]), ended], max)
 
     def readings(self) -> list[Reading]:
-        """One for each issuer that it has, or had."""
+        """One for each issuer that it has, or had: with the longest life of a token, which a reader gets, and the worst failures."""
         found = defaultdict(list)
         with self._lock:
             for issuer, past in self._past.items():
                 found[issuer].append(past)
             for cell, issuer in self._cells.values():
                 found[issuer].append(self._read(cell, issuer))
-        return [_sum(readings) for readings in found.values()]
+        return [summed(readings, max) for readings in found.values()]
 
     def _read(self, cell: Cell, issuer: str) -> Reading:
         return replace(read_cell(cell), manager=self._name, issuer=issuer)
-
-
-def _sum(readings: list[Reading]) -> Reading:
-    """One for all of them: a reader gets the longest token, and a successor that fails shows."""
-    counts: Counter[str] = Counter()
-    for reading in readings:
-        counts.update(reading.counts)
-    return replace(
-        readings[0],
-        expires_in_s=max(reading.expires_in_s for reading in readings),
-        consecutive_failures=max(reading.consecutive_failures for reading in readings),
-        restarts=sum(reading.restarts for reading in readings),
-        counts=counts,
-    )

@@ -11,6 +11,7 @@ import socket
 import threading
 import time
 from collections.abc import Iterator
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +23,7 @@ from oidc_actor.metrics.prometheus import Collector
 from oidc_actor.sidecar.config import RunConfig, ServerConfig, load
 from oidc_actor.sidecar.connections import Connection, Peers, accept, most_connections
 from oidc_actor.sidecar.events import log
-from oidc_actor.sidecar.fleet import Changes, Fleet
+from oidc_actor.sidecar.fleet import Fleet
 from oidc_actor.sidecar.http import Application, local_hosts
 from oidc_actor.sidecar.listening import BACKLOG, address_of, listening
 from oidc_actor.sidecar.routes import Routes
@@ -55,29 +56,38 @@ def run(path: Path) -> int:
 
 
 class Service:
-    """One run of the sidecar."""
+    """One run of the sidecar.
+
+    The event loop and all signal handlers run on the main thread, a handler between any two instructions of it. So a handler takes
+    no lock: SIGHUP puts a mark into a queue whose ``put`` may interrupt itself, SIGTERM and SIGINT set flags that uvicorn looks at
+    ten times a second. Reloads have a thread of their own, because they read files and start managers while requests go on.
+
+    The order at the beginning: the sockets listen before anything else, so that early clients wait in the kernel; signals are
+    handled before the first manager is there; the supervisor is monitored before it has children. At the end: requests are
+    drained first, because they need the managers; ``should_exit`` is set by then, and tells an orderly end of the supervisor from
+    a loss. A reload that is under way at that time cannot start a manager any more: it finds no supervisor.
+    """
 
     def __init__(self, path: Path, config: RunConfig, routes: Routes) -> None:
         self._path = path
+        self._config = config
         self._routes = routes
-        self._server_config = config.server
-        self._managers = config.managers
         self._fleet = Fleet(routes)
-        self._hups: queue.SimpleQueue[None] = queue.SimpleQueue()  # its `put` may interrupt itself, as signals do
+        self._hups: queue.SimpleQueue[None] = queue.SimpleQueue()
         self._lost = False
 
     def run(self, sockets: list[socket.socket]) -> int:
         """Serve; returns the exit status."""
-        server_config = self._server_config
+        server_config = self._config.server
         application = Application(
             self._routes, self._fleet.supervisor.is_alive, server_config.wait_seconds, _hosts(server_config, sockets)
         )
-        self._server = Server(_settings(application, server_config), server_config)
+        self._server = HTTPServer(_settings(application, server_config), server_config)
         self._install_signals()
         collector = Collector(read=self._routes.readings)
         REGISTRY.register(collector)
         monitor(self._fleet.supervisor, self._supervisor_ended)
-        self._fleet.apply(self._managers)
+        self._fleet.apply(self._config.managers)
         log("run_started", addresses=[address_of(one) for one in sockets], managers=len(self._routes.names))
         threading.Thread(target=self._reload_when_told, name="oidc-actor-reload", daemon=True).start()
         self._server.run(sockets)
@@ -92,6 +102,7 @@ class Service:
             signal.signal(number, lambda *_: self._server.leave())
 
     def _supervisor_ended(self, _down: Down) -> None:
+        """On a thread of the monitor."""
         if not self._server.should_exit:
             self._lost = True
             log("run_lost")
@@ -108,7 +119,7 @@ class Service:
             reloading()
             try:
                 self._reload()
-            except Exception as error:  # noqa: BLE001 - the next one must find somebody who listens
+            except Exception as error:  # noqa: BLE001 - this thread must be there for the next reload
                 log("config_refused", error=type(error).__name__)
             notify("READY=1")
 
@@ -119,16 +130,9 @@ class Service:
             log("config_refused", error=str(error))
             return
         for key in ServerConfig.__dataclass_fields__:
-            if getattr(config.server, key) != getattr(self._server_config, key):
+            if getattr(config.server, key) != getattr(self._config.server, key):
                 log("config_needs_restart", key=f"server.{key}")
-        changes: Changes = self._fleet.apply(config.managers)
-        log(
-            "config_reloaded",
-            kept=changes.kept,
-            started=changes.started,
-            replaced=changes.replaced,
-            stopped=changes.stopped,
-        )
+        log("config_reloaded", **asdict(self._fleet.apply(config.managers)))
 
     # --- end ----------------------------------------------------------------------------------------------------------
 
@@ -139,7 +143,7 @@ class Service:
             log("run_cut_short", error=type(error).__name__)
 
 
-class Server(uvicorn.Server):
+class HTTPServer(uvicorn.Server):
     """Uvicorn's server with our signals, and systemd told of its beginning and end."""
 
     def __init__(self, settings: uvicorn.Config, server_config: ServerConfig) -> None:

@@ -229,7 +229,7 @@ HOLDS_NONE: dict[str, str] = {
     "reads a manager's counts only": "metrics.otel.Instrumentation metrics.prometheus.Collector",
     "sockets and what they are made by; no text passes through a field": """http.sockets.BoundedPool
         sidecar.connections.Connection sidecar.connections.Peers
-        http.sockets.BoundedSocket http.sockets.BoundedTLSPool http.sockets.BoundedTLSSocket sidecar.service.Server""",
+        http.sockets.BoundedSocket http.sockets.BoundedTLSPool http.sockets.BoundedTLSSocket sidecar.service.HTTPServer""",
     "names of files; a secret in an argument is refused": "cli.options.ConnectionOptions",
     "the demonstration: its own provider's tokens, shown by fingerprint": """cli.demo.promises.Figures cli.demo.promises.Pace
         cli.demo.promises.Promise cli.demo.story.Readers cli.demo.story.Play cli.demo.view.View""",
