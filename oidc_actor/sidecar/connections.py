@@ -10,15 +10,15 @@ else of one that is kept between two requests. Where there is neither, new ones 
 Everything runs on the event loop's thread, so that nothing here is interrupted; but three things come in any order: what a peer
 sends, what the application answers, and the look once a second. For one request the order is
 
-1. ``data_received``, which runs the parser, and within it ``on_message_begin`` and ``on_headers_complete``: from here on a task of
-   the application answers, so that ``is_answering`` may begin and end while
-2. further pieces arrive: ``on_body``, then ``on_message_complete``. A peer that never sends the rest has its answer, and is waited
-   for all the same: ``_waits_since`` runs from the first byte to the last, whatever was answered.
+1. ``data_received``, which runs the parser, and within it ``on_message_begin`` and ``on_headers_complete``: from here on a task
+   of the application answers, so that ``is_answering`` may begin and end while
+2. further pieces arrive: ``on_body``, then ``on_message_complete``. A peer that never sends the rest has its answer, and is
+   waited for all the same: ``_waits_since`` runs from the first byte to the last, whatever was answered.
 3. ``on_response_complete``, before or after 2.
 
 A piece may hold the end of one request and the beginning of the next, which uvicorn answers after it. So a refusal of the second
-(`Connection._refuse`) must not be written into the answer of the first: while one is due, nothing more is read, and uvicorn closes
-after it.
+(`Connection._refuse`) must not be written into the answer of the first: while one is due, nothing more is read, and uvicorn
+closes after it.
 """
 
 from __future__ import annotations

@@ -3,22 +3,22 @@
 A manager whose table is unchanged is left alone. One whose table has changed serves until its successor has a token, so a reload
 takes no token away, not even a reload that brings credentials which do not work.
 
-Three kinds of threads meet in the routes. The event loop looks up which manager serves, without a lock. The main thread applies the
-first configuration and the reload thread each later one, one after the other (`Fleet.apply`). A manager tells of each new token on a
-thread for subscribers (`Fleet._on_token`). How ``billing@2`` replaces ``billing``:
+Three kinds of threads meet in the routes. The event loop looks up which manager serves, without a lock. The main thread applies
+the first configuration and the reload thread each later one, one after the other (`Fleet.apply`). A manager tells of each new
+token on a thread for subscribers (`Fleet._on_token`). How ``billing@2`` replaces ``billing``:
 
 1. Reload thread: start ``billing@2``. Where that fails, ``billing`` stays.
 2. Reload thread, under the lock: ``coming = "billing@2"``. Readers still get ``billing``'s token; if that expires, they wait for
    ``billing@2``.
-3. Reload thread: subscribe to ``billing@2``, then look whether it has a token by now: a token that came before the subscription is
-   told to no subscriber.
-4. A subscriber's thread, with the first token, or the reload thread after that look; maybe both. Under the lock the first of them
-   finds ``coming == "billing@2"``, makes it ``serving``, and alone goes on to 5.
-5. The same thread: have the token file written, then end ``billing``. In the opposite order a program could read a token from the
-   file that has been revoked with its manager.
+3. Reload thread: subscribe to ``billing@2``, then look whether it has a token by now: a token that came before the subscription
+   is told to no subscriber.
+4. A subscriber's thread, with the first token, or the reload thread after that look; maybe both. Under the lock the first of
+   them finds ``coming == "billing@2"``, makes it ``serving``, and alone goes on to 5.
+5. The same thread: have the token file written, then end ``billing``. In the opposite order a program could read a token from
+   the file that has been revoked with its manager.
 
-If another configuration comes between 2 and 4, its thread takes ``billing@2`` out of ``coming`` under the lock and ends it, and 4
-changes nothing. Each manager is ended by the thread that took its name out of the route, and by no other.
+If another configuration comes between 2 and 4, its thread takes ``billing@2`` out of ``coming`` under the lock and ends it, and
+4 changes nothing. Each manager is ended by the thread that took its name out of the route, and by no other.
 """
 
 from __future__ import annotations

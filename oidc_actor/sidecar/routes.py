@@ -147,7 +147,7 @@ class Tally:
                 self._past[issuer] = summed([*filter(None, [self._past.get(issuer)]), ended], max)
 
     def readings(self) -> list[Reading]:
-        """One for each issuer that it has, or had: with the longest life of a token, which a reader gets, and the worst failures."""
+        """One for each issuer that it has, or had: the longest life of a token, which a reader gets, and the worst failures."""
         found = defaultdict(list)
         with self._lock:
             for issuer, past in self._past.items():

@@ -11,7 +11,6 @@ import socket
 import threading
 import time
 from collections.abc import Iterator
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -58,14 +57,15 @@ def run(path: Path) -> int:
 class Service:
     """One run of the sidecar.
 
-    The event loop and all signal handlers run on the main thread, a handler between any two instructions of it. So a handler takes
-    no lock: SIGHUP puts a mark into a queue whose ``put`` may interrupt itself, SIGTERM and SIGINT set flags that uvicorn looks at
-    ten times a second. Reloads have a thread of their own, because they read files and start managers while requests go on.
+    The event loop and all signal handlers run on the main thread, a handler between any two instructions of it. So a handler
+    takes no lock: SIGHUP puts a mark into a queue whose ``put`` may interrupt itself, SIGTERM and SIGINT set flags that uvicorn
+    looks at ten times a second. Reloads have a thread of their own, because they read files and start managers while requests
+    go on.
 
     The order at the beginning: the sockets listen before anything else, so that early clients wait in the kernel; signals are
     handled before the first manager is there; the supervisor is monitored before it has children. At the end: requests are
-    drained first, because they need the managers; ``should_exit`` is set by then, and tells an orderly end of the supervisor from
-    a loss. A reload that is under way at that time cannot start a manager any more: it finds no supervisor.
+    drained first, because they need the managers; ``should_exit`` is set by then, and tells an orderly end of the supervisor
+    from a loss. A reload that is under way at that time cannot start a manager any more: it finds no supervisor.
     """
 
     def __init__(self, path: Path, config: RunConfig, routes: Routes) -> None:
@@ -132,7 +132,8 @@ class Service:
         for key in ServerConfig.__dataclass_fields__:
             if getattr(config.server, key) != getattr(self._config.server, key):
                 log("config_needs_restart", key=f"server.{key}")
-        log("config_reloaded", **asdict(self._fleet.apply(config.managers)))
+        did = self._fleet.apply(config.managers)
+        log("config_reloaded", kept=did.kept, started=did.started, replaced=did.replaced, stopped=did.stopped)
 
     # --- end ----------------------------------------------------------------------------------------------------------
 
