@@ -1,4 +1,13 @@
-"""Which cell is whose: by name, by ref, and across a fork; and which manager trades whose token."""
+"""The table of cells: by name, by ref, and across a fork; and which manager trades whose token.
+
+A look-up takes no lock, because a signal handler or a finalizer may interrupt a reader anywhere, and read. A manager gets its
+cell on its own thread, while it starts, in this order: it owns its name; it has its cell (`take_cell`), which is in both tables
+then; those who wait for it are told. In between a reader finds a name with no cell behind it, waits for a `Bell`, and looks
+again. Nothing tells readers of a start that fails; so they also look every `LOOK_S` seconds.
+
+In a forked child no manager runs. The hook at the end puts each token aside, on the child's only thread; the first use there
+(`locate`) finds it put aside and starts the manager anew on the thread of that use, one manager at a time.
+"""
 
 from __future__ import annotations
 
@@ -31,9 +40,10 @@ class ManagerNotRunning(OIDCActorError, NoProcess):
 
 
 START_S = 5.0
-"""Seconds that whoever asks for a manager waits for its start, at most; a start waits for nothing."""
+"""Seconds to wait for a manager that is starting, at most; a start waits for nothing."""
 
 LOOK_S = 0.05
+"""Seconds between two looks of those who wait for a start."""
 
 _by_ref: weakref.WeakKeyDictionary[Ref, Cell] = weakref.WeakKeyDictionary()
 _lock = PerProcess(threading.Lock)  # guards the choice of a name's cell among managers that start; readers go without
@@ -103,7 +113,8 @@ def locate(server: Ref | str, *, revive: bool = True, wait_s: float = START_S) -
     """
     cell = _look_up(server)
     if (cell is None or cell.closed) and wait_s > 0 and is_starting(server):
-        cell = _await_start(server, wait_s)
+        _await_arrival(lambda: is_starting(server), wait_s)
+        cell = _look_up(server)
     if cell is None or cell.closed:
         raise ManagerNotRunning(server)
     if revive and cell.inherited is not None:
@@ -183,11 +194,6 @@ def await_successor(cell: Cell, ref: Ref | None, wait_s: float) -> None:
     _await_arrival(lambda: cell.ref is ref and cell.may_be_served(), wait_s)
 
 
-def _await_start(server: Ref | str, wait_s: float) -> Cell | None:
-    _await_arrival(lambda: is_starting(server), wait_s)
-    return _look_up(server)
-
-
 def _await_arrival(is_due: Callable[[], bool], wait_s: float) -> None:
     """Wait while a manager is due to get its cell."""
     ends_at = time.monotonic() + wait_s
@@ -198,7 +204,7 @@ def _await_arrival(is_due: Callable[[], bool], wait_s: float) -> None:
             try:
                 if not is_due():
                     return
-                bell.wait(min(left_s, LOOK_S))  # of a start that fails nobody is told
+                bell.wait(min(left_s, LOOK_S))
             finally:
                 _arrivals.value.pop(bell, None)
 
@@ -241,7 +247,7 @@ def _is_manager(ref: Ref) -> bool:
     return getattr(ref.actor_class, "has_cell", False) is True
 
 
-def _start_over() -> None:
+def _fork() -> None:
     """In a forked child no manager runs; each is made anew at its first use."""
     for cell in {*by_name.values(), *_by_ref.values()}:
         if cell.state is not None:
@@ -249,4 +255,4 @@ def _start_over() -> None:
         cell.fork()
 
 
-in_forked_child(_start_over)
+in_forked_child(_fork)

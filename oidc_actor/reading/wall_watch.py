@@ -31,15 +31,18 @@ class _Watch:
         self._lock = threading.RLock()
 
     def begin(self) -> None:
-        """Compare from now on; there is a manager."""
+        """Compare from now on, as there is a manager; on the manager's thread, or the timer thread."""
         with self._lock:
             if self.is_running:
                 return
             self.is_running = True
-        self._again()
+        try:
+            call_later(LOOK_S, self._look)
+        except RuntimeError:  # no thread for timers can be had: the next manager that starts tries again
+            self.is_running = False
 
     def compare(self) -> None:
-        """Compare now, and see to the managers if the wall clock has jumped forward."""
+        """Compare now, and see to the managers if the wall clock has jumped forward. Any thread."""
         with self._lock:
             before, ahead_s = dict(_ahead_s), _readings()
             _ahead_s.update(ahead_s)
@@ -47,18 +50,12 @@ class _Watch:
             for cell in all_cells():
                 _see_to(cell, ahead_s[reference(cell.clock)])
 
-    def _again(self) -> None:
-        try:
-            call_later(LOOK_S, self._look)
-        except RuntimeError:  # no thread for timers can be had: the next manager that starts tries again
-            self.is_running = False
-
     def _look(self) -> None:
         """On the timer thread."""
         self.compare()
-        self.is_running = is_any()
-        if self.is_running:
-            self._again()
+        self.is_running = False  # first this, then the look: a manager that starts in between begins again by itself
+        if is_any():
+            self.begin()
 
 
 def _readings() -> dict[Clock, float]:
@@ -69,7 +66,7 @@ def _see_to(cell: Cell, ahead_s: float) -> None:
     """Withhold a token that is past its end, and tell the manager of one that is past its refresh point."""
     now, snapshot, state = cell.clock(), cell.snapshot, cell.state
     if not cell.is_served or state is None or cell.inherited is not None:
-        return  # nobody would replace it; a manager that starts on this cell looks at the wall clock itself
+        return  # no manager is here to replace it; one that starts on this cell looks at the wall clock itself
     if snapshot.token is not None and is_past(snapshot.deadline, snapshot.ahead_s, now, ahead_s):
         cell.hide(snapshot.token)
     # What a request that is under way brings is as old as the wall clock says, and judged when it comes.
