@@ -87,7 +87,7 @@ async def renewals(server: ServerRef) -> AsyncGenerator[Renewal]:
         The token to use from now on.
 
     Raises:
-        ManagerNotRunning: No manager is there, or it has crashed and nobody restarts it.
+        ManagerNotRunning: No manager is there, or it has crashed and no supervisor restarts it.
     """
     cell = locate(server)
     watch = _Watch(cell)

@@ -1,4 +1,4 @@
-"""One HTTP exchange as values: the seam between this package and whatever moves the bytes."""
+"""A request and its response as values: the seam between this package and the library that moves the bytes."""
 
 from __future__ import annotations
 
@@ -95,7 +95,7 @@ class Response(Sealed):
         put(self, status=status, headers=dict(headers or {}), body=content)
 
     def header(self, name: str) -> str | None:
-        """Look a header field up, whatever its case.
+        """Look a header field up; upper and lower case are the same.
 
         Args:
             name: The field's name.
@@ -122,7 +122,7 @@ class Transport(Protocol):
             request: What to send.
 
         Returns:
-            The response, whatever its status.
+            The response, of any status.
 
         Raises:
             TransportError: Where no complete response came within ``request.timeout_s`` seconds.

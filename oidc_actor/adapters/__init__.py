@@ -17,7 +17,7 @@ module                           what a program writes
   seconds and then raises `NoTokenError`; an async caller waits without blocking its event loop.
 - The token goes to the origin that the caller names and never with a redirect to another one; over plain http only to this
   machine, and not through a proxy that the environment names (aiohttp: any), unless ``allow_insecure_http=True``.
-- A 401 about the token (`oidc_actor.adapters.challenges`) has that very token replaced, once for all who complain about it,
+- A 401 about the token (`oidc_actor.adapters.challenges`) has that very token replaced, once for all callers that got one,
   and the request sent again, once, if its body is still at hand. Otherwise, and where no new token comes in time, the
   caller gets the 401. An origin whose complaints go on with fresh tokens is answered at a growing pace, and takes the token
   from nobody else (`oidc_actor.machine.invalidation`).

@@ -143,7 +143,7 @@ class Unauthorized:
         """What would mend it; ``None`` where nothing that we have would."""
         if not Authorization.needs_proof(self.authorization):
             return Remedy.TOKEN if refuses_token(self.challenges) else None
-        if self.proof is None:  # whatever else it complains of
+        if self.proof is None:  # also where it refuses the token
             return Remedy.PROOF
         if wants_nonce(self.challenges):
             return Remedy.NONCE if self.nonce not in {None, nonce_of(self.proof)} else None

@@ -33,7 +33,7 @@ except ModuleNotFoundError as missing:
     raise not_installed(__name__, "grpc", missing) from None
 
 _WAITERS = PerProcess(lambda: WorkerPool("oidc-actor-grpc", threads=16, per_lane=1))
-"""Runs what waits for a token, so that gRPC's threads never do. A lane is a plugin: who waits behind another needs no thread."""
+"""Waits for tokens, so that gRPC's threads never do. Each plugin is a lane of its own, and takes one thread at a time."""
 
 
 class OIDCAuth(grpc.AuthMetadataPlugin):

@@ -5,7 +5,7 @@ channel = grpc.intercept_channel(grpc.secure_channel(target, credentials), *inte
 channel = grpc.aio.secure_channel(target, credentials, interceptors=aio_interceptors("name"))
 ```
 
-A refused token is replaced, once for all who complain about it. A call with one request and one response is then made again,
+A refused token is replaced, once for all callers that had it. A call with one request and one response is then made again,
 once, within what is left of its timeout; one that was begun with ``.future()`` and every streaming call is not: its caller gets
 ``UNAUTHENTICATED``, and the next call has the new token.
 """
@@ -39,7 +39,7 @@ def interceptors(server: ServerRef, *, timeout: float = 5.0, origin: str | None 
     Args:
         server: The manager's ref or name, as given to the call credentials.
         timeout: Seconds to wait for a token in place of a refused one, within the call's own timeout.
-        origin: Who answers, such as ``"https://api.example.com:443"``, so that the complaints of several channels that lead
+        origin: The server, such as ``"https://api.example.com:443"``, so that the complaints of several channels that lead
             there are one party's. ``None`` for a party of this channel's own: gRPC does not say where it leads.
 
     Raises:
@@ -193,7 +193,7 @@ async def _ended(call: Any) -> tuple[Any, Any]:
 class _AioWatch:
     def __init__(self, party: _Party) -> None:
         self._party = party
-        self._noting: set[asyncio.Task[None]] = set()  # a task that nobody holds may be collected before it has run
+        self._noting: set[asyncio.Task[None]] = set()  # a task without a reference may be collected before it has run
 
     async def _watched(self, continuation: Callable[..., Any], details: Any, sent: Any) -> Any:
         verdict = _Verdict(self._party, details)

@@ -15,7 +15,7 @@ class OneRequest:
     """Headers with a proof, which goes with one request: the library copies all others to the request of a redirect.
 
     A proof is for one address (RFC 9449 section 4.2) and would be refused at another, or told to another origin. The library
-    copies headers as their class keeps them, and sends them as they are read, so the proof is there for who reads.
+    copies headers as their class keeps them, and sends them as they are read, so each reading finds a proof.
     """
 
     _plain: ClassVar[type[Any]]

@@ -162,7 +162,7 @@ class Presenter:
             url: Its address.
             sent: The header fields that went with it.
             status: The answer's HTTP status.
-            headers: Its header fields, whatever their case.
+            headers: Its header fields, in upper or lower case.
             challenges: Gives all values of a field of the answer, by the field's name.
 
         Returns:

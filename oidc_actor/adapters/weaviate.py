@@ -1,4 +1,4 @@
-"""`authenticated` for weaviate-client: REST and gRPC calls that outlive many tokens, whatever the provider does meanwhile.
+"""`authenticated` for weaviate-client: REST and gRPC calls that outlive many tokens, through outages of the provider too.
 
 ```python
 client = weaviate.WeaviateClient(ConnectionParams.from_url("https://weaviate.example.com", grpc_port=50051))
@@ -119,7 +119,7 @@ class _Wiring:
         return http
 
     def open_rest(self, credentials: Any, colour: str) -> Any:
-        # Otherwise it would ask the server who gives tokens, and refuse to go on without credentials for that provider.
+        # Otherwise it would ask the server for its provider, and refuse to go on without credentials for that.
         checks, self._connection._skip_init_checks = self._connection._skip_init_checks, True
         try:
             return self._open_rest(credentials, colour)

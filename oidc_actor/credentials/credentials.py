@@ -62,13 +62,13 @@ class Credentials:
         client_id: The client's identifier; ``None`` where the provider needs none (password grant only).
         client_secret: Where the client's secret comes from; ``None`` for a public client.
         scopes: The scopes to ask for; empty for the provider's default.
-        audience: Who the token is for (RFC 8693 section 2.1, widely used elsewhere); ``None`` to say nothing.
+        audience: The service that the token is for (RFC 8693 section 2.1, widely used elsewhere); ``None`` to say nothing.
         resource: Where the token is used (RFC 8707); ``None`` to say nothing.
         extra: Further parameters of the token request; ``None`` for none.
         client_auth: The client authentication method (RFC 8414 section 2); ``None`` chooses from the metadata.
         private_key: What the client's assertions are signed with (RFC 7523 section 2.2): a `PrivateKey`, or just the key as PEM
             or JWK: a text, a callable, or `SecretFile`; ``None`` for none.
-        client_assertion: An assertion that somebody else signs for the client (workload identity): a callable or `SecretFile`,
+        client_assertion: An assertion that another party signs for the client (workload identity): a callable or `SecretFile`,
             read at every request; ``None`` for none.
         assertion_audience: Whom signed assertions name: ``"issuer"``, ``"token_endpoint"``, or another text as it is; ``None``
             for the issuer, but the token endpoint where that is unknown, and for Entra ID.
@@ -163,12 +163,12 @@ class Credentials:
 
     @property
     def has_key(self) -> bool:
-        """Whether the client holds a private key, or an assertion that somebody else has signed."""
+        """Whether the client holds a private key, or an assertion that another party has signed."""
         return self.private_key is not None or self.client_assertion is not None
 
     @property
     def sources(self) -> tuple[StoredSecret, ...]:
-        """Where everything secret in it comes from, for whoever watches files."""
+        """Where each secret in it comes from, so that its files can be watched."""
         single = (self.client_secret, self.grant_secret, self.actor_secret, self.client_assertion)
         held = (self.private_key, self.client_certificate, self.dpop if isinstance(self.dpop, DPoPKey) else None)
         within = [source for one in held if one is not None for source in one.sources]
@@ -186,7 +186,7 @@ class Credentials:
 
     @property
     def actor_secret(self) -> StoredSecret | None:
-        """The token of who acts for the subject (RFC 8693 section 2.1); ``None`` where nobody does."""
+        """The token of the party that acts for the subject (RFC 8693 section 2.1); ``None`` without such a party."""
         return None
 
     @property

@@ -57,7 +57,7 @@ class DPoPKey(Sealed):
 
     @property
     def sources(self) -> tuple[StoredSecret, ...]:
-        """Where the key comes from, for whoever watches files."""
+        """Where the key comes from, so that its file can be watched."""
         return () if self._key is None else self._key.sources
 
     @holds_secrets
@@ -183,8 +183,8 @@ def nonce_of(proof: str) -> str | None:
         proof: The value of ``DPoP`` that was sent.
 
     Returns:
-        The nonce; ``None`` where it carries none. Another one in the answer makes another try worth while, whoever else
-        has heard of it meanwhile.
+        The nonce; ``None`` where it carries none. Another one in the response makes another try worth while, also
+        where a request beside this one has noted it already.
     """
     body = proof.split(".")[1]
     claims: dict[str, Any] = json.loads(base64.urlsafe_b64decode(body + "=" * (-len(body) % 4)))

@@ -248,7 +248,7 @@ class TokenExchange(Credentials):
     Attributes:
         subject_token: Where the subject's token comes from; one that says itself that it has expired is not sent.
         subject_token_type: What it is (section 3), as a URI.
-        actor_token: Where the token of who acts for the subject comes from; ``None`` where nobody does.
+        actor_token: Where the token of the party that acts for the subject comes from; ``None`` without such a party.
         actor_token_type: What that is, as a URI; ``None`` without one.
         requested_token_type: What is wanted, as a URI; ``None`` leaves it to the provider.
     """

@@ -170,7 +170,7 @@ def _import_jwk(text: Secret) -> tuple[Any, Mapping[str, str]] | str:
         about = {name: members[name] for name in ("alg", "kid") if isinstance(members.get(name), str)}
         kind: Any = {"RSA": RSAKey, "EC": ECKey, "OKP": OKPKey}[members["kty"]]
         return kind.import_key({name: one for name, one in members.items() if isinstance(one, str)}), about
-    except Exception as error:  # noqa: BLE001 - whatever a broken key does, its frames hold it
+    except Exception as error:  # noqa: BLE001 - a broken key may raise anything, from frames that hold it
         return f"expected {_EXPECTED}, got a JWK that cannot be read ({type(error).__name__}){_jwk_hint(text)}"
 
 

@@ -87,7 +87,7 @@ class PrivateKey(Sealed):
 
     @property
     def sources(self) -> tuple[StoredSecret, ...]:
-        """Where its parts come from, for whoever watches files."""
+        """Where its parts come from, so that their files can be watched."""
         certificate = () if self.certificate_file is None else (SecretFile(self.certificate_file),)
         return (self.key, *(() if self.password is None else (self.password,)), *certificate)
 
@@ -234,7 +234,7 @@ class ClientCertificate:
 
     @property
     def sources(self) -> tuple[SecretFile, ...]:
-        """Its files, for whoever watches them."""
+        """Its files, so that they can be watched."""
         return tuple(SecretFile(path) for path in (self.cert_file, self.key_file) if path is not None)
 
     def version(self) -> tuple[object, ...]:

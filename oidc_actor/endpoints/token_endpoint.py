@@ -71,8 +71,8 @@ def request_token(asked: TokenRequest) -> ParsedToken:
         asked: What to request it with.
 
     Returns:
-        The token, its lifetime counted from the start of the request, and who says so. A response without a refresh token keeps
-        the one that was redeemed.
+        The token, its lifetime counted from the start of the request, and what that is read from. Where the response has no
+        refresh token, the redeemed one is kept.
 
     Raises:
         ConfigError: Where the DPoP key is left to a manager, and there is none.
@@ -278,7 +278,7 @@ def _signer(config: OIDCConfig, auth: Credentials) -> Signer | str:
 
 
 def _foreign(source: StoredSecret | None, name: str, now_wall: float) -> Secret | None:
-    """Read a token that somebody else has signed. One that says itself that it has expired is not sent."""
+    """Read a token that another party has signed. A token that has expired by its own ``exp`` is not sent."""
     if source is None:
         return None
     token = resolve_secret(source, name)

@@ -65,8 +65,8 @@ class RequestsTransport:
         self._trust_env = trust_env
         self._ca_bundle = None if ca_bundle is None else check_ca_bundle(ca_bundle)
         # By process: sockets that a fork duplicated stay the parent's, and are never closed in the child, which would
-        # write into the parent's TLS sessions. By certificate, as its files and those to trust were: connections know who
-        # opened them. Two threads that come first at once may both make an adapter; one is kept.
+        # write into the parent's TLS sessions. By certificate, as its files and those to trust were: a connection stays that of
+        # the client whose certificate opened it. Two threads that come first at once may both make an adapter; one is kept.
         self._adapters: dict[_Key, _Adapter] = {}
 
     def __call__(self, request: Request, /) -> Response:
@@ -76,7 +76,7 @@ class RequestsTransport:
             request: What to send.
 
         Returns:
-            The response, whatever its status. A body over `MAX_BODY_BYTES` is cut one byte beyond.
+            The response, of any status. A body over `MAX_BODY_BYTES` is cut one byte beyond.
 
         Raises:
             TransportError: Where no complete response came. Its text has the method, the address and the kind of failure.
@@ -98,7 +98,7 @@ class RequestsTransport:
         with exchange(request.timeout_s) as progress:
             try:
                 return self._send(request)
-            except Exception as error:  # noqa: BLE001 - whatever it is, its frames hold secrets and must not go on
+            except Exception as error:  # noqa: BLE001 - its frames hold secrets and must not go on
                 problem = _describe(error, request.timeout_s, select_proxy(request.url, self._proxies(request.url)))
                 for one in _chain(error):
                     # urllib3's frames refer to the error: together they would stay until a garbage collection.

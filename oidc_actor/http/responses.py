@@ -49,7 +49,7 @@ class Raw(Protocol):
 
 
 class Incoming:
-    """The bytes of a connection, and which of them nobody has taken yet."""
+    """The bytes of a connection, and which of them have not been taken yet."""
 
     __slots__ = ("_buffer", "_ended", "_raw")
 
@@ -61,7 +61,7 @@ class Incoming:
 
     @property
     def left(self) -> bool:
-        """Whether bytes were received that nobody has taken."""
+        """Whether bytes were received that have not been taken."""
         return bool(self._buffer)
 
     def readline(self, limit: int = -1) -> bytes:
@@ -157,7 +157,7 @@ def read_status_line(stream: Incoming) -> StatusLine:
 
 
 def read_response(stream: Incoming, *, max_body_bytes: int) -> WholeResponse:
-    """Take one final response, whatever came before it.
+    """Take one final response, and the interim ones before it.
 
     Args:
         stream: What comes from the server.

@@ -237,12 +237,12 @@ POOL_CLASSES = {"http": BoundedPool, "https": BoundedTLSPool}
 
 
 def _clocks() -> tuple[float, float]:
-    """A clock that nobody sets, and the one that sees more than it where the machine was restored."""
+    """Readings of a clock that cannot be set, and of the wall clock, which alone shows that a machine was restored."""
     return clock.default_clock(), clock.wall_clock()
 
 
 def _is_silent(sock: Any) -> bool:
-    """Whether nothing has come that nobody asked for, the connection's end included.
+    """Whether nothing has come before a request was sent: no bytes, and no end of the connection.
 
     Other sockets than ours (TLS within a proxy's TLS, plain SOCKS) may hold bytes where they cannot be seen.
     """
@@ -313,7 +313,7 @@ def tls_context(ca_bundle: str, certificate: ClientCertificate | None = None) ->
 
 
 def _context() -> ssl.SSLContext:
-    """As urllib3 makes it, but for ``SSLKEYLOGFILE``: whoever can read that file can read client secrets and tokens."""
+    """As urllib3 makes it, but without ``SSLKEYLOGFILE``: with that file client secrets and tokens can be read."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)  # verifies certificates, and that they name the host
     context.minimum_version = ssl.TLSVersion.TLSv1_2
     context.options |= ssl.OP_NO_COMPRESSION | ssl.OP_NO_TICKET
@@ -370,7 +370,7 @@ def _load(context: ssl.SSLContext, certificate: ClientCertificate) -> str | None
         # Without a password OpenSSL would ask for one on the terminal, and wait.
         opened = "" if password is None else resolve_secret(password, "client_certificate: its password").reveal()
         context.load_cert_chain(certificate.cert_file, certificate.key_file, opened)
-    except Exception as error:  # noqa: BLE001 - whatever it is, its frames hold the password
+    except Exception as error:  # noqa: BLE001 - its frames hold the password
         reason = getattr(error, "reason", None) or getattr(error, "strerror", None) or type(error).__name__
         marked = "".join(
             f"; {file.path} begins with a byte order mark" for file in certificate.sources if _is_marked(file.path)

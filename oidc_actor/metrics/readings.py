@@ -72,7 +72,7 @@ class Look:
 
     def __init__(self, most: int) -> None:
         self._most = most
-        # The readings, who has been given them, and until when they may be given: swapped as a whole, without a lock. Two
+        # The readings, the scrapes that have them, and until when they may be given: swapped as a whole, without a lock. Two
         # collections that begin at the same moment, one in a signal handler maybe, read twice or share one look; both are right.
         self._latest: tuple[list[Reading], set[str], float] | None = None
 
@@ -145,7 +145,7 @@ def read_cell(cell: Cell) -> Reading:
 
 
 def ready(*servers: Ref | str) -> bool:
-    """Say whether valid tokens exist; takes no time and waits for nobody, whatever the providers and managers do.
+    """Say whether valid tokens exist; waits for nothing, whatever state providers and managers are in.
 
     In a forked child it counts as the first use of the managers that it looks at: each is made anew, and goes for a token of
     its own as soon as it needs one, at the pace at which managers of one issuer start.

@@ -1,4 +1,4 @@
-"""What JSON from the provider holds: objects, numbers, the claims of a JWT. Nothing raises, whatever the bytes."""
+"""What JSON from the provider holds: objects, numbers, the claims of a JWT. No bytes make it raise."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ def read_pairs(body: bytes) -> Pairs | str:
 
 
 def _whole_number(digits: str) -> int | float:
-    """A number; of thousands of digits none is an ``int``, and where nobody uses it that must not spoil the rest."""
+    """A number. Python makes no ``int`` of thousands of digits, and an unused member must not spoil the others: a ``float``."""
     return int(digits) if len(digits) <= _MAX_DIGITS else float(digits)
 
 

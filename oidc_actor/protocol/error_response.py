@@ -96,7 +96,7 @@ def _code(code: object, secrets: Collection[Secret]) -> str | None:
 
 
 def check_revoked(response: Response, *, now_wall: float, sent_secrets: Iterable[Secret] = ()) -> None:
-    """Read the answer to a revocation request (RFC 7009 section 2.2): a token that nobody knows any more is no error.
+    """Read the answer to a revocation request (RFC 7009 section 2.2): a token that is unknown is no error.
 
     Args:
         response: What came back.

@@ -3,8 +3,8 @@
 Only what the provider wrote comes here, never a word of ours: the place that a redaction leaves in a text which the reader knows
 tells the secret. For the same reason a provider's text is not shown at all where a secret can be guessed from such a place.
 
-A secret is searched for in the text without its escapes, in whatever language they were written, beside the places that each
-character came from (`layers`): one reading takes back one layer of JSON's, Python's, percent, XML's and HTML's escapes.
+A secret is searched for in the text without its escapes, with a note of where each character came from (`layers`). One reading
+takes back one layer of JSON's, Python's, percent, XML's and HTML's escapes.
 """
 
 from __future__ import annotations

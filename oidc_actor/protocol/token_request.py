@@ -1,7 +1,7 @@
 """What is sent for a token: the parameters of each grant, the client's authentication, and what the user adds.
 
 A client authenticates with a secret, or with a signed statement in a secret's place (RFC 7523): what a client's own statement
-says, and whether somebody else's still holds, is here too. So is what Microsoft Entra ID wants that no standard says.
+says, and whether one that another party signed is still valid, is here too. So is what only Microsoft Entra ID wants.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ class SentSecrets:
         grant_secret: The password, or the refresh token that is redeemed; ``None`` where the grant needs none.
         extra: Further values that an answer must not repeat into a log.
         client_assertion: The signed assertion that authenticates the client; ``None`` where the method sends none.
-        actor_token: The token of who acts for the subject of an exchange; ``None`` where nobody does.
+        actor_token: The token of the party that acts for the subject of a token exchange; ``None`` without such a party.
         dpop_proof: The proof for this one request (RFC 9449); ``None`` for a bearer token.
     """
 
@@ -383,7 +383,7 @@ def assertion_audience(auth: Credentials, config: OIDCConfig) -> str:
 
 
 def is_timely(statement: Secret, *, at: float) -> bool:
-    """Tell whether whoever reads a statement at some time finds it neither over nor from the future.
+    """Tell whether a statement, read at that time, has neither expired nor been made in the future.
 
     Args:
         statement: A client assertion, a foreign token or a DPoP proof; nothing of it is verified here. Other texts are timely.
@@ -400,7 +400,7 @@ def staleness(assertion: Secret, *, now_wall: float) -> str | None:
     """Say how long an assertion has been of no use, where it is a JWT that says when it ends.
 
     Args:
-        assertion: The text, signed by somebody else; nothing of it is verified here.
+        assertion: The text, which another party has signed; nothing of it is verified here.
         now_wall: Seconds since the epoch.
 
     Returns:

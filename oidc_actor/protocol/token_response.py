@@ -47,7 +47,7 @@ class ParsedToken:
     Attributes:
         token: The token.
         lifetime_s: Seconds it lives, counted from the start of the request; positive.
-        lifetime_source: Who says so; ``"default"`` deserves a warning.
+        lifetime_source: Where that is from; ``"default"`` deserves a warning.
     """
 
     token: TokenResponse
@@ -183,7 +183,7 @@ LONGEST_LIFETIME_S = 1000 * 365.25 * 86400
 
 @dataclass(frozen=True, slots=True)
 class Lifetime:
-    """How long a token lives, and who says so.
+    """How long a token lives, and what that is read from.
 
     Attributes:
         seconds: Counted from the start of the request that brought the token; zero or negative for a dead one.

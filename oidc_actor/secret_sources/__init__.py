@@ -1,1 +1,1 @@
-"""How a client proves who it is, and that a token is its own: keys, certificates, signed statements, DPoP."""
+"""Secrets that are fetched or signed for each request: a job's identity, another manager's token, a signed assertion."""

@@ -36,7 +36,7 @@ class SignedAssertion(Finder):
 
         Args:
             private_key: What to sign with: a `PrivateKey`, or its text, a callable, or `SecretFile`.
-            issuer: Who signs; the provider knows the key as this one's.
+            issuer: The party that signs; the provider knows the key as that party's.
             audience: The provider; most want the address of their token endpoint.
             subject: Whom the token is to be for; ``None`` for the issuer itself.
             claims: Further claims; what JSON can say.

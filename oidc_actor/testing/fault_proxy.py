@@ -21,7 +21,7 @@ class FaultProxy:
     head and a body cannot be told apart). The provider must name the proxy's `url` in its metadata, or its clients go past
     the proxy: `public_url` of the embedded `Provider`, `hostname` of Keycloak, the `issuer` of the npm `oidc-provider`.
 
-    A fault is for the next `n` exchanges (requests), in the order of the calls, whatever connection they come on;
+    A fault is for the next `n` requests, in the order of the calls, on any connection;
     `n=None` is for all of them until `heal`. `refuse` and `down` hold until `up`. Every wait has a deadline, and all methods may
     be called from any thread between start and stop.
 

@@ -114,7 +114,7 @@ class _Revocation(RevocationEndpoint):  # type: ignore[misc] # Authlib has no ty
     CLIENT_AUTH_METHODS = AUTH_METHODS
 
     def authenticate_token(self, request: Any, client: Client) -> str:
-        # Whose token it is the store sees when it is revoked; one that nobody knows is no error (section 2.2).
+        # The store sees whose token it is when it is revoked; an unknown token is no error (section 2.2).
         self.check_params(request, client)
         token: str = request.form["token"]
         return token

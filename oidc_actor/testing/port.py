@@ -1,4 +1,4 @@
-"""A loopback port that stays one's own while nobody listens on it."""
+"""A loopback port that stays one's own while no server listens on it."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ class KeptPort:
     """A port of 127.0.0.1, held from construction to `close`.
 
     A socket that is bound with `SO_REUSEPORT` and never listens holds the port: with no other socket listening there
-    the kernel refuses connections to it, and gives it to nobody else. Where that option is missing (Windows) the port
+    the kernel refuses connections to it, and gives it to no other socket. Where that option is missing (Windows) the port
     is only remembered.
 
     Args:

@@ -22,7 +22,7 @@ CONFIDENTIAL_METHODS = ("client_secret_basic", "client_secret_post")
 class Provider:
     """An authorization server that runs in this process, on 127.0.0.1, and goes wrong when told to.
 
-    The OAuth in it is Authlib's, on Flask and Werkzeug, so a client that passes here has met somebody else's reading of
+    The OAuth in it is Authlib's, on Flask and Werkzeug, so a client that passes here has met another project's reading of
     the RFCs, not ours. Authlib because it is kept, implements the server's side of exactly these grants and of RFC 9068
     tokens, and mounts on Flask in a few dozen lines (oauthlib's own Flask integration sends its users to Authlib).
     Access tokens are JWTs signed with ES256 by joserfc. One connection serves one request: Werkzeug has no keep-alive.
@@ -165,7 +165,7 @@ class Provider:
 
     @property
     def listen_url(self) -> str:
-        """Where it listens, whatever it calls itself: the target of a `FaultProxy`."""
+        """Where it listens, also where its issuer has another name: the target of a `FaultProxy`."""
         return f"{'https' if self._tls else 'http'}://{HOST}:{self._running().port}"
 
     @property

@@ -238,7 +238,7 @@ def _on_the_loop(
 
 
 class RelayServer:
-    """Accepts on a port that is its own from construction to `close`; runs on one thread, whatever the connections.
+    """Accepts on a port that is its own from construction to `close`; runs on one thread, with any number of connections.
 
     All methods may be called from any other thread; each is done when it returns.
 

@@ -125,7 +125,7 @@ def is_permanent(error: str | None, *, status: int | None, grant_type: str, refr
 
     Returns:
         ``True`` for the codes of `PERMANENT_ERRORS`, and for ``invalid_grant`` where what was refused is the user's
-        password or the configured refresh token. Every 5xx is transient, whatever its body says.
+        password or the configured refresh token. Every 5xx is transient, also where its body names a permanent error.
     """
     if status is not None and status >= 500:
         return False

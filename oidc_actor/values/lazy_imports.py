@@ -1,7 +1,7 @@
 """Imports that are made at their first use, on whichever thread that is, and never while the process forks.
 
-A child that was forked in the middle of another thread's import finds the module's lock held for ever by nobody, and hangs
-at its own first use of it: a preloading server, which starts its managers and forks its workers right after, does just that.
+A child that was forked in the middle of another thread's import finds the module's lock held, by a thread that it does not have,
+and hangs at its own first use of it. A preloading server, which starts managers and then forks its workers, would do that.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ def _before_fork() -> None:
 
 
 def _after_in_parent() -> None:
-    # Two threads may fork at a time, so only the lock knows whose it is: it refuses whoever had not got it in time.
+    # Two threads may fork at a time, and only the lock knows which of them has it: to the other it raises a `RuntimeError`.
     with suppress(RuntimeError):
         _lock.value.release()
 
@@ -50,7 +50,7 @@ def not_installed(module: str, extra: str, missing: ModuleNotFoundError) -> Modu
     """Make the error to raise in place of the import's own.
 
     Args:
-        module: Who needs the library.
+        module: The module of ours that needs the library.
         extra: The extra of this distribution that brings it.
         missing: What the import raised.
     """

@@ -127,7 +127,7 @@ def refuse_pickling(value: object) -> NoReturn:
     """Raise the error that every secret-holding value answers to pickle with.
 
     Args:
-        value: The object that somebody tries to pickle.
+        value: The object to be pickled.
 
     Raises:
         TypeError: Always.
@@ -425,7 +425,7 @@ def _read(source: SecretSource) -> Secret | str:
 def _ask(source: Callable[[], str | Secret]) -> Secret | str:
     try:
         answer = source()
-    except Exception as error:  # noqa: BLE001 - foreign code; whatever it raises is a failure of this attempt only
+    except Exception as error:  # noqa: BLE001 - the user's code: what it raises fails this attempt only
         return f"its callable raised {type(error).__name__}"
     if isinstance(answer, Secret):
         return answer
