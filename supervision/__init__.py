@@ -1,6 +1,6 @@
 """OTP-style supervision for Pykka: servers with a safe life cycle, names, monitors, timers and supervisors."""
 
-from supervision.calls import call, cast, kill, stop
+from supervision.calls import Timer, call, cast, kill, send_after, stop
 from supervision.child_spec import Backoff, ChildSpec
 from supervision.children import ChildCounts, ChildInfo
 from supervision.dynamic_supervisor import DynamicSupervisor
@@ -18,12 +18,10 @@ from supervision.errors import (
     SupervisionError,
 )
 from supervision.exits import KILLED, NOPROC, NORMAL, SHUTDOWN, Crash, Exit, Ignore, Shutdown
-from supervision.messages import Down
-from supervision.monitors import Monitor, demonitor, monitor
-from supervision.registry import register, unregister, whereis
+from supervision.monitors import Down, Monitor, demonitor, monitor
+from supervision.process.registry import register, unregister, whereis
 from supervision.server import Server
 from supervision.supervisor import Supervisor
-from supervision.timers import Timer, send_after
 
 __all__ = [
     "AlreadyPresent",

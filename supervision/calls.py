@@ -1,34 +1,43 @@
-"""Talking to an actor by ref or by name (``GenServer.call``, ``cast``, ``stop``; ``Process.exit(pid, :kill)``)."""
+"""Messages to an actor by ref or by name, now or later (``GenServer.call``, ``cast``, ``stop``; ``Process.send_after``)."""
 
 from __future__ import annotations
 
 import contextlib
+import math
+import threading
+import time
 from typing import Any
 
+import pykka
 from pykka import ActorDeadError
-from pykka._envelope import Envelope
 
-from supervision.child_spec import check_seconds
-from supervision.errors import CallTimeout, NoProcess, SupervisionError
-from supervision.exits import NORMAL, Reason
-from supervision.messages import ExitSignal
-from supervision.process import Life, NoAnswer, Reply, current, is_awaited_by_caller, must_outlive_caller
-from supervision.registry import ServerName, find, refuse_stranger, stranger
-from supervision.runtime import dispatcher as dispatch
-from supervision.runtime.bells import Bell
-from supervision.runtime.waits import in_turns
-from supervision.strangers import ask, stop_stranger
+from supervision.errors import CallTimeout, NoProcess, ServerDied, SupervisionError, check_seconds
+from supervision.exits import NOPROC, NORMAL, Reason
+from supervision.process.mailbox import ExitSignal, Withdrawable
+from supervision.process.process import Process
+from supervision.process.pykka_internals import Envelope, StopRequest, actor_of
+from supervision.process.registry import ServerName, current, find, lookup, refuse_unmanaged, unmanaged
+from supervision.runtime import timer_thread
+from supervision.runtime.waits import Bell, NoAnswer, Reply, check_timeout
 
-__all__ = ["call", "cast", "kill", "stop", "stop_with"]
+__all__ = ["Timer", "call", "cast", "kill", "send_after", "stop", "stop_with"]
+
+LOOK_S = 0.5
+"""Seconds between two looks whether an unmanaged actor that owes an answer is still alive."""
 
 
 def call(server: ServerName, message: Any, timeout: float | None = 5.0) -> Any:
     """Send a message and wait for the answer.
 
+    Any thread may call; a handler on the pool that waits is stood in for. Takes no lock that an interrupted thread could hold.
+
     Args:
         server: a ref or a name; an actor that Pykka alone has started stays as it is.
         message: what ``on_receive`` gets; its return value is the answer.
         timeout: seconds to wait, ``None`` for as long as the server lives.
+
+    Returns:
+        What the handler returned.
 
     Raises:
         NoProcess: nothing alive behind ``server``.
@@ -39,34 +48,37 @@ def call(server: ServerName, message: Any, timeout: float | None = 5.0) -> Any:
         TypeError: the timeout is no number; the server hears nothing.
         ValueError: the timeout is negative or not finite.
     """
-    if timeout is not None:
-        check_seconds("timeout", timeout)
-    ref = stranger(server)
-    if ref is not None:
-        return ask(ref, message, timeout)
-    life = _alive(server)
-    if is_awaited_by_caller(life):
+    check_timeout(timeout)
+    process = find(server)
+    if process is None:
+        return _call_unmanaged(_unmanaged(server), message, timeout)
+    if process.waits_for_caller():
         raise SupervisionError(
-            f"{life.ref} calls itself: the answer could never come; do the work in place, or cast"
-            if current() is life
-            else f"{life.ref} waits for this actor to start or end: a call to it could never be answered; use on_continue"
+            f"{process.ref} calls itself: the answer could never come; do the work in place, or cast"
+            if current() is process
+            else f"{process.ref} waits for this actor to start or end: a call to it could never be answered; use on_continue"
         )
     reply = Reply()
-    if not life.mailbox.offer(Envelope(message, reply)):  # type: ignore[arg-type]
+    if not process.mailbox.offer(message, reply):
         raise NoProcess(server)
     try:
-        return reply.wait(timeout)
+        return reply.result(timeout)
     except NoAnswer:
-        raise CallTimeout(life.ref, timeout or 0.0) from None
+        raise CallTimeout(process.ref, timeout or 0.0) from None
 
 
 def cast(server: ServerName, message: Any) -> None:
-    """Send a message and forget it; to a dead or unknown server it is dropped."""
-    life = find(server)
-    if life is not None:
-        life.mailbox.offer(Envelope(message))
+    """Send a message and forget it; to a dead or unknown server it is dropped. Any thread; takes no lock.
+
+    Args:
+        server: a ref or a name.
+        message: what ``on_receive`` gets; what it returns is dropped.
+    """
+    process = find(server)
+    if process is not None:
+        process.mailbox.offer(message)
         return
-    ref = stranger(server)
+    ref = unmanaged(server)
     if ref is not None:
         with contextlib.suppress(ActorDeadError):
             ref.tell(message)
@@ -75,7 +87,7 @@ def cast(server: ServerName, message: Any) -> None:
 def stop(server: ServerName, *, timeout: float | None = 5.0) -> None:
     """End an actor in an orderly way: it handles what is in its mailbox, runs its end hook, and is down on return.
 
-    Monitors' callables may still be running then.
+    Monitors' callables may still be running then. Any thread but the actor's own.
 
     Args:
         server: a ref or a name.
@@ -85,56 +97,184 @@ def stop(server: ServerName, *, timeout: float | None = 5.0) -> None:
         NoProcess: nothing alive behind ``server``.
         CallTimeout: not down in time; the stop goes on.
         SupervisionError: an actor stops itself by this (raise ``Exit()`` instead), or the supervisor above it.
+        TypeError: the timeout is no number.
+        ValueError: the timeout is negative or not finite.
     """
-    ref = stranger(server)
-    if ref is None:
-        stop_with(server, NORMAL, timeout)
-    else:
-        stop_stranger(ref, timeout)
+    stop_with(server, NORMAL, timeout)
 
 
 def stop_with(server: ServerName, reason: Reason, timeout: float | None) -> None:
     """``stop`` with a reason."""
-    if timeout is not None:
-        check_seconds("timeout", timeout)
-    life = _alive(server)
-    if must_outlive_caller(life):
+    check_timeout(timeout)
+    process = find(server)
+    if process is None:
+        _stop_unmanaged(_unmanaged(server), timeout)
+        return
+    if process.must_outlive_caller():
         raise SupervisionError(
-            f"{life.ref} waits for its own end: raise Exit() instead"
-            if current() is life
-            else f"{life.ref} supervises this actor, or waits for it: it cannot end before this handler has returned"
+            f"{process.ref} waits for its own end: raise Exit() instead"
+            if current() is process
+            else f"{process.ref} supervises this actor, or waits for it: it cannot end before this handler has returned"
         )
     down = Bell()
-    if not life.attach(down) or not life.mailbox.offer(Envelope(ExitSignal(reason, current()))):
-        life.detach(down)
+    if not process.attach(down) or not process.mailbox.offer(ExitSignal(reason, current())):
+        process.detach(down)
         raise NoProcess(server)
     try:
-        with dispatch.blocking():
-            ended = in_turns(down.wait, timeout)
+        ended = down.wait(timeout)
     finally:
-        life.detach(down)
+        process.detach(down)
     if not ended:
-        raise CallTimeout(life.ref, timeout or 0.0, stopping=True)
+        raise CallTimeout(process.ref, timeout or 0.0, stopping=True)
 
 
 def kill(server: ServerName) -> None:
     """End an actor now, with reason ``KILLED`` and without its hooks.
 
-    Python cannot end a thread: a handler that is running is abandoned. Its actor is dead to everybody, and nothing that the
-    handler still does with it has an effect. Silent where nothing is alive.
+    Python cannot end a thread: a handler that is running is abandoned. Its actor is dead to all others, and nothing that the
+    handler still does with it has an effect. Silent where nothing is alive. Any thread; monitors' callables run on the caller's.
+
+    Args:
+        server: a ref or a name.
 
     Raises:
         SupervisionError: Pykka alone has started it, and would let it go on.
     """
-    life = find(server)
-    if life is not None:
-        life.kill()
+    process = find(server)
+    if process is not None:
+        process.kill()
     else:
-        refuse_stranger(server, "killed")
+        refuse_unmanaged(server, "killed")
 
 
-def _alive(server: ServerName) -> Life:
-    life = find(server)
-    if life is None:
+# --- later ------------------------------------------------------------------------------------------------------------
+
+
+class Timer(Withdrawable):
+    """A message on its way; it lies in the mailbox itself, and is opened only if it was not cancelled.
+
+    Three threads may meet here: the timer thread, which puts it into the mailbox; the actor's, which opens it there; one
+    that cancels it. The last two both take the one entry out of ``_pending``, and only the one that finds it there goes
+    on. So after a ``cancel()`` that answered true the message is never handled, wherever it was, and after one that
+    answered false it has been or is being.
+    """
+
+    __slots__ = ("_handle", "_pending", "_target")
+
+    def __init__(self, message: Any, target: Process | pykka.ActorRef[Any] | str | None) -> None:
+        super().__init__(message)
+        self._target = target
+        self._pending = [] if target is None else [None]
+        self._handle: timer_thread.TimerHandle | None = None
+
+    def __repr__(self) -> str:
+        return f"<Timer {'pending' if self._pending else 'done'}>"
+
+    def cancel(self) -> bool:
+        """Withdraw the message. Returns whether it had not been handled yet; it never will be. Any thread; takes no lock."""
+        if not self.claim():
+            return False
+        if self._handle is not None:
+            self._handle.cancel()
+        self.message = self._target = None
+        return True
+
+    def claim(self) -> bool:
+        """Whether it may be handled now: true once, and never after ``cancel``."""
+        try:
+            self._pending.pop()
+        except IndexError:
+            return False
+        return True
+
+    def start(self, delay_s: float) -> None:
+        """Have it delivered in ``delay_s`` seconds."""
+        if self._pending:
+            self._handle = timer_thread.call_later(delay_s, self._deliver)
+
+    def _deliver(self) -> None:
+        target = self._target
+        if isinstance(target, pykka.ActorRef):
+            message = self.message
+            if self.claim():
+                with contextlib.suppress(ActorDeadError):
+                    target.tell(message)
+            return
+        process = lookup(target) if isinstance(target, str) else target
+        if process is None or not process.mailbox.offer(self):
+            self.claim()  # nothing alive there: as in OTP the message is dropped
+
+
+def send_after(delay_s: float, server: ServerName, message: Any) -> Timer:
+    """Send a message in ``delay_s`` seconds, on a clock that counts suspend. Any thread; takes no lock.
+
+    Args:
+        delay_s: seconds, 0 or more.
+        server: a ref, and the message is for that incarnation only; or a name, looked up when the time comes. To an actor
+            that Pykka alone has started the message is told when the time comes, and counts as handled then.
+        message: what ``on_receive`` gets, as from ``cast``.
+
+    Returns:
+        A ``Timer``; its ``cancel()`` answers whether the message had not been handled yet.
+
+    Raises:
+        TypeError: the delay is no number, or ``server`` neither a ref nor a name.
+        ValueError: the delay is negative or not finite.
+    """
+    if not (type(delay_s) is float and 0.0 <= delay_s < math.inf):
+        check_seconds("delay_s", delay_s)
+    timer = Timer(message, server if isinstance(server, str) else find(server) or unmanaged(server))
+    timer.start(delay_s)
+    return timer
+
+
+# --- unmanaged actors -------------------------------------------------------------------------------------------------
+#
+# They are talked to in Pykka's way, with this package's errors, and stay as they are. Pykka's loop may end without an
+# answer: a message that came while it emptied its queue for the last time is lost, and a BaseException in a handler
+# leaves the asker waiting. So a caller that waits looks now and then whether the actor is still alive.
+
+
+def _unmanaged(server: ServerName) -> pykka.ActorRef[Any]:
+    ref = unmanaged(server)
+    if ref is None:
         raise NoProcess(server)
-    return life
+    return ref
+
+
+def _call_unmanaged(ref: pykka.ActorRef[Any], message: Any, timeout: float | None) -> Any:
+    reply = _send_unmanaged(ref, message, "the answer could never come; do the work in place, or cast")
+    if not _is_settled(ref, reply, timeout):
+        raise CallTimeout(ref, timeout or 0.0)
+    if not reply.wait(0.0):
+        raise ServerDied(ref, NOPROC)
+    if isinstance(reply.error, ActorDeadError) and reply.error.__traceback__ is None:
+        raise ServerDied(ref, NOPROC)  # Pykka's answer to what was not handled; a handler's own would have been raised
+    return reply.outcome()
+
+
+def _stop_unmanaged(ref: pykka.ActorRef[Any], timeout: float | None) -> None:
+    reply = _send_unmanaged(ref, StopRequest(), "raise Exit() or call self.stop() instead")
+    if not reply.wait(timeout):
+        raise CallTimeout(ref, timeout or 0.0, stopping=True)
+
+
+def _send_unmanaged(ref: pykka.ActorRef[Any], message: Any, instead: str) -> Reply:
+    loop = getattr(threading.current_thread(), "_target", None)
+    if getattr(loop, "__self__", None) is actor_of(ref) is not None:  # the calling thread is the actor's own
+        raise SupervisionError(f"{ref} calls itself: {instead}")
+    reply = Reply()
+    ref.actor_inbox.put(Envelope(message, reply))  # type: ignore[arg-type]
+    return reply
+
+
+def _is_settled(ref: pykka.ActorRef[Any], reply: Reply, timeout: float | None) -> bool:
+    """Wait for the answer, or until none can come any more; false where the time is up first."""
+    ends_at = None if timeout is None else time.monotonic() + timeout
+    while True:
+        was_alive = ref.is_alive()  # Pykka answers what is left in the queue soon after the end
+        left_s = LOOK_S if ends_at is None else ends_at - time.monotonic()
+        if reply.wait(max(0.0, min(left_s, LOOK_S))) or not was_alive:
+            return True
+        if left_s <= LOOK_S and ends_at is not None:
+            return False

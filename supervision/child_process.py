@@ -14,17 +14,17 @@ from typing import Any, cast
 from weakref import WeakKeyDictionary, WeakSet
 
 import pykka
-from pykka._envelope import Envelope
 
 from supervision.child_spec import ChildSpec, ShutdownSetting
 from supervision.children import Child
 from supervision.errors import AlreadyStarted, StartError
 from supervision.exits import NOPROC, SHUTDOWN, Ignore, Reason, children_end_for_restart
-from supervision.messages import ExitSignal
 from supervision.monitors import Monitor
-from supervision.process import Life, Phase, await_up, construct, launch, life_of, name_of, names
-from supervision.registry import refuse_stranger, register
-from supervision.runtime import timer_thread as alarm
+from supervision.process.mailbox import ExitSignal
+from supervision.process.process import Phase, Process
+from supervision.process.pykka_actors import construct
+from supervision.process.registry import lookup, name_of, process_of, refuse_unmanaged, register
+from supervision.runtime import timer_thread
 from supervision.runtime.waits import waitable
 from supervision.server import Server
 
@@ -94,10 +94,10 @@ def _start(spec: ChildSpec, args: tuple[Any, ...]) -> Any:
     if issubclass(start, Server):
         named: dict[str, Any] = {} if spec.name is None else {"name": spec.name}
         return start.start_link(*args, **named, **spec.kwargs)
-    owner = None if spec.name is None else names.lookup(spec.name)
+    owner = None if spec.name is None else lookup(spec.name)
     if owner is not None:  # before the constructor of an unmodified Pykka class runs for nothing
         raise AlreadyStarted(spec.name, owner.ref)
-    return launch(construct(cast(Any, start), args, dict(spec.kwargs)), spec.id, name=spec.name)
+    return construct(cast(Any, start), args, dict(spec.kwargs)).start_link(spec.id, name=spec.name)
 
 
 def _await_up(ref: Any, spec: ChildSpec) -> Any:
@@ -106,12 +106,12 @@ def _await_up(ref: Any, spec: ChildSpec) -> Any:
         raise Ignore
     if not isinstance(ref, pykka.ActorRef):
         raise TypeError(f"start: expected the callable to return a pykka.ActorRef, got {type(ref).__name__}")
-    life = life_of(ref)
-    if life is None:
-        refuse_stranger(ref, "supervised")
+    process = process_of(ref)
+    if process is None:
+        refuse_unmanaged(ref, "supervised")
         raise pykka.ActorDeadError(f"{ref} ended before its supervisor could watch it")
-    await_up(life)
-    if spec.name is not None and names.lookup(spec.name) is not life:
+    process.await_start()
+    if spec.name is not None and lookup(spec.name) is not process:
         try:
             register(spec.name, ref)
         except BaseException:
@@ -135,9 +135,9 @@ class ChildMonitor(Monitor):
         It may have ended since. The ``Down`` then carries the reason of that end, as OTP's link would, where a plain monitor
         says ``NOPROC``: whether it is restarted must depend on why it ended, not on which thread was faster.
         """
-        life = life_of(self.ref)
-        if life is None or not life.attach(self):
-            self.deliver(NOPROC if life is None else life.reason)
+        process = process_of(self.ref)
+        if process is None or not process.attach(self):
+            self.deliver(NOPROC if process is None else process.reason)
 
 
 def name_of_child(child: Child) -> str | None:
@@ -156,7 +156,7 @@ class ExitRequest:
     the wait would last until the deadline. Where the child had ended before, it is neither asked nor waited for.
 
     Attributes:
-        deadline: when the child is abandoned, in ``alarm.now()``'s seconds; infinite without one.
+        deadline: when the child is abandoned, in ``timer_thread.now()``'s seconds; infinite without one.
 
     Args:
         ref: the child.
@@ -166,21 +166,21 @@ class ExitRequest:
             all the same.
     """
 
-    foreign = False
+    is_user_callback = False
 
     def __init__(
-        self, ref: Any, shutdown: ShutdownSetting | None, waiter: Life | None = None, *, for_restart: bool = False
+        self, ref: Any, shutdown: ShutdownSetting | None, waiter: Process | None = None, *, for_restart: bool = False
     ) -> None:
         self._ref = ref
-        self.deadline = alarm.now() + shutdown if isinstance(shutdown, int | float) else math.inf
+        self.deadline = timer_thread.now() + shutdown if isinstance(shutdown, int | float) else math.inf
         self._ended = threading.Event()
-        self._life: Life | None = life_of(ref)
-        if self._life is None or not self._life.attach(self):
+        self._process: Process | None = process_of(ref)
+        if self._process is None or not self._process.attach(self):
             self._ended.set()
         elif shutdown == "brutal_kill":
-            self._life.kill(aside=True)
+            self._process.kill(callbacks_on_pool=True)
         else:
-            self._life.mailbox.offer(Envelope(ExitSignal(SHUTDOWN, waiter, for_restart)))
+            self._process.mailbox.offer(ExitSignal(SHUTDOWN, waiter, for_restart))
 
     def deliver(self, reason: Reason) -> None:
         """The child has ended; called on the thread that ended it."""
@@ -188,19 +188,21 @@ class ExitRequest:
 
     def await_deadline(self) -> None:
         """Wait until the child has ended, and abandon it at its deadline."""
-        if not self._ended.wait(waitable(None if math.isinf(self.deadline) else max(0.0, self.deadline - alarm.now()))):
+        if not self._ended.wait(
+            waitable(None if math.isinf(self.deadline) else max(0.0, self.deadline - timer_thread.now()))
+        ):
             self.abandon()
 
     def await_exit(self) -> Reason:
         """Wait until nothing of the child is in a successor's way any more. Returns the reason that it ended with."""
         self.await_deadline()
         join(self._ref)
-        return NOPROC if self._life is None else self._life.reason
+        return NOPROC if self._process is None else self._process.reason
 
     def abandon(self) -> None:
         """Kill the child, unless it has ended."""
-        if self._life is not None:
-            self._life.kill(aside=True)
+        if self._process is not None:
+            self._process.kill(callbacks_on_pool=True)
             self._ended.wait(JOIN_S)  # another thread may be ending it this very moment, and `kill` did nothing then
 
 
@@ -211,11 +213,11 @@ def join(ref: Any) -> None:
     because nobody knows when it returns; nor is a thread that only runs the callables of monitors, because one of those may
     be waiting for the caller. Where a killed supervisor has left children behind, they are waited for, too.
     """
-    life = life_of(ref)
-    thread = None if life is None or life.abandoned else life.runtime.thread
-    if life is not None and thread is not None and thread is not threading.current_thread():
-        deadline = alarm.now() + JOIN_S
-        while thread.is_alive() and not life.telling and alarm.now() < deadline:
+    process = process_of(ref)
+    thread = None if process is None or process.abandoned else process.dispatcher.thread
+    if process is not None and thread is not None and thread is not threading.current_thread():
+        deadline = timer_thread.now() + JOIN_S
+        while thread.is_alive() and not process.in_user_callbacks and timer_thread.now() < deadline:
             thread.join(LOOK_S)
     link = _links.get(ref)
     if link is not None:
@@ -234,7 +236,7 @@ class Link:
     """
 
     __slots__ = ("_children", "_lock", "_orphans", "is_broken")
-    foreign = False
+    is_user_callback = False
 
     def __init__(self, supervisor: Any) -> None:
         self._lock = threading.Lock()  # guards the two below; nothing else is locked or called under it
@@ -244,9 +246,9 @@ class Link:
             ExitRequest
         ] = []  # of the thread that breaks the link, and of those that hear of the end after it
         _links[supervisor] = self
-        life = life_of(supervisor)
-        if life is not None:
-            life.attach(self)
+        process = process_of(supervisor)
+        if process is not None:
+            process.attach(self)
 
     def add(self, ref: Any, shutdown: ShutdownSetting | None) -> bool:
         """Add a child that is up; false if the supervisor has ended, and the child is the caller's to end."""
@@ -270,7 +272,7 @@ class Link:
             self._orphans.append(ExitRequest(ref, within_s, for_restart=children_end_for_restart(reason)))
         for request in self._orphans:  # all have been asked; nobody need wait for their deadlines
             if request.deadline < math.inf:
-                alarm.call_later(request.deadline - alarm.now(), request.abandon)
+                timer_thread.call_later(request.deadline - timer_thread.now(), request.abandon)
 
     def await_orphans(self) -> None:
         """Wait until all children that were left behind are gone, each for as long as its shutdown time allows."""
@@ -294,8 +296,8 @@ def ends_for_restart(ref: Any) -> bool:
     supervisor whose own end is part of a restart, or which has exceeded ``max_restarts``, or has failed. It is no for the
     child whose death is the cause, for one that is stopped for good, and for one that was killed, whose hooks do not run.
     """
-    life = life_of(ref)
-    return life is not None and life.ends_for_restart
+    process = process_of(ref)
+    return process is not None and process.ends_for_restart
 
 
 def may_be_restarted(ref: Any, *, forked: bool = False) -> bool:
@@ -305,13 +307,13 @@ def may_be_restarted(ref: Any, *, forked: bool = False) -> bool:
         ref: the actor.
         forked: in a forked child, whether to answer as the parent process would have.
     """
-    life = life_of(ref)
-    while life is not None:
-        if not (life.phase is Phase.ENDED if forked else life.is_ended):
+    process = process_of(ref)
+    while process is not None:
+        if not (process.phase is Phase.ENDED if forked else process.is_ended):
             return True
-        if life.ref in _for_good:
+        if process.ref in _for_good:
             return False
-        life = life.starter
+        process = process.starter
     return False
 
 

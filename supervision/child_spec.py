@@ -2,37 +2,17 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Hashable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal, TypeAlias, get_args
 
+from supervision.errors import check_seconds
 from supervision.exits import Restart
 
-__all__ = ["Backoff", "ChildSpec", "ChildType", "ShutdownSetting", "check_seconds", "require_children", "require_spec"]
+__all__ = ["Backoff", "ChildSpec", "ChildType", "ShutdownSetting", "require_children", "require_spec"]
 
 ChildType: TypeAlias = Literal["worker", "supervisor"]
 ShutdownSetting: TypeAlias = float | Literal["infinity", "brutal_kill"]
-
-
-def check_seconds(what: str, value: object, *, above_zero: bool = False) -> None:
-    """Raise unless ``value`` is finite seconds of at least (or above) zero; ``what`` names it in the text."""
-    wanted = f"finite seconds {'above' if above_zero else 'of at least'} 0"
-    if isinstance(value, bool) or not isinstance(value, int | float):
-        raise TypeError(f"{what}: expected {wanted}, got {value!r}")
-    if not math.isfinite(value) or value < 0 or (above_zero and value == 0):
-        raise ValueError(f"{what}: expected {wanted}, got {value!r}")
-
-
-def check_count(what: str, value: object, *, or_none: bool = False) -> None:
-    """Raise unless ``value`` is an int of at least 0 (or ``None``, where that is allowed); ``what`` names it in the text."""
-    wanted = "an int of at least 0 or None" if or_none else "an int of at least 0"
-    if or_none and value is None:
-        return
-    if isinstance(value, bool) or not isinstance(value, int):
-        raise TypeError(f"{what}: expected {wanted}, got {value!r}")
-    if value < 0:
-        raise ValueError(f"{what}: expected {wanted}, got {value!r}")
 
 
 @dataclass(frozen=True, slots=True)

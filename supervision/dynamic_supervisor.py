@@ -10,11 +10,11 @@ from typing import Any
 import pykka
 
 from supervision.child_process import check_start, name_of_child
-from supervision.child_spec import Backoff, ChildSpec, ShutdownSetting, check_count, require_spec
+from supervision.child_spec import Backoff, ChildSpec, ShutdownSetting, require_spec
 from supervision.children import Child
-from supervision.errors import ChildNotFound, MaxChildren
+from supervision.errors import ChildNotFound, MaxChildren, check_count
 from supervision.exits import Reason, Restart, words
-from supervision.registry import ServerName
+from supervision.process.registry import ServerName
 from supervision.strategy import Intensity
 from supervision.supervising import AnySupervisor, ask
 

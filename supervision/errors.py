@@ -1,7 +1,8 @@
-"""Every error of this package: one root, and children that carry data instead of prose."""
+"""Every error of this package: one root, and children that carry data instead of prose; and the checks of numbers."""
 
 from __future__ import annotations
 
+import math
 import re
 from typing import Any
 
@@ -19,6 +20,8 @@ __all__ = [
     "ServerDied",
     "StartError",
     "SupervisionError",
+    "check_count",
+    "check_seconds",
 ]
 
 
@@ -166,3 +169,23 @@ class ServerDied(SupervisionError):
         self._say(f"{server} ended before it answered: {reason}", server, reason)
         self.server = server
         self.reason = reason
+
+
+def check_seconds(what: str, value: object, *, above_zero: bool = False) -> None:
+    """Raise unless ``value`` is finite seconds of at least (or above) zero; ``what`` names it in the text."""
+    wanted = f"finite seconds {'above' if above_zero else 'of at least'} 0"
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        raise TypeError(f"{what}: expected {wanted}, got {value!r}")
+    if not math.isfinite(value) or value < 0 or (above_zero and value == 0):
+        raise ValueError(f"{what}: expected {wanted}, got {value!r}")
+
+
+def check_count(what: str, value: object, *, or_none: bool = False) -> None:
+    """Raise unless ``value`` is an int of at least 0 (or ``None``, where that is allowed); ``what`` names it in the text."""
+    wanted = "an int of at least 0 or None" if or_none else "an int of at least 0"
+    if or_none and value is None:
+        return
+    if isinstance(value, bool) or not isinstance(value, int):
+        raise TypeError(f"{what}: expected {wanted}, got {value!r}")
+    if value < 0:
+        raise ValueError(f"{what}: expected {wanted}, got {value!r}")

@@ -3,22 +3,39 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any, TypeAlias, cast
 
 import pykka
-from pykka._envelope import Envelope
 
 from supervision.errors import NoProcess
 from supervision.exits import NOPROC, Reason
-from supervision.messages import Down, Withdrawable
-from supervision.process import Mailbox
-from supervision.registry import ServerName, find, refuse_stranger
-from supervision.runtime.reports import report
-from supervision.runtime.waits import is_interrupt
+from supervision.process.mailbox import Mailbox, Withdrawable
+from supervision.process.registry import ServerName, find, refuse_unmanaged
+from supervision.runtime.reports import is_interrupt, report
 
-__all__ = ["Monitor", "Watcher", "demonitor", "monitor"]
+__all__ = ["Down", "Monitor", "Watcher", "demonitor", "monitor"]
 
 Watcher: TypeAlias = "pykka.ActorRef[Any] | Callable[[Down], None]"
+
+
+@dataclass(frozen=True, slots=True)
+class Down:
+    """An actor that was monitored has ended; exactly one for each monitor. Equal to one that says the same.
+
+    Attributes:
+        monitor: what ``monitor()`` returned.
+        ref: the actor that ended.
+        reason: ``NORMAL``, ``SHUTDOWN``, ``KILLED``, ``Shutdown(detail)`` or ``Crash(exception)``; ``NOPROC`` where it was
+            already gone when the monitor was made.
+    """
+
+    monitor: Any
+    ref: Any
+    reason: Reason
+
+    def __hash__(self) -> int:
+        return hash((self.monitor, self.ref))  # the reason may hold anything, be it hashable or not
 
 
 class Monitor(Withdrawable):
@@ -36,17 +53,19 @@ class Monitor(Withdrawable):
         return f"<Monitor of {self.ref}>"
 
     @property
-    def foreign(self) -> bool:
+    def is_user_callback(self) -> bool:
         """Whether to tell the watcher is to run its own code."""
         return not isinstance(self._watcher, pykka.ActorRef)
 
     def deliver(self, reason: Reason) -> None:
-        """Tell the watcher, unless it has lost interest. A life calls this once at most."""
+        """Tell the watcher, unless it has lost interest. Called once at most, by the process that ends."""
         if self._cancelled:
             return
         self.message = Down(self, self.ref, reason)
         if isinstance(self._watcher, pykka.ActorRef):
-            _mailbox_of(self._watcher).offer(Envelope(self))  # itself, so that demonitor still reaches it there
+            # ``monitor`` has made sure that the mailbox is ours. The monitor itself lies in it, so that demonitor reaches
+            # it there.
+            cast(Mailbox, self._watcher.actor_inbox).offer(self)
             return
         try:
             self._watcher(self.message)
@@ -64,13 +83,8 @@ class Monitor(Withdrawable):
         self._cancelled = True
 
 
-def _mailbox_of(watcher: pykka.ActorRef[Any]) -> Mailbox:
-    """The mailbox of a watcher, which ``monitor`` has made sure is ours."""
-    return cast(Mailbox, watcher.actor_inbox)
-
-
 def monitor(ref: ServerName, watcher: Watcher) -> Monitor:
-    """Watch an actor.
+    """Watch an actor. Any thread; takes no lock.
 
     Args:
         ref: the actor, by ref or by name; one that is gone already gives a ``Down`` with ``NOPROC`` at once.
@@ -80,28 +94,32 @@ def monitor(ref: ServerName, watcher: Watcher) -> Monitor:
             the actor; and on the thread that calls this where the actor was gone already. One that blocks delays those after
             it; an exception is logged. One that is running already is not stopped by ``demonitor``.
 
+    Returns:
+        The ``Monitor``, which each ``Down`` names, and ``demonitor`` takes.
+
     Raises:
-        NoProcess: the watcher is an actor that has ended, or the name is unknown.
+        NoProcess: the watcher is an actor that has ended.
         SupervisionError: one of them was started by Pykka alone, which tells nobody of an end.
+        TypeError: the watcher is neither a ref nor callable.
     """
     if isinstance(watcher, pykka.ActorRef):
         if find(watcher) is None:
-            refuse_stranger(watcher, "told of an end")
+            refuse_unmanaged(watcher, "told of an end")
             raise NoProcess(watcher)
     elif not callable(watcher):
         raise TypeError(f"watcher: expected an ActorRef or a callable that takes a Down, got {watcher!r}")
-    life = find(ref)
-    if life is None:
-        refuse_stranger(ref, "monitored")
-    made = Monitor(ref if life is None else life.ref, watcher)
-    if life is None or not life.attach(made):
+    process = find(ref)
+    if process is None:
+        refuse_unmanaged(ref, "monitored")
+    made = Monitor(ref if process is None else process.ref, watcher)
+    if process is None or not process.attach(made):
         made.deliver(NOPROC)
     return made
 
 
 def demonitor(monitor: Monitor) -> None:
-    """End a watch; a ``Down`` already in the watcher's mailbox is discarded. Idempotent."""
+    """End a watch; a ``Down`` already in the watcher's mailbox is discarded. Idempotent. Any thread; takes no lock."""
     monitor.cancel()
-    life = find(monitor.ref)
-    if life is not None:
-        life.detach(monitor)
+    process = find(monitor.ref)
+    if process is not None:
+        process.detach(monitor)

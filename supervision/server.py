@@ -5,40 +5,23 @@ from __future__ import annotations
 import inspect
 import queue
 import sys
-import threading
-import uuid
 from collections.abc import Callable
 from typing import Any, ClassVar, Generic, Literal, Self, TypeVar, cast
 
 import pykka
-from pykka._future import Future
 
-from supervision.child_spec import check_seconds
 from supervision.errors import AlreadyStarted, StartError, SupervisionError
-from supervision.exits import Crash, Reason
-from supervision.process import (
-    POOL,
-    Life,
-    Mailbox,
-    OwnThread,
-    Reply,
-    ServerStyle,
-    StopFlag,
-    current,
-    is_awaited_by_caller,
-    launch,
-    supervises,
-)
-from supervision.process import (
-    pykka_registry as roster,
-)
-from supervision.registry import check_name, whereis
-from supervision.runtime.reports import report
-from supervision.runtime.waits import is_interrupt
+from supervision.exits import Reason, is_orderly
+from supervision.process import pykka_internals
+from supervision.process.mailbox import Mailbox, StopFlag
+from supervision.process.process import Process
+from supervision.process.registry import check_name, current, whereis
+from supervision.runtime.dispatcher import POOL, OwnThread
+from supervision.runtime.reports import is_interrupt, report
+from supervision.runtime.waits import Reply, check_timeout
 
 __all__ = ["ClassOrInstance", "Server"]
 
-_STYLE = ServerStyle()
 T = TypeVar("T")
 
 HOOKS = ("on_start", "on_continue", "on_receive", "on_terminate")
@@ -63,26 +46,25 @@ class ClassOrInstance(Generic[T]):
 class _Future(pykka.Future[Any]):
     """Pykka's future for a server's answers.
 
-    Pykka's own holds a lock while it begins to wait, and the server's answer would wait for whoever has been interrupted there. A
-    pooled actor that waits for one is stood in for.
+    Pykka's own holds a lock while it begins to wait, and the server's answer would wait for the thread that has been
+    interrupted there. A pooled actor that waits for this one is stood in for.
     """
 
     def __init__(self) -> None:
         super().__init__()
         self._answer = Reply()  # with the value, and what an exception is raised with
-        self.asked: Life | None = None  # whose answer it is
+        self._is_computed = False  # made from another future, by `map` and the like
+        self.asked: Process | None = None  # whose answer it is
 
     def get(self, *, timeout: float | None = None) -> Any:
         """The answer; in a handler of the very actor that owes it, an error at once, because it could never come."""
-        try:
+        if self._is_computed:
             return super().get(timeout=timeout)
-        except NotImplementedError:  # it is no future that was made from another
-            pass
-        if self.asked is not None and is_awaited_by_caller(self.asked) and not self._answer.arrived(0.0):
+        if self.asked is not None and self.asked.waits_for_caller() and not self._answer.wait(0.0):
             raise SupervisionError(
                 f"{self.asked.ref} waits for its own answer, which could never come; do the work in place"
             )
-        if not self._answer.arrived(timeout):
+        if not self._answer.wait(timeout):
             raise pykka.Timeout(f"{timeout} seconds")
         value, raised = self._answer.outcome()
         if raised is None:
@@ -92,24 +74,46 @@ class _Future(pykka.Future[Any]):
 
     def set(self, value: Any = None) -> None:
         """Answer with a value."""
-        self._settle(value, None)
+        self._set(value, None)
 
     def set_exception(self, exc_info: Any = None) -> None:
         """Answer with an exception."""
-        self._settle(None, exc_info or sys.exc_info())
+        self._set(None, exc_info or sys.exc_info())
 
-    def _settle(self, value: Any, raised: Any) -> None:
-        if self._get_hook is not None or not self._answer.set((value, raised)):
+    def _set(self, value: Any, raised: Any) -> None:
+        if self._is_computed or not self._answer.set((value, raised)):
             raise queue.Full
 
     def set_get_hook(self, func: Callable[[float | None], Any]) -> None:
         """Have it computed at its first use."""
-        if self._answer.arrived(0.0):
+        if self._answer.wait(0.0):
             raise queue.Full
+        self._is_computed = True
         super().set_get_hook(func)
 
 
-class Server(pykka.Actor):
+class _ServerHooks:
+    """A ``Server``: ``on_continue``, ``on_terminate``; alive to others until that is done, as a GenServer is."""
+
+    def crashes_on_call_error(self, actor: Any) -> bool:
+        return bool(actor.crash_on_call_error)
+
+    def run_continue(self, actor: Any) -> None:
+        actor.on_continue()
+
+    def end_hook(self, reason: Reason) -> str:
+        return "on_terminate"
+
+    def run_end_hooks(self, process: Process, actor: Any, reason: Reason, failure: BaseException | None) -> None:
+        if failure is not None and not is_orderly(reason):
+            report("error", "server_crashed", actor=str(process.ref), reason=str(reason), exc_info=failure)
+        actor.on_terminate(reason)
+
+
+_HOOKS = _ServerHooks()
+
+
+class Server(pykka_internals.PykkaActor):
     """An actor with OTP's guarantees; subclass it and write the hooks you need.
 
     Attributes:
@@ -138,17 +142,14 @@ class Server(pykka.Actor):
 
     def __init__(self, *_args: Any, **_kwargs: Any) -> None:
         mailbox = Mailbox()
-        self.actor_urn = uuid.uuid4().urn
-        self.actor_inbox = mailbox
-        self.actor_stopped = cast(threading.Event, StopFlag(mailbox))
-        self._actor_ref = pykka.ActorRef(self)
-        Life(self, self._actor_ref, mailbox, POOL if self.runtime == "pool" else OwnThread(), _STYLE)
+        ref = self._set_parts(mailbox, StopFlag(mailbox))
+        Process(self, ref, mailbox, POOL if self.runtime == "pool" else OwnThread(type(self).__name__), _HOOKS)
 
     @classmethod
     def start_link(
         cls, *args: Any, name: str | None = None, start_timeout: float | None = None, **kwargs: Any
     ) -> pykka.ActorRef[Self]:
-        """Start the server; returns once ``on_start`` is done.
+        """Start the server; returns once ``on_start`` is done. The calling thread runs ``__init__`` and waits.
 
         Args:
             *args: positional arguments of the constructor.
@@ -162,20 +163,21 @@ class Server(pykka.Actor):
         Raises:
             AlreadyStarted: the name has a live owner; ``.ref`` is it.
             StartError: ``.cause`` is what ``__init__`` or ``on_start`` raised, or a ``TimeoutError``; the name is free.
+            TypeError: the name is no text, or the timeout no number.
+            ValueError: the name is empty, or the timeout negative or not finite.
         """
         if name is not None:
             check_name(name)
             owner = whereis(name)
             if owner is not None:
                 raise AlreadyStarted(name, owner)
-        if start_timeout is not None:
-            check_seconds("start_timeout", start_timeout)
+        check_timeout(start_timeout, "start_timeout")
         what = name or cls.__name__
         server = _construct(what, lambda: cls(*args, **kwargs))
         mailbox = getattr(server, "actor_inbox", None)
         if not isinstance(mailbox, Mailbox):
             raise StartError(what, TypeError(f"{cls.__name__}.__init__ must call super().__init__()"))
-        return cast("pykka.ActorRef[Self]", launch(mailbox.life, what, name=name, timeout=start_timeout))
+        return cast("pykka.ActorRef[Self]", mailbox.process.start_link(what, name=name, timeout=start_timeout))
 
     def on_start(self) -> None:
         """Set up; ``start_link`` returns after it. Raise to fail the start, ``Ignore()`` for none. Keep it short."""
@@ -193,27 +195,19 @@ class Server(pykka.Actor):
     # --- Pykka's side -------------------------------------------------------------------------------------------------
 
     @staticmethod
-    def _create_actor_inbox() -> Mailbox:
-        return Mailbox()
-
-    @staticmethod
-    def _create_future() -> Future[Any]:
+    def _make_future() -> pykka.Future[Any]:
         return _Future()
 
-    def _start_actor_loop(self) -> None:
+    def _begin(self) -> None:
         """Pykka's ``start()``: nobody waits for ``on_start``, but a supervisor whose start callable it is called in."""
-        life: Life = self.actor_inbox.life  # type: ignore[attr-defined]
+        process = cast(Mailbox, self.actor_inbox).process
         starter = current()
-        if starter is not None and supervises(starter):
-            life.awaited(starter)
-        roster.install()
-        if life.is_ended:  # before Pykka entered it there, so that nobody could take it out
-            roster.leave(life.ref)
-        try:
-            life.runtime.begin(life)
-        except RuntimeError as no_thread:
-            life.finish(Crash(no_thread))
-            raise
+        if starter is not None and starter.supervises:
+            process.handshake_with(starter)
+        pykka_internals.install()
+        if process.is_ended:  # before Pykka entered it there, so that it could not be taken out
+            pykka_internals.leave(process.ref)
+        process.begin()
 
 
 def _is_async(hook: object) -> bool:

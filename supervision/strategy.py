@@ -19,7 +19,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal, TypeAlias, TypeVar, get_args
 
-from supervision.child_spec import ChildSpec, check_count
+from supervision.child_spec import ChildSpec
+from supervision.errors import check_count
 
 __all__ = ["AutoShutdown", "Intensity", "Strategy", "SupervisorFlags", "affected", "ends_supervisor"]
 

@@ -31,7 +31,7 @@ from typing import Any, ClassVar, Literal, TypeVar
 
 import pykka
 
-from supervision.calls import call, cast, stop, stop_with
+from supervision.calls import Timer, call, cast, send_after, stop, stop_with
 from supervision.child_process import (
     ChildMonitor,
     ExitRequest,
@@ -42,7 +42,6 @@ from supervision.child_process import (
     name_of_child,
     start_child,
 )
-from supervision.child_spec import check_seconds
 from supervision.children import Child, ChildCounts, ChildInfo
 from supervision.errors import AlreadyStarted, CallTimeout, ChildNotFound, NoProcess, StartError, SupervisionError
 from supervision.exits import (
@@ -58,15 +57,15 @@ from supervision.exits import (
     must_restart,
     words,
 )
-from supervision.messages import Down
-from supervision.monitors import demonitor
-from supervision.process import Phase, current, is_exiting, life_of, must_outlive_caller, name_of
-from supervision.registry import ServerName, find, stranger
-from supervision.runtime import timer_thread as alarm
+from supervision.monitors import Down, demonitor
+from supervision.process.process import Phase
+from supervision.process.registry import ServerName, current, find, name_of, process_of, unmanaged
+from supervision.runtime import timer_thread
+from supervision.runtime.per_process import is_exiting
 from supervision.runtime.reports import report
+from supervision.runtime.waits import check_timeout
 from supervision.server import ClassOrInstance, Server
 from supervision.strategy import Intensity
-from supervision.timers import Timer, send_after
 
 __all__ = [
     "AnySupervisor",
@@ -111,8 +110,8 @@ def ask(
 
 def find_supervisor(sup: ServerName, kind: type[AnySupervisor]) -> pykka.ActorRef[Any]:
     """The live supervisor of that kind behind a ref or a name; raises ``NoProcess`` or ``TypeError``."""
-    life = find(sup)
-    ref: pykka.ActorRef[Any] | None = stranger(sup) if life is None else life.ref
+    process = find(sup)
+    ref: pykka.ActorRef[Any] | None = unmanaged(sup) if process is None else process.ref
     if ref is None:
         raise NoProcess(sup)
     if not issubclass(ref.actor_class, kind):
@@ -127,8 +126,8 @@ def is_supervisor(ref: pykka.ActorRef[Any]) -> bool:
 
 def starting_supervisor() -> pykka.ActorRef[Any] | None:
     """The supervisor that is starting a child on the calling thread, for a child that wants to know; else ``None``."""
-    life = current()
-    return life.ref if life is not None and is_supervisor(life.ref) else None
+    process = current()
+    return process.ref if process is not None and is_supervisor(process.ref) else None
 
 
 def stop_for_good(ref: pykka.ActorRef[Any], *, timeout: float | None = 5.0) -> None:
@@ -144,11 +143,10 @@ def stop_for_good(ref: pykka.ActorRef[Any], *, timeout: float | None = 5.0) -> N
         CallTimeout: not down in time; the stop goes on.
         SupervisionError: the calling thread is in the actor, in its supervisor, or in an actor that this one waits for.
     """
-    if timeout is not None:
-        check_seconds("timeout", timeout)
-    life = life_of(ref)
-    starter = None if life is None else life.starter  # a supervisor that has ended gives `NoProcess` below
-    if life is None or starter is None or not is_supervisor(starter.ref) or must_outlive_caller(life):
+    check_timeout(timeout)
+    process = process_of(ref)
+    starter = None if process is None else process.starter  # a supervisor that has ended gives `NoProcess` below
+    if process is None or starter is None or not is_supervisor(starter.ref) or process.must_outlive_caller():
         stop(ref, timeout=timeout)  # which refuses the last of these
         return
     try:
@@ -282,7 +280,7 @@ class AnySupervisor(Server):
         level = "info" if is_orderly(down.reason) else "error"
         self._report(level, "child_ended", child, reason=str(down.reason), restart=restart)
         backoff = child.spec.backoff
-        if backoff is not None and backoff.starts_over(alarm.now() - (child.started_at or 0.0)):
+        if backoff is not None and backoff.starts_over(timer_thread.now() - (child.started_at or 0.0)):
             child.in_a_row = 0
         if not restart:
             child.ended("stopped", down.reason)
@@ -302,7 +300,7 @@ class AnySupervisor(Server):
     def _attempt(self, child: Child) -> None:
         """Make one restart attempt, unless it is one too many."""
         child.retry = None
-        self._intensity = self._intensity.attempt(alarm.now())
+        self._intensity = self._intensity.attempt(timer_thread.now())
         if self._intensity.exceeded:
             child.ended("stopped")
             self._gave_up = True
@@ -358,22 +356,22 @@ class AnySupervisor(Server):
             raise Exit(KILLED)
         ref = start_child(child.spec, self.extra_args)
         if ref is None:
-            child.runs(None, None, alarm.now())
+            child.runs(None, None, timer_thread.now())
             return None
         if not self._link.add(ref, child.spec.shutdown):
             ExitRequest(ref, child.spec.shutdown, for_restart=True).await_exit()
             raise Exit(KILLED)
         watch = ChildMonitor(child, ref, self.actor_ref)
-        child.runs(ref, watch, alarm.now())
+        child.runs(ref, watch, timer_thread.now())
         watch.begin()
         return ref
 
     def _is_started_again(self) -> bool:
         """Whether it starts in a restart attempt, its supervisor's or one further up, which is repeated if it fails."""
-        life = life_of(self.actor_ref)
-        while life is not None and life.phase is Phase.STARTING:
-            life = life.starter
-            if life is not None and isinstance(life.actor, AnySupervisor) and life.actor._attempting:
+        process = process_of(self.actor_ref)
+        while process is not None and process.phase is Phase.STARTING:
+            process = process.starter
+            if process is not None and isinstance(process.actor, AnySupervisor) and process.actor._attempting:
                 return True
         return False
 
@@ -403,7 +401,7 @@ class AnySupervisor(Server):
                 ended_for_good(child.last_ref, asked=True)
             return None
         demonitor(child.monitor)
-        return ExitRequest(child.ref, child.spec.shutdown, life_of(self.actor_ref), for_restart=for_restart)
+        return ExitRequest(child.ref, child.spec.shutdown, process_of(self.actor_ref), for_restart=for_restart)
 
     def _await_exit(self, child: Child, request: ExitRequest) -> None:
         reason = request.await_exit()

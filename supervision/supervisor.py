@@ -20,7 +20,7 @@ from supervision.errors import (
     StartError,
 )
 from supervision.exits import SHUTDOWN, Exit, Reason, Restart, words
-from supervision.registry import ServerName
+from supervision.process.registry import ServerName
 from supervision.runtime.reports import report
 from supervision.strategy import AutoShutdown, Strategy, SupervisorFlags, affected, ends_supervisor
 from supervision.supervising import AnySupervisor, ask

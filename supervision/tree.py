@@ -10,9 +10,8 @@ from supervision.child_process import name_of_child
 from supervision.children import Child, ChildState
 from supervision.errors import NoProcess, ServerDied
 from supervision.exits import Reason, words
-from supervision.process import name_of
-from supervision.registry import ServerName
-from supervision.runtime import timer_thread as alarm
+from supervision.process.registry import ServerName, name_of
+from supervision.runtime import timer_thread
 from supervision.supervising import AnySupervisor, ask, find_supervisor, is_supervisor
 
 __all__ = ["Branch", "Tree", "grow"]
@@ -46,7 +45,7 @@ class Branch:
     @classmethod
     def of(cls, child: Child) -> Branch:
         """The row of one child, without what is below it."""
-        age_s = None if child.ref is None or child.started_at is None else alarm.now() - child.started_at
+        age_s = None if child.ref is None or child.started_at is None else timer_thread.now() - child.started_at
         return cls(
             child.spec.id,
             name_of_child(child),

@@ -75,7 +75,7 @@ from oidc_actor.values.secrets import Secret
 from oidc_actor.values.tokens import TokenResponse
 from supervision import ChildSpec, NoProcess, Server, ServerDied, monitor
 from supervision.child_process import when_ended_for_good
-from supervision.child_spec import check_seconds
+from supervision.errors import check_seconds
 from supervision.exits import Reason
 from supervision.server import ClassOrInstance
 from supervision.supervising import starting_supervisor, stop_for_good

@@ -22,7 +22,7 @@ from collections.abc import Callable, Hashable
 from typing import TypeAlias
 
 from supervision.runtime.per_process import PerProcess
-from supervision.runtime.timer_thread import Alarm, call_later
+from supervision.runtime.timer_thread import TimerHandle, call_later
 
 IDLE_S = 5.0
 """Seconds after which a thread without work ends."""
@@ -181,7 +181,7 @@ class WorkerPool:
                 self._hand_out()  # one job less under way can make room for more than one
         return worker.task is not None
 
-    def _watch(self, lane: _Lane, job: _Job) -> Alarm | None:
+    def _watch(self, lane: _Lane, job: _Job) -> TimerHandle | None:
         if job.late is None:
             return None
         try:

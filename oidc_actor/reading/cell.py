@@ -17,7 +17,7 @@ one or the new one, and the deadline that it compares is that of the text which 
 
 *Why readers take no lock here, not even to wait.* A signal handler or a finalizer may interrupt a reader between any two
 instructions, and read, too. It would wait for ever for a lock that the thread under it holds. So each change that a reader makes
-is one operation (`supervision.runtime.bells`), and where it races with the cell's end, the order decides: the reader puts its
+is one operation (`supervision.runtime.waits`), and where it races with the cell's end, the order decides: the reader puts its
 entry in and *then* looks whether the cell has ended; the thread that ends the cell marks it as ended and *then* looks at the
 entries. Whichever comes second sees the other.
 """
@@ -43,7 +43,7 @@ from oidc_actor.values.tokens import TokenResponse
 from supervision import Down, Monitor, cast, demonitor, monitor
 from supervision.child_process import ends_for_restart, may_be_restarted
 from supervision.exits import Reason, is_orderly
-from supervision.runtime.bells import Summons, taken_out
+from supervision.runtime.waits import Summons, taken_out
 
 Ref: TypeAlias = pykka.ActorRef[Any]
 Result: TypeAlias = FetchSucceeded | FetchFailed

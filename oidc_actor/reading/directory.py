@@ -28,9 +28,9 @@ from oidc_actor.values.clock import Clock
 from oidc_actor.values.errors import OIDCActorError
 from oidc_actor.values.secrets import StoredSecret
 from supervision import NoProcess, SupervisionError, whereis
-from supervision.runtime.bells import Bell
 from supervision.runtime.dispatcher import blocking
 from supervision.runtime.per_process import PerProcess, in_forked_child
+from supervision.runtime.waits import Bell
 
 
 class ManagerNotRunning(OIDCActorError, NoProcess):

@@ -16,7 +16,7 @@ from oidc_actor.values.errors import ConfigError, NoTokenError
 from oidc_actor.values.secrets import Secret, secret_problem
 from oidc_actor.values.tokens import TokenResponse
 from supervision import NoProcess
-from supervision.registry import is_current
+from supervision.process.registry import is_current
 
 ServerRef: TypeAlias = Ref | str
 """What names a manager: its ref, or a name of it (OTP's ``server_ref()``)."""

@@ -11,8 +11,7 @@ from typing import TYPE_CHECKING, Final, Protocol
 from oidc_actor.machine.events import Outcome, Rejected
 from oidc_actor.values.errors import ConfigError
 from oidc_actor.values.tokens import TokenResponse
-from supervision.runtime.dispatcher import blocking
-from supervision.runtime.waits import in_turns
+from supervision.runtime.waits import wait_for
 
 if TYPE_CHECKING:
     import asyncio
@@ -66,8 +65,7 @@ class ThreadWaiter(_Waiter):
 
     def wait(self, timeout_s: float) -> Outcome | Gone | None:
         """Wait for the outcome; ``None`` where none came in time. On a pooled actor's thread a spare one stands in."""
-        with blocking():
-            in_turns(self._wait, timeout_s)
+        wait_for(self._wait, timeout_s)
         return self.outcome
 
     def _wait(self, seconds: float) -> bool:

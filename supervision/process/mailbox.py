@@ -1,20 +1,26 @@
-"""A mailbox that can be closed: after ``close`` nothing gets in, and what was in it is handed to whoever closed it.
+"""A mailbox that can be closed, and what lies in it besides the users' own messages.
 
-Pykka's queue cannot be: its actors drain it "while not empty" and leave, and a message put after that is lost, with its
-caller waiting for ever. Here every message is either handled or answered.
+After ``close`` nothing gets in, and what was in it is handed to the thread that ended the actor. Pykka's queue cannot be
+closed: its actors drain it "while not empty" and leave, and a message put after that is lost, with its caller waiting for
+ever. Here every message is either handled or answered.
 
 No sender takes a lock: it may be a signal handler or a finalizer, which has interrupted another sender, or the actor's own turn
-(`supervision.runtime.bells`). The sequences that meet::
+(`supervision.runtime.waits`). The sequences that meet::
 
-    sender                              who ends the actor                   worker, in a turn
-    1. closed? then no                  1. closed                            1. the summons is heard
+    sender                              thread that ends the actor           worker, in a turn
+    1. closed? then no                  1. closed                            1. hears the summons
     2. puts its envelope in             2. phase = ENDED                     2. takes the right to the turn, or leaves
     3. closed and ENDED? takes back     3. empties the queue, answers        3. takes envelopes till there is none
        what is in the queue             (each envelope comes out of it       4. gives the right back
-    4. no summons stands? makes one      once, whoever takes it)             5. looks again: has one come? then another turn
+    4. no summons stands? makes one     once, for one of the two)            5. looks again: has one come? then another turn
 
-An envelope that was put in before the ender's 3 is answered by it. One that comes later finds it ended, and takes itself back.
-The actor is in the run queue as often as somebody was not sure: a turn whose right is taken is no turn.
+- An envelope that was put in before the ender's 3 is answered by the ender. One that comes later finds the actor ended at
+  the sender's 3, and the sender takes it back. Were the sender's 3 left out, a message put in between the ender's 3 and
+  the sender's 4 would lie there for ever, and its caller wait.
+- An envelope that was put in while a summons stood is seen at the worker's 3: the worker hears first and looks then. Did it look
+  first, one that comes between the two would be put in under a summons that is already being answered.
+- The actor is in the run queue as often as a sender was not sure. A turn whose right is taken is no turn: the worker that
+  has the right looks again at its 5, after it has given the right back.
 """
 
 from __future__ import annotations
@@ -22,88 +28,122 @@ from __future__ import annotations
 import contextlib
 import queue
 import threading
-from typing import Any
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
 
 from pykka import ActorDeadError
-from pykka._envelope import Envelope
-from pykka.messages import _ActorStop
 
-from supervision.process.current import current, must_outlive_caller
-from supervision.process.patches import check_patches
-from supervision.process.phase import Phase
-from supervision.process.replies import answer_unhandled
-from supervision.runtime import dispatcher as dispatch
-from supervision.runtime.bells import Bell, Summons
-from supervision.runtime.dispatcher import is_between_turns
+from supervision.errors import ServerDied
+from supervision.exits import Reason
+from supervision.process.pykka_internals import Envelope, StopRequest
 from supervision.runtime.per_process import PerProcess
-from supervision.runtime.waits import in_turns
+from supervision.runtime.waits import Bell, Reply, Summons, check_patches
 
-__all__ = ["Mailbox"]
+if TYPE_CHECKING:
+    from supervision.process.process import Process
 
-_bells: PerProcess[dict[Mailbox, list[Bell]]] = PerProcess(
-    dict
-)  # who waits for a mailbox to close; few do, so it is no field
+__all__ = [
+    "ExitSignal",
+    "Mailbox",
+    "StopFlag",
+    "Withdrawable",
+    "answer",
+    "answer_dead",
+    "answer_error",
+    "answer_unhandled",
+]
+
+
+@dataclass(frozen=True, slots=True)
+class ExitSignal:
+    """Ends the actor that handles it.
+
+    Attributes:
+        reason: what it ends with.
+        sender: the process that waits for the end, ``None`` outside an actor; a call back to it could only deadlock.
+        for_restart: whether this end is part of a restart: the actor is expected to be started again.
+    """
+
+    reason: Reason
+    sender: Process | None = None
+    for_restart: bool = False
+
+
+class Withdrawable:
+    """A message whose handling can be withdrawn until the moment it is handled (a timer's, a monitor's)."""
+
+    __slots__ = ("message",)
+
+    def __init__(self, message: Any) -> None:
+        self.message = message
+
+    def claim(self) -> bool:
+        """Whether it may be handled now; never after it was withdrawn."""
+        raise NotImplementedError
+
+
+_bells: PerProcess[dict[Mailbox, list[Bell]]] = PerProcess(dict)
+"""Those rung when a mailbox closes; few mailboxes are waited for in that way, so it is no field of each."""
+
 _quiet = Summons()  # never sent: stands for any that has been heard
-_process = PerProcess(object)  # a forked child has another one, which makes every inherited mailbox a dead one
+_here = PerProcess(object)
+"""Stands for this process of the operating system; a forked child has another, which makes every inherited mailbox a dead one."""
 
 
 class Mailbox:
-    """An actor's inbox (Pykka's ``ActorInbox`` protocol), and the way from a ref to its actor's life."""
+    """An actor's inbox (Pykka's ``ActorInbox`` protocol), and the way from a ref to its actor's process."""
 
-    __slots__ = ("_closed", "_process", "_queue", "life", "lock", "summons")
+    __slots__ = ("_closed", "_made_in", "_queue", "lock", "process", "summons")
 
     def __init__(self) -> None:
         check_patches()  # before there is an actor: a mailbox is the first that each of ours gets
-        # Guards the life's phase and names while it starts or ends. No sender takes it, and no turn. Reentrant: the garbage
-        # collector may choose that moment for somebody's __del__, which kills an actor.
+        # Guards the process's phase and names while it starts or ends. No sender takes it, and no turn. Reentrant: the garbage
+        # collector may choose that moment for a __del__ that kills an actor.
         self.lock = threading.RLock()
         self._queue: queue.SimpleQueue[Envelope[Any]] = queue.SimpleQueue()
         self._closed = False
-        self._process = _process.value
-        self.summons = Summons.standing()  # nobody is to ring before the first turn, which starts the actor
-        self.life: Any = None
+        self._made_in = _here.value
+        self.summons = Summons.standing()  # no sender is to ring before the first turn, which starts the actor
+        self.process: Process = None  # type: ignore[assignment] # the process sets it when it is made
 
     @property
     def closed(self) -> bool:
         """Whether nothing gets in any more; also so in a forked child, without its lock."""
-        return self._closed or self._process is not _process.value
+        return self._closed or self._made_in is not _here.value
 
     @property
     def inherited(self) -> bool:
         """Whether it belongs to a parent process: nothing runs its actor here, and its lock may be held for ever."""
-        return self._process is not _process.value
+        return self._made_in is not _here.value
 
     # --- in -----------------------------------------------------------------------------------------------------------
 
-    def offer(self, envelope: Envelope[Any]) -> bool:
-        """Put an envelope in and see that its actor runs; false, and nothing done, once closed."""
+    def offer(self, message: Any, reply_to: Any = None) -> bool:
+        """Put a message in and see that its actor runs; false, and nothing done, once closed. Any thread, at any instruction."""
+        return self._offer(Envelope(message, reply_to))
+
+    def _offer(self, envelope: Envelope[Any]) -> bool:
         if self.closed:
             return False
         self._queue.put(envelope)
-        if self._closed and self.life.phase is Phase.ENDED and self._take_back(envelope):
+        process = self.process
+        if self._closed and process.is_ended and self._take_back(envelope):
             return False
-        if not self.summons.stands or self._holds_the_summons():
+        if not self.summons.stands or process.caller_may_owe_its_turn():
             summons = self.summons = Summons()
-            self.life.runtime.schedule(self.life)
+            process.dispatcher.schedule(process)
             summons.sent()
         return True
 
     def _take_back(self, envelope: Envelope[Any]) -> bool:
-        """Settle what came at the last moment; false where that envelope has been answered by who ended the actor."""
+        """Settle what came at the last moment; false where that envelope has been answered by the thread that ended the actor."""
         ours = False
         for left in self.empty_out():
             if left is envelope:
                 ours = True
             else:
-                answer_unhandled(left, self.life.ref, self.life.reason)
+                answer_unhandled(left, self.process.ref, self.process.reason)
         return ours
-
-    def _holds_the_summons(self) -> bool:
-        """Whether the calling thread may be the one that was summoned, and a finalizer has interrupted it before it could hear.
-
-        Such a worker is in no turn yet. Another one takes it then.
-        """
-        return is_between_turns() and current() is None and self.life.phase is not Phase.STARTING
 
     def put(self, envelope: Envelope[Any]) -> None:
         """Pykka's way in; once closed an ask gets ``ActorDeadError`` as its answer, and a tell raises it.
@@ -111,37 +151,38 @@ class Mailbox:
         An actor that stops itself or its supervisor and waits for that (``ActorRegistry.stop_all()`` in a handler) would
         wait for ever; it is told "stopped" at once, and the stop comes when it is its turn.
         """
-        asker = envelope.reply_to
-        if asker is not None and hasattr(asker, "asked"):
-            asker.asked = self.life
-        if asker is not None and self.is_stop(envelope.message) and must_outlive_caller(self.life):
-            envelope.reply_to = None
-        if self.offer(envelope):
+        asker: Any = envelope.reply_to
+        if asker is not None:
+            if hasattr(asker, "asked"):
+                asker.asked = self.process
+            if isinstance(envelope.message, StopRequest) and self.process.must_outlive_caller():
+                envelope.reply_to = None
+        if self._offer(envelope):
             if asker is not envelope.reply_to:
-                asker.set(None)  # type: ignore[union-attr]
+                asker.set(None)
             return
-        error = ActorDeadError(f"{self.life.ref} is not alive")
+        error = ActorDeadError(f"{self.process.ref} is not alive")
         if asker is None:
             raise error
         asker.set_exception((ActorDeadError, error, None))
 
-    # --- out ----------------------------------------------------------------------------------------------------------
-
-    def take(self) -> Envelope[Any] | None:
-        """The oldest envelope, which is then the one in the life's hand; ``None`` where there is none. In a turn only."""
-        if self._queue.empty():
-            return None
-        try:
-            envelope = self._queue.get_nowait()
-        except queue.Empty:  # it has been closed at this moment
-            return None
-        self.life.in_hand = envelope
-        return envelope
+    # --- out, in a turn only ------------------------------------------------------------------------------------------
 
     def hear(self) -> None:
         """A turn is about to look: who sends from here on summons anew."""
         self.summons.heard()
         self.summons = _quiet  # which lets go of that one
+
+    def take(self) -> Envelope[Any] | None:
+        """The oldest envelope; the process holds it until it has been handled. ``None`` where there is none."""
+        if self._queue.empty():
+            return None
+        try:
+            envelope = self._queue.get_nowait()
+        except queue.Empty:  # the mailbox has been closed at this moment
+            return None
+        self.process.in_hand = envelope
+        return envelope
 
     def get(self) -> Envelope[Any]:
         """Pykka's way out, which no loop of ours takes."""
@@ -160,14 +201,14 @@ class Mailbox:
 
     # --- the end ------------------------------------------------------------------------------------------------------
 
-    def refuse_more(self) -> None:
+    def close(self) -> None:
         """Let nothing more in; what is inside stays for the end."""
         self._closed = True
         for bell in _bells.value.pop(self, ()):
             bell.ring()
 
     def empty_out(self) -> list[Envelope[Any]]:
-        """Take out what is left, oldest first; it is closed, and the life has ended."""
+        """Take out what is left, oldest first; the mailbox is closed, and the process has ended."""
         left: list[Envelope[Any]] = []
         while True:
             try:
@@ -178,7 +219,7 @@ class Mailbox:
     def ring_when_closed(self, bell: Bell) -> None:
         """Ring that bell once nothing gets in any more, maybe now."""
         _bells.value.setdefault(self, []).append(bell)
-        if self.closed:  # maybe before it was in there
+        if self.closed:  # maybe before the bell was in there
             bell.ring()
 
     def ring_no_more(self, bell: Bell) -> None:
@@ -187,16 +228,10 @@ class Mailbox:
         with contextlib.suppress(ValueError):
             waiting.remove(bell)
         if not waiting or self.closed:
-            for late in _bells.value.pop(self, ()):  # somebody has come in between: that one goes back, or is rung
+            for late in _bells.value.pop(
+                self, ()
+            ):  # another thread has come in between: its bell goes back, or is rung
                 self.ring_when_closed(late)
-
-    @staticmethod
-    def is_stop(message: Any) -> bool:
-        """Whether it is Pykka's request to stop."""
-        return isinstance(message, _ActorStop)
-
-
-__all__ = ["StopFlag"]
 
 
 class StopFlag:
@@ -218,8 +253,40 @@ class StopFlag:
         bell = Bell()
         self._mailbox.ring_when_closed(bell)
         try:
-            with dispatch.blocking():
-                in_turns(bell.wait, timeout)
+            bell.wait(timeout)
         finally:
             self._mailbox.ring_no_more(bell)
         return self.is_set()
+
+
+# --- answers ----------------------------------------------------------------------------------------------------------
+
+
+def answer(reply_to: Any, value: Any) -> None:
+    """Answer a ``Reply`` or a Pykka future, unless it has its answer (a killed actor's callers do)."""
+    with contextlib.suppress(queue.Full):
+        reply_to.set(value)
+
+
+def answer_error(reply_to: Any, error: BaseException) -> None:
+    """Answer with the exception of a handler, unchanged."""
+    with contextlib.suppress(queue.Full):
+        reply_to.set_exception((type(error), error, error.__traceback__))
+
+
+def answer_dead(reply_to: Any, ref: Any, reason: Any) -> None:
+    """Tell a caller that the server ended first: ``ServerDied`` for ``call``, ``ActorDeadError`` for Pykka's ``ask``."""
+    if isinstance(reply_to, Reply):
+        reply_to.fail(ServerDied(ref, reason))
+    else:
+        answer_error(reply_to, ActorDeadError(f"{ref} ended before it answered: {reason}"))
+
+
+def answer_unhandled(envelope: Envelope[Any], ref: Any, reason: Any) -> None:
+    """Answer what an actor that has ended left unhandled; a caller that asked it to stop has what it wanted."""
+    if envelope.reply_to is None:
+        return
+    if isinstance(envelope.message, StopRequest):
+        answer(envelope.reply_to, None)
+    else:
+        answer_dead(envelope.reply_to, ref, reason)

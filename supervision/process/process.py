@@ -1,4 +1,4 @@
-"""The life of one incarnation of an actor: starting, running, ending, ended, each entered once, in that order.
+"""One incarnation of an actor as a process: starting, running, ending, ended, each entered once, in that order.
 
 ================  ===========================================  =========================================================
 from              on                                           what happens
@@ -11,92 +11,189 @@ any but ended     ``kill``                                     ended at once wit
                                                                abandoned, and nothing it does later has an effect
 ================  ===========================================  =========================================================
 
-Becoming *ended* goes in this order: the mailbox closes, names are free, callers are answered, watching actors and
-supervisors are told, monitors' callables run. Those run when the actor's own turn is over, if that ended it.
+What the outcome of a handler means, for our ``Server`` and for an unmodified Pykka actor (`Hooks`):
+
+=======================  ========================================  =================================================
+raised in a handler      under ``cast``/``tell``                   under ``call``/``ask``
+=======================  ========================================  =================================================
+nothing                  -                                         the value is the answer
+``Exit(reason)``         ends with the reason                      the same; the caller hears of the end
+an ``Exception``         crash                                     the caller gets it; a ``Server`` crashes, too, unless
+                                                                   ``crash_on_call_error`` is false; others live on
+any ``BaseException``    crash of this actor only                  the same; the caller hears of the end
+=======================  ========================================  =================================================
+
+Pykka lets a ``BaseException`` stop every actor of the process, or leave a registered zombie; here it is a crash.
+
+**The end.** The mailbox's lock is held while the process becomes *ended* and what is left is taken out of it; all else
+follows without a lock, on the thread that ended it, in this order:
+
+1. The mailbox closes, then the phase is *ended*: from here on no message gets in that no thread would answer.
+2. The actor is out of ``ActorRegistry``, and its names are free. A caller that is told of the end may start a successor at
+   once, under the same name.
+3. The starter is told, if it still waits; so is each caller whose message was not handled.
+4. Observers of ours are told: bells, supervisors, watching actors.
+5. The dispatcher lets go of the process.
+6. User callbacks of monitors run: at once, or when the actor's own turn is over if that ended it, or on the pool if the
+   killer has more to do than to wait for them. Were they run inside the turn, a callback that calls the actor's successor
+   could wait for a supervisor that waits for that very turn.
+
+**A kill and the thread that is in a turn** meet in ``busy``, a list with that thread's ident::
+
+    thread that kills                               thread in the turn, when it comes out of it
+    1. marks the process as abandoned, has the      1. takes the ident out of the list
+       dispatcher stand in for the thread           2. was the list empty? then the kill was first: takes back
+    2. takes the ident out of the list                 what the killer's 1 has done
+    3. was the list empty? then the turn was over
+       first: takes back what 1 has done
+
+Exactly one of the two finds the ident. Marked only after it was found, the thread could come out, see no mark and go on,
+and the mark would then stay for ever: a worker that counts as lost, and a thread that no supervisor waits for.
 """
 
 from __future__ import annotations
 
 import threading
 from collections.abc import Iterable
+from enum import IntEnum
 from typing import Any, Protocol
 
-from pykka import ActorDeadError
+from pykka import ActorDeadError, ActorRef
 
-from supervision.exits import KILLED, NOPROC, Reason, reason_of
-from supervision.process import loop, names
-from supervision.process import pykka_registry as roster
-from supervision.process.current import set_current
-from supervision.process.mailbox import Mailbox
-from supervision.process.phase import Phase
-from supervision.process.replies import Reply, answer_unhandled
-from supervision.process.runtimes import Runtime, abandon, abandoned_count, comes_back
-from supervision.runtime import dispatcher as dispatch
-from supervision.runtime.bells import taken_out
-from supervision.runtime.reports import report
+from supervision.errors import AlreadyStarted, NoProcess, StartError
+from supervision.exits import KILLED, NOPROC, NORMAL, Crash, Exit, Ignore, Reason, reason_of
+from supervision.process import pykka_internals, registry
+from supervision.process.mailbox import (
+    ExitSignal,
+    Mailbox,
+    Withdrawable,
+    answer,
+    answer_dead,
+    answer_error,
+    answer_unhandled,
+)
+from supervision.process.pykka_internals import Envelope, StopRequest, receiver_of
+from supervision.process.registry import current, set_current
+from supervision.runtime.dispatcher import POOL, Dispatcher, is_worker
+from supervision.runtime.per_process import PerProcess
+from supervision.runtime.reports import report, returned_to_caller
+from supervision.runtime.waits import Reply, taken_out
 
-__all__ = ["Life"]
+__all__ = ["ExitObserver", "Hooks", "Phase", "Process", "abandoned_count", "supervisors_of_caller"]
+
+BATCH = 16
+"""Messages that an actor handles in one turn, before others of the pool have theirs."""
+
+LAST_TURN_S = 5.0
+"""Seconds that a starter waits for an end of the actor's own that came just before its kill at the ``start_timeout``."""
 
 
-class Life:
-    """One incarnation: its actor, its mailbox, who watches it, and how it ends."""
+class Phase(IntEnum):
+    """How far a process has come; each is entered once, in that order."""
+
+    STARTING = 0
+    RUNNING = 1
+    ENDING = 2
+    ENDED = 3
+
+
+class Hooks(Protocol):
+    """Which hooks a kind of actor has, and what an error under a call means to it. All run in a turn of the actor."""
+
+    def crashes_on_call_error(self, actor: Any) -> bool:
+        """Whether an exception that its caller gets ends the actor, too."""
+
+    def run_continue(self, actor: Any) -> None:
+        """After a good start, before any message; what it raises is a crash."""
+
+    def end_hook(self, reason: Reason) -> str:
+        """The name of the hook that an end with that reason runs."""
+
+    def run_end_hooks(self, process: Process, actor: Any, reason: Reason, failure: BaseException | None) -> None:
+        """At the end. What it raises is logged: it changes neither the reason nor the number of Downs."""
+
+
+class ExitObserver(Protocol):
+    """What is to be told of the end of a process."""
+
+    @property
+    def is_user_callback(self) -> bool:
+        """Whether ``deliver`` runs code of the program, which may block."""
+
+    def deliver(self, reason: Reason) -> None:
+        """Called once, on the thread that ended the process; a user callback maybe on one of the pool."""
+
+
+_abandoned: PerProcess[dict[Process, None]] = PerProcess(dict)
+
+
+def abandoned_count() -> int:
+    """How many threads are stuck right now in handlers of killed actors."""
+    return len(_abandoned.value)
+
+
+class Process:
+    """One incarnation: its actor, its mailbox, what is told of its end, and how it comes to that."""
 
     __slots__ = (
         "__weakref__",
         "abandoned",
         "actor",
         "busy",
+        "dispatcher",
         "ends_for_restart",
+        "exit_notification",
         "handshake",
+        "hooks",
         "in_hand",
+        "in_user_callbacks",
         "mailbox",
-        "monitors",
         "names",
+        "observers",
         "phase",
         "reason",
         "ref",
-        "runtime",
         "starter",
-        "style",
-        "telling",
         "turn_right",
-        "untold",
         "waited_for_by",
     )
 
-    def __init__(self, actor: Any, ref: Any, mailbox: Mailbox, runtime: Runtime, style: loop.Style) -> None:
+    def __init__(self, actor: Any, ref: ActorRef[Any], mailbox: Mailbox, dispatcher: Dispatcher, hooks: Hooks) -> None:
         self.actor: Any = actor  # Pykka's refs are weak: this keeps a pooled actor alive, until it has ended
-        self.ref: Any = ref
+        self.ref = ref
         self.mailbox = mailbox
-        self.runtime = runtime
-        self.style = style
+        self.dispatcher = dispatcher
+        self.hooks = hooks
         self.phase = Phase.STARTING
         self.reason: Reason = NOPROC
         self.names: tuple[str, ...] = ()  # in the order that it got them; still there when it has ended
         self.ends_for_restart = False  # as its ``ExitSignal`` said
-        self.monitors: list[Watch] = []
-        self.handshake: Reply | None = None  # who started it waits here, until it has started
-        self.starter: Life | None = None  # who started it; if that is a supervisor, it cannot end before
-        self.waited_for_by: Life | None = None  # whose thread waits for this start or end
-        # Ident of the thread that is in a turn of this actor. Who takes it out of the list, the thread when it leaves, or a
-        # kill, has decided whether that turn was abandoned.
-        self.busy: list[int] | None = None
-        self.turn_right = threading.Lock()  # one turn at a time; never waited for: who does not get it leaves
+        self.observers: list[ExitObserver] = []
+        self.handshake: Reply | None = None  # its starter waits here, until it has started
+        self.starter: Process | None = None  # the process that started it; a supervisor cannot end before it
+        self.waited_for_by: Process | None = None  # whose thread waits for this start or end
+        self.busy: list[int] | None = None  # ident of the thread that is in a turn; see above for who takes it out
+        self.turn_right = threading.Lock()  # one turn at a time; never waited for: a thread that does not get it leaves
         self.abandoned = False
-        self.in_hand: Any = None  # the envelope being handled
-        self.untold: Audience | None = None  # the thread in a turn runs its callables when that is over
-        self.telling = False  # monitors' callables run, and nothing that a successor might need is in use any more
-        mailbox.life = self
+        self.in_hand: Envelope[Any] | None = None  # the envelope being handled
+        self.exit_notification: ExitNotification | None = None  # its user callbacks run when the turn is over
+        self.in_user_callbacks = False  # they run, and nothing that a successor might need is in use any more
+        mailbox.process = self
 
     @property
     def is_ended(self) -> bool:
-        """Whether it is over; an inherited life is, in a forked child."""
+        """Whether it is over; an inherited process is, in a forked child."""
         return self.phase is Phase.ENDED or self.mailbox.inherited
+
+    @property
+    def supervises(self) -> bool:
+        """Whether its actor is a supervisor."""
+        return bool(getattr(self.ref.actor_class, "supervises", False))
 
     # --- what others attach to it ---------------------------------------------------------------------------------
 
     def holds_name(self, name: str) -> bool:
-        """Note a name of its own; false once ended."""
+        """Note a name of its own; false once ended. The registry's lock is held."""
         if self.is_ended:
             return False
         with self.mailbox.lock:
@@ -106,34 +203,119 @@ class Life:
             return True
 
     def drops_name(self, name: str) -> None:
-        """Forget a name of its own."""
+        """Forget a name of its own. The registry's lock is held."""
         with self.mailbox.lock:
             self.names = tuple(own for own in self.names if own != name)
 
-    def attach(self, watch: Watch) -> bool:
-        """Have somebody told of the end; false once ended. Without a lock: a reader may get here from a signal handler."""
+    def attach(self, observer: ExitObserver) -> bool:
+        """Have an observer told of the end; false once ended. Without a lock: a reader may get here from a signal handler."""
         if self.is_ended:
             return False
-        self.monitors.append(watch)
-        # The end marks the phase first and then takes the monitors out: this one is told, or takes itself back.
-        return self.phase is not Phase.ENDED or not self._forgets(watch)
+        self.observers.append(observer)
+        # The end marks the phase first and then takes the observers out: this one is told, or takes itself back.
+        return self.phase is not Phase.ENDED or not self.detach(observer)
 
-    def detach(self, watch: Watch) -> None:
-        """Undo ``attach``; silent where it is not attached."""
-        self._forgets(watch)
-
-    def _forgets(self, watch: Watch) -> bool:
+    def detach(self, observer: ExitObserver) -> bool:
+        """Undo ``attach``; returns whether it was attached and has not been told."""
         try:
-            self.monitors.remove(watch)
+            self.observers.remove(observer)
         except ValueError:
             return False
         return True
 
-    def awaited(self, starter: Life | None) -> Reply:
-        """Somebody waits for its start: the answer that comes when it is up, or has failed.
+    # --- deadlocks ------------------------------------------------------------------------------------------------
+
+    def waits_for_caller(self) -> bool:
+        """Whether it is the calling thread's own process, or waits for a start or an end that waits for that one.
+
+        A call to it could never be answered.
+        """
+        waiting = current()
+        if waiting is None or waiting is self:
+            return waiting is self
+        seen = {waiting}
+        while True:
+            waiting = waiting.waited_for_by
+            if waiting is None or waiting in seen:  # two may be stopping each other
+                return False
+            if waiting is self:
+                return True
+            seen.add(waiting)
+
+    def must_outlive_caller(self) -> bool:
+        """Whether a wait for its end could only deadlock: it is the caller, a supervisor above the caller, or waits for it."""
+        if self.waits_for_caller():
+            return True
+        caller = current()
+        # Once the caller's process has ended, no process waits for what its user callbacks do on its thread.
+        starter = None if caller is None or caller.is_ended else caller.starter
+        while starter is not None and starter.supervises:
+            if starter is self:
+                return True
+            starter = starter.starter
+        return False
+
+    def caller_may_owe_its_turn(self) -> bool:
+        """Whether the calling thread may be the worker that was summoned, and has not heard yet.
+
+        A finalizer has interrupted that worker before its turn, then, and keeps it from it; another worker takes the turn.
+        """
+        return is_worker() and current() is None and self.phase is not Phase.STARTING
+
+    # --- the start, on the starter's thread -----------------------------------------------------------------------
+
+    def start_link(self, what: Any, *, name: str | None = None, timeout: float | None = None) -> Any:
+        """Start the actor, and wait for its start handshake (OTP: ``proc_lib:start_link``, ``init_ack``).
 
         Args:
-            starter: the actor that starts it and waits, ``None`` outside one.
+            what: how a ``StartError`` calls it.
+            name: the name to register it under before ``on_start`` runs, as OTP does; free again when a failed start returns.
+            timeout: seconds for ``on_start``; past them the actor is killed.
+
+        Returns:
+            Its ref once ``on_start`` is done, ``None`` where that raised ``Ignore``.
+
+        Raises:
+            AlreadyStarted: the name is taken.
+            StartError: ``cause`` is what ``on_start`` raised, a ``TimeoutError``, or a ``RuntimeError`` where there is no thread.
+                One that ``on_start`` raised itself, or an ``AlreadyStarted``, is passed on.
+            BaseException: what a signal handler raised while this waited; the actor is killed then.
+        """
+        handshake = self.handshake_with(current())
+        try:
+            self._enter_registries(name)
+            try:
+                self.begin()
+            except RuntimeError as no_thread:
+                raise StartError(what, no_thread) from no_thread
+            arrived = handshake.wait(timeout)
+        except AlreadyStarted:
+            self.finish(NORMAL)
+            raise
+        except NoProcess as ended:
+            raise StartError(what, ended) from ended
+        except BaseException:  # a signal handler's, while waiting: the caller would never hold its ref
+            self.kill()
+            raise
+        if not arrived:
+            if self.kill(callbacks_on_pool=True):
+                raise StartError(what, TimeoutError(f"on_start took longer than start_timeout={timeout} s"))
+            handshake.wait(LAST_TURN_S)
+        match handshake.error:
+            case None:
+                return self.ref
+            case Ignore():
+                return None
+            case AlreadyStarted() | StartError() as error:
+                raise error
+            case error:
+                raise StartError(what, error) from error
+
+    def handshake_with(self, starter: Process | None) -> Reply:
+        """The start handshake: the answer comes when the actor is up, or has failed.
+
+        Args:
+            starter: the process that starts it and waits, ``None`` outside one.
         """
         handshake = Reply()
         with self.mailbox.lock:
@@ -144,33 +326,68 @@ class Life:
         handshake.fail(self._ended_while_starting())
         return handshake
 
-    # --- turns, on the actor's thread -----------------------------------------------------------------------------
+    def begin(self) -> None:
+        """Have the first turn run.
+
+        Raises:
+            RuntimeError: there is no thread to be had; the process has ended. Pykka would leave it registered and never alive.
+        """
+        try:
+            self.dispatcher.begin(self)
+        except RuntimeError as no_thread:
+            self.finish(Crash(no_thread))
+            raise
+
+    def _enter_registries(self, name: str | None) -> None:
+        pykka_internals.enter(self.ref, supervisors_of_caller())
+        if self.is_ended:  # by its own __init__, say: it was not in Pykka's registry then, to be taken out
+            pykka_internals.leave(self.ref)
+        if name is not None:
+            registry.claim(name, self)
+
+    def await_start(self) -> None:
+        """Wait until an actor that other code has started is up; raises what its ``on_start`` raised.
+
+        The calling thread's process supervises it from here on.
+        """
+        self.starter = current()
+        pykka_internals.move_to_end(supervisors_of_caller())
+        handshake = self.handshake
+        if handshake is not None:
+            handshake.result(None)
+
+    # --- turns, on a worker or the actor's own thread -------------------------------------------------------------
 
     def turn(self) -> bool:
         """Start the actor if it has not been, then handle a batch of messages. Returns whether more are waiting.
 
-        None of this, where another thread is at it: that one looks again when it has given the right back.
+        Does nothing where another thread is in a turn of it: that one looks again when it has given the right back.
         """
-        if not self.enter():
+        # First whose turn it is: a finalizer that runs from here on and calls this actor is told so, rather than to wait.
+        set_current(self)
+        self.mailbox.hear()
+        if not self.turn_right.acquire(blocking=False):
+            set_current(None)
             return False
+        self.busy = [threading.get_ident()]
         try:
             self._run_batch()
-        except BaseException as error:  # noqa: BLE001 - whatever got past the loop ends this actor, and not its thread
+        except BaseException as error:  # noqa: BLE001 - whatever got past the handlers ends this actor, and not its thread
             self._broke_off(error)
         finally:
-            self.leave()
+            self._leave()
         return not (self.phase is Phase.ENDED or self.mailbox.empty())
 
     def _run_batch(self) -> None:
         if self.phase is Phase.STARTING:
-            loop.start(self)
-        for _ in range(loop.BATCH):
+            self._run_start()
+        for _ in range(BATCH):
             if self.phase is Phase.ENDED:
                 return
             envelope = self.mailbox.take()
             if envelope is None:
                 return
-            loop.handle(self, envelope)
+            self._handle(envelope)
             self.in_hand = envelope = None
 
     def _broke_off(self, error: BaseException) -> None:
@@ -179,31 +396,46 @@ class Life:
             answer_unhandled(self.in_hand, self.ref, self.reason)
         report("error", "turn_broke_off", actor=str(self.ref), exc_info=error)
 
-    def enter(self) -> bool:
-        """The calling thread begins a turn; false where another is in one."""
-        # First whose turn it is: a finalizer that runs from here on and calls this actor is told so, rather than to wait.
-        set_current(self)
-        self.mailbox.hear()
-        if not self.turn_right.acquire(blocking=False):
-            set_current(None)
-            return False
-        self.busy = [threading.get_ident()]
-        return True
-
-    def leave(self) -> None:
+    def _leave(self) -> None:
         """The calling thread's turn is over, maybe long after the actor was killed in it."""
-        comes_back(self)
+        busy, self.busy = self.busy, None
+        if busy is not None:
+            try:
+                busy.pop()
+            except IndexError:  # the kill has been first
+                self._take_thread_back()
         self.in_hand = None
-        if self.turn_right.locked():  # not so for an actor that Pykka's loop has had till now
-            self.turn_right.release()
+        self.turn_right.release()
         set_current(None)
-        untold, self.untold = self.untold, None
-        if untold is not None:
-            self._tell_foreign(untold)
+        notification, self.exit_notification = self.exit_notification, None
+        if notification is not None:
+            self._run_user_callbacks(notification)
 
-    def has_started(self) -> bool:
-        """``on_start`` is done, and whoever waits for that is told; false if it was killed meanwhile."""
-        with self.mailbox.lock:
+    def _run_start(self) -> None:
+        """Run ``on_start`` and ``on_continue``."""
+        actor = self.actor
+        if actor is None:  # killed before its first turn
+            return
+        try:
+            actor.on_start()
+        except Ignore as ignored:
+            self.finish(NORMAL, ignored)
+            return
+        except BaseException as error:  # noqa: BLE001 - whatever it is, it is this start that failed
+            is_awaited = self.handshake is not None
+            if self.finish(reason_of(error), error) and not is_awaited:
+                report("error", "start_failed", actor=str(self.ref), exc_info=error)
+            return
+        if not self._has_started():
+            return
+        try:
+            self.hooks.run_continue(actor)
+        except BaseException as error:  # noqa: BLE001 - a crash of this actor only
+            self._end(reason_of(error), error)
+
+    def _has_started(self) -> bool:
+        """``on_start`` is done, and the starter is told; false if the process was killed meanwhile."""
+        with self.mailbox.lock:  # a kill comes before this, and tells the starter, or after it, and finds no handshake
             if self.phase is not Phase.STARTING:
                 return False
             self.phase = Phase.RUNNING
@@ -213,148 +445,219 @@ class Life:
             handshake.set()
         return True
 
-    def end(self, reason: Reason, failure: BaseException | None = None) -> None:
+    def _handle(self, envelope: Envelope[Any]) -> None:
+        """Handle one envelope to its end, the answer and, where it comes to that, the actor's end included."""
+        message, reply_to = envelope.message, envelope.reply_to
+        if isinstance(message, StopRequest):
+            self._end(NORMAL)
+            if reply_to is not None:
+                answer(reply_to, None)
+        elif isinstance(message, ExitSignal):
+            self.waited_for_by, self.ends_for_restart = message.sender, message.for_restart
+            self._end(message.reason)
+        elif isinstance(message, Withdrawable):
+            if message.claim():
+                self._receive(message.message, reply_to)
+        else:
+            self._receive(message, reply_to)
+
+    def _receive(self, message: Any, reply_to: Any) -> None:
+        actor = self.actor
+        if actor is None:  # killed this very moment
+            if reply_to is not None:
+                answer_dead(reply_to, self.ref, self.reason)
+            return
+        try:
+            value = receiver_of(actor)(message)
+        except BaseException as error:  # noqa: BLE001 - judged in the table above
+            self._failed(actor, error, reply_to)
+        else:
+            if reply_to is not None:
+                answer(reply_to, value)
+
+    def _failed(self, actor: Any, error: BaseException, reply_to: Any) -> None:
+        if reply_to is None:
+            self._end(reason_of(error), error)
+        elif isinstance(error, Exit) or not isinstance(error, Exception):
+            self._end(reason_of(error), error)
+            answer_dead(reply_to, self.ref, self.reason)
+        else:
+            if not isinstance(reply_to, Reply) or reply_to.deserted:
+                returned_to_caller(actor, error)
+            if self.hooks.crashes_on_call_error(actor):
+                self._end(reason_of(error), error)
+            answer_error(reply_to, error)
+
+    def _end(self, reason: Reason, failure: BaseException | None = None) -> None:
         """End it from within, hooks included; ``failure`` is the exception that ends it."""
         with self.mailbox.lock:
             if self.phase >= Phase.ENDING:
                 return
             self.phase = Phase.ENDING
             self.reason = reason
-        roster.leave(self.ref)  # before the hooks: one of them may call ActorRegistry.stop_all(), which waits for each
-        self.style.run_end_hooks(self, reason, failure)
+        # Before the hooks: one of them may call ActorRegistry.stop_all(), which waits for each that it finds.
+        pykka_internals.leave(self.ref)
+        actor = self.actor
+        if actor is not None:  # else killed this very moment
+            try:
+                self.hooks.run_end_hooks(self, actor, reason, failure)
+            except BaseException as error:  # noqa: BLE001 - see `Hooks`
+                report(
+                    "error", "end_hook_failed", actor=str(self.ref), hook=self.hooks.end_hook(reason), exc_info=error
+                )
         self.finish(reason)
 
     # --- the end, on any thread -----------------------------------------------------------------------------------
 
-    def finish(self, reason: Reason, start_failure: BaseException | None = None, *, aside: bool = False) -> bool:
-        """Become ended, unless it is already; returns whether this call did it. ``aside`` as for ``kill``."""
+    def finish(
+        self, reason: Reason, start_failure: BaseException | None = None, *, callbacks_on_pool: bool = False
+    ) -> bool:
+        """Become ended, unless it is already; returns whether this call did it. ``callbacks_on_pool`` as for ``kill``."""
         with self.mailbox.lock:
             if self.phase is Phase.ENDED:
                 return False
-            left, monitors = self._seal(reason)
-        audience = self._announce(left, monitors, start_failure)
-        if self.busy == [threading.get_ident()] and not aside:
-            self.untold = audience
+            left, observers = self._seal(reason)
+        notification = self._announce(left, observers, start_failure)
+        if self.busy == [threading.get_ident()] and not callbacks_on_pool:
+            self.exit_notification = notification
         else:
-            self._tell_foreign(audience, aside)
+            self._run_user_callbacks(notification, callbacks_on_pool)
         return True
 
-    def kill(self, *, aside: bool = False) -> bool:
+    def kill(self, *, callbacks_on_pool: bool = False) -> bool:
         """End it now with ``KILLED``, without its hooks; false if it had ended. A busy thread is abandoned.
 
         Args:
-            aside: whether monitors' callables run on the pool, because the caller has more to do than to wait for them.
+            callbacks_on_pool: whether user callbacks run on the pool, because the caller has more to do than to wait for them.
         """
         if self.is_ended:
             return False
         with self.mailbox.lock:
             if self.phase is Phase.ENDED:
                 return False
-            left, monitors = self._seal(KILLED)
+            left, observers = self._seal(KILLED)
             if self.in_hand is not None:
                 left.insert(0, self.in_hand)
-            abandoning = abandon(self)
-        audience = self._announce(left, monitors)
+            has_abandoned = self._abandon_thread()
+        notification = self._announce(left, observers)
         try:
-            if abandoning:
+            if has_abandoned:
                 report("warning", "thread_abandoned", actor=str(self.ref), leaked_threads=abandoned_count())
-        finally:  # a signal handler may have raised in between: nobody else would tell them
-            self._tell_foreign(audience, aside)
+        finally:  # a signal handler may have raised in between: no other thread would run them
+            self._run_user_callbacks(notification, callbacks_on_pool)
         return True
 
-    def _seal(self, reason: Reason) -> tuple[list[Any], list[Watch]]:
-        """Become ended; what is left to settle: unhandled mail, watchers. The lock is held.
+    def _seal(self, reason: Reason) -> tuple[list[Envelope[Any]], list[ExitObserver]]:
+        """Become ended; what is left to settle: unhandled mail, observers. The mailbox's lock is held.
 
-        In this order: from the first line on no message gets in that nobody would answer before the caller goes on.
+        In this order: from the first line on no message gets in that no thread would answer before the caller goes on.
         """
-        self.mailbox.refuse_more()
+        self.mailbox.close()
         self.reason = reason
         self.phase = Phase.ENDED
         self.actor = None
-        return self.mailbox.empty_out(), taken_out(self.monitors)
+        return self.mailbox.empty_out(), taken_out(self.observers)
 
-    def _announce(self, left: list[Any], monitors: list[Watch], start_failure: BaseException | None = None) -> Audience:
-        """Settle that; returns the audience, of which the foreign ones are still to be told."""
-        roster.leave(self.ref)
+    def _announce(
+        self, left: list[Envelope[Any]], observers: list[ExitObserver], start_failure: BaseException | None = None
+    ) -> ExitNotification:
+        """Settle that; user callbacks are still to run."""
+        pykka_internals.leave(self.ref)
         if self.names:
-            names.release(self.names, self)
+            registry.release(self.names, self)
         if self.handshake is not None:
             self.handshake.fail(start_failure or self._ended_while_starting())
         for envelope in left:
             answer_unhandled(envelope, self.ref, self.reason)
-        audience = Audience(monitors, self.reason)
-        audience.tell_ours()
-        self.runtime.retire(self)
-        return audience
+        notification = ExitNotification(observers, self.reason)
+        notification.tell_ours()
+        self.dispatcher.retire(self)
+        return notification
 
-    def _tell_foreign(self, audience: Audience, aside: bool = False) -> None:
-        if aside:
-            audience.tell_aside()
+    def _run_user_callbacks(self, notification: ExitNotification, on_pool: bool = False) -> None:
+        if on_pool:
+            notification.run_on_pool()
             return
-        self.telling = bool(audience.foreign)
+        self.in_user_callbacks = bool(notification.user_callbacks)
         try:
-            audience.tell_foreign()
+            notification.run()
         finally:
-            self.telling = False
+            self.in_user_callbacks = False
+
+    def _abandon_thread(self) -> bool:
+        """Leave the thread behind that is in a turn, unless that is the caller's or is just coming out; the lock is held."""
+        busy = self.busy
+        if not busy or busy == [threading.get_ident()]:
+            return False
+        self.abandoned = True
+        _abandoned.value[self] = None
+        self.dispatcher.lost(self)
+        try:
+            busy.pop()
+        except IndexError:
+            self._take_thread_back()
+            return False
+        return True
+
+    def _take_thread_back(self) -> None:
+        self.abandoned = False
+        _abandoned.value.pop(self, None)
+        self.dispatcher.found(self)
 
     def _ended_while_starting(self) -> ActorDeadError:
         return ActorDeadError(f"{self.ref} ended while it started: {self.reason}")
 
 
-__all__ = ["Audience", "Watch"]
+class ExitNotification:
+    """All that are to hear of one end: observers of ours, then user callbacks, each in the order in which they were attached."""
 
+    __slots__ = ("_interrupt", "_ours", "_reason", "user_callbacks")
 
-class Watch(Protocol):
-    """Somebody to tell of the end."""
-
-    @property
-    def foreign(self) -> bool:
-        """Whether ``deliver`` runs code that is not ours, and may block."""
-
-    def deliver(self, reason: Reason) -> None:
-        """Called once: ours on the thread that ended the actor; a foreign one there too, or on one of the pool."""
-
-
-class Audience:
-    """All who are to hear of one end; ours, and the foreign ones, each in the order in which they began to watch."""
-
-    __slots__ = ("_interrupt", "_ours", "_reason", "foreign")
-
-    def __init__(self, watches: Iterable[Watch], reason: Reason) -> None:
+    def __init__(self, observers: Iterable[ExitObserver], reason: Reason) -> None:
         self._reason = reason
         self._interrupt: BaseException | None = None
-        self._ours: list[Watch] = []
-        self.foreign: list[Watch] = []
-        for watch in watches:
-            (self.foreign if watch.foreign else self._ours).append(watch)
+        self._ours: list[ExitObserver] = []
+        self.user_callbacks: list[ExitObserver] = []
+        for observer in observers:
+            (self.user_callbacks if observer.is_user_callback else self._ours).append(observer)
 
     def tell_ours(self) -> None:
         """Tell supervisors, watching actors and those who wait."""
         self._tell(self._ours)
 
-    def tell_foreign(self) -> None:
-        """Run the callables. Raises a Ctrl-C that came since the first of all was told: it keeps none from hearing."""
-        self._tell(self.foreign)
+    def run(self) -> None:
+        """Run the user callbacks. Raises a Ctrl-C that came since the first of all was told: it keeps none from hearing."""
+        self._tell(self.user_callbacks)
         self._break_off()
 
-    def tell_aside(self) -> None:
-        """Have the callables run on the pool, because the calling thread has more to do than to wait for them."""
-        if self.foreign:
-            dispatch.submit(self)
+    def run_on_pool(self) -> None:
+        """Have the user callbacks run on the pool."""
+        if self.user_callbacks:
+            POOL.schedule(self)
         self._break_off()
 
     def turn(self) -> bool:
         """It is their turn on the pool."""
-        self._tell(self.foreign)
+        self._tell(self.user_callbacks)
         return False
 
-    def _tell(self, watches: list[Watch]) -> None:
-        for watch in watches:
+    def _tell(self, observers: list[ExitObserver]) -> None:
+        for observer in observers:
             try:
-                watch.deliver(self._reason)
-            except BaseException as error:  # noqa: BLE001 - see `tell_foreign`
+                observer.deliver(self._reason)
+            except BaseException as error:  # noqa: BLE001 - a signal handler's; see `run`
                 self._interrupt = error
 
     def _break_off(self) -> None:
         if self._interrupt is not None:
             raise self._interrupt
+
+
+def supervisors_of_caller() -> list[ActorRef[Any]]:
+    """The supervisor that the calling thread is in, the one that has started that one, and so on to the top; maybe none."""
+    above: list[ActorRef[Any]] = []
+    process = current()
+    while process is not None and process.supervises and process.ref not in above:
+        above.append(process.ref)
+        process = process.starter
+    return above

@@ -1,30 +1,39 @@
-"""The pool that pooled actors run on: few threads, more only while some of them wait inside a handler.
+"""What actors' turns run on: a pool that most of them share, or a thread of an actor's own (Akka: a dispatcher).
 
-An actor stands in the run queue while its mailbox is not empty, gets a bounded batch of messages, and goes to the end of
+An actor stands in the pool's run queue while its mailbox is not empty, gets a bounded batch of messages, and goes to the end of
 the queue again: a flooded actor delays the others by one batch. A worker that waits in ``call`` is stood in for at once, so
 a chain of nested calls longer than the pool does not deadlock; handlers that block in any other way are noticed by a
 watchdog, which adds a worker whenever a waiting actor saw no progress at all for ``STALL_S``.
 
-Anybody may submit, from a signal handler or a finalizer too, which may have interrupted another ``submit``, or a worker between
-two turns (`supervision.runtime.bells`). So there is no lock here. Workers stand in tables, which change by one
-operation each; how many
-there are is their length. Two threads that look at the same time may start a worker too many, which leaves when it has
-nothing to do. What must not happen is a worker too few: who submits first puts the actor in and then looks for workers, and who
-lies down or leaves takes itself out of the tables first and then looks for actors.
+Any thread may submit, from a signal handler or a finalizer too, which may have interrupted another ``submit``, or a
+worker between two turns. So there is no lock here (`supervision.runtime.waits` says why). Workers stand in tables, which
+change by one operation of C each; how many there are is their length. The sequences that meet::
+
+    who submits an actor                 a worker that runs out of work          a worker that leaves
+    1. puts the actor into the queue     1. enters the table of the idle         1. takes itself out of the tables
+    2. is a worker idle? then done       2. waits for the queue, ``IDLE_S``      2. looks at the queue once more: has an
+    3. are there too few? then the       3. takes itself out of the table           actor come? then starts a worker
+       timer thread adds one
+
+An actor that is put in before a worker's last look is seen by that look; one that is put in later finds the worker gone
+at its 2 and has another one added. The other way round, a submitter that looked first could count on a worker that has
+just left, and its actor would wait for ever. Two threads that look at the same time may start a worker too many, which
+leaves when it has nothing to do.
 """
 
 from __future__ import annotations
 
 import contextlib
+import itertools
 import queue
 import threading
 from contextlib import AbstractContextManager
 from typing import Protocol
 
-from supervision.runtime import timer_thread as alarm
+from supervision.runtime import timer_thread
 from supervision.runtime.per_process import PerProcess
 
-__all__ = ["Runnable", "begin", "blocking", "found_worker", "is_between_turns", "lost_worker", "submit", "worker_count"]
+__all__ = ["POOL", "Dispatcher", "OwnThread", "Runnable", "blocking", "is_worker"]
 
 WORKERS = 4
 SPARES = 16
@@ -34,10 +43,81 @@ STALL_S = 0.05
 
 
 class Runnable(Protocol):
-    """What stands in the run queue: an actor with mail."""
+    """What has turns: an actor, while it has mail."""
 
     def turn(self) -> bool:
         """Handle a batch of messages; returns whether there is more to do. Never raises."""
+
+
+class Dispatcher(Protocol):
+    """What the turns of an actor run on.
+
+    Attributes:
+        thread: the thread of the actor's own, ``None`` without one.
+    """
+
+    thread: threading.Thread | None
+
+    def begin(self, actor: Runnable) -> None:
+        """Have the first turn run, on the starter's thread; raises ``RuntimeError`` where there is no thread to be had."""
+
+    def schedule(self, actor: Runnable) -> None:
+        """Have a turn run soon. Any thread, at any instruction; called once for each summons, so now and then once too often."""
+
+    def retire(self, actor: Runnable) -> None:
+        """The actor has ended: let go of what waits for its mail."""
+
+    def lost(self, actor: Runnable) -> None:
+        """The thread that is in the actor's turn is stuck there, and the actor was killed."""
+
+    def found(self, actor: Runnable) -> None:
+        """That thread came back."""
+
+
+_numbers = itertools.count(1)
+
+
+class OwnThread:
+    """Turns on one daemon thread, which ends with the actor (Akka: a pinned dispatcher)."""
+
+    __slots__ = ("_bell", "_has_ended", "_name", "thread")
+
+    def __init__(self, name: str) -> None:
+        self._name = name
+        self._bell: queue.SimpleQueue[None] = queue.SimpleQueue()
+        self._has_ended = False
+        self.thread: threading.Thread | None = None
+
+    def begin(self, actor: Runnable) -> None:
+        """Start the thread."""
+        name = f"{self._name}-{next(_numbers)}"
+        thread = threading.Thread(target=self.run, args=(actor,), name=name, daemon=True)
+        thread.start()
+        self.thread = thread
+
+    def run(self, actor: Runnable) -> None:
+        """Give the calling thread to the actor until that has ended."""
+        while True:
+            while actor.turn():
+                pass
+            if self._has_ended:
+                return
+            self._bell.get()  # no deadline: retire() rings, whatever way the actor ends
+
+    def schedule(self, actor: Runnable) -> None:
+        """Wake the thread."""
+        self._bell.put(None)
+
+    def retire(self, actor: Runnable) -> None:
+        """Have the thread end; it looks at the mark after each batch, and the bell wakes it where it sleeps."""
+        self._has_ended = True
+        self._bell.put(None)
+
+    def lost(self, actor: Runnable) -> None:
+        """It takes no other's place."""
+
+    def found(self, actor: Runnable) -> None:
+        """It gave no other's place back."""
 
 
 class _Worker:
@@ -63,8 +143,8 @@ class _Pool:
         self._workers: dict[_Worker, None] = {}
         self._idle: dict[_Worker, None] = {}  # those that wait for an actor
         self._blocked: dict[object, None] = {}  # those that wait inside a handler, and actors that were killed in one
-        self._lookout: alarm.Alarm | None = None
-        self._growth: alarm.Alarm | None = None
+        self._lookout: timer_thread.TimerHandle | None = None
+        self._growth: timer_thread.TimerHandle | None = None
 
     @property
     def workers(self) -> int:
@@ -89,9 +169,13 @@ class _Pool:
             self._grow()
 
     def begin(self, actor: Runnable) -> bool:
-        """Submit an actor that starts. Its starter may start a thread itself, and hears if there is none at all."""
+        """Submit an actor that starts, on the thread of its starter, which may start a worker itself.
+
+        Returns:
+            Whether there is any worker; where there is none, none could be started.
+        """
         self.queue.put(actor)
-        alarm.begin()
+        timer_thread.begin()
         if not self._workers:
             self.add_worker()
         elif not self._idle:
@@ -107,14 +191,14 @@ class _Pool:
             self._watch()
         elif self._growth is None or not self._growth.is_pending:
             with contextlib.suppress(RuntimeError):
-                self._growth = alarm.call_later(0.0, self._add_for_those_that_wait)
+                self._growth = timer_thread.call_later(0.0, self._add_for_those_that_wait)
 
     def _add_for_those_that_wait(self) -> None:
         if not (self._idle or self.queue.empty()):
             self.add_worker()
 
     def add_worker(self, *, stalled: bool = False) -> None:
-        """Start a worker if too few are free to run, or, where all are stuck, on the watchdog's word."""
+        """Start a worker if too few are free to run; or, where all are stuck, because the watchdog says so."""
         running = len(self._workers) - len(self._blocked)
         if running >= WORKERS and not (stalled and running < MOST_RUNNING):
             self._watch()
@@ -137,32 +221,33 @@ class _Pool:
             if not self.queue.empty():
                 self.add_worker(stalled=self.taken == seen)
 
-        # Set first and noted then: interrupted in between, it is set twice rather than not at all.
+        # First the timer is set, then that is noted: a sender that is interrupted in between has it set twice, not never.
         with contextlib.suppress(RuntimeError):  # not even the timers have a thread: the next submit will see to it
-            self._lookout = alarm.call_later(STALL_S, look)
+            self._lookout = timer_thread.call_later(STALL_S, look)
 
     def _work(self, worker: _Worker) -> None:
         this = _this.value
         this.pool, this.worker = self, worker
         try:
             while (actor := self._next(worker)) is not None:
+                # A submitter may have seen this worker in the table of the idle, and put in a second actor, before it came out.
                 if not self._idle and not self.queue.empty():
                     self.add_worker()
                 if actor.turn():
                     self.queue.put(actor)
                 del actor  # the next may be long in coming, and this one may have ended
-        finally:  # it leaves, or somebody has injected an exception into this thread
+        finally:  # it leaves, or another thread has injected an exception into this one
             self._idle.pop(worker, None)
             self._workers.pop(worker, None)
             self._blocked.pop(worker, None)
-            if not self.queue.empty():  # somebody has submitted who still saw it
+            if not self.queue.empty():  # put in by a submitter who still saw this worker
                 self.add_worker()
 
     def _next(self, worker: _Worker) -> Runnable | None:
         """The next actor with mail, or ``None`` when this worker is one too many.
 
-        It leaves when nothing came for a while, or at once where enough others are idle: with work for some of them at any
-        time, each of a hundred spares would have its turn before its while is over.
+        A worker leaves when no actor came for ``IDLE_S``, or at once where ``SPARES`` others are idle: with a little work all the
+        time, each of a hundred spares would get some of it before its ``IDLE_S`` are over, and none would ever leave.
         """
         actor: Runnable | None
         try:
@@ -207,8 +292,8 @@ class _Pool:
 class _Blocking(AbstractContextManager[None]):
     """Counts the calling thread, if it is a worker, as one that waits."""
 
-    # A finalizer may wait inside another wait's bookkeeping: it takes back what it has counted, and to count twice is to
-    # count once.
+    # A finalizer may wait inside another wait's bookkeeping. It takes back what it has counted; and a worker that is put into the
+    # table of the blocked twice is in there once.
 
     def __enter__(self) -> None:
         this = _this.value
@@ -229,39 +314,40 @@ _this = PerProcess(_OfThread)  # also: the thread that forks is no worker in the
 _blocking = _Blocking()
 
 
-def submit(actor: Runnable) -> None:
-    """Put an actor that has mail into the run queue; it may be in there already. Signal handlers and finalizers may, too."""
-    _pool.value.submit(actor)
+class Pool:
+    """Turns on the pool that actors share: a worker is occupied by one only while that has mail."""
+
+    thread: threading.Thread | None = None
+
+    def begin(self, actor: Runnable) -> None:
+        """Put it into the run queue; the calling thread may start a worker."""
+        if not _pool.value.begin(actor):
+            raise RuntimeError("can't start new thread: the pool has no worker, and could not make one")
+
+    def schedule(self, actor: Runnable) -> None:
+        """Put it into the run queue, where it may be already; the timer thread starts a worker if there are too few."""
+        _pool.value.submit(actor)
+
+    def retire(self, actor: Runnable) -> None:
+        """Nothing waits for a pooled actor's mail."""
+
+    def lost(self, actor: Runnable) -> None:
+        """Another worker may stand in for that thread."""
+        _pool.value.block(actor)
+
+    def found(self, actor: Runnable) -> None:
+        """That is over."""
+        _pool.value.unblock(actor)
 
 
-def begin(actor: Runnable) -> bool:
-    """Put an actor that starts into the run queue.
-
-    Returns whether there is any worker; where there is none, none could be started, and the actor waits until one can.
-    """
-    return _pool.value.begin(actor)
+POOL = Pool()
 
 
-def is_between_turns() -> bool:
-    """Whether the calling thread is a worker; outside a turn it may hold an actor that nobody else will give one."""
+def is_worker() -> bool:
+    """Whether the calling thread is a worker; between two turns it may hold an actor that no other thread will give one."""
     return _this.value.worker is not None
 
 
 def blocking() -> AbstractContextManager[None]:
     """Says that the calling thread is about to wait; on a worker, a spare one may stand in meanwhile."""
     return _blocking
-
-
-def lost_worker(actor: object) -> None:
-    """A worker is stuck in a handler of an actor that was killed: another may stand in for it."""
-    _pool.value.block(actor)
-
-
-def found_worker(actor: object) -> None:
-    """That handler came back after all."""
-    _pool.value.unblock(actor)
-
-
-def worker_count() -> int:
-    """How many worker threads there are."""
-    return _pool.value.workers

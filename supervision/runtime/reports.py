@@ -9,15 +9,17 @@ from __future__ import annotations
 
 import logging
 import sys
+import threading
 import traceback
 from collections.abc import MutableMapping
 from contextlib import AbstractContextManager
+from opcode import opmap
+from types import FrameType
 from typing import Any
 
 from supervision.exits import Bygone
-from supervision.runtime.waits import is_interrupt
 
-__all__ = ["harmless", "report", "returned_to_caller"]
+__all__ = ["harmless", "is_interrupt", "report", "returned_to_caller"]
 
 _pykka = logging.getLogger("pykka")
 _logger = logging.getLogger("supervision")
@@ -124,3 +126,32 @@ def _as_record(
     if fields.get("exception"):
         text += f"\n{fields['exception']}"  # where the standard library's formatters have it
     return ("%s", text), {"exc_info": exc_info, "extra": {"event": event, "fields": fields}}
+
+
+def is_interrupt(error: BaseException, *, strictly: bool = False) -> bool:
+    """Whether a signal handler has raised an exception: it is meant for the program, and passes through everything of ours.
+
+    Python runs signal handlers on the main thread alone, between any two instructions, and hands each the frame that it
+    interrupts; so the handler's own frame is known by having the frame before it as an argument. Python's own handler of
+    Ctrl-C is written in C and leaves no frame; a ``KeyboardInterrupt`` on the main thread counts as its.
+
+    Args:
+        error: what was caught, in the frame that called what raised it or further out.
+        strictly: whether a ``KeyboardInterrupt`` that a ``raise`` statement has raised is somebody's own.
+    """
+    if threading.get_ident() != threading.main_thread().ident:
+        return False
+    step = error.__traceback__
+    while step is not None and step.tb_next is not None:
+        interrupted, step = step.tb_frame, step.tb_next
+        if _was_handed(interrupted, step.tb_frame):
+            return True
+    if not strictly or step is None:
+        return isinstance(error, KeyboardInterrupt)
+    raised = step.tb_frame.f_code.co_code[step.tb_lasti] == opmap["RAISE_VARARGS"]
+    return isinstance(error, KeyboardInterrupt) and not raised
+
+
+def _was_handed(interrupted: FrameType, frame: FrameType) -> bool:
+    values = frame.f_locals.values()
+    return any(value is interrupted or (type(value) is tuple and interrupted in value[1:2]) for value in values)

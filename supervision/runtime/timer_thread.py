@@ -3,9 +3,17 @@
 Delays are kept on a clock that counts suspend (``CLOCK_BOOTTIME`` where there is one). The thread's own waits do not,
 so it looks at the clock at least every ``HEARTBEAT_S`` seconds: a process thawed after an hour is late by that much at most.
 
-The heap belongs to the thread alone. Whoever wants an alarm puts it into a queue, in one operation, which also wakes the
-thread; whoever cancels one takes its callback out of it, in one operation. So neither waits for a lock
-(`supervision.runtime.bells`).
+No caller waits for a lock (`supervision.runtime.waits` says why), because the heap belongs to the timer thread alone::
+
+    a thread that sets a timer             a thread that cancels it              the timer thread
+    1. puts (due, handle) into the queue,  1. takes the callback out of the      1. moves what is in the queue into the heap
+       which also wakes the timer thread      handle: it never runs now, and     2. waits for the queue until the earliest is due
+    2. is there a timer thread? else          the heap drops the empty handle    3. takes the callback out of that handle, and
+       starts one                             in its own time                       runs it if it was still in there
+
+The callback comes out of its handle once, for the canceller or for the timer thread: so ``cancel()`` answers true only if
+the callback never runs. A thread that looked for the timer thread before it put its entry in could see one that is just
+leaving.
 """
 
 from __future__ import annotations
@@ -21,7 +29,7 @@ from collections.abc import Callable
 from supervision.runtime.per_process import PerProcess
 from supervision.runtime.reports import report
 
-__all__ = ["HEARTBEAT_S", "Alarm", "begin", "call_later", "now"]
+__all__ = ["HEARTBEAT_S", "TimerHandle", "begin", "call_later", "now"]
 
 HEARTBEAT_S = 15.0
 
@@ -38,7 +46,7 @@ else:  # pragma: no cover - macOS and Windows
     now = time.monotonic
 
 
-class Alarm:
+class TimerHandle:
     """A callback that is due once; cancel it with ``cancel()``."""
 
     __slots__ = ("_callbacks",)
@@ -73,19 +81,19 @@ class _Clockwork:
     def __init__(self, clock: Callable[[], float]) -> None:
         self.now = clock
         # What is to go into the heap, by when it is due; ``None`` only wakes the thread.
-        self.queue: queue.SimpleQueue[tuple[float, Alarm] | None] = queue.SimpleQueue()
+        self.queue: queue.SimpleQueue[tuple[float, TimerHandle] | None] = queue.SimpleQueue()
         self._threads: dict[str, int] = {}  # the one that runs; of several that were started, the first to enter
-        self._heap: list[tuple[float, int, Alarm]] = []  # of that thread only, as is what follows
+        self._heap: list[tuple[float, int, TimerHandle]] = []  # of that thread only, as is what follows
         self._numbers = itertools.count()
         self._sweep_at = LEAST_SWEPT
 
-    def add(self, due: float, alarm: Alarm) -> None:
+    def add(self, due: float, handle: TimerHandle) -> None:
         """Any thread. First the queue, then the look for a thread: one that is interrupted in between is not waited for."""
-        self.queue.put((due, alarm))
+        self.queue.put((due, handle))
         try:
             self.begin()
         except RuntimeError:
-            alarm.cancel()
+            handle.cancel()
             raise
 
     def begin(self) -> None:
@@ -129,7 +137,7 @@ class _Clockwork:
             if callback is not None:
                 return callback
 
-    def _take_in(self, entry: tuple[float, Alarm] | None) -> None:
+    def _take_in(self, entry: tuple[float, TimerHandle] | None) -> None:
         if entry is None or not entry[1].is_pending:
             return
         heapq.heappush(self._heap, (entry[0], next(self._numbers), entry[1]))
@@ -148,13 +156,13 @@ def begin() -> None:
         _clockwork.value.begin()
 
 
-def call_later(delay_s: float, callback: Callable[[], None]) -> Alarm:
+def call_later(delay_s: float, callback: Callable[[], None]) -> TimerHandle:
     """Run ``callback`` on the timer thread in ``delay_s`` seconds; it must be quick and must not raise.
 
     Raises:
         RuntimeError: there is no thread to be had for it.
     """
-    alarm = Alarm(callback)
+    handle = TimerHandle(callback)
     clockwork = _clockwork.value
-    clockwork.add(clockwork.now() + delay_s, alarm)
-    return alarm
+    clockwork.add(clockwork.now() + delay_s, handle)
+    return handle

@@ -115,11 +115,11 @@ class Alarms:
     """Ten seconds pass for a listener when the test says so."""
 
     def __init__(self) -> None:
-        self._set: list[supervision.runtime.timer_thread.Alarm] = []
+        self._set: list[supervision.runtime.timer_thread.TimerHandle] = []
 
-    def __call__(self, delay_s: float, callback) -> supervision.runtime.timer_thread.Alarm:
+    def __call__(self, delay_s: float, callback) -> supervision.runtime.timer_thread.TimerHandle:
         assert delay_s == 10.0
-        self._set.append(supervision.runtime.timer_thread.Alarm(callback))
+        self._set.append(supervision.runtime.timer_thread.TimerHandle(callback))
         return self._set[-1]
 
     def ring(self) -> None:

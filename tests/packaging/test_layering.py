@@ -9,16 +9,10 @@ from house import knots, modules, room
 LAYERS = (
     # --- supervision: OTP on Pykka; it knows nothing of tokens
     {"supervision.exits"},
-    {
-        "supervision.child_spec",
-        "supervision.errors",
-        "supervision.messages",
-        "supervision.runtime",
-    },
+    {"supervision.errors"},
+    {"supervision.child_spec", "supervision.runtime"},
     {"supervision.children", "supervision.process", "supervision.strategy"},
-    {"supervision.strangers"},
-    {"supervision.registry"},
-    {"supervision.calls", "supervision.monitors", "supervision.server", "supervision.timers"},
+    {"supervision.calls", "supervision.monitors", "supervision.server"},
     {"supervision.child_process"},
     {"supervision.supervising"},
     {"supervision.tree"},
@@ -46,7 +40,6 @@ PURE = {
     "supervision.children",
     "supervision.errors",
     "supervision.exits",
-    "supervision.messages",
     "supervision.strategy",
 }
 """Rooms in which no module knows threads, clocks, the network, Pykka or logging."""

@@ -14,7 +14,8 @@ from pykka import ActorRegistry
 from threads import DEADLINE_S, eventually
 
 from supervision import NoProcess, Supervisor
-from supervision.process import abandoned_count, names
+from supervision.process import registry
+from supervision.process.process import abandoned_count
 from supervision.supervising import is_supervisor
 
 
@@ -27,7 +28,7 @@ def _nothing_left_behind() -> Iterator[None]:
                 Supervisor.stop(ref, timeout=DEADLINE_S)
     ActorRegistry.stop_all(block=True, timeout=DEADLINE_S)
     assert ActorRegistry.get_all() == []
-    assert names._names.value.table == {}
+    assert registry._names.value.table == {}
 
 
 @pytest.fixture
@@ -44,7 +45,7 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     made = Clock()
     stand_in = types.SimpleNamespace(now=made.now)
     for module in ("supervising", "tree"):
-        monkeypatch.setattr(f"supervision.{module}.alarm", stand_in)
+        monkeypatch.setattr(f"supervision.{module}.timer_thread", stand_in)
     return made
 
 

@@ -266,16 +266,16 @@ def test_an_exit_under_call_is_told_to_the_caller_as_the_end(kind: str) -> None:
 
 
 def test_a_ctrl_c_while_waiting_for_a_start_leaves_no_orphan(monkeypatch: pytest.MonkeyPatch) -> None:
-    from supervision.process import Reply
-    from supervision.process import process as life
+    from supervision.process import process
+    from supervision.runtime.waits import Reply
 
     class Interrupted(Reply):
-        def arrived(self, timeout: float | None) -> bool:
+        def wait(self, timeout: float | None) -> bool:
             raise KeyboardInterrupt
 
     entered = threading.Event()
     with Gate() as stuck:
-        monkeypatch.setattr(life, "Reply", Interrupted)
+        monkeypatch.setattr(process, "Reply", Interrupted)
         with pytest.raises(KeyboardInterrupt):
             Pooled.start_link({"on_start": lambda: (entered.set(), stuck(None))}, name="it")
         monkeypatch.undo()

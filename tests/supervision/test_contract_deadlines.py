@@ -11,7 +11,7 @@ from children import Watch
 from threads import DEADLINE_S, eventually
 
 from supervision import KILLED, SHUTDOWN, ChildSpec, DynamicSupervisor, Supervisor, kill, monitor
-from supervision.process import abandoned_count
+from supervision.process.process import abandoned_count
 
 SHORT_S = 0.02
 

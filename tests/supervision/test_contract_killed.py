@@ -21,7 +21,7 @@ from supervision import (
     send_after,
     whereis,
 )
-from supervision.process import abandoned_count
+from supervision.process.process import abandoned_count
 
 BOOM = Scripted("boom")
 

@@ -94,7 +94,7 @@ def test_one_for_all_the_first_one_fails_twice(world: World) -> None:
     assert world.log() == ["end b", "stop c", "stop a", "fail a", "fail a", "start a", "start b", "start c"]
 
 
-def test_one_for_one_two_children_fail_in_turns(world: World) -> None:
+def test_one_for_one_two_children_fail_wait_for(world: World) -> None:
     """Each has its retry in the mailbox: neither waits for the other to succeed."""
     sup = Supervisor.start_link(world.specs("ab"), max_restarts=10)
     other = ref_of(sup, "b")

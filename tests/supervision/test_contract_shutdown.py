@@ -16,7 +16,7 @@ from supervision import (
     Supervisor,
     cast,
 )
-from supervision.process import abandoned_count
+from supervision.process.process import abandoned_count
 
 BOOM = Scripted("boom")
 

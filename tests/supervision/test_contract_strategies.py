@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from threads import DEADLINE_S
 
 from supervision import ChildSpec, Exit, Supervisor, monitor
-from supervision.process import OwnThread
+from supervision.runtime.dispatcher import OwnThread
 from supervision.strategy import affected, ends_supervisor
 
 IDS = "abcd"
@@ -204,9 +204,9 @@ def test_a_group_starts_again_only_when_the_threads_of_the_old_ones_are_gone(
     class Lingers(kind):
         pass
 
-    def lingering(self: OwnThread, life: Any) -> None:
-        run(self, life)
-        if life.ref.actor_class is Lingers and started.wait(0.2):
+    def lingering(self: OwnThread, process: Any) -> None:
+        run(self, process)
+        if process.ref.actor_class is Lingers and started.wait(0.2):
             too_early.set()
 
     monkeypatch.setattr(OwnThread, "run", lingering)

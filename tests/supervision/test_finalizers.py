@@ -15,7 +15,7 @@ from supervision import (
     send_after,
     unregister,
 )
-from supervision.process import names
+from supervision.process import registry
 
 
 class _Collects:
@@ -48,7 +48,7 @@ def test_a_finalizer_inside_our_locks_does_not_deadlock(what: str, monkeypatch: 
     for lock in ("mailbox", "names"):
         with monkeypatch.context() as patch:
             if lock == "names":
-                patch.setattr(names._names.value, "lock", _Collects(names._names.value.lock, last_words))
+                patch.setattr(registry._names.value, "lock", _Collects(registry._names.value.lock, last_words))
             else:
                 ref.actor_inbox.lock = _Collects(ref.actor_inbox.lock, last_words)
             {

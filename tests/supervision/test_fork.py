@@ -157,7 +157,8 @@ def test_p23_a_fork_inside_a_handler(cls: str) -> None:
 def test_p23_a_fork_while_another_thread_holds_every_lock_there_is() -> None:
     script(
         """
-        from supervision.process import abandoned_count, names
+        from supervision.process import registry
+        from supervision.process.process import abandoned_count
         stuck = Pooled.start_link(name="stuck")
         entered = threading.Event()
         cast(stuck, lambda _: (entered.set(), forever()))
@@ -168,7 +169,7 @@ def test_p23_a_fork_while_another_thread_holds_every_lock_there_is() -> None:
         timer = send_after(3600, before, 1)
         raw = Plain.start()
         locks = [
-            names._names.value.lock, ActorRegistry._actor_refs_lock, before.actor_inbox.lock,
+            registry._names.value.lock, ActorRegistry._actor_refs_lock, before.actor_inbox.lock,
         ]
         held, go = threading.Event(), threading.Event()
         def holds():

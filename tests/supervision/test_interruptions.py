@@ -10,15 +10,15 @@ from interruptions import interrupted_everywhere
 from threads import DEADLINE_S, eventually
 
 from supervision import Server, SupervisionError, call, cast, demonitor, monitor, send_after
-from supervision.runtime import dispatcher as dispatch
+from supervision.runtime import dispatcher
 
 KINDS = [Pooled, Threaded]
 
 
-class _Brief(dispatch._Pool):
+class _Brief(dispatcher._Pool):
     """A pool whose workers leave as soon as there is nothing to do, so that each piece of work finds none."""
 
-    def _wait(self, worker: dispatch._Worker) -> None:
+    def _wait(self, worker: dispatcher._Worker) -> None:
         return None
 
 
@@ -26,7 +26,7 @@ class _Brief(dispatch._Pool):
 def pool(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
     """The pool as it is, or one that grows by each piece of work anew."""
     if request.param == "cold":
-        monkeypatch.setattr(dispatch._pool, "value", _Brief())
+        monkeypatch.setattr(dispatcher._pool, "value", _Brief())
 
 
 def asked(ref: Any) -> None:
@@ -59,7 +59,7 @@ def test_a_handler_is_served_wherever_it_interrupts_a_sender(
 
     assert interrupted_everywhere(lambda: work(ref), lambda: handler(ref)) > 10
     called(ref)
-    assert not ref.actor_inbox.life.monitors
+    assert not ref.actor_inbox.process.observers
 
 
 @pytest.mark.parametrize("send", [cast, lambda ref, message: ref.tell(message)], ids=["cast", "tell"])

@@ -27,8 +27,8 @@ from supervision import (
     stop,
     whereis,
 )
-from supervision.process import abandoned_count
-from supervision.runtime.waits import is_interrupt
+from supervision.process.process import abandoned_count
+from supervision.runtime.reports import is_interrupt
 
 
 def leave(*_: Any) -> None:

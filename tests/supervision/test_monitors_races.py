@@ -22,7 +22,8 @@ from supervision import (
     stop,
     whereis,
 )
-from supervision.process import life_of, names
+from supervision.process import registry
+from supervision.process.registry import process_of
 
 
 @every_watcher
@@ -125,10 +126,10 @@ class _EndsItFirst:
 
 
 class _EndsFirst(list[Any]):
-    """In the place of a life's monitors: whoever adds one finds that the actor has ended at the last moment."""
+    """In the place of a process's observers: a thread that adds one finds that the actor has ended at the last moment."""
 
     def __init__(self, ref: Any) -> None:
-        super().__init__(life_of(ref).monitors)  # type: ignore[union-attr]
+        super().__init__(process_of(ref).observers)  # type: ignore[union-attr]
         self._ref = ref
 
     def append(self, watch: Any) -> None:
@@ -144,10 +145,10 @@ def test_an_end_at_the_last_moment_before_monitor_or_register(kind: str) -> None
         assert call(ref, 1) == 1
         watch = Watch(ref)
         ref.actor_inbox.lock = _EndsItFirst(ref)
-        ref.actor_inbox.life.monitors = _EndsFirst(ref)
+        ref.actor_inbox.process.observers = _EndsFirst(ref)
         with contextlib.suppress(NoProcess):
             function(ref)
         assert watch.reason() == KILLED
     assert [down.reason for down in downs] == [NOPROC]
     assert whereis("it") is None
-    assert names._names.value.table == {}
+    assert registry._names.value.table == {}

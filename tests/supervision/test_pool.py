@@ -12,7 +12,7 @@ from threads import DEADLINE_S, eventually, run
 
 from supervision import ChildSpec, Crash, DynamicSupervisor, call, kill, monitor, stop
 from supervision.process import mailbox
-from supervision.runtime import dispatcher as dispatch
+from supervision.runtime import dispatcher
 
 pytestmark = pytest.mark.P12
 
@@ -20,21 +20,21 @@ pytestmark = pytest.mark.P12
 @pytest.fixture
 def pool(monkeypatch: pytest.MonkeyPatch) -> Any:
     """A pool of this test's own."""
-    made = dispatch._Pool()
-    monkeypatch.setattr(dispatch._pool, "value", made)
+    made = dispatcher._Pool()
+    monkeypatch.setattr(dispatcher._pool, "value", made)
     return made
 
 
-def test_an_idle_pooled_actor_has_no_thread(pool: dispatch._Pool) -> None:
+def test_an_idle_pooled_actor_has_no_thread(pool: dispatcher._Pool) -> None:
     before = threading.active_count()
     refs = [Pooled.start_link() for _ in range(200)]
     assert sum(call(ref, 1) for ref in refs) == 200
-    assert pool.workers <= dispatch.WORKERS
-    assert threading.active_count() <= before + dispatch.WORKERS
+    assert pool.workers <= dispatcher.WORKERS
+    assert threading.active_count() <= before + dispatcher.WORKERS
 
 
 @pytest.mark.parametrize("how", ["call", "ask"])
-def test_a_chain_of_nested_calls_longer_than_the_pool_does_not_deadlock(pool: dispatch._Pool, how: str) -> None:
+def test_a_chain_of_nested_calls_longer_than_the_pool_does_not_deadlock(pool: dispatcher._Pool, how: str) -> None:
     def pass_on(rest: list[Any]) -> Any:
         if not rest:
             return lambda _: "the end"
@@ -43,12 +43,12 @@ def test_a_chain_of_nested_calls_longer_than_the_pool_does_not_deadlock(pool: di
             return lambda _: call(rest[0], send, timeout=DEADLINE_S)
         return lambda _: rest[0].ask(send, timeout=DEADLINE_S)
 
-    refs = [Pooled.start_link() for _ in range(30 * dispatch.WORKERS)]
+    refs = [Pooled.start_link() for _ in range(30 * dispatcher.WORKERS)]
     assert call(refs[0], pass_on(refs[1:]), timeout=DEADLINE_S) == "the end"
     assert pool.blocked == 0
 
 
-def test_start_and_stop_inside_handlers_do_not_deadlock(pool: dispatch._Pool) -> None:
+def test_start_and_stop_inside_handlers_do_not_deadlock(pool: dispatcher._Pool) -> None:
     def deeper(left: int) -> Any:
         def handler(_: Any) -> int:
             if not left:
@@ -65,12 +65,12 @@ def test_start_and_stop_inside_handlers_do_not_deadlock(pool: dispatch._Pool) ->
     assert pool.blocked == 0
 
 
-def test_one_wait_inside_another_counts_once(pool: dispatch._Pool) -> None:
+def test_one_wait_inside_another_counts_once(pool: dispatcher._Pool) -> None:
     ref = Pooled.start_link()
     seen: list[int] = []
 
     def handler(_: Any) -> None:
-        with dispatch.blocking(), dispatch.blocking():
+        with dispatcher.blocking(), dispatcher.blocking():
             seen.append(pool.blocked)
         seen.append(pool.blocked)
 
@@ -78,8 +78,8 @@ def test_one_wait_inside_another_counts_once(pool: dispatch._Pool) -> None:
     assert seen == [1, 0]
 
 
-def test_stuck_handlers_on_all_workers_do_not_stop_the_others(pool: dispatch._Pool) -> None:
-    victims = [Pooled.start_link() for _ in range(3 * dispatch.WORKERS)]
+def test_stuck_handlers_on_all_workers_do_not_stop_the_others(pool: dispatcher._Pool) -> None:
+    victims = [Pooled.start_link() for _ in range(3 * dispatcher.WORKERS)]
     free = Pooled.start_link()
     stuck = [Gate() for _ in victims]
     try:
@@ -88,7 +88,7 @@ def test_stuck_handlers_on_all_workers_do_not_stop_the_others(pool: dispatch._Po
         for handler in stuck:
             assert handler.entered.wait(DEADLINE_S)
         assert call(free, 1, timeout=DEADLINE_S) == 1
-        assert pool.workers <= len(victims) + dispatch.WORKERS
+        assert pool.workers <= len(victims) + dispatcher.WORKERS
     finally:
         for handler in stuck:
             handler.go()
@@ -96,8 +96,8 @@ def test_stuck_handlers_on_all_workers_do_not_stop_the_others(pool: dispatch._Po
         assert call(victim, 1) == 1
 
 
-def test_workers_of_killed_actors_are_stood_in_for_and_come_back(pool: dispatch._Pool) -> None:
-    victims = [Pooled.start_link() for _ in range(2 * dispatch.WORKERS)]
+def test_workers_of_killed_actors_are_stood_in_for_and_come_back(pool: dispatcher._Pool) -> None:
+    victims = [Pooled.start_link() for _ in range(2 * dispatcher.WORKERS)]
     stuck = [Gate() for _ in victims]
     try:
         for handler, victim in zip(stuck, victims, strict=True):
@@ -111,44 +111,44 @@ def test_workers_of_killed_actors_are_stood_in_for_and_come_back(pool: dispatch.
     eventually(lambda: pool.blocked == 0)
 
 
-def test_workers_that_are_too_many_leave_when_idle(pool: dispatch._Pool, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(dispatch, "IDLE_S", 0.01)
-    refs = [Pooled.start_link() for _ in range(5 * dispatch.WORKERS)]
+def test_workers_that_are_too_many_leave_when_idle(pool: dispatcher._Pool, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(dispatcher, "IDLE_S", 0.01)
+    refs = [Pooled.start_link() for _ in range(5 * dispatcher.WORKERS)]
 
     def chain(rest: list[Any]) -> Any:
         return (lambda _: call(rest[0], chain(rest[1:]))) if rest else (lambda _: pool.workers)
 
-    assert call(refs[0], chain(refs[1:])) > dispatch.WORKERS
-    eventually(lambda: pool.workers <= dispatch.WORKERS, f"{pool.workers} workers")
-    eventually(lambda: pool.workers == dispatch.WORKERS == pool.idle)
+    assert call(refs[0], chain(refs[1:])) > dispatcher.WORKERS
+    eventually(lambda: pool.workers <= dispatcher.WORKERS, f"{pool.workers} workers")
+    eventually(lambda: pool.workers == dispatcher.WORKERS == pool.idle)
     assert sum(call(ref, 1) for ref in refs) == len(refs)
 
 
-def test_of_many_spares_most_leave_without_a_pause(pool: dispatch._Pool, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(dispatch, "IDLE_S", 1_000.0)
+def test_of_many_spares_most_leave_without_a_pause(pool: dispatcher._Pool, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(dispatcher, "IDLE_S", 1_000.0)
     refs = [Pooled.start_link() for _ in range(100)]
 
     def chain(rest: list[Any]) -> Any:
         return (lambda _: call(rest[0], chain(rest[1:]))) if rest else (lambda _: pool.workers)
 
     assert call(refs[0], chain(refs[1:])) >= 100
-    eventually(lambda: pool.workers <= dispatch.SPARES + 1, f"{pool.workers} workers")
+    eventually(lambda: pool.workers <= dispatcher.SPARES + 1, f"{pool.workers} workers")
     assert sum(call(ref, 1) for ref in refs) == len(refs)
 
 
-def test_workers_that_leave_at_once_do_not_all_leave(pool: dispatch._Pool, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(dispatch, "IDLE_S", 0.001)
+def test_workers_that_leave_at_once_do_not_all_leave(pool: dispatcher._Pool, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(dispatcher, "IDLE_S", 0.001)
     refs = [Pooled.start_link() for _ in range(12)]
     for _ in range(50):
         with run(*[lambda ref=ref: call(ref, lambda _: call(Pooled.start_link(), 1)) for ref in refs[:4]]):
             pass
         assert sum(call(ref, 1) for ref in refs) == 12
-    eventually(lambda: pool.workers == dispatch.WORKERS)
+    eventually(lambda: pool.workers == dispatcher.WORKERS)
 
 
-def test_a_flooded_actor_delays_the_others_by_a_batch_only(pool: dispatch._Pool) -> None:
+def test_a_flooded_actor_delays_the_others_by_a_batch_only(pool: dispatcher._Pool) -> None:
     order: list[str] = []
-    flooded = [Pooled.start_link() for _ in range(dispatch.WORKERS)]
+    flooded = [Pooled.start_link() for _ in range(dispatcher.WORKERS)]
     other = Pooled.start_link()
     with Gate() as first:
         handlers = [first] + [Gate() for _ in flooded[1:]]
@@ -160,11 +160,11 @@ def test_a_flooded_actor_delays_the_others_by_a_batch_only(pool: dispatch._Pool)
         for handler in handlers:
             handler.go()
         answer.get(timeout=DEADLINE_S)
-    assert order.index("other") <= 20 * dispatch.WORKERS
+    assert order.index("other") <= 20 * dispatcher.WORKERS
 
 
-def test_a_wait_for_the_stopped_flag_is_stood_in_for(pool: dispatch._Pool) -> None:
-    refs = [Pooled.start_link() for _ in range(3 * dispatch.WORKERS)]
+def test_a_wait_for_the_stopped_flag_is_stood_in_for(pool: dispatcher._Pool) -> None:
+    refs = [Pooled.start_link() for _ in range(3 * dispatcher.WORKERS)]
     ended = Pooled.start_link()
     done = [ref.ask(lambda _: ended.actor_stopped.wait(DEADLINE_S), block=False) for ref in refs]
     eventually(lambda: len(mailbox._bells.value.get(ended.actor_inbox, ())) == len(refs))
@@ -172,7 +172,7 @@ def test_a_wait_for_the_stopped_flag_is_stood_in_for(pool: dispatch._Pool) -> No
     assert all(future.get(timeout=DEADLINE_S) for future in done)
 
 
-def test_an_exception_that_somebody_injects_into_a_worker_costs_one_actor(pool: dispatch._Pool) -> None:
+def test_an_exception_that_somebody_injects_into_a_worker_costs_one_actor(pool: dispatcher._Pool) -> None:
     import ctypes
 
     class Injected(BaseException):
@@ -199,7 +199,7 @@ def test_an_exception_that_somebody_injects_into_a_worker_costs_one_actor(pool: 
     assert call(other, 1) == 1
 
 
-def test_a_thousand_dynamic_children_come_and_go_without_a_trace(pool: dispatch._Pool) -> None:
+def test_a_thousand_dynamic_children_come_and_go_without_a_trace(pool: dispatcher._Pool) -> None:
     sup = DynamicSupervisor.start_link()
     refs = [DynamicSupervisor.start_child(sup, ChildSpec("it", Pooled)) for _ in range(1_000)]
     downs: list[Any] = []
@@ -208,4 +208,4 @@ def test_a_thousand_dynamic_children_come_and_go_without_a_trace(pool: dispatch.
     DynamicSupervisor.stop(sup)
     assert len(downs) == 1_000
     assert len({down.ref for down in downs}) == 1_000
-    assert pool.workers <= dispatch.WORKERS + 1
+    assert pool.workers <= dispatcher.WORKERS + 1

@@ -1,4 +1,4 @@
-"""The roster that actors stand in, as Pykka's registry gives it."""
+"""Pykka's registry, with the dictionary that stands in the place of its list."""
 
 import time
 
@@ -37,7 +37,7 @@ def test_stopping_many_pooled_actors_is_linear_and_the_registry_stays_truthful()
     assert many < 25 * few, f"{few:.2f} s for 2,000 and {many:.2f} s for 20,000"
 
 
-def test_the_roster_answers_as_pykkas_list_did() -> None:
+def test_the_registry_answers_as_pykkas_list_did() -> None:
     refs = [Pooled.start_link(), Plain.start(), Threaded.start_link()]
     assert ActorRegistry.get_all() == refs
     assert ActorRegistry.get_by_class(pykka.ThreadingActor) == [refs[1]]

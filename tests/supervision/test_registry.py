@@ -22,7 +22,7 @@ from supervision import (
     unregister,
     whereis,
 )
-from supervision.process import names
+from supervision.process import registry
 
 every_server = pytest.mark.parametrize("cls", [Pooled, Threaded])
 
@@ -59,7 +59,7 @@ def test_an_actor_may_hold_several_names_and_loses_all_at_its_end(kind: str) -> 
     stop(ref)
     watch.reason()
     assert [whereis(name) for name in ("one", "two", "three")] == [None] * 3
-    assert names._names.value.table == {}
+    assert registry._names.value.table == {}
 
 
 @every_kind

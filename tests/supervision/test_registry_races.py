@@ -22,7 +22,7 @@ from supervision import (
     stop,
     whereis,
 )
-from supervision.process import names
+from supervision.process import registry
 
 every_server = pytest.mark.parametrize("cls", [Pooled, Threaded])
 
@@ -114,23 +114,23 @@ def test_a_name_given_at_the_moment_of_the_end_is_not_left_behind() -> None:
 
         with run(name, end):
             pass
-        assert names._names.value.table == {}
+        assert registry._names.value.table == {}
 
 
 def test_a_successor_keeps_its_name_when_its_predecessor_is_cleaned_up_late() -> None:
     """The old owner has ended, but has not come to freeing its names yet."""
     ref = Pooled.start_link(name="it")
     reached, go = threading.Event(), threading.Event()
-    release = names.release
+    release = registry.release
 
-    def late(owned: set[str], life: Any) -> None:
-        if life.ref is ref:
+    def late(owned: set[str], process: Any) -> None:
+        if process.ref is ref:
             reached.set()
             assert go.wait(DEADLINE_S)
-        release(owned, life)
+        release(owned, process)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(names, "release", late)
+        patch.setattr(registry, "release", late)
         with run(lambda: kill(ref)):
             assert reached.wait(DEADLINE_S)
             assert whereis("it") is None
@@ -143,14 +143,14 @@ def test_a_successor_keeps_its_name_when_its_predecessor_is_cleaned_up_late() ->
 def test_one_killed_by_its_name_before_its_first_turn_fails_its_start(
     cls: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    claim = names.claim
+    claim = registry.claim
 
-    def claim_and_kill(name: str, life: Any) -> None:
-        claim(name, life)
+    def claim_and_kill(name: str, process: Any) -> None:
+        claim(name, process)
         kill(name)
 
     ran: list[Any] = []
-    monkeypatch.setattr(names, "claim", claim_and_kill)
+    monkeypatch.setattr(registry, "claim", claim_and_kill)
     with pytest.raises(StartError):
         cls.start_link(None, ran, name="it")
     assert ran == ["__init__"]

@@ -26,7 +26,7 @@ from supervision import (
     kill,
     stop,
 )
-from supervision.process import life_of
+from supervision.process.registry import process_of
 
 # --- what got past the loop -------------------------------------------------------------------------------------------
 
@@ -35,17 +35,17 @@ from supervision.process import life_of
 def test_a_fault_in_the_loop_itself_ends_the_actor_and_answers_its_callers(
     kind: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from supervision.process import loop
+    from supervision.process.process import Process
 
     fault = RuntimeError("in the loop")
 
-    def break_off(life: Any, envelope: Any) -> None:
+    def break_off(process: Any, envelope: Any) -> None:
         raise fault
 
     ref = spawn(kind)
     watch = Watch(ref)
     with monkeypatch.context() as patch:
-        patch.setattr(loop, "handle", break_off)
+        patch.setattr(Process, "_handle", break_off)
         asked = ref.ask(1, block=False)
         assert watch.reason() == Crash(fault)
     with pytest.raises(pykka.ActorDeadError):
@@ -130,7 +130,7 @@ def test_its_thread_ends_with_it() -> None:
 def test_the_thread_of_a_killed_idle_server_ends_too() -> None:
     ref = Threaded.start_link()
     thread = call(ref, lambda _: threading.current_thread())
-    eventually(lambda: life_of(ref).busy is None)  # type: ignore[union-attr]
+    eventually(lambda: process_of(ref).busy is None)  # type: ignore[union-attr]
     kill(ref)
     thread.join(DEADLINE_S)
     assert not thread.is_alive()
@@ -173,12 +173,12 @@ def test_an_ended_actor_is_not_kept_alive_by_its_ref() -> None:
 
     for cls in (Pooled, Threaded):
         ref = cls.start_link()
-        gone = weakref.ref(life_of(ref).actor)  # type: ignore[union-attr]
+        gone = weakref.ref(process_of(ref).actor)  # type: ignore[union-attr]
         stop(ref)
         eventually(lambda gone=gone: gc.collect() >= 0 and gone() is None)
     sup = Supervisor.start_link([ChildSpec("it", Plain, restart="temporary")])
     ref = Supervisor.which_children(sup)[0].ref
-    gone = weakref.ref(life_of(ref).actor)  # type: ignore[union-attr]
+    gone = weakref.ref(process_of(ref).actor)  # type: ignore[union-attr]
     stop(ref)
     eventually(lambda: gc.collect() >= 0 and gone() is None)
 

@@ -30,7 +30,8 @@ from supervision import (
     monitor,
     send_after,
 )
-from supervision.process import life_of, names
+from supervision.process import registry
+from supervision.process.registry import process_of
 
 pytestmark = pytest.mark.usefixtures("switch_often")
 
@@ -136,7 +137,7 @@ def test_twenty_threads_on_one_supervisor_while_its_children_crash(strategy: Any
     assert not seen.doubles
     assert seen.starts > 16
     assert all(count == 0 for count in seen.live.values())
-    assert names._names.value.table == {}
+    assert registry._names.value.table == {}
     assert ActorRegistry.get_all() == []
 
 
@@ -178,7 +179,7 @@ def test_many_start_and_stop_whole_trees_at_once() -> None:
     with run(*[lambda user=user: grow(user) for user in range(8)]):
         pass
     assert ActorRegistry.get_all() == []
-    assert names._names.value.table == {}
+    assert registry._names.value.table == {}
 
 
 # --- a thousand restarts leave nothing --------------------------------------------------------------------------------
@@ -212,7 +213,7 @@ def test_a_thousand_crashes_and_restarts_leave_everything_as_it_was(cls: Any) ->
     def left() -> tuple[int, ...]:
         gc.collect()
         eventually(lambda: threading.active_count() <= threads)
-        return len(ActorRegistry.get_all()), len(names._names.value.table), len(life_of(sup).monitors or ())  # type: ignore[union-attr]
+        return len(ActorRegistry.get_all()), len(registry._names.value.table), len(process_of(sup).observers or ())  # type: ignore[union-attr]
 
     rounds(50)
     threads = threading.active_count() + 1

@@ -12,8 +12,9 @@ from pykka import ActorDeadError, ActorRegistry
 from threads import DEADLINE_S, eventually, run
 
 from supervision import DynamicSupervisor, NoProcess, Server, ServerDied, call, cast, kill, monitor, stop
-from supervision.process import abandoned_count, life_of
-from supervision.runtime import dispatcher as dispatch
+from supervision.process.process import abandoned_count
+from supervision.process.registry import process_of
+from supervision.runtime import dispatcher
 
 pytestmark = pytest.mark.usefixtures("switch_often")
 
@@ -95,7 +96,7 @@ def test_no_call_hangs_and_every_one_hears_the_truth(cls: Any) -> None:
                     if call(ref, turn, timeout=DEADLINE_S) != turn:
                         lies.append(turn)
                 except ServerDied as error:
-                    if error.reason != life_of(ref).reason:  # type: ignore[union-attr]
+                    if error.reason != process_of(ref).reason:  # type: ignore[union-attr]
                         lies.append(error)
 
     ends = (stop, kill, lambda ref: ref.stop(timeout=DEADLINE_S), lambda ref: cast(ref, "crash"))
@@ -139,5 +140,5 @@ def test_actors_that_call_each_other_while_they_are_killed() -> None:
             pass
         done.set()
     assert "the end" in ends
-    eventually(lambda: dispatch._pool.value.blocked == 0)
+    eventually(lambda: dispatcher._pool.value.blocked == 0)
     eventually(lambda: abandoned_count() == 0)

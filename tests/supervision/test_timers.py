@@ -11,7 +11,7 @@ from holding import Gate
 from threads import DEADLINE_S, eventually, run
 
 from supervision import NoProcess, call, cast, kill, send_after, stop, whereis
-from supervision.runtime import timer_thread as alarm
+from supervision.runtime import timer_thread
 
 
 class FakeTime:
@@ -19,7 +19,7 @@ class FakeTime:
 
     def __init__(self) -> None:
         self._at = 100.0
-        self.clockwork = alarm._Clockwork(lambda: self._at)
+        self.clockwork = timer_thread._Clockwork(lambda: self._at)
 
     def forward(self, seconds: float) -> None:
         self._at += seconds
@@ -29,7 +29,7 @@ class FakeTime:
 @pytest.fixture
 def clock(monkeypatch: pytest.MonkeyPatch) -> FakeTime:
     made = FakeTime()
-    monkeypatch.setattr(alarm._clockwork, "value", made.clockwork)
+    monkeypatch.setattr(timer_thread._clockwork, "value", made.clockwork)
     return made
 
 
@@ -210,7 +210,7 @@ def test_one_thread_serves_all_timers_and_cancelled_ones_take_no_room(clock: Fak
         for timer in [send_after(1_000, ref, "never") for _ in range(500)]:
             timer.cancel()
     assert threading.active_count() <= before + 1
-    assert len(alarm._clockwork.value._heap) < 1_000
+    assert len(timer_thread._clockwork.value._heap) < 1_000
 
 
 def test_a_callback_that_raises_ends_no_timer(clock: FakeTime, caplog: pytest.LogCaptureFixture) -> None:
@@ -218,8 +218,8 @@ def test_a_callback_that_raises_ends_no_timer(clock: FakeTime, caplog: pytest.Lo
         raise ValueError("a fault of ours")
 
     fired = threading.Event()
-    alarm.call_later(0, raises)
-    alarm.call_later(0, fired.set)
+    timer_thread.call_later(0, raises)
+    timer_thread.call_later(0, fired.set)
     assert fired.wait(DEADLINE_S)
     assert "timer_callback_failed" in caplog.text
 

@@ -26,7 +26,8 @@ from supervision import (
     unregister,
     whereis,
 )
-from supervision.process import abandoned_count, life_of
+from supervision.process.process import abandoned_count
+from supervision.process.registry import process_of
 
 
 @every_kind
@@ -71,7 +72,7 @@ def test_p14_nothing_that_an_abandoned_handler_does_with_its_actor_has_an_effect
 
     outcomes: dict[str, Any] = {}
     ref = spawn(kind)
-    life = life_of(ref)
+    process = process_of(ref)
     if kind == "raw":
         call(ref, 1)
     register("it", ref)
@@ -85,8 +86,8 @@ def test_p14_nothing_that_an_abandoned_handler_does_with_its_actor_has_an_effect
     assert whereis("late") is None
     assert whereis("it") is successor
     assert [down.reason for down in watch.downs] == [KILLED]
-    assert life is not None
-    assert life.reason == KILLED
+    assert process is not None
+    assert process.reason == KILLED
 
 
 @pytest.mark.parametrize("cls", [Pooled, Threaded])
@@ -122,11 +123,11 @@ def test_p14_killing_an_idle_actor_abandons_nothing(kind: str) -> None:
     ref = spawn(kind)
     assert call(ref, 1) == 1
     watch = Watch(ref)
-    eventually(lambda: life_of(ref).busy is None)  # type: ignore[union-attr]
+    eventually(lambda: process_of(ref).busy is None)  # type: ignore[union-attr]
     kill(ref)
     assert watch.downs[0].reason == KILLED
     assert abandoned_count() == 0
-    assert not life_of(ref).abandoned  # type: ignore[union-attr]
+    assert not process_of(ref).abandoned  # type: ignore[union-attr]
 
 
 @every_kind

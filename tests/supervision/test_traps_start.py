@@ -11,14 +11,14 @@ from pykka import ActorRegistry
 from threads import DEADLINE_S, run
 
 from supervision import SHUTDOWN, ChildSpec, Exit, StartError, Supervisor, call, cast, send_after, whereis
-from supervision.process import OwnThread
-from supervision.runtime import dispatcher as dispatch
+from supervision.runtime import dispatcher
+from supervision.runtime.dispatcher import OwnThread
 
 
 @pytest.fixture
 def no_more_threads(monkeypatch: pytest.MonkeyPatch) -> Any:
     """From here on no thread can be started; the pool has none yet."""
-    monkeypatch.setattr(dispatch._pool, "value", dispatch._Pool())
+    monkeypatch.setattr(dispatcher._pool, "value", dispatcher._Pool())
 
     def refuse(thread: threading.Thread) -> None:
         raise RuntimeError("can't start new thread")
@@ -172,7 +172,7 @@ def test_p9_the_pool_goes_on_once_there_are_threads_again(monkeypatch: pytest.Mo
     send_after(0, ref, lambda _: timers_run.set())
     assert timers_run.wait(DEADLINE_S)
     with monkeypatch.context() as patch:
-        patch.setattr(dispatch._pool, "value", dispatch._Pool())
+        patch.setattr(dispatcher._pool, "value", dispatcher._Pool())
         with patch.context() as starved:
             starved.setattr(threading.Thread, "start", _refuse)
             asked = ref.ask("patience", block=False)
@@ -180,10 +180,10 @@ def test_p9_the_pool_goes_on_once_there_are_threads_again(monkeypatch: pytest.Mo
 
 
 def test_p9_a_timer_without_a_thread_fails_and_the_next_one_has_one(monkeypatch: pytest.MonkeyPatch) -> None:
-    from supervision.runtime import timer_thread as alarm
+    from supervision.runtime import timer_thread
 
     ref = Pooled.start_link()
-    monkeypatch.setattr(alarm._clockwork, "value", alarm._Clockwork(alarm.now))
+    monkeypatch.setattr(timer_thread._clockwork, "value", timer_thread._Clockwork(timer_thread.now))
     with monkeypatch.context() as starved:
         starved.setattr(threading.Thread, "start", _refuse)
         with pytest.raises(RuntimeError):
@@ -234,9 +234,9 @@ def test_p10_a_restart_waits_until_the_old_thread_is_gone(cls: Any, monkeypatch:
     up: queue.SimpleQueue[Any] = queue.SimpleQueue()
     run_out = OwnThread.run
 
-    def run_and_linger(self: Any, life: Any) -> None:
-        run_out(self, life)
-        if life.ref.actor_class is not Supervisor:
+    def run_and_linger(self: Any, process: Any) -> None:
+        run_out(self, process)
+        if process.ref.actor_class is not Supervisor:
             lingers.set()
             assert go.wait(DEADLINE_S)
 

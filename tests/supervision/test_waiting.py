@@ -11,7 +11,7 @@ from pykka import ActorRegistry
 from threads import DEADLINE_S, run
 
 from supervision import SHUTDOWN, DynamicSupervisor, Supervisor, call, stop
-from supervision.runtime.waits import LONGEST_S, TURN_S, in_turns, waitable
+from supervision.runtime.waits import LONGEST_S, TURN_S, wait_for, waitable
 
 AGES_S = [1e10, 1e12, 1e300]
 
@@ -92,16 +92,16 @@ class Waits:
 
 
 @pytest.mark.parametrize("seconds", [60.0, 1e300, None])
-def test_the_main_thread_waits_in_turns(seconds: float | None) -> None:
+def test_the_main_thread_waits_wait_for(seconds: float | None) -> None:
     wait = Waits(over_at=3)
-    assert in_turns(wait, seconds)
+    assert wait_for(wait, seconds)
     assert wait.asked == [TURN_S, TURN_S, TURN_S]
 
 
 @pytest.mark.parametrize("seconds", [-1.0, 0.0, 0.5, TURN_S])
 def test_a_short_wait_has_one_turn(seconds: float) -> None:
     wait = Waits(over_at=0)
-    assert not in_turns(wait, seconds)
+    assert not wait_for(wait, seconds)
     assert wait.asked == [max(0.0, seconds)]
 
 
@@ -115,13 +115,13 @@ def test_the_turns_end_with_the_time(monkeypatch: pytest.MonkeyPatch) -> None:
         clock.advance(seconds)
         return False
 
-    assert not in_turns(wait, 2.5)
+    assert not wait_for(wait, 2.5)
     assert asked == [TURN_S, TURN_S, 0.5]
 
 
 @pytest.mark.parametrize(("seconds", "asked"), [(60.0, 60.0), (1e300, LONGEST_S), (None, LONGEST_S)])
 def test_another_thread_which_gets_no_signal_waits_in_one_go(seconds: float | None, asked: float) -> None:
     wait = Waits(over_at=1)
-    with run(lambda: in_turns(wait, seconds)):
+    with run(lambda: wait_for(wait, seconds)):
         pass
     assert wait.asked == [asked]

@@ -1,0 +1,239 @@
+"""Pykka's private names: all that this package uses of them, each under a name of ours, and in no other module.
+
+====================================================  ==================================================================
+Pykka's                                               here, and what for
+====================================================  ==================================================================
+``_envelope.Envelope``                                `Envelope`: what lies in a mailbox
+``messages._ActorStop``                               `StopRequest`: what ``ref.stop()`` sends
+``Actor._handle_receive``                             `receiver_of`: from a message to ``on_receive``, or to an attribute
+                                                      that a proxy asks for
+``Actor._handle_failure``                             `log_crash`: Pykka's own record of a crash
+``Actor._actor_ref``, ``_create_actor_inbox``,        `PykkaActor`: what Pykka asks a kind of actor for
+``_create_future``, ``_start_actor_loop``
+``ActorRef._actor_weakref``                           `actor_of`: the actor behind a ref
+``Actor._start_actor_loop`` of one actor              `replace_start`: it starts in another way, once
+``ActorRegistry._actor_refs``, ``_actor_refs_lock``   `enter`, `leave`, `is_registered`, `move_to_end`, `when_pykka_enters`
+====================================================  ==================================================================
+
+**The registry.** Pykka keeps its actors in a list and removes by search, so stopping n actors takes n² steps (100,000
+never ended). Here an ordered dictionary stands behind the few list operations that ``ActorRegistry`` uses.
+
+What it answers stays the same but for the order: Pykka has its actors in start order, and ``stop_all`` goes through them from
+the end. A supervisor moves to the end whenever it starts a child, and those above it move behind it: ``stop_all`` comes to
+the top of a tree first, which stops what is below in its own order and time, and restarts nothing.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+import uuid
+from collections.abc import Callable, Iterable, Iterator
+from operator import attrgetter
+from typing import Any, TypeAlias, cast
+
+import pykka
+from pykka import ActorRegistry
+from pykka._envelope import Envelope
+from pykka.messages import _ActorStop
+
+from supervision.runtime.per_process import in_forked_child
+from supervision.runtime.reports import harmless
+
+__all__ = [
+    "Envelope",
+    "PykkaActor",
+    "StopRequest",
+    "actor_of",
+    "enter",
+    "install",
+    "is_registered",
+    "leave",
+    "log_crash",
+    "move_to_end",
+    "receiver_of",
+    "replace_start",
+    "when_pykka_enters",
+]
+
+Ref: TypeAlias = "pykka.ActorRef[Any]"
+
+StopRequest: type[Any] = _ActorStop
+
+receiver_of: Callable[[Any], Callable[[Any], Any]] = attrgetter("_handle_receive")
+"""The method of an actor that handles one message."""
+
+_logger = logging.getLogger("pykka")
+
+
+def actor_of(ref: Ref) -> Any:
+    """The actor behind a ref, ``None`` where it is garbage."""
+    return ref._actor_weakref()
+
+
+def log_crash(actor: Any, error: BaseException) -> None:
+    """Pykka's own record of a crash; it also takes the actor out of the registry."""
+    with harmless:
+        actor._handle_failure(type(error), error, error.__traceback__)
+
+
+def replace_start(actor: Any, start: Callable[[], None]) -> None:
+    """Have an actor that Pykka is about to start begin in another way."""
+
+    def start_once() -> None:
+        del actor.__dict__["_start_actor_loop"]
+        start()
+
+    actor.__dict__["_start_actor_loop"] = start_once
+
+
+class PykkaActor(pykka.Actor):
+    """What Pykka asks a kind of actor for, under names of ours, which a subclass fills in."""
+
+    def _set_parts(self, inbox: Any, stopped: Any) -> Ref:
+        self.actor_urn = uuid.uuid4().urn
+        self.actor_inbox = inbox
+        self.actor_stopped = cast(threading.Event, stopped)
+        self._actor_ref = pykka.ActorRef(self)
+        return self._actor_ref
+
+    @staticmethod
+    def _make_future() -> pykka.Future[Any]:
+        """A future for an answer to ``ask``."""
+        raise NotImplementedError
+
+    def _begin(self) -> None:
+        """Pykka has made the actor and entered it into its registry: have its first turn run."""
+        raise NotImplementedError
+
+    @staticmethod
+    def _create_actor_inbox() -> Any:
+        raise NotImplementedError  # never called, but by the constructor that ours stands in for
+
+    @classmethod
+    def _create_future(cls) -> pykka.Future[Any]:
+        return cls._make_future()
+
+    def _start_actor_loop(self) -> None:
+        self._begin()
+
+
+# --- the registry -----------------------------------------------------------------------------------------------------
+
+
+_ABSENT = object()
+
+
+class _IndexedRefs:
+    """The list operations of ``ActorRegistry``, each in constant time. Its lock, Pykka's own, guards it."""
+
+    def __init__(self, refs: Iterable[Ref]) -> None:
+        self._refs: dict[Ref, None] = dict.fromkeys(refs)
+
+    def append(self, ref: Ref) -> None:
+        """Pykka is starting an actor on this thread."""
+        behind = [one for look in _lookers for one in look(ref)]
+        self.enter(ref, behind)
+
+    def enter(self, ref: Ref, behind: Iterable[Ref]) -> None:
+        self._refs[ref] = None
+        self.move_to_end(behind)
+
+    def move_to_end(self, refs: Iterable[Ref]) -> None:
+        for ref in refs:
+            if ref in self._refs:  # one that is ending is not there any more
+                del self._refs[ref]
+                self._refs[ref] = None
+
+    def remove(self, ref: Ref) -> None:
+        if not self.discard(ref):
+            raise ValueError(ref)
+
+    def discard(self, ref: Ref) -> bool:
+        """Take it out; returns whether it was there."""
+        return self._refs.pop(ref, _ABSENT) is None
+
+    def clear(self) -> None:
+        self._refs.clear()
+
+    def __contains__(self, ref: object) -> bool:
+        return ref in self._refs
+
+    def __iter__(self) -> Iterator[Ref]:
+        return iter(self._refs)
+
+    def __len__(self) -> int:
+        return len(self._refs)
+
+    def __getitem__(self, key: Any) -> Any:
+        return list(self._refs)[key]
+
+
+_lookers: list[Callable[[Ref], Iterable[Ref]]] = []
+
+
+def install() -> None:
+    """Put the dictionary in place of Pykka's list, unless it is there; a program that sets the list anew sets it aside."""
+    with ActorRegistry._actor_refs_lock:
+        _refs()
+
+
+def _refs() -> _IndexedRefs:
+    """The dictionary; the lock is held."""
+    refs: Any = ActorRegistry._actor_refs
+    if not isinstance(refs, _IndexedRefs):
+        refs = _IndexedRefs(refs)
+        ActorRegistry._actor_refs = refs
+    return cast(_IndexedRefs, refs)
+
+
+def when_pykka_enters(look: Callable[[Ref], Iterable[Ref]]) -> None:
+    """Have a function called with every ref that Pykka itself is about to enter, before the actor's own thread starts.
+
+    Args:
+        look: called on the thread that starts the actor; returns those who move to the end, behind the new one.
+    """
+    _lookers.append(look)
+
+
+def enter(ref: Ref, behind: Iterable[Ref]) -> None:
+    """Make an actor visible to ``ActorRegistry``, and have others move behind it; constant time."""
+    with ActorRegistry._actor_refs_lock:
+        _refs().enter(ref, behind)
+    _log("Registered %s", ref)
+
+
+def leave(ref: Ref) -> None:
+    """Take an actor out; constant time, and silent if it is not there."""
+    with ActorRegistry._actor_refs_lock:
+        if not _refs().discard(ref):
+            return
+    _log("Unregistered %s", ref)
+
+
+def is_registered(ref: Ref) -> bool:
+    """Whether an actor is there: started, not ended, and of this process."""
+    with ActorRegistry._actor_refs_lock:
+        return ref in _refs()
+
+
+def move_to_end(refs: Iterable[Ref]) -> None:
+    """Move actors behind all others, in the order in which they are given."""
+    with ActorRegistry._actor_refs_lock:
+        _refs().move_to_end(refs)
+
+
+def _log(text: str, ref: Ref) -> None:
+    """Pykka's record."""
+    if _logger.isEnabledFor(logging.DEBUG):
+        with harmless:
+            _logger.debug(text, ref)
+
+
+def _start_anew() -> None:
+    # The inherited lock may be held by a thread that does not exist in the child, and no inherited actor lives here.
+    ActorRegistry._actor_refs_lock = threading.RLock()
+    ActorRegistry._actor_refs.clear()
+
+
+in_forked_child(_start_anew)
