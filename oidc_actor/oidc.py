@@ -1,4 +1,4 @@
-"""Discovery and tokens without an actor: one call, one exchange. The manager's fetches run the same exchanges.
+"""Discovery and tokens without an actor: one call, one request. A manager sends the same requests.
 
 Example::
 
@@ -55,7 +55,7 @@ def discover(
     Args:
         issuer_url: The issuer identifier, exactly as the provider writes it (a trailing slash counts).
         transport: What performs the request; ``None`` for HTTP by requests.
-        timeout_seconds: Seconds for the whole exchange.
+        timeout_seconds: Seconds for the whole request, until its response is there.
         allow_insecure_http: Whether plain http is acceptable beyond loopback.
         ca_bundle: File or directory of the certificates to trust instead of the usual ones.
 
@@ -90,7 +90,7 @@ def get_token(
         config: The provider's metadata, with a token endpoint.
         auth: Credentials, or their mapping form.
         transport: What performs the request; ``None`` for HTTP by requests.
-        timeout_seconds: Seconds for the whole exchange.
+        timeout_seconds: Seconds for the whole request, until its response is there.
         allow_insecure_http: Whether plain http is acceptable beyond loopback.
         ca_bundle: File or directory of the certificates to trust instead of the usual ones.
 
@@ -129,7 +129,7 @@ def refresh_token(
         refresh_token: The refresh token.
         auth: Credentials, or their mapping form; a grant of their own is not used.
         transport: What performs the request; ``None`` for HTTP by requests.
-        timeout_seconds: Seconds for the whole exchange.
+        timeout_seconds: Seconds for the whole request, until its response is there.
         allow_insecure_http: Whether plain http is acceptable beyond loopback.
         ca_bundle: File or directory of the certificates to trust instead of the usual ones.
 
@@ -171,7 +171,7 @@ def revoke_token(
         auth: Credentials of the client it was given to, or their mapping form; a grant of their own is not used.
         token_type_hint: What it is: ``"access_token"`` or ``"refresh_token"``; ``None`` leaves it to the provider.
         transport: What performs the request; ``None`` for HTTP by requests.
-        timeout_seconds: Seconds for the whole exchange.
+        timeout_seconds: Seconds for the whole request, until its response is there.
         allow_insecure_http: Whether plain http is acceptable beyond loopback.
         ca_bundle: File or directory of the certificates to trust instead of the usual ones.
 

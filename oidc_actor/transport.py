@@ -48,7 +48,7 @@ class Request(Sealed):
         url: Absolute URL.
         headers: Header fields; may hold credentials.
         body: The body's bytes; empty for none; may hold credentials.
-        timeout_s: Seconds for the whole exchange, connecting and reading the last byte included.
+        timeout_s: Seconds for the whole request, connecting and reading the last byte included.
         client_certificate: What to show in mutual TLS (RFC 8705); ``None`` for a connection without.
     """
 
@@ -116,7 +116,7 @@ class Transport(Protocol):
     """Anything that can perform one request: a function, or an object with ``__call__``."""
 
     def __call__(self, request: Request, /) -> Response:
-        """Perform one exchange, following no redirect.
+        """Send one request, following no redirect.
 
         Args:
             request: What to send.

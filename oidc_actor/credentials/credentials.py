@@ -19,7 +19,7 @@ from oidc_actor.credentials.parameters import (
     read_token_type,
 )
 from oidc_actor.values.errors import ConfigError
-from oidc_actor.values.secrets import SecretSource, StoredSecret, put, refuse_pickling, store_secret
+from oidc_actor.values.secrets import GivenSecret, StoredSecret, put, refuse_pickling, store_secret
 
 METHODS = (
     "client_secret_basic",
@@ -47,8 +47,8 @@ class ClientOptions(TypedDict, total=False):
     resource: str | Iterable[str] | None
     extra: Mapping[str, str] | None
     client_auth: str | None
-    private_key: PrivateKey | SecretSource | Mapping[str, Any] | None
-    client_assertion: SecretSource | None
+    private_key: PrivateKey | GivenSecret | Mapping[str, Any] | None
+    client_assertion: GivenSecret | None
     assertion_audience: str | None
     client_certificate: ClientCertificate | Mapping[str, Any] | None
     dpop: DPoPKey | bool | None

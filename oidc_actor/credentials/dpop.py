@@ -14,7 +14,7 @@ from urllib.parse import urlsplit
 from oidc_actor.credentials.jws import Signer, new_signer, require_jose
 from oidc_actor.credentials.keys import PrivateKey, read_private_key
 from oidc_actor.values.errors import ConfigError, SecretUnavailable
-from oidc_actor.values.secrets import Sealed, Secret, SecretSource, StoredSecret, holds_secrets, put
+from oidc_actor.values.secrets import GivenSecret, Sealed, Secret, StoredSecret, holds_secrets, put
 
 LONGEST_NONCE = 1024
 """Characters of a nonce that is believed; it goes back as it came."""
@@ -38,7 +38,7 @@ class DPoPKey(Sealed):
     _nonces: dict[str, str]
 
     @holds_secrets
-    def __init__(self, key: PrivateKey | SecretSource | None = None) -> None:
+    def __init__(self, key: PrivateKey | GivenSecret | None = None) -> None:
         """Take a key, or make one.
 
         Args:

@@ -10,7 +10,7 @@ from typing import ClassVar, Unpack
 from oidc_actor.credentials.credentials import ClientOptions, Credentials
 from oidc_actor.credentials.parameters import TOKEN_TYPE, Scopes, parse_scopes
 from oidc_actor.values.errors import ConfigError
-from oidc_actor.values.secrets import Secret, SecretSource, StoredSecret, holds_secrets
+from oidc_actor.values.secrets import GivenSecret, Secret, StoredSecret, holds_secrets
 
 __all__ = [
     "ClientCredentials",
@@ -34,7 +34,7 @@ class ClientCredentials(Credentials):
     def __init__(
         self,
         client_id: str,
-        client_secret: SecretSource | None = None,
+        client_secret: GivenSecret | None = None,
         scopes: Scopes = (),
         **options: Unpack[ClientOptions],
     ) -> None:
@@ -76,9 +76,9 @@ class Password(Credentials):
     def __init__(
         self,
         username: str,
-        password: SecretSource,
+        password: GivenSecret,
         client_id: str | None = None,
-        client_secret: SecretSource | None = None,
+        client_secret: GivenSecret | None = None,
         scopes: Scopes = (),
         **options: Unpack[ClientOptions],
     ) -> None:
@@ -127,9 +127,9 @@ class RefreshToken(Credentials):
     @holds_secrets
     def __init__(
         self,
-        refresh_token: SecretSource,
+        refresh_token: GivenSecret,
         client_id: str,
-        client_secret: SecretSource | None = None,
+        client_secret: GivenSecret | None = None,
         scopes: Scopes = (),
         **options: Unpack[ClientOptions],
     ) -> None:
@@ -193,7 +193,7 @@ class JWTBearer(Credentials):
     """A statement whose signer the provider trusts (RFC 7523 section 4): an account's own, or the token of a served user.
 
     Attributes:
-        assertion: Where the assertion comes from, read at every exchange; one that says itself that it has expired is not sent.
+        assertion: Where the assertion comes from, read for every request; one that says itself that it has expired is not sent.
     """
 
     grant_type: ClassVar[str] = "urn:ietf:params:oauth:grant-type:jwt-bearer"
@@ -212,9 +212,9 @@ class JWTBearer(Credentials):
     @holds_secrets
     def __init__(
         self,
-        assertion: SecretSource,
+        assertion: GivenSecret,
         client_id: str | None = None,
-        client_secret: SecretSource | None = None,
+        client_secret: GivenSecret | None = None,
         scopes: Scopes = (),
         **options: Unpack[ClientOptions],
     ) -> None:
@@ -243,7 +243,7 @@ class JWTBearer(Credentials):
 
 @dataclass(frozen=True, slots=True, init=False, repr=False)
 class TokenExchange(Credentials):
-    """A token of a subject, traded for another (RFC 8693). The subject's and the actor's are read at every exchange.
+    """A token of a subject, traded for another (RFC 8693). The subject's and the actor's are read for every request.
 
     Attributes:
         subject_token: Where the subject's token comes from; one that says itself that it has expired is not sent.
@@ -283,13 +283,13 @@ class TokenExchange(Credentials):
     @holds_secrets
     def __init__(
         self,
-        subject_token: SecretSource,
+        subject_token: GivenSecret,
         client_id: str | None = None,
-        client_secret: SecretSource | None = None,
+        client_secret: GivenSecret | None = None,
         scopes: Scopes = (),
         *,
         subject_token_type: str = "access_token",  # noqa: S107 - the name of a type
-        actor_token: SecretSource | None = None,
+        actor_token: GivenSecret | None = None,
         actor_token_type: str | None = None,
         requested_token_type: str | None = None,
         **options: Unpack[ClientOptions],

@@ -17,10 +17,10 @@ from oidc_actor.credentials.parameters import from_mapping
 from oidc_actor.values.errors import ConfigError, SecretUnavailable
 from oidc_actor.values.secrets import (
     MAX_SECRET_BYTES,
+    GivenSecret,
     Sealed,
     Secret,
     SecretFile,
-    SecretSource,
     StoredSecret,
     holds_secrets,
     put,
@@ -55,11 +55,11 @@ class PrivateKey(Sealed):
     @holds_secrets
     def __init__(
         self,
-        key: SecretSource,
+        key: GivenSecret,
         *,
         kid: str | None = None,
         algorithm: str | None = None,
-        password: SecretSource | None = None,
+        password: GivenSecret | None = None,
         certificate_file: str | Path | None = None,
     ) -> None:
         """Check and keep. A key given as a text is read at once; one in a file or behind a callable at every request.
@@ -209,7 +209,7 @@ class ClientCertificate:
 
     @holds_secrets
     def __init__(
-        self, cert_file: str | Path, key_file: str | Path | None = None, *, password: SecretSource | None = None
+        self, cert_file: str | Path, key_file: str | Path | None = None, *, password: GivenSecret | None = None
     ) -> None:
         """Name the files; they may appear later.
 

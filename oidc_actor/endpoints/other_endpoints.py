@@ -25,7 +25,7 @@ def request_metadata(
     Args:
         transport: What performs the request.
         issuer_url: The issuer identifier, already checked.
-        timeout_s: Seconds for the whole exchange.
+        timeout_s: Seconds for the whole request, until its response is there.
         allow_insecure_http: Whether plain http is acceptable beyond loopback.
 
     Returns:
@@ -54,7 +54,7 @@ def request_device_authorization(
         transport: What performs the request.
         config: The provider's metadata, already checked.
         auth: The client's credentials.
-        timeout_s: Seconds for the whole exchange.
+        timeout_s: Seconds for the whole request, until its response is there.
         allow_insecure_http: Whether a person may be sent to plain http beyond loopback.
 
     Returns:
@@ -99,7 +99,7 @@ def request_revocation(
         auth: The client's credentials; a grant of their own is not used.
         token: The token.
         hint: What kind of token it is; ``None`` leaves it to the provider to find out.
-        timeout_s: Seconds for the whole exchange.
+        timeout_s: Seconds for the whole request, until its response is there.
 
     Raises:
         ConfigError: Where the provider has no such endpoint.

@@ -10,11 +10,10 @@ from secrets import token_urlsafe
 from oidc_actor.credentials.dpop import DPoPKey, nonce_of, read_nonce
 from oidc_actor.credentials.grants import Credentials, JWTBearer
 from oidc_actor.credentials.jws import Signer, require_jose, secret_signer
-from oidc_actor.protocol.bodies import read_error_object
-from oidc_actor.protocol.dates import provider_now
 from oidc_actor.protocol.error_response import refusal_advice
 from oidc_actor.protocol.metadata import OIDCConfig
 from oidc_actor.protocol.redaction import presentable
+from oidc_actor.protocol.response_fields import provider_now, read_error_object
 from oidc_actor.protocol.token_request import (
     SentSecrets,
     address_of,
@@ -231,7 +230,9 @@ def read_secrets(
         refresh_token or _grant_secret(auth, now_wall),
         secrets_in(auth),
         client_assertion=_client_assertion(config, auth, now_wall),
-        actor_token=None if refresh_token is not None else _foreign(auth.actor_secret, "actor_token", now_wall),
+        actor_token=None
+        if refresh_token is not None
+        else _signed_elsewhere(auth.actor_secret, "actor_token", now_wall),
         dpop_proof=_dpop_proof(config, auth, now_wall),
     )
 
@@ -246,14 +247,16 @@ def _dpop_proof(config: OIDCConfig, auth: Credentials, now_wall: float) -> Secre
 
 def _grant_secret(auth: Credentials, now_wall: float) -> Secret | None:
     if auth.trades_token:
-        return _foreign(auth.grant_secret, "assertion" if isinstance(auth, JWTBearer) else "subject_token", now_wall)
+        return _signed_elsewhere(
+            auth.grant_secret, "assertion" if isinstance(auth, JWTBearer) else "subject_token", now_wall
+        )
     return None if auth.grant_secret is None else resolve_secret(auth.grant_secret, auth.grant_type)
 
 
 def _client_assertion(config: OIDCConfig, auth: Credentials, now_wall: float) -> Secret | None:
     method = chosen_method(config, auth)
     if method == "private_key_jwt" and auth.client_assertion is not None:
-        return _foreign(auth.client_assertion, "client_assertion", now_wall)
+        return _signed_elsewhere(auth.client_assertion, "client_assertion", now_wall)
     if method not in ("private_key_jwt", "client_secret_jwt"):
         return None
     claims = client_claims(auth, config, now_wall=now_wall, jti=token_urlsafe(16))
@@ -277,7 +280,7 @@ def _signer(config: OIDCConfig, auth: Credentials) -> Signer | str:
     return secret_signer(resolve_secret(auth.client_secret, "client_secret"))
 
 
-def _foreign(source: StoredSecret | None, name: str, now_wall: float) -> Secret | None:
+def _signed_elsewhere(source: StoredSecret | None, name: str, now_wall: float) -> Secret | None:
     """Read a token that another party has signed. A token that has expired by its own ``exp`` is not sent."""
     if source is None:
         return None

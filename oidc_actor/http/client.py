@@ -1,7 +1,7 @@
 """HTTP by requests, as strict as a token endpoint deserves: the one module that imports it.
 
 No redirect is followed; no cookie is kept; neither ``.netrc`` nor a URL ever adds credentials; TLS is always verified;
-one deadline bounds the whole exchange; a body ends at `MAX_BODY_BYTES`, decompressed. From the environment come the
+one deadline bounds the whole request; a body ends at `MAX_BODY_BYTES`, decompressed. From the environment come the
 proxies (``HTTPS_PROXY``, ``NO_PROXY``), never for loopback, and the certificates (``REQUESTS_CA_BUNDLE``,
 ``CURL_CA_BUNDLE``) where no ``ca_bundle`` is given; ``SSLKEYLOGFILE`` is ignored.
 """
@@ -28,7 +28,7 @@ from requests.utils import DEFAULT_CA_BUNDLE_PATH, get_environ_proxies, select_p
 
 from oidc_actor.credentials.keys import ClientCertificate
 from oidc_actor.http.responses import BadResponse, decoded
-from oidc_actor.http.sockets import POOL_CLASSES, check_ca_bundle, clean_pool_class, exchange, tls_context
+from oidc_actor.http.sockets import POOL_CLASSES, bounded, check_ca_bundle, clean_pool_class, tls_context
 from oidc_actor.transport import MAX_BODY_BYTES, NoAnswer, Request, Response, TransportError
 from oidc_actor.values.errors import ConfigError
 from oidc_actor.values.secrets import SecretFile
@@ -70,7 +70,7 @@ class RequestsTransport:
         self._adapters: dict[_Key, _Adapter] = {}
 
     def __call__(self, request: Request, /) -> Response:
-        """Perform one exchange on the calling thread.
+        """Send one request on the calling thread.
 
         Args:
             request: What to send.
@@ -81,7 +81,7 @@ class RequestsTransport:
         Raises:
             TransportError: Where no complete response came. Its text has the method, the address and the kind of failure.
         """
-        outcome = self._exchange(request)
+        outcome = self._outcome(request)
         if isinstance(outcome, TransportError):
             # Not the error that was caught, nor its context: their frames hold what was sent.
             raise outcome
@@ -94,8 +94,8 @@ class RequestsTransport:
     def __repr__(self) -> str:
         return f"RequestsTransport(ca_bundle={self._ca_bundle!r})"
 
-    def _exchange(self, request: Request) -> Response | TransportError:
-        with exchange(request.timeout_s) as progress:
+    def _outcome(self, request: Request) -> Response | TransportError:
+        with bounded(request.timeout_s) as progress:
             try:
                 return self._send(request)
             except Exception as error:  # noqa: BLE001 - its frames hold secrets and must not go on

@@ -1,7 +1,7 @@
-"""Connections whose every wait ends at one deadline: the exchange's, not each read's.
+"""Connections whose every wait ends at one deadline: the request's, not each read's.
 
 A socket's timeout bounds one read, so a peer that sends a byte now and then holds a reader for ever. These sockets set
-their timeout anew before each operation, to what is left of the exchange that their thread is in.
+their timeout anew before each operation, to what is left of the request that their thread is sending.
 
 A connection carries another request only after one clean response (`oidc_actor.http.responses`), and only while nothing
 has come behind it, in any buffer: what lies there would be taken for the answer to the next request, which may be another
@@ -48,11 +48,11 @@ IDLE_LIMIT_S = 15.0
 """Seconds after which an unused connection is closed instead of used again."""
 
 
-class _Exchange(threading.local):
-    """The exchange that this thread is in.
+class _Progress(threading.local):
+    """The request that this thread sends.
 
     Attributes:
-        deadline: Reading of the monotonic clock at which it is over; ``None`` outside an exchange.
+        deadline: Reading of the monotonic clock at which it is over; ``None`` where the thread sends none.
         sent: Whether a byte of it may have reached the peer.
     """
 
@@ -60,37 +60,37 @@ class _Exchange(threading.local):
     sent: bool = False
 
 
-_exchange = _Exchange()
+_progress = _Progress()
 
 
 @contextmanager
-def exchange(timeout_s: float) -> Iterator[_Exchange]:
+def bounded(timeout_s: float) -> Iterator[_Progress]:
     """Bound all socket operations of this thread.
 
     Args:
         timeout_s: Seconds from now.
 
     Yields:
-        The exchange; its ``sent`` tells afterwards how far it came.
+        The progress; its ``sent`` tells afterwards how far it came.
     """
-    _exchange.deadline, _exchange.sent = monotonic() + timeout_s, False
+    _progress.deadline, _progress.sent = monotonic() + timeout_s, False
     try:
-        yield _exchange
+        yield _progress
     finally:
-        _exchange.deadline = None
+        _progress.deadline = None
 
 
 def _bound(sock: socket.socket) -> None:
-    if _exchange.deadline is None:
+    if _progress.deadline is None:
         return
-    left = _exchange.deadline - monotonic()
+    left = _progress.deadline - monotonic()
     if left <= 0:
-        raise TimeoutError("the exchange is over")
+        raise TimeoutError("the request's time is over")
     sock.settimeout(left)
 
 
 class BoundedSocket(socket.socket):
-    """A TCP socket that observes the exchange's deadline."""
+    """A TCP socket that observes the request's deadline."""
 
     def recv(self, *args: Any) -> bytes:
         """Receive within the deadline."""
@@ -109,7 +109,7 @@ class BoundedSocket(socket.socket):
 
 
 class BoundedTLSSocket(ssl.SSLSocket):
-    """A TLS socket that observes the exchange's deadline. Made by a context whose ``sslsocket_class`` it is."""
+    """A TLS socket that observes the request's deadline. Made by a context whose ``sslsocket_class`` it is."""
 
     def do_handshake(self, block: bool = False) -> None:
         """Shake hands within the deadline."""
@@ -183,7 +183,7 @@ class _CleanConnection(HTTPConnection):
         self._may_be_used_again = False
         if self.sock is None:
             self.connect()
-        _exchange.sent = True
+        _progress.sent = True
         super().send(data)
 
     def getresponse(self) -> Any:

@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol, TypeAlias
 
-from oidc_actor.protocol.dates import Skew
 from oidc_actor.protocol.metadata import OIDCConfig
+from oidc_actor.protocol.response_fields import Skew
 from oidc_actor.protocol.token_response import ParsedToken
 from oidc_actor.values.errors import OIDCActorError
 from oidc_actor.values.secrets import Secret

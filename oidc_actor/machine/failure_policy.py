@@ -22,23 +22,12 @@ from typing import Literal, Protocol
 
 from oidc_actor.values.clock import is_seconds
 from oidc_actor.values.errors import ConfigError, OIDCActorError, ProviderError, SecretUnavailable, UnusableMetadata
-from oidc_actor.values.errors import refuses_refresh_token as refuses
 
 UNREACHABLE_TRIES = 4
 """After that many unreachable attempts in a row the metadata are asked for again: the endpoint may have moved."""
 
 _MOVED = frozenset({301, 302, 303, 307, 308, 404, 405, 410})  # a redirect is never followed, but it is a hint
 _LOST = frozenset({502, 504})
-
-
-def is_permanent(error: OIDCActorError) -> bool:
-    """Whether something must change before a retry can succeed; what is unknown is transient."""
-    return isinstance(error, ProviderError) and error.permanent
-
-
-def refuses_refresh_token(error: OIDCActorError) -> bool:
-    """Whether the provider does not want this refresh token, so that the full grant follows at once."""
-    return isinstance(error, ProviderError) and refuses(error)
 
 
 def may_have_rotated(error: OIDCActorError) -> bool:

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, TypeAlias
 
 from oidc_actor.credentials.grants import Credentials
 from oidc_actor.machine.failure_policy import RetryPolicy
-from oidc_actor.protocol.dates import Skew
 from oidc_actor.protocol.metadata import OIDCConfig
+from oidc_actor.protocol.response_fields import Skew
 from oidc_actor.values.errors import OIDCActorError, SecretUnavailable, TokenRequestError
 from oidc_actor.values.secrets import Secret, StoredSecret
 from oidc_actor.values.tokens import TokenResponse

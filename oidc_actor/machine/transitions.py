@@ -84,10 +84,10 @@ from oidc_actor.machine.events import (
 from oidc_actor.machine.failure_policy import Rng
 from oidc_actor.machine.schedule import hopeless, next_attempt_at, refresh_point, replies, retry_point, wake_at
 from oidc_actor.machine.state import NEVER, Attempt, State, Step, is_asked, is_out_of_reach, is_valid, is_withheld
-from oidc_actor.protocol.dates import Skew
 from oidc_actor.protocol.metadata import OIDCConfig
+from oidc_actor.protocol.response_fields import Skew
 from oidc_actor.protocol.token_response import ParsedToken
-from oidc_actor.values.errors import DiscoveryError, OIDCActorError, TokenRequestError
+from oidc_actor.values.errors import DiscoveryError, OIDCActorError, TokenRequestError, refuses_refresh_token
 from oidc_actor.values.secrets import Secret, fingerprint
 from oidc_actor.values.tokens import TokenResponse
 
@@ -343,7 +343,7 @@ def _another_way(state: State, event: FetchFailed, now: float, rng: Rng) -> Step
     if isinstance(grant, Discover):
         return _undiscovered(state, event, now, rng)
     if isinstance(grant, Redeem):
-        if failure_policy.refuses_refresh_token(error):
+        if refuses_refresh_token(error):
             report = Report("refresh_token_refused", state.attempts, _fields(error))
             state = replace(state, refresh_token=None)
             if failure_policy.retry_after_s(error):
@@ -457,7 +457,7 @@ def _end(state: State, error: OIDCActorError, issuer_at: float | None, now: floa
         failures=state.failures + 1,
         early=state.early + early,
         failed_at=now,
-        probes=state.probes + 1 if failure_policy.is_permanent(error) else 0,
+        probes=state.probes + 1 if error.permanent else 0,
         floor_at=max(state.floor_at, now + failure_policy.retry_after_s(error)),
         last_error=error,
     )

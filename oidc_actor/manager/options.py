@@ -17,7 +17,7 @@ from oidc_actor.protocol.metadata import OIDCConfig, check_config
 from oidc_actor.transport import Transport
 from oidc_actor.values.clock import Clock, default_clock, is_seconds
 from oidc_actor.values.errors import ConfigError
-from oidc_actor.values.secrets import Finder, SecretFile, holds_secrets
+from oidc_actor.values.secrets import SecretFile, SecretSource, holds_secrets
 from oidc_actor.values.urls import check_issuer_url, origin_of
 
 _RNG = cast(Rng, random)  # the module's own generator, which it seeds anew in a forked child
@@ -97,12 +97,12 @@ class Options:
     @property
     def secret_files(self) -> tuple[SecretFile, ...]:
         """The files that secrets are kept in."""
-        return tuple(file for source in self.auth.sources if isinstance(source, Finder) for file in source.files)
+        return tuple(file for source in self.auth.sources if isinstance(source, SecretSource) for file in source.files)
 
     @property
     def followed(self) -> tuple[Hashable, ...]:
         """The refs and names of the managers whose tokens are traded."""
-        return tuple(one for source in self.auth.sources if isinstance(source, Finder) for one in source.managers)
+        return tuple(one for source in self.auth.sources if isinstance(source, SecretSource) for one in source.managers)
 
 
 def read_options(given: Mapping[str, Any]) -> Options | ConfigError:

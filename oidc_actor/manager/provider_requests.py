@@ -36,8 +36,8 @@ from oidc_actor.manager.issuers import Discovery, Issuer
 from oidc_actor.manager.log import MeasuredRequest, count_of, log, observers, outcome_of, raised_at
 from oidc_actor.manager.options import Options
 from oidc_actor.manager.workers import HTTP_WORKERS
-from oidc_actor.protocol.dates import Skew, read_skew
 from oidc_actor.protocol.metadata import OIDCConfig
+from oidc_actor.protocol.response_fields import Skew, read_skew
 from oidc_actor.protocol.token_request import TokenTypeHint
 from oidc_actor.protocol.token_response import ParsedToken
 from oidc_actor.reading.cell import Cell, Ref

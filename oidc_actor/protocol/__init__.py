@@ -1,1 +1,1 @@
-"""What a provider answered, made safe: bodies, times, lifetimes, texts fit to be shown. Pure."""
+"""OAuth requests and responses as values: what is sent, and what came back, made safe and fit to be shown. Pure."""

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping
 from typing import Any
 
-from oidc_actor.protocol.bodies import read_number, read_object
 from oidc_actor.protocol.redaction import presentable
+from oidc_actor.protocol.response_fields import read_number, read_object
 from oidc_actor.transport import Response
 from oidc_actor.values.secrets import Sealed, Secret, put, secret_problem
 from oidc_actor.values.urls import url_problem

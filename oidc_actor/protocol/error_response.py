@@ -11,10 +11,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from oidc_actor.credentials.credentials import ASSERTING, METHODS, Credentials
-from oidc_actor.protocol.bodies import jwt_part, read_error_object, read_object, status_problem
-from oidc_actor.protocol.dates import retry_after_s
 from oidc_actor.protocol.metadata import OIDCConfig
 from oidc_actor.protocol.redaction import is_guessable, presentable
+from oidc_actor.protocol.response_fields import jwt_part, read_error_object, read_object, retry_after_s, status_problem
 from oidc_actor.protocol.token_request import SentSecrets, chosen_method
 from oidc_actor.transport import Response
 from oidc_actor.values.errors import TokenRequestError
@@ -44,8 +43,12 @@ _KNOWN_CODES = frozenset(
 _TOKENS = ("access_token", "refresh_token", "id_token")
 
 
+PERMANENT_ERRORS = frozenset({"invalid_client", "unauthorized_client", "invalid_scope", "unsupported_grant_type"})
+"""OAuth error codes (RFC 6749 section 5.2) that no retry cures: something must change first."""
+
+
 @dataclass(frozen=True, slots=True)
-class Fault:
+class ErrorResponse:
     """What is wrong with a response. Fit to be shown.
 
     Attributes:
@@ -59,7 +62,7 @@ class Fault:
     description: str | None = None
 
 
-def read_fault(response: Response, sent: Collection[Secret], wanted: str) -> Fault:
+def read_error_response(response: Response, sent: Collection[Secret], wanted: str) -> ErrorResponse:
     """Read a refusal.
 
     Args:
@@ -76,7 +79,7 @@ def read_fault(response: Response, sent: Collection[Secret], wanted: str) -> Fau
     told = members.get("error_description")
     description = presentable(told, secrets) if isinstance(told, str) and told else None
     problem = ": ".join(dict.fromkeys(part for part in (error, description) if part))  # what is withheld, once
-    return Fault(problem or status_problem(response.status, wanted), error, description)
+    return ErrorResponse(problem or status_problem(response.status, wanted), error, description)
 
 
 def tokens_in(members: Mapping[str, Any]) -> tuple[Secret, ...]:
@@ -95,6 +98,29 @@ def _code(code: object, secrets: Collection[Secret]) -> str | None:
     return code if code in _KNOWN_CODES else presentable(code, secrets)
 
 
+def is_permanent(error: str | None, *, status: int | None, grant_type: str, refreshing: bool) -> bool:
+    """Say whether a refused token request stays refused until something changes.
+
+    Args:
+        error: The OAuth error code, or ``None`` where the response held none.
+        status: The HTTP status, or ``None`` where no response came.
+        grant_type: The ``grant_type`` of the credentials' full grant.
+        refreshing: Whether the request redeemed a refresh token in place of that full grant. Its refusal says
+            nothing about the full grant, unless the client itself is unknown.
+
+    Returns:
+        ``True`` for the codes of `PERMANENT_ERRORS`, and for ``invalid_grant`` where what was refused is the user's
+        password or the configured refresh token. Every 5xx is transient, also where its body names a permanent error.
+    """
+    if status is not None and status >= 500:
+        return False
+    if refreshing:
+        return error == "invalid_client"
+    if error == "invalid_grant":
+        return grant_type in {"password", "refresh_token"}
+    return error in PERMANENT_ERRORS
+
+
 def check_revoked(response: Response, *, now_wall: float, sent_secrets: Iterable[Secret] = ()) -> None:
     """Read the answer to a revocation request (RFC 7009 section 2.2): a token that is unknown is no error.
 
@@ -108,7 +134,7 @@ def check_revoked(response: Response, *, now_wall: float, sent_secrets: Iterable
     """
     if response.status in {200, 204}:
         return
-    fault = read_fault(response, tuple(sent_secrets), "a success or an OAuth error")
+    fault = read_error_response(response, tuple(sent_secrets), "a success or an OAuth error")
     raise TokenRequestError(
         f"revocation failed: HTTP {response.status}: {fault.problem}",
         status=response.status,

@@ -8,9 +8,8 @@ from dataclasses import dataclass, field, fields
 from typing import Any, Self
 from urllib.parse import urlsplit
 
-from oidc_actor.protocol.bodies import Pairs, read_pairs, status_problem
-from oidc_actor.protocol.dates import retry_after_s
 from oidc_actor.protocol.redaction import presentable
+from oidc_actor.protocol.response_fields import Pairs, read_pairs, retry_after_s, status_problem
 from oidc_actor.transport import Request, Response
 from oidc_actor.values.errors import ConfigError, DiscoveryError, UnusableMetadata
 from oidc_actor.values.secrets import FrozenMapping
@@ -291,7 +290,7 @@ def build_metadata_request(issuer_url: str, *, timeout_s: float) -> Request:
 
     Args:
         issuer_url: The issuer identifier.
-        timeout_s: Seconds for the whole exchange.
+        timeout_s: Seconds for the whole request, until its response is there.
 
     Returns:
         The request.

@@ -1,4 +1,4 @@
-"""Texts of the provider made fit to be shown: without the secrets of the exchange, without control characters, short.
+"""Texts of the provider made fit to be shown: without the secrets of the request, without control characters, short.
 
 Only what the provider wrote comes here, never a word of ours: the place that a redaction leaves in a text which the reader knows
 tells the secret. For the same reason a provider's text is not shown at all where a secret can be guessed from such a place.

@@ -14,9 +14,9 @@ from urllib.parse import quote, urlencode, urlsplit
 
 from oidc_actor.credentials.credentials import ASSERTING, Credentials
 from oidc_actor.credentials.grants import DeviceCode, JWTBearer, Password, TokenExchange
-from oidc_actor.protocol.bodies import read_claims, read_number
 from oidc_actor.protocol.metadata import OIDCConfig, alias_name
 from oidc_actor.protocol.redaction import is_guessable
+from oidc_actor.protocol.response_fields import read_claims, read_number
 from oidc_actor.transport import Request
 from oidc_actor.values.secrets import Secret
 
@@ -107,7 +107,7 @@ def build_token_request(
         auth: The credentials.
         secrets: Their secrets as they are now.
         refreshing: Whether to redeem ``secrets.grant_secret`` as a refresh token in place of the full grant.
-        timeout_s: Seconds for the whole exchange.
+        timeout_s: Seconds for the whole request, until its response is there.
 
     Returns:
         The request. It may be shown; its headers and body may not.
@@ -123,7 +123,7 @@ def build_device_request(config: OIDCConfig, auth: Credentials, secrets: SentSec
         config: The provider's metadata, with a device authorization endpoint.
         auth: The client's credentials; a grant of their own is not used.
         secrets: Their secrets as they are now.
-        timeout_s: Seconds for the whole exchange.
+        timeout_s: Seconds for the whole request, until its response is there.
 
     Returns:
         The request. It may be shown; its headers and body may not.
@@ -141,7 +141,7 @@ def build_revocation_request(
         auth: The client's credentials; a grant of their own is not used.
         secrets: Their secrets as they are now; ``grant_secret`` is the token.
         hint: What kind of token it is; ``None`` leaves it to the provider to find out.
-        timeout_s: Seconds for the whole exchange.
+        timeout_s: Seconds for the whole request, until its response is there.
 
     Returns:
         The request. It may be shown; its headers and body may not.
@@ -214,11 +214,11 @@ def _grant_parameters(auth: Credentials, secrets: SentSecrets, *, refreshing: bo
     if isinstance(auth, DeviceCode):
         return [("grant_type", auth.grant_type), ("device_code", secret)]
     if isinstance(auth, TokenExchange):
-        return _exchange_parameters(auth, secret, secrets.actor_token)
+        return _token_exchange_parameters(auth, secret, secrets.actor_token)
     return [("grant_type", auth.grant_type)]
 
 
-def _exchange_parameters(auth: TokenExchange, subject: str, actor: Secret | None) -> list[tuple[str, str]]:
+def _token_exchange_parameters(auth: TokenExchange, subject: str, actor: Secret | None) -> list[tuple[str, str]]:
     found = [("grant_type", auth.grant_type)]
     found += [("subject_token", subject), ("subject_token_type", auth.subject_token_type)]
     if actor is not None and auth.actor_token_type is not None:

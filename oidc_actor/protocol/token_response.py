@@ -21,12 +21,18 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, Literal, TypeAlias
 
-from oidc_actor.protocol.bodies import Pairs, read_claims, read_number, read_object
-from oidc_actor.protocol.dates import provider_now, retry_after_s
-from oidc_actor.protocol.error_response import Fault, read_fault, tokens_in
+from oidc_actor.protocol.error_response import ErrorResponse, is_permanent, read_error_response, tokens_in
 from oidc_actor.protocol.redaction import presentable
+from oidc_actor.protocol.response_fields import (
+    Pairs,
+    provider_now,
+    read_claims,
+    read_number,
+    read_object,
+    retry_after_s,
+)
 from oidc_actor.transport import Response
-from oidc_actor.values.errors import TokenRequestError, is_permanent
+from oidc_actor.values.errors import TokenRequestError
 from oidc_actor.values.secrets import Secret
 from oidc_actor.values.tokens import TokenResponse
 
@@ -86,7 +92,7 @@ def parse_token(
     """
     types = {**_TOKEN_TYPES, "n_a": "N_A"} if may_be_no_access_token else _TOKEN_TYPES
     found = _read_token(response, tuple(sent_secrets), types, now_wall=now_wall, default_lifetime_s=default_lifetime_s)
-    if isinstance(found, Fault):
+    if isinstance(found, ErrorResponse):
         permanent = is_permanent(found.error, status=response.status, grant_type=grant_type, refreshing=refreshing)
         said = advice() if _is_about_the_client(found, response.status) else None
         hint = "" if said is None else f"; {said}"
@@ -101,7 +107,7 @@ def parse_token(
     return found
 
 
-def _is_about_the_client(fault: Fault, status: int) -> bool:
+def _is_about_the_client(fault: ErrorResponse, status: int) -> bool:
     return fault.error in {"invalid_client", "unauthorized_client"} or (fault.error is None and status == 401)
 
 
@@ -112,22 +118,22 @@ def _read_token(
     *,
     now_wall: float,
     default_lifetime_s: float,
-) -> ParsedToken | Fault:
+) -> ParsedToken | ErrorResponse:
     if response.status not in {200, 201}:
-        return read_fault(response, sent, _WANTED)
+        return read_error_response(response, sent, _WANTED)
     members = read_object(response.body)
     if isinstance(members, str):
-        return Fault(members)
+        return ErrorResponse(members)
     if members.get("error"):  # some providers send errors with status 200
-        return read_fault(response, sent, _WANTED)
+        return read_error_response(response, sent, _WANTED)
     problem = _token_problem(members, sent, types)
     if problem is not None:
-        return Fault(problem)
+        return ErrorResponse(problem)
     access_token: str = members["access_token"]
     at = provider_now(response, now_wall=now_wall)
     life = decide_lifetime(members, access_token, now_wall=at, default_s=default_lifetime_s)
     if life.seconds <= 0:
-        return Fault(f"expected a positive lifetime, got {life.seconds:g} seconds from {life.source}")
+        return ErrorResponse(f"expected a positive lifetime, got {life.seconds:g} seconds from {life.source}")
     token = TokenResponse(
         access_token,
         types[(members.get("token_type") or "Bearer").lower()],

@@ -7,16 +7,16 @@ from urllib.parse import quote
 
 from oidc_actor.credentials.parameters import read_text
 from oidc_actor.oidc import check_timeout, check_transport
-from oidc_actor.protocol.bodies import read_object
+from oidc_actor.protocol.response_fields import read_object
 from oidc_actor.transport import Request, Response, Transport, TransportError
-from oidc_actor.values.secrets import Finder, Secret, secret_problem
+from oidc_actor.values.secrets import Secret, SecretSource, secret_problem
 from oidc_actor.values.urls import url_problem
 
 URL_VARIABLE = "ACTIONS_ID_TOKEN_REQUEST_URL"
 TOKEN_VARIABLE = "ACTIONS_ID_TOKEN_REQUEST_TOKEN"  # noqa: S105 - the variable's name
 
 
-class GitHubActionsToken(Finder):
+class GitHubActionsToken(SecretSource):
     """Asks GitHub for a fresh ID token whenever it is read; as ``client_assertion``, or the subject of `TokenExchange`.
 
     The job needs ``permissions: id-token: write``, which has the runner set the two variables that are read here.
@@ -41,7 +41,7 @@ class GitHubActionsToken(Finder):
         self._timeout_s = check_timeout(timeout_seconds)
         self._transport = transport if transport is None else check_transport(transport)
 
-    def look(self) -> Secret | str:
+    def fetch(self) -> Secret | str:
         """Get one, or say why that cannot be done now."""
         missing = [name for name in (URL_VARIABLE, TOKEN_VARIABLE) if not os.environ.get(name)]
         if missing:

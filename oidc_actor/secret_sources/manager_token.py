@@ -9,11 +9,11 @@ import pykka
 from oidc_actor.manager.token_manager import TokenManager
 from oidc_actor.reading.reads import ServerRef
 from oidc_actor.values.errors import ConfigError, NoTokenError
-from oidc_actor.values.secrets import Finder, Secret
+from oidc_actor.values.secrets import Secret, SecretSource
 from supervision import NoProcess
 
 
-class ManagerToken(Finder):
+class ManagerToken(SecretSource):
     """What a manager holds when it is asked, for `TokenExchange` and `JWTBearer`. It needs no manager to be made.
 
     It never waits: where the other manager has no token yet, this attempt fails, and the next one comes as soon as it has. A
@@ -46,7 +46,7 @@ class ManagerToken(Finder):
         """The other manager."""
         return (self._server,)
 
-    def look(self) -> Secret | str:
+    def fetch(self) -> Secret | str:
         """Return the token, or why there is none."""
         try:
             token = TokenManager.get_token(self._server, timeout=0.0)

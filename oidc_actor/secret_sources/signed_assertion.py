@@ -11,12 +11,12 @@ from typing import Any
 from oidc_actor.credentials.keys import PrivateKey, read_private_key
 from oidc_actor.credentials.parameters import read_text
 from oidc_actor.values.errors import ConfigError, SecretUnavailable
-from oidc_actor.values.secrets import Finder, Secret, SecretFile, SecretSource, holds_secrets
+from oidc_actor.values.secrets import GivenSecret, Secret, SecretFile, SecretSource, holds_secrets
 
 _OWN_CLAIMS = frozenset({"iss", "sub", "aud", "iat", "exp", "jti"})
 
 
-class SignedAssertion(Finder):
+class SignedAssertion(SecretSource):
     """Signs anew whenever it is read; for `JWTBearer` (RFC 7523 section 3)."""
 
     __slots__ = ("_claims", "_key", "_lifetime_s")
@@ -24,7 +24,7 @@ class SignedAssertion(Finder):
     @holds_secrets
     def __init__(
         self,
-        private_key: PrivateKey | SecretSource | Mapping[str, Any],
+        private_key: PrivateKey | GivenSecret | Mapping[str, Any],
         *,
         issuer: str,
         audience: str,
@@ -64,9 +64,9 @@ class SignedAssertion(Finder):
     @property
     def files(self) -> tuple[SecretFile, ...]:
         """Where the key is kept."""
-        return tuple(file for source in self._key.sources if isinstance(source, Finder) for file in source.files)
+        return tuple(file for source in self._key.sources if isinstance(source, SecretSource) for file in source.files)
 
-    def look(self) -> Secret | str:
+    def fetch(self) -> Secret | str:
         """Sign one, or say why that cannot be done now."""
         now = int(time.time())
         times = {"iat": now, "exp": now + self._lifetime_s, "jti": token_urlsafe(16)}

@@ -16,7 +16,7 @@ from oidc_actor.sidecar.config_values import PRIVATE, Problems, References, grou
 from oidc_actor.sidecar.manager_tables import ManagerConfig, TokenOf, read_manager
 from oidc_actor.values.clock import is_seconds
 from oidc_actor.values.errors import ConfigError
-from oidc_actor.values.secrets import Finder, SecretFile, StoredSecret, read_file
+from oidc_actor.values.secrets import SecretFile, SecretSource, StoredSecret, read_file
 from oidc_actor.values.urls import is_loopback
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
@@ -92,14 +92,14 @@ def absent(path: Path) -> list[str]:
     if isinstance(table, ConfigError):
         return []
     problems, _ = _checked(table, path, ManagerToken)
-    looks = [(key, SecretFile(file).look()) for key, file in problems.read]
+    reads = [(key, SecretFile(file).fetch()) for key, file in problems.read]
     return [
         *(
             f"  {key}: no such directory yet: {str(file.parent)!r}"
             for key, file in problems.made
             if not file.parent.is_dir()
         ),
-        *(f"  {key}: cannot be read yet: {look}" for key, look in looks if isinstance(look, str)),
+        *(f"  {key}: cannot be read yet: {read}" for key, read in reads if isinstance(read, str)),
     ]
 
 
@@ -245,7 +245,7 @@ def _tokens(auth: Credentials) -> list[SecretFile]:
 
 
 def _paths(sources: Iterable[StoredSecret]) -> list[Path]:
-    return [file.path for source in sources if isinstance(source, Finder) for file in source.files]
+    return [file.path for source in sources if isinstance(source, SecretSource) for file in source.files]
 
 
 def _place(path: Path) -> Path:

@@ -42,7 +42,7 @@ from oidc_actor.sidecar.config_values import (
     token_file_mode,
 )
 from oidc_actor.values.errors import ConfigError
-from oidc_actor.values.secrets import Finder, SecretFile, StoredSecret
+from oidc_actor.values.secrets import SecretFile, SecretSource, StoredSecret
 
 GRANTS: dict[str, type[Credentials]] = {
     "client_credentials": ClientCredentials,
@@ -73,7 +73,7 @@ _NO_DPOP = (
     "cannot be used here: a token bound to a key is worth nothing without the key, which whoever reads the token from the "
     "sidecar does not have; leave it out"
 )
-TokenOf: TypeAlias = Callable[..., Finder]
+TokenOf: TypeAlias = Callable[..., SecretSource]
 """Makes the source of another manager's token: called with its name, and with ``kind`` where the configuration says one."""
 
 _Given: TypeAlias = dict[str, Any]
@@ -412,7 +412,7 @@ class ProofTables:
             self._problems.add(key, f"expected one of {_FORMS}, got {', '.join(table) or 'nothing'}")
         return None
 
-    def _of_manager(self, key: str, table: dict[str, Any]) -> Finder | None:
+    def _of_manager(self, key: str, table: dict[str, Any]) -> SecretSource | None:
         name = table["manager"]
         if not isinstance(name, str) or not name:
             self._problems.add(

@@ -17,7 +17,7 @@ from oidc_actor.metrics import ready
 from oidc_actor.metrics.readings import Reading, bounded, read_cell, summed
 from oidc_actor.reading.cell import Cell
 from oidc_actor.secret_sources.manager_token import ManagerToken
-from oidc_actor.values.secrets import Finder, Secret
+from oidc_actor.values.secrets import Secret, SecretSource
 
 Kind: TypeAlias = Literal["access_token", "id_token"]
 
@@ -90,7 +90,7 @@ class Routes:
 
 
 @dataclass(frozen=True, slots=True)
-class RouteToken(Finder):
+class RouteToken(SecretSource):
     """The token of the manager that serves under a name when it is read: what `ManagerToken` is outside the sidecar.
 
     It compares by what the configuration says, so that replacing one manager leaves those that trade its token as they are.
@@ -108,10 +108,10 @@ class RouteToken(Finder):
     def __post_init__(self) -> None:
         ManagerToken(self.name, self.kind)  # says what is wrong with them
 
-    def look(self) -> Secret | str:
+    def fetch(self) -> Secret | str:
         """Return the token, or why there is none. It never waits."""
         server = self.routes.server_of(self.name)
-        return ManagerToken(self.name if server is None else server, self.kind).look()
+        return ManagerToken(self.name if server is None else server, self.kind).fetch()
 
 
 class Tally:

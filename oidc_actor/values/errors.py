@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-PERMANENT_ERRORS = frozenset({"invalid_client", "unauthorized_client", "invalid_scope", "unsupported_grant_type"})
-"""OAuth error codes (RFC 6749 section 5.2) that no retry cures: something must change first."""
-
 _NOT_ABOUT_THE_REFRESH_TOKEN = frozenset({"invalid_client", "temporarily_unavailable", "server_error", "slow_down"})
 
 
 class OIDCActorError(Exception):
     """The root of every error this package raises on purpose."""
+
+    @property
+    def permanent(self) -> bool:
+        """Whether something must change before a retry can succeed; what is unknown is transient."""
+        return False
 
 
 class ConfigError(OIDCActorError):
@@ -113,42 +115,20 @@ class UnusableMetadata(TokenRequestError):
     """A member of the provider's metadata that a request needs cannot be used. Retryable; nothing was sent."""
 
 
-def is_permanent(error: str | None, *, status: int | None, grant_type: str, refreshing: bool) -> bool:
-    """Say whether a refused token request stays refused until something changes.
-
-    Args:
-        error: The OAuth error code, or ``None`` where the response held none.
-        status: The HTTP status, or ``None`` where no response came.
-        grant_type: The ``grant_type`` of the credentials' full grant.
-        refreshing: Whether the request redeemed a refresh token in place of that full grant. Its refusal says
-            nothing about the full grant, unless the client itself is unknown.
-
-    Returns:
-        ``True`` for the codes of `PERMANENT_ERRORS`, and for ``invalid_grant`` where what was refused is the user's
-        password or the configured refresh token. Every 5xx is transient, also where its body names a permanent error.
-    """
-    if status is not None and status >= 500:
-        return False
-    if refreshing:
-        return error == "invalid_client"
-    if error == "invalid_grant":
-        return grant_type in {"password", "refresh_token"}
-    return error in PERMANENT_ERRORS
-
-
-def refuses_refresh_token(failure: ProviderError) -> bool:
+def refuses_refresh_token(error: BaseException) -> bool:
     """Say whether a failed refresh means that the refresh token is of no use, so that the full grant should follow.
 
     Args:
-        failure: What became of a request that redeemed a refresh token.
+        error: What a request that redeemed a refresh token failed with.
 
     Returns:
         ``True`` where the provider answered and its answer is about the token or the grant; ``False`` where it was
         unreachable, overloaded, or does not know the client.
     """
-    status = failure.status
-    if status is None or status >= 500 or status in {408, 425, 429}:
+    if not isinstance(error, ProviderError) or error.status is None:
         return False
-    if failure.error is not None:
-        return failure.error not in _NOT_ABOUT_THE_REFRESH_TOKEN
-    return status in {400, 401, 403}
+    if error.status >= 500 or error.status in {408, 425, 429}:
+        return False
+    if error.error is not None:
+        return error.error not in _NOT_ABOUT_THE_REFRESH_TOKEN
+    return error.status in {400, 401, 403}

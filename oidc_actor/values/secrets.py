@@ -124,7 +124,7 @@ def put(value: object, /, **fields: object) -> None:
 
 
 def refuse_pickling(value: object) -> NoReturn:
-    """Raise the error that every secret-holding value answers to pickle with.
+    """Raise the error that every value with a secret gives to pickle.
 
     Args:
         value: The object to be pickled.
@@ -212,28 +212,28 @@ class Secret(Sealed):
         return "Secret(***)"
 
 
-class Finder:
-    """A source that goes and finds its secret at every request, and can say why it cannot. `SecretFile` is one."""
+class SecretSource:
+    """Where a secret is fetched from anew for every request: `SecretFile`, and those in `oidc_actor.secret_sources`."""
 
     __slots__ = ()
 
-    def look(self) -> Secret | str:
-        """Find the secret, or say in a phrase why it cannot be had now; raises nothing. Runs on the exchange's thread."""
+    def fetch(self) -> Secret | str:
+        """Fetch the secret, or say in a phrase why it cannot be had now; raises nothing. Runs on the request's thread."""
         raise NotImplementedError
 
     @property
     def files(self) -> tuple[SecretFile, ...]:
-        """The files whose change makes another look worth while."""
+        """The files whose change makes another attempt worth while."""
         return ()
 
     @property
     def managers(self) -> tuple[Hashable, ...]:
-        """The refs and names of the managers whose new tokens make another look worth while."""
+        """The refs and names of the managers whose new tokens make another attempt worth while."""
         return ()
 
 
 @dataclass(frozen=True, slots=True, init=False)
-class SecretFile(Finder):
+class SecretFile(SecretSource):
     """A secret kept in a file that others may replace while this process runs (a mounted secret, for instance).
 
     The file is read at every request, never at construction, so it may appear later.
@@ -285,7 +285,7 @@ class SecretFile(Finder):
         """The file itself."""
         return (self,)
 
-    def look(self) -> Secret | str:
+    def fetch(self) -> Secret | str:
         """Read the secret, or say in a phrase why it cannot be had now; raises nothing."""
         content = read_file(self.path, MAX_SECRET_BYTES)
         found = content if isinstance(content, str) else _secret_of_file(content)
@@ -320,10 +320,10 @@ class SecretCall(Sealed):
         return "SecretCall(***)"
 
 
-SecretSource: TypeAlias = str | Secret | Callable[[], str | Secret] | Finder
-"""Where a secret comes from: the text itself, a callable that is called once for each request, a file or another finder."""
+GivenSecret: TypeAlias = str | Secret | Callable[[], str | Secret] | SecretSource
+"""A secret as an option gives it: the text itself, a callable that is called once for each request, or a `SecretSource`."""
 
-StoredSecret: TypeAlias = Secret | SecretCall | Finder
+StoredSecret: TypeAlias = Secret | SecretCall | SecretSource
 """A secret's source as credentials keep it: nothing in it can be printed."""
 
 
@@ -332,7 +332,7 @@ def store_secret(source: object, name: str) -> StoredSecret:
     """Bring a secret's source into the form that credentials keep. Reads and calls nothing.
 
     Args:
-        source: A `SecretSource`.
+        source: A `GivenSecret`.
         name: What the secret is, for the error's message.
 
     Returns:
@@ -341,7 +341,7 @@ def store_secret(source: object, name: str) -> StoredSecret:
     Raises:
         ConfigError: Where it is none of the forms.
     """
-    if isinstance(source, (Secret, SecretCall, Finder)):
+    if isinstance(source, (Secret, SecretCall, SecretSource)):
         return source
     if iscoroutinefunction(source):
         raise ConfigError("expected a plain function, got a coroutine function; read the secret without await", (name,))
@@ -391,7 +391,7 @@ def has_space_at_an_end(secret: Secret) -> bool:
 
 
 @holds_secrets
-def resolve_secret(source: SecretSource, name: str = "secret") -> Secret:
+def resolve_secret(source: GivenSecret, name: str = "secret") -> Secret:
     """Read a secret for one request.
 
     Args:
@@ -411,26 +411,26 @@ def resolve_secret(source: SecretSource, name: str = "secret") -> Secret:
     return found
 
 
-def _read(source: SecretSource) -> Secret | str:
+def _read(source: GivenSecret) -> Secret | str:
     if isinstance(source, Secret):
         return source
-    if isinstance(source, Finder):
-        return source.look()
+    if isinstance(source, SecretSource):
+        return source.fetch()
     if isinstance(source, str):
         problem = secret_problem(source)
         return Secret(source) if problem is None else f"expected non-empty text, got {problem}"
-    return _ask(source)
+    return _call(source)
 
 
-def _ask(source: Callable[[], str | Secret]) -> Secret | str:
+def _call(source: Callable[[], str | Secret]) -> Secret | str:
     try:
-        answer = source()
+        found = source()
     except Exception as error:  # noqa: BLE001 - the user's code: what it raises fails this attempt only
         return f"its callable raised {type(error).__name__}"
-    if isinstance(answer, Secret):
-        return answer
-    problem = secret_problem(answer)
-    return Secret(answer) if problem is None else f"its callable returned {problem}"
+    if isinstance(found, Secret):
+        return found
+    problem = secret_problem(found)
+    return Secret(found) if problem is None else f"its callable returned {problem}"
 
 
 def _secret_of_file(content: bytes) -> Secret | str:

@@ -20,12 +20,22 @@ from oidc_actor.adapters.challenges import challenges, refuses_token
 from oidc_actor.credentials.dpop import DPoPKey
 from oidc_actor.credentials.grants import JWTBearer
 from oidc_actor.endpoints.token_endpoint import TokenRequest, request_token
-from oidc_actor.protocol.bodies import read_claims, read_error_object, read_number, read_object, read_pairs
-from oidc_actor.protocol.dates import LONGEST_WAIT_S, provider_now, read_date, read_skew, retry_after_s
 from oidc_actor.protocol.device_authorization import DeviceAuthorization, read_device_authorization
 from oidc_actor.protocol.error_response import check_revoked
 from oidc_actor.protocol.metadata import OIDCConfig, check_config, parse_discovery
 from oidc_actor.protocol.redaction import LONGEST_TEXT
+from oidc_actor.protocol.response_fields import (
+    LONGEST_WAIT_S,
+    provider_now,
+    read_claims,
+    read_date,
+    read_error_object,
+    read_number,
+    read_object,
+    read_pairs,
+    read_skew,
+    retry_after_s,
+)
 from oidc_actor.protocol.token_response import LONGEST_LIFETIME_S, decide_lifetime, parse_token
 from oidc_actor.secret_sources.github_actions import _read as read_github
 from oidc_actor.transport import MAX_BODY_BYTES, Request, Response

@@ -31,7 +31,7 @@ from oidc_actor import (
 )
 from oidc_actor.http.client import RequestsTransport
 from oidc_actor.oidc import discover, get_token
-from oidc_actor.protocol.bodies import read_claims
+from oidc_actor.protocol.response_fields import read_claims
 
 RESOURCE = "https://api.example"  # for a token whose claims can be read
 ALGORITHMS = {"RS256": "RSA", "PS256": "RSA", "ES256": "EC", "EdDSA": "OKP", "Ed25519": "OKP"}

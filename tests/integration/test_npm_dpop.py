@@ -23,7 +23,7 @@ from oidc_actor import ClientCredentials, DPoPKey, OIDCConfig, RefreshToken, Tok
 from oidc_actor.adapters.headers import key_of, present
 from oidc_actor.http.client import RequestsTransport, shared_transport
 from oidc_actor.oidc import discover, get_token
-from oidc_actor.protocol.bodies import read_claims
+from oidc_actor.protocol.response_fields import read_claims
 from oidc_actor.transport import Request, Response
 
 RESOURCE = "https://api.example"

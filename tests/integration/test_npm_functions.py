@@ -11,7 +11,7 @@ from integration.node_provider import CLIENTS, USER, NodeProvider
 from oidc_actor import ClientCredentials, DiscoveryError, OIDCConfig, Password, RefreshToken, TokenRequestError
 from oidc_actor.credentials.grants import Credentials
 from oidc_actor.oidc import discover, get_token, refresh_token
-from oidc_actor.protocol.bodies import read_claims
+from oidc_actor.protocol.response_fields import read_claims
 
 OFFLINE = "openid offline_access"
 

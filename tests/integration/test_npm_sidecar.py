@@ -15,7 +15,7 @@ from pki import Authority
 from sidecar.sidecar import Sidecar
 from threads import eventually
 
-from oidc_actor.protocol.bodies import read_claims
+from oidc_actor.protocol.response_fields import read_claims
 
 WORKLOAD = "https://workloads.example"
 WORKLOAD_KEY = ECKey.generate_key("P-256", {"kid": "workload"})

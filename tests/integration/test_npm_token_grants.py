@@ -29,7 +29,7 @@ from oidc_actor import (
     TokenRequestError,
 )
 from oidc_actor.oidc import discover, get_token
-from oidc_actor.protocol.bodies import read_claims
+from oidc_actor.protocol.response_fields import read_claims
 
 WORKLOAD = "https://workloads.example"
 KEY = ECKey.generate_key("P-256", {"kid": "workload"})

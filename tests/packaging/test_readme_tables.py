@@ -27,7 +27,7 @@ from oidc_actor import (
 )
 from oidc_actor.credentials.credentials import ClientOptions
 from oidc_actor.manager.options import Options
-from oidc_actor.protocol.bodies import read_claims
+from oidc_actor.protocol.response_fields import read_claims
 from oidc_actor.values.secrets import resolve_secret
 
 TEXT = (Path(__file__).parents[2] / "README.md").read_text()

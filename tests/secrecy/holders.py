@@ -35,7 +35,7 @@ from oidc_actor.manager.issuers import Discovery, Subscriber
 from oidc_actor.manager.workers import HTTP_WORKERS
 from oidc_actor.oidc import get_token
 from oidc_actor.protocol.device_authorization import DeviceAuthorization
-from oidc_actor.protocol.error_response import read_fault
+from oidc_actor.protocol.error_response import read_error_response
 from oidc_actor.protocol.metadata import parse_discovery
 from oidc_actor.protocol.redaction import layers
 from oidc_actor.reading.cell import Snapshot
@@ -62,7 +62,7 @@ def _bad_metadata() -> object:
 
 MADE: dict[str, Callable[[World], object]] = {
     "protocol.redaction.Layer": lambda w: next(layers(SECRET)),
-    "protocol.error_response.Fault": lambda w: read_fault(w.echo(), w.sent.all(), "a token"),
+    "protocol.error_response.ErrorResponse": lambda w: read_error_response(w.echo(), w.sent.all(), "a token"),
     "adapters.aiohttp.OIDCAuth": lambda w: aiohttp.OIDCAuth(w.name),
     "adapters.authorization.Authorization": lambda w: Authorization.bearer(SECRET),
     "adapters.authorization.Part": lambda w: Authorization.bearer(SECRET)[3:],
@@ -204,9 +204,9 @@ VARIANTS: dict[str, Callable[[World], object]] = {
 
 HOLDS_NONE: dict[str, str] = {
     "what a provider says of itself, before anything secret is sent to it": "values.errors.UnusableMetadata",
-    "an answer's inner objects while it is read; none is kept": "protocol.bodies.Pairs",
+    "an answer's inner objects while it is read; none is kept": "protocol.response_fields.Pairs",
     "the first line of an answer; the phrase in it is read by nobody": "http.responses.StatusLine",
-    "times, counts and rules": """protocol.dates.Skew protocol.token_response.Lifetime
+    "times, counts and rules": """protocol.response_fields.Skew protocol.token_response.Lifetime
         machine.failure_policy.RetryPolicy machine.effects.CancelTick
         adapters.challenges.Remedy adapters.challenges.Tries
         machine.effects.CheckSecrets machine.effects.ScheduleTick machine.circuit_breaker.Hold machine.circuit_breaker.Outage
@@ -223,7 +223,7 @@ HOLDS_NONE: dict[str, str] = {
         machine.events.Started machine.events.Tick reading.waiters.Gone sidecar.token_files.Write""",
     "what is made is one of its subclasses": """adapters.authorization.Unprintable adapters.httpx_flow.AuthFlow
         adapters.httpx_flow.OneRequest values.errors.OIDCActorError values.errors.ProviderError transport.TransportError
-        credentials.credentials.Credentials values.secrets.Sealed values.secrets.Finder""",
+        credentials.credentials.Credentials values.secrets.Sealed values.secrets.SecretSource""",
     "public texts by contract": """values.secrets.FrozenMapping cli.findings.Finding sidecar.http.Heard
         sidecar.config_values.Problems sidecar.manager_tables.ProofTables sidecar.config_values.References""",
     "reads a manager's counts only": "metrics.otel.Instrumentation metrics.prometheus.Collector",

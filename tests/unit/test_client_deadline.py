@@ -72,10 +72,10 @@ def test_a_deadline_does_not_outlive_its_exchange(serve, transport):
 @pytest.mark.parametrize("over_tls", [False, True])
 def test_every_operation_of_a_socket_observes_the_deadline(serve, certificate, operation, over_tls):
     server = serve(silence, certificate.context if over_tls else None)
-    with sockets.exchange(DEADLINE_S):
+    with sockets.bounded(DEADLINE_S):
         sock = sockets._connect("127.0.0.1", server.port, [(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)])
         assert sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
         if over_tls:
             sock = sockets.tls_context(str(certificate.path)).wrap_socket(sock, server_hostname="127.0.0.1")
-    with sock, sockets.exchange(0.0), pytest.raises(TimeoutError, match="the exchange is over"):
+    with sock, sockets.bounded(0.0), pytest.raises(TimeoutError, match="the request's time is over"):
         operation(sock)

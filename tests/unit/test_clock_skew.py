@@ -8,7 +8,7 @@ from machine_driver import DOWN, Driver, with_token
 
 from oidc_actor.machine.effects import Report
 from oidc_actor.machine.health import health_of
-from oidc_actor.protocol.dates import Skew, read_skew
+from oidc_actor.protocol.response_fields import Skew, read_skew
 from oidc_actor.transport import Response
 
 NOW = 1_700_000_000.0

@@ -4,6 +4,7 @@ import pickle
 
 import pytest
 
+from oidc_actor.protocol.error_response import is_permanent
 from oidc_actor.values import errors
 from oidc_actor.values.errors import (
     ConfigError,
@@ -13,7 +14,6 @@ from oidc_actor.values.errors import (
     ProviderError,
     SecretUnavailable,
     TokenRequestError,
-    is_permanent,
     refuses_refresh_token,
 )
 

@@ -9,6 +9,7 @@ from oidc_actor.values.errors import (
     SecretUnavailable,
     TokenRequestError,
     UnusableMetadata,
+    refuses_refresh_token,
 )
 
 pytestmark = pytest.mark.P5
@@ -64,7 +65,7 @@ def test_whom_a_retry_after_binds(error: OIDCActorError, bound: str) -> None:
     ids=str,
 )
 def test_what_is_unknown_is_transient(error: OIDCActorError, permanent: bool) -> None:
-    assert failure_policy.is_permanent(error) is permanent
+    assert error.permanent is permanent
 
 
 def test_the_wait_that_was_asked_for() -> None:
@@ -136,9 +137,9 @@ def test_whether_a_refresh_token_may_have_been_redeemed(error: OIDCActorError, r
 
 
 def test_only_an_answer_refuses_a_refresh_token() -> None:
-    assert failure_policy.refuses_refresh_token(status(400, error="invalid_grant"))
-    assert not failure_policy.refuses_refresh_token(NO_ANSWER)
-    assert not failure_policy.refuses_refresh_token(OIDCActorError("a bug"))
+    assert refuses_refresh_token(status(400, error="invalid_grant"))
+    assert not refuses_refresh_token(NO_ANSWER)
+    assert not refuses_refresh_token(OIDCActorError("a bug"))
 
 
 def test_metadata_that_cannot_be_used_are_asked_for_again() -> None:

@@ -10,8 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from responses import NOW, TOKEN, jwt, parsed, refused
 
-from oidc_actor.protocol.bodies import jwt_part, read_claims
-from oidc_actor.protocol.dates import provider_now, read_date, read_skew, retry_after_s
+from oidc_actor.protocol.response_fields import jwt_part, provider_now, read_claims, read_date, read_skew, retry_after_s
 from oidc_actor.protocol.token_response import LONGEST_LIFETIME_S, decide_lifetime
 from oidc_actor.transport import Response
 

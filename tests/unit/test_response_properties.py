@@ -6,9 +6,9 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 from responses import ISSUER, METADATA, NOW, TOKEN, jwt
 
-from oidc_actor.protocol.bodies import read_object
 from oidc_actor.protocol.metadata import parse_discovery
 from oidc_actor.protocol.redaction import LONGEST_TEXT
+from oidc_actor.protocol.response_fields import read_object
 from oidc_actor.protocol.token_response import LONGEST_LIFETIME_S, parse_token
 from oidc_actor.transport import Response
 from oidc_actor.values.errors import DiscoveryError, TokenRequestError

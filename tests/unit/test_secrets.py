@@ -239,14 +239,14 @@ def test_a_byte_order_mark_is_no_part_of_a_file_s_secret(tmp_path, end):
     path.write_bytes(b"\xef\xbb\xbfhunter2" + end.encode())
     assert SecretFile(path).read() == Secret("hunter2")
     path.write_bytes(b"\xef\xbb\xbf")
-    assert SecretFile(path).look() == f"{str(path)!r}: the file is empty"
+    assert SecretFile(path).fetch() == f"{str(path)!r}: the file is empty"
 
 
 @pytest.mark.parametrize("encoding", ["utf-16", "utf-16-le", "utf-16-be", "utf-32"])
 def test_a_file_of_another_encoding_says_what_to_do(tmp_path, encoding):
     path = tmp_path / "secret"
     path.write_text("hunter2\n", encoding=encoding)
-    assert SecretFile(path).look() == f"{str(path)!r}: UTF-16 or UTF-32 text, or none; save it as UTF-8"
+    assert SecretFile(path).fetch() == f"{str(path)!r}: UTF-16 or UTF-32 text, or none; save it as UTF-8"
 
 
 def test_a_text_that_was_read_with_its_byte_order_mark_is_refused_by_name():

@@ -11,7 +11,7 @@ from pki import KINDS, pem
 
 from oidc_actor import ClientCredentials, DPoPKey, JWTBearer, OIDCConfig, TokenExchange, TokenRequestError
 from oidc_actor.endpoints.token_endpoint import TokenRequest, request_token
-from oidc_actor.protocol.bodies import read_claims
+from oidc_actor.protocol.response_fields import read_claims
 from oidc_actor.protocol.token_request import is_timely
 from oidc_actor.transport import Request, Response
 from oidc_actor.values.errors import SecretUnavailable

@@ -146,7 +146,7 @@ def own(**options):
 
 def test_an_assertion_of_ones_own_is_signed_anew_each_time():
     source = own(subject="you", claims={"scope": "a"}, lifetime_seconds=30)
-    one, two = (jwt.decode(source.look().reveal(), KEY).claims for _ in range(2))
+    one, two = (jwt.decode(source.fetch().reveal(), KEY).claims for _ in range(2))
     assert one["jti"] != two["jti"]
     assert (one["iss"], one["sub"], one["aud"], one["scope"]) == ("me", "you", "https://id.example/token", "a")
     assert one["exp"] - one["iat"] == 30
@@ -161,7 +161,7 @@ def test_its_keys_file_is_watched_and_read_each_time(tmp_path):
     ):
         resolve_secret(source, "assertion")
     (tmp_path / "key").write_text(KEY.as_pem(private=True).decode())
-    assert jwt.decode(source.look().reveal(), KEY).claims["sub"] == "me"
+    assert jwt.decode(source.fetch().reveal(), KEY).claims["sub"] == "me"
     options = read_options({"auth": JWTBearer(source), "issuer_url": "https://id.example"})
     assert options.secret_files == (SecretFile(tmp_path / "key"),)
 
@@ -176,7 +176,7 @@ def job(monkeypatch):
 
 
 def github(answer, audience=None):
-    return GitHubActionsToken(audience, transport=answer).look()
+    return GitHubActionsToken(audience, transport=answer).fetch()
 
 
 @pytest.mark.usefixtures("job")
@@ -184,7 +184,7 @@ def test_a_job_asks_github_each_time():
     noting = Noting(value="the id token")
     source = GitHubActionsToken("api://AzureADTokenExchange", transport=noting)
     for _ in range(2):
-        assert source.look() == Secret("the id token")
+        assert source.fetch() == Secret("the id token")
     one, two = noting.requests
     assert (
         one.url

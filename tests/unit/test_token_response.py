@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 import pytest
 from responses import NOW, TOKEN, jwt, parsed, refused
 
-from oidc_actor.protocol.error_response import Fault
+from oidc_actor.protocol.error_response import ErrorResponse
 from oidc_actor.protocol.token_response import ParsedToken, decide_lifetime
 from oidc_actor.transport import MAX_BODY_BYTES
 
@@ -32,8 +32,8 @@ def test_what_is_parsed_cannot_be_changed():
         decide_lifetime({}, "at", now_wall=NOW, default_s=1).seconds = 2.0
     assert not hasattr(found, "__dict__")
     with pytest.raises(FrozenInstanceError):
-        Fault("none").problem = "another"
-    assert not hasattr(Fault("none"), "__dict__")
+        ErrorResponse("none").problem = "another"
+    assert not hasattr(ErrorResponse("none"), "__dict__")
     assert not hasattr(decide_lifetime({}, "at", now_wall=NOW, default_s=1), "__dict__")
 
 
