@@ -117,10 +117,10 @@ class Wait:
 
 @dataclass(frozen=True, slots=True)
 class Refresh:
-    """Somebody wants a new token.
+    """A reader wants a new token.
 
     Attributes:
-        waiter: Who waits for the outcome, or ``None``.
+        waiter: The reader that waits for the outcome, or ``None``.
         rejected: The token that a resource server refused; nothing is done unless it is the current one. ``None`` for
             a refresh without a complaint.
     """
@@ -199,7 +199,7 @@ class Held:
 
 @dataclass(frozen=True, slots=True)
 class Released:
-    """The issuer answers again; everybody who was held may go, spread over ``within_s`` seconds."""
+    """The issuer answers again: each manager that was held back may go, spread over ``within_s`` seconds."""
 
     within_s: float = 0.0
 

@@ -106,14 +106,14 @@ class RetryPolicy:
     After the n-th transient failure in a row it waits a random time between 0 and
     ``min(maximum_s, initial_s * 2**(n-1))`` seconds ("full jitter"), after the n-th permanent one between half and the
     whole of ``min(probe_maximum_s, probe_initial_s * 2**(n-1))``. Attempts that a live token's nearing end brought forward do
-    not count. While somebody asks in vain for a token, no wait after a transient failure is longer than ``asked_maximum_s``.
+    not count. While readers ask in vain, no wait after a transient failure is longer than ``asked_maximum_s``.
 
     Attributes:
         initial_s: Most seconds after the first transient failure.
         maximum_s: Most seconds after any transient failure.
         probe_initial_s: Most seconds after the first permanent failure; its half is at least 60.
         probe_maximum_s: Most seconds after any permanent failure.
-        asked_maximum_s: Most seconds after any transient failure while there is no valid token and somebody waits for one, or
+        asked_maximum_s: Most seconds after any transient failure while there is no valid token and a reader waits for one, or
             has asked for one within as many seconds. Where ``maximum_s`` is shorter, that holds.
 
     Raises:

@@ -50,7 +50,7 @@ YOUNG_S = 2.0
 """A token that has been there for less is not rejected for all: the resource server may not know it yet."""
 
 MOST_ORIGINS = 256
-"""So many are remembered; then the one that was heard of longest ago is forgotten."""
+"""How many origins are remembered; beyond that the one with the oldest news is forgotten."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,7 +83,7 @@ class Verdict:
     Attributes:
         due_at: When it is answered; in the past where that is now, or was.
         is_news: Whether that has been decided just now. A hundred threads complain of the same token; one is news.
-        rejects: Whether nobody is to read the token any more.
+        rejects: Whether the token is taken from all readers.
     """
 
     due_at: float
@@ -261,7 +261,7 @@ _Found: TypeAlias = tuple[Secret | None, TokenResponse | None]
 
 
 def tokens_to_revoke(state: State, now: float, late: TokenResponse | None = None) -> list[Revoke]:
-    """Say what is left to do once a manager has come to an orderly end and nobody reads its token any more.
+    """Say what is left to do once a manager has come to an orderly end and no reader gets its token any more.
 
     Args:
         state: What it knew.
@@ -287,7 +287,7 @@ def late_tokens_to_revoke(rules: Rules, attempt: int, config: OIDCConfig, late: 
         rules: The manager's.
         attempt: Number of the attempt that brought it.
         config: The provider's metadata.
-        late: The token. The refresh token with it is new, or the one that was redeemed for it.
+        late: The token. The refresh token with it is new, or has been redeemed for it and is kept.
 
     Returns:
         What to do.

@@ -3,10 +3,10 @@
 An attempt is due
 
 - never sooner than the minimum interval after the start of the last one, nor before the end of a ``Retry-After``;
-- then at once, where somebody wants it (`force_refresh`, a changed secret, a reader whose ``min_validity`` falls short);
-- else when the wait after a failure is over, where the last attempt failed; it is short while somebody asks in vain;
+- then at once, where a reader wants it (`force_refresh`, a changed secret, a reader whose ``min_validity`` falls short);
+- else when the wait after a failure is over, where the last attempt failed; it is short while readers ask in vain;
 - else at the token's refresh point, which lies in the past where there is no token, or when a complaint about it has its turn;
-- and not before the issuer's other managers let go, where they hold this one back;
+- and not before the issuer's circuit breaker closes, or allows a probe, where it is open;
 - never, where the login is the parent process's.
 """
 
@@ -28,7 +28,7 @@ WATCH_S = 0.5
 
 
 def earliest_at(state: State) -> float:
-    """When an attempt may be made, whoever wants it."""
+    """When an attempt may be made at the soonest, also where a reader wants one."""
     return max(state.attempted_at + state.rules.min_interval_s, state.floor_at)
 
 
@@ -129,7 +129,7 @@ def is_queued(state: State, now: float) -> bool:
 
 
 def replies(state: State, waiters: Iterable[Waiter], now: float) -> list[Reply]:
-    """Refuse waiters: one reply for all who asked for the same."""
+    """Refuse waiters: one reply for all waiters that asked for the same."""
     alike: dict[tuple[float, bool], list[Waiter]] = {}
     for waiter in waiters:
         wants_another = waiter.wants_refresh or waiter.rejected is not None
@@ -138,13 +138,13 @@ def replies(state: State, waiters: Iterable[Waiter], now: float) -> list[Reply]:
 
 
 def refusal(state: State, now: float, min_validity_s: float = 0.0, wants_refresh: bool = False) -> Refusal:
-    """What a reader is told who gets no token.
+    """What a reader is told that gets no token.
 
     Args:
         state: What the manager knows.
         now: Reading of its clock.
         min_validity_s: Seconds that the reader asked the token to live.
-        wants_refresh: Whether it asked for a new token, whatever the present one is.
+        wants_refresh: Whether it asked for a new token, also in place of a valid one.
     """
     if state.login_is_parents:
         return Refusal(f"{missing(state, now, min_validity_s, wants_refresh)}; {state.last_error}", state.last_error)

@@ -57,7 +57,7 @@ class Attempt:
         request: Counts the exchanges of this attempt.
         grant: What the exchange under way asks for.
         attempted_before: Reading of the clock at the attempt before this one.
-        wanted: Whether somebody asked for it.
+        wanted: Whether a reader asked for it.
         early: Whether a live token's nearing end brought it forward.
         source_renewed: Whether the token that it trades has been replaced since it began.
         jump: A jump of the wall clock since its request was sent, or ``None``: the answer is as old as the clock says.
@@ -98,17 +98,17 @@ class State:
         attempts: How many attempts there were.
         attempted_at: When the last attempt started.
         posted_at: When the last request to the token endpoint was sent.
-        wanted: Whether somebody wants an attempt now, whatever the refresh point or a backoff say.
+        wanted: Whether a reader wants an attempt now, before the refresh point and in a backoff too.
         failures: Failed attempts since the last success.
         probes: How many of them in a row, up to the last, were permanent errors; above 0 the manager is blocked.
         retry_at: When the wait after the last failure ends.
         floor_at: When the wait that the provider asked for (``Retry-After``) ends.
         failed_at: When the last attempt failed.
         early: How many of ``failures`` were of attempts that a live token's nearing end brought forward.
-        asked_at: When somebody last asked for a token and there was none.
+        asked_at: When a reader last asked for a token and there was none.
         held_until: When the wait that the issuer's other managers imposed ends: it is known to be down, or they have all
             just started.
-        hold_asked: Whether somebody asked when that wait was imposed, so that it is as short as it may be.
+        hold_asked: Whether a reader had asked when that wait was imposed, so that it is as short as it may be.
         queued: Whether another manager's attempt was under way then: it ends by ``held_until``, and mostly sooner.
         insists: Whether the next attempt was brought forward because the token's end is near.
         last_error: The error of the last attempt; ``None`` after a success.
@@ -116,7 +116,7 @@ class State:
         config_suspect: Whether the token endpoint behaves as if it had moved.
         skew: How the provider's clock goes against this machine's, as last seen; ``None`` where it did not show.
         checking: Whether the secrets' files are being looked at.
-        waiters: Who waits.
+        waiters: The readers that wait.
         token_requests: Requests sent to the token endpoint.
         refreshes: Tokens obtained.
     """
@@ -185,12 +185,12 @@ def is_valid(state: State, now: float, min_validity_s: float = 0.0) -> bool:
 
 
 def is_withheld(state: State) -> bool:
-    """Whether nobody gets the token for the time being, although it lives by the manager's clock."""
+    """Whether no reader gets the token for the time being, although it lives by the manager's clock."""
     return state.withheld_until != NEVER
 
 
 def is_asked(state: State, now: float) -> bool:
-    """Whether somebody waits for a token, or has asked for one in vain not long ago."""
+    """Whether a reader waits for a token, or has asked for one in vain not long ago."""
     if now - state.asked_at <= state.rules.retry.asked_maximum_s:
         return True
     return any(waiter.deadline >= now for waiter in state.waiters)

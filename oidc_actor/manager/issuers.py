@@ -130,7 +130,7 @@ class Issuer:
     # --- starts -------------------------------------------------------------------------------------------------------
 
     def first_attempt_at(self) -> float:
-        """When a manager that starts now may make its first attempt, unless somebody wants its token before."""
+        """When a manager that starts now may make its first attempt, unless a reader wants its token before."""
         with self._lock:
             at = self._first_attempt_at = circuit_breaker.first_attempt_at(self._first_attempt_at, self.clock())
             return at
@@ -153,8 +153,8 @@ class Circuit:
         """
         self._clock = clock
         self._outage = Outage()
-        self._held: dict[int, weakref.ref[Cell]] = {}  # who is to be told when the issuer answers again
-        self._queued: dict[int, weakref.ref[Cell]] = {}  # and who when the probe under way has failed
+        self._held: dict[int, weakref.ref[Cell]] = {}  # the managers to tell when the issuer answers again
+        self._queued: dict[int, weakref.ref[Cell]] = {}  # and when the probe under way has failed
         self._floors: dict[Hashable, float] = {}  # until when the provider asked whom to wait
         # Guards the above. Never held while a manager is told something.
         self._lock = threading.Lock()
@@ -184,12 +184,12 @@ class Circuit:
             return hold
 
     def spares_metadata(self) -> bool:
-        """Whether the provider asked to be left alone by whoever wants its metadata."""
+        """Whether the provider asked for a wait before its metadata are requested again."""
         with self._lock:
             return self._clock() < self._floors.get(_METADATA, NEVER)
 
     def is_down(self, cell: Cell, options: Options) -> bool:
-        """Whether asking it now is of no use to a manager that has ended, which nobody is to wait for."""
+        """Whether asking it now is of no use to a manager that has ended, and whose stop must not wait."""
         with self._lock:
             now = self._clock()
             _, hold = circuit_breaker.admit(self._outage, cell.number, now, haste=Haste.CALM, pace=_pace_of(options))
@@ -205,7 +205,7 @@ class Circuit:
             options: Its options.
             error: The failure.
             early: Whether a live token's nearing end brought the attempt forward.
-            among: Who took part in the discovery that failed; nobody for a token request.
+            among: The managers that had subscribed to the discovery that failed; none for a token request.
 
         Returns:
             When the issuer may be asked again where it is down, else ``None``.
@@ -236,7 +236,7 @@ class Circuit:
         return retry_at
 
     def note_answer(self) -> None:
-        """Learn that the issuer answers: whoever was held may go."""
+        """Learn that the issuer answers: each manager that was held back may go."""
         with self._lock:
             if not self._outage.failures:
                 return
@@ -266,7 +266,7 @@ class Circuit:
         _tell(held, Released(within_s))
 
     def _tell_queued(self) -> None:
-        """Have those who waited for the end of a probe ask again, unless another one is under way."""
+        """Have the managers that waited for the end of a probe ask again, unless another one is under way."""
         with self._lock:
             if self._outage.probing:
                 return

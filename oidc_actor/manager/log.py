@@ -3,7 +3,7 @@
 Every event has ``manager``, ``issuer`` and ``flight`` (0 before the first attempt). No secret and no token is ever a field:
 ``fingerprint`` stands for a token. Silent by default: without a handler of the application's nothing is written.
 
-What can be counted is kept in the manager's cell (`Cell.counts`) and read when somebody looks; the duration of a request is
+What can be counted is kept in the manager's cell (`Cell.counts`) and read by a scrape or an export; the duration of a request is
 told to the observers of that moment. `oidc_actor.metrics` does both. Any thread.
 """
 

@@ -298,7 +298,7 @@ class TokenManager(Server):
 
         Raises:
             ManagerNotRunning: No manager is there.
-            ConfigError: The listener cannot be called, or is a coroutine function, whose coroutine nobody would await.
+            ConfigError: The listener cannot be called, or is a coroutine function, whose coroutine would not be awaited.
         """
         check_listener(listener)
         cell = locate(server)
@@ -378,7 +378,7 @@ class TokenManager(Server):
         """Begin: with the predecessor's token, its exchange under way and its readers, or with a first attempt."""
         ahead_s = wall_ahead_s(self._options.clock)
         is_concerned = self._state.token is not None or self._state.attempt is not None
-        if is_concerned and ahead_s - self._state.judged_ahead_s > JUMP_S:  # while nobody was here
+        if is_concerned and ahead_s - self._state.judged_ahead_s > JUMP_S:  # while no incarnation was here
             self._clock_jumped(ClockJumped(ahead_s))
         state = self._state
         token = state.token
@@ -388,7 +388,7 @@ class TokenManager(Server):
         if state.attempt is not None:
             self._effects.watch(state.attempt.number, state.attempt.request)
         self._take_result()  # the predecessor's; of an exchange that begins here it would come before `FetchStarted`
-        if self._options.followed:  # there may have been a new one while nobody was here to be told
+        if self._options.followed:  # there may have been a new one while no incarnation was here to be told
             self._apply(SourceRenewed())
         self._apply(Started())
         for waiter in self._cell.new_waiters(self.actor_ref):
@@ -436,7 +436,7 @@ class TokenManager(Server):
         self._apply(Refresh())
 
     def _waiters_arrived(self, message: WaitersArrived) -> None:
-        # Who wants a refresh says so in a message of its own. Who withdrew the token may have been interrupted before it could.
+        # A refresh has a message of its own. A reader that rejected the token may have been interrupted before it sent that.
         if (token := self._state.token) is not None and self._cell.rejected is token:
             self._apply(Refresh(None, Secret(token.access_token)))
         for waiter in self._cell.new_waiters(self.actor_ref, refreshes=False):
@@ -481,7 +481,7 @@ class TokenManager(Server):
         events = deque([event])
         while events:
             self._state, effects = step(self._state, events.popleft(), self._options.clock(), self._options.rng)
-            # Kept before anything is done, so that a successor knows of whatever may have been.
+            # Kept before anything is done, so that a successor knows of each thing that may have been done.
             if not self._cell.save(self.actor_ref, self._state):
                 return
             for effect in effects:

@@ -1,1 +1,1 @@
-"""How a token gets from a manager to whoever asks: cells, readers that wait, listeners."""
+"""How a token gets from a manager to its readers: cells, readers that wait, listeners."""

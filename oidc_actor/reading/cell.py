@@ -161,7 +161,7 @@ class Cell:
             return result
 
     def new_waiters(self, ref: Ref, *, refreshes: bool = True) -> list[AnyWaiter]:
-        """Those who wait and whom that incarnation does not know yet, with or without those who want a refresh."""
+        """The waiters that this incarnation does not know yet, with or without those for a refresh."""
         with self._lock:
             self.summons.heard()  # before the look: a reader that comes after the look makes another
             found = [w for w in list(self.waiting) if w.known_to is not ref and (refreshes or not w.wants_refresh)]
@@ -233,7 +233,7 @@ class Cell:
         supervisor = self.supervisor
         if self.is_down and supervisor is not None and not self.watches:
             self._watch_over(supervisor)
-        # One message does for a herd, but not one to a predecessor, who may never hear. A refresh has a message of its own.
+        # One message does for a herd, but not one to a predecessor, which may be dead. A refresh has a message of its own.
         to, summons = self._owner, self.summons
         if not (quietly or waiter.wants_refresh or (summons.stands and summons.to is to)):
             summons = self.summons = Summons(to)
@@ -241,12 +241,12 @@ class Cell:
             summons.sent()
 
     def remove_waiter(self, waiter: AnyWaiter) -> None:
-        """Wait no longer. Whatever its patience was, the manager keeps it no longer than to the end of an attempt."""
+        """Wait no longer. With its deadline in the past, the manager forgets the waiter at the next attempt's end at the latest."""
         self.waiting.pop(waiter, None)
         waiter.deadline = NEVER
 
     def reject(self, text: str) -> bool:
-        """Take the published token back if it is that very one; whether it was, and this call did it."""
+        """Take the published token back if it has that text; true where this call took it back."""
         snapshot = self.snapshot
         if snapshot.token is None or snapshot.text != text:
             return False
@@ -312,13 +312,13 @@ class Cell:
         self._dismiss_in_vain()
 
     def _dismiss_in_vain(self) -> None:
-        """Tell those who wait where no manager can come any more; after that was marked, so that later ones see it."""
+        """Tell the waiters where no manager can come any more; after that was marked, so that later waiters see it."""
         if not self.may_be_served():
             for waiter in list(self.waiting):
                 waiter.resolve(GONE)
 
     def _watch_over(self, supervisor: Ref) -> None:
-        """See that those who wait for a restart hear of it when there will be none."""
+        """See that waiters hear of it when there will be no restart."""
         self.watches.append(monitor(supervisor, lambda _: self._dismiss_in_vain()))
         if not self.is_down:  # a successor has come, and may have looked for watches before this one was there
             self._unwatch()
@@ -388,7 +388,7 @@ class Snapshot(Sealed):
 
         It is this very snapshot that ends, so that the rejection cannot hit a newer one that is published at the same moment.
         """
-        put(self, deadline=-math.inf)  # first: whoever is second must not read it any more either
+        put(self, deadline=-math.inf)  # first: a second caller of this must not read it any more either
         try:
             self._unclaimed.pop()
         except IndexError:

@@ -43,7 +43,7 @@ START_S = 5.0
 """Seconds to wait for a manager that is starting, at most; a start waits for nothing."""
 
 LOOK_S = 0.05
-"""Seconds between two looks of those who wait for a start."""
+"""Seconds between two looks of a reader that waits for a start."""
 
 _by_ref: weakref.WeakKeyDictionary[Ref, Cell] = weakref.WeakKeyDictionary()
 _lock = PerProcess(threading.Lock)  # guards the choice of a name's cell among managers that start; readers go without
@@ -161,7 +161,7 @@ def follow(source: Hashable, follower: Cell) -> None:
 
 
 def tell_followers(cell: Cell) -> None:
-    """Tell those who trade a manager's token that it has a new one, which readers get already; on the manager's thread."""
+    """Tell the managers that trade this one's token that it has a new one, which readers get already; on its own thread."""
     found = [known() for key in (cell.name, cell.number) if key in _followers for known in _followers[key].keyrefs()]
     for follower in dict.fromkeys(found):
         if follower is not None:

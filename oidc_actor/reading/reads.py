@@ -77,13 +77,13 @@ async def wait_for_token_async(
 
 
 def tell_soon(server: ServerRef, said: Rejected | Accepted) -> None:
-    """Pass on what a resource server says of a token; as a cast, silent where nobody is there."""
+    """Pass on what a resource server says of a token; as a cast, silent where no manager is there."""
     with contextlib.suppress(NoProcess):
         locate(server, wait_s=0.0).tell(said)
 
 
 def refresh_soon(server: ServerRef, rejected: Secret | None) -> None:
-    """Ask for a refresh and do not wait; as a cast, silent where nobody is there."""
+    """Ask for a refresh and do not wait; as a cast, silent where no manager is there."""
     with contextlib.suppress(NoProcess):
         cell = locate(server, wait_s=0.0)
         if rejected is None or cell.reject(rejected.reveal()):
@@ -183,7 +183,7 @@ def _too_late(
     wants_refresh: bool = False,
     rejected: Rejected | None = None,
 ) -> Exception:
-    """What a reader gets at its deadline. Whoever did not wait at all has the manager look at the clock."""
+    """What a reader gets at its deadline. A reader that did not wait at all has the manager look at the clock."""
     state, within = cell.state, f"within {timeout:g} s: " if timeout else ""
     if state is None or not cell.may_be_served():
         return ManagerNotRunning(server)

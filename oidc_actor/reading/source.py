@@ -40,7 +40,7 @@ class TokenSource:
             NoTokenError: None came in time, or none can.
             ManagerNotRunning: The manager was stopped, or has crashed and its token has ended.
         """
-        # The snapshot is one value: its deadline is that of its text, whatever is published meanwhile.
+        # The snapshot is one value: its deadline is that of its text, also where another one is published meanwhile.
         snapshot = self._cell.snapshot
         if self._clock() < snapshot.deadline:
             return snapshot.text
@@ -63,7 +63,7 @@ class TokenSource:
         return wait_for_token(self._server, timeout, 0.0)
 
     def _bind(self, cell: Cell) -> None:
-        # Two threads may both bind; the clock goes first, so that nobody reads a new cell with an old clock for long: a
+        # Two threads may both bind; the clock goes first, so that no thread reads a new cell with an old clock for long: a
         # cell that was given up is empty.
         self._clock = cell.clock
         self._cell = cell

@@ -1,4 +1,4 @@
-"""Who waits for a token: a thread or a task for one outcome, a subscription for every new token until it is cancelled."""
+"""Waiters: a thread or a task for one outcome, a subscription for every new token until it is cancelled."""
 
 from __future__ import annotations
 
@@ -92,7 +92,7 @@ class TaskWaiter(_Waiter):
 
     def resolve(self, outcome: Outcome | Gone) -> None:
         """Give the outcome; any thread."""
-        with contextlib.suppress(RuntimeError):  # the loop is closed: nobody waits any more
+        with contextlib.suppress(RuntimeError):  # the loop is closed: no task waits any more
             self._loop.call_soon_threadsafe(self._set, outcome)
 
     async def wait(self, timeout_s: float) -> Outcome | Gone | None:
@@ -112,7 +112,7 @@ def check_listener(listener: object) -> None:
     """Check what is to be called.
 
     Raises:
-        ConfigError: It cannot be called, or is a coroutine function, whose coroutine nobody would await.
+        ConfigError: It cannot be called, or is a coroutine function, whose coroutine would not be awaited.
     """
     if iscoroutinefunction(listener):
         raise ConfigError(
@@ -138,7 +138,7 @@ class Subscription:
         self.fork()
 
     def fork(self) -> None:
-        """In a forked child: nobody is being told anything."""
+        """In a forked child: no thread runs the listener."""
         self._lock = threading.Lock()  # guards the two below; never held while the listener runs
         self._is_told = False
         self._missed: TokenResponse | None = None  # the newest that came while it was told of another
