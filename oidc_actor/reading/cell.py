@@ -241,7 +241,7 @@ class Cell:
             summons.sent()
 
     def remove_waiter(self, waiter: AnyWaiter) -> None:
-        """Wait no longer. With its deadline in the past, the manager forgets the waiter at the next attempt's end at the latest."""
+        """Wait no longer. With its deadline in the past, the waiter is forgotten when an attempt ends, if not before."""
         self.waiting.pop(waiter, None)
         waiter.deadline = NEVER
 
