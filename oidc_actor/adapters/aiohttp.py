@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-
 from oidc_actor.adapters.challenges import Tries, Unauthorized
-from oidc_actor.adapters.presenter import Presenter
-from oidc_actor.reading.reads import ServerRef
+from oidc_actor.adapters.presenter import Authenticator
 from oidc_actor.values.lazy_imports import not_installed
 
 try:
@@ -15,36 +12,13 @@ except ModuleNotFoundError as missing:
     raise not_installed(__name__, "aiohttp", missing) from None
 
 
-class OIDCAuth:
+class OIDCAuth(Authenticator):
     """Sends a manager's token with every request, and answers a 401 about it; see `oidc_actor.adapters`.
 
     A middleware is called anew for every hop of a redirect and is not told which is the first. So the token goes to one
     origin only, that of the first request (as in aiohttp's own digest middleware), or to the ``origins`` that are
     named; requests to others pass untouched. A body is sent again unless aiohttp has used it up, as it has a generator's.
     """
-
-    def __init__(
-        self,
-        server: ServerRef,
-        *,
-        timeout: float = 5.0,
-        origins: Iterable[str] | None = None,
-        allow_insecure_http: bool = False,
-    ) -> None:
-        """Choose the manager, which need not be there yet.
-
-        Args:
-            server: Its ref or name.
-            timeout: Seconds a request waits for a token where there is none, within the session's total timeout.
-            origins: The only origins that get the token, such as ``["https://api.example.com"]``; ``None`` for that of the
-                first request.
-            allow_insecure_http: Whether plain http is acceptable beyond loopback; otherwise such a request is a `ConfigError`.
-
-        Raises:
-            ConfigError: An argument is wrong.
-            TypeError: ``server`` is neither a ref nor a name.
-        """
-        self._presenter = Presenter(server, timeout=timeout, origins=origins, allow_insecure_http=allow_insecure_http)
 
     async def __call__(
         self, request: aiohttp.ClientRequest, handler: aiohttp.ClientHandlerType

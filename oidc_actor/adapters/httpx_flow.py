@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Generator, Iterable
+from collections.abc import AsyncGenerator, Generator
 from functools import partial
 from typing import Any, ClassVar
 
 from oidc_actor.adapters.challenges import Tries, Unauthorized
-from oidc_actor.adapters.presenter import Presenter
-from oidc_actor.reading.reads import ServerRef
+from oidc_actor.adapters.presenter import Authenticator
 
 
 class OneRequest:
@@ -74,7 +73,7 @@ class OneRequest:
         return whole
 
 
-class AuthFlow:
+class AuthFlow(Authenticator):
     """Sends a manager's token with every request, and answers a 401 about it; see `oidc_actor.adapters`.
 
     A body that the library holds in memory (bytes, text, JSON, a form) is sent again; a file, an upload in parts or a generator
@@ -90,29 +89,6 @@ class AuthFlow:
     """The library's class for a body that it holds in memory."""
     _one_request: ClassVar[type[Any]]
     """Its class for headers, as `OneRequest`."""
-
-    def __init__(
-        self,
-        server: ServerRef,
-        *,
-        timeout: float = 5.0,
-        origins: Iterable[str] | None = None,
-        allow_insecure_http: bool = False,
-    ) -> None:
-        """Choose the manager, which need not be there yet.
-
-        Args:
-            server: Its ref or name.
-            timeout: Seconds a request waits for a token where there is none, besides the library's own timeouts.
-            origins: The only origins that get the token, such as ``["https://api.example.com"]``; ``None`` for wherever a
-                request is sent.
-            allow_insecure_http: Whether plain http is acceptable beyond loopback; otherwise such a request is a `ConfigError`.
-
-        Raises:
-            ConfigError: An argument is wrong.
-            TypeError: ``server`` is neither a ref nor a name.
-        """
-        self._presenter = Presenter(server, timeout=timeout, origins=origins, allow_insecure_http=allow_insecure_http)
 
     def sync_auth_flow(self, request: Any) -> Generator[Any, Any, None]:
         """Send a request with the token, and again if need be; runs on the caller's thread.

@@ -310,6 +310,34 @@ def _secret(sent: object) -> Secret | None:
     return None if secret_problem(value.token) is not None else Secret(value.token)
 
 
+class Authenticator:
+    """What a client library calls for each request, as far as it is the same for all: it knows the manager."""
+
+    def __init__(
+        self,
+        server: ServerRef,
+        *,
+        timeout: float = 5.0,
+        origins: Iterable[str] | None = None,
+        allow_insecure_http: bool = False,
+    ) -> None:
+        """Choose the manager, which need not be there yet.
+
+        Args:
+            server: Its ref or name.
+            timeout: Seconds a request waits for a token where there is none. The library's own timeouts do not count
+                this wait, except the total timeout of aiohttp.
+            origins: The only origins that get the token, such as ``["https://api.example.com"]``; ``None`` for wherever a
+                request is sent, and for aiohttp the origin of the first request.
+            allow_insecure_http: Whether plain http is acceptable beyond loopback; otherwise such a request is a `ConfigError`.
+
+        Raises:
+            ConfigError: An argument is wrong.
+            TypeError: ``server`` is neither a ref nor a name.
+        """
+        self._presenter = Presenter(server, timeout=timeout, origins=origins, allow_insecure_http=allow_insecure_http)
+
+
 # --- where a token may go ---------------------------------------------------------------------------------------------
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from dataclasses import replace
 from typing import Any
 
@@ -12,13 +11,12 @@ from requests.exceptions import UnrewindableBodyError
 from requests.utils import rewind_body
 
 from oidc_actor.adapters.challenges import Remedy, Tries, Unauthorized, refuses_proof
-from oidc_actor.adapters.presenter import Presenter
-from oidc_actor.reading.reads import ServerRef
+from oidc_actor.adapters.presenter import Authenticator
 
 _OURS = ("Authorization", "DPoP")
 
 
-class OIDCAuth(AuthBase):
+class OIDCAuth(Authenticator, AuthBase):
     """Sends a manager's token with every request, and answers a 401 about it; see `oidc_actor.adapters`.
 
     A body of bytes or text is sent again, and a file that can be wound back to where it was; what a generator gave is
@@ -28,29 +26,6 @@ class OIDCAuth(AuthBase):
     What urllib3 sends again by itself (``max_retries=``) has the same proof (DPoP) as before, which a server that has seen it
     refuses; then the request is sent with a new one.
     """
-
-    def __init__(
-        self,
-        server: ServerRef,
-        *,
-        timeout: float = 5.0,
-        origins: Iterable[str] | None = None,
-        allow_insecure_http: bool = False,
-    ) -> None:
-        """Choose the manager, which need not be there yet.
-
-        Args:
-            server: Its ref or name.
-            timeout: Seconds a request waits for a token where there is none.
-            origins: The only origins that get the token, such as ``["https://api.example.com"]``; ``None`` for wherever a
-                request is sent.
-            allow_insecure_http: Whether plain http is acceptable beyond loopback; otherwise such a request is a `ConfigError`.
-
-        Raises:
-            ConfigError: An argument is wrong.
-            TypeError: ``server`` is neither a ref nor a name.
-        """
-        self._presenter = Presenter(server, timeout=timeout, origins=origins, allow_insecure_http=allow_insecure_http)
 
     def __call__(self, r: requests.PreparedRequest) -> requests.PreparedRequest:
         """Put the token on a request; runs on the thread that sends it.

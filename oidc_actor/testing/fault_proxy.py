@@ -87,7 +87,7 @@ class FaultProxy:
         scheme, address = _parsed(value)
         self._scheme = scheme
         self._target = value
-        self._faults.turn_to(address)
+        self._faults.address = address
 
     @property
     def url(self) -> str:
@@ -170,12 +170,12 @@ class FaultProxy:
     @property
     def connections(self) -> int:
         """How many connections were accepted in all."""
-        return self._faults.counts()[0]
+        return self._faults.connections
 
     @property
     def exchanges(self) -> int:
         """How many exchanges (requests) began in all, those that met a fault included."""
-        return self._faults.counts()[1]
+        return self._faults.exchanges
 
     @property
     def open_connections(self) -> int:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 import flask
@@ -16,11 +17,65 @@ from joserfc.errors import JoseError
 from joserfc.jwk import ECKey, KeySet
 
 from oidc_actor.testing.dpop import ProofRefused, Proofs
-from oidc_actor.testing.script import Policy
+from oidc_actor.testing.script import Policy, Script
 from oidc_actor.testing.state import Client, Grant, Store, User
 
 ALGORITHM = "ES256"  # 30 times cheaper to sign than RS256, so the provider is not what a load test measures
 AUTH_METHODS = ("client_secret_basic", "client_secret_post", "none")
+
+
+def new_keys() -> KeySet:
+    """One fresh P-256 key, with a `kid`."""
+    return KeySet([ECKey.generate_key("P-256", {"use": "sig", "alg": ALGORITHM}, auto_kid=True)])
+
+
+def read_token(text: str, keys: KeySet, *, issuer: str, now_wall: float) -> dict[str, Any] | None:
+    """The claims of a genuine, unexpired access token of this issuer (RFC 9068 section 4); `None` for any other text.
+
+    Args:
+        text: The token as it came in the `Authorization` header.
+        keys: The issuer's public keys.
+        issuer: What `iss` must be.
+        now_wall: Seconds since the epoch.
+    """
+    try:
+        claims = jwt.decode(text, keys, algorithms=[ALGORITHM]).claims
+    except (JoseError, ValueError):
+        return None
+    expires = claims.get("exp")
+    if claims.get("iss") != issuer or not isinstance(expires, int | float) or expires <= now_wall:
+        return None
+    return claims
+
+
+@dataclass(frozen=True, slots=True)
+class Realm:
+    """One provider, as its two halves know it: HTTP (`Endpoints`) and OAuth (`TokenServer`).
+
+    Attributes:
+        issuer: Gives its issuer identifier, which is also the URL of its root; asked at each request.
+        policy: Gives how tokens are given out; asked at each request.
+        clock: Gives seconds since the epoch.
+        pause: Waits as long as every answer takes and the given seconds more; `False` if the provider went down
+            meanwhile. Called on a request's thread.
+        auth_methods: What the metadata offers.
+        scopes: All the scopes there are; `None` accepts any.
+        store: Clients, users and refresh tokens.
+        script: How each request is treated, and the counters.
+        proofs: The DPoP proofs that came here.
+        keys: The signing key.
+    """
+
+    issuer: Callable[[], str]
+    policy: Callable[[], Policy]
+    clock: Callable[[], float]
+    pause: Callable[[float], bool]
+    auth_methods: Sequence[str]
+    scopes: Sequence[str] | None
+    store: Store
+    script: Script
+    proofs: Proofs
+    keys: KeySet = field(default_factory=new_keys)
 
 
 class _IssuedToken(dict[str, Any]):
@@ -39,23 +94,21 @@ def _policy() -> Policy:
 class _Generator(JWTBearerTokenGenerator):  # type: ignore[misc] # Authlib has no types
     """RFC 9068 access tokens whose times are exact, so that lives of less than a second can be tested."""
 
-    def __init__(self, issuer: Callable[[], str], keys: KeySet, clock: Callable[[], float]) -> None:
+    def __init__(self, realm: Realm) -> None:
         super().__init__("", ALGORITHM, expires_generator=self._lifetime)
-        self._issuer = issuer
-        self._keys = keys
-        self._clock = clock
+        self._realm = realm
 
     def get_jwks(self) -> KeySet:
-        return self._keys
+        return self._realm.keys
 
     def get_audiences(self, client: Client, user: User | None, scope: str) -> str | list[str]:
         asked = flask.request.form
         return asked.getlist("audience") or asked.getlist("resource") or client.client_id
 
     def get_extra_claims(self, client: Client, grant_type: str, user: User | None, scope: str) -> dict[str, Any]:
-        now = self._clock()
+        now = self._realm.clock()
         bound = {"cnf": {"jkt": flask.g.jkt}} if "jkt" in flask.g else {}
-        return {"iss": self._issuer(), "iat": now, "exp": now + _policy().token_lifetime_s, **bound}
+        return {"iss": self._realm.issuer(), "iat": now, "exp": now + _policy().token_lifetime_s, **bound}
 
     def _lifetime(self, client: Client, grant_type: str) -> float:
         lifetime_s = _policy().token_lifetime_s
@@ -128,33 +181,16 @@ class TokenServer(AuthorizationServer):  # type: ignore[misc] # Authlib has no t
 
     Args:
         app: The Flask application it belongs to.
-        store: Clients, users and refresh tokens.
-        keys: The signing key.
-        issuer: What goes into `iss`.
-        clock: Seconds since the epoch.
-        scopes: All the scopes there are; `None` accepts any.
-        proofs: The DPoP proofs that came here.
-        on_issue: Called after each access token, on the thread of its request.
+        realm: The provider.
     """
 
-    def __init__(
-        self,
-        app: Any,
-        store: Store,
-        *,
-        keys: KeySet,
-        issuer: Callable[[], str],
-        clock: Callable[[], float],
-        scopes: Sequence[str] | None,
-        proofs: Proofs,
-        on_issue: Callable[[], None],
-    ) -> None:
-        self.store = store
-        self._proofs = proofs
-        self._on_issue = on_issue
-        super().__init__(app, query_client=store.client, save_token=self._note)
-        self.scopes_supported = list(scopes) if scopes is not None else None
-        self.register_token_generator("default", _Generator(issuer, keys, clock))
+    def __init__(self, app: Any, realm: Realm) -> None:
+        self.store = realm.store
+        self._proofs = realm.proofs
+        note_issued = realm.script.note_issued
+        super().__init__(app, query_client=realm.store.client, save_token=lambda token, request: note_issued())
+        self.scopes_supported = list(realm.scopes) if realm.scopes is not None else None
+        self.register_token_generator("default", _Generator(realm))
         for grant in (_ClientCredentials, _Password, _RefreshToken):
             self.register_grant(grant)
         self.register_endpoint(_Revocation)
@@ -173,33 +209,3 @@ class TokenServer(AuthorizationServer):  # type: ignore[misc] # Authlib has no t
         if isinstance(found, ProofRefused):
             raise OAuth2Error(found.reason, error=found.error)
         flask.g.jkt = found
-
-    def _note(self, token: dict[str, Any], request: Any) -> None:
-        self._on_issue()
-
-
-# --- the signing key, and what a resource server does with it ---
-
-
-def new_keys() -> KeySet:
-    """One fresh P-256 key, with a `kid`."""
-    return KeySet([ECKey.generate_key("P-256", {"use": "sig", "alg": ALGORITHM}, auto_kid=True)])
-
-
-def read_token(text: str, keys: KeySet, *, issuer: str, now_wall: float) -> dict[str, Any] | None:
-    """The claims of a genuine, unexpired access token of this issuer (RFC 9068 section 4); `None` for any other text.
-
-    Args:
-        text: The token as it came in the `Authorization` header.
-        keys: The issuer's public keys.
-        issuer: What `iss` must be.
-        now_wall: Seconds since the epoch.
-    """
-    try:
-        claims = jwt.decode(text, keys, algorithms=[ALGORITHM]).claims
-    except (JoseError, ValueError):
-        return None
-    expires = claims.get("exp")
-    if claims.get("iss") != issuer or not isinstance(expires, int | float) or expires <= now_wall:
-        return None
-    return claims

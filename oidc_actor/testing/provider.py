@@ -10,7 +10,9 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
+from oidc_actor.testing.dpop import Proofs
 from oidc_actor.testing.endpoints import Endpoints
+from oidc_actor.testing.grants import Realm
 from oidc_actor.testing.listener import Certificates, Listener
 from oidc_actor.testing.port import HOST
 from oidc_actor.testing.script import Endpoint, Policy, Script, Treatment, error_answer
@@ -115,16 +117,18 @@ class Provider:
             self._certificates = Certificates() if self._tls else None
             context = self._certificates.context if self._certificates is not None else None
             self._listener = Listener(self._clock, self._port, context)
-            self._endpoints = Endpoints(
-                lambda: self.issuer_url,
-                self._store,
-                self._policy_now,
-                self._script,
-                pause=self._pause,
+            realm = Realm(
+                issuer=lambda: self.issuer_url,
+                policy=lambda: Policy(self.token_lifetime_s, self.rotation, self.reuse_detection),
                 clock=self._clock,
+                pause=lambda more_s: not self._leaving.wait(self.delay_s + more_s),
                 auth_methods=self._auth_methods,
                 scopes=self._scopes,
+                store=self._store,
+                script=self._script,
+                proofs=Proofs(self._clock),
             )
+            self._endpoints = Endpoints(realm)
             self.up()
         return self
 
@@ -299,22 +303,22 @@ class Provider:
     @property
     def token_requests(self) -> int:
         """How many requests the token endpoint has had, answered or not."""
-        return self._script.arrived("token")
+        return self._script.arrived["token"]
 
     @property
     def token_requests_by_grant(self) -> dict[str, int]:
         """The same, by `grant_type`."""
-        return self._script.grants()
+        return dict(self._script.grants)
 
     @property
     def discovery_requests(self) -> int:
         """How many requests the discovery document has had."""
-        return self._script.arrived("discovery")
+        return self._script.arrived["discovery"]
 
     @property
     def tokens_issued(self) -> int:
         """How many access tokens it has made, those of lost answers included."""
-        return self._script.issued()
+        return self._script.issued
 
     @property
     def tokens_revoked(self) -> int:
@@ -337,11 +341,5 @@ class Provider:
             raise RuntimeError("the provider is not started: use it in a with statement, or call start() first")
         return self._listener
 
-    def _policy_now(self) -> Policy:
-        return Policy(self.token_lifetime_s, self.rotation, self.reuse_detection)
-
     def _clock(self) -> float:
         return self._own_clock() + self.clock_skew_s
-
-    def _pause(self, more_s: float) -> bool:
-        return not self._leaving.wait(self.delay_s + more_s)

@@ -38,26 +38,22 @@ class Address(NamedTuple):
 
 
 class Faults:
-    """The faults to come, where to connect to, and the count of what came. Any thread may use it."""
+    """The faults to come, where to connect to, and the count of what came. Any thread may use it.
+
+    Attributes:
+        address: Where to connect to; `None` for nowhere. Assigned by a test's thread, looked at by the event loop's.
+        connections: How many connections were accepted; counted on the event loop only.
+        exchanges: How many exchanges began.
+    """
 
     def __init__(self) -> None:
+        self.address: Address | None = None
+        self.connections = 0
         # Guards everything below; also the condition that `wait_for_exchanges` sleeps on.
         self._changed = threading.Condition()
-        self._address: Address | None = None
         self._queued: deque[WireFault] = deque()
         self._standing: WireFault | None = None
-        self._connections = 0
-        self._exchanges = 0
-
-    def turn_to(self, address: Address | None) -> None:
-        """Have the connections to come go there; `None` for nowhere."""
-        with self._changed:
-            self._address = address
-
-    def address(self) -> Address | None:
-        """Where to connect to; `None` for nowhere."""
-        with self._changed:
-            return self._address
+        self.exchanges = 0
 
     def queue(self, fault: WireFault, n: int | None) -> None:
         """Have a fault happen to the next `n` exchanges; with `None`, to all of them until `clear`."""
@@ -73,27 +69,17 @@ class Faults:
             self._queued.clear()
             self._standing = None
 
-    def note_connection(self) -> None:
-        """Count an accepted connection."""
-        with self._changed:
-            self._connections += 1
-
     def next_fault(self) -> WireFault | None:
         """Count one more exchange, and say what goes wrong with it."""
         with self._changed:
-            self._exchanges += 1
+            self.exchanges += 1
             self._changed.notify_all()
             return self._queued.popleft() if self._queued else self._standing
-
-    def counts(self) -> tuple[int, int]:
-        """How many connections and exchanges came in all."""
-        with self._changed:
-            return self._connections, self._exchanges
 
     def wait_for_exchanges(self, count: int, timeout_s: float) -> bool:
         """Wait until `count` exchanges have come; `False` at the deadline."""
         with self._changed:
-            return self._changed.wait_for(lambda: self._exchanges >= count, timeout_s)
+            return self._changed.wait_for(lambda: self.exchanges >= count, timeout_s)
 
 
 class Relay:
@@ -194,7 +180,7 @@ class Relay:
         return how == "hold" and await self._healed()
 
     async def _connect(self) -> socket.socket:
-        address = self._faults.address()
+        address = self._faults.address
         if address is None:
             raise ConnectionRefusedError("the proxy has no target")
         server = socket.socket(address.family, socket.SOCK_STREAM)
@@ -333,7 +319,7 @@ class RelayServer:
             while True:
                 client, _ = listening.accept()
                 client.setblocking(False)
-                self._faults.note_connection()
+                self._faults.connections += 1
                 relay = Relay(client, self._faults, self._wait_for_heal)
                 with self._changed:
                     self._relays[relay] = asyncio.create_task(self._run_relay(relay))

@@ -81,16 +81,22 @@ def error_answer(
 
 
 class Script:
-    """Treatments to come and requests that came, by endpoint. Any thread may use it."""
+    """Treatments to come and requests that came, by endpoint. Any thread may use it.
+
+    Attributes:
+        arrived: How many requests have come, by endpoint.
+        grants: How many token requests have come, by ``grant_type``.
+        issued: How many access tokens were made.
+    """
 
     def __init__(self) -> None:
-        # Guards the queues and the counters; also the condition that `wait_for` sleeps on.
+        # Guards the queues, and the counters while they are written: several requests arrive at once. `wait_for` sleeps on it.
         self._changed = threading.Condition()
         self._queued: dict[Endpoint, deque[Treatment]] = {}
         self._standing: dict[Endpoint, Treatment] = {}
-        self._arrived: Counter[Endpoint] = Counter()
-        self._grants: Counter[str] = Counter()
-        self._issued = 0
+        self.arrived: Counter[Endpoint] = Counter()
+        self.grants: Counter[str] = Counter()
+        self.issued = 0
 
     def queue(self, endpoint: Endpoint, treatment: Treatment, n: int | None) -> None:
         """Treat the next `n` requests like this; with `None`, every one until `clear`."""
@@ -109,9 +115,9 @@ class Script:
     def arrive(self, endpoint: Endpoint, grant: str | None = None) -> Treatment:
         """Count a request and say how it is treated."""
         with self._changed:
-            self._arrived[endpoint] += 1
+            self.arrived[endpoint] += 1
             if grant is not None:
-                self._grants[grant] += 1
+                self.grants[grant] += 1
             self._changed.notify_all()
             queued = self._queued.get(endpoint)
             return queued.popleft() if queued else self._standing.get(endpoint, PLAIN)
@@ -119,24 +125,9 @@ class Script:
     def note_issued(self) -> None:
         """Count a token that was made."""
         with self._changed:
-            self._issued += 1
-
-    def arrived(self, endpoint: Endpoint) -> int:
-        """How many requests have come."""
-        with self._changed:
-            return self._arrived[endpoint]
-
-    def grants(self) -> dict[str, int]:
-        """How many token requests have come, by `grant_type`."""
-        with self._changed:
-            return dict(self._grants)
-
-    def issued(self) -> int:
-        """How many access tokens were made."""
-        with self._changed:
-            return self._issued
+            self.issued += 1
 
     def wait_for(self, endpoint: Endpoint, count: int, timeout_s: float) -> bool:
         """Wait until `count` requests have come in all; `False` at the deadline."""
         with self._changed:
-            return self._changed.wait_for(lambda: self._arrived[endpoint] >= count, timeout_s)
+            return self._changed.wait_for(lambda: self.arrived[endpoint] >= count, timeout_s)

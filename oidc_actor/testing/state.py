@@ -9,7 +9,6 @@ from __future__ import annotations
 import hmac
 import secrets
 import threading
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import TypeVar
 
@@ -89,7 +88,12 @@ MOST_TOKENS = 1000
 
 
 class Store:
-    """Clients, users and refresh tokens, in memory."""
+    """Clients, users and refresh tokens, in memory. Any thread may use it.
+
+    Attributes:
+        revocations: How many tokens clients have revoked.
+        reuses: How many times a spent refresh token came back.
+    """
 
     def __init__(self) -> None:
         # Guards everything below. Held for dictionary work only, never while signing or waiting.
@@ -99,20 +103,8 @@ class Store:
         self._live: dict[str, Grant] = {}
         self._spent: dict[str, Grant] = {}
         self._revoked: dict[str, None] = {}  # access tokens
-        self._revocations = 0
-        self._reuses = 0
-
-    @property
-    def reuses(self) -> int:
-        """How many times a spent refresh token came back."""
-        with self._lock:
-            return self._reuses
-
-    @property
-    def revocations(self) -> int:
-        """How many tokens clients have revoked."""
-        with self._lock:
-            return self._revocations
+        self.revocations = 0
+        self.reuses = 0
 
     def put_client(self, client: Client) -> None:
         """Register a client, or replace the one of that id (which is how a secret is rotated)."""
@@ -162,17 +154,18 @@ class Store:
 
     def revoke_refresh_tokens(self) -> None:
         """Forget every refresh token."""
-        self._revoke(lambda _grant: True)
+        with self._lock:
+            self._live.clear()
 
     def revoke(self, token: str, client_id: str) -> None:
         """Revoke what a client names (RFC 7009): a refresh token of its own with its family, else that very text."""
         with self._lock:
-            self._revocations += 1
+            self.revocations += 1
             grant = self._live.get(token) or self._spent.get(token)
             if grant is None:
                 _remember(self._revoked, token, None)
             elif grant.client_id == client_id:
-                self._drop(lambda other: other.family == grant.family)
+                self._drop(grant.family)
 
     def is_revoked(self, access_token: str) -> bool:
         """Whether a client has revoked it."""
@@ -180,16 +173,12 @@ class Store:
             return access_token in self._revoked
 
     def _note_reuse(self, grant: Grant, reuse_detection: bool) -> None:
-        self._reuses += 1
+        self.reuses += 1
         if reuse_detection:
-            self._drop(lambda other: other.family == grant.family)
+            self._drop(grant.family)
 
-    def _revoke(self, doomed: Callable[[Grant], bool]) -> None:
-        with self._lock:
-            self._drop(doomed)
-
-    def _drop(self, doomed: Callable[[Grant], bool]) -> None:
-        self._live = {token: grant for token, grant in self._live.items() if not doomed(grant)}
+    def _drop(self, family: str) -> None:
+        self._live = {token: grant for token, grant in self._live.items() if grant.family != family}
 
 
 def _remember(known: dict[str, T], token: str, value: T) -> None:

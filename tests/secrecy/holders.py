@@ -221,7 +221,8 @@ HOLDS_NONE: dict[str, str] = {
         machine.events.CheckNow machine.events.ProbeFailed
         machine.events.Released machine.events.SourceRenewed machine.events.SecretsChecked
         machine.events.Started machine.events.Tick reading.waiters.Gone sidecar.token_files.Write""",
-    "what is made is one of its subclasses": """adapters.authorization.Unprintable adapters.httpx_flow.AuthFlow
+    "what is made is one of its subclasses": """adapters.authorization.Unprintable adapters.presenter.Authenticator
+        adapters.httpx_flow.AuthFlow
         adapters.httpx_flow.OneRequest values.errors.OIDCActorError values.errors.ProviderError transport.TransportError
         credentials.credentials.Credentials values.secrets.Sealed values.secrets.SecretSource""",
     "public texts by contract": """values.secrets.FrozenMapping cli.findings.Finding sidecar.http.Heard
@@ -235,7 +236,7 @@ HOLDS_NONE: dict[str, str] = {
         cli.demo.promises.Promise cli.demo.story.Readers cli.demo.story.Play cli.demo.view.View""",
     "the other side, for tests: it knows the secrets that it makes up, and sends the tokens": """
         testing.listener.Certificates testing.dpop.Proofs testing.dpop.ProofRefused
-        testing.endpoints.Endpoints testing.fault_proxy.FaultProxy testing.grants.TokenServer
+        testing.endpoints.Endpoints testing.fault_proxy.FaultProxy testing.grants.Realm testing.grants.TokenServer
         testing.listener.Listener testing.manual_clock.ManualClock testing.manual_clock.ManualTimer testing.script.Policy
         testing.port.KeptPort testing.provider.Provider testing.relay.Address testing.relay.Faults
         testing.relay.Relay testing.relay.RelayServer
