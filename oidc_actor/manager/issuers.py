@@ -136,7 +136,7 @@ class Issuer:
             return at
 
     def start_over(self) -> None:
-        """In a forked child: no exchange is under way, and the lock may be held for ever."""
+        """In a forked child: no request is under way, and the lock may be held for ever."""
         self._lock = threading.Lock()
         self._discovery = None
         self.circuit.start_over()

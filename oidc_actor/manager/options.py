@@ -62,7 +62,7 @@ class Options:
         retry: Waits after failures.
         min_interval_seconds: Least seconds between two attempts.
         default_lifetime_seconds: Seconds a token is taken to live where nothing says.
-        timeout_seconds: Seconds for one whole exchange.
+        timeout_seconds: Seconds for one whole request.
         revoke_on_stop: Whether an orderly stop revokes the token (RFC 7009).
     """
 
@@ -105,26 +105,19 @@ class Options:
         return tuple(one for source in self.auth.sources if isinstance(source, SecretSource) for one in source.managers)
 
 
-def read_options(given: Mapping[str, Any]) -> Options | ConfigError:
-    """Check options, and return what is wrong with them as a value: a frame of the caller may hold a raw secret.
-
-    Args:
-        given: The options as the user named them.
-
-    Returns:
-        The options, or what is wrong with them.
-    """
-    try:
-        return _checked(given)
-    except ConfigError as error:
-        return error.with_traceback(None)
-
-
 _NO_AUTH = f"expected {WHAT_AUTH_IS}, got nothing; pass auth=ClientCredentials(client_id=..., client_secret=...)"
 
 
 @holds_secrets
-def _checked(given: Mapping[str, Any]) -> Options:
+def check_options(given: Mapping[str, Any]) -> Options:
+    """Check options.
+
+    Args:
+        given: The options as the user named them.
+
+    Raises:
+        ConfigError: One of them is wrong. The frame of every caller may hold a secret.
+    """
     legal = [one.name for one in fields(Options)]
     for name in given:
         if name not in legal:
@@ -152,6 +145,21 @@ def _checked(given: Mapping[str, Any]) -> Options:
         rest["ca_bundle"] = str(rest["ca_bundle"])
         check_transport(rest.get("transport"), rest["ca_bundle"])  # says at once where that is no bundle
     return Options(auth, **rest)
+
+
+def read_options(given: Mapping[str, Any]) -> Options | ConfigError:
+    """Do what `check_options` does, but return what is wrong as a value.
+
+    Args:
+        given: The options as the user named them.
+
+    Returns:
+        The options, or what is wrong with them.
+    """
+    try:
+        return check_options(given)
+    except ConfigError as error:
+        return error.with_traceback(None)
 
 
 def _flag(rest: Mapping[str, Any], name: str) -> bool:

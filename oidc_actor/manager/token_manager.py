@@ -53,7 +53,7 @@ from oidc_actor.machine.transitions import adopt, step
 from oidc_actor.manager import issuers
 from oidc_actor.manager.effects import EffectHandler
 from oidc_actor.manager.log import FLIGHT_JOINED
-from oidc_actor.manager.options import ManagerOptions, Options, read_options
+from oidc_actor.manager.options import ManagerOptions, Options, check_options
 from oidc_actor.manager.provider_requests import Incarnation
 from oidc_actor.protocol.token_response import ParsedToken
 from oidc_actor.reading import wall_watch
@@ -61,6 +61,7 @@ from oidc_actor.reading.cell import Cell, Ref, by_name, is_final
 from oidc_actor.reading.directory import ManagerNotRunning, await_successor, follow, is_parents_login, locate, take_cell
 from oidc_actor.reading.reads import (
     ServerRef,
+    error_of,
     read_rejected,
     refresh_now,
     refresh_soon,
@@ -70,8 +71,8 @@ from oidc_actor.reading.reads import (
 from oidc_actor.reading.source import TokenSource
 from oidc_actor.reading.waiters import Subscription, check_listener
 from oidc_actor.values.clock import wall_ahead_s
-from oidc_actor.values.errors import ConfigError, NoTokenError, TokenRequestError
-from oidc_actor.values.secrets import Secret
+from oidc_actor.values.errors import ConfigError, TokenRequestError
+from oidc_actor.values.secrets import Secret, holds_secrets
 from oidc_actor.values.tokens import TokenResponse
 from supervision import ChildSpec, NoProcess, Server, ServerDied, monitor
 from supervision.child_process import when_ended_for_good
@@ -93,7 +94,7 @@ def _stop(server: ServerRef, *, timeout: float = 5.0) -> None:
         timeout: Seconds to wait.
 
     Raises:
-        ManagerNotRunning: No manager is running there; a crashed one's token is withdrawn all the same.
+        ManagerNotRunning: No manager is running there; a crashed one's token is taken from its readers all the same.
         CallTimeout: It has not ended in time; the stop goes on.
         SupervisionError: The calling thread is its own, its supervisor's, or that of an actor whose start the supervisor
             waits for.
@@ -105,9 +106,7 @@ def _stop(server: ServerRef, *, timeout: float = 5.0) -> None:
         cell.close(None)
         return
     while True:
-        ref = (
-            _running(server, cell) or cell.ref
-        )  # the latter is None where a restart has failed: another attempt follows
+        ref = _running(server, cell) or cell.ref  # None where a restart has failed: the supervisor tries again
         was_alive = ref is not None and ref.is_alive()
         try:
             if ref is not None:
@@ -138,6 +137,7 @@ class TokenManager(Server):
     has_cell: ClassVar[bool] = True  # from its start on, as `oidc_actor.reading.directory` knows it
 
     @classmethod
+    @holds_secrets
     def start_link(cls, **options: Unpack[ManagerOptions]) -> pykka.ActorRef[Self]:  # type: ignore[override]
         """Start a manager. It returns once the manager is initialised, and never waits for the network.
 
@@ -145,7 +145,7 @@ class TokenManager(Server):
             **options: ``auth``, and either ``issuer_url`` or ``oidc_config``, are needed. ``name``: what it is registered
                 under. ``refresh_buffer_seconds=60``: lead before expiry. ``retry=RetryPolicy(...)``: waits after failures.
                 ``min_interval_seconds=1.0``: least time between two attempts. ``default_lifetime_seconds=300``: where the
-                provider says nothing. ``timeout_seconds=10``: for one whole exchange. ``ca_bundle``: certificates to trust.
+                provider says nothing. ``timeout_seconds=10``: for one whole request. ``ca_bundle``: certificates to trust.
                 ``allow_insecure_http=False``. ``revoke_on_stop=False``: whether an orderly stop has the provider revoke
                 the token, and a refresh token that came with it (RFC 7009), as far as three seconds suffice; one that is
                 still under way is revoked when it comes. For tests:
@@ -158,9 +158,7 @@ class TokenManager(Server):
             ConfigError: An option is wrong; nothing was started.
             AlreadyStarted: The name is taken; ``.ref`` is its owner.
         """
-        found = read_options(options)
-        del options  # it may hold secrets as they are, and this frame may raise
-        return cls.launch(_checked(found))
+        return cls.launch(check_options(options))
 
     @classmethod
     def start(cls, *_args: object, **_options: object) -> NoReturn:
@@ -174,6 +172,7 @@ class TokenManager(Server):
         )
 
     @classmethod
+    @holds_secrets
     def child_spec(cls, **options: Unpack[ManagerOptions]) -> ChildSpec:
         """Describe a manager as the child of a supervisor: permanent, with 5 seconds to stop.
 
@@ -186,11 +185,8 @@ class TokenManager(Server):
         Raises:
             ConfigError: An option is wrong.
         """
-        found = read_options(options)
-        given = dict.fromkeys(options)
-        del options
-        checked = _checked(found)
-        kwargs = {name: getattr(checked, name) for name in given}
+        checked = check_options(options)
+        kwargs = {name: getattr(checked, name) for name in options}
         return ChildSpec(checked.name or "TokenManager", cls.start_link, kwargs=kwargs, shutdown=5.0, name=checked.name)
 
     @staticmethod
@@ -239,7 +235,7 @@ class TokenManager(Server):
     def force_refresh(
         server: ServerRef, *, wait: bool = False, timeout: float = 5.0, rejected: str | None = None
     ) -> None:
-        """Have a new token fetched now; a refresh under way is joined.
+        """Have a new token fetched now; where a refresh is under way, it serves.
 
         It wakes a manager from a backoff or a slow probe, but never breaks the minimum interval or a ``Retry-After``.
 
@@ -247,22 +243,22 @@ class TokenManager(Server):
             server: The manager's ref or name.
             wait: Whether to wait for the outcome. Without, it is a cast: silent even where no manager is there.
             timeout: Seconds to wait.
-            rejected: The access token that a resource server answered 401 to. If it is the current one it is withdrawn
-                before this returns, and replaced; otherwise nothing is done.
+            rejected: The access token that a resource server answered 401 to. If it is the current one no reader gets it
+                any more when this returns, and replaced; otherwise nothing is done.
 
         Raises:
             NoTokenError: The attempt failed or did not end in time, even where an older token lives on. Only with ``wait``.
             ManagerNotRunning: No manager is there. Only with ``wait``.
             ConfigError: An argument is wrong.
         """
-        complaint = read_rejected(rejected)
+        secret = read_rejected(rejected)
         del rejected  # this frame may raise
-        if isinstance(complaint, ConfigError):
-            raise complaint
+        if isinstance(secret, ConfigError):
+            raise secret
         if wait:
-            refresh_now(server, timeout, complaint)
+            refresh_now(server, timeout, secret)
         else:
-            refresh_soon(server, complaint)
+            refresh_soon(server, secret)
 
     @staticmethod
     def health(server: ServerRef) -> Health:
@@ -351,7 +347,11 @@ class TokenManager(Server):
         return super().start_link(options, inherited, name=options.name)
 
     def on_start(self) -> None:
-        """Find the cell and take over what a crashed predecessor left there. Nothing here waits for the network."""
+        """Find the cell and take over what a crashed predecessor left there. Nothing here waits for the network.
+
+        The cell comes first. From then on readers send messages here, which wait until this has returned. Only then is the end of
+        this actor watched for: a callback that came before the cell is owned would be taken for a predecessor's, and ignored.
+        """
         options = self._options
         self._cell = take_cell(
             self.actor_ref,
@@ -375,7 +375,12 @@ class TokenManager(Server):
             follow(source, self._cell)
 
     def on_continue(self) -> None:
-        """Begin: with the predecessor's token, its exchange under way and its readers, or with a first attempt."""
+        """Begin: with the predecessor's token, its request under way and its readers, or with a first attempt.
+
+        The order matters. A jump of the wall clock is judged before the predecessor's token is shown to readers. The result
+        of its request is taken before an attempt may begin here, which would discard it (`Cell.expect`). The readers that wait
+        come last, so that one look at each does: one that comes later announces itself (`WaitersArrived`).
+        """
         ahead_s = wall_ahead_s(self._options.clock)
         is_concerned = self._state.token is not None or self._state.attempt is not None
         if is_concerned and ahead_s - self._state.judged_ahead_s > JUMP_S:  # while no incarnation was here
@@ -387,7 +392,7 @@ class TokenManager(Server):
             self._effects.handle(Publish(token, state.expires_at, state.ahead_s))
         if state.attempt is not None:
             self._effects.watch(state.attempt.number, state.attempt.request)
-        self._take_result()  # the predecessor's; of an exchange that begins here it would come before `FetchStarted`
+        self._take_result()  # the predecessor's; that of a request which begins here would come before `FetchStarted`
         if self._options.followed:  # there may have been a new one while no incarnation was here to be told
             self._apply(SourceRenewed())
         self._apply(Started())
@@ -395,7 +400,11 @@ class TokenManager(Server):
             self._apply(Wait(waiter))
 
     def on_terminate(self, reason: Reason) -> None:
-        """An end for good empties the cell, and revokes the token if asked to; any other leaves it to the successor."""
+        """An end for good empties the cell, and revokes the token if asked to; any other leaves it to the successor.
+
+        The cell is closed first, so that no reader gets a token that is being revoked. A result that a worker delivers before
+        that is taken here; one that comes after it is refused by the cell, and the worker revokes the token itself.
+        """
         self._effects.cancel_timers()
         if is_final(self.actor_ref, reason):
             self._cell.close(self.actor_ref)
@@ -425,8 +434,7 @@ class TokenManager(Server):
         now = self._options.clock()
         if self._state.token is not None and is_valid(self._state, now):
             return self._state.token
-        refused = refusal(self._state, now)
-        raise NoTokenError(refused.message, cause=refused.cause, retry_in_s=refused.retry_in_s)
+        raise error_of(refusal(self._state, now))
 
     def _ask_health(self, message: AskHealth) -> Health:
         self._apply(CheckNow(asks=False))
@@ -481,7 +489,8 @@ class TokenManager(Server):
         events = deque([event])
         while events:
             self._state, effects = step(self._state, events.popleft(), self._options.clock(), self._options.rng)
-            # Kept before anything is done, so that a successor knows of each thing that may have been done.
+            # Saved before anything is done: this incarnation may be killed in between, and its successor must know of all that
+            # may have been done. What was not done after all it sees in the cell, which expects no such request.
             if not self._cell.save(self.actor_ref, self._state):
                 return
             for effect in effects:
@@ -496,7 +505,7 @@ class TokenManager(Server):
             self._cell.count(FLIGHT_JOINED)
 
     def _attempt_of(self, message: FetchStarted | FetchLost) -> Attempt | None:
-        """The attempt under way, if the message is about its present exchange."""
+        """The attempt under way, if the message is about its present request."""
         attempt = self._state.attempt
         same = attempt is not None and (attempt.number, attempt.request) == (message.attempt, message.request)
         return attempt if same else None
@@ -509,24 +518,17 @@ class TokenManager(Server):
 
 def _running(server: ServerRef, cell: Cell) -> Ref | None:
     """The incarnation to talk to; a successor has the name a moment before it has the cell."""
-    ref = supervision.whereis(server) if isinstance(server, str) else None
-    ref = ref or cell.ref
+    ref = (supervision.whereis(server) if isinstance(server, str) else None) or cell.ref
     return ref if ref is not None and ref.is_alive() else None
-
-
-def _checked(found: Options | ConfigError) -> Options:
-    if isinstance(found, ConfigError):
-        raise found
-    return found
 
 
 def _first_state(options: Options, cell: Cell, issuer: issuers.Issuer) -> State:
     if cell.state is not None:
-        withdrawn = cell.rejected is not None and cell.rejected is cell.state.token
+        rejected = cell.rejected is not None and cell.rejected is cell.state.token
         attempt = cell.state.attempt
-        # What is expected may be an earlier exchange, whose end the manager knew at once.
+        # What is expected may be an earlier request, whose end the manager knew at once.
         under_way = attempt is not None and cell.expects(attempt.number, attempt.request)
-        state = adopt(cell.state, under_way=under_way, rejected=withdrawn)
+        state = adopt(cell.state, under_way=under_way, rejected=rejected)
         # A forked child may make many anew at once.
         held_until = issuer.first_attempt_at() if state.borrowed else state.held_until
         buffer_s = options.refresh_buffer_seconds
