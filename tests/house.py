@@ -208,7 +208,7 @@ class Trip:
     """One story, and what it crossed."""
 
     story: str
-    files: int
+    entered: tuple[str, ...]  # the files, from the folder of the packages
     folders: int
     lines: int
     crossings: int
@@ -227,7 +227,8 @@ def play(trace: Trace, story: str, tell: Callable[[], object], settle: Callable[
     finally:
         trace.is_on = False
     lines = sum(len(path.read_text().splitlines()) for path in trace.files)
-    return Trip(story, len(trace.files), len({path.parent for path in trace.files}), lines, trace.crossings)
+    entered = tuple(sorted(str(path.relative_to(ROOT)) for path in trace.files))
+    return Trip(story, entered, len({path.parent for path in trace.files}), lines, trace.crossings)
 
 
 def trips() -> list[Trip]:
@@ -327,7 +328,7 @@ def print_trips() -> None:
     """One line a story."""
     print(f"{'story':58} {'files':>5} {'folders':>7} {'lines':>6} {'crossings':>9}")
     for trip in trips():
-        print(f"{trip.story:58} {trip.files:>5} {trip.folders:>7} {trip.lines:>6} {trip.crossings:>9}")
+        print(f"{trip.story:58} {len(trip.entered):>5} {trip.folders:>7} {trip.lines:>6} {trip.crossings:>9}")
 
 
 def main() -> None:
