@@ -244,7 +244,7 @@ def _unmanaged(server: ServerName) -> pykka.ActorRef[Any]:
 
 def _call_unmanaged(ref: pykka.ActorRef[Any], message: Any, timeout: float | None) -> Any:
     reply = _send_unmanaged(ref, message, "the answer could never come; do the work in place, or cast")
-    if not _is_settled(ref, reply, timeout):
+    if not _is_answered_or_dead(ref, reply, timeout):
         raise CallTimeout(ref, timeout or 0.0)
     if not reply.wait(0.0):
         raise ServerDied(ref, NOPROC)
@@ -268,7 +268,7 @@ def _send_unmanaged(ref: pykka.ActorRef[Any], message: Any, instead: str) -> Rep
     return reply
 
 
-def _is_settled(ref: pykka.ActorRef[Any], reply: Reply, timeout: float | None) -> bool:
+def _is_answered_or_dead(ref: pykka.ActorRef[Any], reply: Reply, timeout: float | None) -> bool:
     """Wait for the answer, or until none can come any more; false where the time is up first."""
     ends_at = None if timeout is None else time.monotonic() + timeout
     while True:

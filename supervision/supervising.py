@@ -24,7 +24,9 @@ then.
 
 from __future__ import annotations
 
+import atexit
 import random
+import threading
 from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal, TypeVar
@@ -61,7 +63,7 @@ from supervision.monitors import Down, demonitor
 from supervision.process.process import Phase
 from supervision.process.registry import ServerName, current, find, name_of, process_of, unmanaged
 from supervision.runtime import timer_thread
-from supervision.runtime.per_process import is_exiting
+from supervision.runtime.per_process import PerProcess
 from supervision.runtime.reports import report
 from supervision.runtime.waits import check_timeout
 from supervision.server import ClassOrInstance, Server
@@ -276,7 +278,7 @@ class AnySupervisor(Server):
         child = watch.child
         join(down.ref)
         self._link.remove(down.ref)
-        restart = must_restart(child.spec.restart, down.reason) and not is_exiting()
+        restart = must_restart(child.spec.restart, down.reason) and not _is_exiting()
         level = "info" if is_orderly(down.reason) else "error"
         self._report(level, "child_ended", child, reason=str(down.reason), restart=restart)
         backoff = child.spec.backoff
@@ -422,3 +424,30 @@ class AnySupervisor(Server):
     def _label(self) -> str:
         """What a report calls it: its name, or its ref without one."""
         return name_of(self.actor_ref) or str(self.actor_ref)
+
+
+# --- the end of the interpreter ---------------------------------------------------------------------------------------
+
+_main_is_through = PerProcess(threading.Event)  # a forked child has a main thread of its own
+
+
+def _note_exit() -> None:
+    _main_is_through.value.set()
+
+
+# What atexit calls comes only after the interpreter's wait for other threads, and whatever has been registered later than
+# this comes before it; concurrent.futures needs threading's own hook for the same reason. Both say the same.
+atexit.register(_note_exit)
+if hasattr(threading, "_register_atexit"):
+    threading._register_atexit(_note_exit)
+
+
+def _is_exiting() -> bool:
+    """Whether the interpreter is going down: the main thread is through, and so are all others that it waits for.
+
+    Nothing is restarted any more then. Our threads are daemons, which the interpreter does not wait for.
+    """
+    if not _main_is_through.value.is_set():
+        return False
+    main = threading.main_thread()
+    return all(thread.daemon or thread is main for thread in threading.enumerate())

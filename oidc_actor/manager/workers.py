@@ -168,10 +168,10 @@ class WorkerPool:
         """Do what there is to do; returns whether there is more. What the job held does not outlive it here."""
         assert worker.task is not None
         (lane, job), worker.task = worker.task, None
-        alarm = self._watch(lane, job)
+        timer = self._watch(lane, job)
         job.run()
-        if alarm is not None:
-            alarm.cancel()
+        if timer is not None:
+            timer.cancel()
         with self._lock:
             worker.is_left_behind = job.is_over
             if not job.is_over:

@@ -136,7 +136,7 @@ class Mailbox:
         return True
 
     def _take_back(self, envelope: Envelope[Any]) -> bool:
-        """Settle what came at the last moment; false where that envelope has been answered by the thread that ended the actor."""
+        """Empty the queue once more; false where the thread that ended the actor has answered that envelope."""
         ours = False
         for left in self.empty_out():
             if left is envelope:

@@ -548,7 +548,7 @@ class Process:
         return True
 
     def _seal(self, reason: Reason) -> tuple[list[Envelope[Any]], list[ExitObserver]]:
-        """Become ended; what is left to settle: unhandled mail, observers. The mailbox's lock is held.
+        """Become ended; returns what is left to tell: unhandled mail, and observers. The mailbox's lock is held.
 
         In this order: from the first line on no message gets in that no thread would answer before the caller goes on.
         """
@@ -561,7 +561,7 @@ class Process:
     def _announce(
         self, left: list[Envelope[Any]], observers: list[ExitObserver], start_failure: BaseException | None = None
     ) -> ExitNotification:
-        """Settle that; user callbacks are still to run."""
+        """Tell starter, callers and observers of ours; user callbacks are still to run."""
         pykka_internals.leave(self.ref)
         if self.names:
             registry.release(self.names, self)

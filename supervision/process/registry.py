@@ -15,7 +15,6 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 import pykka
 
 from supervision.errors import AlreadyStarted, NoProcess, SupervisionError
-from supervision.process.mailbox import Mailbox
 from supervision.process.pykka_internals import is_registered
 from supervision.runtime.per_process import PerProcess
 
@@ -75,8 +74,10 @@ def is_current(ref: pykka.ActorRef[Any] | None) -> bool:
 
 def process_of(ref: pykka.ActorRef[Any]) -> Process | None:
     """The process behind a ref, ended or not; ``None`` where the actor is not ours."""
-    inbox = ref.actor_inbox
-    return inbox.process if isinstance(inbox, Mailbox) else None
+    process: Process | None = getattr(
+        ref.actor_inbox, "process", None
+    )  # Pykka's own inboxes are queues, which know of none
+    return process
 
 
 def find(server: ServerName) -> Process | None:

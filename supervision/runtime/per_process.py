@@ -1,4 +1,4 @@
-"""What belongs to one process of the operating system: a forked child gets its own; and whether the interpreter goes down.
+"""What belongs to one process of the operating system: a forked child gets its own, before any other code runs there.
 
 A fork copies the parent's memory, and of its threads only the one that forks. What another thread was just holding or changing
 stays so in the child for ever: a lock is never released, a table names threads that are not there. So what threads share in a
@@ -7,14 +7,12 @@ module stands in a `PerProcess`, which has a new one made in the child.
 
 from __future__ import annotations
 
-import atexit
 import os
-import threading
 from collections.abc import Callable
 from typing import Any, Generic, TypeVar
 from weakref import WeakKeyDictionary
 
-__all__ = ["PerProcess", "in_forked_child", "is_exiting"]
+__all__ = ["PerProcess", "in_forked_child"]
 
 T = TypeVar("T")
 
@@ -64,28 +62,3 @@ def _renew_everyone() -> None:
 
 
 in_forked_child(_renew_everyone)
-
-
-_main_is_through = PerProcess(threading.Event)  # a forked child has a main thread of its own
-
-
-def _note_exit() -> None:
-    _main_is_through.value.set()
-
-
-# What atexit calls comes only after the interpreter's wait for other threads, and whatever has been registered later than
-# this comes before it; concurrent.futures needs threading's own hook for the same reason. Both say the same.
-atexit.register(_note_exit)
-if hasattr(threading, "_register_atexit"):
-    threading._register_atexit(_note_exit)
-
-
-def is_exiting() -> bool:
-    """Whether the interpreter is going down: the main thread is through, and so are all others that it waits for.
-
-    Nothing is restarted any more then. Our threads are daemons, which the interpreter does not wait for.
-    """
-    if not _main_is_through.value.is_set():
-        return False
-    main = threading.main_thread()
-    return all(thread.daemon or thread is main for thread in threading.enumerate())

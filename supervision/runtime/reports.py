@@ -15,9 +15,10 @@ from collections.abc import MutableMapping
 from contextlib import AbstractContextManager
 from opcode import opmap
 from types import FrameType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from supervision.exits import Bygone
+if TYPE_CHECKING:
+    from supervision.exits import Bygone
 
 __all__ = ["harmless", "is_interrupt", "report", "returned_to_caller"]
 

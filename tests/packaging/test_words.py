@@ -108,15 +108,6 @@ STILL = {
     r"wire": 17,
     r"finders?": 36,
     r"(token )?places|posts?": 5,
-    r"life|lives|offspring": 523,
-    r"alarms?": 73,
-    r"rosters?": 21,
-    r"telling|audiences?": 33,
-    r"foreign": 28,
-    r"prospects?|heirs?|given up": 4,
-    r"bystanders?": 67,
-    r"settle[sd]?|see off|sees off|send away": 17,
-    r"launch\w*": 11,
 }
 """At most so often a word is still said, until it is gone; to be struck out one by one."""
 
