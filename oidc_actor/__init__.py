@@ -54,9 +54,8 @@ if TYPE_CHECKING:
     from oidc_actor.machine.health import Health
     from oidc_actor.manager.token_manager import TokenManager
     from oidc_actor.protocol.metadata import OIDCConfig
-    from oidc_actor.reading.directory import ManagerNotRunning
+    from oidc_actor.reading.directory import ManagerNotRunning, after_restore
     from oidc_actor.reading.source import TokenSource
-    from oidc_actor.reading.wall_watch import after_restore
     from oidc_actor.secret_sources.github_actions import GitHubActionsToken
     from oidc_actor.secret_sources.manager_token import ManagerToken
     from oidc_actor.secret_sources.signed_assertion import SignedAssertion
@@ -106,8 +105,7 @@ _HOMES = {
     "secret_sources.manager_token": ["ManagerToken"],
     "machine.events": ["ForceRefresh", "GetToken"],
     "protocol.metadata": ["OIDCConfig"],
-    "reading.directory": ["ManagerNotRunning"],
-    "reading.wall_watch": ["after_restore"],
+    "reading.directory": ["ManagerNotRunning", "after_restore"],
     "values.secrets": ["SecretFile"],
     "secret_sources.signed_assertion": ["SignedAssertion"],
     "reading.source": ["TokenSource"],

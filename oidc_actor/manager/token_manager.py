@@ -56,9 +56,16 @@ from oidc_actor.manager.log import FLIGHT_JOINED
 from oidc_actor.manager.options import ManagerOptions, Options, check_options
 from oidc_actor.manager.provider_requests import Incarnation
 from oidc_actor.protocol.token_response import ParsedToken
-from oidc_actor.reading import wall_watch
 from oidc_actor.reading.cell import Cell, Ref, by_name, is_final
-from oidc_actor.reading.directory import ManagerNotRunning, await_successor, follow, is_parents_login, locate, take_cell
+from oidc_actor.reading.directory import (
+    ManagerNotRunning,
+    await_successor,
+    follow,
+    is_parents_login,
+    locate,
+    take_cell,
+    watch_clocks,
+)
 from oidc_actor.reading.reads import (
     ServerRef,
     error_of,
@@ -370,7 +377,7 @@ class TokenManager(Server):
         self._effects, self._log = EffectHandler(manager), manager.log
         self._cell.issuer, self._cell.revive = issuer, functools.partial(type(self).launch, options)
         self._cell.save(self.actor_ref, self._state)
-        wall_watch.begin()
+        watch_clocks()
         for source in options.followed:
             follow(source, self._cell)
 

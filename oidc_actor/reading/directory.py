@@ -1,12 +1,17 @@
-"""The table of cells: by name, by ref, and across a fork; and which manager trades whose token.
+"""The table of cells: by name, by ref, and across a fork; which manager trades whose token; what a jump of the clock ends.
 
 A look-up takes no lock, because a signal handler or a finalizer may interrupt a reader anywhere, and read. A manager gets its
 cell on its own thread, while it starts, in this order: it owns its name; it has its cell (`take_cell`), which is in both tables
 then; those who wait for it are told. In between a reader finds a name with no cell behind it, waits for a `Bell`, and looks
 again. Nothing tells readers of a start that fails; so they also look every `LOOK_S` seconds.
 
-In a forked child no manager runs. The hook at the end puts each token aside, on the child's only thread; the first use there
-(`locate`) finds it put aside and starts the manager anew on the thread of that use, one manager at a time.
+In a forked child no manager runs. A hook puts each token aside, on the child's only thread; the first use there (`locate`)
+finds it put aside and starts the manager anew on the thread of that use, one manager at a time.
+
+The wall clock is compared with the clocks that deadlines are kept on, every 5 s, once for the whole process. So a read stays one
+look at one clock. Where the wall clock has jumped forward, tokens that are past their end by it are taken from their readers
+here, on the thread that compares, so that none is read once `after_restore` has returned. What comes next is each manager's
+decision (`oidc_actor.machine.invalidation`). Managers that are not concerned are not told.
 """
 
 from __future__ import annotations
@@ -21,15 +26,17 @@ from typing import Any
 
 import pykka
 
-from oidc_actor.machine.events import SourceRenewed
+from oidc_actor.machine.events import ClockJumped, SourceRenewed
+from oidc_actor.machine.invalidation import JUMP_S, is_past
 from oidc_actor.machine.state import logins
 from oidc_actor.reading.cell import Cell, Ref, by_name
-from oidc_actor.values.clock import Clock
+from oidc_actor.values.clock import REFERENCES, Clock, reference, wall_ahead_s
 from oidc_actor.values.errors import OIDCActorError
 from oidc_actor.values.secrets import StoredSecret
 from supervision import NoProcess, SupervisionError, whereis
 from supervision.runtime.dispatcher import blocking
 from supervision.runtime.per_process import PerProcess, in_forked_child
+from supervision.runtime.timer_thread import call_later
 from supervision.runtime.waits import Bell
 
 
@@ -44,6 +51,9 @@ START_S = 5.0
 
 LOOK_S = 0.05
 """Seconds between two looks of a reader that waits for a start."""
+
+COMPARE_S = 5.0
+"""Seconds between two comparisons of the clocks."""
 
 _by_ref: weakref.WeakKeyDictionary[Ref, Cell] = weakref.WeakKeyDictionary()
 _lock = PerProcess(threading.Lock)  # guards the choice of a name's cell among managers that start; readers go without
@@ -256,3 +266,82 @@ def _fork() -> None:
 
 
 in_forked_child(_fork)
+
+
+# --- jumps of the wall clock --------------------------------------------------------------------------------------------
+
+
+class _ClockWatch:
+    """Compares, as long as there are managers."""
+
+    def __init__(self) -> None:
+        self.is_running = False
+        # Guards that and `_ahead_s`. Reentrant: a finalizer that runs amid a comparison may start a manager, or compare.
+        self._lock = threading.RLock()
+
+    def begin(self) -> None:
+        """Compare from now on, as there is a manager; on the manager's thread, or the timer thread."""
+        with self._lock:
+            if self.is_running:
+                return
+            self.is_running = True
+        try:
+            call_later(COMPARE_S, self._look)
+        except RuntimeError:  # no thread for timers can be had: the next manager that starts tries again
+            self.is_running = False
+
+    def compare(self) -> None:
+        """Compare now, and see to the managers if the wall clock has jumped forward. Any thread."""
+        with self._lock:
+            before, ahead_s = dict(_ahead_s), _readings()
+            _ahead_s.update(ahead_s)
+        if any(ahead_s[clock] - before[clock] > JUMP_S for clock in ahead_s):
+            for cell in all_cells():
+                _see_to(cell, ahead_s[reference(cell.clock)])
+
+    def _look(self) -> None:
+        """On the timer thread."""
+        self.compare()
+        self.is_running = False  # first this, then the look: a manager that starts in between begins again by itself
+        if is_any():
+            self.begin()
+
+
+def _readings() -> dict[Clock, float]:
+    return {clock: wall_ahead_s(clock) for clock in REFERENCES}
+
+
+def _see_to(cell: Cell, ahead_s: float) -> None:
+    """Withhold a token that is past its end, and tell the manager of one that is past its refresh point."""
+    now, snapshot, state = cell.clock(), cell.snapshot, cell.state
+    if not cell.is_served or state is None or cell.inherited is not None:
+        return  # no manager is here to replace it; one that starts on this cell looks at the wall clock itself
+    if snapshot.token is not None and is_past(snapshot.deadline, snapshot.ahead_s, now, ahead_s):
+        cell.hide(snapshot.token)
+    # What a request that is under way brings is as old as the wall clock says, and judged when it comes.
+    if state.attempt is not None or (
+        state.token is not None and is_past(state.refresh_at, state.ahead_s, now, ahead_s)
+    ):
+        cell.tell(ClockJumped(ahead_s))
+
+
+_ahead_s = _readings()
+"""As of the last comparison. A forked child goes on from its parent's: the wall clock may have jumped since."""
+
+_clock_watch = PerProcess(_ClockWatch)  # a forked child has no timer, and its parent's lock may be held for ever
+
+
+def watch_clocks() -> None:
+    """See that the clocks are compared; cheap where they are already."""
+    if not _clock_watch.value.is_running:
+        _clock_watch.value.begin()
+
+
+def after_restore() -> None:
+    """Compare the clocks now: for the hook that runs after this machine, or this process, was restored from a snapshot.
+
+    On return no reader gets a token that is past its end by the wall clock, unless its manager has tried in vain to replace it.
+    Without this call that takes up to 5 s. Any thread; never waits for the network.
+    """
+    with contextlib.suppress(RuntimeError):  # a mailbox that cannot get a thread has the message all the same
+        _clock_watch.value.compare()

@@ -16,7 +16,7 @@ import supervision
 from oidc_actor import GetToken, NoTokenError, OIDCConfig, TokenManager, after_restore
 from oidc_actor.adapters.headers import headers
 from oidc_actor.adapters.presenter import Presenter
-from oidc_actor.reading import wall_watch
+from oidc_actor.reading import directory
 from oidc_actor.reading.cell import by_name
 from oidc_actor.streams import renewals
 
@@ -101,8 +101,8 @@ def test_a_source_that_was_made_before_and_the_mailbox_hold_it_back_too(
 def test_the_process_looks_by_itself(
     start: Start, transport, clock, step: Jump, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(wall_watch, "LOOK_S", 0.02)
-    wall_watch._watch.value._look()  # whose next look comes soon, and so on
+    monkeypatch.setattr(directory, "COMPARE_S", 0.02)
+    directory._clock_watch.value._look()  # whose next look comes soon, and so on
     start(name="m")
     TokenManager.get_token("m")
     clock.advance(2)
@@ -278,15 +278,15 @@ def test_streams_do_not_yield_a_token_that_is_served_on(start: Start, transport,
 @pytest.mark.P12
 def test_the_look_ends_with_the_last_manager_and_begins_with_the_next(start: Start, monkeypatch) -> None:
     later: list[Callable[[], None]] = []
-    monkeypatch.setattr(wall_watch._watch, "value", wall_watch._Watch())
-    monkeypatch.setattr(wall_watch, "call_later", lambda delay_s, callback: later.append(callback))
+    monkeypatch.setattr(directory._clock_watch, "value", directory._ClockWatch())
+    monkeypatch.setattr(directory, "call_later", lambda delay_s, callback: later.append(callback))
     start(name="m")
     start(name="n")
     (look,) = later  # one for all
     later.clear()
     look()
     assert len(later) == 1
-    monkeypatch.setattr(wall_watch, "is_any", lambda: False)
+    monkeypatch.setattr(directory, "is_any", lambda: False)
     later.pop()()
     assert later == []
     start(name="o")
@@ -305,7 +305,7 @@ def test_a_forked_child_looks_too(start: Start, transport, clock, step: Jump) ->
         step(7200)
         after_restore()
         assert TokenManager.get_access_token("m") == "t2"
-        assert wall_watch._watch.value.is_running
+        assert directory._clock_watch.value.is_running
 
     def check_later() -> None:
         step(7200)  # before the first use in the child
