@@ -5,8 +5,11 @@ from typing import Any
 
 from fakes import AUTH, Fixed
 
-from oidc_actor.machine.effects import Effect, Fetch, Publish, Reject, Reply, Report, ScheduleTick
+from oidc_actor.machine.circuit_breaker import Haste
+from oidc_actor.machine.effects import AskPermission, Effect, Fetch, Publish, Reject, Reply, Report, ScheduleTick
 from oidc_actor.machine.events import (
+    Allowed,
+    Denied,
     Event,
     FetchFailed,
     FetchStarted,
@@ -59,9 +62,19 @@ class Driver:
         self.now = now
         self.rng = rng or Fixed(0)
         self.effects: list[Effect] = []
+        self.answers: list[Denied] = []
+
+    def denied(self, until: float, **fields: Any) -> "Driver":
+        """The circuit breaker denies the next attempt; it allows all others."""
+        self.answers.append(Denied(until, **fields))
+        return self
 
     def do(self, event: Event) -> "Driver":
         self.state, self.effects = step(self.state, event, self.now, self.rng)
+        while self.state.is_asking:
+            answer = self.answers.pop(0) if self.answers else Allowed()
+            self.state, more = step(self.state, answer, self.now, self.rng)
+            self.effects = self.effects + more
         for effect in self.effects:
             if isinstance(effect, Reply):
                 for waiter in effect.waiters:
@@ -76,6 +89,12 @@ class Driver:
         found = self.of(Fetch)
         assert len(found) <= 1
         return found[0] if found else None
+
+    @property
+    def haste(self) -> Haste:
+        """Why it asked for the attempt under way, or that was denied."""
+        (asked,) = self.of(AskPermission)
+        return asked.haste
 
     @property
     def reported(self) -> list[Report]:

@@ -1,25 +1,26 @@
-"""What the managers of one issuer know together about its being down. Pure.
+"""The circuit breaker that the managers of one issuer share, and the rate limit of their first attempts. Pure.
 
-A failure that is not a manager's own (no answer, 5xx, 408, 425) makes it the prober: until its next attempt has had time to
-end the others hold back, so that 40 managers do not make 40 probes. Any answer that is not such a failure ends the outage for
-all. While a probe is under way nobody else makes one, but for a caller's `force_refresh`. In between
+*Closed*: all is well, every attempt is allowed. A failure that is not a manager's own (no answer, 5xx, 408, 425) *opens* it; the
+manager that had it owns the probe: until its next attempt has had time to end the others are denied, so that 40 managers do not
+make 40 probes. *Half-open*: that probe is under way, and nobody else makes one, but for a caller's `force_refresh`. Any answer
+that is not such a failure closes it for all. While it is open and no probe is under way
 
 ==========  ==================================================================================================
-haste       when a manager other than the prober may ask, and becomes the prober
+haste       when a manager other than the owner is allowed to ask, and becomes the owner
 ==========  ==================================================================================================
-CALM        once the prober has had its time: it may have been lost
+CALM        once the owner has had its time: it may have been lost
 ASKED       once the wait after the last probe is over, as the backoff has it, and ``asked_maximum_s`` at most
 PRESSING    at once: its first attempt, or a live token's end is near
-EXPLICIT    at once, and during a probe too
+EXPLICIT    at once, and while half-open too
 ==========  ==================================================================================================
 """
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass, replace
 from enum import IntEnum
 
+from oidc_actor.machine.events import NEVER, Allowed, Denied
 from oidc_actor.machine.failure_policy import RetryPolicy, Rng, retry_delay_s
 
 
@@ -33,44 +34,29 @@ class Haste(IntEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class Outage:
-    """The shared knowledge; times are readings of the managers' clock.
+class CircuitBreaker:
+    """What the managers know together; times are readings of their clock.
 
     Attributes:
-        failures: Probes in a row that failed, without those that a live token's nearing end brought forward; at least 1
-            while the issuer is down.
-        prober: Number of the manager that tries next, or ``None``.
-        probing: Whether its attempt is under way.
+        failures: Probes in a row that failed, without those that a live token's nearing end brought forward; 0 while it is
+            closed, at least 1 while it is open.
+        owner: Number of the manager that makes the next probe, or ``None``.
+        is_half_open: Whether that probe is under way.
         failed_at: When the last probe failed.
         probe_at: When the next one is due.
-        until: Until when the others hold back at most: by then the prober's attempt has ended.
+        until: Until when the others are denied at most: by then the owner's attempt has ended.
     """
 
     failures: int = 0
-    prober: int | None = None
-    probing: bool = False
-    failed_at: float = -math.inf
-    probe_at: float = -math.inf
-    until: float = -math.inf
+    owner: int | None = None
+    is_half_open: bool = False
+    failed_at: float = NEVER
+    probe_at: float = NEVER
+    until: float = NEVER
 
 
 @dataclass(frozen=True, slots=True)
-class Hold:
-    """The answer "not now".
-
-    Attributes:
-        until: Until when.
-        by_provider: Whether the provider asked for it.
-        probing: Whether another manager's probe is under way, so that ``until`` is the latest end of it.
-    """
-
-    until: float
-    by_provider: bool = False
-    probing: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class Pace:
+class Limits:
     """What a manager's options say about its attempts.
 
     Attributes:
@@ -84,70 +70,74 @@ class Pace:
     lease_s: float
 
 
-def admit(outage: Outage, who: int, now: float, *, haste: Haste, pace: Pace) -> tuple[Outage, Hold | None]:
+def allow(
+    breaker: CircuitBreaker, who: int, now: float, *, haste: Haste, limits: Limits
+) -> tuple[CircuitBreaker, Allowed | Denied]:
     """Say whether a manager may ask the issuer.
 
     Args:
-        outage: What is known.
+        breaker: What is known.
         who: Number of the manager.
         now: Reading of the clock.
         haste: Why it asks.
-        pace: What its options say.
+        limits: What its options say.
 
     Returns:
-        What is known now, and ``None`` where it may go.
+        What is known now, and the answer.
     """
-    if not outage.failures:
-        return outage, None
-    is_prober = who == outage.prober
-    if outage.probing and now < outage.until and not is_prober and haste < Haste.EXPLICIT:
-        return outage, Hold(outage.until, probing=True)
-    due = min(outage.until, _asked_from(outage, pace)) if haste == Haste.ASKED else outage.until
-    if now < due and not is_prober and haste < Haste.PRESSING:
-        return outage, Hold(due)
-    return replace(outage, prober=who, probing=True, until=now + pace.lease_s), None
+    if not breaker.failures:
+        return breaker, Allowed()
+    is_owner = who == breaker.owner
+    if breaker.is_half_open and now < breaker.until and not is_owner and haste < Haste.EXPLICIT:
+        return breaker, Denied(breaker.until, probing=True)
+    due = min(breaker.until, _asked_from(breaker, limits)) if haste == Haste.ASKED else breaker.until
+    if now < due and not is_owner and haste < Haste.PRESSING:
+        return breaker, Denied(due)
+    return replace(breaker, owner=who, is_half_open=True, until=now + limits.lease_s), Allowed()
 
 
-def _asked_from(outage: Outage, pace: Pace) -> float:
+def _asked_from(breaker: CircuitBreaker, limits: Limits) -> float:
     """From when on a probe may be made because somebody asks for a token."""
-    wait_ends_at = min(outage.probe_at, outage.failed_at + pace.retry.asked_maximum_s)
-    return max(wait_ends_at, outage.failed_at + pace.min_interval_s)
+    wait_ends_at = min(breaker.probe_at, breaker.failed_at + limits.retry.asked_maximum_s)
+    return max(wait_ends_at, breaker.failed_at + limits.min_interval_s)
 
 
-def failed(
-    outage: Outage, who: int, now: float, *, early: bool, pace: Pace, rng: Rng, not_before: float = -math.inf
-) -> Outage:
+def record_failure(
+    breaker: CircuitBreaker, who: int, now: float, *, early: bool, limits: Limits, rng: Rng, not_before: float = NEVER
+) -> CircuitBreaker:
     """Note a failure that is the provider's.
 
     Args:
-        outage: What was known.
+        breaker: What was known.
         who: Number of the manager that had it.
         now: Reading of the clock.
         early: Whether a live token's nearing end brought that attempt forward.
-        pace: What the manager's options say.
+        limits: What the manager's options say.
         rng: Random source of the jitter.
         not_before: When the wait ends that the provider asked for.
 
     Returns:
-        What is known now; nothing new where another manager is the prober.
+        What is known now; nothing new where another manager owns the probe.
     """
-    if outage.failures and outage.prober not in (None, who) and now < outage.until:
-        return outage
-    failures = max(1, outage.failures + (0 if early else 1))
-    probe_at = max(now + retry_delay_s(pace.retry, failures, rng), not_before)
-    return Outage(failures, who, probing=False, failed_at=now, probe_at=probe_at, until=probe_at + pace.lease_s)
+    if breaker.failures and breaker.owner not in (None, who) and now < breaker.until:
+        return breaker
+    failures = max(1, breaker.failures + (0 if early else 1))
+    probe_at = max(now + retry_delay_s(limits.retry, failures, rng), not_before)
+    return CircuitBreaker(
+        failures, who, is_half_open=False, failed_at=now, probe_at=probe_at, until=probe_at + limits.lease_s
+    )
 
 
-def retry_at(outage: Outage, now: float) -> float:
-    """When a manager whose attempt has just failed may ask again: with the next probe, whoever makes it."""
-    return now if outage.probing else max(now, outage.probe_at)
+def retry_at(breaker: CircuitBreaker, now: float) -> float:
+    """When a manager whose attempt has just failed may ask again: with the next probe, whichever manager makes it."""
+    return now if breaker.is_half_open else max(now, breaker.probe_at)
 
 
-def step_aside(outage: Outage, who: int) -> Outage:
+def release_probe(breaker: CircuitBreaker, who: int) -> CircuitBreaker:
     """Note that a manager makes no probe, or could not send it: another one may at once."""
-    if outage.prober != who:
-        return outage
-    return replace(outage, prober=None, probing=False, until=-math.inf)
+    if breaker.owner != who:
+        return breaker
+    return replace(breaker, owner=None, is_half_open=False, until=NEVER)
 
 
 BURST = 100
@@ -156,11 +146,9 @@ BURST = 100
 RATE_PER_S = 200.0
 """First attempts in a second beyond those. A manager whose token somebody wants already does not wait for its turn."""
 
-NEVER = -math.inf
-
 
 def first_attempt_at(last: float, now: float) -> float:
-    """Give the next manager its place in time.
+    """Give the next manager its place in time: the generic cell rate algorithm (GCRA; ITU-T I.371), which keeps one number.
 
     Args:
         last: What this answered for the manager before; `NEVER` for the first.

@@ -44,21 +44,32 @@ Grant: TypeAlias = Discover | Redeem | FullGrant
 
 
 @dataclass(frozen=True, slots=True)
+class AskPermission:
+    """Ask the circuit breaker whether an attempt may begin; the next event is `Allowed` or `Denied`.
+
+    Attributes:
+        haste: Why the manager asks now; a ``Retry-After`` binds it all the same.
+        discovers: Whether the attempt begins with a discovery and there are no older metadata.
+    """
+
+    haste: Haste
+    discovers: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class Fetch:
-    """Run one exchange off the mailbox; its end comes back as `FetchSucceeded` or `FetchFailed`.
+    """Run one request off the mailbox; its end comes back as `FetchSucceeded` or `FetchFailed`.
 
     Attributes:
         attempt: Number of the attempt, which the answer repeats.
-        request: Number of the exchange within the attempt, which the answer repeats.
+        request: Number of the request within the attempt, which the answer repeats.
         grant: What to ask for.
-        haste: What it does about the issuer's other managers holding back; a ``Retry-After`` holds all the same.
         early: Whether a live token's nearing end brought the attempt forward, so that its failure lengthens no backoff.
     """
 
     attempt: int
     request: int
     grant: Grant
-    haste: Haste = Haste.CALM
     early: bool = False
 
 
@@ -140,5 +151,15 @@ class Report:
 
 
 Effect: TypeAlias = (
-    Fetch | ScheduleTick | CancelTick | Publish | Withhold | Reject | Reply | CheckSecrets | Revoke | Report
+    AskPermission
+    | Fetch
+    | ScheduleTick
+    | CancelTick
+    | Publish
+    | Withhold
+    | Reject
+    | Reply
+    | CheckSecrets
+    | Revoke
+    | Report
 )

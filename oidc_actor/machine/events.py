@@ -14,6 +14,9 @@ from oidc_actor.values.errors import OIDCActorError
 from oidc_actor.values.secrets import Secret
 from oidc_actor.values.tokens import TokenResponse
 
+NEVER = -math.inf
+"""The clock's reading at which something that has not happened yet happened."""
+
 
 @dataclass(frozen=True, slots=True)
 class GetToken:
@@ -131,7 +134,7 @@ class Refresh:
 
 @dataclass(frozen=True, slots=True)
 class FetchStarted:
-    """An exchange left the queue: its request is about to be sent."""
+    """A request left the queue: its request is about to be sent."""
 
     attempt: int
     request: int
@@ -140,11 +143,11 @@ class FetchStarted:
 
 @dataclass(frozen=True, slots=True)
 class FetchSucceeded:
-    """An exchange brought what it was sent for.
+    """A request brought what it was sent for.
 
     Attributes:
         attempt: Number of the attempt it belongs to.
-        request: Number of the exchange within the attempt.
+        request: Number of the request within the attempt.
         at: Reading of the clock when its request started.
         result: The provider's metadata, or a token.
         skew: How the provider's clock goes, as its answer shows it; ``None`` where it does not.
@@ -161,11 +164,11 @@ class FetchSucceeded:
 
 @dataclass(frozen=True, slots=True)
 class FetchFailed:
-    """An exchange brought an error.
+    """A request brought an error.
 
     Attributes:
         attempt: Number of the attempt it belongs to.
-        request: Number of the exchange within the attempt.
+        request: Number of the request within the attempt.
         at: Reading of the clock when its request started.
         error: What went wrong.
         retry_at: Reading of the clock when the issuer, which is down, may be asked again; ``None`` where it is not.
@@ -181,25 +184,28 @@ class FetchFailed:
 
 
 @dataclass(frozen=True, slots=True)
-class Held:
-    """The issuer's other managers know that asking it now is of no use; the attempt was not started.
+class Allowed:
+    """The answer to `AskPermission`: the attempt may begin."""
+
+
+@dataclass(frozen=True, slots=True)
+class Denied:
+    """The answer to `AskPermission`: the circuit breaker knows that asking the issuer now is of no use.
 
     Attributes:
-        attempt: Number of that attempt.
         until: Reading of the clock until when to wait.
         by_provider: Whether the provider asked for the wait (``Retry-After``), so that nothing shortens it.
-        probing: Whether another manager's attempt is under way, which ends by then and mostly sooner.
+        probing: Whether another manager's probe is under way, which ends by then and mostly sooner.
     """
 
-    attempt: int
     until: float
     by_provider: bool = False
     probing: bool = False
 
 
 @dataclass(frozen=True, slots=True)
-class Released:
-    """The issuer answers again: each manager that was held back may go, spread over ``within_s`` seconds."""
+class BreakerClosed:
+    """The issuer answers again; each manager that was denied may go, spread over ``within_s`` seconds."""
 
     within_s: float = 0.0
 
@@ -219,7 +225,7 @@ class ClockJumped:
     """
 
     ahead_s: float
-    turn_at: float = -math.inf
+    turn_at: float = NEVER
 
 
 @dataclass(frozen=True, slots=True)
@@ -245,12 +251,12 @@ class WaitersArrived:
 
 @dataclass(frozen=True, slots=True)
 class ResultReady:
-    """The manager's cell holds the result of the exchange under way; an error or a token is not sent through mailboxes."""
+    """The manager's cell holds the result of the request under way; an error or a token is not sent through mailboxes."""
 
 
 @dataclass(frozen=True, slots=True)
 class FetchLost:
-    """An exchange has been running far longer than its timeout: a secret's source does not return, or its transport."""
+    """A request has been running far longer than its timeout: a secret's source does not return, or its transport."""
 
     attempt: int
     request: int
@@ -272,8 +278,9 @@ Event: TypeAlias = (
     | FetchStarted
     | FetchSucceeded
     | FetchFailed
-    | Held
-    | Released
+    | Allowed
+    | Denied
+    | BreakerClosed
     | ProbeFailed
     | SecretsChecked
     | ClockJumped

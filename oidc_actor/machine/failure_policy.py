@@ -1,4 +1,4 @@
-"""What a failed exchange means for what comes next. Pure.
+"""What a failed request means for what comes next. Pure.
 
 =====================================================  ==============================================================
 a redeemed refresh token brought                       next

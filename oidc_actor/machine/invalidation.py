@@ -32,9 +32,9 @@ from dataclasses import dataclass, replace
 from typing import TypeAlias
 
 from oidc_actor.machine.effects import Effect, Publish, Reject, Reply, Report, Revoke, Withhold
-from oidc_actor.machine.events import Accepted, ClockJumped, Rejected
+from oidc_actor.machine.events import NEVER, Accepted, ClockJumped, Rejected
 from oidc_actor.machine.failure_policy import Rng
-from oidc_actor.machine.state import NEVER, Rules, State, Step, came_at, is_valid, is_withheld
+from oidc_actor.machine.state import Rules, State, Step, came_at, is_valid, is_withheld
 from oidc_actor.protocol.metadata import OIDCConfig
 from oidc_actor.protocol.token_request import TokenTypeHint
 from oidc_actor.values.secrets import Secret, fingerprint
@@ -215,7 +215,7 @@ def is_past(point: float, since_ahead_s: float, now: float, ahead_s: float) -> b
     return point <= now + ahead_s - since_ahead_s
 
 
-def jumped(state: State, event: ClockJumped, now: float) -> tuple[State, list[Effect]]:
+def jumped(state: State, event: ClockJumped, now: float, rng: Rng) -> Step:
     """The wall clock has jumped forward; what has been decided of an earlier jump is decided anew."""
     attempt = None if state.attempt is None else replace(state.attempt, jump=event)
     state, token = replace(state, attempt=attempt, judged_ahead_s=event.ahead_s), state.token

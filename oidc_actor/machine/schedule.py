@@ -6,7 +6,9 @@ An attempt is due
 - then at once, where a reader wants it (`force_refresh`, a changed secret, a reader whose ``min_validity`` falls short);
 - else when the wait after a failure is over, where the last attempt failed; it is short while readers ask in vain;
 - else at the token's refresh point, which lies in the past where there is no token, or when a complaint about it has its turn;
-- and not before the issuer's circuit breaker closes, or allows a probe, where it is open;
+- and not before the end of a wait that the circuit breaker imposed, or the rate limit of first attempts;
+- but a live token's end brings an attempt forward: it waits a quarter of the token's remaining life at most after a transient
+  failure, or an answer of the breaker, so that attempts come closer together as the end comes nearer;
 - never, where the login is the parent process's.
 """
 
@@ -16,7 +18,7 @@ import math
 from collections.abc import Iterable
 
 from oidc_actor.machine.effects import Reply
-from oidc_actor.machine.events import Refusal, Waiter
+from oidc_actor.machine.events import NEVER, Refusal, Waiter
 from oidc_actor.machine.failure_policy import Rng, probe_delay_s, retry_delay_s
 from oidc_actor.machine.state import State, is_asked, is_out_of_reach, is_valid, is_withheld
 
@@ -39,8 +41,32 @@ def next_attempt_at(state: State) -> float:
     earliest = earliest_at(state)
     if state.wanted:
         return earliest
-    due = state.retry_at if state.failures else min(state.refresh_at, state.answer_at)
-    return max(earliest, due, state.held_until)
+    due = _after_failure(state) if state.failures else min(state.refresh_at, state.answer_at)
+    return max(earliest, due, denied_until(state))
+
+
+def _after_failure(state: State) -> float:
+    return state.retry_at if state.blocked else min(state.retry_at, _quarter_at(state, state.failed_at))
+
+
+def denied_until(state: State) -> float:
+    """When the wait that the circuit breaker imposed ends; the minimum interval keeps the questions to it apart."""
+    if state.denial is None:
+        return NEVER
+    return min(state.denial.until, _quarter_at(state, state.denial.at, state.rules.min_interval_s))
+
+
+def is_brought_forward(state: State) -> bool:
+    """Whether a live token's nearing end makes the next attempt due before a wait would be over."""
+    is_wait_cut = state.failures > 0 and _after_failure(state) < state.retry_at
+    return is_wait_cut or (state.denial is not None and denied_until(state) < state.denial.until)
+
+
+def _quarter_at(state: State, since: float, least_s: float = 0.0) -> float:
+    """When a live token has spent a quarter of the life that it had left at a moment; infinity without one."""
+    if state.token is None or is_withheld(state) or since == NEVER or state.expires_at <= since:
+        return math.inf
+    return since + max((state.expires_at - since) / 4, least_s)
 
 
 def wake_at(state: State, now: float) -> float | None:
@@ -53,7 +79,7 @@ def wake_at(state: State, now: float) -> float | None:
     if not state.watching:
         return due
     # A tick that is set stays set, also when it is due and on its way: else a stream of readers would put it off for ever.
-    # None is set for longer than that: only an attempt's end begins the watch, and during an attempt there is none.
+    # The tick is never later than WATCH_S, because watching starts when an attempt ends, and no tick is set during an attempt.
     watch = now + WATCH_S if state.refresh_timer is None else state.refresh_timer
     return min(due, watch)
 
@@ -75,7 +101,7 @@ def refresh_point(buffer_s: float, started_at: float, lifetime_s: float, min_int
     return started_at + max(lifetime_s - lead_s, min_interval_s)
 
 
-def retry_point(state: State, now: float, issuer_at: float | None, rng: Rng) -> tuple[float, bool]:
+def retry_point(state: State, now: float, issuer_at: float | None, rng: Rng) -> float:
     """When the wait after a failure ends; the state counts that failure already.
 
     Args:
@@ -83,19 +109,13 @@ def retry_point(state: State, now: float, issuer_at: float | None, rng: Rng) -> 
         now: Reading of the clock.
         issuer_at: When the issuer may be asked again, where all its managers know it to be down; else ``None``.
         rng: Random source of the jitter.
-
-    Returns:
-        A reading of the clock, and whether a live token's end brought it forward: while one lives, a transient failure waits
-        at most a quarter of its remaining life, so that attempts come closer together as its end comes nearer.
     """
     if state.blocked:
-        return now + probe_delay_s(state.rules.retry, state.probes, rng), False
+        return now + probe_delay_s(state.rules.retry, state.probes, rng)
     failures = max(1, state.failures - state.early)
     at = now + retry_delay_s(state.rules.retry, failures, rng) if issuer_at is None else issuer_at
-    if is_valid(state, now):
-        quarter = now + (state.expires_at - now) / 4
-        return min(at, quarter), quarter < at
-    return min(at, now + state.rules.retry.asked_maximum_s) if is_asked(state, now) else at, False
+    is_short = is_asked(state, now) and not is_valid(state, now)
+    return min(at, now + state.rules.retry.asked_maximum_s) if is_short else at
 
 
 def hopeless(state: State, waiter: Waiter, now: float) -> bool:
@@ -105,7 +125,7 @@ def hopeless(state: State, waiter: Waiter, now: float) -> bool:
     """
     if is_out_of_reach(state, waiter.min_validity_s):
         return True
-    if state.attempt is not None or _is_given_back_to(state, waiter):
+    if state.attempt is not None or state.is_asking or _is_given_back_to(state, waiter):
         return False
     if state.checking:
         return waiter.deadline <= now
@@ -125,7 +145,7 @@ def _is_given_back_to(state: State, waiter: Waiter) -> bool:
 
 def is_queued(state: State, now: float) -> bool:
     """Whether another manager's attempt is waited for: when that ends cannot be told, as with one's own."""
-    return state.queued and now < state.held_until
+    return state.denial is not None and state.denial.probing and now < denied_until(state)
 
 
 def replies(state: State, waiters: Iterable[Waiter], now: float) -> list[Reply]:

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, field, replace
+from enum import Flag, auto
 from typing import TYPE_CHECKING, TypeAlias
 
 from oidc_actor.credentials.grants import Credentials
+from oidc_actor.machine.effects import Discover, Effect, FullGrant, Grant, Redeem
+from oidc_actor.machine.events import NEVER, ClockJumped, Waiter
 from oidc_actor.machine.failure_policy import RetryPolicy
 from oidc_actor.protocol.metadata import OIDCConfig
 from oidc_actor.protocol.response_fields import Skew
@@ -15,13 +18,7 @@ from oidc_actor.values.secrets import Secret, StoredSecret
 from oidc_actor.values.tokens import TokenResponse
 
 if TYPE_CHECKING:
-    from oidc_actor.machine.effects import Effect, Grant
-    from oidc_actor.machine.events import ClockJumped, Waiter
     from oidc_actor.machine.invalidation import Origins
-
-NEVER = -math.inf
-"""The clock's reading at which something that has not happened yet happened."""
-
 
 Step: TypeAlias = "tuple[State, list[Effect]]"
 """What is known after an event, and what is to be done."""
@@ -48,16 +45,40 @@ class Rules:
     revokes: bool = False
 
 
+class Phase(Flag):
+    """What a manager is doing; `oidc_actor.machine.transitions.TABLE` says what leads from one phase to another."""
+
+    IDLE = auto()
+    """It waits until the token is to be refreshed."""
+    BACKOFF = auto()
+    """It waits because the last attempt failed."""
+    BLOCKED = auto()
+    """It waits for a slow probe, or for a change: the last attempt failed with an error that no retry cures."""
+    ASKING = auto()
+    """An attempt is due, and the circuit breaker is being asked; the next event is its answer."""
+    DISCOVERING = auto()
+    """The provider's metadata are being asked for."""
+    REFRESHING = auto()
+    """A refresh token is being redeemed."""
+    GRANTING = auto()
+    """A token is being asked for with the credentials themselves."""
+    WAITING = IDLE | BACKOFF | BLOCKED
+    UNDER_WAY = DISCOVERING | REFRESHING | GRANTING
+    ANY = WAITING | ASKING | UNDER_WAY
+    SAME = 0
+
+
+_PHASES = {Discover: Phase.DISCOVERING, Redeem: Phase.REFRESHING, FullGrant: Phase.GRANTING}
+
+
 @dataclass(frozen=True, slots=True)
 class Attempt:
-    """One attempt under way: an exchange, or a few in a row.
+    """One attempt under way: a request, or a few in a row.
 
     Attributes:
         number: Counts the attempts of this manager.
-        request: Counts the exchanges of this attempt.
-        grant: What the exchange under way asks for.
-        attempted_before: Reading of the clock at the attempt before this one.
-        wanted: Whether a reader asked for it.
+        request: Counts the requests of this attempt.
+        grant: What the request under way asks for.
         early: Whether a live token's nearing end brought it forward.
         source_renewed: Whether the token that it trades has been replaced since it began.
         jump: A jump of the wall clock since its request was sent, or ``None``: the answer is as old as the clock says.
@@ -65,12 +86,27 @@ class Attempt:
 
     number: int
     request: int
-    grant: Grant | None
-    attempted_before: float = NEVER
-    wanted: bool = False
+    grant: Grant
     early: bool = False
     source_renewed: bool = False
     jump: ClockJumped | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Denial:
+    """A wait that the issuer's other managers impose: it is known to be down, or they have all just started.
+
+    Attributes:
+        until: When the wait ends.
+        at: When it was imposed; `NEVER` at the start.
+        asked: Whether somebody asked for a token then, so that the wait is as short as it may be.
+        probing: Whether another manager's probe was under way then: it ends by ``until``, and mostly sooner.
+    """
+
+    until: float
+    at: float = NEVER
+    asked: bool = False
+    probing: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,6 +130,7 @@ class State:
         lives: What the last tokens, at most three, had left of their lives when they came, in seconds.
         refresh_token: What the next attempt redeems, or ``None`` for the full grant.
         borrowed: Whether all this was the parent process's before a fork: ``token``, and the login that it came from.
+        is_asking: Whether the circuit breaker is being asked if an attempt may begin.
         attempt: The attempt under way, or ``None``.
         attempts: How many attempts there were.
         attempted_at: When the last attempt started.
@@ -106,11 +143,7 @@ class State:
         failed_at: When the last attempt failed.
         early: How many of ``failures`` were of attempts that a live token's nearing end brought forward.
         asked_at: When a reader last asked for a token and there was none.
-        held_until: When the wait that the issuer's other managers imposed ends: it is known to be down, or they have all
-            just started.
-        hold_asked: Whether a reader had asked when that wait was imposed, so that it is as short as it may be.
-        queued: Whether another manager's attempt was under way then: it ends by ``held_until``, and mostly sooner.
-        insists: Whether the next attempt was brought forward because the token's end is near.
+        denial: The wait that the issuer's other managers impose, or ``None``.
         last_error: The error of the last attempt; ``None`` after a success.
         config_at: When ``oidc_config`` was discovered.
         config_suspect: Whether the token endpoint behaves as if it had moved.
@@ -137,6 +170,7 @@ class State:
     lives: tuple[float, ...] = ()
     refresh_token: Secret | None = None
     borrowed: bool = False
+    is_asking: bool = False
     attempt: Attempt | None = None
     attempts: int = 0
     attempted_at: float = NEVER
@@ -149,10 +183,7 @@ class State:
     failed_at: float = NEVER
     early: int = 0
     asked_at: float = NEVER
-    held_until: float = NEVER
-    hold_asked: bool = False
-    queued: bool = False
-    insists: bool = False
+    denial: Denial | None = None
     last_error: OIDCActorError | None = None
     config_at: float = NEVER
     config_suspect: bool = False
@@ -161,6 +192,15 @@ class State:
     waiters: tuple[Waiter, ...] = ()
     token_requests: int = 0
     refreshes: int = 0
+
+    @property
+    def phase(self) -> Phase:
+        """What the manager is doing."""
+        if self.attempt is not None:
+            return _PHASES[type(self.attempt.grant)]
+        if self.is_asking:
+            return Phase.ASKING
+        return Phase.BLOCKED if self.probes else Phase.BACKOFF if self.failures else Phase.IDLE
 
     @property
     def blocked(self) -> bool:
@@ -217,15 +257,7 @@ def as_forked(state: State) -> State:
 
     The credentials' own refresh token cannot be left out; with those the child makes no request (`State.login_is_parents`).
     """
-    state = replace(
-        state,
-        waiters=(),
-        refresh_token=None,
-        borrowed=True,
-        held_until=NEVER,
-        hold_asked=False,
-        queued=False,
-    )
+    state = replace(state, waiters=(), refresh_token=None, borrowed=True, denial=None)
     if not state.login_is_parents:
         return state
     told = TokenRequestError(LOGIN_IS_PARENTS, retryable=False, sent=False)

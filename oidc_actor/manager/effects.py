@@ -13,6 +13,7 @@ from collections.abc import Callable
 from typing import Any
 
 from oidc_actor.machine.effects import (
+    AskPermission,
     CancelTick,
     CheckSecrets,
     Discover,
@@ -32,7 +33,6 @@ from oidc_actor.machine.events import (
     FetchLost,
     FetchStarted,
     FetchSucceeded,
-    Held,
     SecretsChecked,
     Tick,
 )
@@ -86,14 +86,15 @@ class EffectHandler:
 
     # --- effects ------------------------------------------------------------------------------------------------------
 
+    def _ask_permission(self, effect: AskPermission) -> Event:
+        manager = self._manager
+        return manager.issuer.circuit.allow(
+            manager.cell, manager.options, haste=effect.haste, discovers=effect.discovers
+        )
+
     def _fetch(self, effect: Fetch) -> Event | None:
         manager = self._manager
         circuit, cell, options = manager.issuer.circuit, manager.cell, manager.options
-        if effect.request == 1:
-            discovers = isinstance(effect.grant, Discover) and effect.grant.instead_of is None
-            hold = circuit.admit(cell, options, haste=effect.haste, discovers=discovers)
-            if hold is not None:
-                return Held(effect.attempt, hold.until, hold.by_provider, hold.probing)
         if not cell.expect(manager.ref, effect.attempt, effect.request):
             return None
         if isinstance(effect.grant, Discover):
@@ -101,7 +102,7 @@ class EffectHandler:
         failure = self._too_many() or self._submit(functools.partial(fetch_token, manager, effect))
         if failure is None:
             return None
-        circuit.step_aside(cell)
+        circuit.release_probe(cell)
         return FetchFailed(effect.attempt, effect.request, options.clock(), failure)
 
     def _too_many(self) -> TokenRequestError | None:
@@ -133,7 +134,7 @@ class EffectHandler:
             return FetchStarted(effect.attempt, effect.request, sent_at)
         failure = self._submit(functools.partial(fetch_metadata, manager, effect, discovery))
         if failure is not None:
-            issuer.circuit.step_aside(manager.cell)
+            issuer.circuit.release_probe(manager.cell)
             issuer.discovery_ended(discovery, now, failure)
         return None
 
@@ -200,6 +201,7 @@ class EffectHandler:
 
 
 _HANDLERS: dict[type[Any], Callable[[EffectHandler, Any], Event | None]] = {
+    AskPermission: EffectHandler._ask_permission,
     Fetch: EffectHandler._fetch,
     ScheduleTick: EffectHandler._schedule_tick,
     CancelTick: EffectHandler._cancel_tick,

@@ -11,9 +11,17 @@ from collections.abc import Hashable, Iterable, Mapping
 from dataclasses import dataclass
 
 from oidc_actor.machine import circuit_breaker, failure_policy
-from oidc_actor.machine.circuit_breaker import Haste, Hold, Outage
-from oidc_actor.machine.events import FetchFailed, FetchStarted, FetchSucceeded, ProbeFailed, Released
-from oidc_actor.machine.state import NEVER
+from oidc_actor.machine.circuit_breaker import CircuitBreaker, Haste, Limits
+from oidc_actor.machine.events import (
+    NEVER,
+    Allowed,
+    BreakerClosed,
+    Denied,
+    FetchFailed,
+    FetchStarted,
+    FetchSucceeded,
+    ProbeFailed,
+)
 from oidc_actor.machine.transitions import METADATA_AGE_S
 from oidc_actor.manager.options import Options
 from oidc_actor.oidc import default_transport
@@ -120,7 +128,7 @@ class Issuer:
             if isinstance(result, OIDCConfig):
                 self._config, self._config_at = result, at
         if not isinstance(result, OIDCConfig) and failure_policy.is_outage(result):
-            self.circuit.hold(one.cell for one in discovery.subscribers)
+            self.circuit.tell_when_closed(one.cell for one in discovery.subscribers)
         for one in discovery.subscribers:
             if isinstance(result, OIDCConfig):
                 one.cell.deliver(FetchSucceeded(one.attempt, one.request, at, result))
@@ -143,7 +151,13 @@ class Issuer:
 
 
 class Circuit:
-    """Carries out what `oidc_actor.machine.circuit_breaker` decides, and tells the managers. Any thread."""
+    """The one circuit breaker of an issuer's managers: `oidc_actor.machine.circuit_breaker` decides. Any thread.
+
+    A manager asks (`allow`) on its own thread before an attempt begins. Where it is denied it is noted, under the lock, among
+    those that are told (`BreakerClosed`, `ProbeFailed`) when that ends. The end may come on another thread before the manager has
+    taken the answer in: what it is told is a message then, which it reads after the step that takes the answer. The other way
+    round, with the note after the answer, an end in between would be told to nobody, and the manager would sleep through it.
+    """
 
     def __init__(self, clock: Clock) -> None:
         """Close the circuit.
@@ -152,15 +166,17 @@ class Circuit:
             clock: The managers'.
         """
         self._clock = clock
-        self._outage = Outage()
-        self._held: dict[int, weakref.ref[Cell]] = {}  # the managers to tell when the issuer answers again
-        self._queued: dict[int, weakref.ref[Cell]] = {}  # and when the probe under way has failed
+        self._breaker = CircuitBreaker()
+        self._denied: dict[int, weakref.ref[Cell]] = {}  # managers to be told when the issuer answers again
+        self._probe_waiters: dict[
+            int, weakref.ref[Cell]
+        ] = {}  # those of them to be told when the probe under way has failed
         self._floors: dict[Hashable, float] = {}  # until when the provider asked whom to wait
         # Guards the above. Never held while a manager is told something.
         self._lock = threading.Lock()
 
-    def admit(self, cell: Cell, options: Options, *, haste: Haste, discovers: bool = False) -> Hold | None:
-        """Say whether a manager may send a request; ``None`` where it may.
+    def allow(self, cell: Cell, options: Options, *, haste: Haste, discovers: bool = False) -> Allowed | Denied:
+        """Say whether a manager may begin an attempt.
 
         Args:
             cell: The manager's.
@@ -171,17 +187,19 @@ class Circuit:
         with self._lock:
             now = self._clock()
             floor = self._floor_of(cell, options, discovers=discovers)
+            answer: Allowed | Denied = Allowed()
             if now < floor:
-                hold: Hold | None = Hold(floor, by_provider=True)
-            else:
-                self._outage, hold = circuit_breaker.admit(
-                    self._outage, cell.number, now, haste=haste, pace=_pace_of(options)
+                answer = Denied(floor, by_provider=True)
+            elif self._breaker.failures:
+                limits = _limits_of(options)
+                self._breaker, answer = circuit_breaker.allow(
+                    self._breaker, cell.number, now, haste=haste, limits=limits
                 )
-            if hold is not None:
-                self._held[cell.number] = weakref.ref(cell)
-                if hold.probing and haste >= Haste.ASKED:
-                    self._queued[cell.number] = weakref.ref(cell)
-            return hold
+            if isinstance(answer, Denied):
+                self._denied[cell.number] = weakref.ref(cell)
+                if answer.probing and haste >= Haste.ASKED:
+                    self._probe_waiters[cell.number] = weakref.ref(cell)
+            return answer
 
     def spares_metadata(self) -> bool:
         """Whether the provider asked for a wait before its metadata are requested again."""
@@ -192,8 +210,9 @@ class Circuit:
         """Whether asking it now is of no use to a manager that has ended, and whose stop must not wait."""
         with self._lock:
             now = self._clock()
-            _, hold = circuit_breaker.admit(self._outage, cell.number, now, haste=Haste.CALM, pace=_pace_of(options))
-            return hold is not None or now < self._floor_of(cell, options)
+            limits = _limits_of(options)
+            _, answer = circuit_breaker.allow(self._breaker, cell.number, now, haste=Haste.CALM, limits=limits)
+            return isinstance(answer, Denied) or now < self._floor_of(cell, options)
 
     def note_failure(
         self, cell: Cell, options: Options, error: OIDCActorError, *, early: bool, among: Iterable[Cell] = ()
@@ -217,61 +236,61 @@ class Circuit:
         with self._lock:
             now = self._clock()
             self._keep_floor(cell, options, error, now, discovers=bool(members))
-            who = self._outage.prober if self._outage.prober in members else cell.number
+            who = self._breaker.owner if self._breaker.owner in members else cell.number
             if is_down:
-                self._outage = circuit_breaker.failed(
-                    self._outage,
+                self._breaker = circuit_breaker.record_failure(
+                    self._breaker,
                     who,
                     now,
                     early=early,
-                    pace=_pace_of(options),
+                    limits=_limits_of(options),
                     rng=options.rng,
                     not_before=self._floors.get(_EVERYBODY, now),
                 )
-                self._held[cell.number] = weakref.ref(cell)
+                self._denied[cell.number] = weakref.ref(cell)
             else:
-                self._outage = circuit_breaker.step_aside(self._outage, who)
-            retry_at = circuit_breaker.retry_at(self._outage, now) if is_down else None
-        self._tell_queued()
+                self._breaker = circuit_breaker.release_probe(self._breaker, who)
+            retry_at = circuit_breaker.retry_at(self._breaker, now) if is_down else None
+        self._tell_probe_waiters()
         return retry_at
 
     def note_answer(self) -> None:
-        """Learn that the issuer answers: each manager that was held back may go."""
+        """Learn that the issuer answers: each manager that was denied may go."""
         with self._lock:
-            if not self._outage.failures:
+            if not self._breaker.failures:
                 return
-            self._outage = Outage()
-        self._let_go()
+            self._breaker = CircuitBreaker()
+        self._tell_closed()
 
     def leave(self, cell: Cell) -> None:
         """A manager has stopped: if the others waited for its attempt, one of them goes instead."""
         with self._lock:
-            self._held.pop(cell.number, None)
-            self._queued.pop(cell.number, None)
-            if self._outage.prober != cell.number:
+            self._denied.pop(cell.number, None)
+            self._probe_waiters.pop(cell.number, None)
+            if self._breaker.owner != cell.number:
                 return
-            self._outage = circuit_breaker.step_aside(self._outage, cell.number)
-        self._let_go()
+            self._breaker = circuit_breaker.release_probe(self._breaker, cell.number)
+        self._tell_closed()
 
-    def step_aside(self, cell: Cell) -> None:
-        """A manager that was let through did not come to its request."""
+    def release_probe(self, cell: Cell) -> None:
+        """A manager that was allowed to ask did not come to its request."""
         with self._lock:
-            self._outage = circuit_breaker.step_aside(self._outage, cell.number)
-        self._tell_queued()
+            self._breaker = circuit_breaker.release_probe(self._breaker, cell.number)
+        self._tell_probe_waiters()
 
-    def _let_go(self) -> None:
+    def _tell_closed(self) -> None:
         with self._lock:
-            held, self._held, self._queued = self._held, {}, {}
-        within_s = min(MOST_SPREAD_S, SPREAD_S * len(held))
-        _tell(held, Released(within_s))
+            denied, self._denied, self._probe_waiters = self._denied, {}, {}
+        within_s = min(MOST_SPREAD_S, SPREAD_S * len(denied))
+        _tell(denied, BreakerClosed(within_s))
 
-    def _tell_queued(self) -> None:
+    def _tell_probe_waiters(self) -> None:
         """Have the managers that waited for the end of a probe ask again, unless another one is under way."""
         with self._lock:
-            if self._outage.probing:
+            if self._breaker.is_half_open:
                 return
-            queued, self._queued = self._queued, {}
-        _tell(queued, ProbeFailed())
+            waiters, self._probe_waiters = self._probe_waiters, {}
+        _tell(waiters, ProbeFailed())
 
     def _keep_floor(self, cell: Cell, options: Options, error: OIDCActorError, now: float, *, discovers: bool) -> None:
         """Note a ``Retry-After`` for all that it binds; the lock is held."""
@@ -290,21 +309,21 @@ class Circuit:
         bound = [_EVERYBODY, cell.number, _client(options), *([_METADATA] if discovers else [])]
         return max(self._floors.get(one, NEVER) for one in bound)
 
-    def hold(self, cells: Iterable[Cell]) -> None:
+    def tell_when_closed(self, cells: Iterable[Cell]) -> None:
         """These managers have failed too, and are to be told when the issuer answers again."""
         with self._lock:
-            self._held |= {cell.number: weakref.ref(cell) for cell in cells}
+            self._denied |= {cell.number: weakref.ref(cell) for cell in cells}
 
     def start_over(self) -> None:
-        """In a forked child: the prober is the parent's, and the lock may be held for ever."""
+        """In a forked child: the owner of the probe is the parent's, and the lock may be held for ever."""
         self._lock = threading.Lock()
-        self._queued = {}
-        if self._outage.prober is not None:
-            self._outage = circuit_breaker.step_aside(self._outage, self._outage.prober)
+        self._probe_waiters = {}
+        if self._breaker.owner is not None:
+            self._breaker = circuit_breaker.release_probe(self._breaker, self._breaker.owner)
 
 
 _EVERYBODY: Hashable = "everybody"
-_METADATA: Hashable = "whoever asks for the metadata"
+_METADATA: Hashable = "those that ask for the metadata"
 
 
 def _client(options: Options) -> Hashable:
@@ -313,12 +332,12 @@ def _client(options: Options) -> Hashable:
     return None if client_id is None else ("client", client_id)
 
 
-def _pace_of(options: Options) -> circuit_breaker.Pace:
+def _limits_of(options: Options) -> Limits:
     interval_s = options.min_interval_seconds
-    return circuit_breaker.Pace(options.retry, interval_s, lease_s=options.timeout_seconds + interval_s)
+    return Limits(options.retry, interval_s, lease_s=options.timeout_seconds + interval_s)
 
 
-def _tell(cells: Mapping[int, weakref.ref[Cell]], message: Released | ProbeFailed) -> None:
+def _tell(cells: Mapping[int, weakref.ref[Cell]], message: BreakerClosed | ProbeFailed) -> None:
     for known in cells.values():
         cell = known()
         if cell is not None:

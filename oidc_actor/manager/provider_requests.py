@@ -111,7 +111,7 @@ def fetch_token(manager: Incarnation, effect: Fetch) -> None:
     cell, issuer, options, grant = manager.cell, manager.issuer, manager.options, effect.grant
     assert not isinstance(grant, Discover)
     if not cell.expects(effect.attempt, effect.request):
-        issuer.circuit.step_aside(cell)
+        issuer.circuit.release_probe(cell)
         return
     lost = _lost_after(manager, effect)
     manager.under_way.append(effect.attempt)

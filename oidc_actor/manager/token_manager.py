@@ -24,6 +24,7 @@ from oidc_actor.machine.effects import Discover, Publish
 from oidc_actor.machine.events import (
     Accepted,
     AskHealth,
+    BreakerClosed,
     CheckNow,
     ClockJumped,
     Event,
@@ -36,7 +37,6 @@ from oidc_actor.machine.events import (
     ProbeFailed,
     Refresh,
     Rejected,
-    Released,
     ResultReady,
     SecretsChecked,
     SourceRenewed,
@@ -48,7 +48,7 @@ from oidc_actor.machine.events import (
 from oidc_actor.machine.health import Health, health_of
 from oidc_actor.machine.invalidation import JUMP_S, tokens_to_revoke
 from oidc_actor.machine.schedule import refusal
-from oidc_actor.machine.state import Attempt, Rules, State, as_forked, is_valid
+from oidc_actor.machine.state import Attempt, Denial, Rules, State, as_forked, is_valid
 from oidc_actor.machine.transitions import adopt, step
 from oidc_actor.manager import issuers
 from oidc_actor.manager.effects import EffectHandler
@@ -537,11 +537,11 @@ def _first_state(options: Options, cell: Cell, issuer: issuers.Issuer) -> State:
         under_way = attempt is not None and cell.expects(attempt.number, attempt.request)
         state = adopt(cell.state, under_way=under_way, rejected=rejected)
         # A forked child may make many anew at once.
-        held_until = issuer.first_attempt_at() if state.borrowed else state.held_until
+        denial = Denial(issuer.first_attempt_at()) if state.borrowed else state.denial
         buffer_s = options.refresh_buffer_seconds
-        return replace(state, refresh_buffer_seconds=buffer_s, rules=_rules(options), held_until=held_until)
+        return replace(state, refresh_buffer_seconds=buffer_s, rules=_rules(options), denial=denial)
     config, buffer_s, first_at = options.oidc_config, options.refresh_buffer_seconds, issuer.first_attempt_at()
-    state = State(config, options.auth, None, buffer_s, rules=_rules(options), held_until=first_at)
+    state = State(config, options.auth, None, buffer_s, rules=_rules(options), denial=Denial(first_at))
     return as_forked(state) if state.rules.own_refresh_token and is_parents_login(options.auth.grant_secret) else state
 
 
@@ -570,7 +570,7 @@ _HANDLERS: dict[type[Any], Callable[[TokenManager, Any], Any]] = {
     CheckNow: TokenManager._apply,
     Rejected: TokenManager._apply,
     Accepted: TokenManager._apply,
-    Released: TokenManager._apply,
+    BreakerClosed: TokenManager._apply,
     ProbeFailed: TokenManager._apply,
     SecretsChecked: TokenManager._apply,
     SourceRenewed: TokenManager._apply,

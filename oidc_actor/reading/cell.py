@@ -34,8 +34,8 @@ from typing import Any, TypeAlias
 
 import pykka
 
-from oidc_actor.machine.events import FetchFailed, FetchSucceeded, ResultReady, WaitersArrived
-from oidc_actor.machine.state import NEVER, State, as_forked
+from oidc_actor.machine.events import NEVER, FetchFailed, FetchSucceeded, ResultReady, WaitersArrived
+from oidc_actor.machine.state import State, as_forked
 from oidc_actor.reading.waiters import GONE, Subscription, TaskWaiter, ThreadWaiter
 from oidc_actor.values.clock import Clock
 from oidc_actor.values.secrets import Sealed, put

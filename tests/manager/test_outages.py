@@ -99,13 +99,13 @@ def test_a_caller_waits_for_the_probe_of_another_manager(
         transport.wait_for_requests(requests + 1)
         transport.comes_up()
         with background(lambda: TokenManager.get_access_token("b", timeout=9)) as reader:
-            eventually(lambda: by_name["b"].state.queued)
+            eventually(lambda: (denial := by_name["b"].state.denial) and denial.probing)
             assert not reader.done()
             assert len(transport.requests) == requests + 1  # one probe at a time
             transport.default = None
             transport._open.set()
             # The probe itself was answered as it was when it came; the next is due in as long as a caller waits.
-            eventually(lambda: not by_name["b"].state.queued)
+            eventually(lambda: not ((denial := by_name["b"].state.denial) and denial.probing))
             clock.advance(5)
             assert reader.result() in {"t1", "t2"}
 

@@ -209,17 +209,19 @@ HOLDS_NONE: dict[str, str] = {
     "times, counts and rules": """protocol.response_fields.Skew protocol.token_response.Lifetime
         machine.failure_policy.RetryPolicy machine.effects.CancelTick
         adapters.challenges.Remedy adapters.challenges.Tries
-        machine.effects.CheckSecrets machine.effects.ScheduleTick machine.circuit_breaker.Hold machine.circuit_breaker.Outage
-        machine.circuit_breaker.Haste machine.circuit_breaker.Pace machine.invalidation.Heard machine.invalidation.Verdict
-        machine.state.Rules manager.log.MeasuredRequest metrics.instruments.Instrument metrics.readings.Bound
+        machine.effects.CheckSecrets machine.effects.ScheduleTick machine.circuit_breaker.CircuitBreaker
+        machine.circuit_breaker.Haste machine.circuit_breaker.Limits machine.invalidation.Heard machine.invalidation.Verdict
+        machine.state.Rules machine.state.Denial machine.state.Phase machine.effects.AskPermission
+        manager.log.MeasuredRequest metrics.instruments.Instrument metrics.readings.Bound
         metrics.readings.Look metrics.readings.Reading
         sidecar.config.ServerConfig sidecar.fleet.Changes cli.doctor.TlsFacts""",
     "a message without content": """machine.events.ResultReady machine.events.AskHealth machine.events.ClockJumped
     machine.events.FetchLost
         machine.events.FetchStarted
-        machine.events.ForceRefresh machine.events.GetToken machine.events.Held machine.events.WaitersArrived
+        machine.events.ForceRefresh machine.events.GetToken machine.events.Allowed machine.events.Denied
+        machine.events.WaitersArrived
         machine.events.CheckNow machine.events.ProbeFailed
-        machine.events.Released machine.events.SourceRenewed machine.events.SecretsChecked
+        machine.events.BreakerClosed machine.events.SourceRenewed machine.events.SecretsChecked
         machine.events.Started machine.events.Tick reading.waiters.Gone sidecar.token_files.Write""",
     "what is made is one of its subclasses": """adapters.authorization.Unprintable adapters.presenter.Authenticator
         adapters.httpx_flow.AuthFlow

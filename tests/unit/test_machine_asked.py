@@ -8,10 +8,10 @@ from machine_driver import CONFIG, DOWN, INVALID_CLIENT, Driver, refused, with_t
 
 from oidc_actor.machine.circuit_breaker import Haste
 from oidc_actor.machine.effects import ScheduleTick
-from oidc_actor.machine.events import CheckNow, Held, ProbeFailed, Refresh, Released, Tick
+from oidc_actor.machine.events import BreakerClosed, CheckNow, ProbeFailed, Refresh, Tick
 from oidc_actor.machine.failure_policy import RetryPolicy
 from oidc_actor.machine.schedule import next_attempt_at
-from oidc_actor.machine.state import Rules
+from oidc_actor.machine.state import Denial, Rules
 from oidc_actor.values.errors import SecretUnavailable, TokenRequestError
 
 ASKS: list[Callable[[Driver], object]] = [lambda driver: driver.do(CheckNow()), lambda driver: driver.join(timeout=60)]
@@ -147,7 +147,7 @@ def test_news_of_the_manager_are_no_question_for_a_token() -> None:
     driver = long_down().fails()
     driver.do(CheckNow(asks=False))
     assert next_attempt_at(driver.state) == driver.now + 60
-    assert Driver(held_until=9e9).start().do(CheckNow(asks=False)).fetch is not None  # but its first attempt is due
+    assert Driver(denial=Denial(9e9)).start().do(CheckNow(asks=False)).fetch is not None  # but its first attempt is due
 
 
 # --- attempts that a live token's end brought forward -----------------------------------------------------------------
@@ -191,17 +191,15 @@ def test_the_issuer_is_told_which_was_brought_forward() -> None:
 # --- the issuer's other managers --------------------------------------------------------------------------------------
 
 
-def calmly_held(**fields: object) -> Driver:
-    return Driver(attempted_at=900.0, **fields).start().do(Held(1, until=1030.0))  # type: ignore[arg-type]
+def calmly_denied(**fields: object) -> Driver:
+    return Driver(attempted_at=900.0, **fields).denied(until=1030.0).start()  # type: ignore[arg-type]
 
 
 @asked
 def test_who_asks_has_the_issuer_asked_anew_and_only_once(ask: Callable[[Driver], object]) -> None:
-    driver = calmly_held().wait(1)
+    driver = calmly_denied().wait(1).denied(until=1004.0)
     ask(driver)
-    assert driver.fetch is not None
-    assert driver.fetch.haste is Haste.ASKED
-    driver.do(Held(1, until=1004.0))
+    assert driver.haste is Haste.ASKED
     for _ in range(9):
         ask(driver)
         assert driver.fetch is None
@@ -209,74 +207,64 @@ def test_who_asks_has_the_issuer_asked_anew_and_only_once(ask: Callable[[Driver]
     assert driver.now == 1004
 
 
-def test_nobody_asks_nobody_hurries() -> None:
-    driver = calmly_held().do(CheckNow(asks=False))
+def test_where_no_reader_asks_it_does_not_hurry() -> None:
+    driver = calmly_denied().do(CheckNow(asks=False))
     assert driver.fetch is None
-    driver.tick()
-    assert driver.fetch is not None
-    assert driver.fetch.haste is Haste.CALM
+    assert driver.tick().haste is Haste.CALM
 
 
 def test_the_attempt_of_another_is_waited_for_like_ones_own() -> None:
-    driver = calmly_held()
+    driver = calmly_denied().denied(until=1011.0, probing=True)
     reader = driver.join(timeout=5)
-    driver.do(Held(1, until=1011.0, probing=True))
     assert reader.outcomes == []
-    driver.do(Released(within_s=9)).succeeds()
+    driver.do(BreakerClosed(within_s=9)).succeeds()
     assert reader.outcomes == [driver.state.token]
 
 
 def test_but_not_beyond_a_readers_own_deadline() -> None:
-    driver = calmly_held()
+    driver = calmly_denied().denied(until=1011.0, probing=True)
     reader = driver.join(timeout=5)
-    driver.do(Held(1, until=1011.0, probing=True)).wait(5).do(Tick())
+    driver.wait(5).do(Tick())
     assert "another manager is asking the same issuer" in refused(reader).message
     assert refused(reader).retry_in_s is None
 
 
 def test_nor_where_the_own_wait_is_longer() -> None:
-    driver = calmly_held(floor_at=1000.0)
-    reader = driver.join(timeout=5)
-    driver.do(Held(1, until=1040.0, by_provider=True))
-    assert refused(reader).retry_in_s == 40
+    driver = calmly_denied(floor_at=1000.0).denied(until=1040.0, by_provider=True)
+    assert refused(driver.join(timeout=5)).retry_in_s == 40
 
 
 def test_when_it_fails_the_issuer_says_anew_how_long_to_wait() -> None:
-    driver = calmly_held()
+    driver = calmly_denied().denied(until=1011.0, probing=True)
     reader, hasty = driver.join(timeout=5), driver.join(timeout=2)
-    driver.do(Held(1, until=1011.0, probing=True)).wait(1).do(ProbeFailed())
-    assert driver.fetch is not None
-    driver.do(Held(1, until=1004.0))
+    driver.wait(1).denied(until=1004.0).do(ProbeFailed())
+    assert driver.haste is Haste.ASKED
     assert (reader.outcomes, refused(hasty).retry_in_s) == ([], 3)
 
 
-def test_whoever_does_not_wait_for_it_is_not_disturbed() -> None:
-    driver = calmly_held()
+def test_a_manager_that_does_not_wait_for_it_is_not_disturbed() -> None:
+    driver = calmly_denied()
     assert driver.do(ProbeFailed()).fetch is None
-    driver = with_token(300).wait(260).do(Tick()).do(Held(2, until=1271.0, probing=True))
+    driver = with_token(300).wait(260).denied(until=1271.0, probing=True).do(Tick())
     assert driver.do(ProbeFailed()).fetch is None  # its token's end says when to ask again
 
 
 def test_when_the_issuer_is_back_whoever_has_a_caller_goes_first() -> None:
-    driver = calmly_held(rng=Fixed(1))
-    assert driver.do(Released(within_s=10)).fetch is None
-    driver = calmly_held(rng=Fixed(1)).do(CheckNow()).do(Held(1, until=1004.0))
-    assert driver.do(Released(within_s=10)).fetch is not None
+    driver = calmly_denied(rng=Fixed(1))
+    assert driver.do(BreakerClosed(within_s=10)).fetch is None
+    driver = calmly_denied(rng=Fixed(1)).denied(until=1004.0).do(CheckNow())
+    assert driver.do(BreakerClosed(within_s=10)).fetch is not None
 
 
 def test_a_reader_does_not_wait_for_the_spread_after_an_outage() -> None:
-    driver = calmly_held(rng=Fixed(1)).do(Released(within_s=10))
+    driver = calmly_denied(rng=Fixed(1)).do(BreakerClosed(within_s=10))
     driver.join()
     assert driver.fetch is not None
 
 
 def test_a_caller_who_wants_a_refresh_is_in_the_greatest_haste() -> None:
-    driver = calmly_held(oidc_config=CONFIG).do(Refresh())
-    assert driver.fetch is not None
-    assert driver.fetch.haste is Haste.EXPLICIT
+    assert calmly_denied(oidc_config=CONFIG).do(Refresh()).haste is Haste.EXPLICIT
 
 
 def test_a_failure_is_no_question() -> None:
-    driver = long_down().fails(DOWN).tick()
-    assert driver.fetch is not None
-    assert driver.fetch.haste is Haste.CALM
+    assert long_down().fails(DOWN).tick().haste is Haste.CALM

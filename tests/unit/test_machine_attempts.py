@@ -8,6 +8,7 @@ from fakes import Fixed
 from machine_driver import CONFIG, DOWN, INVALID_CLIENT, Driver, Reader, refused, with_token
 
 from oidc_actor.machine.effects import (
+    AskPermission,
     CancelTick,
     Discover,
     Fetch,
@@ -21,12 +22,12 @@ from oidc_actor.machine.effects import (
     ScheduleTick,
 )
 from oidc_actor.machine.events import (
+    BreakerClosed,
     CheckNow,
     FetchFailed,
     FetchStarted,
     FetchSucceeded,
     Refresh,
-    Released,
     SecretsChecked,
     Tick,
     Wait,
@@ -73,7 +74,7 @@ def test_a_failed_discovery_is_repeated() -> None:
 
 def test_one_flight_at_a_time() -> None:
     driver = Driver().start()
-    for event in (Tick(), CheckNow(), Wait(Reader(1005.0)), Refresh(), SecretsChecked(True), Released()):
+    for event in (Tick(), CheckNow(), Wait(Reader(1005.0)), Refresh(), SecretsChecked(True), BreakerClosed()):
         assert driver.do(event).fetch is None
     assert driver.state.attempts == 1
 
@@ -196,7 +197,11 @@ def test_the_tick_is_set_before_anybody_can_see_the_outcome() -> None:
 
 
 def test_a_tick_is_cancelled_before_the_attempt_in_its_place_begins() -> None:
-    assert [type(effect) for effect in with_token(300).wait(10).do(Refresh()).effects] == [CancelTick, Fetch]
+    assert [type(effect) for effect in with_token(300).wait(10).do(Refresh()).effects] == [
+        AskPermission,
+        CancelTick,
+        Fetch,
+    ]
 
 
 def test_where_nobody_waits_nobody_is_answered() -> None:

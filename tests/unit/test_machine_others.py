@@ -5,11 +5,11 @@ from fakes import Fixed
 from machine_driver import CONFIG, INVALID_CLIENT, Driver, refused, with_token
 
 from oidc_actor.machine.circuit_breaker import Haste
-from oidc_actor.machine.effects import CheckSecrets, Discover, Report, ScheduleTick
-from oidc_actor.machine.events import CheckNow, Held, Refresh, Released, SecretsChecked, Tick
+from oidc_actor.machine.effects import AskPermission, CheckSecrets, Discover, Report, ScheduleTick
+from oidc_actor.machine.events import Allowed, BreakerClosed, CheckNow, Denied, Refresh, SecretsChecked, Started, Tick
 from oidc_actor.machine.schedule import WATCH_S, next_attempt_at
-from oidc_actor.machine.state import Rules
-from oidc_actor.machine.transitions import METADATA_AGE_S, adopt
+from oidc_actor.machine.state import Denial, Rules
+from oidc_actor.machine.transitions import METADATA_AGE_S, adopt, step
 from oidc_actor.protocol.metadata import OIDCConfig
 from oidc_actor.values.errors import SecretUnavailable
 
@@ -111,100 +111,107 @@ def test_other_events_do_not_put_the_look_off() -> None:
 # --- the issuer's other managers --------------------------------------------------------------------------------------
 
 
-def test_a_hold_of_another_flight_is_ignored() -> None:
+def test_an_answer_that_was_not_asked_for_is_ignored() -> None:
     driver = Driver().start()
-    before = driver.state
-    for number in (0, 2):
-        assert driver.do(Held(number, until=1030.0)).state == before
+    for answer in (Denied(until=1030.0), Allowed()):
+        before = driver.state
+        assert driver.do(answer).state == before
         assert driver.effects == []
     driver.succeeds()
-    assert driver.do(Held(1, until=1030.0)).effects == []
+    for answer in (Denied(until=1030.0), Allowed()):
+        assert driver.do(answer).effects == []
 
 
-def test_a_held_flight_never_was() -> None:
-    driver = Driver(attempted_at=900.0, attempts=7).start()
-    assert driver.fetch is not None
-    driver.do(Held(8, until=1030.0))
+def test_an_attempt_that_is_denied_never_was() -> None:
+    driver = Driver(attempted_at=900.0, attempts=7).denied(until=1030.0).start()
+    assert driver.fetch is None
     assert driver.state.attempt is None
     assert (driver.state.attempts, driver.state.attempted_at) == (7, 900.0)
     assert driver.of(ScheduleTick) == [ScheduleTick(30)]
 
 
-def test_a_hold_is_reported_with_its_length() -> None:
-    driver = Driver(attempted_at=900.0).start().do(Held(1, until=1030.12344))
+def test_a_denial_is_reported_with_its_length() -> None:
+    driver = Driver(attempted_at=900.0).denied(until=1030.12344).start()
     assert driver.of(Report) == [Report("issuer_held", 0, {"wait_s": 30.123})]
 
 
-def test_a_refresh_that_is_held_by_the_provider_is_not_forgotten() -> None:
-    driver = with_token(300).wait(10).do(Refresh())
-    driver.do(Held(2, until=driver.now + 30, by_provider=True))
+def test_it_is_asked_once_and_the_tick_waits_for_the_answer() -> None:
+    state, effects = step(Driver().state, Started(), 1000.0, Fixed(0))
+    assert effects == [AskPermission(Haste.PRESSING)]
+    assert step(state, Tick(), 1000.0, Fixed(0)) == (state, [])
+
+
+def test_a_successor_asks_anew() -> None:
+    state, _ = step(Driver().state, Started(), 1000.0, Fixed(0))
+    assert Driver(adopt(state, under_way=False, rejected=False)).start().fetch is not None
+
+
+def test_a_refresh_that_is_denied_by_the_provider_is_not_forgotten() -> None:
+    driver = with_token(300).wait(10).denied(until=1040.0, by_provider=True).do(Refresh())
+    assert driver.fetch is None
     assert driver.tick().fetch is not None
     assert driver.now == 1040
 
 
 def test_a_patience_that_was_cut_short_ends_with_the_outage() -> None:
-    driver = with_token(300).wait(260).do(Tick()).do(Held(2, until=2260.0)).do(Released(within_s=0))
-    assert haste_of(driver) is Haste.CALM
+    driver = with_token(300).wait(260).denied(until=2260.0).do(Tick()).do(BreakerClosed(within_s=0))
+    assert driver.haste is Haste.CALM
 
 
-def test_a_success_ends_the_hold() -> None:
-    driver = Driver(held_until=5000.0).start()
+def test_a_success_ends_the_denial() -> None:
+    driver = Driver(denial=Denial(5000.0)).start()
     assert driver.fetch is None
     driver.do(Refresh()).succeeds()
     assert driver.of(ScheduleTick) == [ScheduleTick(240)]
 
 
-def test_a_held_reader_is_refused_if_the_hold_outlasts_it() -> None:
-    driver = Driver(attempted_at=900.0).start()
+def test_a_reader_is_refused_if_the_denial_outlasts_it() -> None:
+    driver = Driver(attempted_at=900.0).denied(until=1030.0).start().denied(until=1030.0)
     patient, hasty = driver.join(timeout=60), driver.join(timeout=5)
-    driver.do(Held(1, until=1030.0))
     assert refused(hasty).retry_in_s == 30
     assert patient.outcomes == []
 
 
 def test_a_live_tokens_end_bounds_the_patience() -> None:
-    driver = with_token(300).wait(260).do(Tick())
-    assert haste_of(driver) is Haste.CALM
-    driver.do(Held(2, until=driver.now + 1000))
+    driver = with_token(300).wait(260).denied(until=2260.0).do(Tick())
+    assert driver.haste is Haste.CALM
     assert driver.of(ScheduleTick) == [ScheduleTick(10)]
-    assert haste_of(driver.tick()) is Haste.PRESSING
-    assert haste_of(driver.fails().tick()) is Haste.CALM
-    assert haste_of(driver.fails(retry_at=driver.now + 1000).tick()) is Haste.PRESSING
+    assert driver.tick().haste is Haste.PRESSING
+    assert driver.fails().tick().haste is Haste.CALM
+    assert driver.fails(retry_at=driver.now + 1000).tick().haste is Haste.PRESSING
 
 
 def test_a_live_tokens_end_does_not_shorten_what_the_provider_asked_for() -> None:
-    driver = with_token(300).wait(260).do(Tick()).do(Held(2, until=2260.0, by_provider=True))
+    driver = with_token(300).wait(260).denied(until=2260.0, by_provider=True).do(Tick())
     assert driver.of(ScheduleTick) == [ScheduleTick(1000)]
     assert driver.do(Refresh()).fetch is None
 
 
-def test_a_hold_that_was_waited_out_makes_nobody_urgent() -> None:
-    driver = Driver(attempted_at=900.0).start().do(Held(1, until=1030.0)).tick()
-    assert haste_of(driver) is Haste.CALM
+def test_a_denial_that_was_waited_out_makes_nobody_urgent() -> None:
+    driver = Driver(attempted_at=900.0).denied(until=1030.0).start().tick()
+    assert driver.haste is Haste.CALM
 
 
 @pytest.mark.parametrize("config", [None, CONFIG])
-def test_a_refresh_is_not_held_by_others_where_metadata_come_first_either(config: OIDCConfig | None) -> None:
+def test_a_refresh_is_not_denied_by_others_where_metadata_come_first_either(config: OIDCConfig | None) -> None:
     driver = Driver(oidc_config=config, rules=Rules(), config_at=0.0, attempted_at=900.0, refresh_at=9e9)
     driver.wait(METADATA_AGE_S).do(Refresh())
     assert driver.fetch is not None
     assert driver.fetch.grant == Discover(instead_of=config)
-    assert haste_of(driver) is Haste.EXPLICIT
+    assert driver.of(AskPermission) == [AskPermission(Haste.EXPLICIT, discovers=config is None)]
 
 
 def test_a_retry_after_that_others_were_given_holds_a_refresh_too() -> None:
-    driver = with_token(300).wait(10).do(Refresh())
-    assert haste_of(driver) is Haste.EXPLICIT
-    driver.do(Held(2, until=driver.now + 30, by_provider=True))
+    driver = with_token(300).wait(10).denied(until=1040.0, by_provider=True).do(Refresh())
+    assert driver.haste is Haste.EXPLICIT
     driver.do(Refresh())
     assert driver.fetch is None
     assert driver.tick().fetch is not None
     assert driver.now == 1040
 
 
-def test_when_the_issuer_is_back_the_held_go_spread_by_jitter() -> None:
-    driver = Driver(attempted_at=900.0, rng=Fixed(0.5)).start()
-    driver.do(Held(1, until=1030.0)).do(Released(within_s=4))
+def test_when_the_issuer_is_back_the_denied_go_spread_by_jitter() -> None:
+    driver = Driver(attempted_at=900.0, rng=Fixed(0.5)).denied(until=1030.0).start().do(BreakerClosed(within_s=4))
     assert driver.of(ScheduleTick) == [ScheduleTick(2)]
 
 
@@ -212,16 +219,11 @@ def test_when_the_issuer_is_back_a_backoff_is_cut_short_but_no_block() -> None:
     driver = Driver(rng=Fixed(1)).start()
     for _ in range(6):
         driver.fails().tick()
-    driver.fails().wait(1).do(Released(within_s=0))
+    driver.fails().wait(1).do(BreakerClosed(within_s=0))
     assert driver.fetch is not None
     driver.fails(INVALID_CLIENT).wait(1)
-    assert driver.do(Released(within_s=0)).fetch is None
+    assert driver.do(BreakerClosed(within_s=0)).fetch is None
 
 
 def test_the_first_attempt_waits_for_no_pace_of_others() -> None:
-    assert haste_of(Driver().start()) is Haste.PRESSING
-
-
-def haste_of(driver: Driver) -> Haste:
-    assert driver.fetch is not None
-    return driver.fetch.haste
+    assert Driver().start().haste is Haste.PRESSING

@@ -5,6 +5,7 @@ A few long examples here; ten thousand shorter ones in CI, which sets `OIDC_ACTO
 
 import os
 import random
+from dataclasses import replace
 
 import pytest
 from fakes import AUTH
@@ -14,6 +15,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 from machine_driver import CONFIG, DOWN, INVALID_CLIENT, INVALID_GRANT, Reader
 
 from oidc_actor.machine.effects import (
+    AskPermission,
     CancelTick,
     Discover,
     Effect,
@@ -26,19 +28,21 @@ from oidc_actor.machine.effects import (
     Withhold,
 )
 from oidc_actor.machine.events import (
+    NEVER,
     Accepted,
+    Allowed,
+    BreakerClosed,
     CheckNow,
     ClockJumped,
+    Denied,
     Event,
     FetchFailed,
     FetchStarted,
     FetchSucceeded,
-    Held,
     ProbeFailed,
     Refresh,
     Refusal,
     Rejected,
-    Released,
     SecretsChecked,
     SourceRenewed,
     Started,
@@ -47,8 +51,8 @@ from oidc_actor.machine.events import (
 )
 from oidc_actor.machine.failure_policy import RetryPolicy
 from oidc_actor.machine.health import health_of
-from oidc_actor.machine.schedule import earliest_at, is_queued, next_attempt_at, refresh_point
-from oidc_actor.machine.state import NEVER, Rules, State, is_out_of_reach, is_valid, is_withheld
+from oidc_actor.machine.schedule import denied_until, earliest_at, is_queued, next_attempt_at, refresh_point
+from oidc_actor.machine.state import Rules, State, is_out_of_reach, is_valid, is_withheld
 from oidc_actor.machine.transitions import adopt, step
 from oidc_actor.protocol.token_response import ParsedToken
 from oidc_actor.values.errors import DiscoveryError, OIDCActorError, SecretUnavailable, TokenRequestError
@@ -98,6 +102,7 @@ class Machine(RuleBasedStateMachine):
         self.spent: set[str] = set()
         self.tokens = 0
         self.ahead = 0.0
+        self.denial: Denied | None = None
         self.do(Started())
 
     # --- what may happen ----------------------------------------------------------------------------------------------
@@ -164,7 +169,7 @@ class Machine(RuleBasedStateMachine):
 
     @rule(within=st.floats(0, 10))
     def released(self, within: float) -> None:
-        self.do(Released(within))
+        self.do(BreakerClosed(within))
 
     @rule()
     def probe_failed(self) -> None:
@@ -228,14 +233,9 @@ class Machine(RuleBasedStateMachine):
         self.do(FetchFailed(fetch.attempt, fetch.request, self.now, found, None if again is None else self.now + again))
         assert self.state.token is token  # P4
 
-    @precondition(lambda self: self.fetch is not None and self.fetch.request == 1 and not self.sent)
-    @rule(until=times, by_provider=st.booleans(), probing=st.booleans())
-    def held(self, until: float, by_provider: bool, probing: bool) -> None:
-        fetch = self._landed()
-        self.last_attempt = self.before
-        if by_provider:
-            self.floor = max(self.floor, self.now + until)
-        self.do(Held(fetch.attempt, self.now + until, by_provider, probing and not by_provider))
+    @rule(wait_s=times, by_provider=st.booleans(), probing=st.booleans())
+    def the_next_attempt_is_denied(self, wait_s: float, by_provider: bool, probing: bool) -> None:
+        self.denial = Denied(wait_s, by_provider, probing and not by_provider)
 
     @rule(attempt=st.integers(0, 3), request=st.integers(0, 3))
     def a_late_result_comes(self, attempt: int, request: int) -> None:
@@ -265,6 +265,9 @@ class Machine(RuleBasedStateMachine):
         self.state, effects = step(self.state, event, self.now, self.rng)
         for effect in effects:
             self._check(effect, event)
+        assert self.state.is_asking == any(isinstance(effect, AskPermission) for effect in effects)
+        if self.state.is_asking:
+            self.do(self._answer(event))
         for reader in [reader for reader in self.readers if reader.outcomes]:
             assert len(reader.outcomes) == 1
             self.readers.discard(reader)
@@ -308,7 +311,7 @@ class Machine(RuleBasedStateMachine):
             least = self.last_post if self.trades else self.last_attempt
             assert self.now >= least + self.state.rules.min_interval_s
             assert self.now >= self.floor
-            self.before, self.last_attempt = self.last_attempt, self.now
+            self.last_attempt = self.now
         if isinstance(fetch.grant, Redeem):
             assert fetch.grant.refresh_token.reveal() not in self.spent  # P8
         self.fetch, self.sent = fetch, False
@@ -348,12 +351,21 @@ class Machine(RuleBasedStateMachine):
         longest_s = self.state.rules.retry.asked_maximum_s
         if self.now - self.asked_at <= longest_s and self.state.failures and not is_valid(self.state, self.now):
             assert self.state.retry_at <= self.failed_at + longest_s
-            assert self.state.held_until <= self.now or self.state.hold_asked or self.state.insists
+            assert denied_until(self.state) <= self.now or (self.state.denial and self.state.denial.asked)
 
     @invariant()
     def nobody_is_forgotten(self) -> None:
         if hasattr(self, "state"):
             assert self.readers <= set(self.state.waiters)
+
+    def _answer(self, event: Event) -> Allowed | Denied:
+        denial, self.denial = self.denial, None
+        if denial is None or isinstance(event, Denied):
+            return Allowed()
+        until = self.now + denial.until
+        if denial.by_provider:
+            self.floor = max(self.floor, until)
+        return replace(denial, until=until)
 
     def _asks(self, min_validity: float = 0.0) -> None:
         if not is_valid(self.state, self.now) and not is_out_of_reach(self.state, min_validity):

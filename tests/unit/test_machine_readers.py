@@ -7,7 +7,7 @@ from machine_driver import DOWN, INVALID_CLIENT, Driver, refused, with_token
 from oidc_actor.machine.effects import Reply
 from oidc_actor.machine.events import CheckNow, Refresh, Refusal, Tick
 from oidc_actor.machine.schedule import next_attempt_at, refusal
-from oidc_actor.machine.state import Rules
+from oidc_actor.machine.state import Denial, Rules
 from oidc_actor.values.errors import TokenRequestError
 from oidc_actor.values.secrets import Secret
 
@@ -264,7 +264,7 @@ def test_a_reader_that_does_not_wait_still_has_the_manager_look_at_the_clock() -
 
 
 def test_a_first_attempt_that_is_put_off_is_made_for_the_first_reader() -> None:
-    driver = Driver(held_until=1010.0).start()
+    driver = Driver(denial=Denial(1010.0)).start()
     assert driver.fetch is None
     driver.join(timeout=60)
     assert driver.fetch is not None

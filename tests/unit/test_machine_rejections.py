@@ -4,7 +4,7 @@ import pytest
 from machine_driver import DOWN, INVALID_CLIENT, Driver, Reader, Rejected, refused, with_token
 
 from oidc_actor.machine.effects import Reject, Report
-from oidc_actor.machine.events import Accepted, FetchStarted, Held, Tick, Wait
+from oidc_actor.machine.events import Accepted, FetchStarted, Tick, Wait
 from oidc_actor.machine.schedule import next_attempt_at
 from oidc_actor.machine.transitions import adopt
 from oidc_actor.values.errors import TokenRequestError
@@ -118,12 +118,11 @@ def test_a_complaint_that_waits_its_turn_wakes_no_slow_probe() -> None:
     assert driver.join().outcomes == [driver.state.token]
 
 
-def test_a_complaint_that_waits_its_turn_outlasts_the_hold_of_other_managers() -> None:
+def test_a_rejection_that_waits_its_turn_outlasts_the_denial_of_other_managers() -> None:
     driver = accepts(with_token(3600).wait(10), "a")
     accepts(rejects(driver, "a").succeeds("b", lifetime=3600), "b")
-    rejects(driver, "b").tick()
-    number = driver.state.attempt.number
-    driver.do(Held(number, until=driver.now + 20))
+    rejects(driver, "b").denied(until=driver.now + 21).tick()
+    assert driver.fetch is None
     assert next_attempt_at(driver.state) == driver.now + 20
 
 

@@ -4,7 +4,7 @@ import pytest
 from machine_driver import DOWN, INVALID_CLIENT, Driver, Reader, refused, with_token
 
 from oidc_actor.machine.effects import Publish, Report, Withhold
-from oidc_actor.machine.events import CheckNow, ClockJumped, FetchSucceeded, Held, Refresh, Rejected, Tick, Wait
+from oidc_actor.machine.events import CheckNow, ClockJumped, FetchSucceeded, Refresh, Rejected, Tick, Wait
 from oidc_actor.machine.invalidation import tokens_to_revoke
 from oidc_actor.machine.schedule import next_attempt_at
 from oidc_actor.machine.state import Rules
@@ -100,10 +100,9 @@ def test_a_failure_is_an_outcome_and_the_token_is_served_on_at_once(error: Token
 
 
 def test_while_the_issuer_is_known_to_be_down_it_is_withheld_for_ten_seconds() -> None:
-    driver = jumps(with_token(300).wait(10), 7200)
+    driver = jumps(with_token(300).wait(10).denied(until=1070.0), 7200).denied(until=1070.0)
     token, reader = driver.state.token, driver.join(timeout=15)
     hasty = driver.join(timeout=5)
-    driver.do(Held(driver.state.attempt.number, until=driver.now + 60))
     assert "by the wall clock, which has jumped" in refused(hasty).message
     assert reader.outcomes == []  # it is served on before its patience ends
     driver.tick()

@@ -4,7 +4,8 @@ from itertools import pairwise
 
 import pytest
 
-from oidc_actor.machine.circuit_breaker import BURST, NEVER, RATE_PER_S, first_attempt_at
+from oidc_actor.machine.circuit_breaker import BURST, RATE_PER_S, first_attempt_at
+from oidc_actor.machine.events import NEVER
 
 pytestmark = pytest.mark.P6
 

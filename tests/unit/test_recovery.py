@@ -18,14 +18,13 @@ from hypothesis import strategies as st
 from machine_driver import CONFIG
 
 from oidc_actor.machine.circuit_breaker import Haste
-from oidc_actor.machine.effects import CancelTick, Fetch, Publish, ScheduleTick
+from oidc_actor.machine.effects import AskPermission, CancelTick, Fetch, Publish, ScheduleTick
 from oidc_actor.machine.events import (
     CheckNow,
     Event,
     FetchFailed,
     FetchStarted,
     FetchSucceeded,
-    Held,
     Refresh,
     Started,
     Tick,
@@ -89,6 +88,7 @@ class Manager:
         self.town, self.number = town, number
         self.state = State(CONFIG, AUTH, None, 60.0, rules=Rules(discovers=False))
         self.got_at: float | None = None
+        self._is_probe = False
         self._tick = 0
 
     def tell(self, message: Any) -> None:
@@ -97,7 +97,10 @@ class Manager:
     def do(self, event: Event) -> None:
         self.state, effects = step(self.state, event, self.town.now, self.town.rng)
         for effect in effects:
-            if isinstance(effect, Fetch):
+            if isinstance(effect, AskPermission):
+                self._is_probe = self.town.issuer._breaker.failures > 0 and effect.haste < Haste.EXPLICIT
+                self.do(self.town.issuer.allow(self, self.town.options, haste=effect.haste))  # type: ignore[arg-type]
+            elif isinstance(effect, Fetch):
                 self._fetch(effect)
             elif isinstance(effect, Publish):
                 self.got_at = self.town.now
@@ -116,12 +119,7 @@ class Manager:
 
     def _fetch(self, fetch: Fetch) -> None:
         town = self.town
-        is_known = town.issuer._outage.failures > 0
-        hold = town.issuer.admit(self, town.options, haste=fetch.haste)  # type: ignore[arg-type]
-        if hold is not None:
-            self.tell(Held(fetch.attempt, hold.until, hold.by_provider, hold.probing))
-            return
-        is_probe = is_known and fetch.haste < Haste.EXPLICIT
+        is_probe = self._is_probe
         town.probes += is_probe
         town.most_probes = max(town.most_probes, town.probes)
         sent_at, fails = town.now, town.is_down
