@@ -1,0 +1,210 @@
+"""The table and the code agree: each transition of a long random walk is in a row, and the walk meets each row in full."""
+
+import random
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from typing import Any, get_args
+
+import pytest
+from fakes import AUTH, Fixed
+from machine_driver import CONFIG, DOWN, INVALID_CLIENT, INVALID_GRANT, Reader
+
+from oidc_actor.machine import failure_policy, transitions
+from oidc_actor.machine.effects import Discover
+from oidc_actor.machine.events import (
+    Accepted,
+    Allowed,
+    BreakerClosed,
+    CheckNow,
+    ClockJumped,
+    Denied,
+    Event,
+    FetchFailed,
+    FetchStarted,
+    FetchSucceeded,
+    ProbeFailed,
+    Refresh,
+    Rejected,
+    SecretsChecked,
+    SourceRenewed,
+    Started,
+    Tick,
+    Wait,
+)
+from oidc_actor.machine.state import Phase, Rules, State
+from oidc_actor.machine.transitions import TABLE, _Row, row_of, step
+from oidc_actor.protocol.token_response import ParsedToken
+from oidc_actor.values.errors import DiscoveryError, OIDCActorError, SecretUnavailable, TokenRequestError
+from oidc_actor.values.secrets import Secret
+from oidc_actor.values.tokens import TokenResponse
+
+EVENTS = 40_000
+ERRORS: list[OIDCActorError] = [
+    DOWN,
+    INVALID_CLIENT,
+    INVALID_GRANT,
+    SecretUnavailable("missing"),
+    TokenRequestError("HTTP 429", status=429, retry_after_s=5.0),
+    TokenRequestError("HTTP 404", status=404),
+]
+METADATA_ERRORS: list[OIDCActorError] = [DiscoveryError("down"), DiscoveryError("busy", status=503, retry_after_s=3.0)]
+
+
+@dataclass(frozen=True)
+class Seen:
+    """One transition: by which row of the table, from which phase to which."""
+
+    number: int
+    before: Phase
+    after: Phase
+
+
+class Walk:
+    """A machine to which anything happens, in any phase."""
+
+    def __init__(self, seed: int) -> None:
+        self.rng = random.Random(seed)
+        self.now, self.tokens, self.ahead = 1000.0, 0, 0.0
+        rules = Rules(discovers=bool(seed % 2), watches_files=bool(seed % 3))
+        self.state = State(None if seed % 2 else CONFIG, AUTH, rules=rules)
+
+    def event(self) -> Event:
+        if self.state.is_asking and self.rng.random() < 0.6:
+            return self.rng.choice([Allowed(), Allowed(), self.denied()])
+        attempt = self.state.attempt
+        if attempt is not None and self.rng.random() < 0.5:
+            number, request = attempt.number, attempt.request
+            discovers = isinstance(attempt.grant, Discover)
+            if self.rng.random() < 0.2:
+                return FetchStarted(number, request, self.now)
+            if self.rng.random() < 0.4:
+                error = self.rng.choice(METADATA_ERRORS if discovers else ERRORS)
+                return FetchFailed(number, request, self.now, error)
+            return FetchSucceeded(number, request, self.now, CONFIG if discovers else self.token())
+        return self.rng.choice(ANYTHING)(self)
+
+    def denied(self) -> Denied:
+        return Denied(self.now + self.rng.uniform(0, 20), self.rng.random() < 0.3, self.rng.random() < 0.3)
+
+    def token(self) -> ParsedToken:
+        self.tokens += 1
+        lifetime_s = self.rng.choice([0.0, 2.0, 30.0, 300.0])
+        refresh_token = f"r{self.tokens}" if self.rng.random() < 0.5 else None
+        return ParsedToken(TokenResponse(f"t{self.tokens}", refresh_token=refresh_token), lifetime_s, "expires_in")
+
+    def text(self) -> Secret:
+        return Secret(self.state.token.access_token if self.state.token else "other")
+
+    def reader(self, **fields: Any) -> Reader:
+        return Reader(self.now + self.rng.uniform(0, 10), **fields)
+
+    def jump(self) -> ClockJumped:
+        self.ahead += self.rng.uniform(0, 400)
+        return ClockJumped(self.ahead, self.now + self.rng.uniform(0, 3))
+
+    def stale(self, kind: type[Any], *rest: Any) -> Any:
+        return kind(self.state.attempts - 1, self.rng.randint(1, 3), self.now, *rest)
+
+    def steps(self, count: int) -> Iterator[Seen]:
+        for _ in range(count):
+            self.now += self.rng.choice([0.0, 0.0, 0.3, 3.0, 70.0, 4000.0])
+            event, before = self.event(), self.state
+            row, between = row_of(before, event), before.phase
+            if row is not None:  # it is pure: decided here too, to see where it leads before the machine settles
+                between = row.decide(before, event, self.now, Fixed(0.5))[0].phase
+                yield Seen(NUMBERS[row.event, before.phase], before.phase, between)
+            self.state, _ = step(before, event, self.now, self.rng)
+            if between != self.state.phase:
+                yield Seen(NUMBERS[None, between], between, self.state.phase)
+
+
+NUMBERS = {(row.event, phase): number for number, row in enumerate(TABLE) for phase in row.phases}
+ANYTHING: list[Callable[[Walk], Event]] = [
+    lambda walk: Started(),
+    lambda walk: Tick(),
+    lambda walk: Tick(),
+    lambda walk: CheckNow(walk.rng.choice([0.0, 100.0]), asks=walk.rng.random() < 0.5),
+    lambda walk: Wait(walk.reader()),
+    lambda walk: Refresh(walk.reader(wants_refresh=True)),
+    lambda walk: Refresh(None, walk.text()),
+    lambda walk: Rejected("https://a", walk.text()),
+    lambda walk: Accepted("https://a", walk.text()),
+    lambda walk: SecretsChecked(walk.rng.random() < 0.5),
+    lambda walk: SourceRenewed(),
+    lambda walk: walk.jump(),
+    lambda walk: BreakerClosed(walk.rng.uniform(0, 3)),
+    lambda walk: ProbeFailed(),
+    lambda walk: Allowed(),
+    lambda walk: walk.denied(),
+    lambda walk: walk.stale(FetchStarted),
+    lambda walk: walk.stale(FetchSucceeded, walk.token()),
+    lambda walk: walk.stale(FetchFailed, DOWN),
+]
+
+
+def walked(events: int = EVENTS) -> set[Seen]:
+    return {seen for seed in range(8) for seen in Walk(seed).steps(events // 8)}
+
+
+def disagreements(table: tuple[_Row, ...], seen: set[Seen]) -> set[str]:
+    """What the code does that the table does not say, and what the table says that the code does not do."""
+    said = {
+        Seen(n, before, after)
+        for n, row in enumerate(table)
+        for before in row.phases
+        for after in row.leads_to or before
+    }
+    undone = {f"row {one.number}: never in {one.before}" for one in said} - {
+        f"row {one.number}: never in {one.before}" for one in seen
+    }
+    unreached = {f"row {one.number}: never to {one.after}" for one in said} - {
+        f"row {one.number}: never to {one.after}" for one in seen
+    }
+    return {f"not said: {one}" for one in seen - said} | undone | unreached
+
+
+@pytest.fixture(scope="module")
+def seen() -> set[Seen]:
+    return walked()
+
+
+def test_table_and_code_agree(seen: set[Seen]) -> None:
+    assert disagreements(TABLE, seen) == set()
+
+
+def test_every_event_has_a_row() -> None:
+    assert {row.event for row in TABLE} == {None, *get_args(Event)}
+
+
+def test_no_two_rows_are_about_the_same() -> None:
+    about = [(phase, row.event) for row in TABLE for phase in row.phases]
+    assert len(about) == len(set(about))
+
+
+@pytest.mark.parametrize("number", range(len(TABLE)))
+def test_a_wrong_row_is_found(number: int, seen: set[Seen]) -> None:
+    row = TABLE[number]
+    for phase in Phase.ANY:
+        if row.leads_to == phase:
+            continue  # without its only phase it would say something else altogether
+        wrong = replace(row, leads_to=row.leads_to ^ phase)
+        assert disagreements((*TABLE[:number], wrong, *TABLE[number + 1 :]), seen), f"{row.event}: {phase}"
+
+
+@pytest.mark.parametrize(
+    ("name", "changed", "found"),
+    [
+        ("refuses_refresh_token", lambda error: False, "row 7: never to Phase.GRANTING"),
+        ("is_permanent", lambda error: False, "row 8: never to Phase.BLOCKED"),
+        ("retry_after_s", lambda error: 1.0, "row 5: never to Phase.REFRESHING"),
+    ],
+)
+def test_a_change_of_the_code_is_found(name: str, changed: Any, found: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert found not in disagreements(TABLE, walked(8000))
+    monkeypatch.setattr(failure_policy, name, changed)
+    assert found in disagreements(TABLE, walked(8000))
+
+
+def test_so_is_a_function_that_ends_elsewhere(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(transitions, "_end", lambda state, *_: (state, []))
+    assert f"not said: {Seen(8, Phase.GRANTING, Phase.GRANTING)}" in disagreements(TABLE, walked(8000))
