@@ -34,7 +34,8 @@ from typing import TypeAlias
 from oidc_actor.machine.effects import Effect, Publish, Reject, Reply, Report, Revoke, Withhold
 from oidc_actor.machine.events import NEVER, Accepted, ClockJumped, Rejected
 from oidc_actor.machine.failure_policy import Rng
-from oidc_actor.machine.state import Rules, State, Step, came_at, is_valid, is_withheld
+from oidc_actor.machine.schedule import asked_retry_at
+from oidc_actor.machine.state import Rules, State, Step, came_at, is_asked, is_valid, is_withheld
 from oidc_actor.protocol.metadata import OIDCConfig
 from oidc_actor.protocol.token_request import TokenTypeHint
 from oidc_actor.values.secrets import Secret, fingerprint
@@ -231,7 +232,8 @@ def jumped(state: State, event: ClockJumped, now: float, rng: Rng) -> Step:
     if not ends:
         return state, effects
     until = state.withheld_until if is_withheld(state) else now + WITHHELD_S
-    return replace(state, withheld_until=until), [*effects, Withhold(token)]
+    retry_at = asked_retry_at(state) if is_asked(state, now) else state.retry_at
+    return replace(state, withheld_until=until, retry_at=retry_at), [*effects, Withhold(token)]
 
 
 def give_back(state: State, now: float) -> tuple[State, list[Effect]]:

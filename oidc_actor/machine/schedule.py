@@ -41,11 +41,19 @@ def next_attempt_at(state: State) -> float:
     earliest = earliest_at(state)
     if state.wanted:
         return earliest
-    due = _after_failure(state) if state.failures else min(state.refresh_at, state.answer_at)
+    due = after_failure(state) if state.failures else min(state.refresh_at, state.answer_at)
     return max(earliest, due, denied_until(state))
 
 
-def _after_failure(state: State) -> float:
+def asked_retry_at(state: State) -> float:
+    """When the wait after a failure ends where a reader asks in vain."""
+    if state.blocked or not state.failures:
+        return state.retry_at
+    return min(state.retry_at, state.failed_at + state.rules.retry.asked_maximum_s)
+
+
+def after_failure(state: State) -> float:
+    """When the wait after a failure ends, or a live token's end ends it."""
     return state.retry_at if state.blocked else min(state.retry_at, _quarter_at(state, state.failed_at))
 
 
@@ -58,13 +66,13 @@ def denied_until(state: State) -> float:
 
 def is_brought_forward(state: State) -> bool:
     """Whether a live token's nearing end makes the next attempt due before a wait would be over."""
-    is_wait_cut = state.failures > 0 and _after_failure(state) < state.retry_at
+    is_wait_cut = state.failures > 0 and after_failure(state) < state.retry_at
     return is_wait_cut or (state.denial is not None and denied_until(state) < state.denial.until)
 
 
 def _quarter_at(state: State, since: float, least_s: float = 0.0) -> float:
     """When a live token has spent a quarter of the life that it had left at a moment; infinity without one."""
-    if state.token is None or is_withheld(state) or since == NEVER or state.expires_at <= since:
+    if state.token is None or since == NEVER or state.expires_at <= since:
         return math.inf
     return since + max((state.expires_at - since) / 4, least_s)
 

@@ -60,6 +60,7 @@ from oidc_actor.machine.events import (
 )
 from oidc_actor.machine.failure_policy import Rng
 from oidc_actor.machine.schedule import (
+    asked_retry_at,
     hopeless,
     is_brought_forward,
     next_attempt_at,
@@ -225,9 +226,7 @@ def _asked(state: State, now: float) -> State:
     state = replace(state, asked_at=now, refresh_at=min(state.refresh_at, now))
     if state.denial is not None and not state.denial.asked:
         state = replace(state, denial=None)
-    if state.blocked or not state.failures:
-        return state
-    return replace(state, retry_at=min(state.retry_at, state.failed_at + state.rules.retry.asked_maximum_s))
+    return replace(state, retry_at=asked_retry_at(state))
 
 
 def _first_at_once(state: State) -> State:

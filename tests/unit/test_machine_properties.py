@@ -51,7 +51,14 @@ from oidc_actor.machine.events import (
 )
 from oidc_actor.machine.failure_policy import RetryPolicy
 from oidc_actor.machine.health import health_of
-from oidc_actor.machine.schedule import denied_until, earliest_at, is_queued, next_attempt_at, refresh_point
+from oidc_actor.machine.schedule import (
+    after_failure,
+    denied_until,
+    earliest_at,
+    is_queued,
+    next_attempt_at,
+    refresh_point,
+)
 from oidc_actor.machine.state import Rules, State, is_out_of_reach, is_valid, is_withheld
 from oidc_actor.machine.transitions import adopt, step
 from oidc_actor.protocol.token_response import ParsedToken
@@ -350,7 +357,7 @@ class Machine(RuleBasedStateMachine):
             return
         longest_s = self.state.rules.retry.asked_maximum_s
         if self.now - self.asked_at <= longest_s and self.state.failures and not is_valid(self.state, self.now):
-            assert self.state.retry_at <= self.failed_at + longest_s
+            assert after_failure(self.state) <= self.failed_at + longest_s
             assert denied_until(self.state) <= self.now or (self.state.denial and self.state.denial.asked)
 
     @invariant()
