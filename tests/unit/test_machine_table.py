@@ -10,7 +10,7 @@ from fakes import AUTH, Fixed
 from machine_driver import CONFIG, DOWN, INVALID_CLIENT, INVALID_GRANT, Reader
 
 from oidc_actor.machine import failure_policy, transitions
-from oidc_actor.machine.effects import Discover
+from oidc_actor.machine.effects import Discover, FullGrant
 from oidc_actor.machine.events import (
     Accepted,
     Allowed,
@@ -192,16 +192,18 @@ def test_a_wrong_row_is_found(number: int, seen: set[Seen]) -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "changed", "found"),
+    ("module", "name", "changed", "found"),
     [
-        ("refuses_refresh_token", lambda error: False, "row 7: never to Phase.GRANTING"),
-        ("is_permanent", lambda error: False, "row 8: never to Phase.BLOCKED"),
-        ("retry_after_s", lambda error: 1.0, "row 5: never to Phase.REFRESHING"),
+        (transitions, "refuses_refresh_token", lambda error: False, "row 7: never to Phase.GRANTING"),
+        (transitions, "_token_grant", lambda state, config: FullGrant(config), "row 4: never to Phase.REFRESHING"),
+        (failure_policy, "retry_after_s", lambda error: 1.0, "row 5: never to Phase.REFRESHING"),
     ],
 )
-def test_a_change_of_the_code_is_found(name: str, changed: Any, found: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_change_of_the_code_is_found(
+    module: Any, name: str, changed: Any, found: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     assert found not in disagreements(TABLE, walked(8000))
-    monkeypatch.setattr(failure_policy, name, changed)
+    monkeypatch.setattr(module, name, changed)
     assert found in disagreements(TABLE, walked(8000))
 
 
