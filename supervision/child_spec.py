@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal, TypeAlias, get_args
+from typing import Any, Literal, TypeAlias
 
-from supervision.errors import check_seconds
+from supervision.errors import check_one_of, check_seconds
 from supervision.exits import Restart
 
 __all__ = ["Backoff", "ChildSpec", "ChildType", "ShutdownSetting", "require_children", "require_spec"]
@@ -99,16 +99,14 @@ class ChildSpec:
 
     def __post_init__(self) -> None:
         self._check_identity()
-        for name, allowed in (("restart", get_args(Restart)), ("type", get_args(ChildType))):
-            if getattr(self, name) not in allowed:
-                raise ValueError(f"ChildSpec.{name}: expected one of {', '.join(allowed)}, got {getattr(self, name)!r}")
+        check_one_of("ChildSpec.restart", self.restart, Restart)
+        check_one_of("ChildSpec.type", self.type, ChildType)
         if self.shutdown is None:
             object.__setattr__(self, "shutdown", "infinity" if self.type == "supervisor" else 5.0)
         elif isinstance(self.shutdown, str):
+            wanted = 'seconds, "infinity" or "brutal_kill"'
             if self.shutdown not in ("infinity", "brutal_kill"):
-                raise ValueError(
-                    f'ChildSpec.shutdown: expected seconds, "infinity" or "brutal_kill", got {self.shutdown!r}'
-                )
+                raise ValueError(f"ChildSpec.shutdown: expected {wanted}, got {self.shutdown!r}")
         else:
             check_seconds("ChildSpec.shutdown", self.shutdown)
         if not isinstance(self.significant, bool):

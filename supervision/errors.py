@@ -1,10 +1,10 @@
-"""Every error of this package: one root, and children that carry data instead of prose; and the checks of numbers."""
+"""Every error of this package: one root, and children that carry data instead of prose; and the checks of arguments."""
 
 from __future__ import annotations
 
 import math
 import re
-from typing import Any
+from typing import Any, get_args
 
 from supervision.exits import words
 
@@ -21,6 +21,7 @@ __all__ = [
     "StartError",
     "SupervisionError",
     "check_count",
+    "check_one_of",
     "check_seconds",
 ]
 
@@ -189,3 +190,9 @@ def check_count(what: str, value: object, *, or_none: bool = False) -> None:
         raise TypeError(f"{what}: expected {wanted}, got {value!r}")
     if value < 0:
         raise ValueError(f"{what}: expected {wanted}, got {value!r}")
+
+
+def check_one_of(what: str, value: object, literal: Any) -> None:
+    """Raise unless ``value`` is one of those of a ``Literal``; ``what`` names it in the text."""
+    if value not in get_args(literal):
+        raise ValueError(f"{what}: expected one of {', '.join(get_args(literal))}, got {value!r}")

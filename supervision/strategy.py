@@ -17,10 +17,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal, TypeAlias, TypeVar, get_args
+from typing import Literal, TypeAlias, TypeVar
 
 from supervision.child_spec import ChildSpec
-from supervision.errors import check_count
+from supervision.errors import check_count, check_one_of
 
 __all__ = ["AutoShutdown", "Intensity", "Strategy", "SupervisorFlags", "affected", "ends_supervisor"]
 
@@ -98,12 +98,8 @@ class SupervisorFlags:
     auto_shutdown: AutoShutdown = "never"
 
     def __post_init__(self) -> None:
-        for what, value, allowed in (
-            ("strategy", self.strategy, get_args(Strategy)),
-            ("auto_shutdown", self.auto_shutdown, get_args(AutoShutdown)),
-        ):
-            if value not in allowed:
-                raise ValueError(f"{what}: expected one of {', '.join(allowed)}, got {value!r}")
+        check_one_of("strategy", self.strategy, Strategy)
+        check_one_of("auto_shutdown", self.auto_shutdown, AutoShutdown)
         self.intensity()
 
     def intensity(self) -> Intensity:
