@@ -1,8 +1,7 @@
 """OTP-style supervision for Pykka: servers with a safe life cycle, names, monitors, timers and supervisors."""
 
 from supervision.calls import Timer, call, cast, kill, send_after, stop
-from supervision.child_spec import Backoff, ChildSpec
-from supervision.children import ChildCounts, ChildInfo
+from supervision.children import Backoff, ChildCounts, ChildInfo, ChildSpec
 from supervision.dynamic_supervisor import DynamicSupervisor
 from supervision.errors import (
     AlreadyPresent,

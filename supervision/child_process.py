@@ -15,8 +15,7 @@ from weakref import WeakKeyDictionary, WeakSet
 
 import pykka
 
-from supervision.child_spec import ChildSpec, ShutdownSetting
-from supervision.children import Child
+from supervision.children import Child, ChildSpec, ShutdownSetting
 from supervision.errors import AlreadyStarted, StartError
 from supervision.exits import NOPROC, SHUTDOWN, Ignore, Reason, children_end_for_restart
 from supervision.monitors import Monitor

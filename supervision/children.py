@@ -1,17 +1,166 @@
-"""What a supervisor knows of its children. Pure: no actor is touched here."""
+"""A supervisor's children: how each is specified, and what has become of it. Pure: no actor is touched here."""
 
 from __future__ import annotations
 
-from collections.abc import Collection, Hashable
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Collection, Hashable, Iterable, Mapping
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal, Self, TypeAlias
 
-from supervision.child_spec import ChildSpec, ChildType
-from supervision.exits import Bygone, Reason, bygone
+from supervision.errors import check_one_of, check_seconds
+from supervision.exits import ExceptionText, Reason, Restart, without_frames
 
-__all__ = ["Child", "ChildCounts", "ChildInfo", "ChildState"]
+__all__ = [
+    "Backoff",
+    "Child",
+    "ChildCounts",
+    "ChildInfo",
+    "ChildSpec",
+    "ShutdownSetting",
+    "require_children",
+    "require_spec",
+]
 
+ChildType: TypeAlias = Literal["worker", "supervisor"]
+ShutdownSetting: TypeAlias = float | Literal["infinity", "brutal_kill"]
 ChildState: TypeAlias = Literal["running", "restarting", "stopped"]
+
+
+@dataclass(frozen=True, slots=True)
+class Backoff:
+    """A delay before each restart of one child; off unless given. OTP has none: its restarts follow at once.
+
+    The n-th restart in a row waits ``min(initial * 2**n, maximum)`` seconds, shifted by up to ``jitter`` of itself.
+    Every attempt still counts in the supervisor's window.
+
+    Attributes:
+        initial: seconds before the first restart.
+        maximum: the most seconds between two attempts.
+        jitter: share of the delay, 0 to 1, by which it is spread to either side; 0 is exact.
+        reset_after: seconds of a stable run after which the delay starts over; ``None`` means ``maximum``.
+
+    Raises:
+        TypeError: a value that is no number; the text names the field.
+        ValueError: a value that is negative or not finite, a ``jitter`` above 1, or a ``maximum`` below ``initial``.
+    """
+
+    initial: float = 0.1
+    maximum: float = 30.0
+    jitter: float = 0.5
+    reset_after: float | None = None
+
+    def __post_init__(self) -> None:
+        check_seconds("Backoff.initial", self.initial)
+        check_seconds("Backoff.maximum", self.maximum)
+        check_seconds("Backoff.jitter", self.jitter)
+        if self.maximum < self.initial:
+            raise ValueError(f"Backoff.maximum: expected at least initial={self.initial!r}, got {self.maximum!r}")
+        if self.jitter > 1:
+            raise ValueError(f"Backoff.jitter: expected a share from 0 to 1, got {self.jitter!r}")
+        if self.reset_after is not None:
+            check_seconds("Backoff.reset_after", self.reset_after)
+
+    def delay(self, attempts: int, uniform: Callable[[float, float], float]) -> float:
+        """Seconds before the next attempt after ``attempts`` in a row; ``uniform(a, b)`` is the random source."""
+        exact = min(self.initial * 2.0 ** min(attempts, 1000), self.maximum)
+        return min(exact * uniform(1 - self.jitter, 1 + self.jitter), self.maximum)
+
+    def starts_over(self, ran_s: float) -> bool:
+        """Whether a run of ``ran_s`` seconds was stable enough to begin again with ``initial``."""
+        return ran_s >= (self.maximum if self.reset_after is None else self.reset_after)
+
+
+@dataclass(frozen=True, slots=True)
+class ChildSpec:
+    """One child of a supervisor: how to start it, when to restart it, how to stop it (OTP, ``supervisor:child_spec()``).
+
+    ``start`` is called on the supervisor's thread, at the first start and at every restart, with the same arguments; until
+    it returns the supervisor serves no other request. ``on_start`` of the actor runs on the actor's own thread or on the
+    pool.
+
+    Attributes:
+        id: any hashable; unique under a ``Supervisor``, free under a ``DynamicSupervisor``.
+        start: an actor class (``Server`` or ``pykka.ThreadingActor``), or a callable that returns the ``pykka.ActorRef`` of
+            an actor that it has started.
+        args: positional arguments for ``start``.
+        kwargs: keyword arguments for ``start``.
+        restart: ``"permanent"`` always, ``"transient"`` after an abnormal end, ``"temporary"`` never.
+        shutdown: seconds from the request to stop until the child is abandoned, ``"infinity"``, or ``"brutal_kill"`` for
+            no request at all; ``None`` chooses 5.0 for a worker and ``"infinity"`` for a supervisor.
+        type: ``"worker"`` or ``"supervisor"``.
+        significant: whether its end counts for the supervisor's ``auto_shutdown``.
+        name: the name that every incarnation is registered under, or ``None``.
+        backoff: a delay before each restart, or ``None`` for OTP's immediate one.
+
+    Raises:
+        TypeError: a value of the wrong type; the text names the field.
+        ValueError: a value out of range; the text names the field.
+    """
+
+    id: Hashable
+    start: Callable[..., Any]
+    args: tuple[Any, ...] = field(default=(), repr=False)
+    kwargs: Mapping[str, Any] = field(default_factory=dict, repr=False)
+    restart: Restart = "permanent"
+    shutdown: ShutdownSetting | None = None
+    type: ChildType = "worker"
+    significant: bool = False
+    name: str | None = None
+    backoff: Backoff | None = None
+
+    def __post_init__(self) -> None:
+        self._check_identity()
+        check_one_of("ChildSpec.restart", self.restart, Restart)
+        check_one_of("ChildSpec.type", self.type, ChildType)
+        if self.shutdown is None:
+            object.__setattr__(self, "shutdown", "infinity" if self.type == "supervisor" else 5.0)
+        elif isinstance(self.shutdown, str):
+            wanted = 'seconds, "infinity" or "brutal_kill"'
+            if self.shutdown not in ("infinity", "brutal_kill"):
+                raise ValueError(f"ChildSpec.shutdown: expected {wanted}, got {self.shutdown!r}")
+        else:
+            check_seconds("ChildSpec.shutdown", self.shutdown)
+        if not isinstance(self.significant, bool):
+            raise TypeError(f"ChildSpec.significant: expected a bool, got {self.significant!r}")
+        if self.significant and self.restart == "permanent":
+            raise ValueError("ChildSpec.significant: a permanent child cannot be significant, it never ends for good")
+        if self.backoff is not None and not isinstance(self.backoff, Backoff):
+            raise TypeError(f"ChildSpec.backoff: expected a Backoff or None, got {self.backoff!r}")
+
+    def _check_identity(self) -> None:
+        if not isinstance(self.id, Hashable):
+            raise TypeError(f"ChildSpec.id: expected a hashable value, got {type(self.id).__name__}")
+        if not callable(self.start):
+            raise TypeError(f"ChildSpec.start: expected an actor class or a callable, got {self.start!r}")
+        given: tuple[object, object, object] = (self.args, self.kwargs, self.name)
+        args, kwargs, name = given
+        if not isinstance(args, tuple | list):
+            raise TypeError(f"ChildSpec.args: expected a tuple, got {type(args).__name__}")
+        if not isinstance(kwargs, Mapping) or not all(isinstance(key, str) for key in kwargs):
+            raise TypeError(f"ChildSpec.kwargs: expected a mapping with str keys, got {type(kwargs).__name__}")
+        if name is not None and (not isinstance(name, str) or not name):
+            raise TypeError(f"ChildSpec.name: expected a non-empty str or None, got {name!r}")
+        object.__setattr__(self, "args", tuple(args))
+        object.__setattr__(self, "kwargs", dict(kwargs))
+
+
+def require_spec(spec: object, what: str = "spec") -> ChildSpec:
+    """The specification, or a ``TypeError`` that names ``what``."""
+    if not isinstance(spec, ChildSpec):
+        raise TypeError(f"{what}: expected a ChildSpec, got {spec!r}")
+    return spec
+
+
+def require_children(children: object) -> list[ChildSpec]:
+    """The specifications in start order; ``TypeError`` for anything else, ``ValueError`` for an id that is there twice."""
+    if isinstance(children, str | bytes | ChildSpec) or not isinstance(children, Iterable):
+        raise TypeError(f"children: expected an iterable of ChildSpec values, got {children!r}")
+    specs = [require_spec(spec, "children") for spec in children]
+    seen: set[Any] = set()
+    for spec in specs:
+        if spec.id in seen:
+            raise ValueError(f"children: the id {spec.id!r} is there twice, and ids are unique under a supervisor")
+        seen.add(spec.id)
+    return specs
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,7 +232,7 @@ class Child:
     restarts: int = 0
     started_at: float | None = None
     last_exit: Reason | None = None
-    failure: Bygone | None = None
+    failure: ExceptionText | None = None
 
     @property
     def info(self) -> ChildInfo:
@@ -104,4 +253,4 @@ class Child:
         self.ref = self.monitor = None
         self.state = state
         if reason is not None:
-            self.last_exit = bygone(reason)
+            self.last_exit = without_frames(reason)

@@ -10,10 +10,9 @@ from typing import Any
 import pykka
 
 from supervision.child_process import check_start, name_of_child
-from supervision.child_spec import Backoff, ChildSpec, ShutdownSetting, require_spec
-from supervision.children import Child
+from supervision.children import Backoff, Child, ChildSpec, ShutdownSetting, require_spec
 from supervision.errors import ChildNotFound, MaxChildren, check_count
-from supervision.exits import Reason, Restart, words
+from supervision.exits import Reason, Restart, text_of
 from supervision.process.registry import ServerName
 from supervision.strategy import Intensity
 from supervision.supervising import AnySupervisor, ask
@@ -188,7 +187,7 @@ class DynamicSupervisor(AnySupervisor):
     def _listed(self) -> str:
         """For a ``ChildNotFound``: what there is instead."""
         first = itertools.islice(self._children.values(), LISTED)
-        listed = [f"id {words(child.spec.id, repr)}, name {name_of_child(child)!r}" for child in first]
+        listed = [f"id {text_of(child.spec.id, repr)}, name {name_of_child(child)!r}" for child in first]
         more = [f"and {len(self._children) - LISTED} more"] if len(self._children) > LISTED else []
         return f"it is known by its ref or name, not by its id; there are: {'; '.join([*listed, *more]) or 'none'}"
 

@@ -6,7 +6,7 @@ import math
 import re
 from typing import Any, get_args
 
-from supervision.exits import words
+from supervision.exits import text_of
 
 __all__ = [
     "AlreadyPresent",
@@ -60,7 +60,7 @@ def _shown(value: Any) -> str:
     """A ref's text, which may stand for the ref; anything else as it is written in Python."""
     if hasattr(value, "actor_urn") or (isinstance(value, str) and _REF.fullmatch(value)):
         return str(value)
-    return words(value, repr)
+    return text_of(value, repr)
 
 
 class StartError(SupervisionError):
@@ -72,7 +72,7 @@ class StartError(SupervisionError):
     """
 
     def __init__(self, child_id: Any, cause: BaseException) -> None:
-        self._say(f"{_shown(child_id)} did not start: {type(cause).__name__}: {words(cause)}", child_id, cause)
+        self._say(f"{_shown(child_id)} did not start: {type(cause).__name__}: {text_of(cause)}", child_id, cause)
         self.child_id = child_id
         self.cause = cause
         self.__cause__ = cause

@@ -23,20 +23,20 @@ __all__ = [
     "NOPROC",
     "NORMAL",
     "SHUTDOWN",
-    "Bygone",
+    "ExceptionText",
     "Crash",
     "Exit",
     "Ignore",
     "Reason",
     "Restart",
     "Shutdown",
-    "bygone",
+    "without_frames",
     "is_orderly",
     "leaves_as_asked",
     "children_end_for_restart",
     "must_restart",
     "reason_of",
-    "words",
+    "text_of",
 ]
 
 Restart: TypeAlias = Literal["permanent", "transient", "temporary"]
@@ -65,7 +65,7 @@ NOPROC = _Atom("noproc")
 """There was no live actor when a monitor was made; why it ended is not known (OTP: ``noproc``)."""
 
 
-def words(value: object, of: Callable[[Any], str] = str) -> str:
+def text_of(value: object, of: Callable[[Any], str] = str) -> str:
     """A value's text for a report, made by ``of``; the name of its type where its ``__str__`` or ``__repr__`` raises."""
     try:
         return of(value)
@@ -84,7 +84,7 @@ class Shutdown:
     detail: object
 
     def __repr__(self) -> str:
-        return f"Shutdown(detail={words(self.detail, repr)})"
+        return f"Shutdown(detail={text_of(self.detail, repr)})"
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,11 +98,11 @@ class Crash:
     exception: BaseException
 
     def __str__(self) -> str:
-        kind = self.exception.kind if isinstance(self.exception, Bygone) else type(self.exception).__name__
+        kind = self.exception.kind if isinstance(self.exception, ExceptionText) else type(self.exception).__name__
         return f"Crash({kind})"
 
 
-class Bygone(Exception):
+class ExceptionText(Exception):
     """What is kept of an exception that has ended a child: its text, without the frames and all that those hold.
 
     Attributes:
@@ -118,14 +118,14 @@ class Bygone(Exception):
         return self.text
 
     @classmethod
-    def of(cls, exception: BaseException, *, with_traceback: bool = False) -> Bygone:
+    def of(cls, exception: BaseException, *, with_traceback: bool = False) -> ExceptionText:
         """The text of an exception. Nothing that its own ``__str__`` raises comes out of this."""
         try:
             lines = TracebackException.from_exception(exception, compact=True).format() if with_traceback else ()
             traceback = "".join(lines).strip()
         except BaseException:  # noqa: BLE001 - see above
             traceback = ""
-        return cls(type(exception).__name__, words(exception), traceback)
+        return cls(type(exception).__name__, text_of(exception), traceback)
 
 
 Reason: TypeAlias = _Atom | Shutdown | Crash
@@ -164,11 +164,11 @@ def reason_of(exception: BaseException) -> Reason:
     return Crash(exception)
 
 
-def bygone(reason: Reason) -> Reason:
+def without_frames(reason: Reason) -> Reason:
     """The reason as it can be kept for long: without an exception's frames, which would keep the dead actor in memory."""
     if not isinstance(reason, Crash):
         return reason
-    return Crash(Bygone.of(reason.exception))
+    return Crash(ExceptionText.of(reason.exception))
 
 
 def is_orderly(reason: Reason) -> bool:

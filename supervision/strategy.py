@@ -19,7 +19,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal, TypeAlias, TypeVar
 
-from supervision.child_spec import ChildSpec
+from supervision.children import ChildSpec
 from supervision.errors import check_count, check_one_of
 
 __all__ = ["AutoShutdown", "Intensity", "Strategy", "SupervisorFlags", "affected", "ends_supervisor"]

@@ -49,15 +49,15 @@ from supervision.errors import AlreadyStarted, CallTimeout, ChildNotFound, NoPro
 from supervision.exits import (
     KILLED,
     SHUTDOWN,
-    Bygone,
     Crash,
+    ExceptionText,
     Exit,
     Reason,
     children_end_for_restart,
     is_orderly,
     leaves_as_asked,
     must_restart,
-    words,
+    text_of,
 )
 from supervision.monitors import Down, demonitor
 from supervision.process.process import Phase
@@ -291,7 +291,7 @@ class AnySupervisor(Server):
             return
         child.ended("restarting", down.reason)
         crash = down.reason.exception if isinstance(down.reason, Crash) else None
-        child.failure = None if crash is None else Bygone.of(crash, with_traceback=True)
+        child.failure = None if crash is None else ExceptionText.of(crash, with_traceback=True)
         if backoff is None:
             self._attempt(child)
         else:
@@ -307,7 +307,7 @@ class AnySupervisor(Server):
             child.ended("stopped")
             self._gave_up = True
             window = {"max_restarts": self._intensity.max_restarts, "max_seconds": self._intensity.max_seconds}
-            why = words(child.last_exit)  # `failure` says it better, where there is one
+            why = text_of(child.last_exit)  # `failure` says it better, where there is one
             self._report("error", "supervisor_gave_up", child, failure=child.failure, error=why, **window)
             raise Exit(SHUTDOWN)
         self._attempting = True
@@ -325,7 +325,7 @@ class AnySupervisor(Server):
             try:
                 ref = self._bring_up(child)
             except (StartError, AlreadyStarted) as error:
-                child.failure = Bygone.of(getattr(error, "cause", error), with_traceback=True)
+                child.failure = ExceptionText.of(getattr(error, "cause", error), with_traceback=True)
                 self._report("error", "child_restart_failed", child, failure=child.failure)
                 self._try_again(child)
                 return
@@ -417,7 +417,7 @@ class AnySupervisor(Server):
         return children_end_for_restart(reason, gave_up=self._gave_up, for_restart=ends_for_restart(self.actor_ref))
 
     def _report(self, level: str, event: str, child: Child, **fields: Any) -> None:
-        child_id, name = words(child.spec.id), name_of_child(child)
+        child_id, name = text_of(child.spec.id), name_of_child(child)
         report(level, event, supervisor=self._label, child=child_id, name=name, restarts=child.restarts, **fields)
 
     @property

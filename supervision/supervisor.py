@@ -9,8 +9,7 @@ from typing import Any
 import pykka
 
 from supervision.child_process import check_start
-from supervision.child_spec import Backoff, ChildSpec, ShutdownSetting, require_children, require_spec
-from supervision.children import Child
+from supervision.children import Backoff, Child, ChildSpec, ShutdownSetting, require_children, require_spec
 from supervision.errors import (
     AlreadyPresent,
     AlreadyStarted,
@@ -19,7 +18,7 @@ from supervision.errors import (
     ChildRunning,
     StartError,
 )
-from supervision.exits import SHUTDOWN, Exit, Reason, Restart, words
+from supervision.exits import SHUTDOWN, Exit, Reason, Restart, text_of
 from supervision.process.registry import ServerName
 from supervision.runtime.reports import report
 from supervision.strategy import AutoShutdown, Strategy, SupervisorFlags, affected, ends_supervisor
@@ -284,7 +283,7 @@ class Supervisor(AnySupervisor):
                 "warning",
                 "shutdown_exceeds_window",
                 supervisor=self._label,
-                child=words(spec.id),
+                child=text_of(spec.id),
                 name=spec.name,
                 shutdown=spec.shutdown,
                 max_seconds=self._flags.max_seconds,

@@ -9,7 +9,7 @@ from typing import Any
 from supervision.child_process import name_of_child
 from supervision.children import Child, ChildState
 from supervision.errors import NoProcess, ServerDied
-from supervision.exits import Reason, words
+from supervision.exits import Reason, text_of
 from supervision.process.registry import ServerName, name_of
 from supervision.runtime import timer_thread
 from supervision.supervising import AnySupervisor, ask, find_supervisor, is_supervisor
@@ -28,7 +28,7 @@ class Branch:
         state: ``"running"``, ``"restarting"`` or ``"stopped"``.
         restarts: restarts that succeeded, since its supervisor started.
         last_exit: the reason of its newest end, ``None`` before the first. The exception of a ``Crash`` is not the original
-            here, which would keep the dead actor in memory, but a ``Bygone`` with its text.
+            here, which would keep the dead actor in memory, but a ``ExceptionText`` with its text.
         age_s: seconds since its newest good start, ``None`` unless running.
         children: below a supervisor, its children in start order.
     """
@@ -61,7 +61,7 @@ class Branch:
         age = "" if self.age_s is None else f", up {self.age_s:.1f} s"
         restarts = f", {self.restarts} restart{'s' if self.restarts > 1 else ''}" if self.restarts else ""
         last_exit = "" if self.last_exit is None else f", last exit {self.last_exit}"
-        return f"{words(self.id)}{name}: {self.state}{age}{restarts}{last_exit}"
+        return f"{text_of(self.id)}{name}: {self.state}{age}{restarts}{last_exit}"
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,7 +18,7 @@ from types import FrameType
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from supervision.exits import Bygone
+    from supervision.exits import ExceptionText
 
 __all__ = ["harmless", "is_interrupt", "report", "returned_to_caller"]
 
@@ -32,7 +32,7 @@ def report(
     event: str,
     *,
     exc_info: Any = None,
-    failure: Bygone | None = None,
+    failure: ExceptionText | None = None,
     logger: logging.Logger = _logger,
     **fields: Any,
 ) -> None:

@@ -10,8 +10,8 @@ LAYERS = (
     # --- supervision: OTP on Pykka; it knows nothing of tokens
     {"supervision.exits"},
     {"supervision.errors"},
-    {"supervision.child_spec", "supervision.runtime"},
-    {"supervision.children", "supervision.process", "supervision.strategy"},
+    {"supervision.children", "supervision.runtime"},
+    {"supervision.process", "supervision.strategy"},
     {"supervision.calls", "supervision.monitors", "supervision.server"},
     {"supervision.child_process"},
     {"supervision.supervising"},
@@ -36,7 +36,6 @@ PURE = {
     "oidc_actor.credentials",
     "oidc_actor.machine",
     "oidc_actor.protocol",
-    "supervision.child_spec",
     "supervision.children",
     "supervision.errors",
     "supervision.exits",

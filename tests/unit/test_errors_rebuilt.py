@@ -40,7 +40,7 @@ from supervision import (
     StartError,
     SupervisionError,
 )
-from supervision.exits import KILLED, Bygone
+from supervision.exits import KILLED, ExceptionText
 
 
 class Probe(Server):
@@ -73,7 +73,7 @@ def specimens(ref) -> list[Exception]:
         ServerDied(ref, Crash(ValueError("why"))),
         ServerDied("a", KILLED),
         ServerDied("a", Shutdown("detail")),
-        Bygone("ValueError", "why", "Traceback ..."),
+        ExceptionText("ValueError", "why", "Traceback ..."),
         Exit(Shutdown("detail")),
         Exit(),
         Ignore(),
