@@ -20,8 +20,6 @@ from supervision.process.registry import ServerName, current, find, lookup, refu
 from supervision.runtime import timer_thread
 from supervision.runtime.waits import Bell, NoAnswer, Reply, check_timeout
 
-__all__ = ["Timer", "call", "cast", "kill", "send_after", "stop", "stop_with"]
-
 LOOK_S = 0.5
 """Seconds between two looks whether an unmanaged actor that owes an answer is still alive."""
 

@@ -27,20 +27,6 @@ from supervision.runtime import timer_thread
 from supervision.runtime.waits import waitable
 from supervision.server import Server
 
-__all__ = [
-    "ChildMonitor",
-    "ExitRequest",
-    "Link",
-    "check_start",
-    "ended_for_good",
-    "ends_for_restart",
-    "join",
-    "may_be_restarted",
-    "name_of_child",
-    "start_child",
-    "when_ended_for_good",
-]
-
 JOIN_S = 5.0
 """Seconds to wait for the thread of an actor that has ended."""
 

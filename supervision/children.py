@@ -9,17 +9,6 @@ from typing import Any, Literal, Self, TypeAlias
 from supervision.errors import check_one_of, check_seconds
 from supervision.exits import ExceptionText, Reason, Restart, without_frames
 
-__all__ = [
-    "Backoff",
-    "Child",
-    "ChildCounts",
-    "ChildInfo",
-    "ChildSpec",
-    "ShutdownSetting",
-    "require_children",
-    "require_spec",
-]
-
 ChildType: TypeAlias = Literal["worker", "supervisor"]
 ShutdownSetting: TypeAlias = float | Literal["infinity", "brutal_kill"]
 ChildState: TypeAlias = Literal["running", "restarting", "stopped"]

@@ -17,9 +17,6 @@ from supervision.process.registry import ServerName
 from supervision.strategy import Intensity
 from supervision.supervising import AnySupervisor, ask
 
-__all__ = ["DynamicSupervisor"]
-
-
 LISTED = 10  # children in the text of an error
 
 

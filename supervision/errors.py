@@ -8,23 +8,6 @@ from typing import Any, get_args
 
 from supervision.exits import text_of
 
-__all__ = [
-    "AlreadyPresent",
-    "AlreadyStarted",
-    "CallTimeout",
-    "ChildNotFound",
-    "ChildRestarting",
-    "ChildRunning",
-    "MaxChildren",
-    "NoProcess",
-    "ServerDied",
-    "StartError",
-    "SupervisionError",
-    "check_count",
-    "check_one_of",
-    "check_seconds",
-]
-
 
 class SupervisionError(Exception):
     """Root of all errors of this package; raised itself where a call could only deadlock.

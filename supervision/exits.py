@@ -18,27 +18,6 @@ from dataclasses import dataclass
 from traceback import TracebackException
 from typing import Any, Literal, TypeAlias
 
-__all__ = [
-    "KILLED",
-    "NOPROC",
-    "NORMAL",
-    "SHUTDOWN",
-    "ExceptionText",
-    "Crash",
-    "Exit",
-    "Ignore",
-    "Reason",
-    "Restart",
-    "Shutdown",
-    "without_frames",
-    "is_orderly",
-    "leaves_as_asked",
-    "children_end_for_restart",
-    "must_restart",
-    "reason_of",
-    "text_of",
-]
-
 Restart: TypeAlias = Literal["permanent", "transient", "temporary"]
 
 

@@ -14,8 +14,6 @@ from supervision.process.mailbox import Mailbox, Withdrawable
 from supervision.process.registry import ServerName, find, refuse_unmanaged
 from supervision.runtime.reports import is_interrupt, report
 
-__all__ = ["Down", "Monitor", "Watcher", "demonitor", "monitor"]
-
 Watcher: TypeAlias = "pykka.ActorRef[Any] | Callable[[Down], None]"
 
 

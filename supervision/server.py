@@ -20,8 +20,6 @@ from supervision.runtime.dispatcher import POOL, OwnThread
 from supervision.runtime.reports import is_interrupt, report
 from supervision.runtime.waits import Reply, check_timeout
 
-__all__ = ["ClassOrInstance", "Server"]
-
 T = TypeVar("T")
 
 HOOKS = ("on_start", "on_continue", "on_receive", "on_terminate")

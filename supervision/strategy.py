@@ -22,8 +22,6 @@ from typing import Literal, TypeAlias, TypeVar
 from supervision.children import ChildSpec
 from supervision.errors import check_count, check_one_of
 
-__all__ = ["AutoShutdown", "Intensity", "Strategy", "SupervisorFlags", "affected", "ends_supervisor"]
-
 Strategy: TypeAlias = Literal["one_for_one", "one_for_all", "rest_for_one"]
 AutoShutdown: TypeAlias = Literal["never", "any_significant", "all_significant"]
 T = TypeVar("T")

@@ -69,16 +69,6 @@ from supervision.runtime.waits import check_timeout
 from supervision.server import ClassOrInstance, Server
 from supervision.strategy import Intensity
 
-__all__ = [
-    "AnySupervisor",
-    "Request",
-    "ask",
-    "find_supervisor",
-    "is_supervisor",
-    "starting_supervisor",
-    "stop_for_good",
-]
-
 T = TypeVar("T")
 
 

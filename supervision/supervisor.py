@@ -25,8 +25,6 @@ from supervision.strategy import AutoShutdown, Strategy, SupervisorFlags, affect
 from supervision.supervising import AnySupervisor, ask
 from supervision.tree import Tree, grow
 
-__all__ = ["Supervisor"]
-
 
 class Supervisor(AnySupervisor):
     """Starts children in order, restarts them by a strategy, stops them in reverse.

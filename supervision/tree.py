@@ -14,8 +14,6 @@ from supervision.process.registry import ServerName, name_of
 from supervision.runtime import timer_thread
 from supervision.supervising import AnySupervisor, ask, find_supervisor, is_supervisor
 
-__all__ = ["Branch", "Tree", "grow"]
-
 
 @dataclass(frozen=True, slots=True)
 class Branch:

@@ -42,17 +42,6 @@ from supervision.runtime.waits import Bell, Reply, Summons, check_patches
 if TYPE_CHECKING:
     from supervision.process.process import Process
 
-__all__ = [
-    "ExitSignal",
-    "Mailbox",
-    "StopFlag",
-    "Withdrawable",
-    "answer",
-    "answer_dead",
-    "answer_error",
-    "answer_unhandled",
-]
-
 
 @dataclass(frozen=True, slots=True)
 class ExitSignal:

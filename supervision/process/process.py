@@ -79,8 +79,6 @@ from supervision.runtime.per_process import PerProcess
 from supervision.runtime.reports import report, returned_to_caller
 from supervision.runtime.waits import Reply, taken_out
 
-__all__ = ["ExitObserver", "Hooks", "Phase", "Process", "abandoned_count", "supervisors_of_caller"]
-
 BATCH = 16
 """Messages that an actor handles in one turn, before others of the pool have theirs."""
 

@@ -22,8 +22,6 @@ from supervision.process.pykka_internals import actor_of, log_crash, replace_sta
 from supervision.process.registry import current, process_of
 from supervision.runtime.dispatcher import OwnThread
 
-__all__ = ["construct"]
-
 
 class PykkaHooks:
     """A ``pykka.ThreadingActor``: its own hooks, dead to others before they run, as Pykka has it."""

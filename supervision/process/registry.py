@@ -21,24 +21,6 @@ from supervision.runtime.per_process import PerProcess
 if TYPE_CHECKING:
     from supervision.process.process import Process
 
-__all__ = [
-    "ServerName",
-    "check_name",
-    "claim",
-    "current",
-    "find",
-    "is_current",
-    "lookup",
-    "name_of",
-    "process_of",
-    "refuse_unmanaged",
-    "register",
-    "release",
-    "set_current",
-    "unmanaged",
-    "unregister",
-    "whereis",
-]
 
 ServerName: TypeAlias = "pykka.ActorRef[Any] | str"
 

@@ -33,8 +33,6 @@ from typing import Protocol
 from supervision.runtime import timer_thread
 from supervision.runtime.per_process import PerProcess
 
-__all__ = ["POOL", "Dispatcher", "OwnThread", "Runnable", "blocking", "is_worker"]
-
 WORKERS = 4
 SPARES = 16
 MOST_RUNNING = 512

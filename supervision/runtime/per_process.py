@@ -12,8 +12,6 @@ from collections.abc import Callable
 from typing import Any, Generic, TypeVar
 from weakref import WeakKeyDictionary
 
-__all__ = ["PerProcess", "in_forked_child"]
-
 T = TypeVar("T")
 
 

@@ -20,7 +20,6 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from supervision.exits import ExceptionText
 
-__all__ = ["harmless", "is_interrupt", "report", "returned_to_caller"]
 
 _pykka = logging.getLogger("pykka")
 _logger = logging.getLogger("supervision")

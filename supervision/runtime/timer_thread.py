@@ -29,8 +29,6 @@ from collections.abc import Callable
 from supervision.runtime.per_process import PerProcess
 from supervision.runtime.reports import report
 
-__all__ = ["HEARTBEAT_S", "TimerHandle", "begin", "call_later", "now"]
-
 HEARTBEAT_S = 15.0
 
 LEAST_SWEPT = 128

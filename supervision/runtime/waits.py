@@ -23,20 +23,6 @@ from typing import Any, TypeVar, cast, overload
 from supervision.errors import SupervisionError, check_seconds
 from supervision.runtime.dispatcher import blocking
 
-__all__ = [
-    "LONGEST_S",
-    "TURN_S",
-    "Bell",
-    "NoAnswer",
-    "Reply",
-    "Summons",
-    "check_patches",
-    "check_timeout",
-    "taken_out",
-    "wait_for",
-    "waitable",
-]
-
 LONGEST_S = threading.TIMEOUT_MAX - 1.0
 """Seconds that a wait may be given; the one second is for sums of a clock's time and this, which may end up a little above."""
 
