@@ -1,4 +1,4 @@
-"""Draw how the code is laid out, and how many rooms an event crosses: ``python tests/house.py [--trips | --layers]``.
+"""Draw how the code is laid out, and how many rooms an event crosses: ``python tests/house.py [--layers | --trips | --files]``.
 
 The layers come from the imports, as text. A trip is a story that a sentence can tell, played in this process with every
 call on every thread traced; a file counts where one of its functions was entered.
@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import ast
 import sys
+import textwrap
 import threading
 import time
 from collections import defaultdict
@@ -205,30 +206,34 @@ def _of_ours(frame: FrameType) -> Path | None:
 
 @dataclass(frozen=True)
 class Trip:
-    """One story, and what it crossed."""
+    """One story: the files that it entered, and how often it crossed from folder to folder."""
 
     story: str
-    entered: tuple[str, ...]  # the files, from the folder of the packages
-    folders: int
-    lines: int
+    entered: tuple[str, ...]  # from the folder of the packages
     crossings: int
 
+    @property
+    def folders(self) -> int:
+        return len({Path(name).parent for name in self.entered})
 
-def play(trace: Trace, story: str, tell: Callable[[], object], settle: Callable[[], bool] | None = None) -> Trip:
-    """Tell a story and see what it enters, also on other threads until it has ``settled``."""
+    @property
+    def lines(self) -> int:
+        return sum(len((ROOT / name).read_text().splitlines()) for name in self.entered)
+
+
+def play(trace: Trace, story: str, tell: Callable[[], object], until: Callable[[], bool] | None = None) -> Trip:
+    """Tell a story and see what it enters, also on other threads until nothing of it is left."""
     trace.files, trace.crossings, trace.is_on = set(), 0, True
     try:
         tell()
         ends_at = time.monotonic() + DEADLINE_S
-        while settle is not None and not settle():
+        while until is not None and not until():
             if time.monotonic() > ends_at:
-                raise TimeoutError(f"{story}: it has not settled within {DEADLINE_S:g} s")
+                raise TimeoutError(f"{story}: it has not come to its end within {DEADLINE_S:g} s")
             threading.Event().wait(0.01)
     finally:
         trace.is_on = False
-    lines = sum(len(path.read_text().splitlines()) for path in trace.files)
-    entered = tuple(sorted(str(path.relative_to(ROOT)) for path in trace.files))
-    return Trip(story, entered, len({path.parent for path in trace.files}), lines, trace.crossings)
+    return Trip(story, tuple(sorted(str(path.relative_to(ROOT)) for path in trace.files)), trace.crossings)
 
 
 def trips() -> list[Trip]:
@@ -267,8 +272,8 @@ def trips() -> list[Trip]:
     read()
     found.append(play(trace, "a read while a token lives", read))
     token = read()
-    complain = lambda: TokenManager.force_refresh("trip", rejected=token, wait=True)  # noqa: E731
-    found.append(play(trace, "a complaint (401)", complain))
+    reject = lambda: TokenManager.force_refresh("trip", rejected=token, wait=True)  # noqa: E731
+    found.append(play(trace, "a rejected token (401)", reject))
     first = supervision.whereis("trip")
     assert first is not None
 
@@ -303,32 +308,57 @@ def trips() -> list[Trip]:
 # --- what is printed --------------------------------------------------------------------------------------------------
 
 
+WIDTH = 120
+
+
 def print_layers() -> None:
     """One line a room, the highest floor first; then circles and the longest chain of imports."""
     arrows = rooms()
     levels = floors(arrows)
-    print(f"{'floor':>5}  {'room':34} {'files':>5} {'lines':>6} {'code':>6}  imports")
+    print("A folder or a file of a package's root is a room; it stands one floor above the highest that it imports.\n")
+    print(
+        f"{'floor':>5}  {'room':30} {'files':>5} {'lines':>6} {'code':>6}  imports (without the name of its own package)"
+    )
     for name in sorted(arrows, key=lambda one: (-levels[one], one)):
         inside = [module for module in modules().values() if room(module.name) == name]
-        lines, code = sum(one.lines for one in inside), sum(one.code for one in inside)
-        below = ", ".join(sorted(arrows[name]))
-        print(f"{levels[name]:>5}  {name:34} {len(inside):>5} {lines:>6} {code:>6}  {below}")
-    everything = modules().values()
-    print(
-        f"{len(everything)} modules, {sum(one.lines for one in everything)} lines, {sum(one.code for one in everything)} of "
-        f"code; {sum(len(one) for one in arrows.values())} arrows between {len(arrows)} rooms"
-    )
+        start = f"{levels[name]:>5}  {name:30} {len(inside):>5} {_lines(inside):>6} {_code(inside):>6}  "
+        below = " ".join(_near(one, name) for one in sorted(arrows[name]))
+        print(textwrap.fill(start + below, WIDTH, subsequent_indent=" " * len(start), break_on_hyphens=False))
+    print()
+    for package in (*PACKAGES, ""):
+        inside = [module for module in modules().values() if module.name.startswith(package)]
+        print(f"{package or 'both':12} {len(inside):>4} modules {_lines(inside):>6} lines {_code(inside):>6} of code")
+    print(f"{sum(len(one) for one in arrows.values())} arrows between {len(arrows)} rooms")
     for knot in knots(arrows):
         print(f"circle: {', '.join(sorted(knot))}")
     chain = longest_chain()
-    print(f"longest chain of imports, {len(chain)}: {' > '.join(chain)}")
+    print(textwrap.fill(f"longest chain of imports, {len(chain)} modules: {' > '.join(chain)}", WIDTH), "\n", sep="")
 
 
-def print_trips() -> None:
-    """One line a story."""
+def _lines(inside: list[Module]) -> int:
+    return sum(one.lines for one in inside)
+
+
+def _code(inside: list[Module]) -> int:
+    return sum(one.code for one in inside)
+
+
+def _near(other: str, name: str) -> str:
+    package = name.split(".")[0] + "."
+    return other.removeprefix(package)
+
+
+def print_trips(with_files: bool) -> None:
+    """One line a story, and a line for each folder in which it entered files."""
+    print(
+        "What a story enters, on all threads: files, their folders and lines; and calls that cross from folder to folder.\n"
+    )
     print(f"{'story':58} {'files':>5} {'folders':>7} {'lines':>6} {'crossings':>9}")
     for trip in trips():
         print(f"{trip.story:58} {len(trip.entered):>5} {trip.folders:>7} {trip.lines:>6} {trip.crossings:>9}")
+        paths = [Path(name) for name in trip.entered]
+        for folder in sorted({path.parent for path in paths} if with_files else ()):
+            print(f"    {folder}: {' '.join(path.stem for path in paths if path.parent == folder)}")
 
 
 def main() -> None:
@@ -336,11 +366,13 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--layers", action="store_true", help="folders, their files and lines, and what they import")
     parser.add_argument("--trips", action="store_true", help="how many files and folders each story enters")
+    parser.add_argument("--files", action="store_true", help="the trips, with the files that each story enters")
     chosen = parser.parse_args()
-    if chosen.layers or not chosen.trips:
+    has_trips = chosen.trips or chosen.files
+    if chosen.layers or not has_trips:
         print_layers()
-    if chosen.trips or not chosen.layers:
-        print_trips()
+    if has_trips or not chosen.layers:
+        print_trips(chosen.files)
 
 
 if __name__ == "__main__":

@@ -1,1 +1,1 @@
-"""What is asked for: the fields of credentials, their checks, and the requests that they become. Pure."""
+"""Which client asks for a token, and for what: grants, client authentication, keys, DPoP. Pure."""

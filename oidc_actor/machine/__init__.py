@@ -1,1 +1,1 @@
-"""What `oidc_actor.machine.transitions` decides with: the state, what comes next after a failure, and when. Pure."""
+"""What a manager does when: ``transitions`` decides by the rules of the other modules here. Pure."""

@@ -1,4 +1,4 @@
-"""What the machine wants done, as values. The runner does them, in order."""
+"""What the machine wants done, as values. The effect handler does them, in order."""
 
 from __future__ import annotations
 

@@ -21,7 +21,7 @@ class DeviceAuthorization(Sealed):
     Attributes:
         device_code: What the program redeems.
         user_code: What the person types in, or compares.
-        verification_uri: Where.
+        verification_uri: The page on which the person does that.
         verification_uri_complete: The same with the code in it, or ``None``.
         expires_in_s: Seconds that there are for it.
         interval_s: Seconds to wait between two questions.

@@ -68,7 +68,7 @@ def read_error_response(response: Response, sent: Collection[Secret], wanted: st
     Args:
         response: Any response that is not what was wanted.
         sent: What it may repeat and no error may show.
-        wanted: What was.
+        wanted: What the response should have held.
 
     Returns:
         What is wrong.

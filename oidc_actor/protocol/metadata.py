@@ -180,7 +180,7 @@ def _usable_aliases(
 
 
 def _address_problem(url: object, issuer_url: str, *, allow_insecure_http: bool) -> str | None:
-    """What makes an address useless that an issuer gives. A remote one has no say over services of this machine."""
+    """Why an issuer's address cannot be used. A remote issuer must not have requests sent to services of this machine."""
     problem = url_problem(url, allow_insecure_http=allow_insecure_http)
     if problem is not None or allow_insecure_http or not isinstance(url, str):
         return problem

@@ -1,4 +1,4 @@
-"""Discovery and token exchange as values: what to send, and what came back as a value or as a typed error.
+"""Token responses (RFC 6749 section 5.1) as values: a token with its lifetime, or a typed error.
 
 Pure and total: any status, headers and bytes become one or the other. Nothing here raises from a frame that holds a
 token or a secret's text: readers return a fault as a value, and the function that raises it holds nothing else.

@@ -1,4 +1,4 @@
-"""The token of one manager as what another one trades: the subject of an exchange, or an assertion."""
+"""The token of one manager as what another one trades: the subject of a token exchange, or an assertion."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""An assertion that a program signs for itself at every exchange, as Google's service accounts do."""
+"""An assertion that a program signs for itself for each request, as Google's service accounts do."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Opens the sockets: bound by us and not by the HTTP server, so that nobody can connect before the mode is right."""
+"""Opens the sockets: bound by us and not by the HTTP server, so that no peer can connect before the mode is right."""
 
 from __future__ import annotations
 

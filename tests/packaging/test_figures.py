@@ -14,7 +14,7 @@ from house import TESTS
 MOST_FILES = {
     "a read while a token lives": 1,
     "get_token waits for the request under way": 35,
-    "a complaint (401)": 35,
+    "a rejected token (401)": 35,
     "a bare Server: start, call, stop": 9,
 }
 
