@@ -49,7 +49,7 @@ class SignedAssertion(SecretSource):
         if key is None:
             raise ConfigError("expected a key, got None", ("private_key",))
         named = {"iss": issuer, "sub": subject if subject is not None else issuer, "aud": audience}
-        for name, text in named.items():
+        for text, name in ((issuer, "issuer"), (named["sub"], "subject"), (audience, "audience")):
             read_text(text, name)
         problem = _claims_problem({} if claims is None else claims)
         if problem is not None:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from oidc_actor.sidecar.config_values import PRIVATE
+from oidc_actor.sidecar.config_reader import PRIVATE
 from oidc_actor.sidecar.events import log
 from oidc_actor.values.tokens import TokenResponse
 from supervision import Server, Timer, send_after

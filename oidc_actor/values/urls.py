@@ -92,7 +92,7 @@ def _parts_problem(url: str, *, allow_insecure_http: bool) -> str | None:
     if parts.scheme == "http" and not allow_insecure_http and not is_loopback(host):
         return (
             f"expected https, got plain http {shown}, which would send secrets readable over the network; "
-            "use https, or allow_insecure_http=True in a test setup"
+            "use https, or set allow_insecure_http in a test setup"
         )
     return None
 

@@ -228,7 +228,7 @@ HOLDS_NONE: dict[str, str] = {
         adapters.httpx_flow.OneRequest values.errors.OIDCActorError values.errors.ProviderError transport.TransportError
         credentials.credentials.Credentials values.secrets.Sealed values.secrets.SecretSource""",
     "public texts by contract": """values.secrets.FrozenMapping cli.findings.Finding sidecar.http.Heard
-        sidecar.config_values.Problems sidecar.manager_tables.ProofTables sidecar.config_values.References""",
+        sidecar.config_reader.ConfigReader""",
     "reads a manager's counts only": "metrics.otel.Instrumentation metrics.prometheus.Collector",
     "sockets and what they are made by; no text passes through a field": """http.sockets.BoundedPool
         sidecar.connections.Connection sidecar.connections.Peers

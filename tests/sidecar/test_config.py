@@ -179,7 +179,7 @@ def test_all_problems_are_named_at_once(read) -> None:
         (
             ('issuer_url = "http://a.example"', *FULL[1:]),
             "managers.m.issuer_url: expected https, got plain http 'http://a.example', which would send secrets readable "
-            "over the network; use https, or allow_insecure_http = true in a test setup",
+            "over the network; use https, or set allow_insecure_http in a test setup",
         ),
         (
             (FULL[0], FULL[2], 'grant = "jwt_bearer"', 'assertion = { file = "a" }'),
@@ -187,7 +187,7 @@ def test_all_problems_are_named_at_once(read) -> None:
         ),
         (
             (*FULL, 'client_assertion = { file = "a" }'),
-            "managers.m: expected one of client_secret and private_key or client_assertion, got both; drop one",
+            "managers.m.client_secret: expected one of client_secret and private_key or client_assertion, got both; drop one",
         ),
     ],
 )

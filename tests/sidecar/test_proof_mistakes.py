@@ -17,7 +17,8 @@ from oidc_actor import (
     ManagerToken,
     TokenManager,
 )
-from oidc_actor.sidecar.config_values import SECRETS, Problems, References
+from oidc_actor.sidecar.config import _check_uses
+from oidc_actor.sidecar.config_reader import SECRETS, ConfigReader
 from oidc_actor.sidecar.manager_tables import (
     CERTIFICATE,
     GRANTS,
@@ -79,6 +80,8 @@ def test_all_mistakes_within_a_table_are_named_at_once(read) -> None:
     assert [one.partition(": ")[0] for one in found] == [
         "private_key.key.fil",
         "private_key.password",
+        "private_key.algorithm",
+        "private_key.kid",
         "assertion.key.env",
         "assertion.audience",
         "assertion.claims.password",
@@ -97,8 +100,8 @@ def test_all_mistakes_within_a_table_are_named_at_once(read) -> None:
         "lifetime_seconds = 0",
     )
     assert [one.partition(": ")[0] for one in found] == [
-        "private_key.kid",
         "private_key.algorithm",
+        "private_key.kid",
         "assertion.issuer",
         "assertion.claims",
         "assertion.lifetime_seconds",
@@ -175,10 +178,10 @@ _GRANTS = st.sampled_from([*GRANTS, "", 5])
 @given(st.fixed_dictionaries({"grant": _GRANTS}), st.dictionaries(_NAMES, _VALUES, max_size=8))
 @settings(max_examples=100, deadline=None)
 def test_whatever_a_table_holds_it_is_a_manager_or_has_a_complaint(grant: dict, rest: dict) -> None:
-    base, references, found = Path("/nowhere"), References(), Problems()
+    reader = ConfigReader(Path("/nowhere"))
     table = {"issuer_url": "https://auth.example.com", "client_id": "id", **rest, **grant}
-    made = read_manager("m", table, base, ManagerToken, references, found)
-    assert (made is None) == (len(found) > 0)
+    made = read_manager("m", table, reader, ManagerToken)
+    assert (made is None) == (len(reader) > 0)
     if made is not None:
         TokenManager.child_spec(name="m", **made.options)
 
@@ -186,14 +189,14 @@ def test_whatever_a_table_holds_it_is_a_manager_or_has_a_complaint(grant: dict, 
 @given(st.sampled_from(sorted(SECRETS | {"client_certificate"})), st.sampled_from(list(GRANTS)), _VALUES)
 @settings(max_examples=100, deadline=None)
 def test_whatever_stands_in_the_place_of_a_secret_is_not_shown(key: str, grant: str, value: object) -> None:
-    base, references, found = Path("/nowhere"), References(), Problems()
+    reader = ConfigReader(Path("/nowhere"))
     table = {"issuer_url": "https://auth.example.com", "client_id": "id", "grant": grant, key: value}
-    read_manager("m", table, base, ManagerToken, references, found)
-    references.check({"m"}, found)
+    read_manager("m", table, reader, ManagerToken)
+    _check_uses({"m"}, reader)
     with contextlib.suppress(ConfigError):
-        found.raise_any("here")
+        reader.raise_any("here")
     shown_anyway = re.compile(
         r"\.(manager|kind|algorithm|kid|issuer|github_actions|timeout_seconds|lifetime_seconds)\b"
     )
-    lines = [line for line in found._found if shown_anyway.search(line.partition(": ")[0]) is None]
+    lines = [line for line in reader._problems if shown_anyway.search(line.partition(": ")[0]) is None]
     assert "very secret" not in "".join(lines)

@@ -203,7 +203,7 @@ def test_an_issuer(url):
         ("https://id.example/r/.well-known/openid-configuration/", "leave '/.well-known/openid-configuration' out"),
         ("https://id.example?x=hunter2", "without a query"),
         ("id.example", "issuer_url: expected an https URL"),
-        ("http://id.example", "allow_insecure_http=True"),
+        ("http://id.example", "allow_insecure_http"),
         (None, "issuer_url: expected an https URL, got NoneType"),
     ],
 )

@@ -116,7 +116,7 @@ def test_what_has_expired_is_not_sent(make, name):
         (lambda: GitHubActionsToken(timeout_seconds=0), "timeout_seconds: expected a positive"),
         (lambda: SignedAssertion(None, issuer="i", audience="a"), "private_key: expected a key, got None"),
         (lambda: SignedAssertion("hunter2", issuer="i", audience="a"), "private_key: expected a private key"),
-        (lambda: own(issuer=""), "iss: expected a non-empty text"),
+        (lambda: own(issuer=""), "issuer: expected a non-empty text"),
         (lambda: own(claims={"exp": 5}), "claims: exp are set by the options"),
         (lambda: own(claims="abc"), "claims: expected a mapping, got str"),
         (lambda: own(claims={"on": date(2026, 1, 1)}), "claims: expected what JSON can say"),
