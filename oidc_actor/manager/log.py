@@ -111,7 +111,7 @@ def log(event: str, *, manager: str, issuer: str, flight: int, **fields: Any) ->
     report(EVENTS[event][0], event, logger=_logger, manager=manager, issuer=issuer, flight=flight, **fields)
 
 
-Outcome: TypeAlias = Literal["success", "refused", "unavailable", "invalid"]
+RequestOutcome: TypeAlias = Literal["success", "refused", "unavailable", "invalid"]
 
 FLIGHT_JOINED: Final = "flight_joined"
 """Counts callers that shared an attempt which was already under way. The other counts have the names of log events."""
@@ -129,7 +129,7 @@ class MeasuredRequest:
     """
 
     issuer: str
-    outcome: Outcome
+    outcome: RequestOutcome
     duration_s: float
 
 
@@ -161,7 +161,7 @@ def observers() -> list[Observer]:
     return list(_observers.values())
 
 
-def outcome_of(result: ParsedToken | OIDCActorError) -> Outcome:
+def outcome_of(result: ParsedToken | OIDCActorError) -> RequestOutcome:
     """How a token request ended."""
     if isinstance(result, ParsedToken):
         return "success"
@@ -171,6 +171,6 @@ def outcome_of(result: ParsedToken | OIDCActorError) -> Outcome:
     return "refused" if status is not None and 400 <= status < 500 else "invalid"
 
 
-def count_of(outcome: Outcome) -> str:
+def count_of(outcome: RequestOutcome) -> str:
     """The name under which a cell counts the requests that ended so."""
     return f"request_{outcome}"

@@ -7,7 +7,7 @@ import random
 from collections.abc import Callable, Hashable, Mapping
 from dataclasses import dataclass, field, fields
 from pathlib import Path
-from typing import Any, Required, TypedDict, cast
+from typing import Any, Required, TypeAlias, TypedDict, cast
 
 from oidc_actor.credentials.dpop import with_own_key
 from oidc_actor.credentials.grants import WHAT_AUTH_IS, Credentials, parse_auth
@@ -118,12 +118,7 @@ def check_options(given: Mapping[str, Any]) -> Options:
     Raises:
         ConfigError: One of them is wrong. The frame of every caller may hold a secret.
     """
-    legal = [one.name for one in fields(Options)]
-    for name in given:
-        if name not in legal:
-            near = difflib.get_close_matches(name, legal, n=1, cutoff=0.4)
-            hint = f"did you mean {near[0]!r}?" if near else f"the options are {', '.join(legal)}"
-            raise ConfigError(f"unknown option {name!r}: {hint}", (name,), label="")
+    _refuse_unknown(given)
     if "auth" not in given:
         raise ConfigError(_NO_AUTH, ("auth",))
     auth = with_own_key(parse_auth(given["auth"]))
@@ -132,15 +127,17 @@ def check_options(given: Mapping[str, Any]) -> Options:
         got = "both" if "issuer_url" in rest else "neither"
         option = "oidc_config" if "issuer_url" in rest else "issuer_url"
         raise ConfigError(f"expected exactly one of issuer_url and oidc_config, got {got}", (option,), label="")
-    insecure, revoke = (_flag(rest, name) for name in ("allow_insecure_http", "revoke_on_stop"))
+    for name, (is_right, expected, shown) in _CHECKS.items():
+        if name in rest and not is_right(rest[name]):
+            raise ConfigError(f"expected {expected}, got {shown(rest[name])}", (name,))
+    insecure, revoke = (rest.get(name, False) for name in ("allow_insecure_http", "revoke_on_stop"))
     if "issuer_url" in rest:
         check_issuer_url(rest["issuer_url"], allow_insecure_http=insecure)
     elif check_config(rest["oidc_config"], allow_insecure_http=insecure).revocation_endpoint is None and revoke:
         problem = "expected an issuer_url, or an oidc_config with a revocation_endpoint, got one without"
         raise ConfigError(problem, ("revoke_on_stop",))
-    for name, check in _CHECKS.items():
-        if name in rest:
-            check(name, rest[name])
+    if "timeout_seconds" in rest:
+        check_timeout(rest["timeout_seconds"], "timeout_seconds")
     if "ca_bundle" in rest:
         rest["ca_bundle"] = str(rest["ca_bundle"])
         check_transport(rest.get("transport"), rest["ca_bundle"])  # says at once where that is no bundle
@@ -162,57 +159,35 @@ def read_options(given: Mapping[str, Any]) -> Options | ConfigError:
         return error.with_traceback(None)
 
 
-def _flag(rest: Mapping[str, Any], name: str) -> bool:
-    value = rest.get(name, False)
-    if not isinstance(value, bool):
-        raise ConfigError(f"expected True or False, got {value!r}", (name,))
-    return value
+def _refuse_unknown(given: Mapping[str, Any]) -> None:
+    legal = [one.name for one in fields(Options)]
+    for name in given:
+        if name not in legal:
+            near = difflib.get_close_matches(name, legal, n=1, cutoff=0.4)
+            hint = f"did you mean {near[0]!r}?" if near else f"the options are {', '.join(legal)}"
+            raise ConfigError(f"unknown option {name!r}: {hint}", (name,), label="")
 
 
-def _check_name(name: str, value: object) -> None:
-    if not isinstance(value, str) or not value:
-        raise ConfigError(f"expected a non-empty text or None, got {value!r}", (name,))
+def _type_name(value: object) -> str:
+    return type(value).__name__
 
 
-def _check_seconds(name: str, value: object) -> None:
-    if not is_seconds(value):
-        raise ConfigError(f"expected finite seconds of at least 0, got {value!r}", (name,))
-
-
-def _check_duration(name: str, value: object) -> None:
-    if not is_seconds(value) or not value:
-        raise ConfigError(f"expected finite seconds above 0, got {value!r}", (name,))
-
-
-def _check_callable(name: str, value: object) -> None:
-    if not callable(value):
-        raise ConfigError(f"expected a callable, got {type(value).__name__}", (name,))
-
-
-def _check_rng(name: str, value: object) -> None:
-    if not callable(getattr(value, "uniform", None)):
-        raise ConfigError(f"expected a random.Random, got {type(value).__name__}", (name,))
-
-
-def _check_retry(name: str, value: object) -> None:
-    if not isinstance(value, RetryPolicy):
-        raise ConfigError(f"expected a RetryPolicy, got {type(value).__name__}", (name,))
-
-
-def _check_ca_bundle(name: str, value: object) -> None:
-    if not isinstance(value, str | Path) or not str(value):
-        raise ConfigError(f"expected the path of a file or directory of certificates, got {value!r}", (name,))
-
-
-_CHECKS: dict[str, Callable[[str, Any], object]] = {
-    "name": _check_name,
-    "refresh_buffer_seconds": _check_seconds,
-    "ca_bundle": _check_ca_bundle,
-    "transport": _check_callable,
-    "clock": _check_callable,
-    "rng": _check_rng,
-    "retry": _check_retry,
-    "min_interval_seconds": _check_seconds,
-    "default_lifetime_seconds": _check_duration,
-    "timeout_seconds": lambda name, value: check_timeout(value, name),
+_Check: TypeAlias = tuple[Callable[[Any], object], str, Callable[[Any], str]]
+_FLAG: _Check = (lambda value: isinstance(value, bool), "True or False", repr)
+_SECONDS: _Check = (is_seconds, "finite seconds of at least 0", repr)
+_CALLABLE: _Check = (callable, "a callable", _type_name)
+_BUNDLE = "the path of a file or directory of certificates"
+_CHECKS: dict[str, _Check] = {
+    "allow_insecure_http": _FLAG,
+    "revoke_on_stop": _FLAG,
+    "name": (lambda value: isinstance(value, str) and value, "a non-empty text or None", repr),
+    "refresh_buffer_seconds": _SECONDS,
+    "ca_bundle": (lambda value: isinstance(value, str | Path) and str(value), _BUNDLE, repr),
+    "transport": _CALLABLE,
+    "clock": _CALLABLE,
+    "rng": (lambda value: callable(getattr(value, "uniform", None)), "a random.Random", _type_name),
+    "retry": (lambda value: isinstance(value, RetryPolicy), "a RetryPolicy", _type_name),
+    "min_interval_seconds": _SECONDS,
+    "default_lifetime_seconds": (lambda value: is_seconds(value) and value, "finite seconds above 0", repr),
 }
+"""For each option whether a value is right, what was expected otherwise, and how the value is shown then."""

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Literal, TypeAlias, get_args
 
-from oidc_actor.manager.log import FLIGHT_JOINED, Outcome, count_of
+from oidc_actor.manager.log import FLIGHT_JOINED, RequestOutcome, count_of
 from oidc_actor.metrics.readings import Reading
 
 Kind: TypeAlias = Literal["counter", "gauge", "histogram"]
@@ -49,7 +49,7 @@ class Instrument:
 
 
 def _requests(reading: Reading) -> Values:
-    return {outcome: reading.counts.get(count_of(outcome), 0) for outcome in get_args(Outcome)}
+    return {outcome: reading.counts.get(count_of(outcome), 0) for outcome in get_args(RequestOutcome)}
 
 
 def _refreshes(reading: Reading) -> Values:

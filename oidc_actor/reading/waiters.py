@@ -158,15 +158,15 @@ class Subscription:
             token: The token.
             failed: Told of what the listener raises.
         """
-        turn = self._begin(token)
-        while turn is not None:
+        due = self._begin(token)
+        while due is not None:
             listener = self._listener
             try:
                 if listener is not None:
-                    listener(turn)
-            except BaseException as error:  # noqa: BLE001 - foreign code
+                    listener(due)
+            except BaseException as error:  # noqa: BLE001 - a user callback
                 failed(error)
-            turn = self._next()
+            due = self._next()
 
     def _begin(self, token: TokenResponse) -> TokenResponse | None:
         with self._lock:
