@@ -63,8 +63,10 @@ def on_renewal(server: ServerRef, listener: Callable[[Renewal], object]) -> Subs
     """
     check_listener(listener)
     watch = _Watch(locate(server))
-    watch.look()
+    watch.look()  # on this thread, before the first call of `tell`: so the present token is known, and not told
 
+    # On a thread for listeners, and never on two at once: a manager's listeners are called one after the other. So the watch
+    # needs no lock. It looks at the cell, because a newer token than the one that is told may be there by now.
     def tell(_: TokenResponse) -> None:
         renewal = watch.look()
         if renewal is not None:
@@ -94,13 +96,16 @@ async def renewals(server: ServerRef) -> AsyncGenerator[Renewal]:
     loop = asyncio.get_running_loop()
     waiter = _waiter(loop)
 
-    def ring(token: TokenResponse) -> None:
-        waiter.resolve(token)  # whichever waits by then
+    def ring(token: TokenResponse) -> None:  # on a thread for listeners
+        waiter.resolve(token)  # the newest, whatever the event loop has come to
 
     subscription = TokenManager.subscribe(server, ring)
     try:
         while True:
-            # The waiter comes first: what is published after the look wakes it. A restarted manager may do so too, in vain.
+            # A new waiter, then the look, then the wait. A token that is published before the look is found by it, and one that
+            # is published later rings a waiter that is there already, and wakes it even before it waits. With the look first, a
+            # token in between would ring the waiter of the round before, and this round would sleep through it. A restarted
+            # manager may wake a waiter too, in vain: then the look finds nothing new.
             waiter = _waiter(loop)
             renewal = watch.look()
             if renewal is not None:
@@ -118,6 +123,7 @@ def _waiter(loop: asyncio.AbstractEventLoop) -> TaskWaiter:
 
 
 async def _outcome(cell: Cell, waiter: TaskWaiter) -> object:
+    """Wait for a token or the manager's end, which is told to those only who wait in its cell."""
     try:
         cell.add_waiter(waiter, quietly=True)
         return await waiter.future

@@ -33,7 +33,8 @@ except ModuleNotFoundError as missing:
     raise not_installed(__name__, "grpc", missing) from None
 
 _WAITERS = PerProcess(lambda: WorkerPool("oidc-actor-grpc", threads=16, per_lane=1))
-"""Waits for tokens, so that gRPC's threads never do. Each plugin is a lane of its own, and takes one thread at a time."""
+"""Waits for tokens, so that gRPC's threads never do. Each plugin is a lane of its own, and takes one thread at a time: calls that
+wait for the same token follow each other on it, and when the first has its token the others find theirs at once."""
 
 
 class OIDCAuth(grpc.AuthMetadataPlugin):
@@ -65,6 +66,8 @@ class OIDCAuth(grpc.AuthMetadataPlugin):
             context: What is called; not looked at.
             callback: Called once, with the metadata or an error, on this thread or another.
         """
+        # On a thread of gRPC's, which others may need for their calls: so it looks for a token without waiting, and what has
+        # to wait does so on a thread of the pool. Its deadline counts from here, not from when such a thread is free.
         ends_at = time.monotonic() + self._timeout_s
         if self._answer(callback, 0.0, give_up=self._timeout_s == 0):
             return

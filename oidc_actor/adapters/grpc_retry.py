@@ -8,6 +8,16 @@ channel = grpc.aio.secure_channel(target, credentials, interceptors=aio_intercep
 A refused token is replaced, once for all callers that had it. A call with one request and one response is then made again,
 once, within what is left of its timeout; one that was begun with ``.future()`` and every streaming call is not: its caller gets
 ``UNAUTHENTICATED``, and the next call has the new token.
+
+gRPC tells an interceptor neither which token a call was sent with nor where it went. So the order of things matters:
+
+1. Before a call, on its caller's thread: `_Call` looks which token the manager has. It never waits for one.
+2. gRPC asks the call credentials for the metadata, on a thread of gRPC's, at once or while the call waits for a connection. The
+   token that they give is the one of step 1, or a newer one.
+3. The call ends. For one that blocks its caller this is seen on the caller's thread, for others on a thread of gRPC's, which
+   serves all calls of the channel: there a refusal is reported, which never waits, or all of them would.
+4. On the caller's thread only: wait for the successor of the token of step 1. Where that token had been replaced before step 2,
+   the manager knows of its successor already, and the wait is over at once; the call goes out with the newest token either way.
 """
 
 from __future__ import annotations
@@ -46,16 +56,16 @@ def interceptors(server: ServerRef, *, timeout: float = 5.0, origin: str | None 
         ConfigError: The timeout is wrong.
         TypeError: ``server`` is neither a ref nor a name.
     """
-    return [_Interceptor(_Party(server, timeout, origin))]
+    return [_Interceptor(_Channel(server, timeout, origin))]
 
 
 def aio_interceptors(server: ServerRef, *, timeout: float = 5.0, origin: str | None = None) -> list[Any]:
     """Make the interceptors for one channel of `grpc.aio`; arguments and errors as for `interceptors`."""
-    party = _Party(server, timeout, origin)
-    return [_AioUnaryUnary(party), *(kind(party) for kind in (_AioUnaryStream, _AioStreamUnary, _AioStreamStream))]
+    channel = _Channel(server, timeout, origin)
+    return [kind(channel) for kind in (_AioUnaryUnary, _AioUnaryStream, _AioStreamUnary, _AioStreamStream)]
 
 
-class _Party:
+class _Channel:
     """A channel: the manager whose token goes there, and what its far end is called."""
 
     def __init__(self, server: ServerRef, timeout_s: float, origin: str | None) -> None:
@@ -64,25 +74,22 @@ class _Party:
         self.origin = origin or f"grpc channel {next(_channels)}"
 
 
-class _Verdict:
-    """One call: which token it can have been sent with, and what it says of that."""
+class _Call:
+    """One call: which token it can have been sent with, and what its end says of that token."""
 
-    def __init__(self, party: _Party, details: Any) -> None:
-        self._presenter, self._origin = party.presenter, party.origin
-        # What is present before the call and still is after it is what was sent. If it has been replaced in between,
-        # the retry has the newer one, whichever was sent.
-        self._before = party.presenter.present()
+    def __init__(self, channel: _Channel, details: Any) -> None:
+        self._presenter, self._origin, self._timeout_s = channel.presenter, channel.origin, channel.timeout_s
+        self._before = self._presenter.present()  # before the call goes out; see the module's docstring
         self._ends_at = None if details.timeout is None else time.monotonic() + details.timeout
-        self._timeout_s = party.timeout_s
 
-    def refuses(self, code: Any, trailers: Any) -> bool:
-        """Whether the token was refused."""
+    def is_refused(self, code: Any, trailers: Any) -> bool:
+        """Whether the token was refused; an acceptance is noted."""
         fields = [str(value) for name, value in trailers or () if name.lower() == "www-authenticate"]
         return self._presenter.is_refused(self._origin, _HTTP.get(code.name, 500), fields or ["Bearer"], self._before)
 
     def note(self, code: Any, trailers: Any) -> None:
-        """Complain if the token was refused; never waits."""
-        if self.refuses(code, trailers):
+        """Complain if the token was refused. It never waits: it may be called on a thread that serves the whole channel."""
+        if self.is_refused(code, trailers):
             self._presenter.complain(self._origin, self._sent())
 
     def mend(self) -> bool:
@@ -101,8 +108,9 @@ class _Verdict:
         return None if self._ends_at is None else max(0.0, self._ends_at - time.monotonic())
 
     def _sent(self) -> Authorization | None:
-        # With none before the call, it was sent with the first that came.
-        return self._before or self._presenter.present()
+        return (
+            self._before or self._presenter.present()
+        )  # with none before the call, it was sent with the first that came
 
     def _patience_s(self) -> float:
         left_s = self.left_s
@@ -127,57 +135,52 @@ class _Interceptor(
     grpc.StreamUnaryClientInterceptor,
     grpc.StreamStreamClientInterceptor,
 ):
-    def __init__(self, party: _Party) -> None:
-        self._party = party
+    def __init__(self, channel: _Channel) -> None:
+        self._channel = channel
 
     def intercept_unary_unary(self, continuation: Callable[..., Any], details: Any, request: Any) -> Any:
-        verdict = _Verdict(self._party, details)
+        ours = _Call(self._channel, details)
         call = continuation(details, request)
-        # Begun with .future(), whose caller must not wait here, it is a live call; otherwise it is the outcome of one.
+        # Begun with .future(), it is a live call, whose caller must not wait here; otherwise it has ended, and has blocked
+        # its caller until then.
         if isinstance(call, Iterator) or not call.done():
-            return _noted(call, verdict)
-        if not verdict.refuses(call.code(), call.trailing_metadata()) or not verdict.mend():
+            return _noted(call, ours)
+        if not ours.is_refused(call.code(), call.trailing_metadata()) or not ours.mend():
             return call
-        again = continuation(_Details(details, verdict.left_s), request)
-        verdict.note(again.code(), again.trailing_metadata())
+        again = continuation(_Details(details, ours.left_s), request)
+        ours.note(again.code(), again.trailing_metadata())
         return again
 
-    def intercept_unary_stream(self, continuation: Callable[..., Any], details: Any, request: Any) -> Any:
-        return self._watched(continuation, details, request)
+    def intercept_unary_stream(self, continuation: Callable[..., Any], details: Any, sent: Any) -> Any:
+        ours = _Call(self._channel, details)
+        return _noted(continuation(details, sent), ours)
 
-    def intercept_stream_unary(self, continuation: Callable[..., Any], details: Any, requests: Any) -> Any:
-        return self._watched(continuation, details, requests)
-
-    def intercept_stream_stream(self, continuation: Callable[..., Any], details: Any, requests: Any) -> Any:
-        return self._watched(continuation, details, requests)
-
-    def _watched(self, continuation: Callable[..., Any], details: Any, sent: Any) -> Any:
-        verdict = _Verdict(self._party, details)
-        return _noted(continuation(details, sent), verdict)
+    intercept_stream_unary: Any = intercept_unary_stream
+    intercept_stream_stream: Any = intercept_unary_stream
 
 
-def _noted(call: Any, verdict: _Verdict) -> Any:
-    """Have a call's end noted, on whichever thread it comes."""
-    call.add_done_callback(lambda ended: verdict.note(ended.code(), ended.trailing_metadata()))
+def _noted(call: Any, ours: _Call) -> Any:
+    """Have a call's end noted, on the thread of gRPC's that sees it."""
+    call.add_done_callback(lambda ended: ours.note(ended.code(), ended.trailing_metadata()))
     return call
 
 
 class _AioUnaryUnary(grpc.aio.UnaryUnaryClientInterceptor):
-    def __init__(self, party: _Party) -> None:
-        self._party = party
+    def __init__(self, channel: _Channel) -> None:
+        self._channel = channel
 
     async def intercept_unary_unary(self, continuation: Callable[..., Any], details: Any, request: Any) -> Any:
-        verdict = _Verdict(self._party, details)
+        ours = _Call(self._channel, details)
         call = await continuation(details, request)
-        if not verdict.refuses(*await _ended(call)):
+        if not ours.is_refused(*await _ended(call)):
             return call
-        if not await verdict.amend():
+        if not await ours.amend():
             return call
         hurried = grpc.aio.ClientCallDetails(
-            details.method, verdict.left_s, details.metadata, details.credentials, details.wait_for_ready
+            details.method, ours.left_s, details.metadata, details.credentials, details.wait_for_ready
         )
         again = await continuation(hurried, request)
-        verdict.note(*await _ended(again))
+        ours.note(*await _ended(again))
         return again
 
 
@@ -191,16 +194,16 @@ async def _ended(call: Any) -> tuple[Any, Any]:
 
 
 class _AioWatch:
-    def __init__(self, party: _Party) -> None:
-        self._party = party
+    def __init__(self, channel: _Channel) -> None:
+        self._channel = channel
         self._noting: set[asyncio.Task[None]] = set()  # a task without a reference may be collected before it has run
 
-    async def _watched(self, continuation: Callable[..., Any], details: Any, sent: Any) -> Any:
-        verdict = _Verdict(self._party, details)
+    async def watched(self, continuation: Callable[..., Any], details: Any, sent: Any) -> Any:
+        ours = _Call(self._channel, details)
         call = await continuation(details, sent)
 
-        def ended(_: Any) -> None:
-            task = asyncio.ensure_future(_note(call, verdict))
+        def ended(_: Any) -> None:  # on the event loop; code and trailers have to be awaited, which a callback cannot
+            task = asyncio.ensure_future(_note(call, ours))
             self._noting.add(task)
             task.add_done_callback(self._noting.discard)
 
@@ -208,20 +211,17 @@ class _AioWatch:
         return call
 
 
-async def _note(call: Any, verdict: _Verdict) -> None:
-    verdict.note(await call.code(), await call.trailing_metadata())
+async def _note(call: Any, ours: _Call) -> None:
+    ours.note(await call.code(), await call.trailing_metadata())
 
 
 class _AioUnaryStream(_AioWatch, grpc.aio.UnaryStreamClientInterceptor):
-    async def intercept_unary_stream(self, continuation: Callable[..., Any], details: Any, request: Any) -> Any:
-        return await self._watched(continuation, details, request)
+    intercept_unary_stream: Any = _AioWatch.watched
 
 
 class _AioStreamUnary(_AioWatch, grpc.aio.StreamUnaryClientInterceptor):
-    async def intercept_stream_unary(self, continuation: Callable[..., Any], details: Any, requests: Any) -> Any:
-        return await self._watched(continuation, details, requests)
+    intercept_stream_unary: Any = _AioWatch.watched
 
 
 class _AioStreamStream(_AioWatch, grpc.aio.StreamStreamClientInterceptor):
-    async def intercept_stream_stream(self, continuation: Callable[..., Any], details: Any, requests: Any) -> Any:
-        return await self._watched(continuation, details, requests)
+    intercept_stream_stream: Any = _AioWatch.watched

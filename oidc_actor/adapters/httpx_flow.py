@@ -76,6 +76,11 @@ class OneRequest:
 class AuthFlow(Authenticator):
     """Sends a manager's token with every request, and answers a 401 about it; see `oidc_actor.adapters`.
 
+    For each request the library makes a generator of its own, and takes from it one request after the other, until the answer
+    is the caller's. It runs the generator on the thread, or the event loop's task, that sends the request; many may do so at once
+    with one object. What belongs to one request therefore stays in the generator: its `Tries`, and its proof, which must not
+    be kept by a client or by the request that a redirect makes of it (`OneRequest`).
+
     A body that the library holds in memory (bytes, text, JSON, a form) is sent again; a file, an upload in parts or a generator
     is not, because it may have been read. On a redirect the library keeps the header only within the origin (from port
     80 of a host to its port 443 counts as that). It follows redirects by itself, so a DPoP token arrives there without a
@@ -105,7 +110,7 @@ class AuthFlow(Authenticator):
         fields: dict[str, str] | None = self._presenter.fields(request.method, str(request.url))
         while fields is not None:
             response = yield self._with(request, fields)
-            request = response.request
+            request = response.request  # after a redirect it is another one than was sent
             fields = self._presenter.again(self._hear(response), tries, partial(self._can_repeat, request))
 
     async def async_auth_flow(self, request: Any) -> AsyncGenerator[Any, Any]:

@@ -46,7 +46,10 @@ class _Handler(WSGIRequestHandler):
 
 
 class _WSGIServer(ThreadedWSGIServer):
-    """Werkzeug's threaded server that knows its open connections, so that it can cut them."""
+    """Werkzeug's threaded server that knows its open connections, so that it can cut them.
+
+    One thread accepts, and starts a thread for each connection.
+    """
 
     def __init__(
         self,
@@ -66,7 +69,9 @@ class _WSGIServer(ThreadedWSGIServer):
             self.socket.do_handshake_on_connect = False  # type: ignore[attr-defined] # typeshed lacks it
 
     def process_request(self, request: Any, client_address: Any) -> None:
-        # On the accept thread, so that nothing is missed once the accept loop has ended.
+        # On the accept thread, before the connection's own thread starts: once the accept loop has ended every connection
+        # is in the set, and `cut` misses none. Were it put there by its own thread, one that was accepted last might come late,
+        # and would be answered although the provider is down.
         with self._gone:
             self._open.add(request)
         super().process_request(request, client_address)
@@ -109,12 +114,6 @@ class Listener:
         self._held = KeptPort(port)
         self.port = self._held.number
 
-    @property
-    def is_up(self) -> bool:
-        """Whether connections are accepted."""
-        with self._lock:
-            return self._server is not None
-
     def up(self, app: WSGIApplication) -> None:
         """Accept connections, one thread for each; nothing happens if it already does."""
         with self._lock:
@@ -128,7 +127,11 @@ class Listener:
             self._thread.start()
 
     def down(self) -> None:
-        """Refuse connections and break the open ones; nothing happens if it is down already."""
+        """Refuse connections and break the open ones; nothing happens if it is down already.
+
+        In this order: the accept loop ends, its thread is waited for, the connections are broken, their threads are waited for.
+        When it returns, no request is under way. The lock is held meanwhile, so an `up` on another thread comes after it.
+        """
         with self._lock:
             server, thread = self._server, self._thread
             if server is None or thread is None:
