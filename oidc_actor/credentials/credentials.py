@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, fields
-from typing import Any, ClassVar, Literal, Self, TypedDict
+from typing import Any, ClassVar, Literal, TypedDict
 
 from oidc_actor.credentials.dpop import DPoPKey, read_dpop
 from oidc_actor.credentials.jws import require_jose
@@ -19,7 +19,7 @@ from oidc_actor.credentials.parameters import (
     read_token_type,
 )
 from oidc_actor.values.errors import ConfigError
-from oidc_actor.values.secrets import GivenSecret, StoredSecret, put, refuse_pickling, store_secret
+from oidc_actor.values.secrets import GivenSecret, Sealed, StoredSecret, put, store_secret
 
 METHODS = (
     "client_secret_basic",
@@ -55,7 +55,7 @@ class ClientOptions(TypedDict, total=False):
 
 
 @dataclass(frozen=True, slots=True, init=False, repr=False)
-class Credentials:
+class Credentials(Sealed):
     """What all credentials have in common. Compares by value; refuses pickling.
 
     Attributes:
@@ -79,6 +79,10 @@ class Credentials:
     """
 
     grant_type: ClassVar[str]
+    grant_parameter: ClassVar[str | None] = None
+    """The field whose secret the full grant sends, by the name that it has in the request, too."""
+    trades_token: ClassVar[bool] = False
+    """Whether what the full grant sends is a token from elsewhere, which ends by itself."""
     client_id: str | None
     client_secret: StoredSecret | None
     scopes: tuple[str, ...]
@@ -177,12 +181,7 @@ class Credentials:
     @property
     def grant_secret(self) -> StoredSecret | None:
         """The secret that the full grant itself sends, besides the client's; ``None`` where there is none."""
-        return None
-
-    @property
-    def trades_token(self) -> bool:
-        """Whether what the full grant sends is a token from elsewhere, which ends by itself."""
-        return False
+        return None if self.grant_parameter is None else getattr(self, self.grant_parameter)
 
     @property
     def actor_secret(self) -> StoredSecret | None:
@@ -198,18 +197,6 @@ class Credentials:
         shown = [(field.name, getattr(self, field.name, None)) for field in fields(self)]  # under construction, too
         return f"{type(self).__name__}({', '.join(f'{name}={value!r}' for name, value in shown if value)})"
 
-    def __copy__(self) -> Self:
-        return self
-
-    def __deepcopy__(self, memo: dict[int, Any]) -> Self:
-        return self
-
-    def __reduce_ex__(self, protocol: object) -> Any:
-        refuse_pickling(self)
-
-    def __reduce__(self) -> Any:
-        refuse_pickling(self)
-
 
 def _read_client_auth(method: object, name: str) -> str | None:
     if method is not None and (not isinstance(method, str) or method not in METHODS):
@@ -218,26 +205,15 @@ def _read_client_auth(method: object, name: str) -> str | None:
 
 
 _READERS: Mapping[str, Callable[[Any, str], object]] = {
-    "client_id": read_text,
-    "username": read_text,
-    "client_secret": store_secret,
-    "password": store_secret,
-    "refresh_token": store_secret,
-    "assertion": store_secret,
-    "device_code": store_secret,
-    "subject_token": store_secret,
-    "actor_token": store_secret,
-    "subject_token_type": read_token_type,
-    "actor_token_type": read_token_type,
-    "requested_token_type": read_token_type,
+    **dict.fromkeys(("client_id", "username", "assertion_audience"), read_text),
+    **dict.fromkeys(("client_secret", "password", "refresh_token", "device_code"), store_secret),
+    **dict.fromkeys(("assertion", "subject_token", "actor_token", "client_assertion"), store_secret),
+    **dict.fromkeys(("subject_token_type", "actor_token_type", "requested_token_type"), read_token_type),
+    **dict.fromkeys(("audience", "resource"), read_repeatable),
     "scopes": lambda value, _: parse_scopes(value),
-    "audience": read_repeatable,
-    "resource": read_repeatable,
     "extra": lambda value, _: read_extra(value),
     "client_auth": _read_client_auth,
     "private_key": lambda value, _: read_private_key(value),
-    "client_assertion": store_secret,
-    "assertion_audience": read_text,
     "client_certificate": lambda value, _: read_certificate(value),
     "dpop": lambda value, _: read_dpop(value),
 }

@@ -7,23 +7,20 @@ import hashlib
 import json
 import re
 from collections.abc import Sequence
-from dataclasses import fields
-from typing import Any, Literal, TypeVar
+from typing import Any, Literal
 from urllib.parse import urlsplit
 
 from oidc_actor.credentials.jws import Signer, new_signer, require_jose
 from oidc_actor.credentials.keys import PrivateKey, read_private_key
 from oidc_actor.values.errors import ConfigError, SecretUnavailable
 from oidc_actor.values.secrets import GivenSecret, Sealed, Secret, StoredSecret, holds_secrets, put
+from oidc_actor.values.urls import SCHEMES
 
 LONGEST_NONCE = 1024
 """Characters of a nonce that is believed; it goes back as it came."""
 
 _MOST_ORIGINS = 256
-_SCHEMES = {"ws": "http", "wss": "https"}  # a WebSocket begins as a request to the same server (RFC 6455 section 1.7)
 _DEFAULT_PORTS = {"http": ":80", "https": ":443"}
-
-Holder = TypeVar("Holder")
 
 
 class DPoPKey(Sealed):
@@ -191,31 +188,13 @@ def nonce_of(proof: str) -> str | None:
     return claims.get("nonce")
 
 
-def with_own_key(credentials: Holder) -> Holder:
-    """Give credentials that leave the DPoP key to their manager a new one.
-
-    Args:
-        credentials: The credentials.
-
-    Returns:
-        The same, or a copy with a key.
-    """
-    if getattr(credentials, "dpop", None) is not True:
-        return credentials
-    own = object.__new__(type(credentials))
-    for field in fields(credentials):  # type: ignore[arg-type]  # credentials are dataclasses
-        put(own, **{field.name: getattr(credentials, field.name)})
-    put(own, dpop=DPoPKey())
-    return own
-
-
 def _target(url: str) -> tuple[str, str]:
     """An address's origin and path as ``htu`` has them (section 4.2): no user, query or fragment.
 
     In the form that is its own normal form (RFC 3986 section 6.2.3): a server may compare texts.
     """
     parts = urlsplit(url)
-    scheme = _SCHEMES.get(parts.scheme, parts.scheme)
+    scheme = SCHEMES.get(parts.scheme, parts.scheme)
     host = parts.netloc.rpartition("@")[2].lower().removesuffix(_DEFAULT_PORTS.get(scheme, ":"))
     return f"{scheme}://{host}", parts.path or "/"
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
+from inspect import signature
 from typing import ClassVar, Unpack
 
 from oidc_actor.credentials.credentials import ClientOptions, Credentials
@@ -64,13 +65,9 @@ class Password(Credentials):
     """
 
     grant_type: ClassVar[str] = "password"
+    grant_parameter: ClassVar[str] = "password"
     username: str
     password: StoredSecret
-
-    @property
-    def grant_secret(self) -> StoredSecret:
-        """The password."""
-        return self.password
 
     @holds_secrets
     def __init__(
@@ -116,13 +113,9 @@ class RefreshToken(Credentials):
     """
 
     grant_type: ClassVar[str] = "refresh_token"
+    grant_parameter: ClassVar[str] = "refresh_token"
     client_id: str
     refresh_token: StoredSecret
-
-    @property
-    def grant_secret(self) -> StoredSecret:
-        """The refresh token."""
-        return self.refresh_token
 
     @holds_secrets
     def __init__(
@@ -165,13 +158,9 @@ class DeviceCode(Credentials):
     """
 
     grant_type: ClassVar[str] = "urn:ietf:params:oauth:grant-type:device_code"
+    grant_parameter: ClassVar[str] = "device_code"
     client_id: str
     device_code: StoredSecret
-
-    @property
-    def grant_secret(self) -> StoredSecret:
-        """The code."""
-        return self.device_code
 
     @holds_secrets
     def __init__(self, device_code: Secret, auth: Credentials) -> None:
@@ -197,17 +186,9 @@ class JWTBearer(Credentials):
     """
 
     grant_type: ClassVar[str] = "urn:ietf:params:oauth:grant-type:jwt-bearer"
+    grant_parameter: ClassVar[str] = "assertion"
+    trades_token: ClassVar[bool] = True
     assertion: StoredSecret
-
-    @property
-    def grant_secret(self) -> StoredSecret:
-        """The assertion."""
-        return self.assertion
-
-    @property
-    def trades_token(self) -> bool:
-        """It does: the assertion."""
-        return True
 
     @holds_secrets
     def __init__(
@@ -254,21 +235,13 @@ class TokenExchange(Credentials):
     """
 
     grant_type: ClassVar[str] = "urn:ietf:params:oauth:grant-type:token-exchange"
+    grant_parameter: ClassVar[str] = "subject_token"
+    trades_token: ClassVar[bool] = True
     subject_token: StoredSecret
     subject_token_type: str
     actor_token: StoredSecret | None
     actor_token_type: str | None
     requested_token_type: str | None
-
-    @property
-    def grant_secret(self) -> StoredSecret:
-        """The subject's token."""
-        return self.subject_token
-
-    @property
-    def trades_token(self) -> bool:
-        """It does: the subject's token."""
-        return True
 
     @property
     def actor_secret(self) -> StoredSecret | None:
@@ -337,15 +310,6 @@ _TYPES: dict[str, type[Credentials]] = {
 }
 
 
-_REQUIRED: dict[type[Credentials], tuple[str, ...]] = {
-    ClientCredentials: ("client_id",),
-    Password: ("username", "password"),
-    RefreshToken: ("refresh_token", "client_id"),
-    JWTBearer: ("assertion",),
-    TokenExchange: ("subject_token",),
-}
-
-
 WHAT_AUTH_IS = f"{', '.join(cls.__name__ for cls in _TYPES.values())}, or a mapping with a 'type'"
 
 
@@ -380,7 +344,8 @@ def parse_auth(value: object) -> Credentials:
         near = difflib.get_close_matches(unknown[0], sorted(known), n=1)
         hint = f"did you mean {near[0]!r}?" if near else f"the options are {', '.join(sorted(known))}"
         raise ConfigError(f"unknown option {', '.join(unknown)}; {hint}", ("auth", unknown[0]), label=label)
-    missing = [name for name in _REQUIRED[cls] if options.get(name) is None]
+    parameters = [one for one in signature(cls).parameters.values() if one.kind is one.POSITIONAL_OR_KEYWORD]
+    missing = [one.name for one in parameters if one.default is one.empty and options.get(one.name) is None]
     if missing:
         raise ConfigError(f"{', '.join(missing)} is missing", ("auth", missing[0]), label=label)
     try:

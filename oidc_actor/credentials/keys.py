@@ -6,11 +6,10 @@ import base64
 import re
 from codecs import BOM_UTF8
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from hashlib import sha256
 from pathlib import Path
 from ssl import PEM_cert_to_DER_cert
-from typing import Any
 
 from oidc_actor.credentials.jws import ALGORITHMS, Signer, load_signer, require_jose
 from oidc_actor.credentials.parameters import from_mapping
@@ -25,7 +24,6 @@ from oidc_actor.values.secrets import (
     holds_secrets,
     put,
     read_file,
-    refuse_pickling,
     resolve_secret,
     store_secret,
 )
@@ -33,6 +31,7 @@ from oidc_actor.values.secrets import (
 _CERTIFICATE = re.compile(r"-----BEGIN CERTIFICATE-----.*?-----END CERTIFICATE-----", re.DOTALL)
 
 
+@dataclass(frozen=True, slots=True, init=False, repr=False)
 class PrivateKey(Sealed):
     """The key that a client signs its assertions with (RFC 7523). Compares by value; has no printable form.
 
@@ -45,7 +44,6 @@ class PrivateKey(Sealed):
         certificate_file: PEM file of the key's certificate, whose thumbprint goes into the header (Entra ID); or ``None``.
     """
 
-    __slots__ = ("algorithm", "certificate_file", "key", "kid", "password")
     key: StoredSecret
     kid: str | None
     algorithm: str | None
@@ -128,15 +126,6 @@ class PrivateKey(Sealed):
             )
         return {"x5t#S256": base64.urlsafe_b64encode(digest).decode().rstrip("=")}
 
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, PrivateKey) and self._parts() == other._parts()
-
-    def __hash__(self) -> int:
-        return hash((PrivateKey, self._parts()))
-
-    def _parts(self) -> tuple[object, ...]:
-        return self.key, self.kid, self.algorithm, self.password, self.certificate_file
-
     def __repr__(self) -> str:
         shown = ((name, getattr(self, name, None)) for name in ("key", "kid", "algorithm"))  # under construction, too
         return f"PrivateKey({', '.join(f'{name}={value!r}' for name, value in shown if value is not None)})"
@@ -155,7 +144,7 @@ def read_private_key(value: object) -> PrivateKey | None:
     if value is None or isinstance(value, PrivateKey):
         return value
     if isinstance(value, Mapping):
-        return from_mapping(PrivateKey, value, "private_key", "key", PrivateKey.__slots__)
+        return from_mapping(PrivateKey, value, "private_key", "key", [one.name for one in fields(PrivateKey)])
     return PrivateKey(value)  # type: ignore[arg-type]  # which says what is wrong with it
 
 
@@ -194,7 +183,7 @@ def _certificate_digest(path: Path) -> bytes | str:
 
 
 @dataclass(frozen=True, slots=True, init=False)
-class ClientCertificate:
+class ClientCertificate(Sealed):
     """A certificate for mutual TLS (RFC 8705). The files are read when a connection is made, and again once they change.
 
     Attributes:
@@ -240,9 +229,6 @@ class ClientCertificate:
     def version(self) -> tuple[object, ...]:
         """Return a cheap value that differs once a file has changed."""
         return tuple(file.version() for file in self.sources)
-
-    def __reduce__(self) -> Any:
-        refuse_pickling(self)
 
 
 def read_certificate(value: object) -> ClientCertificate | None:

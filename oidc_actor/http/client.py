@@ -29,9 +29,9 @@ from requests.utils import DEFAULT_CA_BUNDLE_PATH, get_environ_proxies, select_p
 from oidc_actor.credentials.keys import ClientCertificate
 from oidc_actor.http.responses import BadResponse, decoded
 from oidc_actor.http.sockets import POOL_CLASSES, bounded, check_ca_bundle, clean_pool_class, tls_context
-from oidc_actor.transport import MAX_BODY_BYTES, NoAnswer, Request, Response, TransportError
+from oidc_actor.transport import MAX_BODY_BYTES, NoAnswer, Request, Response
 from oidc_actor.values.errors import ConfigError
-from oidc_actor.values.secrets import SecretFile
+from oidc_actor.values.secrets import SecretFile, holds_secrets
 from oidc_actor.values.urls import is_exempt_address, is_loopback, proxy_shown, public_url
 
 USER_AGENT = "oidc-actor"
@@ -69,6 +69,7 @@ class RequestsTransport:
         # the client whose certificate opened it. Two threads that come first at once may both make an adapter; one is kept.
         self._adapters: dict[_Key, _Adapter] = {}
 
+    @holds_secrets
     def __call__(self, request: Request, /) -> Response:
         """Send one request on the calling thread.
 
@@ -81,11 +82,15 @@ class RequestsTransport:
         Raises:
             TransportError: Where no complete response came. Its text has the method, the address and the kind of failure.
         """
-        outcome = self._outcome(request)
-        if isinstance(outcome, TransportError):
-            # Not the error that was caught, nor its context: their frames hold what was sent.
-            raise outcome
-        return outcome
+        with bounded(request.timeout_s) as progress:
+            try:
+                return self._send(request)
+            except Exception as error:  # noqa: BLE001 - all that requests and urllib3 raise is one thing here: no answer
+                problem = _describe(error, request.timeout_s, select_proxy(request.url, self._proxies(request.url)))
+                for one in _chain(error):
+                    # urllib3's frames refer to the error: together they would stay until a garbage collection.
+                    one.__traceback__ = None
+                raise NoAnswer(f"{request.method} {public_url(request.url)}: {problem}", sent=progress.sent) from None
 
     def close(self) -> None:
         """Close idle connections. The object stays usable."""
@@ -93,17 +98,6 @@ class RequestsTransport:
 
     def __repr__(self) -> str:
         return f"RequestsTransport(ca_bundle={self._ca_bundle!r})"
-
-    def _outcome(self, request: Request) -> Response | TransportError:
-        with bounded(request.timeout_s) as progress:
-            try:
-                return self._send(request)
-            except Exception as error:  # noqa: BLE001 - its frames hold secrets and must not go on
-                problem = _describe(error, request.timeout_s, select_proxy(request.url, self._proxies(request.url)))
-                for one in _chain(error):
-                    # urllib3's frames refer to the error: together they would stay until a garbage collection.
-                    one.__traceback__ = None
-                return NoAnswer(f"{request.method} {public_url(request.url)}: {problem}", sent=progress.sent)
 
     def _send(self, request: Request) -> Response:
         # Prepared without a session: nothing is merged in, neither cookies nor netrc. No variable has what it sends.

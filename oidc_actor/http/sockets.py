@@ -108,7 +108,7 @@ class BoundedSocket(socket.socket):
         super().sendall(*args)
 
 
-class BoundedTLSSocket(ssl.SSLSocket):
+class BoundedTLSSocket(BoundedSocket, ssl.SSLSocket):
     """A TLS socket that observes the request's deadline. Made by a context whose ``sslsocket_class`` it is."""
 
     def do_handshake(self, block: bool = False) -> None:
@@ -116,18 +116,8 @@ class BoundedTLSSocket(ssl.SSLSocket):
         _bound(self)
         super().do_handshake(block)
 
-    def recv(self, *args: Any) -> bytes:
-        """Receive within the deadline."""
-        _bound(self)
-        return super().recv(*args)
-
-    def recv_into(self, *args: Any) -> int:
-        """Receive within the deadline."""
-        _bound(self)
-        return super().recv_into(*args)
-
     def send(self, *args: Any) -> int:
-        """Send within the deadline; ``sendall`` comes through here."""
+        """Send within the deadline, as each piece of what ``sendall`` sends."""
         _bound(self)
         return super().send(*args)
 
@@ -248,7 +238,7 @@ def _is_silent(sock: Any) -> bool:
     """
     if isinstance(sock, BoundedTLSSocket) and sock.pending():
         return False
-    return isinstance(sock, (BoundedSocket, BoundedTLSSocket)) and not wait_for_read(sock, timeout=0.0)
+    return isinstance(sock, BoundedSocket) and not wait_for_read(sock, timeout=0.0)
 
 
 def _connect(host: str, port: int, options: Any) -> socket.socket:

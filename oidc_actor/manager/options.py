@@ -5,11 +5,11 @@ from __future__ import annotations
 import difflib
 import random
 from collections.abc import Callable, Hashable, Mapping
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any, Required, TypeAlias, TypedDict, cast
 
-from oidc_actor.credentials.dpop import with_own_key
+from oidc_actor.credentials.dpop import DPoPKey
 from oidc_actor.credentials.grants import WHAT_AUTH_IS, Credentials, parse_auth
 from oidc_actor.machine.failure_policy import RetryPolicy, Rng
 from oidc_actor.oidc import check_timeout, check_transport
@@ -121,7 +121,7 @@ def check_options(given: Mapping[str, Any]) -> Options:
     _refuse_unknown(given)
     if "auth" not in given:
         raise ConfigError(_NO_AUTH, ("auth",))
-    auth = with_own_key(parse_auth(given["auth"]))
+    auth = parse_auth(given["auth"])
     rest = {name: value for name, value in given.items() if name != "auth" and value is not None}
     if ("issuer_url" in rest) == ("oidc_config" in rest):
         got = "both" if "issuer_url" in rest else "neither"
@@ -141,7 +141,7 @@ def check_options(given: Mapping[str, Any]) -> Options:
     if "ca_bundle" in rest:
         rest["ca_bundle"] = str(rest["ca_bundle"])
         check_transport(rest.get("transport"), rest["ca_bundle"])  # says at once where that is no bundle
-    return Options(auth, **rest)
+    return Options(replace(auth, dpop=DPoPKey()) if auth.dpop is True else auth, **rest)
 
 
 def read_options(given: Mapping[str, Any]) -> Options | ConfigError:

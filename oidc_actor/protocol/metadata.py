@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, fields
 from typing import Any, Self
 from urllib.parse import urlsplit
@@ -139,44 +138,40 @@ class OIDCConfig:
 
 def _usable(document: Pairs, issuer_url: str, *, allow_insecure_http: bool) -> tuple[dict[str, Any], dict[str, str]]:
     """The members that can be used, and what is wrong with the others, by name."""
-    counts = Counter(name for name, _ in document)
-    members: dict[str, Any] = {}
-    unusable: dict[str, str] = {}
-    for name, value in document:
-        if name not in _KNOWN or value in ("", None):
-            continue
-        if name == "mtls_endpoint_aliases" and isinstance(value, Pairs):
-            aliases, bad = _usable_aliases(value, issuer_url, allow_insecure_http=allow_insecure_http)
-            members[name] = aliases
-            unusable |= bad
-            continue
+
+    def address_problem(_: str, url: object) -> str | None:
+        return _address_problem(url, issuer_url, allow_insecure_http=allow_insecure_http)
+
+    def problem_of(name: str, value: object) -> str | None:
+        if value in ("", None) or (name == "mtls_endpoint_aliases" and isinstance(value, Pairs)):
+            return None
         found = metadata_problem({name: value})
-        problem = None if found is None else found[1]
-        if problem is None and name in _ENDPOINTS:
-            problem = _address_problem(value, issuer_url, allow_insecure_http=allow_insecure_http)
-        if problem is None:
-            members[name] = value
-        else:
-            unusable[name] = problem
-    unusable |= {name: "expected it once, got a JSON object that repeats one" for name in counts if counts[name] > 1}
-    return {name: value for name, value in members.items() if name not in unusable}, unusable
+        if found is not None:
+            return found[1]
+        return address_problem(name, value) if name in _ENDPOINTS else None
+
+    members, unusable = _judged([(name, value) for name, value in document if name in _KNOWN], problem_of)
+    aliases = members.get("mtls_endpoint_aliases")
+    if isinstance(aliases, Pairs):
+        members["mtls_endpoint_aliases"], bad = _judged(aliases, address_problem)
+        unusable |= {alias_name(name): problem for name, problem in bad.items()}
+    return members, unusable
 
 
-def _usable_aliases(
-    aliases: Pairs, issuer_url: str, *, allow_insecure_http: bool
-) -> tuple[dict[str, str], dict[str, str]]:
-    usable: dict[str, str] = {}
+def _judged(
+    pairs: Iterable[tuple[str, Any]], problem_of: Callable[[str, object], str | None]
+) -> tuple[dict[str, Any], dict[str, str]]:
+    usable: dict[str, Any] = {}
     unusable: dict[str, str] = {}
-    for name, value in aliases:
-        problem = _address_problem(value, issuer_url, allow_insecure_http=allow_insecure_http)
-        if name in usable or name in unusable:
-            problem = "expected it once, got a JSON object that repeats one"
+    for name, value in pairs:
+        is_repeated = name in usable or name in unusable
+        problem = "expected it once, got a JSON object that repeats one" if is_repeated else problem_of(name, value)
         if problem is None:
             usable[name] = value
         else:
             usable.pop(name, None)
             unusable[name] = problem
-    return usable, {alias_name(name): problem for name, problem in unusable.items()}
+    return usable, unusable
 
 
 def _address_problem(url: object, issuer_url: str, *, allow_insecure_http: bool) -> str | None:

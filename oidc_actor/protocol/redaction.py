@@ -51,19 +51,6 @@ def is_guessable(secret: str) -> bool:
     return is_word or len(bare(secret)) < _SHORTEST
 
 
-def redact(text: str, secrets: Iterable[Secret]) -> str:
-    """Take secrets out of a text, however an answer escapes, breaks or quotes them.
-
-    Args:
-        text: The text.
-        secrets: What must not be in it.
-
-    Returns:
-        The text with a mark in place of each; `TOO_DEEP` where it is escaped too often to say.
-    """
-    return _redacted(text, secrets, len(text))
-
-
 def presentable(text: str, secrets: Collection[Secret]) -> str:
     """Make a provider's text fit for a log line: redacted first, so that no cut leaves half a secret.
 
@@ -78,15 +65,25 @@ def presentable(text: str, secrets: Collection[Secret]) -> str:
         return WITHHELD
     # Of a text of any length only as much is read as may be shown, and a secret that begins there may be long.
     reach = _LONGEST_ESCAPE * max((len(secret.reveal()) for secret in secrets), default=0)
-    redacted = _redacted(text[: _LOOKED_AT + reach], secrets, _LOOKED_AT)
+    redacted = redact(text[: _LOOKED_AT + reach], secrets, _LOOKED_AT)
     if redacted == TOO_DEEP:
         return TOO_DEEP
     line = " ".join("".join(one if one.isprintable() else " " for one in redacted).split())
     return line if len(line) <= LONGEST_TEXT and len(text) <= _LOOKED_AT else line[:LONGEST_TEXT] + "..."
 
 
-def _redacted(text: str, secrets: Iterable[Secret], shown: int) -> str:
-    """Redact what begins within the first so many characters, and leave out what begins behind them."""
+def redact(text: str, secrets: Iterable[Secret], shown: int | None = None) -> str:
+    """Take secrets out of a text, however a response escapes, breaks or quotes them.
+
+    Args:
+        text: The text.
+        secrets: What must not be in it.
+        shown: How many characters are looked at; what begins behind them is left out. ``None`` for all.
+
+    Returns:
+        The text with a mark in place of each; `TOO_DEEP` where it is escaped too often to say.
+    """
+    shown = len(text) if shown is None else shown
     needles = {layer.text for secret in secrets for form in _forms(secret.reveal()) for layer in layers(form) if layer}
     needles = {needle for needle in needles if needle.strip()}
     if not needles:

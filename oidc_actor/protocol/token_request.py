@@ -13,7 +13,7 @@ from typing import Any, Literal, TypeAlias
 from urllib.parse import quote, urlencode, urlsplit
 
 from oidc_actor.credentials.credentials import ASSERTING, Credentials
-from oidc_actor.credentials.grants import DeviceCode, JWTBearer, Password, TokenExchange
+from oidc_actor.credentials.grants import Password, TokenExchange
 from oidc_actor.protocol.metadata import OIDCConfig, alias_name
 from oidc_actor.protocol.redaction import is_guessable
 from oidc_actor.protocol.response_fields import read_claims, read_number
@@ -113,7 +113,7 @@ def build_token_request(
         The request. It may be shown; its headers and body may not.
     """
     grant = _grant_parameters(auth, secrets, refreshing=refreshing)
-    return _request(config, auth, secrets, "token_endpoint", grant, timeout_s)
+    return _post(config, auth, secrets, "token_endpoint", [*grant, *_chosen_parameters(config, auth)], timeout_s)
 
 
 def build_device_request(config: OIDCConfig, auth: Credentials, secrets: SentSecrets, *, timeout_s: float) -> Request:
@@ -128,7 +128,8 @@ def build_device_request(config: OIDCConfig, auth: Credentials, secrets: SentSec
     Returns:
         The request. It may be shown; its headers and body may not.
     """
-    return _request(config, auth, secrets, "device_authorization_endpoint", [], timeout_s)
+    chosen = _chosen_parameters(config, auth)
+    return _post(config, auth, secrets, "device_authorization_endpoint", chosen, timeout_s)
 
 
 def build_revocation_request(
@@ -151,19 +152,6 @@ def build_revocation_request(
     if hint is not None:
         parameters.append(("token_type_hint", hint))
     return _post(config, auth, secrets, "revocation_endpoint", parameters, timeout_s)
-
-
-def _request(
-    config: OIDCConfig,
-    auth: Credentials,
-    secrets: SentSecrets,
-    endpoint: str,
-    grant: list[tuple[str, str]],
-    timeout_s: float,
-) -> Request:
-    assert config.token_endpoint is not None
-    parameters = [*grant, *_chosen_parameters(auth, config.token_endpoint)]
-    return _post(config, auth, secrets, endpoint, parameters, timeout_s)
 
 
 def _post(
@@ -205,31 +193,25 @@ def secrets_in(auth: Credentials) -> tuple[Secret, ...]:
 
 def _grant_parameters(auth: Credentials, secrets: SentSecrets, *, refreshing: bool) -> list[tuple[str, str]]:
     secret = "" if secrets.grant_secret is None else secrets.grant_secret.reveal()
-    if refreshing or auth.grant_type == "refresh_token":
+    if refreshing:
         return [("grant_type", "refresh_token"), ("refresh_token", secret)]
-    if isinstance(auth, Password):
-        return [("grant_type", "password"), ("username", auth.username), ("password", secret)]
-    if isinstance(auth, JWTBearer):
-        return [("grant_type", auth.grant_type), ("assertion", secret)]
-    if isinstance(auth, DeviceCode):
-        return [("grant_type", auth.grant_type), ("device_code", secret)]
-    if isinstance(auth, TokenExchange):
-        return _token_exchange_parameters(auth, secret, secrets.actor_token)
-    return [("grant_type", auth.grant_type)]
-
-
-def _token_exchange_parameters(auth: TokenExchange, subject: str, actor: Secret | None) -> list[tuple[str, str]]:
     found = [("grant_type", auth.grant_type)]
-    found += [("subject_token", subject), ("subject_token_type", auth.subject_token_type)]
-    if actor is not None and auth.actor_token_type is not None:
-        found += [("actor_token", actor.reveal()), ("actor_token_type", auth.actor_token_type)]
-    if auth.requested_token_type is not None:
-        found.append(("requested_token_type", auth.requested_token_type))
+    if isinstance(auth, Password):
+        found.append(("username", auth.username))
+    if auth.grant_parameter is not None:
+        found.append((auth.grant_parameter, secret))
+    if isinstance(auth, TokenExchange):
+        found.append(("subject_token_type", auth.subject_token_type))
+        if secrets.actor_token is not None and auth.actor_token_type is not None:
+            found += [("actor_token", secrets.actor_token.reveal()), ("actor_token_type", auth.actor_token_type)]
+        if auth.requested_token_type is not None:
+            found.append(("requested_token_type", auth.requested_token_type))
     return found
 
 
-def _chosen_parameters(auth: Credentials, token_endpoint: str) -> list[tuple[str, str]]:
-    chosen = {} if auth.scopes else default_parameters(token_endpoint, auth.client_id)
+def _chosen_parameters(config: OIDCConfig, auth: Credentials) -> list[tuple[str, str]]:
+    assert config.token_endpoint is not None
+    chosen = {} if auth.scopes else default_parameters(config.token_endpoint, auth.client_id)
     if auth.scopes:
         chosen["scope"] = " ".join(auth.scopes)
     if auth.resource is not None:

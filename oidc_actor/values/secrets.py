@@ -292,7 +292,7 @@ class SecretFile(SecretSource):
         return found if isinstance(found, Secret) else f"{str(self.path)!r}: {found}"
 
 
-class SecretCall(Sealed):
+class SecretCall(Sealed, SecretSource):
     """A callable that returns a secret, without the callable's own ``repr``, which may show its arguments."""
 
     __slots__ = ("_function",)
@@ -301,9 +301,16 @@ class SecretCall(Sealed):
     def __init__(self, function: Callable[[], str | Secret]) -> None:
         put(self, _function=function)
 
-    def __call__(self) -> str | Secret:
+    def fetch(self) -> Secret | str:
         """Call the function."""
-        return self._function()
+        try:
+            found = self._function()
+        except Exception as error:  # noqa: BLE001 - the user's code: what it raises fails this attempt only
+            return f"its callable raised {type(error).__name__}"
+        if isinstance(found, Secret):
+            return found
+        problem = secret_problem(found)
+        return Secret(found) if problem is None else f"its callable returned {problem}"
 
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, SecretCall):
@@ -323,7 +330,7 @@ class SecretCall(Sealed):
 GivenSecret: TypeAlias = str | Secret | Callable[[], str | Secret] | SecretSource
 """A secret as an option gives it: the text itself, a callable that is called once for each request, or a `SecretSource`."""
 
-StoredSecret: TypeAlias = Secret | SecretCall | SecretSource
+StoredSecret: TypeAlias = Secret | SecretSource
 """A secret's source as credentials keep it: nothing in it can be printed."""
 
 
@@ -341,7 +348,7 @@ def store_secret(source: object, name: str) -> StoredSecret:
     Raises:
         ConfigError: Where it is none of the forms.
     """
-    if isinstance(source, (Secret, SecretCall, SecretSource)):
+    if isinstance(source, (Secret, SecretSource)):
         return source
     if iscoroutinefunction(source):
         raise ConfigError("expected a plain function, got a coroutine function; read the secret without await", (name,))
@@ -391,7 +398,7 @@ def has_space_at_an_end(secret: Secret) -> bool:
 
 
 @holds_secrets
-def resolve_secret(source: GivenSecret, name: str = "secret") -> Secret:
+def resolve_secret(source: StoredSecret, name: str = "secret") -> Secret:
     """Read a secret for one request.
 
     Args:
@@ -405,32 +412,10 @@ def resolve_secret(source: GivenSecret, name: str = "secret") -> Secret:
         SecretUnavailable: Where it cannot be had now. Retryable; the message never shows what a callable raised,
             only its type, because such texts hold secrets.
     """
-    found = _read(source)
+    found = source if isinstance(source, Secret) else source.fetch()
     if isinstance(found, str):
         raise SecretUnavailable(f"{name} cannot be read: {found}", sent=False)
     return found
-
-
-def _read(source: GivenSecret) -> Secret | str:
-    if isinstance(source, Secret):
-        return source
-    if isinstance(source, SecretSource):
-        return source.fetch()
-    if isinstance(source, str):
-        problem = secret_problem(source)
-        return Secret(source) if problem is None else f"expected non-empty text, got {problem}"
-    return _call(source)
-
-
-def _call(source: Callable[[], str | Secret]) -> Secret | str:
-    try:
-        found = source()
-    except Exception as error:  # noqa: BLE001 - the user's code: what it raises fails this attempt only
-        return f"its callable raised {type(error).__name__}"
-    if isinstance(found, Secret):
-        return found
-    problem = secret_problem(found)
-    return Secret(found) if problem is None else f"its callable returned {problem}"
 
 
 def _secret_of_file(content: bytes) -> Secret | str:

@@ -115,15 +115,8 @@ class TokenResponse(Sealed):
         Returns:
             A new value.
         """
-        return TokenResponse(
-            self.access_token,
-            self.token_type,
-            self.expires_in,
-            refresh_token,
-            self.id_token,
-            self.scope,
-            self.issued_at,
-        )
+        given = dict(zip(_FIELDS, self._values(), strict=True))
+        return TokenResponse(**{**given, "refresh_token": refresh_token})
 
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, TokenResponse):

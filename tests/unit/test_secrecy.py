@@ -28,7 +28,7 @@ from oidc_actor.protocol.token_response import parse_token
 from oidc_actor.secret_sources.signed_assertion import SignedAssertion
 from oidc_actor.transport import Request, Response, TransportError
 from oidc_actor.values.errors import OIDCActorError
-from oidc_actor.values.secrets import Secret, SecretFile, holds_secrets, resolve_secret
+from oidc_actor.values.secrets import Secret, SecretCall, SecretFile, holds_secrets, resolve_secret
 from oidc_actor.values.tokens import TokenResponse
 
 pytestmark = pytest.mark.P9
@@ -97,9 +97,9 @@ CALLS = {
     "mapping: wrong type": lambda: parse_auth({"type": SECRET, "client_secret": SECRET}),
     "mapping: wrong value": lambda: parse_auth(mapping(client_id="")),
     "auth: the secret itself": lambda: parse_auth(SECRET),
-    "callable raises": lambda: resolve_secret(leaking),
+    "callable raises": lambda: resolve_secret(SecretCall(leaking)),
     "callable in an exchange": lambda: oidc.get_token(CONFIG, ClientCredentials("id", leaking), transport=nobody),
-    "text that is none": lambda: resolve_secret(SECRET + "\ud800"),
+    "text that is none": lambda: resolve_secret(SecretCall(lambda: SECRET + "\ud800")),
     "file missing": lambda: resolve_secret(SecretFile("/nowhere")),
     "bad token": lambda: TokenResponse(SECRET, expires_in="x", refresh_token=SECRET, id_token=SECRET),
     "get_token: bad mapping": lambda: oidc.get_token(CONFIG, mapping(client_id=""), transport=nobody),
