@@ -17,14 +17,14 @@ TESTS = Path(__file__).parent
 FAST = {
     "unit": "*",
     "cli": "connection exits findings promises",
-    "sidecar": "config guards managers_in_use notify proof_tables",
+    "sidecar": "client_auth_tables config guards managers_in_use notify",
     "supervision": "intensity contract_api contract_dynamic contract_names contract_retries contract_significant",
     "testing": "manual_clock",
 }
 """For each folder the files, without ``test_`` and ``.py``."""
 
 NOT_FAST = {
-    "unit": "advice client* dpop machine_properties private_key recovery redaction response_properties tls workers"
+    "unit": "client* dpop machine_properties private_key recovery redaction refusal_advice response_properties workers"
 }
 """Those of them that take sockets, threads or random examples and so seconds."""
 

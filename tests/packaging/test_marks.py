@@ -66,7 +66,7 @@ def test_the_table_of_fast_tests_names_files_that_are_there(table: dict[str, str
         ("unit/test_client.py", "fast", False),
         ("manager/test_reads.py", "fast", False),
         ("unit/test_failure_policy.py", "P5", True),
-        ("manager/test_time.py", "P1", False),  # it has P10 and P11
+        ("manager/test_clocks.py", "P1", False),  # it has P10 and P11
         ("unit/test_failure_policy.py", "P9", False),
         ("unit/test_failure_policy.py", "P5 or P9", True),
         ("manager/test_reads.py", "", True),
