@@ -1,8 +1,38 @@
 """One child as a process: it is started and watched, asked to exit and waited for, and may be started again.
 
-Three threads meet here. A supervisor's own thread starts its children, asks them to exit and waits for them. A child's last
-turn, or a ``kill``, ends the child on another thread and calls ``deliver``. When a supervisor itself is killed, the thread
-that kills it breaks the supervisor's ``Link``, perhaps in the midst of what the supervisor's thread is doing to a child.
+Which thread does what:
+
+- The supervisor's own thread starts its children, asks them to exit and waits for them: all functions here but ``deliver``.
+- The thread of a child's last turn, or the thread that kills the child, calls ``deliver`` of what watches the child.
+- The thread that kills the *supervisor* calls ``Link.deliver``, while the supervisor's own thread may be anywhere in here.
+
+**A child ends by itself while it is being asked to exit.** `ExitRequest`::
+
+    supervisor's thread                                   thread that ends the child
+    1. ends its own watch of the child                    1. the process is ended, its watches are taken out
+    2. attaches the request to the child's process        2. delivers the reason to each of them
+    3. was it ended already? then it does not wait
+    4. asks the child to exit, and waits
+
+A request that is attached before the ender's 1 hears at its 2; for a later one the supervisor finds out at its 3. A look
+whether the child is alive, and then a wait, would miss an end between the two, and wait until the deadline, or for ever
+without one. The supervisor's 1 comes first, because a ``Down`` that lies in its mailbox already would have the child
+restarted after it was stopped.
+
+**A supervisor is killed while it starts a child.** Python cannot end the thread that is in the child's start, and the child
+must not live on without a supervisor::
+
+    supervisor's thread                                   thread that kills the supervisor
+    1. is the link broken? then starts nothing            1. ends the supervisor's process
+    2. starts the child                                   2. breaks the link, takes the children out   (one lock)
+    3. adds it to the link, unless that is broken         3. asks each of them to exit
+       (one lock); then ends the child itself
+
+Either 3 comes before the killer's 2, and the child is among those taken out; or it comes later, and ``add`` says no.
+
+**A killed supervisor is restarted.** Its own supervisor joins it first, and with it the children that the link has asked to
+exit: their successors would find their names, ports and files still in use. The link is attached to the supervisor's process
+in the constructor, before any monitor can be, so that it is broken when the first of them hears of the end.
 """
 
 from __future__ import annotations
@@ -134,11 +164,9 @@ def name_of_child(child: Child) -> str | None:
 
 
 class ExitRequest:
-    """A child has been asked to exit (OTP, ``supervisor.erl``, ``shutdown/1``). To make one asks; ``await_exit`` waits.
+    """A child has been asked to exit (OTP, ``supervisor.erl``, ``shutdown/1``): the constructor asks, ``await_exit`` waits.
 
-    Asking and waiting are two steps, so that many children can be asked first and then all be waited for. The order matters:
-    the request is attached as a watch *before* the child is asked. An end in between would not be heard of otherwise, and
-    the wait would last until the deadline. Where the child had ended before, it is neither asked nor waited for.
+    These are two steps, so that many children can be asked first and then all be waited for.
 
     Attributes:
         deadline: when the child is abandoned, in ``timer_thread.now()``'s seconds; infinite without one.
@@ -147,8 +175,8 @@ class ExitRequest:
         ref: the child.
         shutdown: its specification's setting.
         waiter: the supervisor that will wait; a call to it from the child's end hook could only deadlock.
-        for_restart: whether this end is part of a restart: the child is expected to be started again. It ends with ``SHUTDOWN``
-            all the same.
+        for_restart: whether this end is part of a restart: the child is expected to be started again. It ends with
+            ``SHUTDOWN`` all the same.
     """
 
     is_user_callback = False
@@ -173,9 +201,7 @@ class ExitRequest:
 
     def await_deadline(self) -> None:
         """Wait until the child has ended, and abandon it at its deadline."""
-        if not self._ended.wait(
-            waitable(None if math.isinf(self.deadline) else max(0.0, self.deadline - timer_thread.now()))
-        ):
+        if not self._ended.wait(waitable(max(0.0, self.deadline - timer_thread.now()))):
             self.abandon()
 
     def await_exit(self) -> Reason:
@@ -194,9 +220,9 @@ class ExitRequest:
 def join(ref: Any) -> None:
     """Wait until the thread of an ended incarnation is gone, so that the next one finds its port and files free.
 
-    An actor counts as ended before its thread has returned from the last hook. An abandoned thread is not waited for,
-    because nobody knows when it returns; nor is a thread that only runs the callables of monitors, because one of those may
-    be waiting for the caller. Where a killed supervisor has left children behind, they are waited for, too.
+    An actor counts as ended before its thread has left its last turn. Two kinds of thread are not waited for: an abandoned
+    one, which may never return; and one that only runs the callables of monitors, which may be waiting for the caller.
+    Where a killed supervisor has left children behind, they are waited for, too.
     """
     process = process_of(ref)
     thread = None if process is None or process.abandoned else process.dispatcher.thread
@@ -213,11 +239,8 @@ class Link:
     """From a supervisor to its children, one way: none of them outlives it (OTP has ``link/1``, both ways).
 
     A supervisor that ends in an orderly way has stopped its children, and its link holds none. When it is killed, no hook of
-    it runs. Then the thread that kills it breaks the link: all children are asked to exit at the same time; each that has
-    not ended within its own shutdown time, or ``ORPHAN_S`` where that is infinite, is abandoned by the timer thread.
-
-    The supervisor's own thread may be starting a child at that moment. It adds the child when that is up; ``add`` then says
-    no, and the supervisor's thread ends the child itself. Without that answer the child would live on with no supervisor.
+    it runs, and the thread that kills it breaks the link: all children are asked to exit at the same time. The timer thread
+    abandons each that has not ended within its own shutdown time, or within ``ORPHAN_S`` where that is infinite.
     """
 
     __slots__ = ("_children", "_lock", "_orphans", "is_broken")
@@ -227,9 +250,7 @@ class Link:
         self._lock = threading.Lock()  # guards the two below; nothing else is locked or called under it
         self._children: dict[Any, ShutdownSetting | None] = {}
         self.is_broken = False
-        self._orphans: list[
-            ExitRequest
-        ] = []  # of the thread that breaks the link, and of those that hear of the end after it
+        self._orphans: list[ExitRequest] = []  # filled before any thread hears of the end that could look here
         _links[supervisor] = self
         process = process_of(supervisor)
         if process is not None:
@@ -255,7 +276,7 @@ class Link:
         for ref, shutdown in left.items():
             within_s = ORPHAN_S if shutdown is None or shutdown == "infinity" else shutdown
             self._orphans.append(ExitRequest(ref, within_s, for_restart=children_end_for_restart(reason)))
-        for request in self._orphans:  # all have been asked; nobody need wait for their deadlines
+        for request in self._orphans:  # not waited for: this is the thread of the one who called `kill`
             if request.deadline < math.inf:
                 timer_thread.call_later(request.deadline - timer_thread.now(), request.abandon)
 

@@ -3,23 +3,26 @@
 The functions at the top run on the caller's thread and wait there. Every method of ``AnySupervisor`` runs on the
 supervisor's own thread, one message at a time, and only that thread touches a ``Child``; so nothing here is locked.
 
-What happens when a child ends by itself, in order:
+**A child ends by itself.** In this order, each for a reason:
 
-1. The thread of the child's last turn (or the thread that kills it) closes the mailbox, frees the child's names, answers its
-   callers, and puts a ``Down`` into the supervisor's mailbox. The names come first: the successor needs them.
+1. The thread of the child's last turn, or the thread that kills it, closes the child's mailbox, frees its names, answers its
+   callers, and puts a ``Down`` into the supervisor's mailbox (`supervision.process.process`). The names come before the
+   ``Down``: the successor needs them.
 2. The supervisor takes the ``Down`` when its turn comes, and joins the child's thread. Otherwise the successor could find
    its port still bound by the predecessor's last hook.
-3. ``exits.must_restart`` decides. A child that is not restarted is reported as ended for good: what its successor would have
-   adopted can go.
-4. ``strategy.Intensity`` counts the attempt *before* it is made; one too many ends the supervisor, and the failed child is
+3. ``exits.must_restart`` decides. Of a child that is not restarted it is made known that it has ended for good: what is kept
+   for its successor can go.
+4. ``strategy.Intensity`` counts the attempt *before* it is made. One too many ends the supervisor, and the failed child is
    not started once more (OTP, ``supervisor.erl``, ``add_restart/1``).
-5. ``strategy.affected`` says which siblings are stopped, in reverse, and started again.
+5. ``strategy.affected`` says which siblings are ended, in reverse start order, and started again. One at a time: a sibling
+   may need those before it until its own end hook has run.
 6. An attempt that fails is repeated by a message of the supervisor to itself (OTP, ``try_again_restart``), or by a timer
-   where the child has a ``Backoff``. Requests that came meanwhile are served in between: one of them may cancel the restart.
+   where the child has a ``Backoff``. What came meanwhile is served in between. A loop in place of the message would let no
+   ``terminate_child`` cancel the restart, and would serve no stop, before the window is full.
 
-Two messages may come too late: a ``Down`` of a child that has since been stopped, and a ``Retry`` that has been cancelled.
-Each is known by identity (``child.monitor``, ``child.retry``), never by the child's id, which another child may have by
-then.
+**Messages that come too late.** A ``Down`` may lie in the mailbox when the supervisor ends that child itself, and a
+``Retry`` when the restart is cancelled. Each is known by identity (``child.monitor``, ``child.retry``), never by the child's
+id, which another child may have by then.
 """
 
 from __future__ import annotations
@@ -33,32 +36,12 @@ from typing import Any, ClassVar, Literal, TypeVar
 
 import pykka
 
+from supervision import child_process, exits
 from supervision.calls import Timer, call, cast, send_after, stop, stop_with
-from supervision.child_process import (
-    ChildMonitor,
-    ExitRequest,
-    Link,
-    ended_for_good,
-    ends_for_restart,
-    join,
-    name_of_child,
-    start_child,
-)
+from supervision.child_process import ChildMonitor, ExitRequest, Link
 from supervision.children import Child, ChildCounts, ChildInfo
 from supervision.errors import AlreadyStarted, CallTimeout, ChildNotFound, NoProcess, StartError, SupervisionError
-from supervision.exits import (
-    KILLED,
-    SHUTDOWN,
-    Crash,
-    ExceptionText,
-    Exit,
-    Reason,
-    children_end_for_restart,
-    is_orderly,
-    leaves_as_asked,
-    must_restart,
-    text_of,
-)
+from supervision.exits import KILLED, SHUTDOWN, Crash, ExceptionText, Exit, Reason, text_of
 from supervision.monitors import Down, demonitor
 from supervision.process.process import Phase
 from supervision.process.registry import ServerName, current, find, name_of, process_of, unmanaged
@@ -266,17 +249,17 @@ class AnySupervisor(Server):
         if not isinstance(watch, ChildMonitor) or watch.child.monitor is not watch:
             return
         child = watch.child
-        join(down.ref)
+        child_process.join(down.ref)
         self._link.remove(down.ref)
-        restart = must_restart(child.spec.restart, down.reason) and not _is_exiting()
-        level = "info" if is_orderly(down.reason) else "error"
+        restart = exits.must_restart(child.spec.restart, down.reason) and not _is_exiting()
+        level = "info" if exits.is_orderly(down.reason) else "error"
         self._report(level, "child_ended", child, reason=str(down.reason), restart=restart)
         backoff = child.spec.backoff
         if backoff is not None and backoff.starts_over(timer_thread.now() - (child.started_at or 0.0)):
             child.in_a_row = 0
         if not restart:
             child.ended("stopped", down.reason)
-            ended_for_good(down.ref, asked=False)
+            child_process.ended_for_good(down.ref, asked=False)
             self._ended_by_itself(child)
             return
         child.ended("restarting", down.reason)
@@ -346,7 +329,7 @@ class AnySupervisor(Server):
         """
         if self._link.is_broken:
             raise Exit(KILLED)
-        ref = start_child(child.spec, self.extra_args)
+        ref = child_process.start_child(child.spec, self.extra_args)
         if ref is None:
             child.runs(None, None, timer_thread.now())
             return None
@@ -390,7 +373,7 @@ class AnySupervisor(Server):
         if child.ref is None:
             child.ended("stopped")
             if not for_restart:
-                ended_for_good(child.last_ref, asked=True)
+                child_process.ended_for_good(child.last_ref, asked=True)
             return None
         demonitor(child.monitor)
         return ExitRequest(child.ref, child.spec.shutdown, process_of(self.actor_ref), for_restart=for_restart)
@@ -399,15 +382,16 @@ class AnySupervisor(Server):
         reason = request.await_exit()
         self._link.remove(child.ref)
         child.ended("stopped", reason)
-        as_asked = leaves_as_asked(child.spec.restart, child.spec.shutdown == "brutal_kill", reason)
+        as_asked = exits.leaves_as_asked(child.spec.restart, child.spec.shutdown == "brutal_kill", reason)
         self._report("info" if as_asked else "warning", "child_ended", child, reason=str(reason), restart=False)
 
     def _children_end_for_restart(self, reason: Reason) -> bool:
         """Whether the children, which it stops because it ends, are expected to be started again together with it."""
-        return children_end_for_restart(reason, gave_up=self._gave_up, for_restart=ends_for_restart(self.actor_ref))
+        for_restart = child_process.ends_for_restart(self.actor_ref)
+        return exits.children_end_for_restart(reason, gave_up=self._gave_up, for_restart=for_restart)
 
     def _report(self, level: str, event: str, child: Child, **fields: Any) -> None:
-        child_id, name = text_of(child.spec.id), name_of_child(child)
+        child_id, name = text_of(child.spec.id), child_process.name_of_child(child)
         report(level, event, supervisor=self._label, child=child_id, name=name, restarts=child.restarts, **fields)
 
     @property
