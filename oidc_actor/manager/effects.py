@@ -1,8 +1,11 @@
 """The effect handler: does what the machine wants done, one method for each effect, in the order in which they come.
 
-All of it runs on the manager's thread, and what takes time is handed to the worker pools. A killed incarnation may still be in
-here, because Python cannot end its thread, while its successor is at work. So every change goes through the cell with
-the incarnation's ref, and the cell does nothing for a ref that no longer owns it.
+All of it runs on the manager's thread, and what takes time is handed to the worker pools. The manager has saved its new state
+in the cell before, so that a successor knows what may have been done here.
+
+A killed incarnation may still be in here, because Python cannot end its thread, while its successor is at work. So a change of
+the cell names the incarnation, and is not made for one that no longer owns the cell; or it names the very token that is meant,
+and does not touch another that has been published since. To answer a reader twice does no harm: the first answer stands.
 """
 
 from __future__ import annotations
@@ -95,6 +98,7 @@ class EffectHandler:
     def _fetch(self, effect: Fetch) -> Event | None:
         manager = self._manager
         circuit, cell, options = manager.issuer.circuit, manager.cell, manager.options
+        # Before the job is submitted: a worker may be at it at once, and looks whether its request is expected.
         if not cell.expect(manager.ref, effect.attempt, effect.request):
             return None
         if isinstance(effect.grant, Discover):
@@ -127,6 +131,7 @@ class EffectHandler:
         subscriber = Subscriber(manager.cell, effect.attempt, effect.request)
         discovery = issuer.subscribe(subscriber)
         if discovery.subscribers[0] is not subscriber:
+            # Subscribed first, then this look: where the request is sent in between, a message says so, too, and does no harm.
             sent_at = discovery.sent_at
             if sent_at is None:  # `FetchStarted` comes to all that have subscribed by then
                 return None

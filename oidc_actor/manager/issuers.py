@@ -30,7 +30,7 @@ from oidc_actor.reading.cell import Cell
 from oidc_actor.transport import Transport
 from oidc_actor.values.clock import Clock
 from oidc_actor.values.errors import OIDCActorError
-from supervision.runtime.per_process import in_forked_child
+from supervision.runtime.per_process import PerProcess, in_forked_child
 
 SPREAD_S = 0.01
 """Seconds for each manager that is let go after an outage, so that they do not come all at once."""
@@ -143,11 +143,11 @@ class Issuer:
             at = self._first_attempt_at = circuit_breaker.first_attempt_at(self._first_attempt_at, self.clock())
             return at
 
-    def start_over(self) -> None:
+    def fork(self) -> None:
         """In a forked child: no request is under way, and the lock may be held for ever."""
         self._lock = threading.Lock()
         self._discovery = None
-        self.circuit.start_over()
+        self.circuit.fork()
 
 
 class Circuit:
@@ -170,7 +170,7 @@ class Circuit:
         self._denied: dict[int, weakref.ref[Cell]] = {}  # managers to be told when the issuer answers again
         self._probe_waiters: dict[
             int, weakref.ref[Cell]
-        ] = {}  # those of them to be told when the probe under way has failed
+        ] = {}  # and those to be told when the probe under way has failed
         self._floors: dict[Hashable, float] = {}  # until when the provider asked whom to wait
         # Guards the above. Never held while a manager is told something.
         self._lock = threading.Lock()
@@ -314,7 +314,7 @@ class Circuit:
         with self._lock:
             self._denied |= {cell.number: weakref.ref(cell) for cell in cells}
 
-    def start_over(self) -> None:
+    def fork(self) -> None:
         """In a forked child: the owner of the probe is the parent's, and the lock may be held for ever."""
         self._lock = threading.Lock()
         self._probe_waiters = {}
@@ -345,7 +345,7 @@ def _tell(cells: Mapping[int, weakref.ref[Cell]], message: BreakerClosed | Probe
 
 
 _issuers: weakref.WeakValueDictionary[Hashable, Issuer] = weakref.WeakValueDictionary()
-_lock = threading.Lock()  # guards the table
+_lock = PerProcess(threading.Lock)  # guards the table
 
 
 def join(options: Options) -> Issuer:
@@ -357,7 +357,7 @@ def join(options: Options) -> Issuer:
         _identity(options.transport),
         _identity(options.clock),
     )
-    with _lock:
+    with _lock.value:
         issuer = _issuers.get(key)
         if issuer is None:
             issuer = _issuers[key] = Issuer(options)
@@ -373,11 +373,9 @@ def _identity(value: object) -> Hashable:
     return value
 
 
-def _start_over() -> None:
-    global _lock  # noqa: PLW0603 - a forked child must not wait for a thread of its parent
-    _lock = threading.Lock()
+def _fork() -> None:
     for issuer in list(_issuers.values()):
-        issuer.start_over()
+        issuer.fork()
 
 
-in_forked_child(_start_over)
+in_forked_child(_fork)

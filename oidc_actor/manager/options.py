@@ -144,21 +144,6 @@ def check_options(given: Mapping[str, Any]) -> Options:
     return Options(replace(auth, dpop=DPoPKey()) if auth.dpop is True else auth, **rest)
 
 
-def read_options(given: Mapping[str, Any]) -> Options | ConfigError:
-    """Do what `check_options` does, but return what is wrong as a value.
-
-    Args:
-        given: The options as the user named them.
-
-    Returns:
-        The options, or what is wrong with them.
-    """
-    try:
-        return check_options(given)
-    except ConfigError as error:
-        return error.with_traceback(None)
-
-
 def _refuse_unknown(given: Mapping[str, Any]) -> None:
     legal = [one.name for one in fields(Options)]
     for name in given:

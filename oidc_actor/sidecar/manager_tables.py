@@ -21,12 +21,11 @@ from oidc_actor.credentials.grants import (
     TokenExchange,
 )
 from oidc_actor.credentials.keys import ClientCertificate, PrivateKey
-from oidc_actor.manager.options import Options, read_options
+from oidc_actor.manager.options import Options, check_options
 from oidc_actor.protocol.metadata import OIDCConfig
 from oidc_actor.secret_sources.github_actions import GitHubActionsToken
 from oidc_actor.secret_sources.signed_assertion import SignedAssertion
 from oidc_actor.sidecar.config_reader import KINDS, PRIVATE, ConfigReader, kind_of, meant, shown
-from oidc_actor.values.errors import ConfigError
 from oidc_actor.values.secrets import SecretFile, SecretSource, StoredSecret
 
 GRANTS: dict[str, type[Credentials]] = {
@@ -346,7 +345,4 @@ def _child_options(grant: str, given: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _options(grant: str, given: Mapping[str, Any]) -> Options:
-    found = read_options(_child_options(grant, given))
-    if isinstance(found, ConfigError):
-        raise found
-    return found
+    return check_options(_child_options(grant, given))

@@ -22,7 +22,7 @@ from oidc_actor import (
     TokenResponse,
     oidc,
 )
-from oidc_actor.manager.options import read_options
+from oidc_actor.manager.options import check_options
 
 AUTH = ClientCredentials("id", "secret")
 ISSUER = "https://id.example"
@@ -94,10 +94,10 @@ def test_the_option_to_change(wrong: Callable[[], object], option: tuple[str, ..
     assert str(caught.value).endswith(caught.value.problem)
 
 
-def test_a_checked_option_that_is_wrong_comes_back_as_a_value() -> None:
-    found = read_options({"auth": {**CLIENT, "client_id": ""}, "issuer_url": ISSUER})
-    assert isinstance(found, ConfigError)
-    assert (str(found), found.option) == (
+def test_a_wrong_option_of_the_credentials_is_named_as_a_path_from_auth() -> None:
+    with pytest.raises(ConfigError) as caught:
+        check_options({"auth": {**CLIENT, "client_id": ""}, "issuer_url": ISSUER})
+    assert (str(caught.value), caught.value.option) == (
         "auth: client_id: expected a non-empty text, got ''",
         ("auth", "client_id"),
     )

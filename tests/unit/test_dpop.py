@@ -19,7 +19,7 @@ from oidc_actor.adapters.headers import note_nonce, present
 from oidc_actor.credentials.dpop import LONGEST_NONCE, DPoPKey, nonce_of, read_nonce
 from oidc_actor.credentials.grants import ClientCredentials, Password, TokenExchange, parse_auth
 from oidc_actor.endpoints.token_endpoint import TokenRequest, request_token
-from oidc_actor.manager.options import read_options
+from oidc_actor.manager.options import check_options
 from oidc_actor.protocol.metadata import OIDCConfig
 from oidc_actor.reading.directory import locate
 from oidc_actor.transport import Response
@@ -136,13 +136,13 @@ def test_without_joserfc_it_says_so(monkeypatch):
 def test_each_manager_gets_a_key_of_its_own_and_a_specification_keeps_it():
     auth = parse_auth({"type": "oidc_password", "username": "u", "password": "p", "client_id": "id", "dpop": True})
     assert auth == Password("u", "p", "id", dpop=True)
-    one, two = (read_options({"auth": auth, "issuer_url": "https://id.example"}).auth for _ in range(2))
+    one, two = (check_options({"auth": auth, "issuer_url": "https://id.example"}).auth for _ in range(2))
     assert isinstance(one.dpop, DPoPKey)
     assert one.dpop is not two.dpop
     assert one != two
     assert (one.password, one.client_id) == (auth.password, auth.client_id)
     spec = TokenManager.child_spec(auth=auth, issuer_url="https://id.example")
-    again = read_options(spec.kwargs).auth
+    again = check_options(spec.kwargs).auth
     assert again is spec.kwargs["auth"]
     assert ClientCredentials("id", dpop=False) == ClientCredentials("id")
 

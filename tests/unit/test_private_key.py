@@ -14,7 +14,7 @@ from oidc_actor.credentials.dpop import DPoPKey
 from oidc_actor.credentials.grants import ClientCredentials, Password, RefreshToken, parse_auth
 from oidc_actor.credentials.keys import ClientCertificate, PrivateKey
 from oidc_actor.endpoints.token_endpoint import TokenRequest, read_secrets, request_token
-from oidc_actor.manager.options import read_options
+from oidc_actor.manager.options import check_options
 from oidc_actor.protocol.metadata import OIDCConfig
 from oidc_actor.protocol.token_request import client_claims
 from oidc_actor.transport import Response
@@ -211,7 +211,7 @@ def test_the_files_of_all_of_them_are_watched(tmp_path):
     key = PrivateKey(SecretFile("k"), password=SecretFile("p"), certificate_file="c")
     certificate = ClientCertificate("cert", "key")
     auth = ClientCredentials("id", private_key=key, client_certificate=certificate)
-    options = read_options({"auth": auth, "issuer_url": "https://id.example"})
+    options = check_options({"auth": auth, "issuer_url": "https://id.example"})
     assert [str(file.path) for file in options.secret_files] == ["k", "p", "c", "cert", "key"]
 
 

@@ -13,7 +13,7 @@ from joserfc.jwk import ECKey
 from oidc_actor import TokenManager, oidc
 from oidc_actor.credentials.grants import JWTBearer, TokenExchange, parse_auth
 from oidc_actor.endpoints.token_endpoint import TokenRequest, request_token
-from oidc_actor.manager.options import read_options
+from oidc_actor.manager.options import check_options
 from oidc_actor.protocol.metadata import OIDCConfig
 from oidc_actor.secret_sources.github_actions import TOKEN_VARIABLE, URL_VARIABLE, GitHubActionsToken
 from oidc_actor.secret_sources.manager_token import ManagerToken
@@ -162,7 +162,7 @@ def test_its_keys_file_is_watched_and_read_each_time(tmp_path):
         resolve_secret(source, "assertion")
     (tmp_path / "key").write_text(KEY.as_pem(private=True).decode())
     assert jwt.decode(source.fetch().reveal(), KEY).claims["sub"] == "me"
-    options = read_options({"auth": JWTBearer(source), "issuer_url": "https://id.example"})
+    options = check_options({"auth": JWTBearer(source), "issuer_url": "https://id.example"})
     assert options.secret_files == (SecretFile(tmp_path / "key"),)
 
 
