@@ -14,30 +14,38 @@ from oidc_actor.credentials.grants import ClientCredentials, Password
 from oidc_actor.credentials.keys import ClientCertificate, PrivateKey
 from oidc_actor.credentials.parameters import parse_scopes
 from oidc_actor.protocol.metadata import OIDCConfig, check_config
-from oidc_actor.values.errors import ConfigError
-from oidc_actor.values.secrets import BYTE_ORDER_MARK, Secret, SecretFile, secret_problem
+from oidc_actor.values.errors import ConfigError, OIDCActorError
+from oidc_actor.values.secrets import BYTE_ORDER_MARK, Secret, SecretFile, holds_secrets, secret_problem
 from oidc_actor.values.urls import check_issuer_url
 
-# The library's errors name its own arguments; here the same things have these names.
-OPTION_NAMES = {
-    "allow_insecure_http=True": "--allow-insecure-http",
-    "issuer_url:": "--issuer:",
-    "oidc_config.token_endpoint:": "--token-endpoint:",
-    "client_auth:": "--client-auth:",
+OPTIONS = {
+    "issuer_url": "--issuer",
+    "token_endpoint": "--token-endpoint",
+    "ca_bundle": "--ca-bundle",
+    "client_id": "--client-id",
+    "client_secret": "--client-secret-file",
+    "private_key": "--private-key-file",
+    "kid": "--key-id",
+    "client_certificate": "--client-cert",
+    "key_file": "--client-key",
+    "client_auth": "--client-auth",
+    "username": "--username",
+    "password": "--password-file",
+    "scopes": "--scope",
+    "audience": "--audience",
+    "resource": "--resource",
+}
+"""What the options of the library are called here."""
+
+_HINTS = {
+    "set allow_insecure_http": "--allow-insecure-http",
+    "with ca_bundle": "with --ca-bundle",
     "client_auth=": "--client-auth ",
-    "scopes:": "--scope:",
-    "audience:": "--audience:",
-    "resource:": "--resource:",
-    "username:": "--username:",
-    "client_id:": "--client-id:",
-    "CA with ca_bundle": "CA with --ca-bundle",
-    "ca_bundle:": "--ca-bundle:",
     "client_secret cannot be read": "--client-secret-file cannot be read",
     "private_key cannot be read": "--private-key-file cannot be read",
-    "private_key:": "--private-key-file:",
     "client_certificate cannot be read": "--client-cert cannot be read",
-    "client_certificate:": "--client-cert:",
 }
+"""How an option is named in the middle of an error, where it says what to try, or which secret it could not read."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,15 +96,14 @@ def connect(options: ConnectionOptions, *, by_device: bool = False) -> Connectio
     return Connection(issuer_url, config, auth, bundle, options.timeout, options.allow_insecure_http)
 
 
-def in_options(text: str) -> str:
+def in_options(error: OIDCActorError) -> str:
     """An error of the library, in the names of the command line."""
-    for argument, option in OPTION_NAMES.items():
-        text = text.replace(argument, option)
+    path = error.option if isinstance(error, ConfigError) else ()
+    named = [OPTIONS[name] for name in path if name in OPTIONS]
+    text = f"{named[-1]}: {error.problem}" if named and isinstance(error, ConfigError) else str(error)
+    for hint, option in _HINTS.items():
+        text = text.replace(hint, option)
     return text
-
-
-class _Common(ClientOptions):
-    scopes: tuple[str, ...]
 
 
 def _provider(options: ConnectionOptions) -> tuple[str | None, OIDCConfig | None]:
@@ -125,26 +132,22 @@ def _credentials(options: ConnectionOptions, *, by_device: bool) -> ClientCreden
         raise ConfigError("no password: set OIDC_PASSWORD, or give --password-file FILE or --password-stdin")
     if by_device and options.username:
         raise ConfigError("expected one of --device and --username, got both")
-    proof = _proof(options)
-    needs_secret = not (options.username or by_device or proof or options.client_auth == "none")
-    if needs_secret and client_secret is None:
+    proves_otherwise = options.private_key_file or options.client_cert or options.client_auth == "none"
+    if client_secret is None and not (options.username or by_device or proves_otherwise):
         raise ConfigError(
             "no client secret: set OIDC_CLIENT_SECRET, or give --client-secret-file FILE or --client-secret-stdin"
         )
-    common = _Common(
-        scopes=_scopes(options),
-        audience=options.audience or None,
-        resource=options.resource or None,
-        client_auth=options.client_auth or None,
-        **proof,
-    )
+    client = _client_options(options)
+    scopes = [scope for given in options.scope or () for scope in parse_scopes(given)]
     if options.username and password is not None:
-        return Password(options.username, password, options.client_id, client_secret, **common)
-    return ClientCredentials(options.client_id, client_secret, **common)
+        return Password(options.username, password, options.client_id, client_secret, scopes, **client)
+    return ClientCredentials(options.client_id, client_secret, scopes, **client)
 
 
-def _proof(options: ConnectionOptions) -> ClientOptions:
-    found = ClientOptions()
+def _client_options(options: ConnectionOptions) -> ClientOptions:
+    found = ClientOptions(
+        audience=options.audience or None, resource=options.resource or None, client_auth=options.client_auth or None
+    )
     if options.private_key_file is not None:
         found["private_key"] = PrivateKey(SecretFile(options.private_key_file), kid=options.key_id or None)
     elif options.key_id:
@@ -156,10 +159,7 @@ def _proof(options: ConnectionOptions) -> ClientOptions:
     return found
 
 
-def _scopes(options: ConnectionOptions) -> tuple[str, ...]:
-    return tuple(scope for given in options.scope or () for scope in parse_scopes(given))
-
-
+@holds_secrets
 def read_secret(what: str, variable: str, file: Path | None, *, from_stdin: bool) -> Secret | SecretFile | None:
     """One secret.
 
@@ -173,23 +173,19 @@ def read_secret(what: str, variable: str, file: Path | None, *, from_stdin: bool
         The secret; `None` where none was given. An option wins over the environment; an empty variable is no secret.
 
     Raises:
-        ConfigError: Two options name a place, standard input is empty, or the text is no UTF-8.
+        ConfigError: Two options say where it is, standard input is empty, or the text is no UTF-8.
     """
     if file is not None and from_stdin:
         raise ConfigError(f"expected one of --{what}-file and --{what}-stdin, got both")
     if file is not None:
         return SecretFile(file)
-    found = _wrapped(_from_stdin(what) if from_stdin else os.environ.get(variable, ""))
-    if found is None and from_stdin:
+    text = _from_stdin(what) if from_stdin else os.environ.get(variable, "")
+    if not text and from_stdin:
         raise ConfigError(f"--{what}-stdin: expected the secret on standard input, got nothing")
-    if isinstance(found, str):
-        raise ConfigError(f"{f'--{what}-stdin' if from_stdin else variable}: expected the secret, got {found}")
-    return found
-
-
-def _wrapped(text: str) -> Secret | str | None:
-    """The secret, or what is wrong with it; it raises nothing, because its frame holds the text."""
-    return (secret_problem(text) or Secret(text)) if text else None
+    problem = secret_problem(text) if text else None
+    if problem is not None:
+        raise ConfigError(f"{f'--{what}-stdin' if from_stdin else variable}: expected the secret, got {problem}")
+    return Secret(text) if text else None
 
 
 def _from_stdin(what: str) -> str:

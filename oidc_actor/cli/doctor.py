@@ -75,7 +75,7 @@ class Doctor:
             self._config = _read_as(named, answer.response, allow_insecure_http=insecure)
             error = None
         if error is not None:
-            yield Finding("discovery", "fail", in_options(str(error)), advice_for(error))
+            yield Finding("discovery", "fail", in_options(error), advice_for(error))
             yield skipped("issuer", "no metadata")
             return
         took = f", {answer.took_s:.2f} s" if answer is not None else ""
@@ -114,7 +114,7 @@ class Doctor:
             )
         except OIDCActorError as error:
             fix = self._other_method(error) or advice_for(error, self._connection.method(self._config))
-            yield Finding("token", "fail", in_options(str(error)), fix)
+            yield Finding("token", "fail", in_options(error), fix)
             yield from (skipped(check, "no token") for check in later)
             return
         answer = self._recorder.last

@@ -99,7 +99,7 @@ def errors_shown(command: str, method: str | None = None) -> Iterator[None]:
     try:
         yield
     except OIDCActorError as error:
-        sys.stderr.write(f"oidc-actor {command}: {in_options(str(error))}\n")
+        sys.stderr.write(f"oidc-actor {command}: {in_options(error)}\n")
         advice = advice_for(error, method)
         if advice is not None:
             sys.stderr.write(f"{advice}\n")

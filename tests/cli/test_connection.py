@@ -10,7 +10,7 @@ from oidc_actor.cli.connection import connect, in_options
 from oidc_actor.cli.options import ConnectionOptions
 from oidc_actor.credentials.grants import ClientCredentials
 from oidc_actor.credentials.keys import ClientCertificate, PrivateKey
-from oidc_actor.values.errors import ConfigError
+from oidc_actor.values.errors import ConfigError, TokenRequestError
 from oidc_actor.values.secrets import SecretFile
 
 
@@ -47,8 +47,34 @@ def test_half_of_it_is_a_mistake(options: dict[str, object], message: str) -> No
 
 
 def test_what_to_try_is_said_in_options() -> None:
-    assert in_options("try client_auth='client_secret_post'") == "try --client-auth 'client_secret_post'"
+    def said(text: str) -> str:
+        return in_options(TokenRequestError(text))
+
+    assert said("try client_auth='client_secret_post'") == "try --client-auth 'client_secret_post'"
+    assert said("name the provider's CA with ca_bundle") == "name the provider's CA with --ca-bundle"
     for argument, option in [("private_key", "--private-key-file"), ("client_certificate", "--client-cert")]:
-        assert in_options(f"{argument} cannot be read: 'x'") == f"{option} cannot be read: 'x'"
-        assert in_options(f"{argument}: expected one") == f"{option}: expected one"
-    assert in_options("name the provider's CA with ca_bundle") == "name the provider's CA with --ca-bundle"
+        assert said(f"{argument} cannot be read: 'x'") == f"{option} cannot be read: 'x'"
+
+
+@pytest.mark.parametrize(
+    ("path", "option"),
+    [
+        (("issuer_url",), "--issuer: expected one"),
+        (("oidc_config", "token_endpoint"), "--token-endpoint: expected one"),
+        (("auth", "scopes"), "--scope: expected one"),
+        (("auth", "private_key", "kid"), "--key-id: expected one"),
+        (("auth", "private_key", "key"), "--private-key-file: expected one"),
+        (("client_certificate",), "--client-cert: expected one"),
+        (("rng",), "rng: expected one"),
+        ((), "expected one"),
+    ],
+)
+def test_an_error_names_the_option_of_the_command_line(path: tuple[str, ...], option: str) -> None:
+    assert in_options(ConfigError("expected one", path)) == option
+
+
+def test_an_insecure_issuer_is_told_the_option_that_allows_it() -> None:
+    with pytest.raises(ConfigError) as caught:
+        connect(ConnectionOptions(issuer="http://id.example", client_id="me", client_auth="none"))
+    assert in_options(caught.value).startswith("--issuer: expected https")
+    assert in_options(caught.value).endswith("use https, or --allow-insecure-http in a test setup")
