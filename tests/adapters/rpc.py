@@ -66,11 +66,20 @@ class _Checks(grpc.ServerInterceptor):
         handler = continuation(details)
         if handler is None or self._rpc.gatekeeper.admits(authorization):
             return handler
-        return _same_kind(handler, self._refuse)
+        return _same_kind(handler, self._refuse_upload if _is_upload(handler) else self._refuse)
+
+    def _refuse_upload(self, requests: Iterator[bytes], context: grpc.ServicerContext) -> Any:
+        for _ in requests:  # grpc.aio's client that is still sending when the call ends may see that in place of the refusal
+            pass
+        self._refuse(requests, context)
 
     def _refuse(self, request: Any, context: grpc.ServicerContext) -> Any:
         context.set_trailing_metadata(self._rpc.trailers)
         context.abort(grpc.StatusCode.UNAUTHENTICATED, "the token is not good enough")
+
+
+def _is_upload(handler: grpc.RpcMethodHandler) -> bool:
+    return bool(handler.request_streaming and not handler.response_streaming)
 
 
 def _same_kind(handler: Any, behave: Any) -> grpc.RpcMethodHandler:
