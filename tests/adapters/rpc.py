@@ -69,7 +69,9 @@ class _Checks(grpc.ServerInterceptor):
         return _same_kind(handler, self._refuse_upload if _is_upload(handler) else self._refuse)
 
     def _refuse_upload(self, requests: Iterator[bytes], context: grpc.ServicerContext) -> Any:
-        for _ in requests:  # grpc.aio's client that is still sending when the call ends may see that in place of the refusal
+        for _ in (
+            requests
+        ):  # grpc.aio's client that is still sending when the call ends may see that in place of the refusal
             pass
         self._refuse(requests, context)
 
