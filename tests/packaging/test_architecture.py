@@ -4,10 +4,12 @@ import re
 from pathlib import Path
 
 import pytest
+from house import modules
 
 import oidc_actor
+import supervision
 
-PACKAGES = [oidc_actor]
+PACKAGES = [oidc_actor, supervision]
 
 
 def root(package):
@@ -31,3 +33,12 @@ def test_each_file_that_is_named_is_there(package) -> None:
     homes = (root(package), root(package).parent, Path(__file__).parents[2])
     missing = [one for one in named if not any((home / one).exists() for home in homes)]
     assert not missing
+
+
+def test_each_file_of_supervision_has_a_line_below_those_that_it_imports() -> None:
+    lines = re.findall(r"^    ((?:\w+/)?\w+)\.py  ", supervision.__doc__ or "", flags=re.MULTILINE)
+    names = [f"supervision.{line.replace('/', '.')}" for line in lines]
+    files = {name for name, module in modules().items() if name.startswith("supervision.") and module.code}
+    assert set(names) == files
+    for number, name in enumerate(names):
+        assert {other for other in modules()[name].imports if other in files} <= set(names[:number]), name
