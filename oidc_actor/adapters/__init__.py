@@ -19,8 +19,8 @@ module                           what a program writes
   machine, and not through a proxy that the environment names (aiohttp: any), unless ``allow_insecure_http=True``.
 - A 401 about the token (`oidc_actor.adapters.challenges`) has that very token replaced, once for all callers that got one,
   and the request sent again, once, if its body is still at hand. Otherwise, and where no new token comes in time, the
-  caller gets the 401. An origin whose complaints go on with fresh tokens is answered at a growing pace, and takes the token
-  from nobody else (`oidc_actor.machine.invalidation`).
+  caller gets the 401. An origin that goes on to reject fresh tokens has them replaced at growing intervals, and other
+  origins keep the token meanwhile (`oidc_actor.machine.invalidation`).
 
 A token that is bound to a key (``dpop=`` in the credentials, RFC 9449) goes out as ``Authorization: DPoP`` with a proof for
 that one request; where the provider gives a bearer token all the same, it is sent as one.
@@ -28,7 +28,7 @@ that one request; where the provider gives a bearer token all the same, it is se
 - Every request, every retry and every hop of a redirect that keeps the token has a proof of its own. httpx follows redirects
   by itself: there a hop gets its proof once it has been refused without.
 - A server's ``DPoP-Nonce`` is kept, by origin. A 401 with ``use_dpop_nonce`` is answered by one more try with its nonce, under
-  the same rule for the body, and is no complaint about the token. A request is sent again at most once for a nonce and
+  the same rule for the body, and does not reject the token. A request is sent again at most once for a nonce and
   once for a token.
 - `oidc_actor.adapters.headers` needs ``method=`` and ``url=`` then, and is told of nonces by its ``note_nonce``. There is no
   DPoP for gRPC: a call with such a token fails and says so, and nothing is sent.

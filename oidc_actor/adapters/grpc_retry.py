@@ -49,8 +49,8 @@ def interceptors(server: ServerRef, *, timeout: float = 5.0, origin: str | None 
     Args:
         server: The manager's ref or name, as given to the call credentials.
         timeout: Seconds to wait for a token in place of a refused one, within the call's own timeout.
-        origin: The server, such as ``"https://api.example.com:443"``, so that the complaints of several channels that lead
-            there are one party's. ``None`` for a party of this channel's own: gRPC does not say where it leads.
+        origin: The server, such as ``"https://api.example.com:443"``, so that the refusals of several channels to it
+            count as those of one server. ``None`` counts this channel as a server of its own: gRPC does not say which.
 
     Raises:
         ConfigError: The timeout is wrong.
@@ -88,9 +88,9 @@ class _Call:
         return self._presenter.is_refused(self._origin, _HTTP.get(code.name, 500), fields or ["Bearer"], self._before)
 
     def note(self, code: Any, trailers: Any) -> None:
-        """Complain if the token was refused. It never waits: it may be called on a thread that serves the whole channel."""
+        """Reject the token if the call was refused. It never waits: its thread may serve the whole channel."""
         if self.is_refused(code, trailers):
-            self._presenter.complain(self._origin, self._sent())
+            self._presenter.reject(self._origin, self._sent())
 
     def mend(self) -> bool:
         """Wait for another token, on the caller's thread; whether there is one to make the call again with."""

@@ -246,19 +246,19 @@ class Presenter:
         if token is not None:
             tell_soon(self._server, Accepted(origin, token))
 
-    def complain(self, origin: str, sent: object) -> None:
+    def reject(self, origin: str, sent: object) -> None:
         """Report that a token was refused, so that it is replaced in its time; never waits.
 
         Args:
             origin: Who refused it.
-            sent: The value of the header that was refused; what is no token of ours is no complaint.
+            sent: The value of the header that was refused; what is no token of ours is left alone.
         """
         token = _secret(sent)
         if token is not None:
             tell_soon(self._server, Rejected(origin, token))
 
     def successor(self, origin: str, sent: object, timeout_s: float | None = None) -> Authorization | None:
-        """Complain, and wait for what replaces the token; other readers keep it where the manager says so.
+        """Reject a token, and wait for what replaces it; other readers keep it where the manager says so.
 
         Args:
             origin: Who refused it.
@@ -292,7 +292,7 @@ class Presenter:
         if remedy is not None and can_repeat():
             return remedy
         if refused is not None and refused.remedy is Remedy.TOKEN:
-            self.complain(origin_of(refused.url), refused.authorization)
+            self.reject(origin_of(refused.url), refused.authorization)
         return None
 
     def _value(self, token: TokenResponse) -> Authorization:

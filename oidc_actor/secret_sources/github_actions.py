@@ -31,7 +31,7 @@ class GitHubActionsToken(SecretSource):
 
         Args:
             audience: Whom the token is to name; ``None`` for GitHub's default.
-            timeout_seconds: Seconds for the whole exchange.
+            timeout_seconds: Seconds for the whole request and its answer.
             transport: What performs the request; ``None`` for HTTP by requests.
 
         Raises:

@@ -7,9 +7,9 @@ from types import TracebackType
 from typing import Literal, Self
 from urllib.parse import urlsplit
 
+from oidc_actor.testing.faults import Break, Corrupt, Delay, Drip, Interim, Truncate
 from oidc_actor.testing.port import HOST
 from oidc_actor.testing.relay import Address, Faults, RelayServer
-from oidc_actor.testing.wire_faults import Break, Corrupt, Delay, Drip, Interim, Truncate
 
 DEFAULT_PORTS = {"http": 80, "https": 443}
 
@@ -94,13 +94,13 @@ class FaultProxy:
         """Its own root, with the scheme of the target (http where that has none) and no trailing slash."""
         return f"{self._scheme}://{HOST}:{self._running().port}"
 
-    # --- what goes wrong with the next exchanges ---
+    # --- what goes wrong with the next requests ---
 
     def cut(self, n: int | None = 1, *, after_bytes: int | None = None) -> None:
         """Close the connection (FIN).
 
         Args:
-            n: How many exchanges; `None` is all of them until `heal`.
+            n: How many requests; `None` is all of them until `heal`.
             after_bytes: After that many bytes of the answer, so that with 0 the request is carried out and its answer
                 lost. `None` is before the request is passed on: the server never sees it.
         """
@@ -174,8 +174,8 @@ class FaultProxy:
 
     @property
     def exchanges(self) -> int:
-        """How many exchanges (requests) began in all, those that met a fault included."""
-        return self._faults.exchanges
+        """How many requests began in all, those that met a fault included."""
+        return self._faults.requests
 
     @property
     def open_connections(self) -> int:
@@ -183,8 +183,8 @@ class FaultProxy:
         return self._running().open_connections
 
     def wait_for_exchanges(self, count: int, *, timeout_s: float) -> bool:
-        """Wait until `count` exchanges have begun in all; `False` at the deadline (seconds)."""
-        return self._faults.wait_for_exchanges(count, timeout_s)
+        """Wait until `count` requests have begun in all; `False` at the deadline (seconds)."""
+        return self._faults.wait_for_requests(count, timeout_s)
 
     def wait_until_quiet(self, *, timeout_s: float) -> bool:
         """Wait until no connection is open; `False` at the deadline (seconds)."""

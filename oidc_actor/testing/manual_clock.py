@@ -25,7 +25,7 @@ class ManualTimer:
         self._pending = True
 
     def cancel(self) -> bool:
-        """Withdraw the message; returns whether it was still to be sent, so that it never will be."""
+        """Cancel the message; returns whether it was still to be sent, so that it never will be."""
         with self._lock.value:
             pending, self._pending = self._pending, False
         return pending
@@ -36,10 +36,10 @@ class ManualTimer:
         return self._pending
 
     def fire(self) -> None:
-        """Send the message, unless that was done or withdrawn; silent where the server is gone.
+        """Send the message, unless that was done or it was cancelled; silent where the server is gone.
 
         The clock has taken this timer off its heap before, without the lock that `cancel` takes: where another thread cancels
-        it in between, one of the two finds it pending, and the message is sent or withdrawn, not both.
+        it in between, one of the two finds it pending, and the message is sent or cancelled, not both.
         """
         if self.cancel():
             cast(self._server, self._message)
@@ -107,7 +107,7 @@ class ManualClock:
         """Have a message sent (`supervision.cast`) once this clock has been advanced by `delay_s` seconds.
 
         Returns:
-            The timer; `cancel()` withdraws a message that has not been sent yet.
+            The timer; `cancel()` cancels a message that has not been sent yet.
         """
         timer = ManualTimer(self._lock, server, message)
         with self._lock.value:

@@ -17,8 +17,8 @@ from collections import deque
 from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any, Concatenate, NamedTuple, ParamSpec, TypeAlias
 
+from oidc_actor.testing.faults import Fault, FaultyAnswer, How, Send, before_request
 from oidc_actor.testing.port import KeptPort
-from oidc_actor.testing.wire_faults import FaultyAnswer, How, Send, WireFault, before_request
 
 CHUNK_BYTES = 65536
 CONNECT_TIMEOUT_S = 5.0
@@ -43,20 +43,20 @@ class Faults:
     Attributes:
         address: Where to connect to; `None` for nowhere. Assigned by a test's thread, looked at by the event loop's.
         connections: How many connections were accepted; counted on the event loop only.
-        exchanges: How many exchanges began.
+        requests: How many requests began.
     """
 
     def __init__(self) -> None:
         self.address: Address | None = None
         self.connections = 0
-        # Guards everything below; also the condition that `wait_for_exchanges` sleeps on.
+        # Guards everything below; also the condition that `wait_for_requests` sleeps on.
         self._changed = threading.Condition()
-        self._queued: deque[WireFault] = deque()
-        self._standing: WireFault | None = None
-        self.exchanges = 0
+        self._queued: deque[Fault] = deque()
+        self._standing: Fault | None = None
+        self.requests = 0
 
-    def queue(self, fault: WireFault, n: int | None) -> None:
-        """Have a fault happen to the next `n` exchanges; with `None`, to all of them until `clear`."""
+    def queue(self, fault: Fault, n: int | None) -> None:
+        """Have a fault happen to the next `n` requests; with `None`, to all of them until `clear`."""
         with self._changed:
             if n is None:
                 self._standing = fault
@@ -69,25 +69,25 @@ class Faults:
             self._queued.clear()
             self._standing = None
 
-    def next_fault(self) -> WireFault | None:
-        """Count one more exchange, and say what goes wrong with it."""
+    def next_fault(self) -> Fault | None:
+        """Count one more request, and say what goes wrong with it."""
         with self._changed:
-            self.exchanges += 1
+            self.requests += 1
             self._changed.notify_all()
             return self._queued.popleft() if self._queued else self._standing
 
-    def wait_for_exchanges(self, count: int, timeout_s: float) -> bool:
-        """Wait until `count` exchanges have come; `False` at the deadline."""
+    def wait_for_requests(self, count: int, timeout_s: float) -> bool:
+        """Wait until `count` requests have come; `False` at the deadline."""
         with self._changed:
-            return self._changed.wait_for(lambda: self.exchanges >= count, timeout_s)
+            return self._changed.wait_for(lambda: self.requests >= count, timeout_s)
 
 
 class Relay:
     """One client's connection and, from its first byte on, one to the server behind the proxy.
 
-    An exchange begins when the client sends something and the server has answered since it last did. So each request
-    on a connection that is kept alive is an exchange of its own; under TLS each turn of the handshake is one too. When
-    either side closes, the other is closed.
+    A request begins when the client sends something and the server has answered since it last did. So each request on a
+    connection that is kept alive counts; under TLS each round of the handshake counts as one too. When either side closes,
+    the other is closed.
 
     Three tasks of the event loop share the work: `_read` takes bytes from the client into a queue, `_pass_requests` takes them
     from there to the server, `_pass_answers` takes the server's bytes to the client. The first to end decides how the

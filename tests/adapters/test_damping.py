@@ -30,7 +30,7 @@ def in_turn(held: Held, presenter: Presenter, origin: str = A) -> float:
     sent, began = presenter.bearer(), held.clock()
     presenter.accept(origin, sent)
     before = held.token
-    presenter.complain(origin, sent)
+    presenter.reject(origin, sent)
     TokenManager.health(held.name)  # answered after those
     while True:
         eventually(lambda: not TokenManager.health(held.name).refreshing)
@@ -141,7 +141,7 @@ def test_a_bad_node_costs_every_adapter_few_requests_and_no_reader_the_token(
     for _ in range(60):
         assert driver.call()[0] == 200
         TokenManager.health(settled.name)
-        Presenter(settled.name).complain(next(iter(origins(settled))), f"Bearer {source()}")
+        Presenter(settled.name).reject(next(iter(origins(settled))), f"Bearer {source()}")
         statuses.append(TokenManager.health(settled.name).ready)
         settled.clock.advance(1)
         assert source(timeout=0)

@@ -65,7 +65,7 @@ def test_only_a_success_shows_that_the_token_was_accepted(settled: Held, status:
 def test_nobody_complains_about_what_is_no_bearers(settled: Held, provider: Provider) -> None:
     presenter = Presenter(settled.name)
     for sent in (None, b"Bearer x", "Basic abc", ""):
-        presenter.complain(API, sent)
+        presenter.reject(API, sent)
         assert presenter.successor(API, sent) is None
         assert asyncio.run(presenter.asuccessor(API, sent)) is None
     assert TokenManager.health(settled.name).ready

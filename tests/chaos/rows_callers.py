@@ -129,11 +129,11 @@ def same_401_for_100_threads(world: World) -> None:
     world.clock.advance(5)
     world.proxy.stall(None)
 
-    def complain() -> str:
+    def reject() -> str:
         TokenManager.force_refresh(name, rejected=rejected)
         return TokenManager.get_access_token(name, timeout=10)
 
-    herd = world.herd(100, complain)
+    herd = world.herd(100, reject)
     world.wait_for_requests(before + 1)
     try:
         still = TokenManager.get_access_token(name, timeout=0)
@@ -183,7 +183,7 @@ def one_bad_node_in_ten(world: World) -> None:
                 presenter.accept(api, sent)
                 continue
             complaints += 1
-            presenter.complain(api, sent)
+            presenter.reject(api, sent)
             TokenManager.health(name)  # answered after those
             try:
                 source(timeout=0)
@@ -195,7 +195,7 @@ def one_bad_node_in_ten(world: World) -> None:
     world.check("reads without a token meanwhile", waits, waits == 0)
     world.pass_time(600)
     sent, before = presenter.bearer(), world.requests
-    presenter.complain(api, sent)
+    presenter.reject(api, sent)
     world.settle(name)
     world.check("one revocation, ten quiet minutes later", f"{world.requests - before} at once", source() != sent.token)
 

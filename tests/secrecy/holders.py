@@ -243,11 +243,11 @@ HOLDS_NONE: dict[str, str] = {
         testing.port.KeptPort testing.provider.Provider testing.relay.Address testing.relay.Faults
         testing.relay.Relay testing.relay.RelayServer
         testing.script.Canned testing.script.Script testing.script.Treatment testing.state.Client testing.state.Grant
-        testing.state.Store testing.state.User testing.wire_faults.FaultyAnswer
-        testing.wire_faults.Break testing.wire_faults.Corrupt
-        testing.wire_faults.Delay testing.wire_faults.Drip testing.wire_faults.End testing.wire_faults.Interim
-        testing.wire_faults.Send
-        testing.wire_faults.Truncate""",
+        testing.state.Store testing.state.User testing.faults.FaultyAnswer
+        testing.faults.Break testing.faults.Corrupt
+        testing.faults.Delay testing.faults.Drip testing.faults.End testing.faults.Interim
+        testing.faults.Send
+        testing.faults.Truncate""",
 }
 """Classes whose instances hold no secret, by the reason."""
 

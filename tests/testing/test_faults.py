@@ -6,17 +6,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from oidc_actor.testing.wire_faults import (
+from oidc_actor.testing.faults import (
     Break,
     Corrupt,
     Delay,
     Drip,
     End,
+    Fault,
     FaultyAnswer,
     Interim,
     Send,
     Truncate,
-    WireFault,
 )
 
 HEAD = b"HTTP/1.1 200 OK\r\nContent-Length: 12\r\n\r\n"
@@ -28,7 +28,7 @@ pieces = st.lists(st.integers(1, len(WHOLE) - 1), max_size=8).map(
 )
 
 
-def through(fault: WireFault | None, chunks: list[bytes]) -> tuple[bytes, list[int]]:
+def through(fault: Fault | None, chunks: list[bytes]) -> tuple[bytes, list[int]]:
     """What comes out, and after how many bytes the connection ends."""
     answer, out, ends = FaultyAnswer(fault), b"", []
     for chunk in chunks:
@@ -42,7 +42,7 @@ def through(fault: WireFault | None, chunks: list[bytes]) -> tuple[bytes, list[i
 
 @given(pieces)
 @pytest.mark.parametrize("fault", [None, Drip(3, 0.1), Delay(1.0)], ids=repr)
-def test_slow_or_not_everything_comes(fault: WireFault | None, chunks: list[bytes]) -> None:
+def test_slow_or_not_everything_comes(fault: Fault | None, chunks: list[bytes]) -> None:
     assert through(fault, chunks) == (WHOLE, [])
 
 

@@ -1,4 +1,4 @@
-"""What can go wrong with the bytes of one exchange, as values. Pure: bytes in, steps out."""
+"""What can go wrong with the bytes of one request and its answer, as values. Pure: bytes in, steps out."""
 
 from __future__ import annotations
 
@@ -82,22 +82,22 @@ class Interim:
     delay_s: float = 0.0
 
 
-WireFault: TypeAlias = Break | Truncate | Drip | Delay | Corrupt | Interim
+Fault: TypeAlias = Break | Truncate | Drip | Delay | Corrupt | Interim
 
 
-def before_request(fault: WireFault | None) -> How | None:
+def before_request(fault: Fault | None) -> How | None:
     """What happens to the connection before the request is passed on; `None` for nothing."""
     return fault.how if isinstance(fault, Break) and fault.after_bytes is None else None
 
 
 class FaultyAnswer:
-    """The answer of one exchange on its way through a fault.
+    """The answer to one request on its way through a fault.
 
     Args:
         fault: What goes wrong with it; `None` for nothing.
     """
 
-    def __init__(self, fault: WireFault | None) -> None:
+    def __init__(self, fault: Fault | None) -> None:
         self._fault = fault
         self._seen = 0
         self._head = b""
