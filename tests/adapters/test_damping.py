@@ -97,11 +97,11 @@ def test_a_thousand_successes_with_one_token_are_told_once(settled: Held, monkey
     assert len(presenter._accepted) <= 256
 
 
-def test_channels_of_grpc_are_parties_of_their_own_unless_they_name_one() -> None:
-    parties = [grpc_retry.interceptors("m")[0]._party, grpc_retry.interceptors("m")[0]._party]
-    assert parties[0].origin != parties[1].origin
-    assert grpc_retry.interceptors("m", origin=A)[0]._party.origin == A
-    assert {one._party.origin for one in grpc_retry.aio_interceptors("m", origin=A)} == {A}
+def test_channels_of_grpc_are_servers_of_their_own_unless_they_name_one() -> None:
+    channels = [grpc_retry.interceptors("m")[0]._channel, grpc_retry.interceptors("m")[0]._channel]
+    assert channels[0].origin != channels[1].origin
+    assert grpc_retry.interceptors("m", origin=A)[0]._channel.origin == A
+    assert {one._channel.origin for one in grpc_retry.aio_interceptors("m", origin=A)} == {A}
 
 
 # --- every adapter, with its library -----------------------------------------------------------------------------------------
