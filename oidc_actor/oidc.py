@@ -14,16 +14,19 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, TypeAlias
 
-from oidc_actor.credentials.grants import Credentials, parse_auth, parse_scopes
+from oidc_actor.credentials.credentials import Credentials
+from oidc_actor.credentials.grants import parse_auth
+from oidc_actor.credentials.parameters import parse_scopes
 from oidc_actor.endpoints.other_endpoints import request_metadata, request_revocation
 from oidc_actor.endpoints.token_endpoint import TokenRequest, request_token
-from oidc_actor.protocol.metadata import OIDCConfig, check_config, check_issuer_url
+from oidc_actor.protocol.metadata import OIDCConfig, check_config
 from oidc_actor.protocol.token_request import TokenTypeHint
 from oidc_actor.transport import Transport
 from oidc_actor.values.errors import ConfigError
 from oidc_actor.values.lazy_imports import importing
 from oidc_actor.values.secrets import Secret, holds_secrets, secret_problem
 from oidc_actor.values.tokens import TokenResponse
+from oidc_actor.values.urls import check_issuer_url
 
 __all__ = [
     "check_timeout",
@@ -101,14 +104,7 @@ def get_token(
         ConfigError: Where an argument is wrong.
         TokenRequestError: Where the provider refuses, answers nonsense, or cannot be reached.
     """
-    return request_token(
-        TokenRequest(
-            check_transport(transport, ca_bundle),
-            check_config(config, allow_insecure_http=allow_insecure_http),
-            parse_auth(auth),
-            timeout_s=check_timeout(timeout_seconds),
-        )
-    ).token
+    return _requested(config, auth, None, transport, timeout_seconds, allow_insecure_http, ca_bundle)
 
 
 @holds_secrets
@@ -140,15 +136,8 @@ def refresh_token(
         ConfigError: Where an argument is wrong.
         TokenRequestError: Where the provider refuses, answers nonsense, or cannot be reached.
     """
-    return request_token(
-        TokenRequest(
-            check_transport(transport, ca_bundle),
-            check_config(config, allow_insecure_http=allow_insecure_http),
-            parse_auth(auth),
-            refresh_token=_given_token(refresh_token, "refresh_token"),
-            timeout_s=check_timeout(timeout_seconds),
-        )
-    ).token
+    redeemed = _given_token(refresh_token, "refresh_token")
+    return _requested(config, auth, redeemed, transport, timeout_seconds, allow_insecure_http, ca_bundle)
 
 
 @holds_secrets
@@ -190,6 +179,25 @@ def revoke_token(
         token_type_hint,
         timeout_s=check_timeout(timeout_seconds),
     )
+
+
+def _requested(
+    config: OIDCConfig,
+    auth: Auth,
+    refresh_token: Secret | None,
+    transport: Transport | None,
+    timeout_seconds: float,
+    allow_insecure_http: bool,
+    ca_bundle: str | Path | None,
+) -> TokenResponse:
+    asked = TokenRequest(
+        check_transport(transport, ca_bundle),
+        check_config(config, allow_insecure_http=allow_insecure_http),
+        parse_auth(auth),
+        refresh_token,
+        check_timeout(timeout_seconds),
+    )
+    return request_token(asked).token
 
 
 def default_transport(ca_bundle: str | Path | None = None) -> Transport:

@@ -9,19 +9,9 @@ from inspect import signature
 from typing import ClassVar, Unpack
 
 from oidc_actor.credentials.credentials import ClientOptions, Credentials
-from oidc_actor.credentials.parameters import TOKEN_TYPE, Scopes, parse_scopes
+from oidc_actor.credentials.parameters import TOKEN_TYPE, Scopes
 from oidc_actor.values.errors import ConfigError
 from oidc_actor.values.secrets import GivenSecret, Secret, StoredSecret, holds_secrets
-
-__all__ = [
-    "ClientCredentials",
-    "Credentials",
-    "JWTBearer",
-    "Password",
-    "RefreshToken",
-    "TokenExchange",
-    "parse_scopes",
-]
 
 
 @dataclass(frozen=True, slots=True, init=False, repr=False)

@@ -143,16 +143,13 @@ def secret_signer(secret: Secret) -> Signer | str:
     """
     from joserfc.jwk import OctKey
 
-    jwk: dict[str, str | list[str]] = {"kty": "oct"}
-    jwk["k"] = base64.urlsafe_b64encode(secret.reveal().encode()).decode().rstrip("=")
+    key = base64.urlsafe_b64encode(secret.reveal().encode()).decode().rstrip("=")
     try:
-        return Signer(OctKey.import_key(jwk), "HS256", None)
+        return Signer(OctKey.import_key({"kty": "oct", "k": key}), "HS256", None)
     except Exception as error:  # noqa: BLE001 - as in `Signer.sign`
         return (
             f"expected a client_secret long enough to sign with HS256, got one that is refused ({type(error).__name__})"
         )
-    finally:
-        del jwk
 
 
 def new_signer() -> Signer:

@@ -35,7 +35,7 @@ class ExtraParameters(FrozenMapping):
 
     __slots__ = ()
 
-    def __reduce__(self) -> NoReturn:
+    def __reduce_ex__(self, protocol: object) -> NoReturn:
         refuse_pickling(self)
 
     def __repr__(self) -> str:

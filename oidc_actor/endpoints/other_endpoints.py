@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 
-from oidc_actor.credentials.grants import Credentials
+from oidc_actor.credentials.credentials import Credentials
 from oidc_actor.endpoints.token_endpoint import perform, read_secrets
 from oidc_actor.protocol.device_authorization import DeviceAuthorization, read_device_authorization
 from oidc_actor.protocol.error_response import check_revoked

@@ -7,8 +7,9 @@ from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from secrets import token_urlsafe
 
+from oidc_actor.credentials.credentials import Credentials
 from oidc_actor.credentials.dpop import DPoPKey, nonce_of, read_nonce
-from oidc_actor.credentials.grants import Credentials, JWTBearer
+from oidc_actor.credentials.grants import JWTBearer
 from oidc_actor.credentials.jws import Signer, require_jose, secret_signer
 from oidc_actor.protocol.error_response import refusal_advice
 from oidc_actor.protocol.metadata import OIDCConfig

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 from enum import Flag, auto
 from typing import TYPE_CHECKING, TypeAlias
 
-from oidc_actor.credentials.grants import Credentials
+from oidc_actor.credentials.credentials import Credentials
 from oidc_actor.machine.effects import Discover, Effect, FullGrant, Grant, Redeem
 from oidc_actor.machine.events import NEVER, ClockJumped, Waiter
 from oidc_actor.machine.failure_policy import RetryPolicy

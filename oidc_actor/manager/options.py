@@ -9,8 +9,9 @@ from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any, Required, TypeAlias, TypedDict, cast
 
+from oidc_actor.credentials.credentials import Credentials
 from oidc_actor.credentials.dpop import DPoPKey
-from oidc_actor.credentials.grants import WHAT_AUTH_IS, Credentials, parse_auth
+from oidc_actor.credentials.grants import WHAT_AUTH_IS, parse_auth
 from oidc_actor.machine.failure_policy import RetryPolicy, Rng
 from oidc_actor.oidc import check_timeout, check_transport
 from oidc_actor.protocol.metadata import OIDCConfig, check_config

@@ -78,7 +78,7 @@ from oidc_actor.reading.reads import (
 from oidc_actor.reading.source import TokenSource
 from oidc_actor.reading.waiters import Subscription, check_listener
 from oidc_actor.values.clock import wall_ahead_s
-from oidc_actor.values.errors import ConfigError, TokenRequestError
+from oidc_actor.values.errors import TokenRequestError
 from oidc_actor.values.secrets import Secret, holds_secrets
 from oidc_actor.values.tokens import TokenResponse
 from supervision import ChildSpec, NoProcess, Server, ServerDied, monitor
@@ -239,6 +239,7 @@ class TokenManager(Server):
         return (await wait_for_token_async(server, timeout, min_validity)).access_token
 
     @staticmethod
+    @holds_secrets
     def force_refresh(
         server: ServerRef, *, wait: bool = False, timeout: float = 5.0, rejected: str | None = None
     ) -> None:
@@ -259,9 +260,6 @@ class TokenManager(Server):
             ConfigError: An argument is wrong.
         """
         secret = read_rejected(rejected)
-        del rejected  # this frame may raise
-        if isinstance(secret, ConfigError):
-            raise secret
         if wait:
             refresh_now(server, timeout, secret)
         else:

@@ -17,7 +17,7 @@ from oidc_actor.protocol.response_fields import jwt_part, read_error_object, rea
 from oidc_actor.protocol.token_request import SentSecrets, chosen_method
 from oidc_actor.transport import Response
 from oidc_actor.values.errors import TokenRequestError
-from oidc_actor.values.secrets import Secret, has_space_at_an_end, secret_problem
+from oidc_actor.values.secrets import Secret, has_space_at_an_end, holds_secrets, secret_problem
 
 _KNOWN_CODES = frozenset(
     {
@@ -60,6 +60,27 @@ class ErrorResponse:
     problem: str
     error: str | None = None
     description: str | None = None
+
+    def as_error(
+        self, what: str, response: Response, *, now_wall: float, permanent: bool = False, hint: str = ""
+    ) -> TokenRequestError:
+        """Make the error to raise.
+
+        Args:
+            what: What was requested.
+            response: The response.
+            now_wall: Seconds since the epoch when the request was started.
+            permanent: Whether something must change before a retry can succeed.
+            hint: What follows the provider's own words.
+        """
+        return TokenRequestError(
+            f"{what} failed: HTTP {response.status}: {self.problem}{hint}",
+            status=response.status,
+            error=self.error,
+            error_description=self.description,
+            retryable=not permanent,
+            retry_after_s=retry_after_s(response, now_wall=now_wall),
+        )
 
 
 def read_error_response(response: Response, sent: Collection[Secret], wanted: str) -> ErrorResponse:
@@ -121,6 +142,7 @@ def is_permanent(error: str | None, *, status: int | None, grant_type: str, refr
     return error in PERMANENT_ERRORS
 
 
+@holds_secrets
 def check_revoked(response: Response, *, now_wall: float, sent_secrets: Iterable[Secret] = ()) -> None:
     """Read the answer to a revocation request (RFC 7009 section 2.2): a token that is unknown is no error.
 
@@ -134,14 +156,8 @@ def check_revoked(response: Response, *, now_wall: float, sent_secrets: Iterable
     """
     if response.status in {200, 204}:
         return
-    fault = read_error_response(response, tuple(sent_secrets), "a success or an OAuth error")
-    raise TokenRequestError(
-        f"revocation failed: HTTP {response.status}: {fault.problem}",
-        status=response.status,
-        error=fault.error,
-        error_description=fault.description,
-        retry_after_s=retry_after_s(response, now_wall=now_wall),
-    )
+    found = read_error_response(response, tuple(sent_secrets), "a success or an OAuth error")
+    raise found.as_error("revocation", response, now_wall=now_wall)
 
 
 _NEEDS = {

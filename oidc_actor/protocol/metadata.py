@@ -12,9 +12,7 @@ from oidc_actor.protocol.response_fields import Pairs, read_pairs, retry_after_s
 from oidc_actor.transport import Request, Response
 from oidc_actor.values.errors import ConfigError, DiscoveryError, UnusableMetadata
 from oidc_actor.values.secrets import FrozenMapping
-from oidc_actor.values.urls import WELL_KNOWN, check_issuer_url, check_url, is_loopback, public_url, url_problem
-
-__all__ = ["OIDCConfig", "check_config", "check_issuer_url", "check_url", "metadata_problem"]
+from oidc_actor.values.urls import WELL_KNOWN, is_loopback, public_url, url_problem
 
 _ENDPOINTS = (
     "token_endpoint",

@@ -1,7 +1,6 @@
-"""Token responses (RFC 6749 section 5.1) as values: a token with its lifetime, or a typed error.
+"""Token responses (RFC 6749 sections 5.1 and 5.2), read as a token with its lifetime or as a typed error.
 
-Pure and total: any status, headers and bytes become one or the other. Nothing here raises from a frame that holds a
-token or a secret's text: readers return a fault as a value, and the function that raises it holds nothing else.
+Pure and total: any status, headers and bytes become a token or a typed error.
 
 A token's lifetime is what the first of four sources says (`decide_lifetime`):
 
@@ -29,11 +28,9 @@ from oidc_actor.protocol.response_fields import (
     read_claims,
     read_number,
     read_object,
-    retry_after_s,
 )
 from oidc_actor.transport import Response
-from oidc_actor.values.errors import TokenRequestError
-from oidc_actor.values.secrets import Secret
+from oidc_actor.values.secrets import Secret, holds_secrets
 from oidc_actor.values.tokens import TokenResponse
 
 LifetimeSource: TypeAlias = Literal["expires_in", "expires_at", "exp", "default"]
@@ -61,6 +58,7 @@ class ParsedToken:
     lifetime_source: LifetimeSource
 
 
+@holds_secrets
 def parse_token(
     response: Response,
     *,
@@ -96,19 +94,12 @@ def parse_token(
         permanent = is_permanent(found.error, status=response.status, grant_type=grant_type, refreshing=refreshing)
         said = advice() if _is_about_the_client(found, response.status) else None
         hint = "" if said is None else f"; {said}"
-        raise TokenRequestError(
-            f"token request failed: HTTP {response.status}: {found.problem}{hint}",
-            status=response.status,
-            error=found.error,
-            error_description=found.description,
-            retryable=not permanent,
-            retry_after_s=retry_after_s(response, now_wall=now_wall),
-        )
+        raise found.as_error("token request", response, now_wall=now_wall, permanent=permanent, hint=hint)
     return found
 
 
-def _is_about_the_client(fault: ErrorResponse, status: int) -> bool:
-    return fault.error in {"invalid_client", "unauthorized_client"} or (fault.error is None and status == 401)
+def _is_about_the_client(found: ErrorResponse, status: int) -> bool:
+    return found.error in {"invalid_client", "unauthorized_client"} or (found.error is None and status == 401)
 
 
 def _read_token(

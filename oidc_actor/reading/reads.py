@@ -13,7 +13,7 @@ from oidc_actor.reading.directory import ManagerNotRunning, is_making_anew, is_s
 from oidc_actor.reading.waiters import GONE, Gone, TaskWaiter, ThreadWaiter
 from oidc_actor.values.clock import is_seconds
 from oidc_actor.values.errors import ConfigError, NoTokenError
-from oidc_actor.values.secrets import Secret, secret_problem
+from oidc_actor.values.secrets import Secret, holds_secrets, secret_problem
 from oidc_actor.values.tokens import TokenResponse
 from supervision import NoProcess
 from supervision.process.registry import is_current
@@ -114,15 +114,16 @@ def refresh_now(server: ServerRef, timeout: float, rejected: Secret | None) -> N
             raise _too_late(cell, server, timeout, 0.0, wants_refresh=True)
 
 
-def read_rejected(rejected: object) -> Secret | ConfigError | None:
-    """What a reader says was rejected; an error as a value, because the frame that has it must not raise."""
+@holds_secrets
+def read_rejected(rejected: object) -> Secret | None:
+    """What a reader says was rejected."""
     if rejected is None:
         return None
     if not isinstance(rejected, str):
-        return ConfigError(f"expected the text of an access token, got {type(rejected).__name__}", ("rejected",))
-    return (
-        Secret(rejected) if secret_problem(rejected) is None else ConfigError("expected an access token", ("rejected",))
-    )
+        raise ConfigError(f"expected the text of an access token, got {type(rejected).__name__}", ("rejected",))
+    if secret_problem(rejected) is not None:
+        raise ConfigError("expected an access token", ("rejected",))
+    return Secret(rejected)
 
 
 def check_wait(timeout: object, min_validity: object) -> None:

@@ -11,7 +11,7 @@ from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 from typing import Any
 
-from oidc_actor.credentials.grants import Credentials
+from oidc_actor.credentials.credentials import Credentials
 from oidc_actor.secret_sources.manager_token import ManagerToken
 from oidc_actor.sidecar.config_reader import PRIVATE, ConfigReader, meant
 from oidc_actor.sidecar.manager_tables import ManagerConfig, TokenOf, read_manager

@@ -12,14 +12,8 @@ from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any, TypeAlias, TypeVar
 
-from oidc_actor.credentials.grants import (
-    ClientCredentials,
-    Credentials,
-    JWTBearer,
-    Password,
-    RefreshToken,
-    TokenExchange,
-)
+from oidc_actor.credentials.credentials import Credentials
+from oidc_actor.credentials.grants import ClientCredentials, JWTBearer, Password, RefreshToken, TokenExchange
 from oidc_actor.credentials.keys import ClientCertificate, PrivateKey
 from oidc_actor.manager.options import Options, check_options
 from oidc_actor.protocol.metadata import OIDCConfig

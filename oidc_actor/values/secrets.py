@@ -138,7 +138,7 @@ def refuse_pickling(value: object) -> NoReturn:
     )
 
 
-class FrozenMapping(Mapping[str, str]):
+class FrozenMapping(Sealed, Mapping[str, str]):
     """An immutable, hashable mapping of texts."""
 
     __slots__ = ("_items",)
@@ -159,16 +159,7 @@ class FrozenMapping(Mapping[str, str]):
     def __hash__(self) -> int:
         return hash(frozenset(self._items.items()))
 
-    def __setattr__(self, name: str, value: object) -> NoReturn:
-        raise FrozenInstanceError(f"cannot assign to field {name!r}")
-
-    def __copy__(self) -> Self:
-        return self
-
-    def __deepcopy__(self, memo: dict[int, Any]) -> Self:
-        return self
-
-    def __reduce__(self) -> tuple[Any, ...]:
+    def __reduce_ex__(self, protocol: object) -> Any:
         return type(self), (dict(self._items),)
 
     def __repr__(self) -> str:

@@ -9,7 +9,7 @@ from integration.code_flow import refresh_token_by_login
 from integration.node_provider import CLIENTS, USER, NodeProvider
 
 from oidc_actor import ClientCredentials, DiscoveryError, OIDCConfig, Password, RefreshToken, TokenRequestError
-from oidc_actor.credentials.grants import Credentials
+from oidc_actor.credentials.credentials import Credentials
 from oidc_actor.oidc import discover, get_token, refresh_token
 from oidc_actor.protocol.response_fields import read_claims
 

@@ -9,7 +9,7 @@ from managers import Start
 from threads import eventually
 
 from oidc_actor import ClientCredentials, JWTBearer, ManagerToken, NoTokenError, OIDCConfig, TokenExchange, TokenManager
-from oidc_actor.credentials.grants import Credentials
+from oidc_actor.credentials.credentials import Credentials
 from oidc_actor.testing import ManualClock
 from oidc_actor.transport import Request, Response
 from supervision import kill, register

@@ -2,7 +2,8 @@
 
 import pytest
 
-from oidc_actor.credentials.grants import ClientCredentials, Password, RefreshToken, parse_auth, parse_scopes
+from oidc_actor.credentials.grants import ClientCredentials, Password, RefreshToken, parse_auth
+from oidc_actor.credentials.parameters import parse_scopes
 from oidc_actor.values.errors import ConfigError
 
 SECRET = "hunter2"
