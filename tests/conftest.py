@@ -24,7 +24,8 @@ FAST = {
 """For each folder the files, without ``test_`` and ``.py``."""
 
 NOT_FAST = {
-    "unit": "client* dpop machine_properties private_key recovery redaction refusal_advice response_properties workers"
+    "unit": "client* dpop machine_properties machine_table private_key recovery redaction refusal_advice "
+    "response_properties workers"
 }
 """Those of them that take sockets, threads or random examples and so seconds."""
 

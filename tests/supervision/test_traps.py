@@ -1,7 +1,7 @@
 """Pykka's traps, what its actors do that a supervisor must not let happen: errors, and what follows from them.
 
 The rows are those of .github/design/supervision.md 2; P20 and P21 are Pykka's own proxies and broadcast, which stay as they are.
-P22 is ``test_exit``, P23 ``test_fork``, P28 ``test_timers``.
+P22 is ``test_interpreter_exit``, P23 ``test_fork``, P28 ``test_timers``.
 """
 
 import queue
