@@ -7,40 +7,22 @@ import re
 import tomllib
 from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from oidc_actor.credentials.credentials import Credentials
 from oidc_actor.secret_sources.manager_token import ManagerToken
-from oidc_actor.sidecar.config_reader import PRIVATE, ConfigReader, meant
+from oidc_actor.sidecar.config_reader import ConfigReader, meant
+from oidc_actor.sidecar.listening import ServerConfig
 from oidc_actor.sidecar.manager_tables import ManagerConfig, TokenOf, read_manager
+from oidc_actor.sidecar.routes import Routes
 from oidc_actor.values.errors import ConfigError
-from oidc_actor.values.secrets import SecretFile, SecretSource, StoredSecret, holds_secrets, read_file
+from oidc_actor.values.secrets import Secret, SecretFile, SecretSource, StoredSecret, holds_secrets, read_file
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 _MAX_BYTES = 4 * 1024 * 1024
-
-
-@dataclass(frozen=True, slots=True)
-class ServerConfig:
-    """Where the sidecar listens, and how long it waits.
-
-    Attributes:
-        unix_socket: Path of the Unix socket, or ``None`` for none.
-        tcp: Loopback host and port, or ``None`` for none; port 0 takes a free one.
-        wait_seconds: Longest wait of a request for a token that is not there yet.
-        drain_seconds: Longest wait for requests under way once told to stop.
-        socket_mode: Mode of the Unix socket.
-        socket_group: Number of the group that it belongs to, or ``None`` for the process's own.
-    """
-
-    unix_socket: Path | None = None
-    tcp: tuple[str, int] | None = None
-    wait_seconds: float = 5.0
-    drain_seconds: float = 10.0
-    socket_mode: int = PRIVATE
-    socket_group: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,13 +38,38 @@ class RunConfig:
     managers: Mapping[str, ManagerConfig] = field(default_factory=dict)
 
 
-@holds_secrets  # somebody may have put one in the file
-def load(path: Path, token_of: TokenOf = ManagerToken) -> RunConfig:
+@dataclass(frozen=True, slots=True)
+class RouteToken(SecretSource):
+    """What ``{ manager = "<name>" }`` becomes: the token of the manager that serves under this name when it is read.
+
+    It compares by what the configuration says, so that replacing one manager leaves those that trade its token as they are.
+
+    Attributes:
+        routes: Where the manager is looked up; it need not exist yet.
+        name: Its name in the configuration.
+        kind: As of `ManagerToken`.
+    """
+
+    routes: Routes = field(compare=False, repr=False)
+    name: str
+    kind: Literal["access_token", "id_token"] = "access_token"
+
+    def __post_init__(self) -> None:
+        ManagerToken(self.name, self.kind)  # says what is wrong with them
+
+    def fetch(self) -> Secret | str:
+        """Return the token, or why there is none. It never waits."""
+        server = self.routes.server_of(self.name)
+        return ManagerToken(self.name if server is None else server, self.kind).fetch()
+
+
+@holds_secrets  # a secret may stand in the file by mistake
+def load(path: Path, routes: Routes | None = None) -> RunConfig:
     """Read and check a configuration. Secrets in files are not read yet; those in the environment are.
 
     Args:
         path: The TOML file; relative paths in it start at its directory.
-        token_of: Makes the source of another manager's token, by that one's name.
+        routes: Where managers that trade another's token look that one up; ``None`` where no manager is started.
 
     Returns:
         The configuration.
@@ -70,7 +77,7 @@ def load(path: Path, token_of: TokenOf = ManagerToken) -> RunConfig:
     Raises:
         ConfigError: It cannot be read, is no TOML, or something in it is wrong; the text names every key that is.
     """
-    reader, config = _checked(_parse(path), path, token_of)
+    reader, config = _checked(_parse(path), path, routes)
     reader.raise_any(str(path))
     return config
 
@@ -85,7 +92,7 @@ def absent(path: Path) -> list[str]:
         A line for each, with its key; none where the configuration is no TOML.
     """
     try:
-        reader, _ = _checked(_parse(path), path, ManagerToken)
+        reader, _ = _checked(_parse(path), path)
     except ConfigError:
         return []
     reads = [(key, SecretFile(file).fetch()) for key, file in reader.read]
@@ -109,11 +116,11 @@ def _parse(path: Path) -> dict[str, Any]:
     raise ConfigError(f"{path}: {problem}")
 
 
-def _checked(table: dict[str, Any], path: Path, token_of: TokenOf) -> tuple[ConfigReader, RunConfig]:
+def _checked(table: dict[str, Any], path: Path, routes: Routes | None = None) -> tuple[ConfigReader, RunConfig]:
     reader = ConfigReader(path.absolute().parent)
     reader.unknown("", table, ("server", "managers"))
     server = _server(table.get("server", {}), reader)
-    managers = _managers(table.get("managers"), reader, token_of)
+    managers = _managers(table.get("managers"), reader, partial(RouteToken, Routes() if routes is None else routes))
     taken = {"the configuration itself": path, "server.unix_socket": server.unix_socket}
     _check_token_files(managers, taken, reader)
     return reader, RunConfig(server, managers)

@@ -36,7 +36,7 @@ import pykka
 
 from oidc_actor.machine.events import SourceRenewed
 from oidc_actor.manager.token_manager import TokenManager
-from oidc_actor.metrics import ready
+from oidc_actor.metrics.readings import ready
 from oidc_actor.reading.directory import locate
 from oidc_actor.sidecar.events import log
 from oidc_actor.sidecar.manager_tables import ManagerConfig

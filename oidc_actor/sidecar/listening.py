@@ -7,13 +7,35 @@ import os
 import socket
 import stat
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
-from oidc_actor.sidecar.config import ServerConfig
+from oidc_actor.sidecar.config_reader import PRIVATE
 from oidc_actor.values.errors import ConfigError
 
 BACKLOG = 2048
 _PROBE_S = 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class ServerConfig:
+    """Where the sidecar listens, and how long it waits.
+
+    Attributes:
+        unix_socket: Path of the Unix socket, or ``None`` for none.
+        tcp: Loopback host and port, or ``None`` for none; port 0 takes a free one.
+        wait_seconds: Longest wait of a request for a token that is not there yet.
+        drain_seconds: Longest wait for requests under way once told to stop.
+        socket_mode: Mode of the Unix socket.
+        socket_group: Number of the group that it belongs to, or ``None`` for the process's own.
+    """
+
+    unix_socket: Path | None = None
+    tcp: tuple[str, int] | None = None
+    wait_seconds: float = 5.0
+    drain_seconds: float = 10.0
+    socket_mode: int = PRIVATE
+    socket_group: int | None = None
 
 
 @contextlib.contextmanager

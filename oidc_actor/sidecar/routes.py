@@ -9,17 +9,12 @@ from __future__ import annotations
 import threading
 from collections import defaultdict
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from pathlib import Path
-from typing import Any, Literal, TypeAlias
+from typing import Any
 
-from oidc_actor.metrics import ready
-from oidc_actor.metrics.readings import Reading, bounded, read_cell, summed
+from oidc_actor.metrics.readings import Reading, bounded, read_cell, ready, summed
 from oidc_actor.reading.cell import Cell
-from oidc_actor.secret_sources.manager_token import ManagerToken
-from oidc_actor.values.secrets import Secret, SecretSource
-
-Kind: TypeAlias = Literal["access_token", "id_token"]
 
 
 class Route:
@@ -79,39 +74,10 @@ class Routes:
         """
         return bounded([reading for route in list(self.by_name.values()) for reading in route.tally.readings()], most)
 
-    def token(self, name: str, kind: Kind = "access_token") -> RouteToken:
-        """The source of a name's token, for another manager that trades it."""
-        return RouteToken(self, name, kind)
-
     def users_of(self, name: str) -> list[str]:
         """The managers that trade the token of the one with this name."""
         users = [route for route in list(self.by_name.values()) if name in route.uses]
         return [server for route in users for server in (route.serving, route.coming) if server is not None]
-
-
-@dataclass(frozen=True, slots=True)
-class RouteToken(SecretSource):
-    """The token of the manager that serves under a name when it is read: what `ManagerToken` is outside the sidecar.
-
-    It compares by what the configuration says, so that replacing one manager leaves those that trade its token as they are.
-
-    Attributes:
-        routes: Where the manager is looked up; it need not exist yet.
-        name: Its name in the configuration.
-        kind: As of `ManagerToken`.
-    """
-
-    routes: Routes = field(compare=False, repr=False)
-    name: str
-    kind: Kind = "access_token"
-
-    def __post_init__(self) -> None:
-        ManagerToken(self.name, self.kind)  # says what is wrong with them
-
-    def fetch(self) -> Secret | str:
-        """Return the token, or why there is none. It never waits."""
-        server = self.routes.server_of(self.name)
-        return ManagerToken(self.name if server is None else server, self.kind).fetch()
 
 
 class Tally:

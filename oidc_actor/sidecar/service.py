@@ -19,12 +19,12 @@ import uvicorn
 from prometheus_client import REGISTRY
 
 from oidc_actor.metrics.prometheus import Collector
-from oidc_actor.sidecar.config import RunConfig, ServerConfig, load
+from oidc_actor.sidecar.config import RunConfig, load
 from oidc_actor.sidecar.connections import Connection, Peers, accept, most_connections
 from oidc_actor.sidecar.events import log
 from oidc_actor.sidecar.fleet import Fleet
 from oidc_actor.sidecar.http import Application, local_hosts
-from oidc_actor.sidecar.listening import BACKLOG, address_of, listening
+from oidc_actor.sidecar.listening import BACKLOG, ServerConfig, address_of, listening
 from oidc_actor.sidecar.routes import Routes
 from oidc_actor.values.errors import ConfigError
 from supervision import Down, SupervisionError, monitor
@@ -49,7 +49,7 @@ def run(path: Path) -> int:
         ConfigError: The configuration is wrong, or an address in it cannot be had; nothing was started.
     """
     routes = Routes()
-    config = load(path, routes.token)
+    config = load(path, routes)
     with listening(config.server) as sockets:
         return Service(path, config, routes).run(sockets)
 
@@ -125,7 +125,7 @@ class Service:
 
     def _reload(self) -> None:
         try:
-            config = load(self._path, self._routes.token)
+            config = load(self._path, self._routes)
         except ConfigError as error:
             log("config_refused", error=str(error))
             return

@@ -42,8 +42,8 @@ from oidc_actor.reading.cell import Snapshot
 from oidc_actor.secret_sources.github_actions import GitHubActionsToken
 from oidc_actor.secret_sources.manager_token import ManagerToken
 from oidc_actor.secret_sources.signed_assertion import SignedAssertion
+from oidc_actor.sidecar.config import RouteToken
 from oidc_actor.sidecar.http import Answer
-from oidc_actor.sidecar.routes import RouteToken
 from oidc_actor.sidecar.token_files import TokenFile
 from oidc_actor.streams import Renewal
 from oidc_actor.transport import Request, Response, TransportError
@@ -164,7 +164,7 @@ MADE: dict[str, Callable[[World], object]] = {
     "sidecar.http.Application": lambda w: w.application(),
     "sidecar.manager_tables.ManagerConfig": lambda w: w.config.managers["secrecy-run"],
     "sidecar.routes.Route": lambda w: w.routes.by_name["secrecy-run"],
-    "sidecar.routes.RouteToken": lambda w: RouteToken(w.routes, "secrecy-run"),
+    "sidecar.config.RouteToken": lambda w: RouteToken(w.routes, "secrecy-run"),
     "sidecar.routes.Routes": lambda w: w.routes,
     "sidecar.routes.Tally": lambda w: w.routes.by_name["secrecy-run"].tally,
     "sidecar.service.Service": lambda w: w.service,
@@ -214,7 +214,7 @@ HOLDS_NONE: dict[str, str] = {
         machine.state.Rules machine.state.Denial machine.state.Phase machine.effects.AskPermission
         manager.log.MeasuredRequest metrics.instruments.Instrument metrics.readings.Bound
         metrics.readings.Look metrics.readings.Reading
-        sidecar.config.ServerConfig sidecar.fleet.Changes cli.doctor.TlsFacts""",
+        sidecar.listening.ServerConfig sidecar.fleet.Changes cli.doctor.TlsFacts""",
     "a message without content": """machine.events.ResultReady machine.events.AskHealth machine.events.ClockJumped
     machine.events.FetchLost
         machine.events.FetchStarted

@@ -92,7 +92,7 @@ class World:
         (self.folder / "run.toml").write_text(
             table + 'client_secret = {file = "secret"}\n[server]\nunix_socket = "run.sock"\n'
         )
-        return load(self.folder / "run.toml", self.routes.token)
+        return load(self.folder / "run.toml", self.routes)
 
     @staticmethod
     def echo() -> Response:

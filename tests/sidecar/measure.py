@@ -26,7 +26,7 @@ BARE = """
 import socket, sys
 from pathlib import Path
 import uvicorn
-from oidc_actor.sidecar.config import ServerConfig
+from oidc_actor.sidecar.listening import ServerConfig
 from oidc_actor.sidecar.service import _settings
 
 headers = [(b"content-type", b"application/json"), (b"content-length", sys.argv[2].encode()), (b"cache-control", b"no-store")]

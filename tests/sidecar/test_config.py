@@ -9,7 +9,8 @@ from sidecar.tables import FULL, manager, problems
 
 from oidc_actor import ClientCredentials, ConfigError, OIDCConfig, Password, RefreshToken, SecretFile, TokenManager
 from oidc_actor.credentials.keys import ClientCertificate, PrivateKey
-from oidc_actor.sidecar.config import ServerConfig, load
+from oidc_actor.sidecar.config import load
+from oidc_actor.sidecar.listening import ServerConfig
 from oidc_actor.values.secrets import Secret
 
 GOOD = """

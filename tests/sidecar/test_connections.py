@@ -18,7 +18,6 @@ from threads import DEADLINE_S
 from uvicorn.server import ServerState
 
 from oidc_actor.sidecar import connections
-from oidc_actor.sidecar.config import ServerConfig
 from oidc_actor.sidecar.connections import (
     ANSWER_S,
     HEAD_BYTES,
@@ -29,6 +28,7 @@ from oidc_actor.sidecar.connections import (
     accept,
     most_connections,
 )
+from oidc_actor.sidecar.listening import ServerConfig
 from oidc_actor.sidecar.service import KEEP_ALIVE_S, _settings
 
 GET = b"GET /a HTTP/1.1\r\nHost: x\r\n\r\n"

@@ -16,9 +16,10 @@ from threads import DEADLINE_S, eventually
 from oidc_actor import NoTokenError, RetryPolicy, TokenExchange, TokenManager
 from oidc_actor.metrics import ready
 from oidc_actor.sidecar import token_files
+from oidc_actor.sidecar.config import RouteToken
 from oidc_actor.sidecar.fleet import Changes, Fleet
 from oidc_actor.sidecar.manager_tables import ManagerConfig
-from oidc_actor.sidecar.routes import Routes, RouteToken
+from oidc_actor.sidecar.routes import Routes
 from oidc_actor.testing import ManualClock
 from oidc_actor.transport import Request, Response
 from oidc_actor.values.tokens import TokenResponse

@@ -9,8 +9,7 @@ from pathlib import Path
 import pytest
 
 from oidc_actor import ConfigError
-from oidc_actor.sidecar.config import ServerConfig
-from oidc_actor.sidecar.listening import address_of, listening
+from oidc_actor.sidecar.listening import ServerConfig, address_of, listening
 
 
 def connected(path: Path) -> bool:

@@ -41,6 +41,6 @@ def test_the_token_of_whoever_serves(tmp_path: Path) -> None:
     routes = Routes()
     path = tmp_path / "config.toml"
     path.write_text(using(a="other"))
-    source = load(path, routes.token).managers["a"].options["auth"].subject_token
+    source = load(path, routes).managers["a"].options["auth"].subject_token
     assert source.fetch() == "there is no manager other"
     assert repr(source) == "RouteToken(name='other', kind='access_token')"

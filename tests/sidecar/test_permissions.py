@@ -15,8 +15,7 @@ from threads import eventually
 
 from oidc_actor import ConfigError
 from oidc_actor.sidecar import token_files
-from oidc_actor.sidecar.config import ServerConfig
-from oidc_actor.sidecar.listening import listening
+from oidc_actor.sidecar.listening import ServerConfig, listening
 from oidc_actor.values.tokens import TokenResponse
 
 OWN_GROUP = os.getgid()

@@ -28,7 +28,7 @@ def service(tmp_path) -> Service:
         'client_secret = { file = "missing" }\n'
     )
     routes = Routes()
-    made = Service(path, load(path, routes.token), routes)
+    made = Service(path, load(path, routes), routes)
     made._server = ServerInPlace()
     return made
 
