@@ -5,7 +5,6 @@ from typing import Any
 
 from fakes import AUTH, Fixed
 
-from oidc_actor.machine.circuit_breaker import Haste
 from oidc_actor.machine.effects import AskPermission, Effect, Fetch, Publish, Reject, Reply, Report, ScheduleTick
 from oidc_actor.machine.events import (
     Allowed,
@@ -14,6 +13,7 @@ from oidc_actor.machine.events import (
     FetchFailed,
     FetchStarted,
     FetchSucceeded,
+    Haste,
     Refresh,
     Refusal,
     Rejected,

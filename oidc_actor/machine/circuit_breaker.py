@@ -18,19 +18,9 @@ EXPLICIT    at once, and while half-open too
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from enum import IntEnum
 
-from oidc_actor.machine.events import NEVER, Allowed, Denied
+from oidc_actor.machine.events import NEVER, Allowed, Denied, Haste
 from oidc_actor.machine.failure_policy import RetryPolicy, Rng, retry_delay_s
-
-
-class Haste(IntEnum):
-    """Why a manager asks now, from the least reason to the best."""
-
-    CALM = 0
-    ASKED = 1
-    PRESSING = 2
-    EXPLICIT = 3
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,8 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TypeAlias
 
-from oidc_actor.machine.circuit_breaker import Haste
-from oidc_actor.machine.events import Outcome, Waiters
+from oidc_actor.machine.events import Haste, Outcome, Waiters
 from oidc_actor.protocol.metadata import OIDCConfig
 from oidc_actor.protocol.token_request import TokenTypeHint
 from oidc_actor.values.secrets import Secret

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from enum import IntEnum
 from typing import Protocol, TypeAlias
 
 from oidc_actor.protocol.metadata import OIDCConfig
@@ -16,6 +17,15 @@ from oidc_actor.values.tokens import TokenResponse
 
 NEVER = -math.inf
 """The clock's reading at which something that has not happened yet happened."""
+
+
+class Haste(IntEnum):
+    """Why a manager asks now, from the least reason to the best."""
+
+    CALM = 0
+    ASKED = 1
+    PRESSING = 2
+    EXPLICIT = 3
 
 
 @dataclass(frozen=True, slots=True)

@@ -38,6 +38,7 @@ from oidc_actor.machine.schedule import asked_retry_at
 from oidc_actor.machine.state import Rules, State, Step, came_at, is_asked, is_valid, is_withheld
 from oidc_actor.protocol.metadata import OIDCConfig
 from oidc_actor.protocol.token_request import TokenTypeHint
+from oidc_actor.values.clock import is_past
 from oidc_actor.values.secrets import Secret, fingerprint
 from oidc_actor.values.tokens import TokenResponse
 
@@ -197,23 +198,8 @@ def _with(origins: Origins, origin: str, heard: Heard) -> Origins:
     return {**others, origin: heard}
 
 
-JUMP_S = 5.0
-"""Seconds by which the wall clock must have gained on the manager's for a jump."""
-
 WITHHELD_S = 10.0
 """Seconds for which a token is withheld at most."""
-
-
-def is_past(point: float, since_ahead_s: float, now: float, ahead_s: float) -> bool:
-    """Whether a moment has passed by the wall clock.
-
-    Args:
-        point: The moment, as a reading of the manager's clock.
-        since_ahead_s: How far the wall clock was ahead of that one when the moment was set.
-        now: The manager's clock now.
-        ahead_s: How far the wall clock is ahead of it now.
-    """
-    return point <= now + ahead_s - since_ahead_s
 
 
 def jumped(state: State, event: ClockJumped, now: float, rng: Rng) -> Step:

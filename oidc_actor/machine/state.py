@@ -23,6 +23,9 @@ if TYPE_CHECKING:
 Step: TypeAlias = "tuple[State, list[Effect]]"
 """What is known after an event, and what is to be done."""
 
+METADATA_AGE_S = 24 * 3600.0
+"""Seconds after which discovered metadata are asked for again."""
+
 
 @dataclass(frozen=True, slots=True)
 class Rules:

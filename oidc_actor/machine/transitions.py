@@ -20,7 +20,6 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from oidc_actor.machine import failure_policy, invalidation
-from oidc_actor.machine.circuit_breaker import Haste
 from oidc_actor.machine.effects import (
     AskPermission,
     CancelTick,
@@ -48,6 +47,7 @@ from oidc_actor.machine.events import (
     FetchFailed,
     FetchStarted,
     FetchSucceeded,
+    Haste,
     ProbeFailed,
     Refresh,
     Rejected,
@@ -70,6 +70,7 @@ from oidc_actor.machine.schedule import (
     wake_at,
 )
 from oidc_actor.machine.state import (
+    METADATA_AGE_S,
     Attempt,
     Denial,
     Phase,
@@ -86,9 +87,6 @@ from oidc_actor.protocol.token_response import ParsedToken
 from oidc_actor.values.errors import DiscoveryError, OIDCActorError, TokenRequestError, refuses_refresh_token
 from oidc_actor.values.secrets import Secret, fingerprint
 from oidc_actor.values.tokens import TokenResponse
-
-METADATA_AGE_S = 24 * 3600.0
-"""Seconds after which discovered metadata are asked for again."""
 
 
 def step(state: State, event: Event, now: float, rng: Rng) -> Step:

@@ -11,7 +11,7 @@ from collections.abc import Hashable, Iterable, Mapping
 from dataclasses import dataclass
 
 from oidc_actor.machine import circuit_breaker, failure_policy
-from oidc_actor.machine.circuit_breaker import CircuitBreaker, Haste, Limits
+from oidc_actor.machine.circuit_breaker import CircuitBreaker, Limits
 from oidc_actor.machine.events import (
     NEVER,
     Allowed,
@@ -20,9 +20,10 @@ from oidc_actor.machine.events import (
     FetchFailed,
     FetchStarted,
     FetchSucceeded,
+    Haste,
     ProbeFailed,
 )
-from oidc_actor.machine.transitions import METADATA_AGE_S
+from oidc_actor.machine.state import METADATA_AGE_S
 from oidc_actor.manager.options import Options
 from oidc_actor.oidc import default_transport
 from oidc_actor.protocol.metadata import OIDCConfig

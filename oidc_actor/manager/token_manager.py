@@ -46,7 +46,7 @@ from oidc_actor.machine.events import (
     WaitersArrived,
 )
 from oidc_actor.machine.health import Health, health_of
-from oidc_actor.machine.invalidation import JUMP_S, tokens_to_revoke
+from oidc_actor.machine.invalidation import tokens_to_revoke
 from oidc_actor.machine.schedule import refusal
 from oidc_actor.machine.state import Attempt, Denial, Rules, State, as_forked, is_valid
 from oidc_actor.machine.transitions import adopt, step
@@ -77,7 +77,7 @@ from oidc_actor.reading.reads import (
 )
 from oidc_actor.reading.source import TokenSource
 from oidc_actor.reading.waiters import Subscription, check_listener
-from oidc_actor.values.clock import wall_ahead_s
+from oidc_actor.values.clock import JUMP_S, wall_ahead_s
 from oidc_actor.values.errors import TokenRequestError
 from oidc_actor.values.secrets import Secret, holds_secrets
 from oidc_actor.values.tokens import TokenResponse

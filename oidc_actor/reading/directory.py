@@ -27,10 +27,9 @@ from typing import Any
 import pykka
 
 from oidc_actor.machine.events import ClockJumped, SourceRenewed
-from oidc_actor.machine.invalidation import JUMP_S, is_past
 from oidc_actor.machine.state import logins
 from oidc_actor.reading.cell import Cell, Ref, by_name
-from oidc_actor.values.clock import REFERENCES, Clock, reference, wall_ahead_s
+from oidc_actor.values.clock import JUMP_S, REFERENCES, Clock, is_past, reference, wall_ahead_s
 from oidc_actor.values.errors import OIDCActorError
 from oidc_actor.values.secrets import StoredSecret
 from supervision import NoProcess, SupervisionError, whereis

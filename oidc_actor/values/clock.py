@@ -21,6 +21,9 @@ else:
 REFERENCES: tuple[Clock, ...] = tuple(dict.fromkeys((default_clock, time.monotonic, time.perf_counter)))
 """The clocks that run at real pace; the wall clock is compared with each. The last two may stand still during a suspend."""
 
+JUMP_S = 5.0
+"""Seconds by which the wall clock must have gained on the manager's for a jump."""
+
 _AT_ONCE_S = 0.5
 
 LOOK_AGAIN_S = 0.02
@@ -64,3 +67,15 @@ def wall_ahead_s(clock: Clock) -> float:
 def is_seconds(value: object) -> TypeGuard[int | float]:
     """Tell whether that is a number of seconds that arithmetic with times can hold: finite, and at least 0."""
     return isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value <= sys.float_info.max
+
+
+def is_past(point: float, since_ahead_s: float, now: float, ahead_s: float) -> bool:
+    """Whether a moment has passed by the wall clock.
+
+    Args:
+        point: The moment, as a reading of the manager's clock.
+        since_ahead_s: How far the wall clock was ahead of that one when the moment was set.
+        now: The manager's clock now.
+        ahead_s: How far the wall clock is ahead of it now.
+    """
+    return point <= now + ahead_s - since_ahead_s

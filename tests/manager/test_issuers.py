@@ -6,7 +6,7 @@ from managers import Start
 from threads import DEADLINE_S, eventually
 
 from oidc_actor import ClientCredentials, DiscoveryError, NoTokenError, OIDCConfig, Password, TokenManager
-from oidc_actor.machine.transitions import METADATA_AGE_S
+from oidc_actor.machine.state import METADATA_AGE_S
 from oidc_actor.manager.workers import HTTP_WORKERS
 from oidc_actor.transport import Request, Response
 

@@ -11,7 +11,7 @@ from managers import Start
 from threads import eventually
 
 from oidc_actor import ClientCredentials, NoTokenError, OIDCConfig, RetryPolicy, TokenManager
-from oidc_actor.machine.transitions import METADATA_AGE_S
+from oidc_actor.machine.state import METADATA_AGE_S
 from oidc_actor.reading.cell import by_name
 from oidc_actor.testing import ManualClock
 from oidc_actor.transport import Request, Response

@@ -6,16 +6,8 @@ import pytest
 from fakes import Fixed
 
 from oidc_actor import RetryPolicy
-from oidc_actor.machine.circuit_breaker import (
-    CircuitBreaker,
-    Haste,
-    Limits,
-    allow,
-    record_failure,
-    release_probe,
-    retry_at,
-)
-from oidc_actor.machine.events import Allowed, Denied
+from oidc_actor.machine.circuit_breaker import CircuitBreaker, Limits, allow, record_failure, release_probe, retry_at
+from oidc_actor.machine.events import Allowed, Denied, Haste
 from oidc_actor.machine.failure_policy import Rng
 
 pytestmark = pytest.mark.P6

@@ -6,9 +6,8 @@ import pytest
 from fakes import Fixed
 from machine_driver import CONFIG, DOWN, INVALID_CLIENT, Driver, refused, with_token
 
-from oidc_actor.machine.circuit_breaker import Haste
 from oidc_actor.machine.effects import ScheduleTick
-from oidc_actor.machine.events import BreakerClosed, CheckNow, ProbeFailed, Refresh, Tick
+from oidc_actor.machine.events import BreakerClosed, CheckNow, Haste, ProbeFailed, Refresh, Tick
 from oidc_actor.machine.failure_policy import RetryPolicy
 from oidc_actor.machine.schedule import next_attempt_at
 from oidc_actor.machine.state import Denial, Rules

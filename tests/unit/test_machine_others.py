@@ -4,12 +4,21 @@ import pytest
 from fakes import Fixed
 from machine_driver import CONFIG, INVALID_CLIENT, Driver, refused, with_token
 
-from oidc_actor.machine.circuit_breaker import Haste
 from oidc_actor.machine.effects import AskPermission, CheckSecrets, Discover, Report, ScheduleTick
-from oidc_actor.machine.events import Allowed, BreakerClosed, CheckNow, Denied, Refresh, SecretsChecked, Started, Tick
+from oidc_actor.machine.events import (
+    Allowed,
+    BreakerClosed,
+    CheckNow,
+    Denied,
+    Haste,
+    Refresh,
+    SecretsChecked,
+    Started,
+    Tick,
+)
 from oidc_actor.machine.schedule import WATCH_S, next_attempt_at
-from oidc_actor.machine.state import Denial, Rules
-from oidc_actor.machine.transitions import METADATA_AGE_S, adopt, step
+from oidc_actor.machine.state import METADATA_AGE_S, Denial, Rules
+from oidc_actor.machine.transitions import adopt, step
 from oidc_actor.protocol.metadata import OIDCConfig
 from oidc_actor.values.errors import SecretUnavailable
 

@@ -17,7 +17,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from machine_driver import CONFIG
 
-from oidc_actor.machine.circuit_breaker import Haste
 from oidc_actor.machine.effects import AskPermission, CancelTick, Fetch, Publish, ScheduleTick
 from oidc_actor.machine.events import (
     CheckNow,
@@ -25,6 +24,7 @@ from oidc_actor.machine.events import (
     FetchFailed,
     FetchStarted,
     FetchSucceeded,
+    Haste,
     Refresh,
     Started,
     Tick,
