@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Hashable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
-from typing import Any, Literal, Self, TypeAlias
+from typing import Any, Literal, Self, TypeAlias, cast
 
 from supervision.errors import check_one_of, check_seconds
 from supervision.exits import ExceptionText, Reason, Restart, without_frames
@@ -38,9 +38,8 @@ class Backoff:
     reset_after: float | None = None
 
     def __post_init__(self) -> None:
-        check_seconds("Backoff.initial", self.initial)
-        check_seconds("Backoff.maximum", self.maximum)
-        check_seconds("Backoff.jitter", self.jitter)
+        for name in ("initial", "maximum", "jitter"):
+            check_seconds(f"Backoff.{name}", getattr(self, name))
         if self.maximum < self.initial:
             raise ValueError(f"Backoff.maximum: expected at least initial={self.initial!r}, got {self.maximum!r}")
         if self.jitter > 1:
@@ -97,7 +96,7 @@ class ChildSpec:
     backoff: Backoff | None = None
 
     def __post_init__(self) -> None:
-        self._check_identity()
+        self._check_start()
         check_one_of("ChildSpec.restart", self.restart, Restart)
         check_one_of("ChildSpec.type", self.type, ChildType)
         if self.shutdown is None:
@@ -115,20 +114,19 @@ class ChildSpec:
         if self.backoff is not None and not isinstance(self.backoff, Backoff):
             raise TypeError(f"ChildSpec.backoff: expected a Backoff or None, got {self.backoff!r}")
 
-    def _check_identity(self) -> None:
+    def _check_start(self) -> None:
+        kwargs, name = cast(tuple[object, object], (self.kwargs, self.name))
         if not isinstance(self.id, Hashable):
             raise TypeError(f"ChildSpec.id: expected a hashable value, got {type(self.id).__name__}")
         if not callable(self.start):
             raise TypeError(f"ChildSpec.start: expected an actor class or a callable, got {self.start!r}")
-        given: tuple[object, object, object] = (self.args, self.kwargs, self.name)
-        args, kwargs, name = given
-        if not isinstance(args, tuple | list):
-            raise TypeError(f"ChildSpec.args: expected a tuple, got {type(args).__name__}")
+        if not isinstance(self.args, tuple | list):
+            raise TypeError(f"ChildSpec.args: expected a tuple, got {type(self.args).__name__}")
         if not isinstance(kwargs, Mapping) or not all(isinstance(key, str) for key in kwargs):
             raise TypeError(f"ChildSpec.kwargs: expected a mapping with str keys, got {type(kwargs).__name__}")
         if name is not None and (not isinstance(name, str) or not name):
             raise TypeError(f"ChildSpec.name: expected a non-empty str or None, got {name!r}")
-        object.__setattr__(self, "args", tuple(args))
+        object.__setattr__(self, "args", tuple(self.args))
         object.__setattr__(self, "kwargs", dict(kwargs))
 
 

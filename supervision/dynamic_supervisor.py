@@ -189,15 +189,11 @@ class DynamicSupervisor(AnySupervisor):
         return f"it is known by its ref or name, not by its id; there are: {'; '.join([*listed, *more]) or 'none'}"
 
 
-def _checked(max_children: object, max_restarts: int, max_seconds: float, extra_args: object) -> dict[str, Any]:
+def _checked(max_children: object, max_restarts: Any, max_seconds: Any, extra_args: object) -> dict[str, Any]:
     """The constructor's arguments; raises for what would make it fail, before anything starts."""
     check_count("max_children", max_children, or_none=True)
     if not isinstance(extra_args, tuple | list):
         raise TypeError(f"extra_args: expected a tuple, got {type(extra_args).__name__}")
-    intensity = Intensity(max_restarts, max_seconds)
-    return {
-        "max_children": max_children,
-        "max_restarts": intensity.max_restarts,
-        "max_seconds": intensity.max_seconds,
-        "extra_args": extra_args,
-    }
+    window = {"max_restarts": max_restarts, "max_seconds": max_seconds}
+    Intensity(**window)
+    return {"max_children": max_children, "extra_args": extra_args, **window}

@@ -113,9 +113,5 @@ class SupervisorFlags:
 
     def may_loop(self, spec: ChildSpec) -> bool:
         """Whether stopping that child as a sibling can take longer than the window, so that restarts go on for ever."""
-        return (
-            self.strategy != "one_for_one"
-            and self.max_restarts > 0
-            and isinstance(spec.shutdown, int | float)
-            and spec.shutdown > self.max_seconds
-        )
+        is_slow = isinstance(spec.shutdown, int | float) and spec.shutdown > self.max_seconds
+        return is_slow and self.strategy != "one_for_one" and self.max_restarts > 0

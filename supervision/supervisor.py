@@ -277,16 +277,10 @@ class Supervisor(AnySupervisor):
 
     def _warn(self, spec: ChildSpec) -> None:
         if self._flags.may_loop(spec):
-            report(
-                "warning",
-                "shutdown_exceeds_window",
-                supervisor=self._label,
-                child=text_of(spec.id),
-                name=spec.name,
-                shutdown=spec.shutdown,
-                max_seconds=self._flags.max_seconds,
-                hint="a sibling this slow to stop can make restarts go on for ever: raise max_seconds above shutdown",
-            )
+            hint = "a sibling this slow to stop can make restarts go on for ever: raise max_seconds above shutdown"
+            window_s = self._flags.max_seconds
+            rest: dict[str, Any] = {"name": spec.name, "shutdown": spec.shutdown, "max_seconds": window_s, "hint": hint}
+            report("warning", "shutdown_exceeds_window", supervisor=self._label, child=text_of(spec.id), **rest)
 
 
 def _checked(children: object, *flags: Any) -> tuple[list[ChildSpec], dict[str, Any]]:

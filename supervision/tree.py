@@ -44,15 +44,8 @@ class Branch:
     def of(cls, child: Child) -> Branch:
         """The row of one child, without what is below it."""
         age_s = None if child.ref is None or child.started_at is None else timer_thread.now() - child.started_at
-        return cls(
-            child.spec.id,
-            name_of_child(child),
-            child.ref,
-            child.state,
-            child.restarts,
-            child.last_exit,
-            age_s,
-        )
+        name = name_of_child(child)
+        return cls(child.spec.id, name, child.ref, child.state, child.restarts, child.last_exit, age_s)
 
     def _line(self) -> str:
         name = f" ({self.name})" if self.name not in (None, self.id) else ""
