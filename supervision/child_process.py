@@ -54,7 +54,7 @@ from supervision.process.process import Phase, Process
 from supervision.process.pykka_actors import construct
 from supervision.process.registry import lookup, name_of, process_of, refuse_unmanaged, register
 from supervision.runtime import timer_thread
-from supervision.runtime.waits import waitable
+from supervision.runtime.waits import Bell
 from supervision.server import Server
 
 JOIN_S = 5.0
@@ -179,29 +179,23 @@ class ExitRequest:
             ``SHUTDOWN`` all the same.
     """
 
-    is_user_callback = False
-
     def __init__(
         self, ref: Any, shutdown: ShutdownSetting | None, waiter: Process | None = None, *, for_restart: bool = False
     ) -> None:
         self._ref = ref
         self.deadline = timer_thread.now() + shutdown if isinstance(shutdown, int | float) else math.inf
-        self._ended = threading.Event()
+        self._ended = Bell()  # the process rings it, on the thread that ends it
         self._process: Process | None = process_of(ref)
-        if self._process is None or not self._process.attach(self):
-            self._ended.set()
+        if self._process is None or not self._process.attach(self._ended):
+            self._ended.ring()
         elif shutdown == "brutal_kill":
             self._process.kill(callbacks_on_pool=True)
         else:
             self._process.mailbox.offer(ExitSignal(SHUTDOWN, waiter, for_restart))
 
-    def deliver(self, reason: Reason) -> None:
-        """The child has ended; called on the thread that ended it."""
-        self._ended.set()
-
     def await_deadline(self) -> None:
         """Wait until the child has ended, and abandon it at its deadline."""
-        if not self._ended.wait(waitable(max(0.0, self.deadline - timer_thread.now()))):
+        if not self._ended.wait(self.deadline - timer_thread.now()):
             self.abandon()
 
     def await_exit(self) -> Reason:

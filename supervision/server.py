@@ -93,9 +93,6 @@ class _Future(pykka.Future[Any]):
 class _ServerHooks:
     """A ``Server``: ``on_continue``, ``on_terminate``; alive to others until that is done, as a GenServer is."""
 
-    def crashes_on_call_error(self, actor: Any) -> bool:
-        return bool(actor.crash_on_call_error)
-
     def run_continue(self, actor: Any) -> None:
         actor.on_continue()
 
@@ -171,7 +168,14 @@ class Server(pykka_internals.PykkaActor):
                 raise AlreadyStarted(name, owner)
         check_timeout(start_timeout, "start_timeout")
         what = name or cls.__name__
-        server = _construct(what, lambda: cls(*args, **kwargs))
+        try:
+            server = cls(*args, **kwargs)
+        except (AlreadyStarted, StartError):
+            raise
+        except BaseException as error:
+            if is_interrupt(error):  # what a signal handler has raised meanwhile is none of the constructor's
+                raise
+            raise StartError(what, error) from error
         mailbox = getattr(server, "actor_inbox", None)
         if not isinstance(mailbox, Mailbox):
             raise StartError(what, TypeError(f"{cls.__name__}.__init__ must call super().__init__()"))
@@ -213,15 +217,3 @@ def _is_async(hook: object) -> bool:
     plain = (inspect.iscoroutinefunction, inspect.isasyncgenfunction)
     by_call = getattr(type(hook), "__call__", None)  # noqa: B004 - of an object that stands for the function
     return any(is_async(one) for is_async in plain for one in (hook, by_call))
-
-
-def _construct(what: str, make: Callable[[], T]) -> T:
-    """Turn whatever a constructor raises into ``StartError``, but for what a signal handler has raised meanwhile."""
-    try:
-        return make()
-    except (AlreadyStarted, StartError):
-        raise
-    except BaseException as error:
-        if is_interrupt(error):
-            raise
-        raise StartError(what, error) from error

@@ -71,9 +71,6 @@ class Withdrawable:
         raise NotImplementedError
 
 
-_bells: PerProcess[dict[Mailbox, list[Bell]]] = PerProcess(dict)
-"""Those rung when a mailbox closes; few mailboxes are waited for in that way, so it is no field of each."""
-
 _quiet = Summons()  # never sent: stands for any that has been heard
 _here = PerProcess(object)
 """Stands for this process of the operating system; a forked child has another, which makes every inherited mailbox a dead one."""
@@ -82,7 +79,7 @@ _here = PerProcess(object)
 class Mailbox:
     """An actor's inbox (Pykka's ``ActorInbox`` protocol), and the way from a ref to its actor's process."""
 
-    __slots__ = ("_closed", "_made_in", "_queue", "lock", "process", "summons")
+    __slots__ = ("_closed", "_closing", "_made_in", "_queue", "lock", "process", "summons")
 
     def __init__(self) -> None:
         check_patches()  # before there is an actor: a mailbox is the first that each of ours gets
@@ -91,6 +88,7 @@ class Mailbox:
         self.lock = threading.RLock()
         self._queue: queue.SimpleQueue[Envelope[Any]] = queue.SimpleQueue()
         self._closed = False
+        self._closing: Bell | None = None  # rung when it closes; made by the first that waits for that, as few do
         self._made_in = _here.value
         self.summons = Summons.standing()  # no sender is to ring before the first turn, which starts the actor
         self.process: Process = None  # type: ignore[assignment] # the process sets it when it is made
@@ -193,8 +191,18 @@ class Mailbox:
     def close(self) -> None:
         """Let nothing more in; what is inside stays for the end."""
         self._closed = True
-        for bell in _bells.value.pop(self, ()):
-            bell.ring()
+        if self._closing is not None:
+            self._closing.ring()
+
+    def await_close(self, timeout: float | None) -> bool:
+        """Wait until nothing gets in any more, at most ``timeout`` seconds; returns whether that is so."""
+        if not self.closed:
+            with self.lock:  # so that two that wait do not make two bells
+                bell = self._closing = self._closing or Bell()
+            # First the bell is there, then this looks; ``close`` marks first and looks for the bell then.
+            if not self._closed:
+                bell.wait(timeout)
+        return self.closed
 
     def empty_out(self) -> list[Envelope[Any]]:
         """Take out what is left, oldest first; the mailbox is closed, and the process has ended."""
@@ -204,23 +212,6 @@ class Mailbox:
                 left.append(self._queue.get_nowait())
             except queue.Empty:
                 return left
-
-    def ring_when_closed(self, bell: Bell) -> None:
-        """Ring that bell once nothing gets in any more, maybe now."""
-        _bells.value.setdefault(self, []).append(bell)
-        if self.closed:  # maybe before the bell was in there
-            bell.ring()
-
-    def ring_no_more(self, bell: Bell) -> None:
-        """Undo ``ring_when_closed``."""
-        waiting = _bells.value.get(self, [])
-        with contextlib.suppress(ValueError):
-            waiting.remove(bell)
-        if not waiting or self.closed:
-            for late in _bells.value.pop(
-                self, ()
-            ):  # another thread has come in between: its bell goes back, or is rung
-                self.ring_when_closed(late)
 
 
 class StopFlag:
@@ -239,13 +230,7 @@ class StopFlag:
 
     def wait(self, timeout: float | None = None) -> bool:
         """Wait until it is set; returns whether it is. ``timeout`` is in seconds."""
-        bell = Bell()
-        self._mailbox.ring_when_closed(bell)
-        try:
-            bell.wait(timeout)
-        finally:
-            self._mailbox.ring_no_more(bell)
-        return self.is_set()
+        return self._mailbox.await_close(timeout)
 
 
 # --- answers ----------------------------------------------------------------------------------------------------------

@@ -11,7 +11,7 @@ any but ended     ``kill``                                     ended at once wit
                                                                abandoned, and nothing it does later has an effect
 ================  ===========================================  =========================================================
 
-What the outcome of a handler means, for our ``Server`` and for an unmodified Pykka actor (`Hooks`):
+What the outcome of a handler means, for our ``Server`` and for an unmodified Pykka actor:
 
 =======================  ========================================  =================================================
 raised in a handler      under ``cast``/``tell``                   under ``call``/``ask``
@@ -96,10 +96,7 @@ class Phase(IntEnum):
 
 
 class Hooks(Protocol):
-    """Which hooks a kind of actor has, and what an error under a call means to it. All run in a turn of the actor."""
-
-    def crashes_on_call_error(self, actor: Any) -> bool:
-        """Whether an exception that its caller gets ends the actor, too."""
+    """Which hooks a kind of actor has. All run in a turn of the actor."""
 
     def run_continue(self, actor: Any) -> None:
         """After a good start, before any message; what it raises is a crash."""
@@ -482,7 +479,7 @@ class Process:
         else:
             if not isinstance(reply_to, Reply) or reply_to.deserted:
                 returned_to_caller(actor, error)
-            if self.hooks.crashes_on_call_error(actor):
+            if getattr(actor, "crash_on_call_error", False):
                 self._end(reason_of(error), error)
             answer_error(reply_to, error)
 

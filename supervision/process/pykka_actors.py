@@ -26,9 +26,6 @@ from supervision.runtime.dispatcher import OwnThread
 class PykkaHooks:
     """A ``pykka.ThreadingActor``: its own hooks, dead to others before they run, as Pykka has it."""
 
-    def crashes_on_call_error(self, actor: Any) -> bool:
-        return bool(getattr(actor, "crash_on_call_error", False))
-
     def run_continue(self, actor: Any) -> None:
         """Pykka has no such hook."""
 

@@ -33,32 +33,15 @@ from operator import attrgetter
 from typing import Any, TypeAlias, cast
 
 import pykka
-from pykka import ActorRegistry
-from pykka._envelope import Envelope
-from pykka.messages import _ActorStop
+from pykka import ActorRegistry, _envelope, messages
 
 from supervision.runtime.per_process import in_forked_child
 from supervision.runtime.reports import harmless
 
-__all__ = [
-    "Envelope",
-    "PykkaActor",
-    "StopRequest",
-    "actor_of",
-    "enter",
-    "install",
-    "is_registered",
-    "leave",
-    "log_crash",
-    "move_to_end",
-    "receiver_of",
-    "replace_start",
-    "when_pykka_enters",
-]
-
 Ref: TypeAlias = "pykka.ActorRef[Any]"
 
-StopRequest: type[Any] = _ActorStop
+Envelope = _envelope.Envelope
+StopRequest: type[Any] = messages._ActorStop
 
 receiver_of: Callable[[Any], Callable[[Any], Any]] = attrgetter("_handle_receive")
 """The method of an actor that handles one message."""

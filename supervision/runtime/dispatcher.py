@@ -47,20 +47,22 @@ class Runnable(Protocol):
         """Handle a batch of messages; returns whether there is more to do. Never raises."""
 
 
-class Dispatcher(Protocol):
+class Dispatcher:
     """What the turns of an actor run on.
 
     Attributes:
         thread: the thread of the actor's own, ``None`` without one.
     """
 
-    thread: threading.Thread | None
+    thread: threading.Thread | None = None
 
     def begin(self, actor: Runnable) -> None:
         """Have the first turn run, on the starter's thread; raises ``RuntimeError`` where there is no thread to be had."""
+        raise NotImplementedError
 
     def schedule(self, actor: Runnable) -> None:
         """Have a turn run soon. Any thread, at any instruction; called once for each summons, so now and then once too often."""
+        raise NotImplementedError
 
     def retire(self, actor: Runnable) -> None:
         """The actor has ended: let go of what waits for its mail."""
@@ -75,16 +77,13 @@ class Dispatcher(Protocol):
 _numbers = itertools.count(1)
 
 
-class OwnThread:
+class OwnThread(Dispatcher):
     """Turns on one daemon thread, which ends with the actor (Akka: a pinned dispatcher)."""
-
-    __slots__ = ("_bell", "_has_ended", "_name", "thread")
 
     def __init__(self, name: str) -> None:
         self._name = name
         self._bell: queue.SimpleQueue[None] = queue.SimpleQueue()
         self._has_ended = False
-        self.thread: threading.Thread | None = None
 
     def begin(self, actor: Runnable) -> None:
         """Start the thread."""
@@ -110,12 +109,6 @@ class OwnThread:
         """Have the thread end; it looks at the mark after each batch, and the bell wakes it where it sleeps."""
         self._has_ended = True
         self._bell.put(None)
-
-    def lost(self, actor: Runnable) -> None:
-        """It takes no other's place."""
-
-    def found(self, actor: Runnable) -> None:
-        """It gave no other's place back."""
 
 
 class _Worker:
@@ -312,10 +305,8 @@ _this = PerProcess(_OfThread)  # also: the thread that forks is no worker in the
 _blocking = _Blocking()
 
 
-class Pool:
+class Pool(Dispatcher):
     """Turns on the pool that actors share: a worker is occupied by one only while that has mail."""
-
-    thread: threading.Thread | None = None
 
     def begin(self, actor: Runnable) -> None:
         """Put it into the run queue; the calling thread may start a worker."""
@@ -325,9 +316,6 @@ class Pool:
     def schedule(self, actor: Runnable) -> None:
         """Put it into the run queue, where it may be already; the timer thread starts a worker if there are too few."""
         _pool.value.submit(actor)
-
-    def retire(self, actor: Runnable) -> None:
-        """Nothing waits for a pooled actor's mail."""
 
     def lost(self, actor: Runnable) -> None:
         """Another worker may stand in for that thread."""

@@ -18,7 +18,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable
-from typing import Any, TypeVar, cast, overload
+from typing import Any, TypeVar, cast
 
 from supervision.errors import SupervisionError, check_seconds
 from supervision.runtime.dispatcher import blocking
@@ -43,18 +43,6 @@ def check_timeout(timeout: object, what: str = "timeout") -> None:
         check_seconds(what, timeout)
 
 
-@overload
-def waitable(seconds: float) -> float: ...
-@overload
-def waitable(seconds: None) -> None: ...
-def waitable(seconds: float | None) -> float | None:
-    """The seconds, or as many as a wait can take; ``None`` stays no limit at all.
-
-    threading refuses more than ``threading.TIMEOUT_MAX`` seconds, which is no reason to fail.
-    """
-    return None if seconds is None else min(seconds, LONGEST_S)
-
-
 def wait_for(wait: Callable[[float], bool], seconds: float | None) -> bool:
     """Wait, on any thread: on a worker of the pool another stands in meanwhile, on the main thread in turns.
 
@@ -63,13 +51,13 @@ def wait_for(wait: Callable[[float], bool], seconds: float | None) -> bool:
 
     Args:
         wait: waits for at most so many seconds, and returns whether what it waits for is there; it stays there.
-        seconds: how long in all, ``None`` for ever.
+        seconds: how long in all, ``None`` for ever; more than threading can wait are as many as it can.
 
     Returns:
         Whether it is there.
     """
     with blocking():
-        left_s = LONGEST_S if seconds is None else max(0.0, waitable(seconds))
+        left_s = LONGEST_S if seconds is None else min(max(0.0, seconds), LONGEST_S)
         if left_s <= TURN_S or threading.get_ident() != threading.main_thread().ident:
             return wait(left_s)
         ends_at = time.monotonic() + left_s

@@ -11,7 +11,6 @@ from holding import Gate
 from threads import DEADLINE_S, eventually, run
 
 from supervision import ChildSpec, Crash, DynamicSupervisor, call, kill, monitor, stop
-from supervision.process import mailbox
 from supervision.runtime import dispatcher
 
 pytestmark = pytest.mark.P12
@@ -167,7 +166,7 @@ def test_a_wait_for_the_stopped_flag_is_stood_in_for(pool: dispatcher._Pool) -> 
     refs = [Pooled.start_link() for _ in range(3 * dispatcher.WORKERS)]
     ended = Pooled.start_link()
     done = [ref.ask(lambda _: ended.actor_stopped.wait(DEADLINE_S), block=False) for ref in refs]
-    eventually(lambda: len(mailbox._bells.value.get(ended.actor_inbox, ())) == len(refs))
+    eventually(lambda: pool.blocked == len(refs))
     stop(ended)
     assert all(future.get(timeout=DEADLINE_S) for future in done)
 

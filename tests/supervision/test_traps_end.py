@@ -22,7 +22,6 @@ from supervision import (
     call,
     stop,
 )
-from supervision.process import mailbox
 
 # --- P11, P12: a stop waits for its turn, and may come late -----------------------------------------------------------
 
@@ -115,7 +114,6 @@ def test_p13_waiting_for_the_flag_leaves_nothing_behind() -> None:
     ref = Pooled.start_link()
     for _ in range(100):
         assert ref.actor_stopped.wait(0) is False
-    assert ref.actor_inbox not in mailbox._bells.value
     ref.stop(timeout=DEADLINE_S)
     assert ref.actor_stopped.wait(0) is True
 

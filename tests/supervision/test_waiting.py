@@ -11,21 +11,11 @@ from pykka import ActorRegistry
 from threads import DEADLINE_S, run
 
 from supervision import SHUTDOWN, DynamicSupervisor, Supervisor, call, stop
-from supervision.runtime.waits import LONGEST_S, TURN_S, wait_for, waitable
+from supervision.runtime.waits import LONGEST_S, TURN_S, wait_for
 
 AGES_S = [1e10, 1e12, 1e300]
 
 ages = pytest.mark.parametrize("seconds", AGES_S)
-
-
-@pytest.mark.parametrize(("given", "waited"), [(0.0, 0.0), (5.0, 5.0), (LONGEST_S, LONGEST_S), (None, None)])
-def test_what_threading_can_wait_is_waited(given: float | None, waited: float | None) -> None:
-    assert waitable(given) == waited
-
-
-@ages
-def test_more_is_as_much_as_it_can(seconds: float) -> None:
-    assert waitable(seconds) == LONGEST_S < threading.TIMEOUT_MAX
 
 
 @ages
@@ -89,6 +79,17 @@ class Waits:
     def __call__(self, seconds: float) -> bool:
         self.asked.append(seconds)
         return len(self.asked) == self._over_at
+
+
+@pytest.mark.parametrize(
+    ("seconds", "waited"), [(-1.0, 0.0), (60.0, 60.0), (LONGEST_S, LONGEST_S), (1e300, LONGEST_S), (None, LONGEST_S)]
+)
+def test_other_threads_wait_in_one_turn_and_as_long_as_threading_can(seconds: float | None, waited: float) -> None:
+    wait = Waits(over_at=1)
+    with run(lambda: wait_for(wait, seconds)):
+        pass
+    assert wait.asked == [waited]
+    assert waited < threading.TIMEOUT_MAX
 
 
 @pytest.mark.parametrize("seconds", [60.0, 1e300, None])
