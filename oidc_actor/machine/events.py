@@ -92,7 +92,7 @@ class Waiter(Protocol):
     wants_refresh: bool
     """Whether it waits for a refresh (``force_refresh``) instead of a valid token: a failed attempt is its outcome."""
     rejected: Rejected | None
-    """What it complains about: any other valid token is its outcome. ``None`` for a reader without a complaint."""
+    """The token that it rejects: any other valid token is its outcome. ``None`` for a reader that rejects none."""
 
     def resolve(self, outcome: Outcome) -> None:
         """Give it its outcome; the shell does that."""
@@ -135,7 +135,7 @@ class Refresh:
     Attributes:
         waiter: The reader that waits for the outcome, or ``None``.
         rejected: The token that a resource server refused; nothing is done unless it is the current one. ``None`` for
-            a refresh without a complaint.
+            a refresh for another reason.
     """
 
     waiter: Waiter | None = None

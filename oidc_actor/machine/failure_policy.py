@@ -55,8 +55,8 @@ def is_about_secrets(error: OIDCActorError | None) -> bool:
     return isinstance(error, SecretUnavailable) or (error is not None and status_of(error) in {400, 401, 403})
 
 
-def is_outage(error: OIDCActorError) -> bool:
-    """Whether the failure is about the provider, not about these credentials, so that its other clients share it."""
+def opens_circuit(error: OIDCActorError) -> bool:
+    """Whether the failure is about the provider, not about these credentials, so that the issuer's circuit breaker counts it."""
     if isinstance(error, (SecretUnavailable, UnusableMetadata)) or not isinstance(error, ProviderError):
         return False
     status = error.status

@@ -84,7 +84,7 @@ class Verdict:
 
     Attributes:
         due_at: When it is answered; in the past where that is now, or was.
-        is_news: Whether that has been decided just now. A hundred threads complain of the same token; one is news.
+        is_news: Whether that has been decided just now. Of a hundred threads that reject the same token, the first one is news.
         rejects: Whether the token is taken from all readers.
     """
 

@@ -5,7 +5,7 @@ An attempt is due
 - never sooner than the minimum interval after the start of the last one, nor before the end of a ``Retry-After``;
 - then at once, where a reader wants it (`force_refresh`, a changed secret, a reader whose ``min_validity`` falls short);
 - else when the wait after a failure is over, where the last attempt failed; it is short while readers ask in vain;
-- else at the token's refresh point, which lies in the past where there is no token, or when a complaint about it has its turn;
+- else at the token's refresh point, which lies in the past where there is no token, or when its rejection is to be answered;
 - and not before the end of a wait that the circuit breaker imposed, or the rate limit of first attempts;
 - but a live token's end brings an attempt forward: it waits a quarter of the token's remaining life at most after a transient
   failure, or an answer of the breaker, so that attempts come closer together as the end comes nearer;

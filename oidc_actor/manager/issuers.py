@@ -128,7 +128,7 @@ class Issuer:
                 self._discovery = None
             if isinstance(result, OIDCConfig):
                 self._config, self._config_at = result, at
-        if not isinstance(result, OIDCConfig) and failure_policy.is_outage(result):
+        if not isinstance(result, OIDCConfig) and failure_policy.opens_circuit(result):
             self.circuit.tell_when_closed(one.cell for one in discovery.subscribers)
         for one in discovery.subscribers:
             if isinstance(result, OIDCConfig):
@@ -231,7 +231,7 @@ class Circuit:
             When the issuer may be asked again where it is down, else ``None``.
         """
         members = {one.number for one in among}
-        is_down = failure_policy.is_outage(error)
+        is_down = failure_policy.opens_circuit(error)
         if not is_down and failure_policy.status_of(error) is not None:
             self.note_answer()  # a refusal is an answer too
         with self._lock:

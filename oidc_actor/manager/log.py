@@ -165,7 +165,7 @@ def outcome_of(result: ParsedToken | OIDCActorError) -> RequestOutcome:
     """How a token request ended."""
     if isinstance(result, ParsedToken):
         return "success"
-    if failure_policy.is_outage(result) or failure_policy.status_of(result) == 429:
+    if failure_policy.opens_circuit(result) or failure_policy.status_of(result) == 429:
         return "unavailable"
     status = result.status if isinstance(result, ProviderError) else None
     return "refused" if status is not None and 400 <= status < 500 else "invalid"

@@ -42,7 +42,7 @@ def status(number: int, **fields: object) -> TokenRequestError:
     ids=str,
 )
 def test_whose_failure_it_is(error: OIDCActorError, outage: bool) -> None:
-    assert failure_policy.is_outage(error) is outage
+    assert failure_policy.opens_circuit(error) is outage
 
 
 @pytest.mark.parametrize(
