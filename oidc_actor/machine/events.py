@@ -28,6 +28,12 @@ class Haste(IntEnum):
     EXPLICIT = 3
 
 
+class Event:
+    """What the machine decides on: each kind has its row in `oidc_actor.machine.transitions.TABLE`."""
+
+    __slots__ = ()
+
+
 @dataclass(frozen=True, slots=True)
 class GetToken:
     """Ask for the valid token; the answer comes at once: the token, or `NoTokenError` (the original's ``:get_token``)."""
@@ -57,7 +63,7 @@ Outcome: TypeAlias = TokenResponse | Refusal
 
 
 @dataclass(frozen=True, slots=True)
-class Rejected:
+class Rejected(Event):
     """A resource server has refused a token; told by an adapter, which need not wait for another.
 
     Attributes:
@@ -70,7 +76,7 @@ class Rejected:
 
 
 @dataclass(frozen=True, slots=True)
-class Accepted:
+class Accepted(Event):
     """A resource server has accepted a token; an adapter tells of the first success with each.
 
     Attributes:
@@ -99,17 +105,17 @@ class Waiter(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class Started:
+class Started(Event):
     """The manager may begin."""
 
 
 @dataclass(frozen=True, slots=True)
-class Tick:
+class Tick(Event):
     """The time asked for with `ScheduleTick` has come, or it is worth looking at the clock for another reason."""
 
 
 @dataclass(frozen=True, slots=True)
-class CheckNow:
+class CheckNow(Event):
     """A reader that does not wait found no token that lives ``min_validity_s`` seconds.
 
     Attributes:
@@ -122,14 +128,14 @@ class CheckNow:
 
 
 @dataclass(frozen=True, slots=True)
-class Wait:
+class Wait(Event):
     """A reader that found no token good enough waits for one."""
 
     waiter: Waiter
 
 
 @dataclass(frozen=True, slots=True)
-class Refresh:
+class Refresh(Event):
     """A reader wants a new token.
 
     Attributes:
@@ -143,7 +149,7 @@ class Refresh:
 
 
 @dataclass(frozen=True, slots=True)
-class FetchStarted:
+class FetchStarted(Event):
     """A request left the queue: its request is about to be sent."""
 
     attempt: int
@@ -152,7 +158,7 @@ class FetchStarted:
 
 
 @dataclass(frozen=True, slots=True)
-class FetchSucceeded:
+class FetchSucceeded(Event):
     """A request brought what it was sent for.
 
     Attributes:
@@ -173,7 +179,7 @@ class FetchSucceeded:
 
 
 @dataclass(frozen=True, slots=True)
-class FetchFailed:
+class FetchFailed(Event):
     """A request brought an error.
 
     Attributes:
@@ -194,12 +200,12 @@ class FetchFailed:
 
 
 @dataclass(frozen=True, slots=True)
-class Allowed:
+class Allowed(Event):
     """The answer to `AskPermission`: the attempt may begin."""
 
 
 @dataclass(frozen=True, slots=True)
-class Denied:
+class Denied(Event):
     """The answer to `AskPermission`: the circuit breaker knows that asking the issuer now is of no use.
 
     Attributes:
@@ -214,19 +220,19 @@ class Denied:
 
 
 @dataclass(frozen=True, slots=True)
-class BreakerClosed:
+class BreakerClosed(Event):
     """The issuer answers again; each manager that was denied may go, spread over ``within_s`` seconds."""
 
     within_s: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
-class ProbeFailed:
+class ProbeFailed(Event):
     """The other manager's attempt that was waited for has failed: the issuer says anew how long to wait."""
 
 
 @dataclass(frozen=True, slots=True)
-class ClockJumped:
+class ClockJumped(Event):
     """The wall clock has jumped forward, as it does on a machine that was restored.
 
     Attributes:
@@ -239,7 +245,7 @@ class ClockJumped:
 
 
 @dataclass(frozen=True, slots=True)
-class SecretsChecked:
+class SecretsChecked(Event):
     """The secrets' files were looked at.
 
     Attributes:
@@ -250,7 +256,7 @@ class SecretsChecked:
 
 
 @dataclass(frozen=True, slots=True)
-class SourceRenewed:
+class SourceRenewed(Event):
     """Another manager, whose token this one trades, has a new one."""
 
 
@@ -276,25 +282,5 @@ class FetchLost:
 class AskHealth:
     """Ask for the manager's `Health`."""
 
-
-Event: TypeAlias = (
-    Started
-    | Tick
-    | CheckNow
-    | Wait
-    | Refresh
-    | Rejected
-    | Accepted
-    | FetchStarted
-    | FetchSucceeded
-    | FetchFailed
-    | Allowed
-    | Denied
-    | BreakerClosed
-    | ProbeFailed
-    | SecretsChecked
-    | ClockJumped
-    | SourceRenewed
-)
 
 Waiters: TypeAlias = Sequence[Waiter]

@@ -31,11 +31,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import TypeAlias
 
-from oidc_actor.machine.effects import Effect, Publish, Reject, Reply, Report, Revoke, Withhold
+from oidc_actor.machine.effects import Publish, Reject, Revoke, Withhold
 from oidc_actor.machine.events import NEVER, Accepted, ClockJumped, Rejected
 from oidc_actor.machine.failure_policy import Rng
-from oidc_actor.machine.schedule import asked_retry_at
-from oidc_actor.machine.state import Rules, State, Step, came_at, is_asked, is_valid, is_withheld
+from oidc_actor.machine.schedule import asked_retry_at, serve
+from oidc_actor.machine.state import Rules, State, came_at, is_asked, is_valid, is_withheld
 from oidc_actor.protocol.metadata import OIDCConfig
 from oidc_actor.protocol.token_request import TokenTypeHint
 from oidc_actor.values.clock import is_past
@@ -97,33 +97,32 @@ Origins: TypeAlias = Mapping[str, Heard]
 """What is remembered, the origin that was heard of longest ago first."""
 
 
-def rejected(state: State, event: Rejected, now: float, rng: Rng) -> Step:
+def rejected(state: State, event: Rejected, now: float, rng: Rng) -> State:
     """An adapter hears a rejection."""
     token = state.token
     if token is None or not is_about(token, event):
-        return state, []
+        return state
     mark, age_s = fingerprint(token.access_token), now - came_at(state)
     origins, verdict = judge(state.origins, event.origin, mark, now, age_s=age_s)
     state = replace(state, origins=origins)
     if not verdict.is_news:
         waits = state.answer_at < math.inf  # else it has been answered, and how that ended is the backoff's
-        return replace(state, answer_at=min(state.answer_at, verdict.due_at)) if waits else state, []
+        return replace(state, answer_at=min(state.answer_at, verdict.due_at)) if waits else state
     if verdict.rejects:
-        state, effects = reject(state, token)
+        state = reject(state, token)
     else:
-        fields = {"fingerprint": mark, "origin": event.origin, "answer_in_s": round(verdict.due_at - now, 3)}
-        effects = [Report("token_refused", state.attempts, fields)]
+        wait_s = round(verdict.due_at - now, 3)
+        state = state.report("token_refused", fingerprint=mark, origin=event.origin, answer_in_s=wait_s)
     if verdict.due_at > now:
-        return replace(state, answer_at=min(state.answer_at, verdict.due_at)), effects
-    return (state if state.attempt is not None else replace(state, wanted=True)), effects
+        return replace(state, answer_at=min(state.answer_at, verdict.due_at))
+    return state if state.attempt is not None else replace(state, wanted=True)
 
 
-def accepted(state: State, event: Accepted, now: float, rng: Rng) -> Step:
+def accepted(state: State, event: Accepted, now: float, rng: Rng) -> State:
     """An adapter hears that a token is accepted; only the present one's news is of use."""
     if not is_about(state.token, event):
-        return state, []
-    mark = fingerprint(event.token.reveal())
-    return replace(state, origins=note_accepted(state.origins, event.origin, mark)), []
+        return state
+    return replace(state, origins=note_accepted(state.origins, event.origin, fingerprint(event.token.reveal())))
 
 
 def is_about(token: TokenResponse | None, said: Rejected | Accepted | None) -> bool:
@@ -131,10 +130,10 @@ def is_about(token: TokenResponse | None, said: Rejected | Accepted | None) -> b
     return token is not None and said is not None and token.access_token == said.token.reveal()
 
 
-def reject(state: State, token: TokenResponse) -> Step:
+def reject(state: State, token: TokenResponse) -> State:
     """Take the token from all readers."""
-    fields = {"fingerprint": fingerprint(token.access_token)}
-    return without_token(state), [Reject(token), Report("token_rejected", state.attempts, fields)]
+    state = without_token(state).then(Reject(token))
+    return state.report("token_rejected", fingerprint=fingerprint(token.access_token))
 
 
 def without_token(state: State) -> State:
@@ -202,47 +201,34 @@ WITHHELD_S = 10.0
 """Seconds for which a token is withheld at most."""
 
 
-def jumped(state: State, event: ClockJumped, now: float, rng: Rng) -> Step:
+def jumped(state: State, event: ClockJumped, now: float, rng: Rng) -> State:
     """The wall clock has jumped forward; what has been decided of an earlier jump is decided anew."""
     attempt = None if state.attempt is None else replace(state.attempt, jump=event)
     state, token = replace(state, attempt=attempt, judged_ahead_s=event.ahead_s), state.token
-    if token is None or state.expires_at <= now:
-        return state, []
-    if not is_past(state.refresh_at, state.ahead_s, now, event.ahead_s):
-        return state, []
+    if token is None or state.expires_at <= now or not is_past(state.refresh_at, state.ahead_s, now, event.ahead_s):
+        return state
     ends = is_past(state.expires_at, state.ahead_s, now, event.ahead_s)
     turn_at = max(now, event.turn_at)
-    fields = {"jump_s": round(event.ahead_s - state.ahead_s, 1), "withheld": ends}
-    effects: list[Effect] = [Report("clock_jumped", state.attempts, fields)]
+    state = state.report("clock_jumped", jump_s=round(event.ahead_s - state.ahead_s, 1), withheld=ends)
     state = replace(state, refresh_at=min(state.refresh_at, turn_at), retry_at=min(state.retry_at, turn_at))
     if not ends:
-        return state, effects
+        return state
     until = state.withheld_until if is_withheld(state) else now + WITHHELD_S
     retry_at = asked_retry_at(state) if is_asked(state, now) else state.retry_at
-    return replace(state, withheld_until=until, retry_at=retry_at), [*effects, Withhold(token)]
+    return replace(state, withheld_until=until, retry_at=retry_at).then(Withhold(token))
 
 
-def give_back(state: State, now: float) -> tuple[State, list[Effect]]:
+def give_back(state: State, now: float) -> State:
     """Serve a token on that was withheld: no new one has come, or not in time."""
     if not is_withheld(state):
-        return state, []
+        return state
     state, token = replace(state, withheld_until=NEVER), state.token
     if token is None or not is_valid(state, now):
-        return state, []
-    served = [
-        waiter
-        for waiter in state.waiters
-        if not waiter.wants_refresh and waiter.rejected is None and is_valid(state, now, waiter.min_validity_s)
-    ]
-    fields = {"expires_in_s": round(state.expires_at - now, 1)}
-    effects: list[Effect] = [
-        Publish(token, state.expires_at, state.ahead_s, is_new=False),
-        Report("token_served_on", state.attempts, fields),
-    ]
-    if served:
-        state = replace(state, waiters=tuple(waiter for waiter in state.waiters if waiter not in served))
-        effects.append(Reply(served, token))
-    return state, effects
+        return state
+    state = state.then(Publish(token, state.expires_at, state.ahead_s, is_new=False))
+    state = state.report("token_served_on", expires_in_s=round(state.expires_at - now, 1))
+    others = (waiter for waiter in state.waiters if not waiter.wants_refresh and waiter.rejected is None)
+    return serve(state, [waiter for waiter in others if is_valid(state, now, waiter.min_validity_s)])
 
 
 _Found: TypeAlias = tuple[Secret | None, TokenResponse | None]

@@ -16,9 +16,10 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable
+from dataclasses import replace
 
 from oidc_actor.machine.effects import Reply
-from oidc_actor.machine.events import NEVER, Refusal, Waiter
+from oidc_actor.machine.events import NEVER, Refusal, Waiter, Waiters
 from oidc_actor.machine.failure_policy import Rng, probe_delay_s, retry_delay_s
 from oidc_actor.machine.state import State, is_asked, is_out_of_reach, is_valid, is_withheld
 
@@ -156,13 +157,25 @@ def is_queued(state: State, now: float) -> bool:
     return state.denial is not None and state.denial.probing and now < denied_until(state)
 
 
-def replies(state: State, waiters: Iterable[Waiter], now: float) -> list[Reply]:
+def serve(state: State, waiters: Iterable[Waiter]) -> State:
+    """Give waiters the token."""
+    served = tuple(waiters)
+    return _without(state, served).then(Reply(served, state.token)) if served and state.token is not None else state
+
+
+def refuse(state: State, waiters: Iterable[Waiter], now: float) -> State:
     """Refuse waiters: one reply for all waiters that asked for the same."""
     alike: dict[tuple[float, bool], list[Waiter]] = {}
     for waiter in waiters:
         wants_another = waiter.wants_refresh or waiter.rejected is not None
         alike.setdefault((waiter.min_validity_s, wants_another), []).append(waiter)
-    return [Reply(some, refusal(state, now, *asked)) for asked, some in alike.items()]
+    for asked, some in alike.items():
+        state = _without(state, some).then(Reply(some, refusal(state, now, *asked)))
+    return state
+
+
+def _without(state: State, waiters: Waiters) -> State:
+    return replace(state, waiters=tuple(waiter for waiter in state.waiters if waiter not in waiters))
 
 
 def refusal(state: State, now: float, min_validity_s: float = 0.0, wants_refresh: bool = False) -> Refusal:

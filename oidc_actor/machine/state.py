@@ -5,10 +5,10 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass, field, replace
 from enum import Flag, auto
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING
 
 from oidc_actor.credentials.credentials import Credentials
-from oidc_actor.machine.effects import Discover, Effect, FullGrant, Grant, Redeem
+from oidc_actor.machine.effects import Discover, Effect, FullGrant, Grant, Redeem, Report
 from oidc_actor.machine.events import NEVER, ClockJumped, Waiter
 from oidc_actor.machine.failure_policy import RetryPolicy
 from oidc_actor.protocol.metadata import OIDCConfig
@@ -19,9 +19,6 @@ from oidc_actor.values.tokens import TokenResponse
 
 if TYPE_CHECKING:
     from oidc_actor.machine.invalidation import Origins
-
-Step: TypeAlias = "tuple[State, list[Effect]]"
-"""What is known after an event, and what is to be done."""
 
 METADATA_AGE_S = 24 * 3600.0
 """Seconds after which discovered metadata are asked for again."""
@@ -155,6 +152,7 @@ class State:
         waiters: The readers that wait.
         token_requests: Requests sent to the token endpoint.
         refreshes: Tokens obtained.
+        effects: What is to be done at the end of the step under way, in order; empty between two steps.
     """
 
     oidc_config: OIDCConfig | None
@@ -195,6 +193,15 @@ class State:
     waiters: tuple[Waiter, ...] = ()
     token_requests: int = 0
     refreshes: int = 0
+    effects: tuple[Effect, ...] = ()
+
+    def then(self, *effects: Effect) -> State:
+        """Have something done at the end of the step."""
+        return replace(self, effects=(*self.effects, *effects))
+
+    def report(self, event: str, **fields: object) -> State:
+        """Have an event logged."""
+        return self.then(Report(event, self.attempts, fields))
 
     @property
     def phase(self) -> Phase:

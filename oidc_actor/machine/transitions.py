@@ -1,12 +1,12 @@
 """The manager's decisions: ``step(state, event, now, rng) -> (state, effects)``. Pure.
 
 `TABLE`, at the end, is the machine: in which phase (`Phase`) which event is decided by which function, and to which phases that
-leads. `step` interprets it; what the table does not name changes nothing.
+leads. `step` interprets it; what the table does not name changes nothing. A function returns the state, with what is to be done
+in it (`State.then`).
 
 After every event the machine settles: while it waits and an attempt is due (`oidc_actor.machine.schedule`) it asks the
 circuit breaker, and else sees that a tick comes when the next one is due. So no event is needed for time to count, and none
-can be missed.
-The answer of the breaker is the next event: an attempt begins when it is allowed, and nothing has to be taken back.
+can be missed. The answer of the breaker is the next event: an attempt begins when it is allowed, and nothing is taken back.
 
 A result carries the numbers of its attempt and request; any other than the one under way is ignored. An error never touches
 a live token, an expired one is nobody's answer, and every path leaves an attempt under way or a tick to come.
@@ -19,63 +19,14 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any
 
-from oidc_actor.machine import failure_policy, invalidation
-from oidc_actor.machine.effects import (
-    AskPermission,
-    CancelTick,
-    CheckSecrets,
-    Discover,
-    Effect,
-    Fetch,
-    FullGrant,
-    Grant,
-    Publish,
-    Redeem,
-    Reply,
-    Report,
-    ScheduleTick,
-)
-from oidc_actor.machine.events import (
-    NEVER,
-    Accepted,
-    Allowed,
-    BreakerClosed,
-    CheckNow,
-    ClockJumped,
-    Denied,
-    Event,
-    FetchFailed,
-    FetchStarted,
-    FetchSucceeded,
-    Haste,
-    ProbeFailed,
-    Refresh,
-    Rejected,
-    SecretsChecked,
-    SourceRenewed,
-    Started,
-    Tick,
-    Wait,
-    Waiter,
-)
+from oidc_actor.machine import effects, events, failure_policy, invalidation, schedule
 from oidc_actor.machine.failure_policy import Rng
-from oidc_actor.machine.schedule import (
-    asked_retry_at,
-    hopeless,
-    is_brought_forward,
-    next_attempt_at,
-    refresh_point,
-    replies,
-    retry_point,
-    wake_at,
-)
 from oidc_actor.machine.state import (
     METADATA_AGE_S,
     Attempt,
     Denial,
     Phase,
     State,
-    Step,
     is_asked,
     is_out_of_reach,
     is_valid,
@@ -89,7 +40,7 @@ from oidc_actor.values.secrets import Secret, fingerprint
 from oidc_actor.values.tokens import TokenResponse
 
 
-def step(state: State, event: Event, now: float, rng: Rng) -> Step:
+def step(state: State, event: events.Event, now: float, rng: Rng) -> tuple[State, list[effects.Effect]]:
     """Decide what an event means.
 
     Args:
@@ -102,12 +53,11 @@ def step(state: State, event: Event, now: float, rng: Rng) -> Step:
         What it knows now, and what to do, in order.
     """
     row = row_of(state, event)
-    state, effects = (state, []) if row is None else row.decide(state, event, now, rng)
-    for follow in (_settle, _dismiss):
-        state, more = follow(state, event, now, rng)
-        effects = effects + more
+    if row is not None:
+        state = row.decide(state, event, now, rng)
+    state = _dismiss(_settle(state, event, now, rng), event, now)
     # The tick is set before a reader can see the outcome: a reader that then moves a clock made for tests moves it past the tick.
-    return state, sorted(effects, key=_comes_later)
+    return replace(state, effects=()), sorted(state.effects, key=_comes_later)
 
 
 def adopt(state: State, *, under_way: bool, rejected: bool) -> State:
@@ -126,86 +76,73 @@ def adopt(state: State, *, under_way: bool, rejected: bool) -> State:
         state = replace(invalidation.without_token(state), wanted=not under_way)
     if under_way or state.attempt is None:
         return state
-    lost = isinstance(state.attempt.grant, Redeem) and not state.rules.own_refresh_token
+    lost = isinstance(state.attempt.grant, effects.Redeem) and not state.rules.own_refresh_token
     return replace(state, attempt=None, refresh_token=None if lost else state.refresh_token)
 
 
-# --- after every event -------------------------------------------------------------------------------------------------
+# --- after every event ------------------------------------------------------------------------------------------------
 
 
-def _settle(state: State, event: Event, now: float, rng: Rng) -> Step:
+def _settle(state: State, event: events.Event, now: float, rng: Rng) -> State:
     """Give back a token that was withheld for long enough, ask if an attempt is due, and see that the next tick comes."""
-    effects: list[Effect] = []
     if is_withheld(state) and state.withheld_until <= now:
-        state, effects = invalidation.give_back(state, now)
-    if state.phase in DUE.phases and next_attempt_at(state) <= now:
-        state, more = DUE.decide(state, event, now, rng)
-        effects = effects + more
+        state = invalidation.give_back(state, now)
+    if state.phase in DUE.phases and schedule.next_attempt_at(state) <= now:
+        state = DUE.decide(state, event, now, rng)
     if state.is_asking:  # the answer, which comes next, says when the next tick is due
-        return state, effects
-    due = wake_at(state, now)
+        return state
+    due = schedule.wake_at(state, now)
     if due == state.refresh_timer:
-        return state, effects
-    effects.append(CancelTick() if due is None else ScheduleTick(due - now))
-    return replace(state, refresh_timer=due), effects
+        return state
+    tick = effects.CancelTick() if due is None else effects.ScheduleTick(due - now)
+    return replace(state, refresh_timer=due).then(tick)
 
 
-def _dismiss(state: State, event: Event, now: float, rng: Rng) -> Step:
+def _dismiss(state: State, event: events.Event, now: float) -> State:
     """Refuse the waiters that waiting cannot help; one that has just come is the only news of its event."""
-    asked = (event.waiter,) if isinstance(event, Wait) else state.waiters
-    gone = [waiter for waiter in asked if waiter in state.waiters and hopeless(state, waiter, now)]
-    if not gone:
-        return state, []
-    kept = tuple(waiter for waiter in state.waiters if waiter not in gone)
-    return replace(state, waiters=kept), [*replies(state, gone, now)]
+    asked = (event.waiter,) if isinstance(event, events.Wait) else state.waiters
+    gone = [waiter for waiter in asked if waiter in state.waiters and schedule.hopeless(state, waiter, now)]
+    return schedule.refuse(state, gone, now)
 
 
-def _comes_later(effect: Effect) -> bool:
-    return not isinstance(effect, ScheduleTick | CancelTick)
+def _comes_later(effect: effects.Effect) -> bool:
+    return not isinstance(effect, effects.ScheduleTick | effects.CancelTick)
 
 
-# --- readers, and what they say of the token ----------------------------------------------------------------------------
+# --- readers, and what they say of the token --------------------------------------------------------------------------
 
 
-def _started(state: State, event: Started, now: float, rng: Rng) -> Step:
-    return state, [Report("login_is_parents", state.attempts)] if state.login_is_parents else []
+def _started(state: State, event: events.Started, now: float, rng: Rng) -> State:
+    return state.report("login_is_parents") if state.login_is_parents else state
 
 
-def _tick(state: State, event: Tick, now: float, rng: Rng) -> Step:
+def _tick(state: State, event: events.Tick, now: float, rng: Rng) -> State:
     return _look_at_secrets(replace(state, refresh_timer=None))
 
 
-def _check_now(state: State, event: CheckNow, now: float, rng: Rng) -> Step:
+def _check_now(state: State, event: events.CheckNow, now: float, rng: Rng) -> State:
     state = _want(state, event.min_validity_s, now, asks=event.asks)
-    return (state, []) if is_valid(state, now, event.min_validity_s) else _look_at_secrets(state)
+    return state if is_valid(state, now, event.min_validity_s) else _look_at_secrets(state)
 
 
-def _wait(state: State, event: Wait, now: float, rng: Rng) -> Step:
+def _wait(state: State, event: events.Wait, now: float, rng: Rng) -> State:
     waiter = event.waiter
     if waiter.wants_refresh:
-        return _refresh(state, Refresh(waiter), now, rng)
-    effects: list[Effect] = []
+        return _refresh(state, events.Refresh(waiter), now, rng)
     if waiter.rejected is not None:
-        state, effects = invalidation.rejected(state, waiter.rejected, now, rng)
-    is_served = is_valid(state, now, waiter.min_validity_s) and not invalidation.is_about(state.token, waiter.rejected)
-    if state.token is not None and is_served:
-        return state, [*effects, Reply((waiter,), state.token)]
-    state, more = _look_at_secrets(_with_waiter(_want(state, waiter.min_validity_s, now), waiter))
-    return state, effects + more
+        state = invalidation.rejected(state, waiter.rejected, now, rng)
+    if is_valid(state, now, waiter.min_validity_s) and not invalidation.is_about(state.token, waiter.rejected):
+        return schedule.serve(state, [waiter])
+    return _look_at_secrets(_with_waiter(_want(state, waiter.min_validity_s, now), waiter))
 
 
-def _refresh(state: State, event: Refresh, now: float, rng: Rng) -> Step:
-    effects: list[Effect] = []
+def _refresh(state: State, event: events.Refresh, now: float, rng: Rng) -> State:
     # Without a token this is about one that a crashed predecessor had: it has been rejected, and is to be replaced.
     if event.rejected is not None and state.token is not None:
-        if (
-            state.token.access_token != event.rejected.reveal()
-        ):  # it has been replaced meanwhile, which is what is wanted
-            return state, [] if event.waiter is None else [Reply((event.waiter,), state.token)]
-        state, effects = invalidation.reject(state, state.token)
-    if event.waiter is not None:
-        state = _with_waiter(state, event.waiter)
-    return _wanting(state), effects
+        if state.token.access_token != event.rejected.reveal():  # replaced meanwhile, which is what is wanted
+            return state if event.waiter is None else schedule.serve(state, [event.waiter])
+        state = invalidation.reject(state, state.token)
+    return _wanting(state if event.waiter is None else _with_waiter(state, event.waiter))
 
 
 def _want(state: State, min_validity_s: float, now: float, *, asks: bool = True) -> State:
@@ -224,44 +161,44 @@ def _asked(state: State, now: float) -> State:
     state = replace(state, asked_at=now, refresh_at=min(state.refresh_at, now))
     if state.denial is not None and not state.denial.asked:
         state = replace(state, denial=None)
-    return replace(state, retry_at=asked_retry_at(state))
+    return replace(state, retry_at=schedule.asked_retry_at(state))
 
 
 def _first_at_once(state: State) -> State:
     was_asked = state.denial is not None and state.denial.asked
-    return replace(state, denial=None) if state.attempted_at == NEVER and not was_asked else state
+    return replace(state, denial=None) if state.attempted_at == events.NEVER and not was_asked else state
 
 
 def _wanting(state: State) -> State:
     return state if state.attempt is not None else replace(state, wanted=True)
 
 
-def _with_waiter(state: State, waiter: Waiter) -> State:
+def _with_waiter(state: State, waiter: events.Waiter) -> State:
     return replace(state, waiters=(*state.waiters, waiter))
 
 
-# --- the world around ---------------------------------------------------------------------------------------------------
+# --- the world around -------------------------------------------------------------------------------------------------
 
 
-def _look_at_secrets(state: State) -> Step:
+def _look_at_secrets(state: State) -> State:
     """See whether a secret that is waited for has changed, unless that is being seen to."""
     if not state.watching or state.checking or state.attempt is not None:
-        return state, []
-    return replace(state, checking=True), [CheckSecrets()]
+        return state
+    return replace(state, checking=True).then(effects.CheckSecrets())
 
 
-def _secrets_checked(state: State, event: SecretsChecked, now: float, rng: Rng) -> Step:
+def _secrets_checked(state: State, event: events.SecretsChecked, now: float, rng: Rng) -> State:
     state = replace(state, checking=False)
     if not event.changed or not state.watching or state.attempt is not None:
-        return state, []
-    return replace(state, wanted=True), [Report("secret_changed", state.attempts)]
+        return state
+    return replace(state, wanted=True).report("secret_changed")
 
 
-def _source_renewed(state: State, event: SourceRenewed, now: float, rng: Rng) -> Step:
+def _source_renewed(state: State, event: events.SourceRenewed, now: float, rng: Rng) -> State:
     """Try again where it was for want of that token; an attempt under way may have read the old one, and ends first."""
     if state.attempt is not None:
-        return replace(state, attempt=replace(state.attempt, source_renewed=True)), []
-    return _with_renewed_source(state), []
+        return replace(state, attempt=replace(state.attempt, source_renewed=True))
+    return _with_renewed_source(state)
 
 
 def _with_renewed_source(state: State) -> State:
@@ -271,49 +208,48 @@ def _with_renewed_source(state: State) -> State:
     return replace(state, wanted=True, attempted_at=min(state.attempted_at, state.posted_at))
 
 
-def _breaker_closed(state: State, event: BreakerClosed, now: float, rng: Rng) -> Step:
+def _breaker_closed(state: State, event: events.BreakerClosed, now: float, rng: Rng) -> State:
     # A manager whose token is asked for goes now, as at its start; the others come one after the other.
     at = now if is_asked(state, now) else now + rng.uniform(0.0, event.within_s)
     if state.denial is not None:
         state = replace(state, denial=Denial(min(state.denial.until, at)))
     if state.failures and not state.blocked:
         state = replace(state, retry_at=min(state.retry_at, at))
-    return state, []
+    return state
 
 
-def _probe_failed(state: State, event: ProbeFailed, now: float, rng: Rng) -> Step:
+def _probe_failed(state: State, event: events.ProbeFailed, now: float, rng: Rng) -> State:
     # Where a token lives its end says when to ask again.
     is_waited_for = state.denial is not None and state.denial.probing and not is_valid(state, now)
-    return (replace(state, denial=None) if is_waited_for else state), []
+    return replace(state, denial=None) if is_waited_for else state
 
 
 # --- an attempt: metadata if need be, a refresh token if there is one, else the full grant ----------------------------
 
 
-def _ask(state: State, event: Event, now: float, rng: Rng) -> Step:
-    return replace(state, is_asking=True), [AskPermission(_haste(state, now), state.oidc_config is None)]
+def _ask(state: State, event: events.Event, now: float, rng: Rng) -> State:
+    return replace(state, is_asking=True).then(effects.AskPermission(_haste(state, now), state.oidc_config is None))
 
 
-def _haste(state: State, now: float) -> Haste:
+def _haste(state: State, now: float) -> events.Haste:
     if state.wanted:
-        return Haste.EXPLICIT
-    if is_brought_forward(state) or state.attempted_at == NEVER:
-        return Haste.PRESSING
-    return Haste.ASKED if is_asked(state, now) and not is_valid(state, now) else Haste.CALM
+        return events.Haste.EXPLICIT
+    if schedule.is_brought_forward(state) or state.attempted_at == events.NEVER:
+        return events.Haste.PRESSING
+    return events.Haste.ASKED if is_asked(state, now) and not is_valid(state, now) else events.Haste.CALM
 
 
-def _denied(state: State, event: Denied, now: float, rng: Rng) -> Step:
+def _denied(state: State, event: events.Denied, now: float, rng: Rng) -> State:
     denial = Denial(event.until, now, asked=is_asked(state, now), probing=event.probing)
     floor_at = max(state.floor_at, event.until) if event.by_provider else state.floor_at
     state = replace(state, is_asking=False, denial=denial, floor_at=floor_at)
-    return state, [Report("issuer_held", state.attempts, {"wait_s": round(next_attempt_at(state) - now, 3)})]
+    return state.report("issuer_held", wait_s=round(schedule.next_attempt_at(state) - now, 3))
 
 
-def _allowed(state: State, event: Allowed, now: float, rng: Rng) -> Step:
-    config, early = state.oidc_config, is_brought_forward(state)
-    discovers = config is None or (state.rules.discovers and _are_doubtful(state, now))
-    grant = Discover(instead_of=config) if config is None or discovers else _token_grant(state, config)
-    number = state.attempts + 1
+def _allowed(state: State, event: events.Allowed, now: float, rng: Rng) -> State:
+    config, early, number = state.oidc_config, schedule.is_brought_forward(state), state.attempts + 1
+    is_known = config is not None and not (state.rules.discovers and _are_doubtful(state, now))
+    grant = _token_grant(state, config) if config is not None and is_known else effects.Discover(instead_of=config)
     state = replace(state, is_asking=False, attempts=number, attempted_at=now, wanted=False, denial=None)
     return _send(replace(state, attempt=Attempt(number, 0, grant, early)), grant)
 
@@ -325,82 +261,81 @@ def _are_doubtful(state: State, now: float) -> bool:
     return state.config_suspect or now - state.config_at > METADATA_AGE_S
 
 
-def _token_grant(state: State, config: OIDCConfig) -> Grant:
-    return FullGrant(config) if state.refresh_token is None else Redeem(config, state.refresh_token)
+def _token_grant(state: State, config: OIDCConfig) -> effects.Grant:
+    if state.refresh_token is None:
+        return effects.FullGrant(config)
+    return effects.Redeem(config, state.refresh_token)
 
 
-def _send(state: State, grant: Grant) -> Step:
+def _send(state: State, grant: effects.Grant) -> State:
     """Go on with the next request of the attempt under way."""
     assert state.attempt is not None
     attempt = replace(state.attempt, request=state.attempt.request + 1, grant=grant)
-    return replace(state, attempt=attempt), [Fetch(attempt.number, attempt.request, grant, attempt.early)]
+    return replace(state, attempt=attempt).then(effects.Fetch(attempt.number, attempt.request, grant, attempt.early))
 
 
-def _request_started(state: State, event: FetchStarted, now: float, rng: Rng) -> Step:
+def _request_started(state: State, event: events.FetchStarted, now: float, rng: Rng) -> State:
     """A request is about to be sent; from here on the minimum interval counts."""
     assert state.attempt is not None
     attempt = replace(state.attempt, jump=None)
     state = replace(state, attempt=attempt, attempted_at=max(state.attempted_at, event.at))
-    if isinstance(attempt.grant, Discover):
-        return state, []
-    return replace(state, posted_at=state.attempted_at, token_requests=state.token_requests + 1), []
+    if isinstance(attempt.grant, effects.Discover):
+        return state
+    return replace(state, posted_at=state.attempted_at, token_requests=state.token_requests + 1)
 
 
-def _metadata_came(state: State, event: FetchSucceeded, now: float, rng: Rng) -> Step:
-    assert isinstance(event.result, OIDCConfig)
-    effects: list[Effect] = []
-    if event.result != state.oidc_config:
-        effects.append(Report("provider_discovered", state.attempts, {"token_endpoint": event.result.token_endpoint}))
-    state = replace(state, oidc_config=event.result, config_at=now, config_suspect=False)
-    return _after(effects, _send(state, _token_grant(state, event.result)))
+def _metadata_came(state: State, event: events.FetchSucceeded, now: float, rng: Rng) -> State:
+    config = event.result
+    assert isinstance(config, OIDCConfig)
+    if config != state.oidc_config:
+        state = state.report("provider_discovered", token_endpoint=config.token_endpoint)
+    state = replace(state, oidc_config=config, config_at=now, config_suspect=False)
+    return _send(state, _token_grant(state, config))
 
 
-def _metadata_failed(state: State, event: FetchFailed, now: float, rng: Rng) -> Step:
-    state, seen = _with_skew(state, event.skew)
+def _metadata_failed(state: State, event: events.FetchFailed, now: float, rng: Rng) -> State:
+    state = _with_skew(state, event.skew)
     if state.oidc_config is None or failure_policy.retry_after_s(event.error):
-        return _after(seen, _end(state, event.error, event.retry_at, now, rng))
-    seen.append(Report("discovery_failed", state.attempts, _fields(event.error)))
-    return _after(seen, _send(state, _token_grant(state, state.oidc_config)))
+        return _end(state, event.error, event.retry_at, now, rng)
+    return _send(state.report("discovery_failed", **_fields(event.error)), _token_grant(state, state.oidc_config))
 
 
-def _token_came(state: State, event: FetchSucceeded, now: float, rng: Rng) -> Step:
-    assert isinstance(event.result, ParsedToken)
-    state, seen = _with_skew(state, event.skew)
-    if event.at + event.result.lifetime_s <= now:
-        late = TokenRequestError(f"the token had expired when it came: it lived {event.result.lifetime_s:.1f} s")
-        state = replace(state, refresh_token=_next_refresh_token(state, event.result.token))  # that came alive
-        return _after(seen, _end(state, late, None, now, rng))
-    return _after(seen, _obtained(state, event, event.result, now, rng))
+def _token_came(state: State, event: events.FetchSucceeded, now: float, rng: Rng) -> State:
+    came = event.result
+    assert isinstance(came, ParsedToken)
+    state = _with_skew(state, event.skew)
+    if event.at + came.lifetime_s > now:
+        return _obtained(state, event, came, now, rng)
+    late = TokenRequestError(f"the token had expired when it came: it lived {came.lifetime_s:.1f} s")
+    # The refresh token with it came alive.
+    return _end(replace(state, refresh_token=_next_refresh_token(state, came.token)), late, None, now, rng)
 
 
-def _refresh_failed(state: State, event: FetchFailed, now: float, rng: Rng) -> Step:
+def _refresh_failed(state: State, event: events.FetchFailed, now: float, rng: Rng) -> State:
     assert state.attempt is not None
-    assert isinstance(state.attempt.grant, Redeem)
+    assert isinstance(state.attempt.grant, effects.Redeem)
     error, config = event.error, state.attempt.grant.config
     if not refuses_refresh_token(error):
-        if failure_policy.may_have_rotated(error) and not state.rules.own_refresh_token:
-            state = replace(state, refresh_token=None)
-        return _grant_failed(state, event, now, rng)
-    state, seen = _with_skew(state, event.skew)
-    seen.append(Report("refresh_token_refused", state.attempts, _fields(error)))
-    state = replace(state, refresh_token=None)
+        is_spent = failure_policy.may_have_rotated(error) and not state.rules.own_refresh_token
+        return _grant_failed(replace(state, refresh_token=None) if is_spent else state, event, now, rng)
+    state = replace(_with_skew(state, event.skew), refresh_token=None)
+    state = state.report("refresh_token_refused", **_fields(error))
     if failure_policy.retry_after_s(error):
-        return _after(seen, _end(state, error, event.retry_at, now, rng))
-    return _after(seen, _send(state, FullGrant(config)))
+        return _end(state, error, event.retry_at, now, rng)
+    return _send(state, effects.FullGrant(config))
 
 
-def _grant_failed(state: State, event: FetchFailed, now: float, rng: Rng) -> Step:
-    state, seen = _with_skew(state, event.skew)
+def _grant_failed(state: State, event: events.FetchFailed, now: float, rng: Rng) -> State:
+    state = _with_skew(state, event.skew)
     if failure_policy.may_have_moved(event.error, state.failures + 1):
         state = replace(state, config_suspect=True)
-    return _after(seen, _end(state, event.error, event.retry_at, now, rng))
+    return _end(state, event.error, event.retry_at, now, rng)
 
 
-def _obtained(state: State, event: FetchSucceeded, minted: ParsedToken, now: float, rng: Rng) -> Step:
-    at, expires_at = event.at, event.at + minted.lifetime_s
+def _obtained(state: State, event: events.FetchSucceeded, came: ParsedToken, now: float, rng: Rng) -> State:
     assert state.attempt is not None
-    token, rules = _keeping(state, minted.token), state.rules
-    grant, jump = state.attempt.grant, state.attempt.jump
+    token, grant, jump = _keeping(state, came.token), state.attempt.grant, state.attempt.jump
+    interval_s, expires_at = state.rules.min_interval_s, event.at + came.lifetime_s
     state = replace(
         state,
         token=token,
@@ -409,8 +344,8 @@ def _obtained(state: State, event: FetchSucceeded, minted: ParsedToken, now: flo
         answer_at=math.inf,
         ahead_s=event.ahead_s,
         judged_ahead_s=event.ahead_s,
-        withheld_until=NEVER,
-        refresh_at=refresh_point(state.refresh_buffer_seconds, at, minted.lifetime_s, rules.min_interval_s, rng),
+        withheld_until=events.NEVER,
+        refresh_at=schedule.refresh_point(state.refresh_buffer_seconds, event.at, came.lifetime_s, interval_s, rng),
         refresh_token=_next_refresh_token(state, token),
         borrowed=False,
         attempt=None,
@@ -420,30 +355,33 @@ def _obtained(state: State, event: FetchSucceeded, minted: ParsedToken, now: flo
         last_error=None,
         refreshes=state.refreshes + 1,
     )
-    reports = _reports_of(state, minted, grant, now)
-    state, seen = (state, []) if jump is None else invalidation.jumped(state, jump, now, rng)
-    if is_withheld(state):
-        return state, reports + seen
-    effects: list[Effect] = [Publish(token, expires_at, state.ahead_s), *_answers(state, now), *reports, *seen]
-    return replace(state, waiters=()), effects
+    if jump is not None:
+        state = invalidation.jumped(state, jump, now, rng)
+    if not is_withheld(state):
+        state = _answered(state.then(effects.Publish(token, expires_at, event.ahead_s)), now)
+    state = state.report(
+        "token_obtained",
+        fingerprint=fingerprint(token.access_token),
+        grant="refresh_token" if isinstance(grant, effects.Redeem) else state.auth.grant_type,
+        lifetime_s=came.lifetime_s,
+        refresh_in_s=round(state.refresh_at - now, 3),
+    )
+    return state.report("lifetime_assumed", lifetime_s=came.lifetime_s) if came.lifetime_source == "default" else state
 
 
-def _answers(state: State, now: float) -> list[Effect]:
-    served = [w for w in state.waiters if is_valid(state, now, w.min_validity_s)]
-    short = [w for w in state.waiters if not is_valid(state, now, w.min_validity_s)]
-    answers: list[Effect] = []
-    if served and state.token is not None:
-        answers.append(Reply(served, state.token))
-    return answers + replies(state, short, now)
+def _answered(state: State, now: float) -> State:
+    """Serve the waiters that the new token is enough for, and refuse the others: it is the outcome for all."""
+    state = schedule.serve(state, [one for one in state.waiters if is_valid(state, now, one.min_validity_s)])
+    return schedule.refuse(state, state.waiters, now)
 
 
-def _end(state: State, error: OIDCActorError, issuer_at: float | None, now: float, rng: Rng) -> Step:
+def _end(state: State, error: OIDCActorError, issuer_at: float | None, now: float, rng: Rng) -> State:
     """End the attempt with an error; it displaces no token."""
     assert state.attempt is not None
     attempt = state.attempt
     # What was sent before a jump of the wall clock is not the refresh that a withheld token waits for: that is to come.
     jump = attempt.jump if is_withheld(state) else None
-    state, given_back = invalidation.give_back(state, now) if jump is None else (state, [])
+    state = state if jump is not None else invalidation.give_back(state, now)
     state = replace(
         state,
         attempt=None,
@@ -455,38 +393,27 @@ def _end(state: State, error: OIDCActorError, issuer_at: float | None, now: floa
         last_error=error,
     )
     turn_at = math.inf if jump is None else max(now, jump.turn_at)
-    state = replace(state, retry_at=min(retry_point(state, now, issuer_at, rng), turn_at))
+    state = replace(state, retry_at=min(schedule.retry_point(state, now, issuer_at, rng), turn_at))
     state = _with_renewed_source(state) if attempt.source_renewed else state
-    retry_in_s = next_attempt_at(state) - now
-    fields = {**_fields(error), "failures": state.failures, "retry_in_s": round(retry_in_s, 3)}
+    retry_in_s = round(schedule.next_attempt_at(state) - now, 3)
     event = "blocked" if state.blocked else "request_failed"
-    effects: list[Effect] = [Report(event, state.attempts, fields), *given_back]
-    refused = [waiter for waiter in state.waiters if waiter.wants_refresh]
-    if refused:
-        state = replace(state, waiters=tuple(waiter for waiter in state.waiters if not waiter.wants_refresh))
-        effects += replies(state, refused, now)
-    return state, effects
+    state = state.report(event, **_fields(error), failures=state.failures, retry_in_s=retry_in_s)
+    return schedule.refuse(state, [waiter for waiter in state.waiters if waiter.wants_refresh], now)
 
 
-def _with_skew(state: State, skew: Skew | None) -> Step:
+def _with_skew(state: State, skew: Skew | None) -> State:
     """Keep what an answer shows of the provider's clock; the first that is far off is worth a warning."""
     if skew is None:
-        return state, []
-    was_tolerable = state.skew is None or state.skew.is_tolerable
-    news = not skew.is_tolerable and was_tolerable
-    reports = [Report("clock_skewed", state.attempts, {"skew_s": round(skew.ahead_s, 1)})] if news else []
-    return replace(state, skew=skew), [*reports]
-
-
-def _after(effects: list[Effect], step: Step) -> Step:
-    state, more = step
-    return state, effects + more
+        return state
+    is_news = not skew.is_tolerable and (state.skew is None or state.skew.is_tolerable)
+    state = replace(state, skew=skew)
+    return state.report("clock_skewed", skew_s=round(skew.ahead_s, 1)) if is_news else state
 
 
 def _keeping(state: State, token: TokenResponse) -> TokenResponse:
     """The token with the refresh token that stays in use where the response left it out (RFC 6749 section 6)."""
     grant = None if state.attempt is None else state.attempt.grant
-    if token.refresh_token or not isinstance(grant, Redeem):
+    if token.refresh_token or not isinstance(grant, effects.Redeem):
         return token
     return token.with_refresh_token(grant.refresh_token.reveal())
 
@@ -504,28 +431,15 @@ def _fields(error: OIDCActorError) -> dict[str, object]:
     return {"error": str(error), "status": failure_policy.status_of(error), "code": failure_policy.code_of(error)}
 
 
-def _reports_of(state: State, minted: ParsedToken, grant: Grant | None, now: float) -> list[Effect]:
-    fields: dict[str, object] = {
-        "fingerprint": fingerprint(minted.token.access_token),
-        "grant": "refresh_token" if isinstance(grant, Redeem) else state.auth.grant_type,
-        "lifetime_s": minted.lifetime_s,
-        "refresh_in_s": round(state.refresh_at - now, 3),
-    }
-    reports: list[Effect] = [Report("token_obtained", state.attempts, fields)]
-    if minted.lifetime_source == "default":
-        reports.append(Report("lifetime_assumed", state.attempts, {"lifetime_s": minted.lifetime_s}))
-    return reports
-
-
-def _is_current(state: State, event: Event) -> bool:
+def _is_current(state: State, event: events.Event) -> bool:
     """Whether an event is not the news of a request that is no longer under way."""
-    if not isinstance(event, FetchStarted | FetchSucceeded | FetchFailed):
+    if not isinstance(event, events.FetchStarted | events.FetchSucceeded | events.FetchFailed):
         return True
     attempt = state.attempt
     return attempt is not None and (attempt.number, attempt.request) == (event.attempt, event.request)
 
 
-# --- the machine ---------------------------------------------------------------------------------------------------------
+# --- the machine ------------------------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True, slots=True)
@@ -538,70 +452,66 @@ class _Row:
         decide: What is done.
         leads_to: The phases to which that may lead; `Phase.SAME` leaves it. From a phase of waiting, the row of ``None`` may
             follow in the same step.
-        when: The reasons.
     """
 
     phases: Phase
     event: type[Any] | None
-    decide: Callable[[State, Any, float, Rng], Step]
+    decide: Callable[[State, Any, float, Rng], State]
     leads_to: Phase
-    when: str
 
 
-# fmt: off
 TABLE = (
-    # An attempt, from the question whether it may begin to its end.
-    _Row(Phase.WAITING, None, _ask, Phase.ASKING,
-        "an attempt is due: the refresh point or the end of a backoff has come, or somebody wants one"),
-    _Row(Phase.ASKING, Allowed, _allowed, Phase.UNDER_WAY,
-        "metadata first where they are missing or in doubt; then a refresh token if there is one; else the full grant"),
-    _Row(Phase.ASKING, Denied, _denied, Phase.WAITING,
-        "the circuit breaker is open, or the provider asked to wait: it waits on, as it did before"),
-    _Row(Phase.UNDER_WAY, FetchStarted, _request_started, Phase.SAME,
-        "from here on the minimum interval counts"),
-    _Row(Phase.DISCOVERING, FetchSucceeded, _metadata_came, Phase.REFRESHING | Phase.GRANTING,
-        "a refresh token is there, or not"),
-    _Row(Phase.DISCOVERING, FetchFailed, _metadata_failed, Phase.REFRESHING | Phase.GRANTING | Phase.BACKOFF,
-        "older metadata serve, unless the provider asks to wait: then they serve the next attempt"),
-    _Row(Phase.REFRESHING | Phase.GRANTING, FetchSucceeded, _token_came, Phase.IDLE | Phase.BACKOFF,
-        "the token is published and every waiter answered; one that had expired when it came is a failure"),
-    _Row(Phase.REFRESHING, FetchFailed, _refresh_failed, Phase.GRANTING | Phase.BACKOFF | Phase.BLOCKED,
-        "a refused refresh token: the full grant in the same attempt, unless the provider asks to wait; else as below"),
-    _Row(Phase.GRANTING, FetchFailed, _grant_failed, Phase.BACKOFF | Phase.BLOCKED,
-        "a retry may help; or the error is permanent: only a change, somebody who insists, or a slow probe helps"),
-    # Readers, and what they say of the token.
-    _Row(Phase.ANY, Started, _started, Phase.SAME,
-        "a forked child whose login is its parent's says so"),
-    _Row(Phase.ANY, Tick, _tick, Phase.SAME,
-        "it is worth looking at the clock, and at the file of a secret that is waited for"),
-    _Row(Phase.ANY, CheckNow, _check_now, Phase.SAME,
-        "an attempt is due for a live token that falls short, and for the very first; without a token the wait is a short one"),
-    _Row(Phase.ANY, Wait, _wait, Phase.SAME,
-        "the same, and the reader gets what comes; it is refused as soon as waiting cannot help"),
-    _Row(Phase.ANY, Refresh, _refresh, Phase.SAME,
-        "an attempt is wanted, in a backoff and while blocked too; a token that is rejected by its text is read no more"),
-    _Row(Phase.ANY, Rejected, invalidation.rejected, Phase.SAME,
-        "the same, at intervals that grow with the origin's rejections, and other readers may keep the token"),
-    _Row(Phase.ANY, Accepted, invalidation.accepted, Phase.SAME,
-        "the origin's next rejection is answered sooner"),
-    # What happens around.
-    _Row(Phase.ANY, SecretsChecked, _secrets_checked, Phase.SAME,
-        "an attempt is wanted where a secret has changed that is waited for"),
-    _Row(Phase.ANY, SourceRenewed, _source_renewed, Phase.SAME,
-        "an attempt is wanted where the last one failed for want of the token that this one trades, or was refused"),
-    _Row(Phase.ANY, ClockJumped, invalidation.jumped, Phase.SAME,
-        "a token past its refresh point by the wall clock is to be refreshed; one past its end by it is withheld"),
-    _Row(Phase.ANY, BreakerClosed, _breaker_closed, Phase.SAME,
-        "the issuer answers again: what the breaker imposed, and backoffs, end soon"),
-    _Row(Phase.ANY, ProbeFailed, _probe_failed, Phase.SAME,
-        "the other manager's probe that was waited for has failed: the breaker is asked anew"),
+    # --- an attempt, from the question whether it may begin to its end
+    # An attempt is due: the refresh point or the end of a backoff has come, or somebody wants one.
+    _Row(Phase.WAITING, None, _ask, Phase.ASKING),
+    # Metadata first where they are missing or in doubt; then a refresh token if there is one; else the full grant.
+    _Row(Phase.ASKING, events.Allowed, _allowed, Phase.UNDER_WAY),
+    # The circuit breaker is open, or the provider asked to wait: it waits on, as it did before.
+    _Row(Phase.ASKING, events.Denied, _denied, Phase.WAITING),
+    # From here on the minimum interval counts.
+    _Row(Phase.UNDER_WAY, events.FetchStarted, _request_started, Phase.SAME),
+    # A refresh token is there, or not.
+    _Row(Phase.DISCOVERING, events.FetchSucceeded, _metadata_came, Phase.REFRESHING | Phase.GRANTING),
+    # Older metadata serve, unless the provider asks to wait: then they serve the next attempt.
+    _Row(Phase.DISCOVERING, events.FetchFailed, _metadata_failed, Phase.REFRESHING | Phase.GRANTING | Phase.BACKOFF),
+    # The token is published and every waiter answered; one that had expired when it came is a failure.
+    _Row(Phase.REFRESHING | Phase.GRANTING, events.FetchSucceeded, _token_came, Phase.IDLE | Phase.BACKOFF),
+    # A refused refresh token: the full grant in the same attempt, unless the provider asks to wait; else as below.
+    _Row(Phase.REFRESHING, events.FetchFailed, _refresh_failed, Phase.GRANTING | Phase.BACKOFF | Phase.BLOCKED),
+    # A retry may help; or the error is permanent: only a change, somebody who insists, or a slow probe helps.
+    _Row(Phase.GRANTING, events.FetchFailed, _grant_failed, Phase.BACKOFF | Phase.BLOCKED),
+    # --- readers, and what they say of the token
+    # A forked child whose login is its parent's says so.
+    _Row(Phase.ANY, events.Started, _started, Phase.SAME),
+    # It is worth looking at the clock, and at the file of a secret that is waited for.
+    _Row(Phase.ANY, events.Tick, _tick, Phase.SAME),
+    # An attempt is due for a live token that falls short, and for the very first; without a token the wait is a short one.
+    _Row(Phase.ANY, events.CheckNow, _check_now, Phase.SAME),
+    # The same, and the reader gets what comes; it is refused as soon as waiting cannot help.
+    _Row(Phase.ANY, events.Wait, _wait, Phase.SAME),
+    # An attempt is wanted, in a backoff and while blocked too; a token that is rejected by its text is read no more.
+    _Row(Phase.ANY, events.Refresh, _refresh, Phase.SAME),
+    # The same, at intervals that grow with the origin's rejections, and other readers may keep the token.
+    _Row(Phase.ANY, events.Rejected, invalidation.rejected, Phase.SAME),
+    # The origin's next rejection is answered sooner.
+    _Row(Phase.ANY, events.Accepted, invalidation.accepted, Phase.SAME),
+    # --- what happens around
+    # An attempt is wanted where a secret has changed that is waited for.
+    _Row(Phase.ANY, events.SecretsChecked, _secrets_checked, Phase.SAME),
+    # An attempt is wanted where the last one failed for want of the token that this one trades, or was refused.
+    _Row(Phase.ANY, events.SourceRenewed, _source_renewed, Phase.SAME),
+    # A token past its refresh point by the wall clock is to be refreshed; one past its end by it is withheld.
+    _Row(Phase.ANY, events.ClockJumped, invalidation.jumped, Phase.SAME),
+    # The issuer answers again: what the breaker imposed, and backoffs, end soon.
+    _Row(Phase.ANY, events.BreakerClosed, _breaker_closed, Phase.SAME),
+    # The other manager's probe that was waited for has failed: the breaker is asked anew.
+    _Row(Phase.ANY, events.ProbeFailed, _probe_failed, Phase.SAME),
 )
-# fmt: on
 
 DUE = TABLE[0]
 _ROWS = {(phase, row.event): row for row in TABLE for phase in row.phases}
 
 
-def row_of(state: State, event: Event) -> _Row | None:
+def row_of(state: State, event: events.Event) -> _Row | None:
     """The row that decides an event; ``None`` where it means nothing in this phase, or is the news of a request of the past."""
     return _ROWS.get((state.phase, type(event))) if _is_current(state, event) else None

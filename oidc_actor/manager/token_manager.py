@@ -22,9 +22,7 @@ import supervision
 from oidc_actor.credentials.grants import RefreshToken
 from oidc_actor.machine.effects import Discover, Publish
 from oidc_actor.machine.events import (
-    Accepted,
     AskHealth,
-    BreakerClosed,
     CheckNow,
     ClockJumped,
     Event,
@@ -34,14 +32,10 @@ from oidc_actor.machine.events import (
     FetchSucceeded,
     ForceRefresh,
     GetToken,
-    ProbeFailed,
     Refresh,
-    Rejected,
     ResultReady,
-    SecretsChecked,
     SourceRenewed,
     Started,
-    Tick,
     Wait,
     WaitersArrived,
 )
@@ -429,7 +423,9 @@ class TokenManager(Server):
     def on_receive(self, message: Any) -> Any:
         """Handle a message; every one of them also makes the machine look at the clock."""
         handle = _HANDLERS.get(type(message))
-        return super().on_receive(message) if handle is None else handle(self, message)
+        if handle is None:
+            return self._apply(message) if isinstance(message, Event) else super().on_receive(message)
+        return handle(self, message)
 
     def _clock_jumped(self, message: ClockJumped) -> None:
         self._apply(replace(message, turn_at=self._issuer.first_attempt_at()))
@@ -554,6 +550,7 @@ def _rules(options: Options) -> Rules:
     )
 
 
+# An event of the machine that is not named here is applied as it is.
 _HANDLERS: dict[type[Any], Callable[[TokenManager, Any], Any]] = {
     GetToken: TokenManager._get_token,
     ForceRefresh: TokenManager._force_refresh,
@@ -563,13 +560,5 @@ _HANDLERS: dict[type[Any], Callable[[TokenManager, Any], Any]] = {
     ResultReady: TokenManager._result_ready,
     FetchStarted: TokenManager._fetch_started,
     FetchLost: TokenManager._fetch_lost,
-    Tick: TokenManager._apply,
     ClockJumped: TokenManager._clock_jumped,
-    CheckNow: TokenManager._apply,
-    Rejected: TokenManager._apply,
-    Accepted: TokenManager._apply,
-    BreakerClosed: TokenManager._apply,
-    ProbeFailed: TokenManager._apply,
-    SecretsChecked: TokenManager._apply,
-    SourceRenewed: TokenManager._apply,
 }

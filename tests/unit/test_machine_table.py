@@ -3,13 +3,13 @@
 import random
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
-from typing import Any, get_args
+from typing import Any
 
 import pytest
 from fakes import AUTH, Fixed
 from machine_driver import CONFIG, DOWN, INVALID_CLIENT, INVALID_GRANT, Reader
 
-from oidc_actor.machine import failure_policy, transitions
+from oidc_actor.machine import events, failure_policy, transitions
 from oidc_actor.machine.effects import Discover, FullGrant
 from oidc_actor.machine.events import (
     Accepted,
@@ -111,7 +111,7 @@ class Walk:
             event, before = self.event(), self.state
             row, between = row_of(before, event), before.phase
             if row is not None:  # it is pure: decided here too, to see where it leads before the machine settles
-                between = row.decide(before, event, self.now, Fixed(0.5))[0].phase
+                between = row.decide(before, event, self.now, Fixed(0.5)).phase
                 yield Seen(NUMBERS[row.event, before.phase], before.phase, between)
             self.state, _ = step(before, event, self.now, self.rng)
             if between != self.state.phase:
@@ -173,7 +173,10 @@ def test_table_and_code_agree(seen: set[Seen]) -> None:
 
 
 def test_every_event_has_a_row() -> None:
-    assert {row.event for row in TABLE} == {None, *get_args(Event)}
+    assert {row.event for row in TABLE} == {
+        None,
+        *(kind for kind in vars(events).values() if isinstance(kind, type) and issubclass(kind, Event)),
+    } - {Event}
 
 
 def test_no_two_rows_are_about_the_same() -> None:
@@ -208,5 +211,5 @@ def test_a_change_of_the_code_is_found(
 
 
 def test_so_is_a_function_that_ends_elsewhere(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(transitions, "_end", lambda state, *_: (state, []))
+    monkeypatch.setattr(transitions, "_end", lambda state, *_: state)
     assert f"not said: {Seen(8, Phase.GRANTING, Phase.GRANTING)}" in disagreements(TABLE, walked(8000))
