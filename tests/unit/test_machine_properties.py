@@ -357,7 +357,7 @@ class Machine(RuleBasedStateMachine):
             return
         longest_s = self.state.rules.retry.asked_maximum_s
         if self.now - self.asked_at <= longest_s and self.state.failures and not is_valid(self.state, self.now):
-            assert after_failure(self.state) <= self.failed_at + longest_s
+            assert self.state.wanted or after_failure(self.state) <= self.failed_at + longest_s
             assert denied_until(self.state) <= self.now or (self.state.denial and self.state.denial.asked)
 
     @invariant()
