@@ -48,7 +48,7 @@ def log_in(
         TokenRequestError: The provider or the person refused, or the provider cannot be reached.
     """
     kept = kept_for(connection)
-    with kept.locked(connection.timeout_s, pause):  # one that rotates is redeemed once, however many commands run
+    with kept.locked(connection.timeout_s, pause):  # of several commands at once, one redeems a token that rotates
         found = kept.read()
         token = None if found is None else _refreshed(connection, config, transport, found)
         if token is not None:
@@ -73,7 +73,7 @@ def log_in(
 
 
 def _refreshed(connection: Connection, config: OIDCConfig, transport: Transport, found: Secret) -> TokenResponse | None:
-    """None where the kept one is of no use any more; where the provider is only in trouble, its error."""
+    """Redeem the kept token; None where it is of no use any more. If the provider is only in trouble, its error is raised."""
     # Who was granted less than was asked for may not ask for it again; without a scope it is what was granted (RFC 6749
     # section 6). It is the second choice, because to some providers a scope also says for which API the token is.
     for auth in (connection.auth, replace(connection.auth, scopes=())):
@@ -128,7 +128,7 @@ def _show(begun: DeviceAuthorization) -> None:
 
 
 def _keep(kept: Kept, token: TokenResponse) -> None:
-    """Where it cannot be kept, the person who let the program in gets the token all the same."""
+    """Keep the refresh token. If that fails, the person still gets the access token."""
     problem = None if token.refresh_token is None else kept.write(Secret(token.refresh_token))
     if problem is not None:
         sys.stderr.write(f"This time it worked, but {problem}, so the next time asks again; set {FOLDER_VARIABLE}.\n")
@@ -171,7 +171,7 @@ class Kept:
             return None
 
     def write(self, token: Secret) -> str | None:
-        """Keep a token in place of the one before; what went wrong, or `None`."""
+        """Keep a token instead of the one before; return what went wrong, or `None`."""
         problem = self._replace(token)
         return None if problem is None else f"the login cannot be kept in {str(self._path)!r}: {problem}"
 
@@ -184,7 +184,7 @@ class Kept:
             pause: Waits that many seconds.
 
         Raises:
-            ConfigError: It did not let go in time, or there is no place for it.
+            ConfigError: The other command did not end in time, or the lock's file cannot be made.
         """
         try:
             self._path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -226,7 +226,7 @@ def kept_for(connection: Connection) -> Kept:
     """Where the login of this client at this provider, for these scopes, is kept.
 
     Raises:
-        ConfigError: There is no place for it.
+        ConfigError: This user has no home directory.
     """
     auth = connection.auth
     provider = connection.issuer_url or (connection.config.token_endpoint if connection.config is not None else None)

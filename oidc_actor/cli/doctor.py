@@ -1,4 +1,7 @@
-"""The order of the checks, and what each hands to the next. A check that fails does not stop those that can still run."""
+"""What `check` looks at: the order of the checks, what each hands to the next, and the requests and handshakes that it makes.
+
+A check that fails does not stop those that can still run.
+"""
 
 from __future__ import annotations
 
@@ -84,8 +87,8 @@ class Doctor:
 
     def _tls(self) -> Iterator[Finding]:
         urls = [self._connection.issuer_url, self._config.token_endpoint if self._config is not None else None]
-        places = {(parts.scheme, parts.netloc): url for url in urls if url for parts in [urlsplit(url)]}
-        for (scheme, netloc), url in places.items():
+        servers = {(parts.scheme, parts.netloc): url for url in urls if url for parts in [urlsplit(url)]}
+        for (scheme, netloc), url in servers.items():
             shown, host = f"{scheme}://{netloc}", urlsplit(url).hostname or ""
             if scheme == "http":
                 yield findings.judge_tls(shown, loopback=is_loopback(host))

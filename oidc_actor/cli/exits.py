@@ -66,7 +66,7 @@ def advice_for(error: OIDCActorError, method: str | None = None) -> str | None:
 
     Args:
         error: The error.
-        method: How the client was authenticated; `None` where nobody knows.
+        method: How the client was authenticated; `None` where it is not known.
     """
     if not isinstance(error, ProviderError) or isinstance(error, SecretUnavailable):
         return None
@@ -94,7 +94,7 @@ def errors_shown(command: str, method: str | None = None) -> Iterator[None]:
 
     Args:
         command: Begins each first line.
-        method: How the client is authenticated; `None` where nobody knows yet.
+        method: How the client is authenticated; `None` where it is not known yet.
     """
     try:
         yield

@@ -248,5 +248,5 @@ def _paths(sources: Iterable[StoredSecret]) -> list[Path]:
 
 
 def _resolved(path: Path) -> Path:
-    """A path in its only form. A link that stands there is what would be replaced, so the last part is not followed."""
+    """A path in its only form. Its last part is not followed: if a link stands there, the link would be replaced."""
     return Path(os.path.realpath(path.parent)) / path.name

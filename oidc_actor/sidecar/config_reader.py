@@ -23,7 +23,7 @@ SECRETS = frozenset(
     {"client_secret", "password", "refresh_token", "private_key", "client_assertion", "assertion"}
     | {"subject_token", "actor_token"}
 )
-"""Keys whose text may not stand in the file, wherever they are in it."""
+"""Keys whose text may not stand in the file, at any depth."""
 
 KINDS = ("file", "env")
 """How a secret is referred to."""
@@ -73,7 +73,7 @@ class ConfigReader:
         self._problems.append(f"{key}: {text}")
 
     def unknown(self, prefix: str, table: Mapping[str, Any], known: Iterable[str]) -> bool:
-        """Note every key of a table that does not exist, with the one that may have been meant; say whether there was any."""
+        """Note every key of a table that does not exist, with the key that may be meant; say whether there is any."""
         legal = set(known)
         found = [name for name in table if name not in legal]
         for name in found:
@@ -230,7 +230,7 @@ class ConfigReader:
         return mode
 
     def token_file_mode(self, key: str, value: object) -> int | None:
-        """Read a token file's mode. Only the owner may write: who writes it chooses what is sent for the token."""
+        """Read a token file's mode. Only the owner may write: a program that can write the file chooses what others send."""
         mode = self._mode(key, value, '"0640"')
         if mode is not None and (mode & ~0o644 or not mode & 0o400):
             wanted = 'expected a mode in which the owner may read and nobody else may write or execute, such as "0640"'

@@ -1,11 +1,11 @@
-"""Connections end: each request comes to its end, or its connection does, and there are never too many of them.
+"""Connections end: each request ends in time, or its connection does, and there are never too many connections.
 
-uvicorn reads the requests, answers them, and closes what has been idle for long after an answer. It has no bound for the rest:
-how long a head is (RFC 6585, section 5), how long a request or the reading of an answer takes, how many connections there are.
-Those are here. Once a second every connection is looked at, so the times are up to a second longer.
+uvicorn reads the requests, answers them, and closes a connection that has long been idle after an answer. It has no bound for the
+length of a head (RFC 6585, section 5), for the time that a request or the reading of an answer takes, or for the number of
+connections. Those bounds are here. Every connection is looked at once a second, so the times are up to a second longer.
 
-Beyond the bound on their number a new connection takes the place of one whose peer is waited for, and of those the oldest; or
-else of one that is kept between two requests. Where there is neither, new ones wait in the kernel.
+When there are as many connections as there may be, a new one replaces the oldest whose peer has to send or to read something, or
+else one that is kept between two requests. If all of them are being answered, new ones wait.
 
 Everything runs on the event loop's thread, so that nothing here is interrupted; but three things come in any order: what a peer
 sends, what the application answers, and the look once a second. For one request the order is
@@ -44,13 +44,13 @@ REQUEST_S = 5.0
 """Seconds from the first byte of a request, or from the connection's beginning, to its last, a body included."""
 
 ANSWER_S = 30.0
-"""Seconds that what was answered may wait to be taken."""
+"""Seconds that a peer may leave an answer unread."""
 
 MOST = 1024
 """The most connections of one listener, however many descriptors there are: each may hold a head."""
 
 GRACE_S = 0.1
-"""Seconds in which a new connection may ask before another takes its place."""
+"""Seconds that a new connection has to send something before another replaces it."""
 
 PAUSE_S = 0.05
 """Seconds between two looks for room, and between two attempts to accept."""
@@ -82,7 +82,7 @@ class Peers:
         self.connections: dict[Connection, None] = {}  # the oldest first
 
     def make_room(self) -> bool:
-        """See that one more fits; false where it has to wait."""
+        """Free a descriptor for one more connection if none is left; false where the new one has to wait."""
         if len(self.connections) < self.most:
             return True
         idle = [one for one in self.connections if one.is_idle]
@@ -90,20 +90,18 @@ class Peers:
             return False
         first = min(idle, key=lambda one: (not one.is_waited_for, one.idle_since))
         if first.is_waited_for and time.monotonic() - first.idle_since < GRACE_S:
-            return (
-                False  # nor does one that is kept between two requests go for it: a flood would throw out all of those
-            )
+            return False  # nor is a connection between two requests given up for it: a flood would end all of those
         first.give_up()
         return True
 
 
 async def accept(listener: socket.socket, peers: Peers, connect: Callable[[], asyncio.Protocol]) -> None:
-    """Accept connections, one by one, until cancelled. A lack of descriptors ends nothing, and nothing spins.
+    """Accept connections, one by one, until cancelled. Without a free descriptor it goes on, and does not spin.
 
     Args:
-        listener: Where from; it is not closed.
-        peers: Has to have room for each.
-        connect: Makes the protocol of one.
+        listener: The listening socket; it is not closed here.
+        peers: The listener's connections, which must have room for each new one.
+        connect: Makes the protocol of a connection.
     """
     loop, failing = asyncio.get_running_loop(), False
     listener.setblocking(False)
@@ -138,18 +136,20 @@ class _Part(Enum):
 
 
 class Connection(HttpToolsProtocol):
-    """One connection of uvicorn's, with an end to everything that its peer does."""
+    """One connection of uvicorn's, with a bound to everything that its peer does."""
 
     def __init__(self, settings: uvicorn.Config, state: ServerState, peers: Peers) -> None:
         super().__init__(settings, state, {})
         self._peers = peers
         self._part = _Part.NONE
-        self._piece = 0  # bytes of what has just arrived
-        self._first = 0  # bytes of the piece in which the present request began, somewhere
-        self._read = 0  # bytes from the beginning of that piece
-        self._waits_since: float | None = time.monotonic()  # for the end of a request; None while none is due
+        self._piece = 0  # bytes in the piece that has just arrived
+        self._first = 0  # bytes in the piece in which the present request began, at an unknown offset
+        self._read = (
+            0  # bytes since the beginning of that piece; so the head has at least `_read - _first`, at most `_read`
+        )
+        self._waits_since: float | None = time.monotonic()  # the peer has to end a request; None while it need not
         self._answered_at = 0.0
-        self._unread_since: float | None = None  # what was answered
+        self._unread_since: float | None = None  # the first look that found an answer unread; None while there is none
         self._is_refused = self._is_too_long = False
 
     # --- its peers, and the clock -------------------------------------------------------------------------------------
@@ -162,7 +162,7 @@ class Connection(HttpToolsProtocol):
 
     @property
     def is_idle(self) -> bool:
-        """Whether little is lost with it: no request is being answered, or its peer does not take the answers."""
+        """Whether little is lost if it is given up: no request is being answered, or its peer does not read the answers."""
         return not self.transport.is_closing() and (self._is_unread or not self.is_answering)
 
     @property
@@ -172,23 +172,23 @@ class Connection(HttpToolsProtocol):
 
     @property
     def idle_since(self) -> float:
-        """Since when it is idle: a reading of the monotonic clock; the loop's own may be too coarse to tell two apart."""
+        """When it became idle, by the monotonic clock; the loop's own may be too coarse to tell two connections apart."""
         if self._is_unread and self._unread_since is not None:
             return self._unread_since
         return self._answered_at if self._waits_since is None else self._waits_since
 
     @property
     def _is_unread(self) -> bool:
-        """Whether answers had not been taken at the last look, and some have not now."""
+        """Whether the last look found an answer unread, and one is unread now."""
         return self._unread_since is not None and self.transport.get_write_buffer_size() > 0
 
     def give_up(self) -> None:
-        """Free its descriptor, now."""
+        """Close it at once, without what was still to be sent, so that its descriptor is free."""
         self._peers.connections.pop(self, None)
         self.transport.abort()
 
     def look(self, now: float) -> None:
-        """End what has taken too long; once a second.
+        """Refuse or close what has taken too long. Called once a second.
 
         Args:
             now: The monotonic clock's time.
@@ -210,17 +210,17 @@ class Connection(HttpToolsProtocol):
     # --- asyncio ------------------------------------------------------------------------------------------------------
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
-        """Begin to wait for a request."""
+        """Count it among the listener's connections."""
         super().connection_made(transport)
         self._peers.connections[self] = None
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Make room for another."""
+        """Count it no more."""
         self._peers.connections.pop(self, None)
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
-        """Read on, unless it has been refused: what still comes is thrown away, so that the answer arrives."""
+        """Parse what has arrived. After a refusal it is thrown away: if it were left unread, the kernel could drop the answer."""
         if self._is_refused:
             return
         self._piece = len(data)
@@ -237,12 +237,12 @@ class Connection(HttpToolsProtocol):
         """A request begins."""
         self._part = _Part.HEAD
         self._read = self._first = self._piece
-        if self._waits_since is None:  # behind another one, in one piece
+        if self._waits_since is None:  # the request before it ended in the same piece
             self._waits_since = time.monotonic()
         super().on_message_begin()
 
     def on_headers_complete(self) -> None:
-        """Answer it, unless its head is too long; or nothing more, where the parser stops at a wish for another protocol."""
+        """Answer the request, unless its head is too long. One that asks for another protocol is the last: the parser stops."""
         if self._is_too_long or (self._read > HEAD_BYTES and self._head_bytes() > HEAD_BYTES):
             self._is_too_long = True
             return
@@ -252,27 +252,27 @@ class Connection(HttpToolsProtocol):
             self.cycle.keep_alive = False
 
     def on_body(self, body: bytes) -> None:
-        """Throw it away: no route wants one."""
+        """Throw the body away: no route wants one."""
 
     def on_message_complete(self) -> None:
-        """The request is whole."""
+        """The request has ended; the peer need not send another one while this is being answered."""
         if self._is_too_long:
             return
         self._part = _Part.NONE
         super().on_message_complete()
-        # Where the answer came before the end of the body, uvicorn's time for idle connections has run, and been stopped.
+        # If the answer came before the end of the body, uvicorn has begun its time for idle connections, and stopped it again.
         self._waits_since = None if self.is_answering else time.monotonic()
 
     def on_response_complete(self) -> None:
-        """It is answered."""
+        """The answer has been written."""
         self._answered_at = time.monotonic()
         super().on_response_complete()
 
     def _unsupported_upgrade_warning(self) -> None:
-        """A client that offers HTTP/2 (Java's does, at every first request) is served, and nothing to warn of."""
+        """Warn of nothing: a client that offers HTTP/2 (Java's does, at every first request) is served."""
 
     def send_400_response(self, msg: str) -> None:
-        """What came is no request."""
+        """Refuse what is no request."""
         self._refuse(400, b"Bad Request", msg.encode("ascii", "replace"))
 
     # --- refusals -----------------------------------------------------------------------------------------------------
@@ -281,16 +281,23 @@ class Connection(HttpToolsProtocol):
         return len(self.url) + sum(len(name) + len(value) + 4 for name, value in self.headers)
 
     def _refuse(self, status: int, phrase: bytes, description: bytes) -> None:
-        """Read no more. To close at once could lose the answer, where the peer still writes (RFC 9112, section 9.6)."""
+        """Answer with a refusal, and end the connection in four steps (RFC 9112, section 9.6).
+
+        1. Nothing more is parsed. If an answer is due, it comes first, and uvicorn closes after it: that is all.
+        2. The refusal is written, unless the request has its answer already.
+        3. Our half is closed (``write_eof``), so that the peer sees the end. Closing both halves now could lose the refusal: the
+           kernel answers a peer that still writes with a reset, on which the peer drops what it has not read.
+        4. The peer closes its half, or `look` closes ours when the time for a request is over.
+        """
         self._is_refused = True
         self._unset_keepalive_if_required()
         if self.is_answering:
-            self.cycle.keep_alive = False  # the answers that are due come first, and nothing after them
+            self.cycle.keep_alive = False
             return
         if self.transport.is_closing():
             return
         self._waits_since = time.monotonic()
-        if self._part is not _Part.BODY:  # which has its answer
+        if self._part is not _Part.BODY:  # a request whose head is complete has its answer
             head = b"HTTP/1.1 %d %s\r\ncontent-type: text/plain; charset=utf-8\r\ncontent-length: %d\r\nconnection: close\r\n\r\n"
             self.transport.write(head % (status, phrase, len(description)) + description)
         self.transport.write_eof()

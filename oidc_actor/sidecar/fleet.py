@@ -50,7 +50,7 @@ MAX_RESTARTS = 10
 MAX_SECONDS = 60.0
 
 WRITE_S = 5.0
-"""Seconds that a manager whose successor has a token is kept, at most, until its file has that."""
+"""Seconds that a manager is kept, at most, until the token file has its successor's token."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +67,7 @@ class Fleet:
     """All managers, by the names that readers use."""
 
     def __init__(self, routes: Routes) -> None:
-        """Start the supervisor, with nobody under it.
+        """Start the supervisor, without children.
 
         Args:
             routes: Takes which manager is read by which name.
@@ -97,7 +97,7 @@ class Fleet:
                     kept += 1
                 else:
                     replaced += self._replace(route, config)
-            self._place_files(configs)
+            self._move_files(configs)
             return Changes(kept, started, replaced, len(gone))
 
     def stop(self, timeout_s: float) -> None:
@@ -179,9 +179,9 @@ class Fleet:
 
     # --- files --------------------------------------------------------------------------------------------------------
 
-    def _place_files(self, configs: Mapping[str, ManagerConfig]) -> None:
+    def _move_files(self, configs: Mapping[str, ManagerConfig]) -> None:
         moved = [route for route in self._routes.by_name.values() if route.token_file != _file_in(configs[route.name])]
-        for route in moved:  # all of them first: one may get the place of another
+        for route in moved:  # all of them first: one may get the path of another
             self._remove_file(route, keep=configs[route.name].token_file)
         for route in moved:
             self._start_file(route, _file_in(configs[route.name]))
@@ -199,7 +199,7 @@ class Fleet:
         route.token_file = file
 
     def _remove_file(self, route: Route, keep: Path | None = None) -> None:
-        """End who writes it, and remove it, unless it stays where it is and only its mode is another."""
+        """End the actor that writes the file, and remove the file, unless it is ``keep``: only its mode is another then."""
         file, route.token_file = route.token_file, None
         if file is None:
             return
@@ -219,7 +219,7 @@ class Fleet:
 
 
 def _used_first(configs: Mapping[str, ManagerConfig]) -> list[str]:
-    """The names, each after those whose tokens it trades, so that none finds another missing that is about to start."""
+    """The names, each after those whose tokens it trades: a manager that starts finds the other one there."""
     order = TopologicalSorter({name: sorted(config.uses) for name, config in configs.items()}).static_order()
     return [name for name in order if name in configs]
 

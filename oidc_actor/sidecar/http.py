@@ -23,11 +23,11 @@ from supervision import NoProcess
 
 # --- which requests are refused before anything is looked up; pure ----------------------------------------------------
 #
-# A web page can make a browser on this machine send requests to loopback: forged ones (it cannot read the answer, and cannot
-# set a header of its own without being asked for permission first, which is never given), and, by giving its own name this
-# machine's address, ones whose answers it can read (DNS rebinding), which then have its name in ``Host``.
+# A web page can make a browser on this machine send requests to loopback in two ways. It can forge one: then it cannot read the
+# answer, and it cannot set a header of its own unless the server permits that first, which this one never does. Or it gives its
+# own name this machine's address (DNS rebinding): then it can read the answer, but ``Host`` has its name.
 #
-# A browser names the page in ``Origin`` (RFC 6454, section 7), or says in ``Sec-Fetch-Site`` how far from it the request goes; a
+# A browser names the page in ``Origin`` (RFC 6454, section 7), or says in ``Sec-Fetch-Site`` how far the request goes from it; a
 # page can remove neither. A program's HTTP client sends neither. ``Sec-Fetch-Mode`` alone is no sign: Node's ``fetch`` sends it.
 
 REQUIRED_HEADER = "X-OIDC-Actor"
@@ -168,7 +168,7 @@ class Application:
         """Answer one request."""
         try:
             answer = await self._answer(scope)
-        except asyncio.CancelledError:  # the time to drain is over; its task ends with this answer
+        except asyncio.CancelledError:  # by uvicorn: the time to drain is over; its task ends with this answer
             answer = _no_token("the sidecar is stopping", None)
         except Exception as error:  # noqa: BLE001 - a traceback in the server's log could show a token
             log("request_broken", error=type(error).__name__)
@@ -202,7 +202,7 @@ class Application:
         return _refused(404, "not_found", "the paths are /token/<name>, /healthz, /readyz and /metrics")
 
     def _hosts(self, server: tuple[str, int | None] | None) -> frozenset[bytes] | None:
-        """What ``Host`` may say; nothing at all where it is not known how the request came."""
+        """What ``Host`` may say; no value does where it is not known how the request came."""
         if server is None:
             return frozenset()
         port = server[1]
@@ -228,7 +228,7 @@ class Application:
             except NoProcess:
                 if server == self._routes.server_of(name):
                     return _no_token("the manager is not running", None)
-                continue  # it has just been replaced
+                continue  # it was replaced between the look-up and the read: look again
             if request.accept.startswith(b"text/plain"):
                 return Answer(200, token.access_token.encode(), _TEXT)
             return self._answer_with(name, token)
@@ -260,7 +260,9 @@ class Application:
             encode, content_type = choose_encoder(request.accept.decode("latin-1"))
         except (TypeError, ValueError):  # it trips over a version that is no number
             encode, content_type = choose_encoder("")
-        body = await asyncio.to_thread(encode, self._registry)  # many managers take a while, and the others go on
+        body = await asyncio.to_thread(
+            encode, self._registry
+        )  # many managers take a while, and the event loop goes on meanwhile
         return Answer(200, body, content_type.encode())
 
 

@@ -14,6 +14,8 @@ from oidc_actor.sidecar.config_reader import PRIVATE
 from oidc_actor.values.errors import ConfigError
 
 BACKLOG = 2048
+"""Connections that wait in the kernel to be accepted."""
+
 _PROBE_S = 1.0
 
 
@@ -40,7 +42,7 @@ class ServerConfig:
 
 @contextlib.contextmanager
 def listening(server: ServerConfig) -> Iterator[list[socket.socket]]:
-    """Listen where the configuration says; on leaving, the sockets are closed and the Unix socket's file is removed.
+    """Listen where the configuration says. At the end of the block the sockets are closed and the Unix socket's file is removed.
 
     Raises:
         ConfigError: An address cannot be had; the text names the key.
@@ -57,7 +59,7 @@ def listening(server: ServerConfig) -> Iterator[list[socket.socket]]:
 
 
 def address_of(listener: socket.socket) -> str:
-    """Where it listens, for people."""
+    """The listener's address, for people."""
     name = listener.getsockname()
     if isinstance(name, str):
         return f"unix:{name}"
@@ -69,7 +71,7 @@ def _unix(path: Path, mode: int, group: int | None) -> socket.socket:
     _clear(path)
     listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     try:
-        with contextlib.suppress(OSError):  # it works on Linux, where the file then appears with no rights at all
+        with contextlib.suppress(OSError):  # Linux makes the file with this mode: with no rights, until `chmod`
             os.fchmod(listener.fileno(), 0)
         listener.bind(str(path))
     except OSError as error:
@@ -80,7 +82,7 @@ def _unix(path: Path, mode: int, group: int | None) -> socket.socket:
         ) from None
     try:
         if group is not None:
-            os.chown(path, -1, group, follow_symlinks=False)  # before the mode, which may be meant for that group only
+            os.chown(path, -1, group, follow_symlinks=False)  # before the mode, which may be meant for this group only
         path.chmod(mode)  # before `listen`: until then nobody can connect
         listener.listen(BACKLOG)
     except OSError as error:
@@ -95,7 +97,7 @@ def _unix(path: Path, mode: int, group: int | None) -> socket.socket:
 
 
 def _clear(path: Path) -> None:
-    """Remove what a crashed predecessor left; a living one's socket, or anything else, is not touched."""
+    """Remove the socket that a crashed sidecar left; a socket on which a process listens, and any other file, is not touched."""
     try:
         mode = path.lstat().st_mode
     except OSError:
@@ -133,6 +135,6 @@ def _identity(path: Path) -> tuple[int, int]:
 
 
 def _remove(path: Path, identity: tuple[int, int]) -> None:
-    with contextlib.suppress(OSError):  # it is gone, or a successor's
+    with contextlib.suppress(OSError):  # it is gone
         if _identity(path) == identity:
             os.unlink(path)

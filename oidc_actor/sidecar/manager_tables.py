@@ -251,7 +251,7 @@ class _ManagerTable:
         return self._object(key, value, CERTIFICATE, {"cert_file": _STAND_IN}, ClientCertificate, reads)
 
     def _token(self, key: str, value: object) -> StoredSecret | None:
-        """Read where a token comes from that somebody else, or a key of one's own, has signed."""
+        """Read where a token comes from that another party has signed, or a key of one's own signs."""
         if not isinstance(value, dict):
             self._reader.add(key, f"expected {_FORMS}, got {kind_of(value)}: a secret does not belong in this file")
             return None

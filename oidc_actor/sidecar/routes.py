@@ -75,7 +75,7 @@ class Routes:
         return bounded([reading for route in list(self.by_name.values()) for reading in route.tally.readings()], most)
 
     def users_of(self, name: str) -> list[str]:
-        """The managers that trade the token of the one with this name."""
+        """The managers that trade this name's token."""
         users = [route for route in list(self.by_name.values()) if name in route.uses]
         return [server for route in users for server in (route.serving, route.coming) if server is not None]
 
@@ -90,7 +90,9 @@ class Tally:
             name: What readers call the manager; the label.
         """
         self._name = name
-        self._lock = threading.Lock()  # guards what follows, so that no look sees a manager twice, or not at all
+        self._lock = (
+            threading.Lock()
+        )  # guards what follows: a reading that meets `retire` counts the manager once, not twice and not never
         self._cells: dict[str, tuple[Cell, str]] = {}  # by the manager's own name, with the issuer's
         self._past: dict[str, Reading] = {}  # by the issuer's name: of the managers that have ended
 
@@ -99,13 +101,13 @@ class Tally:
 
         Args:
             server: Its own name.
-            cell: Its cell. Once closed it still has what was counted, but not whose manager it was.
+            cell: Its cell. A closed cell still has the counts, but not the issuer.
         """
         with self._lock:
             self._cells[server] = cell, read_cell(cell).issuer
 
     def retire(self, server: str) -> None:
-        """A manager has ended: what it has counted stays."""
+        """Keep the counts of a manager that has ended."""
         with self._lock:
             cell, issuer = self._cells.pop(server, (None, ""))
             if cell is not None:

@@ -30,10 +30,10 @@ from oidc_actor.values.errors import ConfigError
 from supervision import Down, SupervisionError, monitor
 
 KEEP_ALIVE_S = 75
-"""Seconds that an idle connection is kept; longer than clients keep theirs, so that none is closed in their face."""
+"""Seconds that an idle connection is kept: longer than clients keep theirs, so that none is closed while a client writes."""
 
 STOP_S = 2.0
-"""Seconds for the managers to end, when the requests have."""
+"""Seconds for the managers to end, after the requests."""
 
 
 def run(path: Path) -> int:
@@ -145,14 +145,14 @@ class Service:
 
 
 class HTTPServer(uvicorn.Server):
-    """Uvicorn's server with our signals, and systemd told of its beginning and end."""
+    """Uvicorn's server with our signals and our listeners; it tells systemd when it begins and ends."""
 
     def __init__(self, settings: uvicorn.Config, server_config: ServerConfig) -> None:
         super().__init__(settings)
         self._server_config = server_config
 
     def leave(self) -> None:
-        """Begin to drain; told a second time, do not wait for anything. May run in a signal's handler, or any thread."""
+        """Begin to drain; told a second time, wait for nothing. Runs in a signal's handler, or on any thread."""
         self.force_exit = self.should_exit
         self.should_exit = True
 
@@ -162,8 +162,8 @@ class HTTPServer(uvicorn.Server):
         yield
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        """Accept connections, and say that requests are served from here on."""
-        await super().startup([])  # uvicorn listens nowhere: it would accept whatever comes
+        """Accept connections, and tell systemd that requests are served from here on."""
+        await super().startup([])  # no sockets for uvicorn, which would accept without a bound
         self._accepting = [asyncio.create_task(self._accept(listener)) for listener in sockets or []]
         notify("READY=1")
         interval_s = watchdog_interval_s()
@@ -183,7 +183,11 @@ class HTTPServer(uvicorn.Server):
         return await super().on_tick(counter)
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
-        """Answer the requests under way, within the time to drain; those that still wait then are told so."""
+        """Answer the requests under way, within the time to drain.
+
+        Accepting ends first: a connection that came later would be neither answered nor counted. A request that still waits for a
+        token when the time is over is cancelled by uvicorn, and answered by `Application` with 503.
+        """
         log("run_stopping", drain_s=self._server_config.drain_seconds)
         notify("STOPPING=1")
         for task in self._accepting:
@@ -211,7 +215,7 @@ def _settings(application: Application, server_config: ServerConfig) -> uvicorn.
         log_config=None,
         log_level="warning",
         access_log=False,
-        proxy_headers=False,  # nobody may say what the request's address was
+        proxy_headers=False,  # no client may say what the request's address was
         server_header=False,
         backlog=BACKLOG,
         timeout_keep_alive=KEEP_ALIVE_S,

@@ -19,11 +19,15 @@ RETRY_S = 2.0
 
 @dataclass(frozen=True, slots=True)
 class Write:
-    """There may be a new token."""
+    """Write the current token, if it is not in the file. As a call it is answered when that is done, or has failed."""
 
 
 class TokenFile(Server):
-    """Writes the current token whenever it is told that there is a new one; programs see the old file or the new one."""
+    """Writes the current token whenever there may be a new one. Programs see the old file or the new one, never half of one.
+
+    The message names no token: this actor reads the current one when the message's turn comes, so a burst of tokens is one write,
+    and an older token cannot overwrite a newer one. A retry is such a message, too; the next write cancels it.
+    """
 
     def __init__(self, path: Path, mode: int, read: Callable[[], TokenResponse | None]) -> None:
         """Prepare.
@@ -66,8 +70,8 @@ class TokenFile(Server):
 
 
 def replace_file(path: Path, mode: int, token: TokenResponse) -> str | None:
-    """Put a token's text in the place of a file, atomically, mode and all; what went wrong, or ``None``. Raises nothing."""
-    fresh = path.with_name(f".{path.name}.new")  # one writer for each path, so a name that a crash leaves is used again
+    """Replace a file by one with a token's text, atomically, mode and all; return what went wrong, or ``None``."""
+    fresh = path.with_name(f".{path.name}.new")  # one actor writes it, so a file that a crash left is used again
     try:
         fresh.unlink(missing_ok=True)
         number = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, mode & PRIVATE)
