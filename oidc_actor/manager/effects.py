@@ -50,7 +50,7 @@ from oidc_actor.values.errors import DiscoveryError, TokenRequestError
 from supervision import Timer, send_after
 
 MOST_UNDER_WAY = 2
-"""Token requests of one manager on threads at a time: the one that it waits for, and one that was given up and has not returned.
+"""Token requests of one manager on threads at a time: its present one, and one that was given up and has not returned.
 
 More would take, one after the other, all the threads that other managers of the issuer need.
 """

@@ -81,15 +81,15 @@ _logger.addHandler(logging.NullHandler())
 
 
 def raised_at(error: BaseException) -> str | None:
-    """Where foreign code raised what its caller caught: its own file and line, not those of what it called in turn.
+    """Where a user callback raised what its caller caught: its own file and line, not those of what it called in turn.
 
     A text of the exception may quote a token; a line of source code is not read, its number is enough.
 
     Args:
-        error: What was caught, in the very frame that called the foreign code.
+        error: What was caught, in the very frame that called it.
 
     Returns:
-        ``"file:line in function"``; ``None`` where the foreign code is not Python.
+        ``"file:line in function"``; ``None`` where the callback is not Python.
     """
     called = error.__traceback__ and error.__traceback__.tb_next
     if called is None:
@@ -98,17 +98,17 @@ def raised_at(error: BaseException) -> str | None:
     return f"{code.co_filename}:{called.tb_lineno} in {code.co_name}"
 
 
-def log(event: str, *, manager: str, issuer: str, flight: int, **fields: Any) -> None:
+def log(event: str, *, manager: str, issuer: str, attempt: int, **fields: Any) -> None:
     """Log an event of the table.
 
     Args:
         event: Its name.
         manager: The manager's name, or its URN.
         issuer: The issuer's URL, or the token endpoint where none is known.
-        flight: Number of the attempt.
+        attempt: Its number, which is logged as ``flight``.
         **fields: Its further fields.
     """
-    report(EVENTS[event][0], event, logger=_logger, manager=manager, issuer=issuer, flight=flight, **fields)
+    report(EVENTS[event][0], event, logger=_logger, manager=manager, issuer=issuer, flight=attempt, **fields)
 
 
 RequestOutcome: TypeAlias = Literal["success", "refused", "unavailable", "invalid"]

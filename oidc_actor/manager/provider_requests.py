@@ -96,7 +96,7 @@ class Incarnation:
     def log(self, event: str, attempt: int, **fields: object) -> None:
         """Log and count an event of this manager."""
         self.cell.count(event)
-        log(event, manager=self.cell.name or self.ref.actor_urn, issuer=self.issuer.name, flight=attempt, **fields)
+        log(event, manager=self.cell.name or self.ref.actor_urn, issuer=self.issuer.name, attempt=attempt, **fields)
 
     def file_versions(self) -> object:
         """The versions of the secrets' files, which are read from the disk."""
@@ -130,7 +130,7 @@ def fetch_token(manager: Incarnation, effect: Fetch) -> None:
     )
     try:
         result: ParsedToken | OIDCActorError = request_token(asked)
-    except BaseException as error:  # noqa: BLE001 - whatever foreign code raises is a failure of this attempt only
+    except BaseException as error:  # noqa: BLE001 - of a user's source or transport; a failure of this attempt only
         result = _as_value(error, TokenRequestError)
     manager.under_way.pop()
     if lost is not None:
@@ -166,7 +166,8 @@ def _token_came(
 class _Sending:
     """The issuer's transport, with a note of when the request was sent: a token's life counts from there.
 
-    That is noted before the token's own ``issued_at`` is, so that no reader gets it after its ``expires_at``.
+    The moment is noted (`begin`) before the token's ``issued_at`` is taken. So the deadline that readers compare is never later
+    than the ``expires_at`` that they see.
 
     Attributes:
         is_sent: Whether a request was sent.
@@ -197,7 +198,7 @@ class _Sending:
 
 
 def _lost_after(manager: Incarnation, effect: Fetch) -> Timer | None:
-    """Set the timer for a request that is never sent; from the sending on the manager's own stands for it."""
+    """Set the timer for a request that is never sent; once it is sent the manager's own timer stands for it."""
     patience_s = SECRETS_S + manager.options.timeout_seconds + GRACE_S
     try:
         return send_after(patience_s, manager.ref, FetchLost(effect.attempt, effect.request))
@@ -211,7 +212,7 @@ def _measure(manager: Incarnation, effect: Fetch, result: ParsedToken | OIDCActo
     for observer in observers():
         try:
             observer(measured)
-        except BaseException as error:  # noqa: BLE001 - foreign code, which must cost neither the token nor the thread
+        except BaseException as error:  # noqa: BLE001 - of a user callback, which must cost neither token nor thread
             manager.log("listener_failed", effect.attempt, error=type(error).__name__, at=raised_at(error))
 
 
@@ -330,7 +331,7 @@ def _why_not_revoked(
         return ConfigError("the provider's metadata were never had")
     try:
         request_revocation(manager.issuer.transport, effect.config, manager.options.auth, token, kind, timeout_s=left_s)
-    except BaseException as error:  # noqa: BLE001 - whatever foreign code raises is a failure of this only
+    except BaseException as error:  # noqa: BLE001 - as above
         return _as_value(error, TokenRequestError)
     return None
 

@@ -2,7 +2,7 @@
 
 In Erlang this would be an ETS table with an heir. The owner writes and readers read without a message; when the owner
 crashes, its heir gets the table with all that is in it. Here the table is `oidc_actor.reading.directory`, a `Cell` is the row of
-one manager, its owner is the incarnation that runs, and the heir is the one that the supervisor starts next under that name.
+one manager, its owner is the incarnation that runs, and the heir is what the supervisor starts next under that name.
 An orderly stop closes the cell. Writes are fenced: an incarnation that was killed may run on, because Python cannot end its
 thread, but what it writes counts no longer once its successor owns the cell.
 
@@ -88,7 +88,7 @@ class Cell:
         self.issuer: object = None  # kept for the successor, as `revive` is
         self._owner: weakref.ref[Ref] | None = None
         # Guards what the owner, its successor and the request's thread write. Readers never take it, not even to wait or to
-        # subscribe. Never held while foreign code runs. Reentrant: a finalizer that stops a manager may run here.
+        # subscribe. Never held while a user callback runs. Reentrant: a finalizer that stops a manager may run here.
         self._lock = threading.RLock()
 
     # --- the owner's side, on the manager's thread; `ref` is the incarnation that writes ------------------------------
@@ -132,7 +132,7 @@ class Cell:
     def hide(self, token: TokenResponse) -> None:
         """Take a token from the readers, unless another has been published since; the manager shows it again, or a new one.
 
-        Any thread: the one that compares the clocks does it, too.
+        Any thread: the comparison of the clocks does it, too.
         """
         with self._lock:
             if self.snapshot.token is token:

@@ -1,4 +1,11 @@
-"""What a reader does when the snapshot does not hold what it wants: wait for an outcome, within its own deadline."""
+"""What a reader does when the snapshot does not hold what it wants: wait for an outcome, within its own deadline.
+
+All of it runs on the reader's thread, or in its task, in rounds: find the cell; look at the snapshot; put a waiter into the cell;
+wait; take it out; look again. A token that is published between the look and the waiter is not missed: the manager hears of the
+waiter after it has published, and gives it the token that is there. An outcome is no more than news. When the reader looks, the
+token may have been rejected by another one, or the manager may have crashed: the next round waits once more, as long as there
+is time. The waiter is taken out also where an exception of a signal handler ends the wait.
+"""
 
 from __future__ import annotations
 

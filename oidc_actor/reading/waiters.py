@@ -42,8 +42,8 @@ class _Waiter:
 class ThreadWaiter(_Waiter):
     """A thread that waits; the first outcome stands.
 
-    Two threads may resolve it at once, a manager's and one that closes the cell. The one that takes `_first` stores its outcome
-    and *then* lets the reader go, which therefore finds it. A reader whose time is over takes what is there by then.
+    Two threads may resolve it at once, a manager's and one that closes the cell. The thread that takes `_first` stores its
+    outcome and *then* lets the reader go, which therefore finds it. A reader whose time is over takes what is there by then.
     """
 
     __slots__ = ("_done", "_first", "outcome")
@@ -151,8 +151,10 @@ class Subscription:
     def tell(self, token: TokenResponse, failed: Callable[[BaseException], object]) -> None:
         """Call the listener, unless it has been cancelled.
 
-        Where it still has not returned from a call before, which was left behind, it is not called a second time at once: when
-        it returns, that other thread tells it of the newest token that it missed.
+        A manager's subscriptions are told one after the other, on a thread of the pool. Only a listener that was left behind,
+        because it had not returned in time, may still be in its call when the next token comes, on another thread. It is not
+        called a second time at once: the token is noted as missed, and when the listener returns, the thread that it kept
+        tells it of the newest of those. Both look under the lock, so that a token is either missed in time, or told here.
 
         Args:
             token: The token.
