@@ -41,7 +41,7 @@ strategy names, in reverse start order, and starts them again in start order (``
 start returns when ``on_start`` is done on the child's thread, and the child has its name before that. An attempt that fails
 is made again by a message of the supervisor to itself, so that requests are served in between; one attempt too many within
 the window ends the supervisor, and its own supervisor hears of that in the same way. Every ref of the old incarnation stays
-dead: who wants the successor uses the name.
+dead; a name leads to the successor.
 
 **A kill** ends an actor without its hooks, on the thread that calls it. Python cannot end a thread: a handler that runs is
 abandoned, and nothing that it does later has an effect, because its process is ended and no longer owns a name.

@@ -23,7 +23,9 @@ LISTED = 10  # children in the text of an error
 class DynamicSupervisor(AnySupervisor):
     """Starts children on demand, restarts each by itself, stops all of them at the same time.
 
-    In every function ``sup`` is a ref or a name; a supervisor that is not alive gives ``NoProcess``.
+    It serves calls and deaths one at a time, on a thread of its own, so that a child's slow ``on_start`` delays the others.
+    In every function ``sup`` is a ref or a name; a supervisor that is not alive gives ``NoProcess``. One that is killed
+    takes its children along, as a ``Supervisor`` does.
     """
 
     # Its children are kept by the ref of their newest incarnation; one that was started again is the last in start order.
@@ -88,10 +90,13 @@ class DynamicSupervisor(AnySupervisor):
             max_seconds: as for ``start_link``.
             extra_args: as for ``start_link``.
             name: as for ``start_link``.
-            restart: as for ``ChildSpec``, and so are the next three.
-            shutdown: by default as long as the children below take.
+            restart: when the other supervisor restarts it, as for ``ChildSpec``.
+            shutdown: seconds that it has to end; by default as long as its children take.
             significant: whether its end counts for the other supervisor's ``auto_shutdown``.
             backoff: a delay before each restart, or ``None``.
+
+        Returns:
+            The specification; nothing has started.
 
         Raises:
             TypeError: an argument of the wrong type.

@@ -113,7 +113,8 @@ Reason: TypeAlias = _Atom | Shutdown | Crash
 class Exit(Exception):
     """Raise it in any handler or hook of a supervised actor to end that actor with a reason (OTP: ``exit/1``).
 
-    The end hook still runs, on the actor's thread. Raised in an end hook, it is logged and changes nothing.
+    The end hook still runs, on the actor's thread. Raised in ``on_start``, it fails the start; in an end hook, it is logged
+    and changes nothing.
 
     Args:
         reason: ``NORMAL``, ``SHUTDOWN``, ``Shutdown(detail)``, ``Crash(exception)``, or any other value, which counts as

@@ -1,4 +1,4 @@
-"""What both kinds of supervisor do: serve requests, hear of deaths, restart within the window, end their children.
+"""What both kinds of supervisor do: operations, deaths, restarts within the window, and the end of their children.
 
 The functions at the top run on the caller's thread and wait there. Every method of ``AnySupervisor`` runs on the
 supervisor's own thread, one message at a time, and only that thread touches a ``Child``; so nothing here is locked.
@@ -59,16 +59,16 @@ T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
-class Request:
-    """One operation on its way to a supervisor: a function that its thread calls with the supervisor and the arguments."""
+class Operation:
+    """A message that has a supervisor do something: its thread calls the function with the supervisor and the arguments."""
 
-    operation: Callable[..., Any]
+    function: Callable[..., Any]
     args: tuple[Any, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
-class Refusal:
-    """The answer "no": raised in the caller, never in the supervisor, which would end by it."""
+class Raised:
+    """The answer of an operation that raised: the caller gets the error, and the supervisor does not end by it."""
 
     error: Exception
 
@@ -77,8 +77,8 @@ def ask(
     sup: ServerName, kind: type[AnySupervisor], operation: Callable[..., T], *args: Any, timeout: float | None = None
 ) -> T:
     """Have a supervisor of that kind do something; without a timeout this waits for as long as it lives, as OTP does."""
-    answer: T | Refusal = call(find_supervisor(sup, kind), Request(operation, args), timeout=timeout)
-    if isinstance(answer, Refusal):
+    answer: T | Raised = call(find_supervisor(sup, kind), Operation(operation, args), timeout=timeout)
+    if isinstance(answer, Raised):
         raise answer.error
     return answer
 
@@ -90,7 +90,8 @@ def find_supervisor(sup: ServerName, kind: type[AnySupervisor]) -> pykka.ActorRe
     if ref is None:
         raise NoProcess(sup)
     if not issubclass(ref.actor_class, kind):
-        raise TypeError(f"sup: expected a {kind.__name__}, got {ref.actor_class.__name__}")
+        wanted = "supervisor" if kind is AnySupervisor else kind.__name__
+        raise TypeError(f"sup: expected a {wanted}, got {ref.actor_class.__name__}")
     return ref
 
 
@@ -100,7 +101,7 @@ def is_supervisor(ref: pykka.ActorRef[Any]) -> bool:
 
 
 def starting_supervisor() -> pykka.ActorRef[Any] | None:
-    """The supervisor that is starting a child on the calling thread, for a child that wants to know; else ``None``."""
+    """The supervisor that is starting a child on the calling thread: for the child's constructor; ``None`` elsewhere."""
     process = current()
     return process.ref if process is not None and is_supervisor(process.ref) else None
 
@@ -113,7 +114,7 @@ def stop_for_good(ref: pykka.ActorRef[Any], *, timeout: float | None = 5.0) -> N
         timeout: seconds to wait, ``None`` for no limit.
 
     Raises:
-        NoProcess: it has ended and nobody would start it again, or its supervisor has ended.
+        NoProcess: it has ended and no supervisor would start it again, or its supervisor has ended.
         ServerDied: its supervisor ended meanwhile, and the actor with it.
         CallTimeout: not down in time; the stop goes on.
         SupervisionError: the calling thread is in the actor, in its supervisor, or in an actor that this one waits for.
@@ -182,7 +183,10 @@ class AnySupervisor(Server):
 
     @classmethod
     def which_children(cls, sup: ServerName) -> list[ChildInfo]:
-        """All children, in start order (OTP, ``supervisor:which_children/1``).
+        """All children, in start order (OTP, ``supervisor:which_children/1``, which has a static supervisor's in reverse).
+
+        Returns:
+            A row for each child. A ``DynamicSupervisor`` has a child that was restarted behind the others.
 
         Raises:
             NoProcess: the supervisor is not alive.
@@ -198,7 +202,7 @@ class AnySupervisor(Server):
         """
         return ask(sup, cls, AnySupervisor._count_children)
 
-    stop = ClassOrInstance(_stop)  # type: ignore[assignment]
+    stop = ClassOrInstance(_stop)  # type: ignore[assignment]  # on an instance, in a handler: Pykka's `stop`
 
     # --- for the subclasses -------------------------------------------------------------------------------------------
 
@@ -221,12 +225,12 @@ class AnySupervisor(Server):
     # --- messages -----------------------------------------------------------------------------------------------------
 
     def on_receive(self, message: Any) -> Any:
-        """Serve a request, hear of a death, or make the next attempt."""
-        if isinstance(message, Request):
+        """Carry out an operation, hear of a death, or make the next attempt."""
+        if isinstance(message, Operation):
             try:
-                return message.operation(self, *message.args)
+                return message.function(self, *message.args)
             except (SupervisionError, ValueError, TypeError) as error:
-                return Refusal(error)
+                return Raised(error)
         if isinstance(message, Down):
             return self._child_ended(message)
         if isinstance(message, Retry):

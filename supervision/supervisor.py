@@ -30,8 +30,9 @@ class Supervisor(AnySupervisor):
     """Starts children in order, restarts them by a strategy, stops them in reverse.
 
     It serves calls and deaths one at a time, on a thread of its own: a child's slow ``on_start`` delays the others (as in
-    OTP). In every function ``sup`` is a ref or a name; a supervisor that is not alive gives ``NoProcess``. One that is
-    killed takes its children along: they are asked to leave, all at the same time.
+    OTP). So a call to it from the ``on_start`` of its own child is refused with ``SupervisionError``. In every function
+    ``sup`` is a ref or a name; a supervisor that is not alive gives ``NoProcess``. One that is killed takes its children
+    along: all of them are asked to exit at the same time.
     """
 
     def __init__(self, children: Iterable[ChildSpec], **flags: Any) -> None:
@@ -100,10 +101,13 @@ class Supervisor(AnySupervisor):
             max_seconds: as for ``start_link``.
             auto_shutdown: as for ``start_link``.
             name: as for ``start_link``.
-            restart: as for ``ChildSpec``, and so are the next three.
-            shutdown: by default as long as the children below take.
+            restart: when the other supervisor restarts it, as for ``ChildSpec``.
+            shutdown: seconds that it has to end; by default as long as its children take.
             significant: whether its end counts for the other supervisor's ``auto_shutdown``.
             backoff: a delay before each restart, or ``None``.
+
+        Returns:
+            The specification; nothing has started.
 
         Raises:
             TypeError: an argument of the wrong type.
@@ -195,7 +199,7 @@ class Supervisor(AnySupervisor):
     def on_start(self) -> None:
         """Start the children in order; on a failure stop those that are up, in reverse."""
         for child in list(self._children.values()):
-            self._warn(child.spec)
+            self._warn_of_loop(child.spec)
             try:
                 ref = self._bring_up(child)
             except (StartError, AlreadyStarted) as error:
@@ -221,7 +225,7 @@ class Supervisor(AnySupervisor):
         self._children[spec.id] = child
         if ref is None:
             self._forget(child)
-        self._warn(spec)
+        self._warn_of_loop(spec)
         return ref
 
     def _terminate_child(self, child_id: Hashable) -> None:
@@ -275,7 +279,7 @@ class Supervisor(AnySupervisor):
         for child in reversed(list(self._children.values())):
             self._end(child, for_restart=for_restart)
 
-    def _warn(self, spec: ChildSpec) -> None:
+    def _warn_of_loop(self, spec: ChildSpec) -> None:
         if self._flags.may_loop(spec):
             hint = "a sibling this slow to stop can make restarts go on for ever: raise max_seconds above shutdown"
             window_s = self._flags.max_seconds

@@ -1,4 +1,8 @@
-"""The system below a supervisor as a value that a person can read."""
+"""The system below a supervisor as a value that a person can read.
+
+The calling thread asks each supervisor by itself, one after the other. Were they to ask those below them, each would be busy
+until the slowest below it has answered, and two trees that look at each other would wait for ever.
+"""
 
 from __future__ import annotations
 
@@ -26,7 +30,7 @@ class Branch:
         state: ``"running"``, ``"restarting"`` or ``"stopped"``.
         restarts: restarts that succeeded, since its supervisor started.
         last_exit: the reason of its newest end, ``None`` before the first. The exception of a ``Crash`` is not the original
-            here, which would keep the dead actor in memory, but a ``ExceptionText`` with its text.
+            here, which would keep the dead actor in memory, but an ``ExceptionText``.
         age_s: seconds since its newest good start, ``None`` unless running.
         children: below a supervisor, its children in start order.
     """
@@ -82,7 +86,7 @@ def _draw(children: tuple[Branch, ...], indent: str) -> Iterator[str]:
 
 
 def grow(sup: ServerName) -> Tree:
-    """Ask a supervisor and those below it; each is asked from the calling thread, so none waits for another."""
+    """The tree below a supervisor; raises ``NoProcess`` where that is not alive."""
     ref = find_supervisor(sup, AnySupervisor)
     return Tree(ref, _branches(ref), name_of(ref))
 

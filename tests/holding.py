@@ -11,7 +11,7 @@ from children import Scripted, World, die, ref_of, states
 from threads import DEADLINE_S
 
 from supervision import Backoff, ChildSpec, DynamicSupervisor, cast
-from supervision.supervising import Refusal, Request
+from supervision.supervising import Operation, Raised
 from supervision.tree import rows
 
 BOOM = Scripted("boom")
@@ -110,11 +110,11 @@ class Post:
 
     def send(self, operation: str, *arguments: Any) -> Callable[[], Any]:
         """Send a request; returns a function that waits for the answer, or raises what the API would."""
-        future = self._sup.ask(Request(_on_its_thread(self._sup.actor_class, operation), arguments), block=False)
+        future = self._sup.ask(Operation(_on_its_thread(self._sup.actor_class, operation), arguments), block=False)
 
         def answer() -> Any:
             value = future.get(timeout=DEADLINE_S)
-            if isinstance(value, Refusal):
+            if isinstance(value, Raised):
                 raise value.error
             return value
 
