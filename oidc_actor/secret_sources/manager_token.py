@@ -6,8 +6,7 @@ from typing import Literal
 
 import pykka
 
-from oidc_actor.manager.token_manager import TokenManager
-from oidc_actor.reading.reads import ServerRef
+from oidc_actor.reading.reads import ServerRef, wait_for_token
 from oidc_actor.values.errors import ConfigError, NoTokenError
 from oidc_actor.values.secrets import Secret, SecretSource
 from supervision import NoProcess
@@ -49,7 +48,7 @@ class ManagerToken(SecretSource):
     def fetch(self) -> Secret | str:
         """Return the token, or why there is none."""
         try:
-            token = TokenManager.get_token(self._server, timeout=0.0)
+            token = wait_for_token(self._server, 0.0, 0.0)
         except NoTokenError as error:
             return f"the manager {self._server!s} has no valid token yet: {error}"
         except (NoProcess, TypeError):
