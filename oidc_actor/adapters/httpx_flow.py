@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Generator
+from collections.abc import AsyncGenerator, Callable, Generator
 from functools import partial
 from typing import Any, ClassVar
 
@@ -32,36 +32,12 @@ class OneRequest:
 
     @property
     def raw(self) -> Any:
-        """What is sent; this and what follows are the library's methods."""
+        """What is sent."""
         return self._whole.raw
-
-    def keys(self) -> Any:  # noqa: D102 - the library's
-        return self._whole.keys()
-
-    def values(self) -> Any:  # noqa: D102 - the library's
-        return self._whole.values()
-
-    def items(self) -> Any:  # noqa: D102 - the library's
-        return self._whole.items()
-
-    def multi_items(self) -> Any:  # noqa: D102 - the library's
-        return self._whole.multi_items()
-
-    def get_list(self, key: str, split_commas: bool = False) -> Any:  # noqa: D102 - the library's
-        return self._whole.get_list(key, split_commas)
 
     def copy(self) -> Any:
         """Return them without the proof."""
         return self._plain(self)
-
-    def __len__(self) -> int:
-        return len(self._whole)
-
-    def __getitem__(self, key: str) -> Any:
-        return self._whole[key]
-
-    def __contains__(self, key: Any) -> bool:
-        return key in self._whole
 
     def __repr__(self) -> str:
         return repr(self.copy())
@@ -71,6 +47,17 @@ class OneRequest:
         whole = self.copy()
         whole["DPoP"] = self._proof
         return whole
+
+
+def _read_whole(name: str) -> Callable[..., Any]:
+    def read(self: OneRequest, *args: Any, **options: Any) -> Any:
+        return getattr(self._whole, name)(*args, **options)
+
+    return read
+
+
+for _name in ("keys", "values", "items", "multi_items", "get_list", "__len__", "__getitem__", "__contains__"):
+    setattr(OneRequest, _name, _read_whole(_name))  # all by which the library, and a hook of its user, reads headers
 
 
 class AuthFlow(Authenticator):

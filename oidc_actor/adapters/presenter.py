@@ -17,7 +17,6 @@ from oidc_actor.manager.token_manager import TokenManager
 from oidc_actor.reading.reads import ServerRef, check_wait, tell_soon, wait_for_token, wait_for_token_async
 from oidc_actor.values.errors import ConfigError, NoTokenError
 from oidc_actor.values.secrets import Secret, secret_problem
-from oidc_actor.values.tokens import TokenResponse
 from oidc_actor.values.urls import SCHEMES, is_loopback, origin_of, public_url
 from supervision import NoProcess
 
@@ -86,9 +85,7 @@ class Presenter:
         origin = origin_of(url)
         if self._origins is not None and origin not in self._origins:
             return None
-        check_destination(url, allow_insecure_http=self._allow_insecure_http)
-        if not self._allow_insecure_http and is_plain(url):
-            check_no_proxy(url, find_proxy(url))
+        check_destination(url, find_proxy, allow_insecure_http=self._allow_insecure_http)
         return origin
 
     # --- the token ----------------------------------------------------------------------------------------------------
@@ -140,7 +137,7 @@ class Presenter:
     def present(self) -> Authorization | None:
         """Return the value of ``Authorization`` as it is now, or ``None`` where there is no token to present; never waits."""
         try:
-            return self._value(TokenManager.get_token(self._server, timeout=0.0))
+            return authorization(self._server, TokenManager.get_token(self._server, timeout=0.0))
         except (NoTokenError, NoProcess, ConfigError):
             return None
 
@@ -168,13 +165,13 @@ class Presenter:
         Returns:
             The refusal, where it is a 401 to a token of ours, from an origin that gets the token.
         """
-        authorization = Authorization.read(sent)
-        if authorization is None or not Authorization.is_ours(authorization):
+        value = Authorization.read(sent)
+        if value is None or not Authorization.is_ours(value):
             return None
         if 200 <= status < 300:
-            self.accept(origin_of(url), authorization)
+            self.accept(origin_of(url), value)
         nonce = headers.get("DPoP-Nonce")
-        if Authorization.needs_proof(authorization):
+        if Authorization.needs_proof(value):
             with suppress(NoProcess):
                 note_nonce(self._server, url, nonce)
         if status != 401 or (self._origins is not None and origin_of(url) not in self._origins):
@@ -236,6 +233,7 @@ class Presenter:
 
     def accept(self, origin: str, sent: str) -> None:
         """Note that an origin has accepted a token, and tell the manager at the first success with each; never waits."""
+        # Without a lock: two threads that have the first success at once both tell the manager, which is told the same twice.
         mark = hash(sent)
         if self._accepted.get(origin) == mark:
             return
@@ -272,7 +270,8 @@ class Presenter:
         if token is None:
             return None
         try:
-            return self._value(wait_for_token(self._server, self._patience(timeout_s), 0.0, Rejected(origin, token)))
+            found = wait_for_token(self._server, self._patience(timeout_s), 0.0, Rejected(origin, token))
+            return authorization(self._server, found)
         except (NoTokenError, NoProcess):
             return None
 
@@ -281,9 +280,9 @@ class Presenter:
         token = _secret(sent)
         if token is None:
             return None
-        rejected = Rejected(origin, token)
         try:
-            return self._value(await wait_for_token_async(self._server, self._patience(timeout_s), 0.0, rejected))
+            found = await wait_for_token_async(self._server, self._patience(timeout_s), 0.0, Rejected(origin, token))
+            return authorization(self._server, found)
         except (NoTokenError, NoProcess):
             return None
 
@@ -294,9 +293,6 @@ class Presenter:
         if refused is not None and refused.remedy is Remedy.TOKEN:
             self.reject(origin_of(refused.url), refused.authorization)
         return None
-
-    def _value(self, token: TokenResponse) -> Authorization:
-        return authorization(self._server, token)
 
     def _patience(self, timeout_s: float | None) -> float:
         return self._timeout_s if timeout_s is None else timeout_s
@@ -341,46 +337,33 @@ class Authenticator:
 # --- where a token may go ---------------------------------------------------------------------------------------------
 
 
-def check_destination(url: str, *, allow_insecure_http: bool) -> None:
+def check_destination(
+    url: str, find_proxy: Callable[[str], object] = environ_proxy, *, allow_insecure_http: bool
+) -> None:
     """Check that the token cannot be read between here and there.
 
     Args:
         url: Where a request is about to go.
+        find_proxy: Tells the proxy that a request to an address goes through, or ``None``. It is asked for plain http only,
+            which is good as long as it stays on this machine. The error does not show the proxy, which may have a password.
         allow_insecure_http: Whether plain http is acceptable beyond this machine.
 
     Raises:
-        ConfigError: It is not https, and beyond loopback.
+        ConfigError: It is plain http, and leaves this machine.
     """
     parts = urlsplit(url)
-    if SCHEMES.get(parts.scheme) == "https" or allow_insecure_http or is_loopback(parts.hostname or ""):
+    if SCHEMES.get(parts.scheme) == "https" or allow_insecure_http:
         return
-    raise ConfigError(
-        f"expected an https address for a request with a token, got {public_url(url)!r}, where the token could be read "
-        "on the network; use https, or allow_insecure_http=True in a test setup"
-    )
-
-
-def check_no_proxy(url: str, proxy: object) -> None:
-    """Check that plain http, which is good as long as it stays on this machine, does not leave it through a proxy.
-
-    Args:
-        url: Where a request is about to go; not https, and `check_destination` has passed it.
-        proxy: What it would go through, which is not shown: it may have a password. ``None`` for nothing.
-
-    Raises:
-        ConfigError: There is one.
-    """
-    if proxy is None:
-        return
-    raise ConfigError(
-        f"expected a direct connection for plain http with a token, got {public_url(url)!r} through a proxy, where the token "
-        f"could be read; put {urlsplit(url).hostname} in the variable NO_PROXY, or use allow_insecure_http=True in a test setup"
-    )
-
-
-def is_plain(url: str) -> bool:
-    """Tell whether a request to an address can be read on its way."""
-    return SCHEMES.get(urlsplit(url).scheme) != "https"
+    if not is_loopback(parts.hostname or ""):
+        raise ConfigError(
+            f"expected an https address for a request with a token, got {public_url(url)!r}, where the token could be read "
+            "on the network; use https, or allow_insecure_http=True in a test setup"
+        )
+    if find_proxy(url) is not None:
+        raise ConfigError(
+            f"expected a direct connection for plain http with a token, got {public_url(url)!r} through a proxy, where the "
+            f"token could be read; put {parts.hostname} in the variable NO_PROXY, or use allow_insecure_http=True in a test setup"
+        )
 
 
 def read_origins(origins: object) -> frozenset[str] | None:

@@ -17,8 +17,7 @@ from collections.abc import Sequence
 from typing import Any, TypeVar
 
 from oidc_actor.adapters.headers import headers
-from oidc_actor.adapters.presenter import check_destination, check_no_proxy
-from oidc_actor.http.client import environ_proxy
+from oidc_actor.adapters.presenter import check_destination
 from oidc_actor.reading.reads import ServerRef, check_wait
 from oidc_actor.values.errors import ConfigError
 from oidc_actor.values.lazy_imports import not_installed
@@ -93,11 +92,10 @@ class _Wiring:
         ends = connection._connection_params.grpc
         self._is_secure = ends.secure
         self._origin = origin_of(f"{'https' if ends.secure else 'http'}://{ends.host}:{ends.port}")  # of gRPC
-        check_destination(connection.url, allow_insecure_http=allow_insecure_http)
-        if not self._is_secure and not allow_insecure_http:
-            target = f"http://{ends.host}:{ends.port}"
-            check_destination(target, allow_insecure_http=False)
-            check_no_proxy(target, environ_proxy(target))  # which gRPC looks for as others do
+        # Of a proxy for REST the auth finds out at each request.
+        check_destination(connection.url, lambda _: None, allow_insecure_http=allow_insecure_http)
+        if not self._is_secure:  # gRPC looks for a proxy where others do
+            check_destination(f"http://{ends.host}:{ends.port}", allow_insecure_http=allow_insecure_http)
         self._make_client = connection._make_client
         self._open_rest = connection._open_connections_rest
         self._open_grpc = connection.open_connection_grpc

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from oidc_actor import ConfigError
-from oidc_actor.adapters.presenter import check_destination, check_no_proxy, read_origins
+from oidc_actor.adapters.presenter import check_destination, read_origins
 from oidc_actor.values.urls import origin_of
 
 ORIGINS = [
@@ -57,9 +57,15 @@ def test_the_error_shows_no_query() -> None:
 
 
 def test_plain_http_leaves_this_machine_through_no_proxy() -> None:
-    check_no_proxy("http://localhost:8080/", None)
+    check_destination("http://localhost:8080/", lambda url: None, allow_insecure_http=False)
+    check_destination("https://localhost:8080/", lambda url: "http://proxy.example.com", allow_insecure_http=False)
+    check_destination("http://localhost:8080/", lambda url: "http://proxy.example.com", allow_insecure_http=True)
     with pytest.raises(ConfigError, match=r"'http://localhost:8080/x' through a proxy.*put localhost in") as caught:
-        check_no_proxy("http://localhost:8080/x?code=hidden", "http://me:secret@proxy.example.com")
+        check_destination(
+            "http://localhost:8080/x?code=hidden",
+            lambda url: "http://me:secret@proxy.example.com",
+            allow_insecure_http=False,
+        )
     assert "hidden" not in str(caught.value)
     assert "secret" not in str(caught.value)
 
