@@ -50,7 +50,7 @@ def test_an_unknown_command_is_a_usage_error(run: Run) -> None:
 
 @pytest.mark.parametrize("missing", ["typer", "rich"])
 def test_without_the_extra_it_says_what_to_install_in_one_line(missing: str) -> None:
-    script = f"import sys; sys.modules[{missing!r}] = None; from oidc_actor.cli import main; main()"
+    script = f"import sys; sys.modules[{missing!r}] = None; from oidc_actor.cli.__main__ import main; main()"
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=60, check=False)
     assert (done.returncode, done.stdout) == (1, "")
     assert done.stderr.splitlines() == [

@@ -72,7 +72,7 @@ def test_a_scene_that_gets_stuck_ends_the_story_and_says_where(monkeypatch: pyte
 
 @pytest.mark.parametrize("missing", ["authlib", "flask"])
 def test_without_its_extra_it_says_what_to_install_in_one_line(missing: str) -> None:
-    script = f"import sys; sys.modules[{missing!r}] = None; from oidc_actor.cli import main; main()"
+    script = f"import sys; sys.modules[{missing!r}] = None; from oidc_actor.cli.__main__ import main; main()"
     done = subprocess.run(
         [sys.executable, "-c", script, "demo"], capture_output=True, text=True, timeout=60, check=False
     )

@@ -251,7 +251,7 @@ def test_systemds_watchdog_is_fed(tmp_path, manager_table) -> None:
 
 
 def command(*arguments: str | Path, code: str = "pass") -> subprocess.CompletedProcess[str]:
-    script = f"import sys; {code}; from oidc_actor.cli import main; main()"
+    script = f"import sys; {code}; from oidc_actor.cli.__main__ import main; main()"
     return subprocess.run(
         [sys.executable, "-c", script, "run", *map(str, arguments)],
         capture_output=True,
