@@ -132,6 +132,9 @@ class TokenManager(Server):
 
     Start it with `start_link`, or as a child of a supervisor with `child_spec`; then read with `get_access_token`, or
     fastest with `source`. Every function is called on the class; the ref or name of another actor is a ``TypeError``.
+
+    Any thread may call them. A read, `subscribe`, `force_refresh` and `health` may also be called in a signal handler or a
+    finalizer: they wait for no lock that the interrupted thread may hold. `start_link` and `stop` may not.
     """
 
     crash_on_call_error: ClassVar[bool] = False  # `NoTokenError` is an answer, not a crash

@@ -95,6 +95,8 @@ def take_cell(
         if found is None or not found.set_owner(ref, supervisor, anew=inherited is not None):
             found = Cell(name, identity, clock)
             found.set_owner(ref, supervisor)
+        # By ref first. Closing the other cell takes it out of `by_name`: a reader that looks in between finds who owns the name,
+        # and by that ref the new cell.
         _by_ref[ref] = found
         if replaced is not None:
             replaced.close(None)
