@@ -109,6 +109,10 @@ class DynamicSupervisor(AnySupervisor):
     def start_child(sup: ServerName, spec: ChildSpec) -> Any:
         """Start one more child; its id need not be unique (Elixir, ``DynamicSupervisor.start_child/2``).
 
+        Args:
+            sup: the supervisor, a ref or a name.
+            spec: how to start it; it must not be ``significant``.
+
         Returns:
             Its ref; ``None`` where its start raised ``Ignore``.
 
@@ -117,6 +121,8 @@ class DynamicSupervisor(AnySupervisor):
             AlreadyStarted: the child's name is taken.
             StartError: it did not start.
             NoProcess: the supervisor is not alive.
+            TypeError: ``spec`` is no ``ChildSpec``, or has a start that cannot be one.
+            ValueError: it is ``significant``.
         """
         if require_spec(spec).significant:
             raise ValueError("ChildSpec.significant: a DynamicSupervisor has no auto_shutdown that it could count for")
@@ -128,7 +134,7 @@ class DynamicSupervisor(AnySupervisor):
         """Stop and forget a child (Elixir, ``DynamicSupervisor.terminate_child/2``). Returns when it is down.
 
         Args:
-            sup: the supervisor.
+            sup: the supervisor, a ref or a name.
             ref: its ref, for one that is being restarted the last one; or its name. Ids need not be unique here.
 
         Raises:

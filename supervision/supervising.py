@@ -185,6 +185,9 @@ class AnySupervisor(Server):
     def which_children(cls, sup: ServerName) -> list[ChildInfo]:
         """All children, in start order (OTP, ``supervisor:which_children/1``, which has a static supervisor's in reverse).
 
+        Args:
+            sup: the supervisor, a ref or a name.
+
         Returns:
             A row for each child. A ``DynamicSupervisor`` has a child that was restarted behind the others.
 
@@ -196,6 +199,12 @@ class AnySupervisor(Server):
     @classmethod
     def count_children(cls, sup: ServerName) -> ChildCounts:
         """How many children there are, run, and are of which type (OTP, ``supervisor:count_children/1``).
+
+        Args:
+            sup: the supervisor, a ref or a name.
+
+        Returns:
+            The four figures.
 
         Raises:
             NoProcess: the supervisor is not alive.

@@ -123,6 +123,11 @@ class Supervisor(AnySupervisor):
     def start_child(sup: ServerName, spec: ChildSpec) -> Any:
         """Add a child at the end of the start order and start it (OTP, ``supervisor:start_child/2``).
 
+        Args:
+            sup: the supervisor, a ref or a name.
+            spec: how to start it. No class that is no actor's, and ``significant`` only where the supervisor has
+                ``auto_shutdown``.
+
         Returns:
             Its ref; ``None`` where its start raised ``Ignore``.
 
@@ -131,6 +136,8 @@ class Supervisor(AnySupervisor):
             AlreadyPresent: the id's specification is kept, and the child stopped or restarting.
             StartError: it did not start; its specification is not kept.
             NoProcess: the supervisor is not alive.
+            TypeError: ``spec`` is no ``ChildSpec``, or has a start that cannot be one.
+            ValueError: it is ``significant``, and the supervisor has no ``auto_shutdown``.
         """
         check_start(require_spec(spec))
         return ask(sup, Supervisor, Supervisor._start_child, spec)
@@ -139,7 +146,11 @@ class Supervisor(AnySupervisor):
     def terminate_child(sup: ServerName, id: Hashable) -> None:  # noqa: A002
         """Stop a child, or cancel its restart (OTP, ``supervisor:terminate_child/2``).
 
-        Returns when it is down. Its specification stays, unless it is temporary.
+        The call returns when the child is down, after its end hook. Its specification stays, unless it is temporary.
+
+        Args:
+            sup: the supervisor, a ref or a name.
+            id: the child's.
 
         Raises:
             ChildNotFound: no such id.
@@ -151,6 +162,10 @@ class Supervisor(AnySupervisor):
     def restart_child(sup: ServerName, id: Hashable) -> Any:  # noqa: A002
         """Start a stopped child again; no restart is counted (OTP, ``supervisor:restart_child/2``).
 
+        Args:
+            sup: the supervisor, a ref or a name.
+            id: the child's.
+
         Returns:
             Its ref; ``None`` where its start raised ``Ignore``.
 
@@ -158,6 +173,7 @@ class Supervisor(AnySupervisor):
             ChildNotFound: no such id.
             ChildRunning: it runs.
             ChildRestarting: it is between two attempts.
+            AlreadyStarted: the child's name is taken.
             StartError: it did not start; its specification is kept.
             NoProcess: the supervisor is not alive.
         """
@@ -166,6 +182,10 @@ class Supervisor(AnySupervisor):
     @staticmethod
     def delete_child(sup: ServerName, id: Hashable) -> None:  # noqa: A002
         """Forget a stopped child (OTP, ``supervisor:delete_child/2``).
+
+        Args:
+            sup: the supervisor, a ref or a name.
+            id: the child's.
 
         Raises:
             ChildNotFound: no such id.
@@ -177,7 +197,14 @@ class Supervisor(AnySupervisor):
 
     @staticmethod
     def get_childspec(sup: ServerName, id: Hashable) -> ChildSpec:  # noqa: A002
-        """The specification of a child, all defaults filled in (OTP, ``supervisor:get_childspec/2``).
+        """The specification of a child (OTP, ``supervisor:get_childspec/2``).
+
+        Args:
+            sup: the supervisor, a ref or a name.
+            id: the child's.
+
+        Returns:
+            It, with all defaults filled in; a temporary child's has no arguments once that has started, as in OTP.
 
         Raises:
             ChildNotFound: no such id.
@@ -187,10 +214,19 @@ class Supervisor(AnySupervisor):
 
     @staticmethod
     def tree(sup: ServerName) -> Tree:
-        """The whole system below a supervisor of either kind, as a value; its ``str`` is for a person.
+        """The whole system below a supervisor of either kind, as a value.
+
+        Each supervisor in it is asked by the calling thread, which waits for those that are starting or ending a child.
+
+        Args:
+            sup: the supervisor, a ref or a name.
+
+        Returns:
+            A ``Tree`` with ``children``, each a ``Branch``; its ``str`` is for a person.
 
         Raises:
             NoProcess: the supervisor is not alive.
+            TypeError: it is no supervisor.
         """
         return grow(sup)
 

@@ -1,5 +1,7 @@
 """.github/design/design.md 3: the public surface is what it was, sorted, typed and documented."""
 
+import inspect
+import re
 from pathlib import Path
 
 import pytest
@@ -37,3 +39,26 @@ def test_every_public_class_and_function_is_documented(package) -> None:
 @pytest.mark.parametrize("package", PINNED, ids=lambda package: package.__name__)
 def test_types_are_shipped(package) -> None:
     assert (Path(package.__file__).parent / "py.typed").exists()
+
+
+def functions_of_supervision():
+    """What users call: the functions, and those of the classes that begin with a server or a supervisor."""
+    for name in supervision.__all__:
+        value = getattr(supervision, name)
+        if inspect.isfunction(value):
+            yield pytest.param(value, id=name)
+    for kind in (supervision.Server, supervision.Supervisor, supervision.DynamicSupervisor):
+        for name in [
+            name for base in kind.__mro__ if base.__module__.startswith("supervision.") for name in vars(base)
+        ]:
+            if callable(getattr(kind, name)) and not name.startswith(("_", "on_")):
+                yield pytest.param(getattr(kind, name), id=f"{kind.__name__}.{name}")
+
+
+@pytest.mark.parametrize("function", list(functions_of_supervision()))
+def test_every_argument_and_result_is_documented(function) -> None:
+    text, signature = inspect.getdoc(function) or "", inspect.signature(function)
+    if len(signature.parameters) > 1:
+        assert [name for name in signature.parameters if not re.search(rf"^ +\**{name}: ", text, re.MULTILINE)] == []
+        assert ("Returns:" in text) is (signature.return_annotation != "None")
+        assert "Raises:" in text or function is supervision.cast
