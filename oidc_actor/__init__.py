@@ -53,13 +53,13 @@ if TYPE_CHECKING:
     from oidc_actor.machine.failure_policy import RetryPolicy
     from oidc_actor.machine.health import Health
     from oidc_actor.manager.token_manager import TokenManager
-    from oidc_actor.protocol.metadata import OIDCConfig
     from oidc_actor.reading.directory import ManagerNotRunning, after_restore
     from oidc_actor.reading.source import TokenSource
     from oidc_actor.secret_sources.github_actions import GitHubActionsToken
     from oidc_actor.secret_sources.manager_token import ManagerToken
     from oidc_actor.secret_sources.signed_assertion import SignedAssertion
     from oidc_actor.values.errors import ConfigError, DiscoveryError, NoTokenError, OIDCActorError, TokenRequestError
+    from oidc_actor.values.oidc_config import OIDCConfig
     from oidc_actor.values.secrets import SecretFile
     from oidc_actor.values.tokens import TokenResponse
 
@@ -104,7 +104,7 @@ _HOMES = {
     "manager.token_manager": ["TokenManager"],
     "secret_sources.manager_token": ["ManagerToken"],
     "machine.events": ["ForceRefresh", "GetToken"],
-    "protocol.metadata": ["OIDCConfig"],
+    "values.oidc_config": ["OIDCConfig"],
     "reading.directory": ["ManagerNotRunning", "after_restore"],
     "values.secrets": ["SecretFile"],
     "secret_sources.signed_assertion": ["SignedAssertion"],

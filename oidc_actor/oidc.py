@@ -19,13 +19,12 @@ from oidc_actor.credentials.grants import parse_auth
 from oidc_actor.credentials.parameters import parse_scopes
 from oidc_actor.endpoints.other_endpoints import request_metadata, request_revocation
 from oidc_actor.endpoints.token_endpoint import TokenRequest, request_token
-from oidc_actor.protocol.metadata import OIDCConfig, check_config
-from oidc_actor.protocol.token_request import TokenTypeHint
 from oidc_actor.transport import Transport
 from oidc_actor.values.errors import ConfigError
 from oidc_actor.values.lazy_imports import importing
+from oidc_actor.values.oidc_config import OIDCConfig, check_config
 from oidc_actor.values.secrets import Secret, holds_secrets, secret_problem
-from oidc_actor.values.tokens import TokenResponse
+from oidc_actor.values.tokens import TokenResponse, TokenTypeHint
 from oidc_actor.values.urls import check_issuer_url
 
 __all__ = [

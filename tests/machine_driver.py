@@ -24,11 +24,10 @@ from oidc_actor.machine.events import (
 from oidc_actor.machine.failure_policy import Rng
 from oidc_actor.machine.state import Attempt, Rules, State
 from oidc_actor.machine.transitions import step
-from oidc_actor.protocol.metadata import OIDCConfig
-from oidc_actor.protocol.response_fields import Skew
-from oidc_actor.protocol.token_response import ParsedToken
+from oidc_actor.values.clock import Skew
 from oidc_actor.values.errors import DiscoveryError, OIDCActorError, TokenRequestError
-from oidc_actor.values.tokens import TokenResponse
+from oidc_actor.values.oidc_config import OIDCConfig
+from oidc_actor.values.tokens import ParsedToken, TokenResponse
 
 CONFIG = OIDCConfig(issuer="https://i", token_endpoint="https://i/token")
 DOWN = TokenRequestError("no answer", sent=False)

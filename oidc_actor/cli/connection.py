@@ -13,8 +13,8 @@ from oidc_actor.credentials.credentials import ClientOptions
 from oidc_actor.credentials.grants import ClientCredentials, Password
 from oidc_actor.credentials.keys import ClientCertificate, PrivateKey
 from oidc_actor.credentials.parameters import parse_scopes
-from oidc_actor.protocol.metadata import OIDCConfig, check_config
 from oidc_actor.values.errors import ConfigError, OIDCActorError
+from oidc_actor.values.oidc_config import OIDCConfig, check_config
 from oidc_actor.values.secrets import BYTE_ORDER_MARK, Secret, SecretFile, holds_secrets, secret_problem
 from oidc_actor.values.urls import check_issuer_url
 

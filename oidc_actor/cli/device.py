@@ -17,9 +17,9 @@ from oidc_actor.credentials.grants import DeviceCode
 from oidc_actor.endpoints.other_endpoints import request_device_authorization
 from oidc_actor.endpoints.token_endpoint import TokenRequest, request_token
 from oidc_actor.protocol.device_authorization import DeviceAuthorization
-from oidc_actor.protocol.metadata import OIDCConfig
 from oidc_actor.transport import Transport
 from oidc_actor.values.errors import ConfigError, SecretUnavailable, TokenRequestError, refuses_refresh_token
+from oidc_actor.values.oidc_config import OIDCConfig
 from oidc_actor.values.secrets import Secret, SecretFile
 from oidc_actor.values.tokens import TokenResponse
 

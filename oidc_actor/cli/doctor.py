@@ -22,12 +22,14 @@ from oidc_actor.cli.exits import advice_for
 from oidc_actor.cli.findings import Finding, skipped
 from oidc_actor.endpoints.other_endpoints import request_metadata
 from oidc_actor.endpoints.token_endpoint import TokenRequest, request_token
-from oidc_actor.protocol.metadata import OIDCConfig, discovery_url, parse_discovery
-from oidc_actor.protocol.response_fields import Skew, read_claims, read_object, read_skew
-from oidc_actor.protocol.token_response import ParsedToken
+from oidc_actor.protocol.metadata import discovery_url, parse_discovery
+from oidc_actor.protocol.response_fields import read_claims, read_object, read_skew
 from oidc_actor.transport import Request, Response, Transport
+from oidc_actor.values.clock import Skew
 from oidc_actor.values.errors import DiscoveryError, OIDCActorError, TokenRequestError
+from oidc_actor.values.oidc_config import OIDCConfig
 from oidc_actor.values.secrets import fingerprint
+from oidc_actor.values.tokens import ParsedToken
 from oidc_actor.values.urls import is_loopback
 
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, Literal
 
-from oidc_actor.protocol.response_fields import Skew
+from oidc_actor.values.clock import Skew
 
 Result = Literal["pass", "warn", "fail", "skip"]
 

@@ -7,8 +7,7 @@ from dataclasses import dataclass, fields
 from typing import Any, ClassVar, Literal, TypedDict
 
 from oidc_actor.credentials.dpop import DPoPKey, read_dpop
-from oidc_actor.credentials.jws import require_jose
-from oidc_actor.credentials.keys import ClientCertificate, PrivateKey, read_certificate, read_private_key
+from oidc_actor.credentials.keys import ClientCertificate, PrivateKey, read_certificate, read_private_key, require_jose
 from oidc_actor.credentials.parameters import (
     ExtraParameters,
     Repeatable,
@@ -19,7 +18,7 @@ from oidc_actor.credentials.parameters import (
     read_token_type,
 )
 from oidc_actor.values.errors import ConfigError
-from oidc_actor.values.secrets import GivenSecret, Sealed, StoredSecret, put, store_secret
+from oidc_actor.values.secrets import GivenSecret, Sealed, Secret, StoredSecret, put, store_secret
 
 METHODS = (
     "client_secret_basic",
@@ -182,6 +181,16 @@ class Credentials(Sealed):
     def grant_secret(self) -> StoredSecret | None:
         """The secret that the full grant itself sends, besides the client's; ``None`` where there is none."""
         return None if self.grant_parameter is None else getattr(self, self.grant_parameter)
+
+    def grant_parameters(self, secret: Secret | None, actor_token: Secret | None) -> list[tuple[str, str]]:
+        """Return the parameters of the full grant, besides the client's and those that all grants have.
+
+        Args:
+            secret: `grant_secret` as it is now.
+            actor_token: `actor_secret` as it is now.
+        """
+        own = [] if self.grant_parameter is None or secret is None else [(self.grant_parameter, secret.reveal())]
+        return [("grant_type", self.grant_type), *own]
 
     @property
     def actor_secret(self) -> StoredSecret | None:

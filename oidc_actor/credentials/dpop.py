@@ -10,8 +10,7 @@ from collections.abc import Sequence
 from typing import Any, Literal
 from urllib.parse import urlsplit
 
-from oidc_actor.credentials.jws import Signer, new_signer, require_jose
-from oidc_actor.credentials.keys import PrivateKey, read_private_key
+from oidc_actor.credentials.keys import PrivateKey, Signer, new_signer, read_private_key, require_jose
 from oidc_actor.values.errors import ConfigError, SecretUnavailable
 from oidc_actor.values.secrets import GivenSecret, Sealed, Secret, StoredSecret, holds_secrets, put
 from oidc_actor.values.urls import SCHEMES

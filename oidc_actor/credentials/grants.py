@@ -93,6 +93,11 @@ class Password(Credentials):
             }
         )
 
+    def grant_parameters(self, secret: Secret | None, actor_token: Secret | None) -> list[tuple[str, str]]:
+        """Return the user's name, too."""
+        first, *others = Credentials.grant_parameters(self, secret, actor_token)
+        return [first, ("username", self.username), *others]
+
 
 @dataclass(frozen=True, slots=True, init=False, repr=False)
 class RefreshToken(Credentials):
@@ -289,6 +294,16 @@ class TokenExchange(Credentials):
                 **options,
             }
         )
+
+    def grant_parameters(self, secret: Secret | None, actor_token: Secret | None) -> list[tuple[str, str]]:
+        """Return what the tokens are, and what is wanted, too (section 2.1)."""
+        found = Credentials.grant_parameters(self, secret, actor_token)
+        found.append(("subject_token_type", self.subject_token_type))
+        if actor_token is not None and self.actor_token_type is not None:
+            found += [("actor_token", actor_token.reveal()), ("actor_token_type", self.actor_token_type)]
+        if self.requested_token_type is not None:
+            found.append(("requested_token_type", self.requested_token_type))
+        return found
 
 
 _TYPES: dict[str, type[Credentials]] = {

@@ -8,12 +8,14 @@ from oidc_actor.credentials.credentials import Credentials
 from oidc_actor.endpoints.token_endpoint import perform, read_secrets
 from oidc_actor.protocol.device_authorization import DeviceAuthorization, read_device_authorization
 from oidc_actor.protocol.error_response import check_revoked
-from oidc_actor.protocol.metadata import OIDCConfig, build_metadata_request, parse_discovery
-from oidc_actor.protocol.token_request import TokenTypeHint, build_device_request, build_revocation_request, sent_in
+from oidc_actor.protocol.metadata import build_metadata_request, parse_discovery
+from oidc_actor.protocol.token_request import build_device_request, build_revocation_request, sent_in
 from oidc_actor.protocol.token_response import parse_token
 from oidc_actor.transport import Transport
 from oidc_actor.values.errors import ConfigError, DiscoveryError, TokenRequestError
+from oidc_actor.values.oidc_config import OIDCConfig
 from oidc_actor.values.secrets import Secret, holds_secrets
+from oidc_actor.values.tokens import TokenTypeHint
 
 
 @holds_secrets

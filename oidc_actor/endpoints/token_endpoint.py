@@ -9,10 +9,8 @@ from secrets import token_urlsafe
 
 from oidc_actor.credentials.credentials import Credentials
 from oidc_actor.credentials.dpop import DPoPKey, nonce_of, read_nonce
-from oidc_actor.credentials.grants import JWTBearer
-from oidc_actor.credentials.jws import Signer, require_jose, secret_signer
+from oidc_actor.credentials.keys import Signer, require_jose, secret_signer
 from oidc_actor.protocol.error_response import refusal_advice
-from oidc_actor.protocol.metadata import OIDCConfig
 from oidc_actor.protocol.redaction import presentable
 from oidc_actor.protocol.response_fields import provider_now, read_error_object
 from oidc_actor.protocol.token_request import (
@@ -26,10 +24,12 @@ from oidc_actor.protocol.token_request import (
     sent_in,
     staleness,
 )
-from oidc_actor.protocol.token_response import DEFAULT_LIFETIME_S, ParsedToken, parse_token
+from oidc_actor.protocol.token_response import DEFAULT_LIFETIME_S, parse_token
 from oidc_actor.transport import NoAnswer, Request, Response, Transport, TransportError
 from oidc_actor.values.errors import ConfigError, ProviderError, SecretUnavailable, TokenRequestError
+from oidc_actor.values.oidc_config import OIDCConfig
 from oidc_actor.values.secrets import Secret, StoredSecret, holds_secrets, resolve_secret
+from oidc_actor.values.tokens import ParsedToken
 
 _ABOUT_STATEMENTS = frozenset({"invalid_client", "invalid_grant", "invalid_request", "invalid_dpop_proof"})
 """OAuth error codes by which providers refuse a statement that is out of date (RFC 7521, RFC 8693, RFC 9449)."""
@@ -98,7 +98,7 @@ def request_token(asked: TokenRequest) -> ParsedToken:
         default_lifetime_s=asked.default_lifetime_s,
         grant_type=asked.auth.grant_type,
         refreshing=asked.refresh_token is not None,
-        advice=lambda: refusal_advice(asked.config, asked.auth, sent.secrets),
+        advice=lambda: _advice(asked, sent.secrets),
         may_be_no_access_token=asked.auth.may_be_no_access_token,
     )
     if asked.refresh_token is None or parsed.token.refresh_token is not None:
@@ -127,6 +127,11 @@ class Sent:
     hidden: tuple[Secret, ...]
     response: Response
     brought_nonce: bool
+
+
+def _advice(asked: TokenRequest, secrets: SentSecrets) -> str | None:
+    method = chosen_method(asked.config, asked.auth)
+    return refusal_advice(asked.config, asked.auth, method, secrets.client_secret, secrets.client_assertion)
 
 
 def _send(asked: TokenRequest, signed_wall: float, timeout_s: float) -> Sent:
@@ -248,9 +253,7 @@ def _dpop_proof(config: OIDCConfig, auth: Credentials, now_wall: float) -> Secre
 
 def _grant_secret(auth: Credentials, now_wall: float) -> Secret | None:
     if auth.trades_token:
-        return _signed_elsewhere(
-            auth.grant_secret, "assertion" if isinstance(auth, JWTBearer) else "subject_token", now_wall
-        )
+        return _signed_elsewhere(auth.grant_secret, auth.grant_parameter or "", now_wall)
     return None if auth.grant_secret is None else resolve_secret(auth.grant_secret, auth.grant_type)
 
 

@@ -7,10 +7,9 @@ from dataclasses import dataclass, field
 from typing import TypeAlias
 
 from oidc_actor.machine.events import Haste, Outcome, Waiters
-from oidc_actor.protocol.metadata import OIDCConfig
-from oidc_actor.protocol.token_request import TokenTypeHint
+from oidc_actor.values.oidc_config import OIDCConfig
 from oidc_actor.values.secrets import Secret
-from oidc_actor.values.tokens import TokenResponse
+from oidc_actor.values.tokens import TokenResponse, TokenTypeHint
 
 
 @dataclass(frozen=True, slots=True)

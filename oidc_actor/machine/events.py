@@ -8,12 +8,11 @@ from dataclasses import dataclass
 from enum import IntEnum
 from typing import Protocol, TypeAlias
 
-from oidc_actor.protocol.metadata import OIDCConfig
-from oidc_actor.protocol.response_fields import Skew
-from oidc_actor.protocol.token_response import ParsedToken
+from oidc_actor.values.clock import Skew
 from oidc_actor.values.errors import OIDCActorError
+from oidc_actor.values.oidc_config import OIDCConfig
 from oidc_actor.values.secrets import Secret
-from oidc_actor.values.tokens import TokenResponse
+from oidc_actor.values.tokens import ParsedToken, TokenResponse
 
 NEVER = -math.inf
 """The clock's reading at which something that has not happened yet happened."""

@@ -36,11 +36,10 @@ from oidc_actor.machine.events import NEVER, Accepted, ClockJumped, Rejected
 from oidc_actor.machine.failure_policy import Rng
 from oidc_actor.machine.schedule import asked_retry_at, serve
 from oidc_actor.machine.state import Rules, State, came_at, is_asked, is_valid, is_withheld
-from oidc_actor.protocol.metadata import OIDCConfig
-from oidc_actor.protocol.token_request import TokenTypeHint
 from oidc_actor.values.clock import is_past
+from oidc_actor.values.oidc_config import OIDCConfig
 from oidc_actor.values.secrets import Secret, fingerprint
-from oidc_actor.values.tokens import TokenResponse
+from oidc_actor.values.tokens import TokenResponse, TokenTypeHint
 
 SHORTEST_S = 1.0
 LONGEST_S = 300.0

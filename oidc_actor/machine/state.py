@@ -11,9 +11,9 @@ from oidc_actor.credentials.credentials import Credentials
 from oidc_actor.machine.effects import Discover, Effect, FullGrant, Grant, Redeem, Report
 from oidc_actor.machine.events import NEVER, ClockJumped, Waiter
 from oidc_actor.machine.failure_policy import RetryPolicy
-from oidc_actor.protocol.metadata import OIDCConfig
-from oidc_actor.protocol.response_fields import Skew
+from oidc_actor.values.clock import Skew
 from oidc_actor.values.errors import OIDCActorError, SecretUnavailable, TokenRequestError
+from oidc_actor.values.oidc_config import OIDCConfig
 from oidc_actor.values.secrets import Secret, StoredSecret
 from oidc_actor.values.tokens import TokenResponse
 

@@ -32,12 +32,11 @@ from oidc_actor.machine.state import (
     is_valid,
     is_withheld,
 )
-from oidc_actor.protocol.metadata import OIDCConfig
-from oidc_actor.protocol.response_fields import Skew
-from oidc_actor.protocol.token_response import ParsedToken
+from oidc_actor.values.clock import Skew
 from oidc_actor.values.errors import DiscoveryError, OIDCActorError, TokenRequestError, refuses_refresh_token
+from oidc_actor.values.oidc_config import OIDCConfig
 from oidc_actor.values.secrets import Secret, fingerprint
-from oidc_actor.values.tokens import TokenResponse
+from oidc_actor.values.tokens import ParsedToken, TokenResponse
 
 
 def step(state: State, event: events.Event, now: float, rng: Rng) -> tuple[State, list[effects.Effect]]:

@@ -26,11 +26,11 @@ from oidc_actor.machine.events import (
 from oidc_actor.machine.state import METADATA_AGE_S
 from oidc_actor.manager.options import Options
 from oidc_actor.oidc import default_transport
-from oidc_actor.protocol.metadata import OIDCConfig
 from oidc_actor.reading.cell import Cell
 from oidc_actor.transport import Transport
 from oidc_actor.values.clock import Clock
 from oidc_actor.values.errors import OIDCActorError
+from oidc_actor.values.oidc_config import OIDCConfig
 from supervision.runtime.per_process import PerProcess, in_forked_child
 
 SPREAD_S = 0.01

@@ -15,8 +15,8 @@ from dataclasses import dataclass
 from typing import Any, Final, Literal, TypeAlias
 
 from oidc_actor.machine import failure_policy
-from oidc_actor.protocol.token_response import ParsedToken
 from oidc_actor.values.errors import OIDCActorError, ProviderError
+from oidc_actor.values.tokens import ParsedToken
 from supervision.runtime.reports import report
 
 EVENTS: dict[str, tuple[str, str, str]] = {

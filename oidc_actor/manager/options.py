@@ -14,10 +14,10 @@ from oidc_actor.credentials.dpop import DPoPKey
 from oidc_actor.credentials.grants import WHAT_AUTH_IS, parse_auth
 from oidc_actor.machine.failure_policy import RetryPolicy, Rng
 from oidc_actor.oidc import check_timeout, check_transport
-from oidc_actor.protocol.metadata import OIDCConfig, check_config
 from oidc_actor.transport import Transport
 from oidc_actor.values.clock import Clock, default_clock, is_seconds
 from oidc_actor.values.errors import ConfigError
+from oidc_actor.values.oidc_config import OIDCConfig, check_config
 from oidc_actor.values.secrets import SecretFile, SecretSource, holds_secrets
 from oidc_actor.values.urls import check_issuer_url, origin_of
 

@@ -36,13 +36,10 @@ from oidc_actor.manager.issuers import Discovery, Issuer
 from oidc_actor.manager.log import MeasuredRequest, count_of, log, observers, outcome_of, raised_at
 from oidc_actor.manager.options import Options
 from oidc_actor.manager.workers import HTTP_WORKERS
-from oidc_actor.protocol.metadata import OIDCConfig
-from oidc_actor.protocol.response_fields import Skew, read_skew
-from oidc_actor.protocol.token_request import TokenTypeHint
-from oidc_actor.protocol.token_response import ParsedToken
+from oidc_actor.protocol.response_fields import read_skew
 from oidc_actor.reading.cell import Cell, Ref
 from oidc_actor.transport import Request, Response
-from oidc_actor.values.clock import wall_ahead_s, wall_clock
+from oidc_actor.values.clock import Skew, wall_ahead_s, wall_clock
 from oidc_actor.values.errors import (
     ConfigError,
     DiscoveryError,
@@ -51,7 +48,9 @@ from oidc_actor.values.errors import (
     SecretUnavailable,
     TokenRequestError,
 )
+from oidc_actor.values.oidc_config import OIDCConfig
 from oidc_actor.values.secrets import Secret, SecretFile
+from oidc_actor.values.tokens import ParsedToken, TokenTypeHint
 from supervision import Timer, send_after
 from supervision.runtime.dispatcher import blocking
 from supervision.runtime.per_process import PerProcess

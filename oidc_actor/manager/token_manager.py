@@ -49,7 +49,6 @@ from oidc_actor.manager.effects import EffectHandler
 from oidc_actor.manager.log import FLIGHT_JOINED
 from oidc_actor.manager.options import ManagerOptions, Options, check_options
 from oidc_actor.manager.provider_requests import Incarnation
-from oidc_actor.protocol.token_response import ParsedToken
 from oidc_actor.reading.cell import Cell, Ref, by_name, is_final
 from oidc_actor.reading.directory import (
     ManagerNotRunning,
@@ -74,7 +73,7 @@ from oidc_actor.reading.waiters import Subscription, check_listener
 from oidc_actor.values.clock import JUMP_S, wall_ahead_s
 from oidc_actor.values.errors import TokenRequestError
 from oidc_actor.values.secrets import Secret, holds_secrets
-from oidc_actor.values.tokens import TokenResponse
+from oidc_actor.values.tokens import ParsedToken, TokenResponse
 from supervision import ChildSpec, NoProcess, Server, ServerDied, monitor
 from supervision.child_process import when_ended_for_good
 from supervision.errors import check_seconds

@@ -11,12 +11,11 @@ from dataclasses import dataclass
 from typing import Any
 
 from oidc_actor.credentials.credentials import ASSERTING, METHODS, Credentials
-from oidc_actor.protocol.metadata import OIDCConfig
 from oidc_actor.protocol.redaction import is_guessable, presentable
 from oidc_actor.protocol.response_fields import jwt_part, read_error_object, read_object, retry_after_s, status_problem
-from oidc_actor.protocol.token_request import SentSecrets, chosen_method
 from oidc_actor.transport import Response
 from oidc_actor.values.errors import TokenRequestError
+from oidc_actor.values.oidc_config import OIDCConfig
 from oidc_actor.values.secrets import Secret, has_space_at_an_end, holds_secrets, secret_problem
 
 _KNOWN_CODES = frozenset(
@@ -174,30 +173,36 @@ _NEEDS = {
 SPACES = "{} begins or ends with white space, which was sent too: is it meant? (one newline at the end of a file is left out)"
 
 
-def refusal_advice(config: OIDCConfig, auth: Credentials, secrets: SentSecrets) -> str | None:
+def refusal_advice(
+    config: OIDCConfig, auth: Credentials, method: str, client_secret: Secret | None, client_assertion: Secret | None
+) -> str | None:
     """Compare what a client sent with what the provider's metadata list (RFC 8414 section 2); look at the ends of its secret.
 
     Args:
         config: The provider's metadata.
         auth: The client's credentials.
-        secrets: What was sent.
+        method: The client authentication method that was used.
+        client_secret: The secret that was sent, or signed with; ``None`` for none.
+        client_assertion: The assertion that was sent; ``None`` for none.
 
     Returns:
         A phrase for the end of an error, or ``None`` where nothing speaks against it. Of the metadata it shows only
         names that are known.
     """
-    spaced = secrets.client_secret is not None and has_space_at_an_end(secrets.client_secret)
-    told = (SPACES.format("the client_secret") if spaced else None, _about_metadata(config, auth, secrets))
+    spaced = client_secret is not None and has_space_at_an_end(client_secret)
+    told = (
+        SPACES.format("the client_secret") if spaced else None,
+        _about_metadata(config, auth, method, client_assertion),
+    )
     return "; ".join(one for one in told if one is not None) or None
 
 
-def _about_metadata(config: OIDCConfig, auth: Credentials, secrets: SentSecrets) -> str | None:
-    method = chosen_method(config, auth)
+def _about_metadata(config: OIDCConfig, auth: Credentials, method: str, assertion: Secret | None) -> str | None:
     listed = config.token_endpoint_auth_methods_supported
     if listed and method not in listed:
         return _about_methods(method, auth, [one for one in METHODS if one in listed])
     algorithms = config.token_endpoint_auth_signing_alg_values_supported
-    used = _algorithm_of(secrets.client_assertion) if method in ASSERTING else None
+    used = _algorithm_of(assertion) if method in ASSERTING else None
     if algorithms and used is not None and used not in algorithms:
         known = [one for one in algorithms if one.isalnum() and len(one) < 10]
         return f"its metadata list signatures by {', '.join(known) or 'others'}, not by {used}"

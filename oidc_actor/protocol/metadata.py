@@ -1,269 +1,24 @@
-"""What is known of a provider: its metadata (RFC 8414, OpenID Connect Discovery 1.0), as far as this package uses them."""
+"""Discovery (RFC 8414, OpenID Connect Discovery 1.0): the request for an issuer's metadata, and what came back."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field, fields
-from typing import Any, Self
+from collections.abc import Callable, Iterable
+from typing import Any
 from urllib.parse import urlsplit
 
 from oidc_actor.protocol.redaction import presentable
 from oidc_actor.protocol.response_fields import Pairs, read_pairs, retry_after_s, status_problem
 from oidc_actor.transport import Request, Response
-from oidc_actor.values.errors import ConfigError, DiscoveryError, UnusableMetadata
-from oidc_actor.values.secrets import FrozenMapping
+from oidc_actor.values.errors import DiscoveryError
+from oidc_actor.values.oidc_config import (
+    ENDPOINTS,
+    MEMBERS,
+    OIDCConfig,
+    alias_name,
+    metadata_problem,
+)
+from oidc_actor.values.secrets import FrozenMapping, put
 from oidc_actor.values.urls import WELL_KNOWN, is_loopback, public_url, url_problem
-
-_ENDPOINTS = (
-    "token_endpoint",
-    "authorization_endpoint",
-    "userinfo_endpoint",
-    "jwks_uri",
-    "revocation_endpoint",
-    "introspection_endpoint",
-    "device_authorization_endpoint",
-)
-_LISTS = (
-    "token_endpoint_auth_methods_supported",
-    "token_endpoint_auth_signing_alg_values_supported",
-    "grant_types_supported",
-    "scopes_supported",
-    "dpop_signing_alg_values_supported",
-)
-
-_KNOWN = frozenset({"issuer", "mtls_endpoint_aliases", *_ENDPOINTS, *_LISTS})
-
-
-@dataclass(frozen=True, slots=True)
-class OIDCConfig:
-    """A provider's metadata. Every field is ``None`` where the provider does not say; a manager needs `token_endpoint`.
-
-    Attributes:
-        issuer: The issuer identifier.
-        token_endpoint: Where tokens are asked for.
-        authorization_endpoint: Where users are sent; not used here.
-        userinfo_endpoint: Where claims about the user are; not used here.
-        jwks_uri: Where the provider's public keys are.
-        revocation_endpoint: Where a token can be revoked (RFC 7009).
-        introspection_endpoint: Where a token can be looked up (RFC 7662).
-        device_authorization_endpoint: Where a device flow begins (RFC 8628).
-        token_endpoint_auth_methods_supported: How clients may authenticate; ``None`` means ``client_secret_basic``.
-        token_endpoint_auth_signing_alg_values_supported: Algorithms for signed client assertions.
-        grant_types_supported: The grants on offer.
-        scopes_supported: The scopes on offer, as far as the provider tells.
-        dpop_signing_alg_values_supported: Algorithms for DPoP proofs (RFC 9449).
-        mtls_endpoint_aliases: Endpoints for clients with certificates (RFC 8705 section 5).
-    """
-
-    issuer: str | None = None
-    token_endpoint: str | None = None
-    authorization_endpoint: str | None = None
-    userinfo_endpoint: str | None = None
-    jwks_uri: str | None = None
-    revocation_endpoint: str | None = None
-    introspection_endpoint: str | None = None
-    device_authorization_endpoint: str | None = None
-    token_endpoint_auth_methods_supported: tuple[str, ...] | None = None
-    token_endpoint_auth_signing_alg_values_supported: tuple[str, ...] | None = None
-    grant_types_supported: tuple[str, ...] | None = None
-    scopes_supported: tuple[str, ...] | None = None
-    dpop_signing_alg_values_supported: tuple[str, ...] | None = None
-    mtls_endpoint_aliases: Mapping[str, str] | None = None
-    # What a provider's own document holds and cannot be used, by name: judged when it is used, see `require`.
-    _unusable: Mapping[str, str] | None = field(default=None, init=False, repr=False, compare=False)
-
-    def __post_init__(self) -> None:
-        # Lists and dicts become values, so that a configuration can be hashed and shared between threads.
-        for name in _LISTS:
-            value = getattr(self, name)
-            if isinstance(value, list):
-                object.__setattr__(self, name, tuple(value))
-        if isinstance(self.mtls_endpoint_aliases, dict):
-            object.__setattr__(self, "mtls_endpoint_aliases", FrozenMapping(self.mtls_endpoint_aliases))
-
-    @classmethod
-    def from_metadata(cls, metadata: Mapping[str, Any]) -> Self:
-        """Read a provider's metadata document. What this package does not use is left out.
-
-        Args:
-            metadata: The document as a mapping.
-
-        Returns:
-            The configuration. Addresses are not judged yet: `check_config` does that.
-
-        Raises:
-            ConfigError: Where a field has the wrong type.
-        """
-        found = metadata_problem(metadata)
-        if found is not None:
-            raise ConfigError(found[1], ("metadata", found[0]) if found[0] else ("metadata",))
-        return cls(**{name: value for name, value in metadata.items() if name in _KNOWN and value not in ("", None)})
-
-    @classmethod
-    def from_document(cls, document: Pairs, issuer_url: str, *, allow_insecure_http: bool = False) -> Self | str:
-        """Read what a provider published. Only what every request needs is judged now; see `require` for the rest.
-
-        Args:
-            document: The members, as they came.
-            issuer_url: Whose document it should be.
-            allow_insecure_http: Whether plain http is acceptable beyond loopback.
-
-        Returns:
-            The configuration, without what cannot be used; or what is wrong with its issuer or token endpoint.
-        """
-        members, unusable = _usable(document, issuer_url, allow_insecure_http=allow_insecure_http)
-        for name in ("issuer", "token_endpoint"):
-            if name in unusable:
-                return f"{name}: {unusable[name]}"
-        config = cls(**{name: value for name, value in members.items() if value not in ("", None)})
-        if unusable:
-            object.__setattr__(config, "_unusable", FrozenMapping(unusable))
-        return config
-
-    def require(self, name: str) -> None:
-        """Judge a member that is about to be used.
-
-        Args:
-            name: A field's name, or that of an alias in the form ``mtls_endpoint_aliases['token_endpoint']``.
-
-        Raises:
-            UnusableMetadata: The provider's document has it in a form that cannot be used.
-        """
-        problem = (self._unusable or {}).get(name)
-        if problem is not None:
-            raise UnusableMetadata(f"the provider's metadata: {name}: {problem}", sent=False)
-
-
-def _usable(document: Pairs, issuer_url: str, *, allow_insecure_http: bool) -> tuple[dict[str, Any], dict[str, str]]:
-    """The members that can be used, and what is wrong with the others, by name."""
-
-    def address_problem(_: str, url: object) -> str | None:
-        return _address_problem(url, issuer_url, allow_insecure_http=allow_insecure_http)
-
-    def problem_of(name: str, value: object) -> str | None:
-        if value in ("", None) or (name == "mtls_endpoint_aliases" and isinstance(value, Pairs)):
-            return None
-        found = metadata_problem({name: value})
-        if found is not None:
-            return found[1]
-        return address_problem(name, value) if name in _ENDPOINTS else None
-
-    members, unusable = _judged([(name, value) for name, value in document if name in _KNOWN], problem_of)
-    aliases = members.get("mtls_endpoint_aliases")
-    if isinstance(aliases, Pairs):
-        members["mtls_endpoint_aliases"], bad = _judged(aliases, address_problem)
-        unusable |= {alias_name(name): problem for name, problem in bad.items()}
-    return members, unusable
-
-
-def _judged(
-    pairs: Iterable[tuple[str, Any]], problem_of: Callable[[str, object], str | None]
-) -> tuple[dict[str, Any], dict[str, str]]:
-    usable: dict[str, Any] = {}
-    unusable: dict[str, str] = {}
-    for name, value in pairs:
-        is_repeated = name in usable or name in unusable
-        problem = "expected it once, got a JSON object that repeats one" if is_repeated else problem_of(name, value)
-        if problem is None:
-            usable[name] = value
-        else:
-            usable.pop(name, None)
-            unusable[name] = problem
-    return usable, unusable
-
-
-def _address_problem(url: object, issuer_url: str, *, allow_insecure_http: bool) -> str | None:
-    """Why an issuer's address cannot be used. A remote issuer must not have requests sent to services of this machine."""
-    problem = url_problem(url, allow_insecure_http=allow_insecure_http)
-    if problem is not None or allow_insecure_http or not isinstance(url, str):
-        return problem
-    is_remote = not is_loopback(urlsplit(issuer_url).hostname or "")
-    if is_remote and urlsplit(url).scheme == "http":
-        return f"expected https, got plain http {public_url(url)!r} on loopback, from an issuer that is elsewhere"
-    return None
-
-
-def alias_name(endpoint: str) -> str:
-    """Name an alias for `OIDCConfig.require`."""
-    return f"mtls_endpoint_aliases[{endpoint!r}]"
-
-
-def metadata_problem(metadata: object) -> tuple[str, str] | None:
-    """Say what has the wrong type in a metadata document.
-
-    Args:
-        metadata: The document, from anywhere.
-
-    Returns:
-        The member, which is empty where the document itself is wrong, and a phrase; ``None`` where nothing is wrong.
-    """
-    if not isinstance(metadata, Mapping):
-        return "", f"expected an object, got {type(metadata).__name__}"
-    for name in ("issuer", *_ENDPOINTS):
-        if not isinstance(metadata.get(name), (str, type(None))):
-            return name, f"expected a text, got {type(metadata[name]).__name__}"
-    for name in _LISTS:
-        if metadata.get(name) is not None and not _is_texts(metadata[name]):
-            return name, "expected a list of texts"
-    aliases = metadata.get("mtls_endpoint_aliases")
-    if aliases is not None and not (isinstance(aliases, Mapping) and _is_texts([*aliases.keys(), *aliases.values()])):
-        return "mtls_endpoint_aliases", "expected an object of texts"
-    return None
-
-
-def check_config(config: object, *, allow_insecure_http: bool = False) -> OIDCConfig:
-    """Check a configuration before anything starts.
-
-    Args:
-        config: What was given as ``oidc_config``.
-        allow_insecure_http: Whether plain http is acceptable beyond loopback.
-
-    Returns:
-        The configuration, unchanged.
-
-    Raises:
-        ConfigError: Where it is none, lacks the token endpoint, or names an address that no secret may be sent to.
-    """
-    if not isinstance(config, OIDCConfig):
-        raise ConfigError(
-            f"expected an OIDCConfig, got {type(config).__name__}; use OIDCConfig(token_endpoint=...) "
-            "or OIDCConfig.from_metadata(...)",
-            ("oidc_config",),
-        )
-    found = config_problem(config, allow_insecure_http=allow_insecure_http)
-    if found is not None:
-        name, problem = found
-        raise ConfigError(problem, ("oidc_config", name), label=f"oidc_config.{name}")
-    return config
-
-
-def config_problem(config: OIDCConfig, *, allow_insecure_http: bool = False) -> tuple[str, str] | None:
-    """Say what makes a configuration useless or dangerous.
-
-    Args:
-        config: The configuration, from anywhere.
-        allow_insecure_http: Whether plain http is acceptable beyond loopback.
-
-    Returns:
-        The field and a phrase, or ``None`` where nothing is wrong.
-    """
-    present = {name: getattr(config, name) for name in (one.name for one in fields(config)) if name in _KNOWN}
-    found = metadata_problem(present)
-    if found is not None:
-        return found
-    if config.token_endpoint is None:
-        return "token_endpoint", "expected an https URL, got none"
-    urls = {name: present[name] for name in _ENDPOINTS if present[name] is not None}
-    urls |= {alias_name(name): url for name, url in (config.mtls_endpoint_aliases or {}).items()}
-    for name, url in urls.items():
-        problem = url_problem(url, allow_insecure_http=allow_insecure_http)
-        if problem is not None:
-            return name, problem
-    return None
-
-
-def _is_texts(value: object) -> bool:
-    return isinstance(value, (list, tuple)) and all(isinstance(one, str) for one in value)
 
 
 def discovery_url(issuer_url: str) -> str:
@@ -324,10 +79,79 @@ def _read_metadata(response: Response, issuer_url: str, *, allow_insecure_http: 
     document = read_pairs(response.body)
     if isinstance(document, str):
         return presentable(document, ())
-    config = OIDCConfig.from_document(document, issuer_url, allow_insecure_http=allow_insecure_http)
+    config = _read_document(document, issuer_url, allow_insecure_http=allow_insecure_http)
     if isinstance(config, str):
         return presentable(config, ())
     if config.issuer != issuer_url:
         got = "none" if config.issuer is None else repr(presentable(config.issuer, ()))
         return f"expected the issuer {issuer_url!r}, byte for byte (a trailing slash counts), got {got}"
     return config if config.token_endpoint is not None else "token_endpoint: expected an https URL, got none"
+
+
+def _read_document(document: Pairs, issuer_url: str, *, allow_insecure_http: bool) -> OIDCConfig | str:
+    """Read what a provider published. Only what every request needs is judged now; see `OIDCConfig.require` for the rest.
+
+    Args:
+        document: The members, as they came.
+        issuer_url: Whose document it should be.
+        allow_insecure_http: Whether plain http is acceptable beyond loopback.
+
+    Returns:
+        The configuration, without what cannot be used; or what is wrong with its issuer or token endpoint.
+    """
+    members, unusable = _usable(document, issuer_url, allow_insecure_http=allow_insecure_http)
+    for name in ("issuer", "token_endpoint"):
+        if name in unusable:
+            return f"{name}: {unusable[name]}"
+    config = OIDCConfig(**{name: value for name, value in members.items() if value not in ("", None)})
+    put(config, _unusable=FrozenMapping(unusable) if unusable else None)
+    return config
+
+
+def _usable(document: Pairs, issuer_url: str, *, allow_insecure_http: bool) -> tuple[dict[str, Any], dict[str, str]]:
+    """The members that can be used, and what is wrong with the others, by name."""
+
+    def address_problem(_: str, url: object) -> str | None:
+        return _address_problem(url, issuer_url, allow_insecure_http=allow_insecure_http)
+
+    def problem_of(name: str, value: object) -> str | None:
+        if value in ("", None) or (name == "mtls_endpoint_aliases" and isinstance(value, Pairs)):
+            return None
+        found = metadata_problem({name: value})
+        if found is not None:
+            return found[1]
+        return address_problem(name, value) if name in ENDPOINTS else None
+
+    members, unusable = _judged([(name, value) for name, value in document if name in MEMBERS], problem_of)
+    aliases = members.get("mtls_endpoint_aliases")
+    if isinstance(aliases, Pairs):
+        members["mtls_endpoint_aliases"], bad = _judged(aliases, address_problem)
+        unusable |= {alias_name(name): problem for name, problem in bad.items()}
+    return members, unusable
+
+
+def _judged(
+    pairs: Iterable[tuple[str, Any]], problem_of: Callable[[str, object], str | None]
+) -> tuple[dict[str, Any], dict[str, str]]:
+    usable: dict[str, Any] = {}
+    unusable: dict[str, str] = {}
+    for name, value in pairs:
+        is_repeated = name in usable or name in unusable
+        problem = "expected it once, got a JSON object that repeats one" if is_repeated else problem_of(name, value)
+        if problem is None:
+            usable[name] = value
+        else:
+            usable.pop(name, None)
+            unusable[name] = problem
+    return usable, unusable
+
+
+def _address_problem(url: object, issuer_url: str, *, allow_insecure_http: bool) -> str | None:
+    """Why an issuer's address cannot be used. A remote issuer must not have requests sent to services of this machine."""
+    problem = url_problem(url, allow_insecure_http=allow_insecure_http)
+    if problem is not None or allow_insecure_http or not isinstance(url, str):
+        return problem
+    is_remote = not is_loopback(urlsplit(issuer_url).hostname or "")
+    if is_remote and urlsplit(url).scheme == "http":
+        return f"expected https, got plain http {public_url(url)!r} on loopback, from an issuer that is elsewhere"
+    return None

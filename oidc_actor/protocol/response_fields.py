@@ -10,13 +10,13 @@ import json
 import math
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from datetime import UTC
 from email.utils import parsedate_to_datetime
 from typing import Any
 from urllib.parse import parse_qsl
 
 from oidc_actor.transport import MAX_BODY_BYTES, Response
+from oidc_actor.values.clock import TOLERATED_SKEW_S, Skew
 
 _MAX_FORM_FIELDS = 50
 _MAX_DIGITS = 400  # beyond what a float holds, and far below what Python refuses to read
@@ -167,8 +167,6 @@ def status_problem(status: int, wanted: str) -> str:
 LONGEST_WAIT_S = 3600.0
 """The longest wait that is honoured, in seconds."""
 
-TOLERATED_SKEW_S = 60.0
-"""Seconds by which ``Date`` may differ before one of the two clocks is taken for wrong."""
 
 _DATE_RESOLUTION_S = 1.0
 
@@ -229,29 +227,6 @@ def read_date(value: str) -> float | None:
         return (found if found.tzinfo else found.replace(tzinfo=UTC)).timestamp()
     except (ValueError, TypeError, IndexError, OverflowError):
         return None
-
-
-@dataclass(frozen=True, slots=True)
-class Skew:
-    """How a provider's clock goes against this machine's, as one answer shows it.
-
-    Attributes:
-        ahead_s: Seconds the provider's clock is ahead; negative where it is behind.
-        uncertainty_s: By how much that may be wrong: ``Date`` has whole seconds, and the answer travelled.
-    """
-
-    ahead_s: float
-    uncertainty_s: float
-
-    @property
-    def least_s(self) -> float:
-        """As little as the clocks may differ, with the sign of `ahead_s`; 0 where they may agree."""
-        return math.copysign(max(0.0, abs(self.ahead_s) - self.uncertainty_s), self.ahead_s)
-
-    @property
-    def is_tolerable(self) -> bool:
-        """Whether what has a time in it (an assertion, a proof, a token's ``exp``) is likely read as it was meant."""
-        return abs(self.least_s) <= TOLERATED_SKEW_S
 
 
 def read_skew(response: Response, *, ended_wall: float, took_s: float) -> Skew | None:

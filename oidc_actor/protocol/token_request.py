@@ -9,19 +9,16 @@ from __future__ import annotations
 import base64
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Literal, TypeAlias
+from typing import Any
 from urllib.parse import quote, urlencode, urlsplit
 
 from oidc_actor.credentials.credentials import ASSERTING, Credentials
-from oidc_actor.credentials.grants import Password, TokenExchange
-from oidc_actor.protocol.metadata import OIDCConfig, alias_name
 from oidc_actor.protocol.redaction import is_guessable
 from oidc_actor.protocol.response_fields import read_claims, read_number
 from oidc_actor.transport import Request
+from oidc_actor.values.oidc_config import OIDCConfig, alias_name
 from oidc_actor.values.secrets import Secret
-
-TokenTypeHint: TypeAlias = Literal["access_token", "refresh_token"]
-"""What a token that is to be revoked is (RFC 7009 section 2.1)."""
+from oidc_actor.values.tokens import TokenTypeHint
 
 _SHORTEST_SECRET_IN_EXTRA = 8
 
@@ -112,7 +109,9 @@ def build_token_request(
     Returns:
         The request. It may be shown; its headers and body may not.
     """
-    grant = _grant_parameters(auth, secrets, refreshing=refreshing)
+    grant = auth.grant_parameters(secrets.grant_secret, secrets.actor_token)
+    if refreshing and secrets.grant_secret is not None:
+        grant = [("grant_type", "refresh_token"), ("refresh_token", secrets.grant_secret.reveal())]
     return _post(config, auth, secrets, "token_endpoint", [*grant, *_chosen_parameters(config, auth)], timeout_s)
 
 
@@ -189,24 +188,6 @@ def secrets_in(auth: Credentials) -> tuple[Secret, ...]:
         *given,
         *(Secret(value) for value in values if len(value) >= _SHORTEST_SECRET_IN_EXTRA and not is_guessable(value)),
     )
-
-
-def _grant_parameters(auth: Credentials, secrets: SentSecrets, *, refreshing: bool) -> list[tuple[str, str]]:
-    secret = "" if secrets.grant_secret is None else secrets.grant_secret.reveal()
-    if refreshing:
-        return [("grant_type", "refresh_token"), ("refresh_token", secret)]
-    found = [("grant_type", auth.grant_type)]
-    if isinstance(auth, Password):
-        found.append(("username", auth.username))
-    if auth.grant_parameter is not None:
-        found.append((auth.grant_parameter, secret))
-    if isinstance(auth, TokenExchange):
-        found.append(("subject_token_type", auth.subject_token_type))
-        if secrets.actor_token is not None and auth.actor_token_type is not None:
-            found += [("actor_token", secrets.actor_token.reveal()), ("actor_token_type", auth.actor_token_type)]
-        if auth.requested_token_type is not None:
-            found.append(("requested_token_type", auth.requested_token_type))
-    return found
 
 
 def _chosen_parameters(config: OIDCConfig, auth: Credentials) -> list[tuple[str, str]]:

@@ -18,7 +18,7 @@ import math
 from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any, Literal, TypeAlias
+from typing import Any
 
 from oidc_actor.protocol.error_response import ErrorResponse, is_permanent, read_error_response, tokens_in
 from oidc_actor.protocol.redaction import presentable
@@ -31,9 +31,7 @@ from oidc_actor.protocol.response_fields import (
 )
 from oidc_actor.transport import Response
 from oidc_actor.values.secrets import Secret, holds_secrets
-from oidc_actor.values.tokens import TokenResponse
-
-LifetimeSource: TypeAlias = Literal["expires_in", "expires_at", "exp", "default"]
+from oidc_actor.values.tokens import LifetimeSource, ParsedToken, TokenResponse
 
 DEFAULT_LIFETIME_S = 300.0
 """Seconds a token is taken to live where nothing says."""
@@ -41,21 +39,6 @@ DEFAULT_LIFETIME_S = 300.0
 _TOKEN_TYPES = {"bearer": "Bearer", "dpop": "DPoP"}
 
 _WANTED = "a token or an OAuth error"
-
-
-@dataclass(frozen=True, slots=True)
-class ParsedToken:
-    """A token, and how its lifetime was decided.
-
-    Attributes:
-        token: The token.
-        lifetime_s: Seconds it lives, counted from the start of the request; positive.
-        lifetime_source: Where that is from; ``"default"`` deserves a warning.
-    """
-
-    token: TokenResponse
-    lifetime_s: float
-    lifetime_source: LifetimeSource
 
 
 @holds_secrets

@@ -16,10 +16,10 @@ from oidc_actor.credentials.credentials import Credentials
 from oidc_actor.credentials.grants import ClientCredentials, JWTBearer, Password, RefreshToken, TokenExchange
 from oidc_actor.credentials.keys import ClientCertificate, PrivateKey
 from oidc_actor.manager.options import Options, check_options
-from oidc_actor.protocol.metadata import OIDCConfig
 from oidc_actor.secret_sources.github_actions import GitHubActionsToken
 from oidc_actor.secret_sources.signed_assertion import SignedAssertion
 from oidc_actor.sidecar.config_reader import KINDS, PRIVATE, ConfigReader, kind_of, meant, shown
+from oidc_actor.values.oidc_config import OIDCConfig
 from oidc_actor.values.secrets import SecretFile, SecretSource, StoredSecret
 
 GRANTS: dict[str, type[Credentials]] = {

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import functools
+import math
 import sys
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import TypeAlias, TypeGuard
 
 Clock: TypeAlias = Callable[[], float]
@@ -79,3 +81,30 @@ def is_past(point: float, since_ahead_s: float, now: float, ahead_s: float) -> b
         ahead_s: How far the wall clock is ahead of it now.
     """
     return point <= now + ahead_s - since_ahead_s
+
+
+TOLERATED_SKEW_S = 60.0
+"""Seconds by which ``Date`` may differ before one of the two clocks is taken for wrong."""
+
+
+@dataclass(frozen=True, slots=True)
+class Skew:
+    """How a provider's clock goes against this machine's, as one answer shows it.
+
+    Attributes:
+        ahead_s: Seconds the provider's clock is ahead; negative where it is behind.
+        uncertainty_s: By how much that may be wrong: ``Date`` has whole seconds, and the answer travelled.
+    """
+
+    ahead_s: float
+    uncertainty_s: float
+
+    @property
+    def least_s(self) -> float:
+        """As little as the clocks may differ, with the sign of `ahead_s`; 0 where they may agree."""
+        return math.copysign(max(0.0, abs(self.ahead_s) - self.uncertainty_s), self.ahead_s)
+
+    @property
+    def is_tolerable(self) -> bool:
+        """Whether what has a time in it (an assertion, a proof, a token's ``exp``) is likely read as it was meant."""
+        return abs(self.least_s) <= TOLERATED_SKEW_S

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from typing import Any, Literal, TypeAlias
 
 from oidc_actor.values.errors import ConfigError
 from oidc_actor.values.secrets import Sealed, fingerprint, holds_secrets, put
@@ -153,3 +154,25 @@ def _is_finite_number(value: object) -> bool:
         return math.isfinite(value)
     except OverflowError:
         return False
+
+
+TokenTypeHint: TypeAlias = Literal["access_token", "refresh_token"]
+"""What a token that is to be revoked is (RFC 7009 section 2.1)."""
+
+
+LifetimeSource: TypeAlias = Literal["expires_in", "expires_at", "exp", "default"]
+
+
+@dataclass(frozen=True, slots=True)
+class ParsedToken:
+    """A token, and how its lifetime was decided.
+
+    Attributes:
+        token: The token.
+        lifetime_s: Seconds it lives, counted from the start of the request; positive.
+        lifetime_source: Where that is from; ``"default"`` deserves a warning.
+    """
+
+    token: TokenResponse
+    lifetime_s: float
+    lifetime_source: LifetimeSource

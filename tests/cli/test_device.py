@@ -15,9 +15,9 @@ import pytest
 from oidc_actor.cli.connection import connect
 from oidc_actor.cli.device import Kept, kept_for, log_in
 from oidc_actor.cli.options import ConnectionOptions
-from oidc_actor.protocol.metadata import OIDCConfig
 from oidc_actor.transport import Response, TransportError
 from oidc_actor.values.errors import ConfigError, TokenRequestError
+from oidc_actor.values.oidc_config import OIDCConfig
 from oidc_actor.values.secrets import Secret
 
 CONFIG = OIDCConfig(

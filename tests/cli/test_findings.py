@@ -6,7 +6,7 @@ import pytest
 
 from oidc_actor.cli import findings
 from oidc_actor.cli.findings import Finding
-from oidc_actor.protocol.response_fields import Skew
+from oidc_actor.values.clock import Skew
 
 ISSUER = "https://auth.example"
 

@@ -22,7 +22,7 @@ from oidc_actor.credentials.grants import JWTBearer
 from oidc_actor.endpoints.token_endpoint import TokenRequest, request_token
 from oidc_actor.protocol.device_authorization import DeviceAuthorization, read_device_authorization
 from oidc_actor.protocol.error_response import check_revoked
-from oidc_actor.protocol.metadata import OIDCConfig, check_config, parse_discovery
+from oidc_actor.protocol.metadata import parse_discovery
 from oidc_actor.protocol.redaction import LONGEST_TEXT
 from oidc_actor.protocol.response_fields import (
     LONGEST_WAIT_S,
@@ -40,6 +40,7 @@ from oidc_actor.protocol.token_response import LONGEST_LIFETIME_S, decide_lifeti
 from oidc_actor.secret_sources.github_actions import _read as read_github
 from oidc_actor.transport import MAX_BODY_BYTES, Request, Response
 from oidc_actor.values.errors import ConfigError, DiscoveryError, OIDCActorError, TokenRequestError
+from oidc_actor.values.oidc_config import OIDCConfig, check_config
 from oidc_actor.values.secrets import Secret
 from oidc_actor.values.urls import url_problem
 

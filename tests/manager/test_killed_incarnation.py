@@ -17,9 +17,9 @@ from oidc_actor.manager.effects import EffectHandler
 from oidc_actor.manager.issuers import join
 from oidc_actor.manager.options import Options
 from oidc_actor.manager.provider_requests import Incarnation
-from oidc_actor.protocol.metadata import OIDCConfig
 from oidc_actor.reading.directory import locate
 from oidc_actor.testing import ManualClock
+from oidc_actor.values.oidc_config import OIDCConfig
 from supervision import kill, stop
 from supervision.exits import Reason
 

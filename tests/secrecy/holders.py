@@ -146,13 +146,13 @@ MADE: dict[str, Callable[[World], object]] = {
     "secret_sources.github_actions.GitHubActionsToken": lambda w: GitHubActionsToken(
         transport=lambda request: w.response
     ),
-    "credentials.jws.Signer": lambda w: PrivateKey(KEY).signer(),
+    "credentials.keys.Signer": lambda w: PrivateKey(KEY).signer(),
     "secret_sources.manager_token.ManagerToken": lambda w: ManagerToken(w.name),
     "credentials.keys.PrivateKey": lambda w: PrivateKey(lambda: SECRET, password=SECRET),
     "secret_sources.signed_assertion.SignedAssertion": lambda w: SignedAssertion(
         KEY, issuer="i", audience="a", claims={"x": SECRET}
     ),
-    "protocol.metadata.OIDCConfig": lambda w: CONFIG,
+    "values.oidc_config.OIDCConfig": lambda w: CONFIG,
     "reading.cell.Cell": lambda w: w.cell,
     "reading.cell.Snapshot": lambda w: Snapshot(w.token, 1.0),
     "reading.waiters.Subscription": lambda w: w.subscription,
@@ -180,7 +180,7 @@ MADE: dict[str, Callable[[World], object]] = {
     "transport.Request": lambda w: w.request,
     "transport.Response": lambda w: w.response,
     "transport.NoAnswer": lambda w: raised(lambda: RequestsTransport()(w.request)),
-    "protocol.token_response.ParsedToken": lambda w: w.parsed,
+    "values.tokens.ParsedToken": lambda w: w.parsed,
 }
 """By class, below `oidc_actor`."""
 
@@ -206,7 +206,7 @@ HOLDS_NONE: dict[str, str] = {
     "what a provider says of itself, before anything secret is sent to it": "values.errors.UnusableMetadata",
     "an answer's inner objects while it is read; none is kept": "protocol.response_fields.Pairs",
     "the first line of an answer; the phrase in it is read by nobody": "http.responses.StatusLine",
-    "times, counts and rules": """protocol.response_fields.Skew protocol.token_response.Lifetime
+    "times, counts and rules": """values.clock.Skew protocol.token_response.Lifetime
         machine.failure_policy.RetryPolicy machine.effects.CancelTick
         adapters.challenges.Remedy adapters.challenges.Tries
         machine.effects.CheckSecrets machine.effects.ScheduleTick machine.circuit_breaker.CircuitBreaker

@@ -18,9 +18,8 @@ from oidc_actor import TokenManager
 from oidc_actor.cli import doctor
 from oidc_actor.cli.connection import Connection
 from oidc_actor.credentials.grants import Password
-from oidc_actor.protocol.metadata import OIDCConfig
 from oidc_actor.protocol.token_request import SentSecrets, build_token_request
-from oidc_actor.protocol.token_response import ParsedToken, parse_token
+from oidc_actor.protocol.token_response import parse_token
 from oidc_actor.reading.directory import locate
 from oidc_actor.reading.waiters import TaskWaiter, ThreadWaiter
 from oidc_actor.sidecar.config import RunConfig, load
@@ -28,8 +27,9 @@ from oidc_actor.sidecar.http import Answer, Application
 from oidc_actor.sidecar.routes import Routes
 from oidc_actor.sidecar.service import Service
 from oidc_actor.transport import Response
+from oidc_actor.values.oidc_config import OIDCConfig
 from oidc_actor.values.secrets import Secret
-from oidc_actor.values.tokens import TokenResponse
+from oidc_actor.values.tokens import ParsedToken, TokenResponse
 from supervision import Supervisor
 
 MARK = "hunter2"

@@ -11,10 +11,10 @@ from oidc_actor.credentials.grants import ClientCredentials
 from oidc_actor.credentials.keys import ClientCertificate
 from oidc_actor.endpoints.token_endpoint import TokenRequest, request_token
 from oidc_actor.http.client import _CERTIFICATES, RequestsTransport
-from oidc_actor.protocol.metadata import OIDCConfig
 from oidc_actor.protocol.token_request import SentSecrets, build_token_request
 from oidc_actor.transport import Request, TransportError
 from oidc_actor.values.errors import SecretUnavailable
+from oidc_actor.values.oidc_config import OIDCConfig
 
 DEADLINE_S = 10.0
 

@@ -8,8 +8,9 @@ from machine_driver import DOWN, Driver, with_token
 
 from oidc_actor.machine.effects import Report
 from oidc_actor.machine.health import health_of
-from oidc_actor.protocol.response_fields import Skew, read_skew
+from oidc_actor.protocol.response_fields import read_skew
 from oidc_actor.transport import Response
+from oidc_actor.values.clock import Skew
 
 NOW = 1_700_000_000.0
 AGREE, NEARLY, FAR = Skew(0.3, 0.6), Skew(-20.0, 1.0), Skew(-300.0, 1.0)

@@ -12,16 +12,11 @@ from oidc_actor.credentials.dpop import DPoPKey
 from oidc_actor.credentials.grants import ClientCredentials
 from oidc_actor.endpoints.other_endpoints import request_device_authorization
 from oidc_actor.oidc import get_token, revoke_token
-from oidc_actor.protocol.metadata import (
-    OIDCConfig,
-    build_metadata_request,
-    check_config,
-    discovery_url,
-    parse_discovery,
-)
+from oidc_actor.protocol.metadata import build_metadata_request, discovery_url, parse_discovery
 from oidc_actor.protocol.token_request import address_of
 from oidc_actor.transport import MAX_BODY_BYTES, Response
 from oidc_actor.values.errors import DiscoveryError, UnusableMetadata
+from oidc_actor.values.oidc_config import OIDCConfig, check_config
 
 pytestmark = pytest.mark.P7
 

@@ -20,10 +20,10 @@ from oidc_actor.credentials.dpop import LONGEST_NONCE, DPoPKey, nonce_of, read_n
 from oidc_actor.credentials.grants import ClientCredentials, Password, TokenExchange, parse_auth
 from oidc_actor.endpoints.token_endpoint import TokenRequest, request_token
 from oidc_actor.manager.options import check_options
-from oidc_actor.protocol.metadata import OIDCConfig
 from oidc_actor.reading.directory import locate
 from oidc_actor.transport import Response
 from oidc_actor.values.errors import ConfigError, SecretUnavailable, TokenRequestError
+from oidc_actor.values.oidc_config import OIDCConfig
 from oidc_actor.values.secrets import Secret, SecretFile
 from supervision import Supervisor, kill, monitor, whereis
 

@@ -33,10 +33,9 @@ from oidc_actor.machine.events import (
     Wait,
 )
 from oidc_actor.machine.state import Rules
-from oidc_actor.protocol.token_response import ParsedToken
 from oidc_actor.values.errors import DiscoveryError, TokenRequestError
 from oidc_actor.values.secrets import Secret
-from oidc_actor.values.tokens import TokenResponse
+from oidc_actor.values.tokens import ParsedToken, TokenResponse
 
 # --- taking off -------------------------------------------------------------------------------------------------------
 

@@ -10,8 +10,8 @@ from oidc_actor.machine.effects import Discover, FullGrant, Publish, Reject, Rep
 from oidc_actor.machine.events import NEVER, Tick
 from oidc_actor.machine.schedule import next_attempt_at
 from oidc_actor.machine.state import Rules
-from oidc_actor.protocol.metadata import OIDCConfig
 from oidc_actor.values.errors import DiscoveryError, SecretUnavailable, TokenRequestError
+from oidc_actor.values.oidc_config import OIDCConfig
 
 pytestmark = pytest.mark.P5
 

@@ -19,8 +19,8 @@ from oidc_actor.machine.events import (
 from oidc_actor.machine.schedule import WATCH_S, next_attempt_at
 from oidc_actor.machine.state import METADATA_AGE_S, Denial, Rules
 from oidc_actor.machine.transitions import adopt, step
-from oidc_actor.protocol.metadata import OIDCConfig
 from oidc_actor.values.errors import SecretUnavailable
+from oidc_actor.values.oidc_config import OIDCConfig
 
 # --- secrets that change ----------------------------------------------------------------------------------------------
 

@@ -61,10 +61,9 @@ from oidc_actor.machine.schedule import (
 )
 from oidc_actor.machine.state import Rules, State, is_out_of_reach, is_valid, is_withheld
 from oidc_actor.machine.transitions import adopt, step
-from oidc_actor.protocol.token_response import ParsedToken
 from oidc_actor.values.errors import DiscoveryError, OIDCActorError, SecretUnavailable, TokenRequestError
 from oidc_actor.values.secrets import Secret
-from oidc_actor.values.tokens import TokenResponse
+from oidc_actor.values.tokens import ParsedToken, TokenResponse
 
 ERRORS = [
     DOWN,

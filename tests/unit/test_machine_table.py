@@ -33,10 +33,9 @@ from oidc_actor.machine.events import (
 )
 from oidc_actor.machine.state import Phase, Rules, State
 from oidc_actor.machine.transitions import TABLE, _Row, row_of, step
-from oidc_actor.protocol.token_response import ParsedToken
 from oidc_actor.values.errors import DiscoveryError, OIDCActorError, SecretUnavailable, TokenRequestError
 from oidc_actor.values.secrets import Secret
-from oidc_actor.values.tokens import TokenResponse
+from oidc_actor.values.tokens import ParsedToken, TokenResponse
 
 EVENTS = 40_000
 ERRORS: list[OIDCActorError] = [

@@ -11,10 +11,9 @@ from oidc_actor.machine.invalidation import tokens_to_revoke
 from oidc_actor.machine.schedule import next_attempt_at
 from oidc_actor.machine.state import Rules
 from oidc_actor.machine.transitions import adopt
-from oidc_actor.protocol.token_response import ParsedToken
 from oidc_actor.values.errors import TokenRequestError
 from oidc_actor.values.secrets import Secret
-from oidc_actor.values.tokens import TokenResponse
+from oidc_actor.values.tokens import ParsedToken, TokenResponse
 
 pytestmark = pytest.mark.P11
 

@@ -8,9 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from oidc_actor.protocol.metadata import OIDCConfig, check_config
 from oidc_actor.protocol.token_request import default_parameters, is_entra
 from oidc_actor.values.errors import ConfigError
+from oidc_actor.values.oidc_config import OIDCConfig, check_config
 from oidc_actor.values.secrets import FrozenMapping
 from oidc_actor.values.urls import check_issuer_url, check_url, is_loopback, url_problem
 

@@ -12,9 +12,9 @@ from oidc_actor import oidc
 from oidc_actor.credentials.grants import ClientCredentials, Password, RefreshToken
 from oidc_actor.endpoints.other_endpoints import request_metadata
 from oidc_actor.endpoints.token_endpoint import TokenRequest, request_token
-from oidc_actor.protocol.metadata import OIDCConfig
 from oidc_actor.transport import Response, TransportError
 from oidc_actor.values.errors import ConfigError, DiscoveryError, OIDCActorError, SecretUnavailable, TokenRequestError
+from oidc_actor.values.oidc_config import OIDCConfig
 from oidc_actor.values.secrets import Secret, SecretFile
 
 SECRET = "hunter2-the-secret"

@@ -15,10 +15,10 @@ from oidc_actor.credentials.grants import ClientCredentials, Password, RefreshTo
 from oidc_actor.credentials.keys import ClientCertificate, PrivateKey
 from oidc_actor.endpoints.token_endpoint import TokenRequest, read_secrets, request_token
 from oidc_actor.manager.options import check_options
-from oidc_actor.protocol.metadata import OIDCConfig
 from oidc_actor.protocol.token_request import client_claims
 from oidc_actor.transport import Response
 from oidc_actor.values.errors import ConfigError, SecretUnavailable
+from oidc_actor.values.oidc_config import OIDCConfig
 from oidc_actor.values.secrets import SecretFile
 
 PEMS = {kind: pem(make()) for kind, make in KINDS.items()}

@@ -33,9 +33,8 @@ from oidc_actor.machine.state import Rules, State, is_valid
 from oidc_actor.machine.transitions import step
 from oidc_actor.manager.issuers import Circuit
 from oidc_actor.manager.options import Options
-from oidc_actor.protocol.token_response import ParsedToken
 from oidc_actor.values.errors import TokenRequestError
-from oidc_actor.values.tokens import TokenResponse
+from oidc_actor.values.tokens import ParsedToken, TokenResponse
 
 pytestmark = [pytest.mark.P5, pytest.mark.P6]
 

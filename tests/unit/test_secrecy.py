@@ -23,11 +23,11 @@ from oidc_actor.credentials.grants import (
 from oidc_actor.credentials.keys import ClientCertificate, PrivateKey
 from oidc_actor.endpoints.token_endpoint import TokenRequest, request_token
 from oidc_actor.http.client import RequestsTransport
-from oidc_actor.protocol.metadata import OIDCConfig
 from oidc_actor.protocol.token_response import parse_token
 from oidc_actor.secret_sources.signed_assertion import SignedAssertion
 from oidc_actor.transport import Request, Response, TransportError
 from oidc_actor.values.errors import OIDCActorError
+from oidc_actor.values.oidc_config import OIDCConfig
 from oidc_actor.values.secrets import Secret, SecretCall, SecretFile, holds_secrets, resolve_secret
 from oidc_actor.values.tokens import TokenResponse
 

@@ -14,12 +14,12 @@ from oidc_actor import TokenManager, oidc
 from oidc_actor.credentials.grants import JWTBearer, TokenExchange, parse_auth
 from oidc_actor.endpoints.token_endpoint import TokenRequest, request_token
 from oidc_actor.manager.options import check_options
-from oidc_actor.protocol.metadata import OIDCConfig
 from oidc_actor.secret_sources.github_actions import TOKEN_VARIABLE, URL_VARIABLE, GitHubActionsToken
 from oidc_actor.secret_sources.manager_token import ManagerToken
 from oidc_actor.secret_sources.signed_assertion import SignedAssertion
 from oidc_actor.transport import Response, TransportError
 from oidc_actor.values.errors import ConfigError, SecretUnavailable, TokenRequestError
+from oidc_actor.values.oidc_config import OIDCConfig
 from oidc_actor.values.secrets import Secret, SecretFile, resolve_secret
 
 CONFIG = OIDCConfig(issuer="https://id.example", token_endpoint="https://id.example/token")

@@ -10,7 +10,6 @@ from hypothesis import strategies as st
 
 from oidc_actor.credentials.grants import ClientCredentials, DeviceCode, Password, RefreshToken
 from oidc_actor.credentials.keys import ClientCertificate
-from oidc_actor.protocol.metadata import OIDCConfig
 from oidc_actor.protocol.token_request import (
     SentSecrets,
     address_of,
@@ -19,6 +18,7 @@ from oidc_actor.protocol.token_request import (
     secrets_in,
     sent_in,
 )
+from oidc_actor.values.oidc_config import OIDCConfig
 from oidc_actor.values.secrets import Secret
 
 CONFIG = OIDCConfig(token_endpoint="https://id.example/token")

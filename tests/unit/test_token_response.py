@@ -8,8 +8,9 @@ import pytest
 from responses import NOW, TOKEN, jwt, parsed, refused
 
 from oidc_actor.protocol.error_response import ErrorResponse
-from oidc_actor.protocol.token_response import ParsedToken, decide_lifetime
+from oidc_actor.protocol.token_response import decide_lifetime
 from oidc_actor.transport import MAX_BODY_BYTES
+from oidc_actor.values.tokens import ParsedToken
 
 
 @pytest.mark.parametrize("token", ["!", "~", "a|b:c*d", "!~" * 50])
