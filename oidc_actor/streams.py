@@ -66,7 +66,7 @@ def on_renewal(server: ServerRef, listener: Callable[[Renewal], object]) -> Subs
     watch.look()  # on this thread, before the first call of `tell`: so the present token is known, and not told
 
     # On a thread for listeners, and never on two at once: a manager's listeners are called one after the other. So the watch
-    # needs no lock. It looks at the cell, because a newer token than the one that is told may be there by now.
+    # needs no lock. It looks at the cell, because a newer token than that of this call may be there by now.
     def tell(_: TokenResponse) -> None:
         renewal = watch.look()
         if renewal is not None:
@@ -123,7 +123,7 @@ def _waiter(loop: asyncio.AbstractEventLoop) -> TaskWaiter:
 
 
 async def _outcome(cell: Cell, waiter: TaskWaiter) -> object:
-    """Wait for a token or the manager's end, which is told to those only who wait in its cell."""
+    """Wait for a token, or for the manager's end, which only the waiters in its cell are told."""
     try:
         cell.add_waiter(waiter, quietly=True)
         return await waiter.future

@@ -73,7 +73,7 @@ def refuses_token(fields: Iterable[str], scheme: str = "bearer") -> bool:
 
 
 def wants_nonce(fields: Iterable[str]) -> bool:
-    """Tell whether a 401 asks for a proof with the nonce that it brings (RFC 9449 section 9); it says nothing of the token.
+    """Tell whether a 401 asks for a proof with the nonce that it brings (RFC 9449 section 9), which says nothing of the token.
 
     Args:
         fields: The values of its ``WWW-Authenticate`` fields.
@@ -126,7 +126,7 @@ class Unauthorized:
     def read(
         cls, method: str, url: str, sent: Mapping[str, str], challenges: Sequence[str], nonce: str | None
     ) -> Unauthorized:
-        """Make one of what a library gives.
+        """Make one from what a client library gives.
 
         Args:
             method: The request's method.
@@ -165,8 +165,8 @@ class Tries:
             refused: The 401 to the last try.
 
         Returns:
-            The remedy, each once; ``None`` where the answer is the caller's. For a missing proof it is given as often as it is
-            wanted: that follows a redirect, of which the library bounds the number.
+            The remedy, each once; ``None`` where the caller gets the answer. `Remedy.PROOF` is given as often as a redirect loses
+            the proof: the library bounds the number of redirects.
         """
         found = refused.remedy
         if found is None or found in self._spent:

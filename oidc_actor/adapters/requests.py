@@ -48,7 +48,7 @@ class OIDCAuth(Authenticator, AuthBase):
         return r
 
     def _answered(self, response: requests.Response, **options: Any) -> requests.Response:
-        # Also called for every hop of a redirect, whose request is a copy with this hook; what has no token is not ours.
+        # requests calls this for every hop of a redirect too, because a hop's request is a copy with this hook.
         first, tries = response.request, Tries()
         while (again := self._next_try(response, tries)) is not None:
             response.close()
@@ -56,7 +56,7 @@ class OIDCAuth(Authenticator, AuthBase):
             answer.history = [*response.history, response]
             answer.request = again
             response = answer
-        if response.is_redirect:  # what requests sends next is a copy of the first try
+        if response.is_redirect:  # requests makes the next hop's request of the first try's, not of the last one's
             first.headers.update({name: value for name, value in response.request.headers.items() if name in _OURS})
             if "DPoP" in first.headers:
                 self._prove_next_hop(first, response)
@@ -79,17 +79,21 @@ class OIDCAuth(Authenticator, AuthBase):
             method, url, request.headers, status, headers, lambda name: [headers.get(name, "")]
         )
         if refused is not None and _was_repeated(response) and refuses_proof(refused.challenges):
-            return replace(refused, proof=None)  # it may have been taken before: as good as none
+            return replace(
+                refused, proof=None
+            )  # urllib3 has sent the proof before: the server may have taken it, and it is as good as none
         return refused
 
     def _prove_next_hop(self, first: requests.PreparedRequest, response: requests.Response) -> None:
-        """Put the proof for a redirect's target on the request that requests copies; none, where the token stays behind."""
+        """Put a proof for a redirect's target on the request that requests copies, unless the token stays behind."""
         kept, history = first.headers.get("Authorization"), response.history
         del first.headers["DPoP"]
         with requests.Session() as session:
             session.trust_env = False
             hop: Any = next(session.resolve_redirects(response, first, yield_requests=True), None)  # what will be sent
-        response.history = history  # which that has emptied, before the session has taken its cookies
+        response.history = (
+            history  # `resolve_redirects` has emptied it, and the caller's session takes cookies from it yet
+        )
         if hop is None:
             return  # a redirect to nowhere, which is not followed
         if hop.headers.get("Authorization") == kept and self._presenter.destination(hop.url) is not None:
@@ -97,13 +101,13 @@ class OIDCAuth(Authenticator, AuthBase):
 
 
 def _was_repeated(response: requests.Response) -> bool:
-    """Whether urllib3 has sent one try several times, with the same header fields. After some tries that is left at that."""
+    """Whether urllib3 has sent one try several times, with the same proof; after some tries it is not asked any more."""
     repeated = getattr(getattr(response.raw, "retries", None), "history", ())
     return bool(repeated) and len(response.history) < len(Remedy)
 
 
 def _rewound(request: requests.PreparedRequest) -> bool:
-    """Bring the body back to where it was before it was sent; whether that could be done."""
+    """Wind the body back to where it was before it was sent; tells whether that could be done."""
     body: object = request.body  # the stubs know of no files
     if body is None or isinstance(body, str | bytes):
         return True

@@ -78,7 +78,7 @@ def authenticated(
 
 
 class _Wiring:
-    """What is put between a client's connection and the outside."""
+    """The methods that take the place of a connection's own."""
 
     def __init__(self, connection: Any, server: ServerRef, timeout: float, *, allow_insecure_http: bool) -> None:
         self._connection = connection
@@ -92,9 +92,9 @@ class _Wiring:
         ends = connection._connection_params.grpc
         self._is_secure = ends.secure
         self._origin = origin_of(f"{'https' if ends.secure else 'http'}://{ends.host}:{ends.port}")  # of gRPC
-        # Of a proxy for REST the auth finds out at each request.
+        # Whether REST goes through a proxy the auth checks at each request.
         check_destination(connection.url, lambda _: None, allow_insecure_http=allow_insecure_http)
-        if not self._is_secure:  # gRPC looks for a proxy where others do
+        if not self._is_secure:  # gRPC takes its proxy from the same variables
             check_destination(f"http://{ends.host}:{ends.port}", allow_insecure_http=allow_insecure_http)
         self._make_client = connection._make_client
         self._open_rest = connection._open_connections_rest
@@ -117,7 +117,7 @@ class _Wiring:
         return http
 
     def open_rest(self, credentials: Any, colour: str) -> Any:
-        # Otherwise it would ask the server for its provider, and refuse to go on without credentials for that.
+        # Otherwise the client would ask the server for its provider, and refuse to go on without credentials for that.
         checks, self._connection._skip_init_checks = self._connection._skip_init_checks, True
         try:
             return self._open_rest(credentials, colour)
@@ -139,7 +139,7 @@ class _Wiring:
     def grpc_headers(self) -> tuple[tuple[str, str], ...]:
         found = list(self._grpc_headers() or ())
         cluster = self._connection._headers.get(_CLUSTER)
-        if cluster is not None:  # which the client sends along with credentials of its own only
+        if cluster is not None:  # the client itself sends it only with credentials of its own
             found.append((_CLUSTER.lower(), cluster))
         if not self._is_secure:
             is_async = isinstance(self._connection._grpc_channel, grpc.aio.Channel)
@@ -148,7 +148,7 @@ class _Wiring:
         return tuple(found)
 
     def _with_token(self, config: GrpcConfig) -> GrpcConfig:
-        # What the client itself would trust; some releases leave that to gRPC.
+        # The authorities that the client itself would trust; some releases of it leave the choice to gRPC.
         default = getattr(base, "_default_grpc_credentials", grpc.ssl_channel_credentials)
         call = grpc.metadata_call_credentials(self._call_credentials)
         both = grpc.composite_channel_credentials(config.credentials or default(), call)

@@ -146,7 +146,7 @@ class _RefreshToken(grants.RefreshTokenGrant):  # type: ignore[misc] # Authlib h
         return refresh_token.user
 
     def issue_token(self, user: User, refresh_token: Grant) -> dict[str, Any]:
-        # Two requests with one token can both have found it; only the one that spends it gets an answer.
+        # Two requests with one refresh token can both have found it. The first to spend it gets an answer, the other is refused.
         policy = _policy()
         store: Store = self.server.store
         if policy.rotation and not store.spend(refresh_token, reuse_detection=policy.reuse_detection):

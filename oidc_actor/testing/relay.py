@@ -243,8 +243,8 @@ class RelayServer:
         self._port = KeptPort(port)
         self._loop = asyncio.new_event_loop()
         self._listening: socket.socket | None = None
-        # Written on the event loop only; the lock is for the readers on other threads, who also wait on it for the last
-        # relay's end.
+        # Written on the event loop only. The condition's lock is for readers on other threads; they also wait on it for the end
+        # of the last relay.
         self._relays: dict[Relay, asyncio.Task[None]] = {}
         self._changed = threading.Condition()
         self._healed = asyncio.Event()
