@@ -2,8 +2,8 @@
 
 *Closed*: all is well, every attempt is allowed. A failure that is not a manager's own (no answer, 5xx, 408, 425) *opens* it; the
 manager that had it owns the probe: until its next attempt has had time to end the others are denied, so that 40 managers do not
-make 40 probes. *Half-open*: that probe is under way, and nobody else makes one, but for a caller's `force_refresh`. Any answer
-that is not such a failure closes it for all. While it is open and no probe is under way
+make 40 probes. *Half-open*: that probe is under way, and the only one, but for a caller's `force_refresh`. Any answer that
+is not such a failure closes it for all. While it is open and no probe is under way
 
 ==========  ==================================================================================================
 haste       when a manager other than the owner is allowed to ask, and becomes the owner
@@ -87,7 +87,7 @@ def allow(
 
 
 def _asked_from(breaker: CircuitBreaker, limits: Limits) -> float:
-    """From when on a probe may be made because somebody asks for a token."""
+    """From when on a probe may be made because a reader asks for a token."""
     wait_ends_at = min(breaker.probe_at, breaker.failed_at + limits.retry.asked_maximum_s)
     return max(wait_ends_at, breaker.failed_at + limits.min_interval_s)
 
@@ -134,7 +134,7 @@ BURST = 100
 """Managers of one issuer whose first attempts may be made at once: a process with fewer does not notice any of this."""
 
 RATE_PER_S = 200.0
-"""First attempts in a second beyond those. A manager whose token somebody wants already does not wait for its turn."""
+"""First attempts in a second beyond those. A manager whose token a reader wants already does not wait for its turn."""
 
 
 def first_attempt_at(last: float, now: float) -> float:

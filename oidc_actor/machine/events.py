@@ -148,8 +148,14 @@ class Refresh(Event):
 
 
 @dataclass(frozen=True, slots=True)
-class FetchStarted(Event):
-    """A request left the queue: its request is about to be sent."""
+class OfRequest(Event):
+    """News of a request; it means nothing unless that is the one under way.
+
+    Attributes:
+        attempt: Number of the attempt that it belongs to.
+        request: Number of the request within the attempt.
+        at: Reading of the clock when the request was sent.
+    """
 
     attempt: int
     request: int
@@ -157,42 +163,35 @@ class FetchStarted(Event):
 
 
 @dataclass(frozen=True, slots=True)
-class FetchSucceeded(Event):
+class FetchStarted(OfRequest):
+    """A request has left the queue and is about to be sent."""
+
+
+@dataclass(frozen=True, slots=True)
+class FetchSucceeded(OfRequest):
     """A request brought what it was sent for.
 
     Attributes:
-        attempt: Number of the attempt it belongs to.
-        request: Number of the request within the attempt.
-        at: Reading of the clock when its request started.
         result: The provider's metadata, or a token.
         skew: How the provider's clock goes, as its answer shows it; ``None`` where it does not.
-        ahead_s: How far the wall clock was ahead of the manager's when its request started.
+        ahead_s: How far the wall clock was ahead of the manager's when the request was sent.
     """
 
-    attempt: int
-    request: int
-    at: float
     result: OIDCConfig | ParsedToken
     skew: Skew | None = None
     ahead_s: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
-class FetchFailed(Event):
+class FetchFailed(OfRequest):
     """A request brought an error.
 
     Attributes:
-        attempt: Number of the attempt it belongs to.
-        request: Number of the request within the attempt.
-        at: Reading of the clock when its request started.
         error: What went wrong.
         retry_at: Reading of the clock when the issuer, which is down, may be asked again; ``None`` where it is not.
         skew: How the provider's clock goes, as its answer shows it; ``None`` where it does not.
     """
 
-    attempt: int
-    request: int
-    at: float
     error: OIDCActorError
     retry_at: float | None = None
     skew: Skew | None = None
@@ -227,7 +226,7 @@ class BreakerClosed(Event):
 
 @dataclass(frozen=True, slots=True)
 class ProbeFailed(Event):
-    """The other manager's attempt that was waited for has failed: the issuer says anew how long to wait."""
+    """The probe of another manager, which was waited for, has failed: the circuit breaker says anew how long to wait."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,4 +1,4 @@
-"""What a failed request means for what comes next. Pure.
+"""What a failed request means for what comes next, and how long to wait after it (`RetryPolicy`). Pure.
 
 =====================================================  ==============================================================
 a redeemed refresh token brought                       next
@@ -64,7 +64,7 @@ def opens_circuit(error: OIDCActorError) -> bool:
 
 
 def bound_by_retry_after(error: OIDCActorError) -> Literal["manager", "client", "issuer"]:
-    """Whom a ``Retry-After`` binds besides the manager that got it: a 429 its client, wherever it is used, a 5xx everybody."""
+    """Which managers a ``Retry-After`` binds: a 429 all of its client, wherever it is used, a 5xx all of the issuer."""
     status = status_of(error) or 0
     if status >= 500:
         return "issuer"

@@ -3,7 +3,7 @@
 **Rejected by an origin** (401; RFC 6750 section 3.1). A revoked token is replaced at once. But one bad node behind a balancer, or
 an origin that takes no token at all, would have the provider asked once a second for ever, and every reader wait for it. So
 
-- a first rejection is answered at once; one of its successor 1 s after that one's answer, the next 2 s after the second's,
+- a first rejection is answered at once; a rejection of its successor 1 s after that answer, the next 2 s after the second answer,
   and so on to 5 min. That interval halves for each such period without a rejection, of 30 s at least: a node that
   is asked now and then has not mended itself in between;
 - an origin that has accepted no token since its last rejection was answered waits the longest interval: a new one helps little;

@@ -99,7 +99,7 @@ class Denial:
     Attributes:
         until: When the wait ends.
         at: When it was imposed; `NEVER` at the start.
-        asked: Whether somebody asked for a token then, so that the wait is as short as it may be.
+        asked: Whether a reader had asked for a token then, so that the wait is as short as it may be.
         probing: Whether another manager's probe was under way then: it ends by ``until``, and mostly sooner.
     """
 

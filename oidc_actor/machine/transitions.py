@@ -9,7 +9,7 @@ circuit breaker, and else sees that a tick comes when the next one is due. So no
 can be missed. The answer of the breaker is the next event: an attempt begins when it is allowed, and nothing is taken back.
 
 A result carries the numbers of its attempt and request; any other than the one under way is ignored. An error never touches
-a live token, an expired one is nobody's answer, and every path leaves an attempt under way or a tick to come.
+a live token, no reader gets an expired one, and every path leaves an attempt under way or a tick to come.
 """
 
 from __future__ import annotations
@@ -156,7 +156,7 @@ def _want(state: State, min_validity_s: float, now: float, *, asks: bool = True)
 
 
 def _asked(state: State, now: float) -> State:
-    """A reader wants a token and there is none: the issuer is asked as soon as it may be for those who are asked."""
+    """A reader wants a token and there is none: the next attempt is due as soon as a reader's wish allows."""
     state = replace(state, asked_at=now, refresh_at=min(state.refresh_at, now))
     if state.denial is not None and not state.denial.asked:
         state = replace(state, denial=None)
@@ -430,14 +430,6 @@ def _fields(error: OIDCActorError) -> dict[str, object]:
     return {"error": str(error), "status": failure_policy.status_of(error), "code": failure_policy.code_of(error)}
 
 
-def _is_current(state: State, event: events.Event) -> bool:
-    """Whether an event is not the news of a request that is no longer under way."""
-    if not isinstance(event, events.FetchStarted | events.FetchSucceeded | events.FetchFailed):
-        return True
-    attempt = state.attempt
-    return attempt is not None and (attempt.number, attempt.request) == (event.attempt, event.request)
-
-
 # --- the machine ------------------------------------------------------------------------------------------------------
 
 
@@ -461,7 +453,7 @@ class _Row:
 
 TABLE = (
     # --- an attempt, from the question whether it may begin to its end
-    # An attempt is due: the refresh point or the end of a backoff has come, or somebody wants one.
+    # An attempt is due: the refresh point or the end of a backoff has come, or a reader wants one.
     _Row(Phase.WAITING, None, _ask, Phase.ASKING),
     # Metadata first where they are missing or in doubt; then a refresh token if there is one; else the full grant.
     _Row(Phase.ASKING, events.Allowed, _allowed, Phase.UNDER_WAY),
@@ -477,7 +469,7 @@ TABLE = (
     _Row(Phase.REFRESHING | Phase.GRANTING, events.FetchSucceeded, _token_came, Phase.IDLE | Phase.BACKOFF),
     # A refused refresh token: the full grant in the same attempt, unless the provider asks to wait; else as below.
     _Row(Phase.REFRESHING, events.FetchFailed, _refresh_failed, Phase.GRANTING | Phase.BACKOFF | Phase.BLOCKED),
-    # A retry may help; or the error is permanent: only a change, somebody who insists, or a slow probe helps.
+    # A retry may help; or the error is permanent: only a change, a forced refresh, or a slow probe helps.
     _Row(Phase.GRANTING, events.FetchFailed, _grant_failed, Phase.BACKOFF | Phase.BLOCKED),
     # --- readers, and what they say of the token
     # A forked child whose login is its parent's says so.
@@ -513,4 +505,8 @@ _ROWS = {(phase, row.event): row for row in TABLE for phase in row.phases}
 
 def row_of(state: State, event: events.Event) -> _Row | None:
     """The row that decides an event; ``None`` where it means nothing in this phase, or is the news of a request of the past."""
-    return _ROWS.get((state.phase, type(event))) if _is_current(state, event) else None
+    attempt = state.attempt
+    if isinstance(event, events.OfRequest) and attempt is not None:
+        is_stale = (attempt.number, attempt.request) != (event.attempt, event.request)
+        return None if is_stale else _ROWS[state.phase, type(event)]
+    return _ROWS.get((state.phase, type(event)))

@@ -157,7 +157,7 @@ class Circuit:
     A manager asks (`allow`) on its own thread before an attempt begins. Where it is denied it is noted, under the lock, among
     those that are told (`BreakerClosed`, `ProbeFailed`) when that ends. The end may come on another thread before the manager has
     taken the answer in: what it is told is a message then, which it reads after the step that takes the answer. The other way
-    round, with the note after the answer, an end in between would be told to nobody, and the manager would sleep through it.
+    round, with the note after the answer, an end in between would be told to no manager, and this one would sleep through it.
     """
 
     def __init__(self, clock: Clock) -> None:
@@ -169,9 +169,8 @@ class Circuit:
         self._clock = clock
         self._breaker = CircuitBreaker()
         self._denied: dict[int, weakref.ref[Cell]] = {}  # managers to be told when the issuer answers again
-        self._probe_waiters: dict[
-            int, weakref.ref[Cell]
-        ] = {}  # and those to be told when the probe under way has failed
+        # Those of them to be told when the probe under way has failed.
+        self._probe_waiters: dict[int, weakref.ref[Cell]] = {}
         self._floors: dict[Hashable, float] = {}  # until when the provider asked whom to wait
         # Guards the above. Never held while a manager is told something.
         self._lock = threading.Lock()
@@ -183,7 +182,7 @@ class Circuit:
             cell: The manager's.
             options: Its options.
             haste: Why it asks now.
-            discovers: Whether it asks for the metadata, which it does as nobody's client, and has no older ones.
+            discovers: Whether it asks for the metadata, for which it needs no client, while it has no older ones.
         """
         with self._lock:
             now = self._clock()
@@ -323,12 +322,12 @@ class Circuit:
             self._breaker = circuit_breaker.release_probe(self._breaker, self._breaker.owner)
 
 
-_EVERYBODY: Hashable = "everybody"
+_EVERYBODY: Hashable = "all managers"
 _METADATA: Hashable = "those that ask for the metadata"
 
 
 def _client(options: Options) -> Hashable:
-    """As which client a manager asks, so that a wait which that one was told binds it too; ``None`` where only as itself."""
+    """The client that a manager asks as: a wait that the client was told binds the manager too; ``None`` where it has none."""
     client_id = options.auth.client_id
     return None if client_id is None else ("client", client_id)
 

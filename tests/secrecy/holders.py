@@ -215,7 +215,7 @@ HOLDS_NONE: dict[str, str] = {
         manager.log.MeasuredRequest metrics.instruments.Instrument metrics.readings.Bound
         metrics.readings.Look metrics.readings.Reading
         sidecar.listening.ServerConfig sidecar.fleet.Changes cli.doctor.TlsFacts""",
-    "a message without content": """machine.events.Event
+    "a message without content": """machine.events.Event machine.events.OfRequest
         machine.events.ResultReady machine.events.AskHealth machine.events.ClockJumped
     machine.events.FetchLost
         machine.events.FetchStarted
