@@ -47,7 +47,7 @@ def judge_issuer(asked: str, named: object) -> Finding:
         return Finding("issuer", "fail", "the metadata name no issuer", "Is this an OpenID provider's issuer URL?")
     if named.rstrip("/") == asked.rstrip("/"):
         return Finding("issuer", "fail", f"they differ by a slash at the end: {named}", f"Use --issuer {named}")
-    fix = f"Use --issuer {named} if that is your provider; if not, somebody else answers at this address."
+    fix = f"Use --issuer {named} if that is your provider; if not, another server answers at this address."
     return Finding("issuer", "fail", f"the metadata name another issuer: {named}", fix)
 
 

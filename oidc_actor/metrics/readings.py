@@ -1,4 +1,7 @@
-"""All managers of a process at one moment, as values; and how many of them get series of their own."""
+"""All managers of a process at one moment, as values: read from their cells on the thread of a scrape or a probe.
+
+No manager is asked. A manager writes its cell meanwhile, so the fields of one reading may be of two moments; each was true then.
+"""
 
 from __future__ import annotations
 
@@ -16,6 +19,7 @@ OTHER = "(other)"
 """Stands for what is beyond the bound of a label."""
 
 _FRESH_S = 1.0
+"""Seconds for which the instruments of one collection share a look."""
 
 UNUSED_S = 15.0
 """Seconds for which nothing else has used an inherited manager in a forked child when a scrape makes it anew."""
@@ -42,6 +46,25 @@ class Reading:
     counts: Mapping[str, int]
 
 
+def ready(*servers: Ref | str) -> bool:
+    """Say whether valid tokens exist; waits for nothing, whatever state providers and managers are in.
+
+    In a forked child it counts as the first use of the managers that it looks at: each is made anew, and goes for a token of
+    its own as soon as it needs one, at the pace at which managers of one issuer start.
+
+    Args:
+        *servers: Managers by ref or name; none of them means every manager of this process.
+
+    Returns:
+        Whether each has a valid token. ``False`` where one does not exist, or where there is no manager at all.
+    """
+    try:
+        cells = [locate(server, wait_s=0.0) for server in servers] or all_cells(unused_s=0.0)
+    except SupervisionError:
+        return False
+    return bool(cells) and all(expires_in_s(cell) > 0 for cell in cells)
+
+
 def read_managers(most: int) -> list[Reading]:
     """Look at every manager of this process; any thread, no manager is asked. In a forked child those left unused are made anew.
 
@@ -50,6 +73,25 @@ def read_managers(most: int) -> list[Reading]:
             of their counts.
     """
     return bounded([read_cell(cell) for cell in all_cells(unused_s=UNUSED_S)], most)
+
+
+def read_cell(cell: Cell) -> Reading:
+    """Read one manager."""
+    ref, state, issuer, counts = cell.ref, cell.state, cell.issuer, cell.counts.copy()
+    return Reading(
+        manager=cell.name or ("" if ref is None else ref.actor_urn),
+        issuer=issuer.name if isinstance(issuer, Issuer) else "",
+        expires_in_s=expires_in_s(cell),
+        consecutive_failures=0 if state is None else state.failures,
+        restarts=max(0, counts.get("manager_started", 0) - 1),
+        counts=counts,
+    )
+
+
+def expires_in_s(cell: Cell) -> float:
+    """Seconds that a manager's token is still valid, 0 where none is."""
+    snapshot = cell.inherited or cell.snapshot  # in a forked child, before the first use there
+    return max(0.0, snapshot.deadline - cell.clock())
 
 
 def bounded(readings: Sequence[Reading], most: int) -> list[Reading]:
@@ -62,38 +104,6 @@ def bounded(readings: Sequence[Reading], most: int) -> list[Reading]:
     if len(readings) <= most:
         return [*readings]
     return [*readings[:most], replace(summed(readings[most:], min), manager=OTHER, issuer=OTHER)]
-
-
-class Look:
-    """One look at all managers for all instruments of a collection, which ask one after the other and do not say when it begins.
-
-    The second time that an instrument asks, it is another collection.
-    """
-
-    def __init__(self, most: int) -> None:
-        self._most = most
-        # The readings, the scrapes that have them, and until when they may be given: swapped as a whole, without a lock. Two
-        # collections that begin at the same moment, one in a signal handler maybe, read twice or share one look; both are right.
-        self._latest: tuple[list[Reading], set[str], float] | None = None
-
-    def __call__(self, instrument: str) -> list[Reading]:
-        """Give an instrument the readings; any thread.
-
-        Args:
-            instrument: Its name.
-        """
-        now, latest = time.monotonic(), self._latest
-        if latest is None or instrument in latest[1] or now >= latest[2]:
-            latest = self._latest = (read_managers(self._most), set(), now + _FRESH_S)
-        readings, given, _ = latest
-        given.add(instrument)
-        return readings
-
-
-def expires_in_s(cell: Cell) -> float:
-    """Seconds that a manager's token is still valid, 0 where none is."""
-    snapshot = cell.inherited or cell.snapshot  # in a forked child, before the first use there
-    return max(0.0, snapshot.deadline - cell.clock())
 
 
 def summed(readings: Sequence[Reading], life: Callable[[Iterable[float]], float]) -> Reading:
@@ -115,8 +125,36 @@ def summed(readings: Sequence[Reading], life: Callable[[Iterable[float]], float]
     )
 
 
+class Look:
+    """One look at all managers for all instruments of a collection.
+
+    The instruments ask one after the other, and do not say when a collection begins: when one asks for the second time, another
+    collection has begun.
+    """
+
+    def __init__(self, most: int) -> None:
+        self._most = most
+        # The readings, the instruments that have been given them, and until when they may be given: replaced as a whole,
+        # without a lock. Two collections that begin at the same moment, one in a signal handler maybe, read twice or share
+        # one look; both are right.
+        self._latest: tuple[list[Reading], set[str], float] | None = None
+
+    def __call__(self, instrument: str) -> list[Reading]:
+        """Give an instrument the readings; any thread.
+
+        Args:
+            instrument: Its name.
+        """
+        now, latest = time.monotonic(), self._latest
+        if latest is None or instrument in latest[1] or now >= latest[2]:
+            latest = self._latest = (read_managers(self._most), set(), now + _FRESH_S)
+        readings, given, _ = latest
+        given.add(instrument)
+        return readings
+
+
 class Bound:
-    """Lets the first few values of a label through; any later one is `OTHER`. What is let through stays."""
+    """Lets the first few values of a label through, and those for good; each other value becomes `OTHER`."""
 
     def __init__(self, most: int) -> None:
         self._most = most
@@ -129,35 +167,3 @@ class Bound:
                 return OTHER
             self._known.add(value)
         return value
-
-
-def read_cell(cell: Cell) -> Reading:
-    """One manager's."""
-    ref, state, issuer, counts = cell.ref, cell.state, cell.issuer, cell.counts.copy()
-    return Reading(
-        manager=cell.name or ("" if ref is None else ref.actor_urn),
-        issuer=issuer.name if isinstance(issuer, Issuer) else "",
-        expires_in_s=expires_in_s(cell),
-        consecutive_failures=0 if state is None else state.failures,
-        restarts=max(0, counts.get("manager_started", 0) - 1),
-        counts=counts,
-    )
-
-
-def ready(*servers: Ref | str) -> bool:
-    """Say whether valid tokens exist; waits for nothing, whatever state providers and managers are in.
-
-    In a forked child it counts as the first use of the managers that it looks at: each is made anew, and goes for a token of
-    its own as soon as it needs one, at the pace at which managers of one issuer start.
-
-    Args:
-        *servers: Managers by ref or name; none of them means every manager of this process.
-
-    Returns:
-        Whether each has a valid token. ``False`` where one does not exist, or where there is no manager at all.
-    """
-    try:
-        cells = [locate(server, wait_s=0.0) for server in servers] or all_cells(unused_s=0.0)
-    except SupervisionError:
-        return False
-    return bool(cells) and all(expires_in_s(cell) > 0 for cell in cells)
