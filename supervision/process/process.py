@@ -23,7 +23,7 @@ an ``Exception``         crash                                     the caller ge
 any ``BaseException``    crash of this actor only                  the same; the caller hears of the end
 =======================  ========================================  =================================================
 
-Pykka lets a ``BaseException`` stop every actor of the process, or leave a registered zombie; here it is a crash.
+Pykka lets a ``BaseException`` stop every actor there is, or leave a registered zombie; here it is a crash.
 
 **The end.** The mailbox's lock is held while the process becomes *ended* and what is left is taken out of it; all else
 follows without a lock, on the thread that ended it, in this order:
@@ -35,8 +35,8 @@ follows without a lock, on the thread that ended it, in this order:
 4. Observers of ours are told: bells, supervisors, watching actors.
 5. The dispatcher lets go of the process.
 6. User callbacks of monitors run: at once, or when the actor's own turn is over if that ended it, or on the pool if the
-   killer has more to do than to wait for them. Were they run inside the turn, a callback that calls the actor's successor
-   could wait for a supervisor that waits for that very turn.
+   killer has more to do than to wait for them. Were they run inside the turn, the thread would still be the dead actor's own:
+   a callback's call to the supervisor would be refused as one that could only deadlock.
 
 **A kill and the thread that is in a turn** meet in ``busy``, a list with that thread's ident::
 
@@ -55,6 +55,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterable
+from dataclasses import dataclass, field
 from enum import IntEnum
 from typing import Any, Protocol
 
@@ -127,53 +128,54 @@ def abandoned_count() -> int:
     return len(_abandoned.value)
 
 
+@dataclass(slots=True, weakref_slot=True, eq=False, repr=False)
 class Process:
-    """One incarnation: its actor, its mailbox, what is told of its end, and how it comes to that."""
+    """One incarnation: its actor, its mailbox, what is told of its end, and how it comes to that.
 
-    __slots__ = (
-        "__weakref__",
-        "abandoned",
-        "actor",
-        "busy",
-        "dispatcher",
-        "ends_for_restart",
-        "exit_notification",
-        "handshake",
-        "hooks",
-        "in_hand",
-        "in_user_callbacks",
-        "mailbox",
-        "names",
-        "observers",
-        "phase",
-        "reason",
-        "ref",
-        "starter",
-        "turn_right",
-        "waited_for_by",
-    )
+    Attributes:
+        actor: the actor, until it has ended. Pykka's refs are weak: this keeps a pooled actor alive.
+        ref: its ref.
+        mailbox: its mailbox, which knows it from here on.
+        dispatcher: what its turns run on.
+        hooks: which hooks its actor has.
+        phase: how far it has come.
+        reason: why it ends or has ended.
+        names: in the order that it got them; still there when it has ended.
+        ends_for_restart: whether its end is part of a restart, as its ``ExitSignal`` said.
+        observers: what is to be told of its end.
+        handshake: its starter waits here, until it has started.
+        starter: the process that started it; a supervisor does not end before it.
+        waited_for_by: the process whose thread waits for this start or end.
+        busy: the ident of the thread that is in a turn; above it says which thread takes that out.
+        turn_right: held during a turn; never waited for: a thread that does not get it leaves.
+        abandoned: whether it was killed in a turn whose thread has not come out of it.
+        in_hand: the envelope being handled.
+        exit_notification: its user callbacks run when the turn is over.
+        in_user_callbacks: whether they run, and nothing that a successor might need is in use any more.
+    """
 
-    def __init__(self, actor: Any, ref: ActorRef[Any], mailbox: Mailbox, dispatcher: Dispatcher, hooks: Hooks) -> None:
-        self.actor: Any = actor  # Pykka's refs are weak: this keeps a pooled actor alive, until it has ended
-        self.ref = ref
-        self.mailbox = mailbox
-        self.dispatcher = dispatcher
-        self.hooks = hooks
-        self.phase = Phase.STARTING
-        self.reason: Reason = NOPROC
-        self.names: tuple[str, ...] = ()  # in the order that it got them; still there when it has ended
-        self.ends_for_restart = False  # as its ``ExitSignal`` said
-        self.observers: list[ExitObserver] = []
-        self.handshake: Reply | None = None  # its starter waits here, until it has started
-        self.starter: Process | None = None  # the process that started it; a supervisor cannot end before it
-        self.waited_for_by: Process | None = None  # whose thread waits for this start or end
-        self.busy: list[int] | None = None  # ident of the thread that is in a turn; see above for who takes it out
-        self.turn_right = threading.Lock()  # one turn at a time; never waited for: a thread that does not get it leaves
-        self.abandoned = False
-        self.in_hand: Envelope[Any] | None = None  # the envelope being handled
-        self.exit_notification: ExitNotification | None = None  # its user callbacks run when the turn is over
-        self.in_user_callbacks = False  # they run, and nothing that a successor might need is in use any more
-        mailbox.process = self
+    actor: Any
+    ref: ActorRef[Any]
+    mailbox: Mailbox
+    dispatcher: Dispatcher
+    hooks: Hooks
+    phase: Phase = Phase.STARTING
+    reason: Reason = NOPROC
+    names: tuple[str, ...] = ()
+    ends_for_restart: bool = False
+    observers: list[ExitObserver] = field(default_factory=list)
+    handshake: Reply | None = None
+    starter: Process | None = None
+    waited_for_by: Process | None = None
+    busy: list[int] | None = None
+    turn_right: threading.Lock = field(default_factory=threading.Lock)
+    abandoned: bool = False
+    in_hand: Envelope[Any] | None = None
+    exit_notification: ExitNotification | None = None
+    in_user_callbacks: bool = False
+
+    def __post_init__(self) -> None:
+        self.mailbox.process = self
 
     @property
     def is_ended(self) -> bool:

@@ -21,7 +21,6 @@ from supervision.runtime.per_process import PerProcess
 if TYPE_CHECKING:
     from supervision.process.process import Process
 
-
 ServerName: TypeAlias = "pykka.ActorRef[Any] | str"
 
 
@@ -56,9 +55,7 @@ def is_current(ref: pykka.ActorRef[Any] | None) -> bool:
 
 def process_of(ref: pykka.ActorRef[Any]) -> Process | None:
     """The process behind a ref, ended or not; ``None`` where the actor is not ours."""
-    process: Process | None = getattr(
-        ref.actor_inbox, "process", None
-    )  # Pykka's own inboxes are queues, which know of none
+    process: Process | None = getattr(ref.actor_inbox, "process", None)  # Pykka's own inboxes are queues without one
     return process
 
 
@@ -72,7 +69,7 @@ def find(server: ServerName) -> Process | None:
         return lookup(server)
     if not isinstance(server, pykka.ActorRef):
         raise TypeError(f"server: expected a pykka.ActorRef or a name, got {server!r}")
-    process = process_of(server)
+    process: Process | None = getattr(server.actor_inbox, "process", None)
     return None if process is None or process.is_ended else process
 
 
