@@ -123,7 +123,7 @@ class Driver:
     def succeeds(
         self, text: str = "a", lifetime: float = 300.0, *, ago: float = 0.0, skew: Skew | None = None, **members: Any
     ) -> "Driver":
-        """The exchange under way brings a token."""
+        """The request under way brings a token."""
         token = ParsedToken(TokenResponse(text, expires_in=lifetime, **members), lifetime, "expires_in")
         return self.ends_with(token, ago=ago, skew=skew)
 
@@ -134,7 +134,7 @@ class Driver:
         )
 
     def late(self, attempt: Attempt, error: OIDCActorError = DOWN, **fields: Any) -> "Driver":
-        """The exchange of an attempt that has ended long since fails."""
+        """The request of an attempt that has ended long since fails."""
         return self.do(FetchFailed(attempt.number, attempt.request, self.now, error, **fields))
 
     def fails(self, error: OIDCActorError = DOWN, **fields: Any) -> "Driver":

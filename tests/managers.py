@@ -18,7 +18,7 @@ Start: TypeAlias = Callable[..., "pykka.ActorRef[TokenManager]"]
 
 
 def leave_nothing_behind() -> None:
-    """Stop every supervisor, actor and exchange, within a deadline."""
+    """Stop every supervisor, actor and request, within a deadline."""
     for ref in ActorRegistry.get_all():
         if is_supervisor(ref):
             with contextlib.suppress(NoProcess):

@@ -95,7 +95,7 @@ class Machine(RuleBasedStateMachine):
             self.world.gone(child.spec.id)
         die(ref, exception)
 
-    def settle_and_compare(self, answers: list[tuple[list[str], Any]]) -> None:
+    def await_and_compare(self, answers: list[tuple[list[str], Any]]) -> None:
         alive = quiet(self.sup, self.kind)
         self.model.run()
         assert [outcome(real) for _, real in answers] == [expected[0] for expected, _ in answers]

@@ -1,4 +1,4 @@
-"""Complaints that go on: what they cost the provider, and that nobody else waits for them."""
+"""Rejections that go on: what they cost the provider, and that nobody else waits for them."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def in_turn(held: Held, presenter: Presenter, origin: str = A) -> float:
         held.clock.advance(held.clock.next_in_s or 0.0)
 
 
-def test_complaints_that_go_on_are_answered_at_a_growing_pace(settled: Held, provider: Provider) -> None:
+def test_rejections_that_go_on_are_answered_at_growing_intervals(settled: Held, provider: Provider) -> None:
     presenter = Presenter(settled.name)
     assert [in_turn(settled, presenter) for _ in range(6)] == pytest.approx([0, 1, 2, 4, 8, 16], abs=0.01)
     assert provider.token_requests == 7
@@ -65,7 +65,7 @@ def test_other_readers_keep_a_token_that_the_origin_had_accepted(settled: Held) 
 
 
 @pytest.mark.parametrize("asynchronous", [False, True])
-def test_a_complainer_whose_turn_comes_too_late_gets_its_401_at_once(settled: Held, asynchronous: bool) -> None:
+def test_a_rejecting_reader_whose_turn_comes_too_late_gets_its_401_at_once(settled: Held, asynchronous: bool) -> None:
     presenter = Presenter(settled.name)
     for _ in range(5):
         in_turn(settled, presenter)

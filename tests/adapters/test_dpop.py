@@ -154,7 +154,7 @@ def test_at_most_one_of_each(web: Driver, settled: Held, http: Api, gatekeeper: 
     assert provider.token_requests == 2
 
 
-def test_a_body_that_is_gone_is_not_sent_again_for_a_nonce_and_nobody_complains_of_the_token(
+def test_a_body_that_is_gone_is_not_sent_again_for_a_nonce_and_no_caller_rejects_the_token(
     web: Driver, settled: Held, http: Api, provider: Provider
 ) -> None:
     http.proofs.want("first")
@@ -165,7 +165,7 @@ def test_a_body_that_is_gone_is_not_sent_again_for_a_nonce_and_nobody_complains_
     assert provider.token_requests == 1
 
 
-def test_a_proof_that_is_refused_is_no_complaint_about_the_token(web: Driver, http: Api, provider: Provider) -> None:
+def test_a_proof_that_is_refused_is_no_rejection_of_the_token(web: Driver, http: Api, provider: Provider) -> None:
     http.challenge = 'DPoP error="invalid_dpop_proof"'
     http.gatekeeper.refuses_all = True
     assert web.call()[0] == 401

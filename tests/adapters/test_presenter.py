@@ -62,7 +62,7 @@ def test_only_a_success_shows_that_the_token_was_accepted(settled: Held, status:
     assert (presenter.successor(API, presenter.bearer()) is not None) is counts
 
 
-def test_nobody_complains_about_what_is_no_bearers(settled: Held, provider: Provider) -> None:
+def test_no_caller_rejects_what_is_no_bearers(settled: Held, provider: Provider) -> None:
     presenter = Presenter(settled.name)
     for sent in (None, b"Bearer x", "Basic abc", ""):
         presenter.reject(API, sent)

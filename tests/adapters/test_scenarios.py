@@ -131,7 +131,7 @@ def test_a_successor_that_is_refused_too_is_replaced_for_the_next_call(
         settled.clock.advance(5)
 
     http.on_request = replace_and_revoke  # while the first request is under way
-    assert web.call()[0] == 401  # nobody has complained of the second token before, which is not tried again here
+    assert web.call()[0] == 401  # nobody has rejected the second token before, which is not tried again here
     settled.wait_for_token()
     assert web.call()[0] == 200
     assert len(set(http.tokens)) == 3

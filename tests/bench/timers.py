@@ -1,4 +1,4 @@
-"""Timer churn: a message for later, set and withdrawn, against a thread each as `threading.Timer` has it."""
+"""Timer churn: a message for later, set and cancelled, against a thread each as `threading.Timer` has it."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ FAR_S = 3600.0
 
 
 def run(*, quick: bool) -> list[Figure]:
-    """Time set-and-withdraw in turns: among few pending timers, among 100,000, and with threads."""
+    """Time set-and-cancel in turns: among few pending timers, among 100,000, and with threads."""
     rounds = 5 if quick else 15
     ref = Server.start_link()
     churn = functools.partial(_churn, lambda: send_after(FAR_S, ref, "late"))
@@ -30,7 +30,7 @@ def run(*, quick: bool) -> list[Figure]:
     began = time.thread_time()
     for timer in pending:
         timer.cancel()
-    withdrawn = (time.thread_time() - began) / len(pending) * 1e6
+    cancelled = (time.thread_time() - began) / len(pending) * 1e6
     stop(ref)
     delivered = [_delivered(5_000) for _ in range(3)]
     growth = statistics.median(many) / statistics.median(few)
@@ -47,7 +47,7 @@ def run(*, quick: bool) -> list[Figure]:
             "few",
             **at_most(3, growth, "a heap: <= 3"),
         ),
-        Figure("timers", "cancel each of 100,000", withdrawn, "us"),
+        Figure("timers", "cancel each of 100,000", cancelled, "us"),
         Figure("timers", "send_after(0) until it is handled, in a row of 5,000", statistics.median(delivered), "us"),
     ]
 

@@ -139,7 +139,7 @@ def same_401_for_100_threads(world: World) -> None:
         still = TokenManager.get_access_token(name, timeout=0)
     except NoTokenError:
         still = ""
-    world.check("given out after the complaint", still == rejected, not still)
+    world.check("given out after the rejection", still == rejected, not still)
     world.proxy.heal()
     answers = herd.answers()
     world.check("token requests", world.requests - before, world.requests - before == 1)
@@ -150,7 +150,7 @@ def same_401_for_100_threads(world: World) -> None:
     TokenManager.force_refresh(name, rejected=rejected)
     TokenManager.force_refresh(name, rejected=rejected, wait=True)
     world.pass_time(5)
-    world.check("requests for two late complaints", world.requests - before - 1, world.requests - before == 1)
+    world.check("requests for two late rejections", world.requests - before - 1, world.requests - before == 1)
 
 
 @row("pain 11", "a resource server that rejects every token causes at most one request a second")
@@ -163,7 +163,7 @@ def a_401_storm(world: World) -> None:
         except NoTokenError:
             world.pass_time(0.05)
     seconds, made = world.clock() - began, world.requests - before
-    world.check("requests", f"{made} in {seconds:.1f} s of complaints", 3 <= made <= seconds + 1)
+    world.check("requests", f"{made} in {seconds:.1f} s of rejections", 3 <= made <= seconds + 1)
 
 
 @row(
@@ -175,14 +175,14 @@ def one_bad_node_in_ten(world: World) -> None:
     name = world.ready_manager()
     presenter, api = Presenter(name), "https://api.example.com:443"
     source, before, began = TokenManager.source(name), world.requests, world.clock()
-    complaints = waits = 0
+    rejections = waits = 0
     while world.clock() - began < 120:
         for node in range(10):
             sent = presenter.bearer()
             if node:
                 presenter.accept(api, sent)
                 continue
-            complaints += 1
+            rejections += 1
             presenter.reject(api, sent)
             TokenManager.health(name)  # answered after those
             try:
@@ -191,7 +191,7 @@ def one_bad_node_in_ten(world: World) -> None:
                 waits += 1
         world.pass_time(1)
     made = world.requests - before
-    world.check("token requests", f"{made} for {complaints} complaints in 120 s", 5 <= made <= 8)
+    world.check("token requests", f"{made} for {rejections} rejections in 120 s", 5 <= made <= 8)
     world.check("reads without a token meanwhile", waits, waits == 0)
     world.pass_time(600)
     sent, before = presenter.bearer(), world.requests

@@ -44,7 +44,7 @@ def killed_a_thousand_times(world: World) -> None:
 
 
 @row("pain 1", "killed 20 times while its first request is under way: the answer serves all who wait")
-def killed_in_flight(world: World) -> None:
+def killed_amid_a_request(world: World) -> None:
     world.proxy.stall(None)
     name = supervised(world, timeout_seconds=10)
     world.wait_for_requests(1)

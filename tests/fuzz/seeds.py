@@ -23,7 +23,7 @@ SEEDS: dict[str, list[bytes]] = {
         b"302\nLocation: https://evil.example\n\n",
         b"503\nRetry-After: Fri, 15 Jan 2027 08:00:40 GMT\n\n<html>",
     ],
-    "conversation": [
+    "token_request": [
         b'{"access_token": "at-0123456789abcdef", "token_type": "DPoP", "expires_in": 60}',
         b'400\nDPoP-Nonce: n1\n\n{"error": "use_dpop_nonce"}\n---\n200\n\n{"access_token": "at-0123456789abcdef"}',
         b'400\nDPoP-Nonce: n1\n\n{"error": "use_dpop_nonce"}\n---\n400\nDPoP-Nonce: n2\n\n{"error": "use_dpop_nonce"}',

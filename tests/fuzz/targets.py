@@ -106,7 +106,7 @@ def token_answer(data: bytes) -> None:
     assert token.scope is None or token.scope.isprintable()
 
 
-def conversation(data: bytes) -> None:
+def token_request(data: bytes) -> None:
     """`request_token`: the answers to a request with a proof and an assertion, and to the tries that follow a refusal."""
     answers = [answer_of(part) for part in data.split(b"\n---\n")]
     asked: list[Request] = []
@@ -217,7 +217,7 @@ def lifetime(data: bytes) -> None:
         assert number is None or math.isfinite(number)
 
 
-def header_times(data: bytes) -> None:
+def dates(data: bytes) -> None:
     """`retry_after_s`, `read_date`, `provider_now` and `read_skew`."""
     retry_after, _, date = data.decode("latin-1").partition("\n")
     response = Response(429, {"Retry-After": retry_after, "Date": date})
@@ -252,7 +252,7 @@ def nonce(data: bytes) -> None:
 
 TARGETS: dict[str, Callable[[bytes], None]] = {
     "token": token_answer,
-    "conversation": conversation,
+    "token_request": token_request,
     "revocation": revocation_answer,
     "discovery": discovery_answer,
     "metadata": provider_metadata,
@@ -260,7 +260,7 @@ TARGETS: dict[str, Callable[[bytes], None]] = {
     "github": github_answer,
     "body": body,
     "lifetime": lifetime,
-    "times": header_times,
+    "times": dates,
     "challenges": challenge,
     "nonce": nonce,
 }

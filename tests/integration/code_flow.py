@@ -15,7 +15,7 @@ MAX_STEPS = 12
 
 
 def refresh_token_by_login(provider: NodeProvider, scope: str = "openid offline_access") -> str:
-    """Log in, consent, and exchange the code as the basic client; the refresh token that comes of it."""
+    """Log in, consent, and redeem the code as the basic client; the refresh token that comes of it."""
     client = CLIENTS["client_secret_basic"]
     state = secrets.token_hex(8)
     query = {

@@ -1,4 +1,4 @@
-"""The functions of `oidc_actor.oidc`, one exchange each, against the certified npm `oidc-provider`."""
+"""The functions of `oidc_actor.oidc`, one request each, against the certified npm `oidc-provider`."""
 
 from __future__ import annotations
 

@@ -105,7 +105,7 @@ def test_a_subject_that_is_refused(config: OIDCConfig) -> None:
     assert "nobody" not in str(caught.value)
 
 
-def test_a_manager_reads_the_file_at_every_exchange(
+def test_a_manager_reads_the_file_at_every_request(
     provider: NodeProvider, projected: Projected, tmp_path: Path
 ) -> None:
     file = tmp_path / "token"

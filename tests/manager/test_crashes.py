@@ -62,7 +62,7 @@ def test_a_crashed_managers_other_functions_are_noprocess(start: Start) -> None:
             TokenManager.get_token(server, min_validity=1000)
 
 
-def test_stopping_a_crashed_manager_withdraws_its_token(start: Start) -> None:
+def test_stopping_a_crashed_manager_takes_its_token_back(start: Start) -> None:
     ref = start(name="m")
     TokenManager.get_token("m")
     supervision.kill(ref)
@@ -124,7 +124,7 @@ def test_a_different_manager_of_the_same_name_adopts_nothing(other, start: Start
 
 @pytest.mark.P3
 @pytest.mark.P4
-def test_a_successor_takes_over_the_exchange_under_way(start: Start, transport) -> None:
+def test_a_successor_takes_over_the_request_under_way(start: Start, transport) -> None:
     with transport.held_back(), ThreadPoolExecutor(1) as pool:
         ref = start(name="m")
         transport.wait_for_requests(1)
@@ -190,10 +190,10 @@ def test_an_unknown_message_is_no_crash(start: Start) -> None:
     assert ref.is_alive()
 
 
-def test_the_pace_of_complaints_belongs_to_the_name(start: Start, clock, transport) -> None:
+def test_the_interval_of_rejections_belongs_to_the_name(start: Start, clock, transport) -> None:
     origin = "https://api.example.com:443"
 
-    def complain(text: str) -> None:
+    def reject(text: str) -> None:
         for said in (Accepted(origin, Secret(text)), Rejected(origin, Secret(text))):
             tell_soon("m", said)
         TokenManager.health("m")  # answered after those
@@ -202,11 +202,11 @@ def test_the_pace_of_complaints_belongs_to_the_name(start: Start, clock, transpo
     TokenManager.get_token("m")
     for number in (1, 2, 3):
         clock.advance(10)
-        complain(f"t{number}")
+        reject(f"t{number}")
         eventually(lambda number=number: TokenManager.get_access_token("m") == f"t{number + 1}")
     supervision.kill(ref)
     start(name="m")
-    complain("t4")
+    reject("t4")
     assert TokenManager.health("m").next_attempt_in_s == 4
     assert TokenManager.get_access_token("m", timeout=0) == "t4"
     clock.advance(4)

@@ -150,7 +150,7 @@ def test_it_wakes_a_slow_probe(start: Start, transport, clock) -> None:
 # --- rejected ---------------------------------------------------------------------------------------------------------------
 
 
-def test_a_rejected_token_is_withdrawn_before_the_call_returns(fresh, transport) -> None:
+def test_a_rejected_token_is_taken_back_before_the_call_returns(fresh, transport) -> None:
     with transport.held_back():
         for server in ("m", fresh):
             TokenManager.force_refresh("m", rejected="t1")
@@ -162,7 +162,7 @@ def test_a_rejected_token_is_withdrawn_before_the_call_returns(fresh, transport)
     assert len(transport.posts) == 2
 
 
-def test_a_complaint_about_another_token_costs_nothing_and_returns_at_once(fresh, transport) -> None:
+def test_a_rejection_of_another_token_costs_nothing_and_returns_at_once(fresh, transport) -> None:
     for rejected in ("t0", "t1 ", "T1"):
         TokenManager.force_refresh("m", rejected=rejected)
         TokenManager.force_refresh("m", wait=True, timeout=0, rejected=rejected)
@@ -186,14 +186,14 @@ def test_a_hundred_threads_with_the_same_401_are_one_request(fresh, transport) -
     assert len(transport.posts) == 2
 
 
-def test_a_reader_that_comes_while_a_complaint_is_on_its_way_gets_the_replacement_as_soon_as_it_is_there(
+def test_a_reader_that_comes_while_a_rejection_is_on_its_way_gets_the_replacement_as_soon_as_it_is_there(
     fresh, transport
 ) -> None:
     cell = by_name["m"]
-    complaint = ThreadWaiter(cell.clock() + DEADLINE_S, 0.0, wants_refresh=True)
+    rejection = ThreadWaiter(cell.clock() + DEADLINE_S, 0.0, wants_refresh=True)
     cell.reject("t1")
-    cell.add_waiter(complaint)
-    TokenManager.health("m")  # the manager has heard of whoever waited by then; the complaint itself is still to come
+    cell.add_waiter(rejection)
+    TokenManager.health("m")  # the manager has heard of whoever waited by then; the rejection itself is still to come
     readers = [
         threading.Thread(target=TokenManager.get_access_token, args=("m",), kwargs={"timeout": 60}, daemon=True)
         for _ in range(3)
@@ -202,7 +202,7 @@ def test_a_reader_that_comes_while_a_complaint_is_on_its_way_gets_the_replacemen
         reader.start()
     # The manager sees that the token was rejected when the first of them comes; it need not have heard of it.
     eventually(lambda: not any(reader.is_alive() for reader in readers), "the end of the readers' wait")
-    cell.tell(Refresh(complaint, Secret("t1")))
+    cell.tell(Refresh(rejection, Secret("t1")))
     assert len(transport.posts) == 2
 
 

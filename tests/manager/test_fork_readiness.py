@@ -147,7 +147,7 @@ def test_the_workers_of_a_pool_are_ready(start: Start, transport, clock) -> None
 # --- the pace ---------------------------------------------------------------------------------------------------------------
 
 
-def test_what_a_probe_starts_goes_at_the_issuers_pace_and_a_reader_does_not_wait(transport, clock) -> None:
+def test_what_a_probe_starts_goes_at_the_issuers_rate_and_a_reader_does_not_wait(transport, clock) -> None:
     def share(request: object) -> object:
         return transport(request)
 

@@ -69,12 +69,12 @@ def waits_a_moment() -> None:
 
 
 def refreshes() -> None:
-    """Can only end when the manager, its exchange and its timers all go on."""
+    """Can only end when the manager, its request and its timers all go on."""
     TokenManager.force_refresh(NAME, wait=True, timeout=DEADLINE_S)
 
 
-def complains() -> None:
-    """Withdraws the token; the read waits for the next one, which the same threads bring."""
+def rejects() -> None:
+    """Takes the token back; the read waits for the next one, which the same threads bring."""
     TokenManager.force_refresh(NAME, rejected=TokenManager.get_access_token(NAME, timeout=DEADLINE_S))
     assert TokenManager.get_access_token(NAME, timeout=DEADLINE_S)
 
@@ -95,8 +95,8 @@ def looks() -> None:
     TokenManager.source(NAME).access_token(DEADLINE_S)
 
 
-WORK = [misses, waits_a_moment, refreshes, complains, subscribes, asks, looks]
-HANDLERS = [refreshes, complains, subscribes, asks, looks]
+WORK = [misses, waits_a_moment, refreshes, rejects, subscribes, asks, looks]
+HANDLERS = [refreshes, rejects, subscribes, asks, looks]
 
 
 def is_whole() -> None:
@@ -118,29 +118,29 @@ def test_a_handler_ends_wherever_it_interrupts_a_reader(manager, work: Callable[
     is_whole()
 
 
-def test_a_withdrawn_token_is_not_read_by_a_handler_that_complains_of_the_same(manager) -> None:
-    """The one that interrupts may be the second to complain; after it no read gives the token, the first's neither."""
+def test_a_taken_back_token_is_not_read_by_a_handler_that_rejects_the_same(manager) -> None:
+    """The one that interrupts may be the second to reject; after it no read gives the token, the first's neither."""
     rejected = ""
 
-    def complain() -> None:
+    def reject() -> None:
         TokenManager.force_refresh(NAME, rejected=rejected)
 
     def handler() -> None:
         if not rejected:  # the very first time, before there is one
             return
-        complain()
+        reject()
         assert TokenManager.get_access_token(NAME, timeout=DEADLINE_S) != rejected
 
     def work() -> None:
         nonlocal rejected
         rejected = TokenManager.get_access_token(NAME, timeout=DEADLINE_S)
-        complain()
+        reject()
 
     assert interrupted_everywhere(work, handler) > 10
     is_whole()
 
 
-@pytest.mark.parametrize("work", [misses, subscribes, complains], ids=lambda f: f.__name__)
+@pytest.mark.parametrize("work", [misses, subscribes, rejects], ids=lambda f: f.__name__)
 def test_real_signals(manager, work: Callable[[], None]) -> None:
     handled, over = 0, False
 

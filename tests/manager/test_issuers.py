@@ -164,7 +164,7 @@ def test_the_clients_authentication_is_sent_with_every_grant_and_refresh(start: 
     assert first.timeout_s == 10
 
 
-def test_the_timeout_is_the_exchanges(start: Start, transport) -> None:
+def test_the_timeout_is_the_requests(start: Start, transport) -> None:
     TokenManager.get_token(start(timeout_seconds=3))
     assert {request.timeout_s for request in transport.requests} == {3}
 

@@ -26,7 +26,7 @@ from supervision.exits import Reason
 pytestmark = pytest.mark.P4
 
 
-def test_a_late_withdrawal_spares_the_token_that_came_after(
+def test_a_late_rejection_spares_the_token_that_came_after(
     start: Start, clock: ManualClock, transport: ScriptedTransport
 ) -> None:
     ref = start(name="late")

@@ -1,4 +1,4 @@
-"""Exchanges that do not come to an end: they are given up, and the manager goes on."""
+"""Requests that do not come to an end: they are given up, and the manager goes on."""
 
 import threading
 
@@ -29,7 +29,7 @@ def test_a_transport_that_never_answers_is_given_up(start: Start, transport, clo
     assert TokenManager.get_access_token("m") == "t1"
 
 
-def test_news_of_an_exchange_that_was_given_up_leaves_the_watch_over_the_next_one_alone(
+def test_news_of_a_request_that_was_given_up_leaves_the_watch_over_the_next_one_alone(
     start: Start, transport, clock, monkeypatch
 ) -> None:
     monkeypatch.setattr("oidc_actor.manager.provider_requests.GRACE_S", 0.5)

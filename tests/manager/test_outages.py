@@ -41,9 +41,9 @@ def settled(*names: str) -> None:
 
 
 def two_in_an_outage(start: Start, transport: ScriptedTransport, clock: ManualClock, answer: Any = UNREACHABLE) -> None:
-    """Managers ``a``, the prober, and ``b``; the issuer's next probe is due in a minute."""
+    """Managers ``a``, the manager that probes, and ``b``; the issuer's next probe is due in a minute."""
     transport.goes_down(answer)
-    for name in ("b", "a"):  # whose first attempt makes it the prober
+    for name in ("b", "a"):  # whose first attempt makes it the manager that probes
         start(name=name, oidc_config=CONFIG, rng=Fixed(1))
         settled(name)
     for _ in range(7):
@@ -272,7 +272,7 @@ def test_a_429_is_an_answer_and_ends_the_others_wait(
     two_in_an_outage(start, transport, clock)
     transport.comes_up()
     transport.then(failing(429, Retry_After="3600"))
-    clock.advance(59.5)  # the prober is told to wait; its namesake with it
+    clock.advance(59.5)  # the manager that probes is told to wait; its namesake with it
     settled("a", "b", "c")
     clock.advance(0.1)
     assert TokenManager.get_access_token("c", timeout=5)

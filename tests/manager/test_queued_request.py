@@ -1,4 +1,4 @@
-"""An exchange that waits for a thread while its manager is stopped is not made any more."""
+"""A request that waits for a thread while its manager is stopped is not made any more."""
 
 import threading
 

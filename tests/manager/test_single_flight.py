@@ -1,4 +1,4 @@
-"""Many readers at once, threads, tasks and actors: one flight serves them all, and nobody is left waiting."""
+"""Many readers at once, threads, tasks and actors: one attempt serves them all, and nobody is left waiting."""
 
 import asyncio
 import threading

@@ -111,7 +111,7 @@ def test_a_slow_one_delays_neither_the_manager_nor_other_managers(start: Start, 
         gate.set()
 
 
-class Alarms:
+class LateTimers:
     """Ten seconds pass for a listener when the test says so."""
 
     def __init__(self) -> None:
@@ -124,20 +124,20 @@ class Alarms:
 
     def ring(self) -> None:
         """For whoever is being told now."""
-        for alarm in self._set:
-            callback = alarm.take()
+        for timer in self._set:
+            callback = timer.take()
             if callback is not None:
                 callback()
 
 
 @pytest.fixture
-def alarms(monkeypatch):
-    made = Alarms()
+def late_timers(monkeypatch):
+    made = LateTimers()
     monkeypatch.setattr(workers, "call_later", made)
     return made
 
 
-def test_one_that_hangs_does_not_keep_the_others_from_hearing(start: Start, clock, heard, caplog, alarms) -> None:
+def test_one_that_hangs_does_not_keep_the_others_from_hearing(start: Start, clock, heard, caplog, late_timers) -> None:
     gate, told = threading.Event(), queue.Queue()
     start(name="m")
     TokenManager.get_token("m")
@@ -151,7 +151,7 @@ def test_one_that_hangs_does_not_keep_the_others_from_hearing(start: Start, cloc
     with caplog.at_level(logging.WARNING, "oidc_actor"):
         refresh(clock)
         assert next_of(told) == "t2"
-        alarms.ring()
+        late_timers.ring()
         assert next_of(heard) == "t2"
         refresh(clock)
         refresh(clock)
@@ -165,7 +165,7 @@ def test_one_that_hangs_does_not_keep_the_others_from_hearing(start: Start, cloc
 
 
 def test_one_that_raises_after_it_was_late_hears_of_the_next_all_the_same(
-    start: Start, clock, heard, caplog, alarms
+    start: Start, clock, heard, caplog, late_timers
 ) -> None:
     gate, told = threading.Event(), queue.Queue()
     start(name="m")
@@ -181,7 +181,7 @@ def test_one_that_raises_after_it_was_late_hears_of_the_next_all_the_same(
     with caplog.at_level(logging.ERROR, "oidc_actor"):
         refresh(clock)
         assert next_of(told) == "t2"
-        alarms.ring()
+        late_timers.ring()
         assert next_of(heard) == "t2"
         refresh(clock)
         assert next_of(heard) == "t3"
@@ -192,7 +192,7 @@ def test_one_that_raises_after_it_was_late_hears_of_the_next_all_the_same(
     assert "listener_failed" in caplog.text
 
 
-def test_hanging_ones_of_many_managers_keep_no_other_manager_waiting(start: Start, clock, heard, alarms) -> None:
+def test_hanging_ones_of_many_managers_keep_no_other_manager_waiting(start: Start, clock, heard, late_timers) -> None:
     gate, told = threading.Event(), threading.Semaphore(0)
     names = [f"m{number}" for number in range(8)]  # more than there are threads
 
@@ -213,7 +213,7 @@ def test_hanging_ones_of_many_managers_keep_no_other_manager_waiting(start: Star
             TokenManager.force_refresh(name, wait=True)
         for _ in names:
             assert told.acquire(timeout=DEADLINE_S)
-            alarms.ring()
+            late_timers.ring()
         assert heard.get(timeout=DEADLINE_S)
     finally:
         gate.set()

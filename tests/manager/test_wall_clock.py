@@ -198,7 +198,7 @@ def test_a_token_that_came_after_the_jump_is_not_concerned(start: Start, transpo
 
 
 @pytest.mark.P6
-def test_many_managers_of_one_issuer_refresh_at_its_pace(start: Start, transport, clock, jump: Jump) -> None:
+def test_many_managers_of_one_issuer_refresh_at_its_rate(start: Start, transport, clock, jump: Jump) -> None:
     names = [f"m{number}" for number in range(150)]
     for name in names:
         start(name=name)

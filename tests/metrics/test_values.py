@@ -219,7 +219,7 @@ def test_a_closed_collector_measures_no_more(start, transport, clock) -> None:
 
 
 def test_an_observer_that_raises_costs_no_token(start, caplog) -> None:
-    def broken(_exchange) -> None:
+    def broken(_request) -> None:
         raise RuntimeError("a secret")
 
     end = observe(broken)

@@ -30,5 +30,5 @@ def auth_of(read, *lines: str):
     return read("\n".join([manager(*lines), OTHER])).managers["m"].options["auth"]
 
 
-def complaints(read, *lines: str) -> list[str]:
+def mistakes(read, *lines: str) -> list[str]:
     return [one.removeprefix("managers.m.") for one in problems(read, "\n".join([manager(*lines), OTHER]))]

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from sidecar.tables import CLIENT, EXCHANGE, complaints
+from sidecar.tables import CLIENT, EXCHANGE, mistakes
 
 from oidc_actor import (
     ConfigError,
@@ -60,13 +60,13 @@ from oidc_actor.sidecar.manager_tables import (
 )  # fmt: skip
 def test_one_mistake(read, line: str, found: list[str]) -> None:
     more = () if "subject_token" in line else ('subject_token = { file = "s" }',)
-    (complaint,) = complaints(read, *EXCHANGE, 'client_id = "id"', *more, line)
-    assert complaint.startswith(found[0])
-    assert found[-1] in complaint
+    (mistake,) = mistakes(read, *EXCHANGE, 'client_id = "id"', *more, line)
+    assert mistake.startswith(found[0])
+    assert found[-1] in mistake
 
 
 def test_all_mistakes_within_a_table_are_named_at_once(read) -> None:
-    found = complaints(
+    found = mistakes(
         read,
         *CLIENT,
         'grant = "jwt_bearer"',
@@ -87,7 +87,7 @@ def test_all_mistakes_within_a_table_are_named_at_once(read) -> None:
         "assertion.claims.password",
     ]
     assert "very-secret" not in " ".join(found)
-    found = complaints(
+    found = mistakes(
         read,
         *CLIENT,
         'grant = "jwt_bearer"',
@@ -147,9 +147,9 @@ def test_all_mistakes_within_a_table_are_named_at_once(read) -> None:
 def test_a_secret_that_stands_in_the_file_is_refused_and_not_shown(read, line: str, key: str) -> None:
     more = () if line.startswith("subject_token") else ('subject_token = { file = "s" }',)
     lines = CLIENT if line.startswith("grant") else (*EXCHANGE, 'client_id = "id"', *more)
-    (complaint,) = complaints(read, *lines, line)
-    assert complaint.startswith(f"{key}: ")
-    assert "very-secret" not in complaint
+    (mistake,) = mistakes(read, *lines, line)
+    assert mistake.startswith(f"{key}: ")
+    assert "very-secret" not in mistake
 
 
 def test_without_joserfc_each_key_says_what_to_install(read, monkeypatch) -> None:
@@ -160,7 +160,7 @@ def test_without_joserfc_each_key_says_what_to_install(read, monkeypatch) -> Non
         'assertion = { key = { file = "k" }, issuer = "i", audience = "a" }',
     )
     needs = 'a private key needs joserfc, which is not installed: pip install "oidc-actor[jwt]"'
-    assert complaints(read, *CLIENT, *lines) == [f"private_key: {needs}", f"assertion: {needs}"]
+    assert mistakes(read, *CLIENT, *lines) == [f"private_key: {needs}", f"assertion: {needs}"]
 
 
 _PLAIN = st.none() | st.booleans() | st.integers(-1, 2) | st.floats() | st.sampled_from(["", "x", "jwt", "m", "other"])
@@ -177,7 +177,7 @@ _GRANTS = st.sampled_from([*GRANTS, "", 5])
 
 @given(st.fixed_dictionaries({"grant": _GRANTS}), st.dictionaries(_NAMES, _VALUES, max_size=8))
 @settings(max_examples=100, deadline=None)
-def test_whatever_a_table_holds_it_is_a_manager_or_has_a_complaint(grant: dict, rest: dict) -> None:
+def test_whatever_a_table_holds_it_is_a_manager_or_has_a_mistake(grant: dict, rest: dict) -> None:
     reader = ConfigReader(Path("/nowhere"))
     table = {"issuer_url": "https://auth.example.com", "client_id": "id", **rest, **grant}
     made = read_manager("m", table, reader, ManagerToken)

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 from pki import KINDS, pem
-from sidecar.tables import CLIENT, EXCHANGE, OTHER, URL, auth_of, complaints, manager
+from sidecar.tables import CLIENT, EXCHANGE, OTHER, URL, auth_of, manager, mistakes
 
 from oidc_actor import (
     ClientCertificate,
@@ -118,7 +118,7 @@ def test_a_private_key(read, monkeypatch, tmp_path: Path) -> None:
     )
     from_env = 'private_key = { key = { env = "THE_KEY" }, password = { env = "THE_PASSWORD" } }'
     assert auth_of(read, *CLIENT, from_env, 'client_auth = "private_key_jwt"').private_key.signer().algorithm == "ES256"
-    assert complaints(read, *CLIENT, 'private_key = { key = { env = "THE_PASSWORD" } }') == [
+    assert mistakes(read, *CLIENT, 'private_key = { key = { env = "THE_PASSWORD" } }') == [
         "private_key.key: expected a private key of RSA, P-256 or Ed25519, as PEM or JWK, "
         "got a text that cannot be read (ValueError)"
     ]

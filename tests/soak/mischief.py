@@ -48,7 +48,7 @@ class Mischief:
             try:
                 deed(self)
             except (NoProcess, NoTokenError):
-                continue  # it is being restarted, or has no token to complain of
+                continue  # it is being restarted, or has no token to reject
             except Exception as error:
                 self._town.findings.broke(f"{deed.__name__}: {type(error).__name__}: {error}")
 
@@ -128,7 +128,7 @@ class Mischief:
         for _ in range(self._chance.randint(1, 20)):
             TokenManager.force_refresh(name)
 
-    def _complaint(self) -> None:
+    def _rejection(self) -> None:
         tenant = self._tenant()
         life, name = tenant.life, tenant.name
         rejected = TokenManager.get_access_token(name, timeout=0)
@@ -175,7 +175,7 @@ DEEDS = (
     Mischief._provider_outage,
     *[Mischief._kill] * 30,
     *[Mischief._impatience] * 6,
-    *[Mischief._complaint] * 6,
+    *[Mischief._rejection] * 6,
     *[Mischief._stop_and_start] * 3,
     *[Mischief._listen] * 2,
     *[Mischief._health] * 3,

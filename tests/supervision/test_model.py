@@ -78,7 +78,7 @@ class StaticMachine(Machine):
                     answers.append((self.model.post(operation, spec), post.send(operation, self.real(spec))))
                 else:
                     answers.append((self.model.post(operation, child_id), post.send(operation, child_id)))
-        self.settle_and_compare(answers)
+        self.await_and_compare(answers)
         if self.model.running:
             self.compare_states()
 
@@ -167,7 +167,7 @@ class DynamicMachine(Machine):
                 elif child is not None and operation == "terminate_child":
                     newest = (child, child.incarnation)
                     answers.append((self.model.post(operation, newest), post.send(operation, self.refs[child])))
-        self.settle_and_compare(answers)
+        self.await_and_compare(answers)
         if self.model.running:
             self.compare_states()
 

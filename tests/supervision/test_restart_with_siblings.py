@@ -59,16 +59,16 @@ class Ends:
             return {child: self._watchers[child][0] for child in ids}
 
     def spec(self, child_id: str, kind: type = Probe, **options: Any) -> ChildSpec:
-        return ChildSpec(child_id, _telling(kind), (self, child_id), **options)
+        return ChildSpec(child_id, _reporting(kind), (self, child_id), **options)
 
     def specs(self, ids: str, **options: Any) -> list[ChildSpec]:
         return [self.spec(child, **options) for child in ids]
 
 
-def _telling(kind: type) -> Any:
+def _reporting(kind: type) -> Any:
     base: Any = kind
 
-    class Telling(base):
+    class Reporting(base):
         def on_start(self) -> None:
             self.told = self.world
             monitor(self.actor_ref, lambda down: self.told.watcher(self.child_id, ends_for_restart(down.ref)))
@@ -82,7 +82,7 @@ def _telling(kind: type) -> Any:
         def on_failure(self, *_raised: Any) -> None:
             self.told.hook(self.child_id, ends_for_restart(self.actor_ref))
 
-    return Telling
+    return Reporting
 
 
 @pytest.fixture
@@ -121,7 +121,7 @@ def test_a_sibling_that_is_started_again_after_a_delay(kind: type, ends: Ends) -
 
 
 def test_a_sibling_that_is_stopped_for_the_next_attempt(ends: Ends) -> None:
-    class SecondTime(_telling(Probe)):  # type: ignore[misc]
+    class SecondTime(_reporting(Probe)):  # type: ignore[misc]
         starts = 0
 
         def on_start(self) -> None:
@@ -270,7 +270,7 @@ def test_one_that_is_killed_in_a_group_restart(ends: Ends) -> None:
 
 @pytest.mark.parametrize("kind", [Probe, PlainProbe])
 def test_one_that_nobody_supervises(kind: Any, ends: Ends) -> None:
-    ref = begin(_telling(kind), ends, "a")
+    ref = begin(_reporting(kind), ends, "a")
     supervision.stop(ref)
     assert ends("a") == {"a": False}
 

@@ -77,7 +77,7 @@ def test_publishing_swaps_the_snapshot_as_a_whole(cell: Cell, owner) -> None:
     assert (cell.snapshot.text, cell.snapshot.deadline) == ("next", 1600.0)
 
 
-def test_only_that_very_token_is_withdrawn(cell: Cell, owner) -> None:
+def test_only_that_very_token_is_taken_back(cell: Cell, owner) -> None:
     assert not cell.reject("")
     cell.publish(owner, TOKEN, 1300.0)
     assert not cell.reject("another")

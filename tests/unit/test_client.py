@@ -217,7 +217,7 @@ def test_a_failed_answer_leaves_nothing_for_the_garbage_collector(serve, transpo
 # Silence
 
 
-def test_no_library_s_debug_output_shows_what_was_exchanged(serve, transport, monkeypatch, caplog, capfd):
+def test_no_library_s_debug_output_shows_what_was_sent_and_received(serve, transport, monkeypatch, caplog, capfd):
     monkeypatch.setattr(http.client.HTTPConnection, "debuglevel", 5)
     caplog.set_level(logging.DEBUG)
     token = "received-" + SECRET

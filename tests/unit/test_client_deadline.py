@@ -1,4 +1,4 @@
-"""HTTP by requests: one deadline bounds the whole exchange, and no other."""
+"""HTTP by requests: one deadline bounds the whole request, and no other."""
 
 import socket
 import threading
@@ -37,7 +37,7 @@ def drip(data):
     ids=["silence", "head", "body", "chunks"],
 )
 @pytest.mark.parametrize("over_tls", [False, True])
-def test_one_deadline_bounds_the_whole_exchange(serve, transport, answer, over_tls, certificate):
+def test_one_deadline_bounds_the_whole_request(serve, transport, answer, over_tls, certificate):
     server = serve(answer, certificate.context if over_tls else None)
     with closing(RequestsTransport(certificate.path)) as trusting:
         started = sockets.monotonic()
@@ -47,14 +47,14 @@ def test_one_deadline_bounds_the_whole_exchange(serve, transport, answer, over_t
     assert error.sent
 
 
-def test_a_handshake_is_part_of_the_exchange(transport):
+def test_a_handshake_is_part_of_the_request(transport):
     with socket.create_server(("127.0.0.1", 0)) as listener:
         error = failure(transport, a_request(f"https://127.0.0.1:{listener.getsockname()[1]}", timeout_s=0.3))
     assert "no complete answer within 0.3 s" in str(error)
     assert not error.sent
 
 
-def test_a_deadline_does_not_outlive_its_exchange(serve, transport):
+def test_a_deadline_does_not_outlive_its_request(serve, transport):
     server = serve(silence)
     failure(transport, a_request(server.url, timeout_s=0.1))
     good = serve(answers(reply()))

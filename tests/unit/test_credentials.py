@@ -150,13 +150,13 @@ def test_what_makes_no_credentials(make, message):
 
 @pytest.mark.parametrize("method", ["private_key_jwt", "tls_client_auth", "self_signed_tls_client_auth"])
 @every_kind
-def test_a_method_whose_means_are_missing_is_refused(make, method):
+def test_a_method_without_its_parameters_is_refused(make, method):
     with pytest.raises(ConfigError, match=f"'{method}' needs a "):
         make(client_auth=method)
 
 
-def test_every_method_is_accepted_with_its_means():
-    means = {
+def test_every_method_is_accepted_with_its_parameters():
+    parameters = {
         "client_secret_basic": {"client_secret": "s"},
         "client_secret_post": {"client_secret": "s"},
         "client_secret_jwt": {"client_secret": "s"},
@@ -165,8 +165,8 @@ def test_every_method_is_accepted_with_its_means():
         "self_signed_tls_client_auth": {"client_certificate": {"cert_file": "c.pem", "key_file": "k.pem"}},
         "none": {},
     }
-    assert set(means) == set(METHODS)
-    for method, held in means.items():
+    assert set(parameters) == set(METHODS)
+    for method, held in parameters.items():
         assert ClientCredentials("id", client_auth=method, **held).client_auth == method
 
 
@@ -231,16 +231,16 @@ def test_the_choice_of_a_method(chosen, held, supported, method):
         ({"private_key": "{"}, "got a JWK that cannot be read"),
     ],
 )
-def test_means_that_do_not_fit_are_refused(options, message):
+def test_parameters_that_do_not_fit_are_refused(options, message):
     with pytest.raises(ConfigError, match=message) as caught:
         ClientCredentials("id", **options)
     assert "hunter2" not in str(caught.value)
 
 
-def test_means_need_a_client():
-    for means in ({"client_assertion": "a"}, {"client_certificate": ClientCertificate("c")}):
+def test_parameters_need_a_client():
+    for parameters in ({"client_assertion": "a"}, {"client_certificate": ClientCertificate("c")}):
         with pytest.raises(ConfigError, match="expected a client_id beside it"):
-            Password("u", "p", **means)
+            Password("u", "p", **parameters)
 
 
 @every_kind

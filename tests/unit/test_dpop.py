@@ -169,7 +169,7 @@ class Provider:
         return Response(200, {"DPoP-Nonce": "for-the-next"}, json.dumps(body))
 
 
-def test_a_wanted_nonce_is_brought_within_the_same_exchange():
+def test_a_wanted_nonce_is_brought_within_the_same_request():
     provider = Provider("wanted")
     auth = ClientCredentials("id", "s", dpop=DPoPKey())
     token = request_token(TokenRequest(provider, CONFIG, auth, timeout_s=5.0)).token

@@ -1,4 +1,4 @@
-"""What a failed exchange means for what comes next."""
+"""What a failed request means for what comes next."""
 
 import pytest
 

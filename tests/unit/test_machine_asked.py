@@ -135,7 +135,7 @@ def test_the_minimum_interval_stands(ask: Callable[[Driver], object]) -> None:
     assert next_attempt_at(driver.state) == driver.now + 20
 
 
-def test_a_live_token_has_a_pace_of_its_own() -> None:
+def test_a_live_token_has_a_rate_of_its_own() -> None:
     driver = with_token(3600, rng=Fixed(1), refresh_buffer_seconds=1800, failures=9).wait(2000).do(Tick()).fails()
     before = driver.state.retry_at
     driver.join(timeout=1000, min_validity=3000)

@@ -1,4 +1,4 @@
-"""The manager's decisions, row by row: taking off and landing."""
+"""The manager's decisions, row by row: an attempt begins, and ends."""
 
 from dataclasses import FrozenInstanceError
 from typing import Any
@@ -37,10 +37,10 @@ from oidc_actor.values.errors import DiscoveryError, TokenRequestError
 from oidc_actor.values.secrets import Secret
 from oidc_actor.values.tokens import ParsedToken, TokenResponse
 
-# --- taking off -------------------------------------------------------------------------------------------------------
+# --- an attempt begins -------------------------------------------------------------------------------------------------------
 
 
-def test_it_begins_with_a_flight() -> None:
+def test_it_begins_with_an_attempt() -> None:
     driver = Driver().start()
     assert driver.fetch is not None
     assert (driver.fetch.attempt, driver.fetch.request, driver.fetch.grant) == (1, 1, FullGrant(CONFIG))
@@ -71,14 +71,14 @@ def test_a_failed_discovery_is_repeated() -> None:
     assert driver.fetch.grant == Discover()
 
 
-def test_one_flight_at_a_time() -> None:
+def test_one_attempt_at_a_time() -> None:
     driver = Driver().start()
     for event in (Tick(), CheckNow(), Wait(Reader(1005.0)), Refresh(), SecretsChecked(True), BreakerClosed()):
         assert driver.do(event).fetch is None
     assert driver.state.attempts == 1
 
 
-def test_a_result_of_another_flight_or_leg_is_ignored() -> None:
+def test_a_result_of_another_attempt_or_request_is_ignored() -> None:
     driver = Driver().start()
     token = ParsedToken(TokenResponse("late"), 300.0, "expires_in")
     before = driver.state
@@ -100,7 +100,7 @@ def test_token_requests_count_what_was_sent_to_the_token_endpoint() -> None:
     assert driver.state.token_requests == 1
 
 
-# --- landing ----------------------------------------------------------------------------------------------------------
+# --- an attempt ends ----------------------------------------------------------------------------------------------------------
 
 
 def test_a_token_is_published_until_its_end_counted_from_the_request() -> None:
@@ -222,14 +222,14 @@ def test_a_success_clears_what_the_failures_left() -> None:
     assert (state.failures, state.probes, state.last_error) == (0, 0, None)
 
 
-def test_the_refresh_flight_takes_off_at_the_refresh_point_and_not_before() -> None:
+def test_the_refresh_attempt_begins_at_the_refresh_point_and_not_before() -> None:
     driver = with_token(300)
     assert driver.wait(239.9).do(Tick()).fetch is None
     assert driver.of(ScheduleTick) == [ScheduleTick(pytest.approx(0.1))]
     assert driver.wait(0.1).do(Tick()).fetch is not None
 
 
-def test_while_a_flight_is_under_way_no_tick_is_needed() -> None:
+def test_while_an_attempt_is_under_way_no_tick_is_needed() -> None:
     driver = with_token(300).wait(250).do(CheckNow())
     assert driver.fetch is not None
     assert driver.of(CancelTick) == [CancelTick()]

@@ -79,7 +79,7 @@ def test_the_quarter_holds_to_the_last_moment() -> None:
     assert waits_until(driver) == driver.now + 0.125
 
 
-def test_the_interval_counts_from_the_take_off_where_nothing_was_sent() -> None:
+def test_the_interval_counts_from_its_start_where_nothing_was_sent() -> None:
     driver = Driver(rng=Fixed(0)).start().wait(0.25).fails()
     assert next_attempt_at(driver.state) == 1001
 

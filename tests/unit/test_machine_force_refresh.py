@@ -16,7 +16,7 @@ def test_a_refresh_is_an_attempt_at_once() -> None:
     assert driver.fetch is not None
 
 
-def test_a_refresh_joins_the_flight_under_way() -> None:
+def test_a_refresh_joins_the_attempt_under_way() -> None:
     driver = with_token(300).wait(10).do(Refresh())
     reader = driver.refresh()
     assert driver.fetch is None
@@ -84,7 +84,7 @@ def test_a_refresh_is_refused_at_once_where_retry_after_outlasts_it() -> None:
     assert refused(driver.refresh(timeout=5)).retry_in_s == 30
 
 
-def test_a_rejected_token_is_withdrawn_and_replaced() -> None:
+def test_a_rejected_token_is_taken_back_and_replaced() -> None:
     driver = with_token(300).wait(10)
     rejected = driver.state.token
     driver.do(Refresh(None, Secret("a")))
@@ -95,7 +95,7 @@ def test_a_rejected_token_is_withdrawn_and_replaced() -> None:
 
 
 @pytest.mark.parametrize("rejected", ["b", "A", "aa"])
-def test_a_complaint_about_another_token_costs_nothing(rejected: str) -> None:
+def test_a_rejection_of_another_token_costs_nothing(rejected: str) -> None:
     driver = with_token(300).wait(10)
     before = driver.state
     driver.do(Refresh(None, Secret(rejected)))
@@ -103,7 +103,7 @@ def test_a_complaint_about_another_token_costs_nothing(rejected: str) -> None:
     assert driver.state == before
 
 
-def test_who_waits_on_a_complaint_that_time_has_overtaken_gets_the_new_token() -> None:
+def test_who_waits_on_a_rejection_that_time_has_overtaken_gets_the_new_token() -> None:
     driver = with_token(300).wait(10)
     reader = Reader(driver.now + 5, wants_refresh=True)
     driver.do(Refresh(reader, Secret("old")))
@@ -111,7 +111,7 @@ def test_who_waits_on_a_complaint_that_time_has_overtaken_gets_the_new_token() -
     assert driver.fetch is None
 
 
-def test_a_hundred_complaints_are_one_request() -> None:
+def test_a_hundred_rejections_are_one_request() -> None:
     driver = with_token(300).wait(10)
     fetches = [driver.do(Refresh(None, Secret("a"))).fetch for _ in range(100)]
     assert len([fetch for fetch in fetches if fetch]) == 1

@@ -234,5 +234,5 @@ def test_when_the_issuer_is_back_a_backoff_is_cut_short_but_no_block() -> None:
     assert driver.do(BreakerClosed(within_s=0)).fetch is None
 
 
-def test_the_first_attempt_waits_for_no_pace_of_others() -> None:
+def test_the_first_attempt_waits_for_no_rate_of_others() -> None:
     assert Driver().start().haste is Haste.PRESSING

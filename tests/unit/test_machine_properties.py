@@ -168,13 +168,13 @@ class Machine(RuleBasedStateMachine):
         self.do(ClockJumped(self.ahead, self.now + turn))
 
     @rule(min_validity=st.sampled_from([0.0, 50.0]), asks=st.booleans())
-    def nudge(self, min_validity: float, asks: bool) -> None:
+    def check_now(self, min_validity: float, asks: bool) -> None:
         if asks:
             self._asks(min_validity)
         self.do(CheckNow(min_validity, asks))
 
     @rule(within=st.floats(0, 10))
-    def released(self, within: float) -> None:
+    def circuit_closed(self, within: float) -> None:
         self.do(BreakerClosed(within))
 
     @rule()
@@ -203,7 +203,7 @@ class Machine(RuleBasedStateMachine):
     @precondition(lambda self: self.fetch is not None)
     @rule(lifetime=st.floats(0.01, 4000), rotates=st.booleans(), took=st.floats(0, 5))
     def succeeds(self, lifetime: float, rotates: bool, took: float) -> None:
-        fetch = self._landed()
+        fetch = self._ended()
         at = self.now
         self.now += took
         self.failed_at = self.now  # if the token has expired by now
@@ -225,7 +225,7 @@ class Machine(RuleBasedStateMachine):
     @precondition(lambda self: self.fetch is not None)
     @rule(error=st.sampled_from(ERRORS), took=st.floats(0, 15), again=st.none() | times)
     def fails(self, error: TokenRequestError, took: float, again: float | None) -> None:
-        fetch = self._landed()
+        fetch = self._ended()
         self.now += took
         lost = error.sent and error.status in {None, 200, 502} and not isinstance(error, SecretUnavailable)
         if isinstance(fetch.grant, Redeem) and lost:
@@ -377,7 +377,7 @@ class Machine(RuleBasedStateMachine):
         if not is_valid(self.state, self.now) and not is_out_of_reach(self.state, min_validity):
             self.asked_at = self.now
 
-    def _landed(self) -> Fetch:
+    def _ended(self) -> Fetch:
         assert self.fetch is not None
         fetch, self.fetch = self.fetch, None
         return fetch

@@ -20,7 +20,7 @@ def test_a_reader_is_served_from_a_live_token_whatever_is_under_way() -> None:
     assert driver.join().outcomes == [driver.state.token]
 
 
-def test_one_flight_serves_every_waiter() -> None:
+def test_one_attempt_serves_every_waiter() -> None:
     driver = Driver().start()
     readers = [driver.join() for _ in range(50)]
     driver.succeeds()
@@ -107,7 +107,7 @@ def test_a_refused_reader_is_told_why_and_what_comes_next(error: TokenRequestErr
     assert (hasty.cause, hasty.retry_in_s) == (error, retry_in_s)
 
 
-def test_what_a_reader_is_told_whose_patience_ends_during_a_flight() -> None:
+def test_what_a_reader_is_told_whose_patience_ends_during_an_attempt() -> None:
     driver = Driver().start()
     under_way = "a request is under way"
     assert refusal(driver.state, driver.now) == Refusal(f"no token yet; {under_way}")

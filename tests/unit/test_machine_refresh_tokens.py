@@ -54,7 +54,7 @@ def test_a_response_without_one_keeps_the_old_one() -> None:
 
 
 @pytest.mark.parametrize("error", ["invalid_grant", "unauthorized_client", "unsupported_grant_type", "invalid_scope"])
-def test_a_refused_one_falls_back_to_the_full_grant_in_the_same_flight(error: str) -> None:
+def test_a_refused_one_falls_back_to_the_full_grant_in_the_same_attempt(error: str) -> None:
     driver = refreshing().sent()
     attempt = driver.state.attempts
     driver.fails(TokenRequestError("HTTP 400", status=400, error=error))
@@ -78,7 +78,7 @@ def test_the_full_grant_does_not_follow_before_the_end_of_a_retry_after(error: s
     assert next_grant(driver) == FullGrant(CONFIG)
 
 
-def test_one_flight_falls_back_once() -> None:
+def test_one_attempt_falls_back_once() -> None:
     driver = refreshing().fails(INVALID_GRANT).fails(INVALID_GRANT)
     assert driver.state.attempt is None
     assert driver.state.failures == 1

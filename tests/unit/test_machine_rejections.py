@@ -21,13 +21,13 @@ def accepts(driver: Driver, text: str, origin: str = A) -> Driver:
     return driver.do(Accepted(origin, Secret(text)))
 
 
-def complainer(driver: Driver, text: str, timeout: float = 5.0, origin: str = A) -> Reader:
+def rejecting_reader(driver: Driver, text: str, timeout: float = 5.0, origin: str = A) -> Reader:
     reader = Reader(driver.now + timeout, rejected=Rejected(origin, Secret(text)))
     driver.do(Wait(reader))
     return reader
 
 
-def test_a_first_complaint_about_an_old_token_withdraws_and_replaces_it_at_once() -> None:
+def test_a_first_rejection_of_an_old_token_takes_it_back_and_replaces_it_at_once() -> None:
     driver = with_token(300).wait(10)
     token = driver.state.token
     rejects(driver, "a")
@@ -50,28 +50,28 @@ def test_an_accepted_or_a_young_token_is_replaced_at_once_and_stays(age_s: float
     assert driver.join().outcomes == [driver.state.token]
 
 
-def test_the_complainer_waits_for_the_successor() -> None:
+def test_the_rejecting_reader_waits_for_the_successor() -> None:
     driver = accepts(with_token(300).wait(10), "a")
-    reader, other = complainer(driver, "a"), complainer(driver, "a")
+    reader, other = rejecting_reader(driver, "a"), rejecting_reader(driver, "a")
     assert driver.fetch is None  # it is under way
     assert reader.outcomes == []
     driver.succeeds("b")
     assert reader.outcomes == other.outcomes == [driver.state.token]
 
 
-def test_a_complaint_that_time_has_overtaken_gets_the_present_token_and_costs_nothing() -> None:
+def test_a_rejection_that_time_has_overtaken_gets_the_present_token_and_costs_nothing() -> None:
     driver = with_token(300).wait(10)
-    assert complainer(driver, "older").outcomes == [driver.state.token]
+    assert rejecting_reader(driver, "older").outcomes == [driver.state.token]
     rejects(driver, "older")
     assert driver.fetch is None
     assert driver.state.origins == {}
 
 
-def test_a_complaint_that_goes_on_waits_its_turn() -> None:
+def test_a_rejection_that_goes_on_waits_its_turn() -> None:
     driver = accepts(with_token(300).wait(10), "a")
     rejects(driver, "a").succeeds("b")
     accepts(driver.wait(0.25), "b")
-    reader, hasty = complainer(driver, "b"), complainer(driver, "b", timeout=0.5)
+    reader, hasty = rejecting_reader(driver, "b"), rejecting_reader(driver, "b", timeout=0.5)
     assert driver.fetch is None
     assert next_attempt_at(driver.state) == driver.now + 0.75
     assert refused(hasty).message == "no new token; the next attempt is due in 0.8 s"
@@ -82,7 +82,7 @@ def test_a_complaint_that_goes_on_waits_its_turn() -> None:
     assert next_attempt_at(driver.state) == driver.state.refresh_at
 
 
-def test_a_bad_node_among_good_ones_is_asked_for_at_a_growing_pace() -> None:
+def test_a_bad_node_among_good_ones_is_asked_for_at_growing_intervals() -> None:
     driver, began = with_token(3600).wait(10), 1010.0
     asked, tokens = [], iter("bcdefghij")
     for _ in range(60 * 10):
@@ -96,7 +96,7 @@ def test_a_bad_node_among_good_ones_is_asked_for_at_a_growing_pace() -> None:
     assert asked == pytest.approx([0.1, 1.1, 3.1, 7.1, 15.1, 31.1], abs=0.25)
 
 
-def test_while_the_provider_is_down_a_complaint_wakes_it_once_and_the_rest_is_the_backoffs() -> None:
+def test_while_the_provider_is_down_a_rejection_wakes_it_once_and_the_rest_is_the_backoffs() -> None:
     driver = accepts(with_token(300).wait(10), "a")
     rejects(driver, "a").fails(TokenRequestError("HTTP 503", status=503, retry_after_s=8))
     for _ in range(50):
@@ -107,14 +107,14 @@ def test_while_the_provider_is_down_a_complaint_wakes_it_once_and_the_rest_is_th
     assert driver.fetch is not None
 
 
-def test_a_complaint_that_waits_its_turn_wakes_no_slow_probe() -> None:
+def test_a_rejection_that_waits_its_turn_wakes_no_slow_probe() -> None:
     driver = accepts(with_token(3600).wait(10), "a")
     accepts(rejects(driver, "a").succeeds("b", lifetime=3600), "b")
     rejects(driver.wait(0.5), "b").tick()
     driver.fails(INVALID_CLIENT)
     rejects(driver.wait(30), "b")
     assert next_attempt_at(driver.state) > driver.now + 60
-    assert refused(complainer(driver, "b")).cause is INVALID_CLIENT
+    assert refused(rejecting_reader(driver, "b")).cause is INVALID_CLIENT
     assert driver.join().outcomes == [driver.state.token]
 
 
@@ -128,7 +128,7 @@ def test_a_rejection_that_waits_its_turn_outlasts_the_denial_of_other_managers()
 
 def test_an_origin_that_accepts_nothing_costs_one_request_and_is_believed_for_five_minutes() -> None:
     driver = rejects(with_token(3600).wait(10), "a").succeeds("b", lifetime=3600)
-    assert refused(complainer(driver.wait(5), "b")).retry_in_s == pytest.approx(295)
+    assert refused(rejecting_reader(driver.wait(5), "b")).retry_in_s == pytest.approx(295)
     assert driver.of(Reject) == []
     accepts(driver, "b")  # the node was late, as its clock was
     driver.wait(5)
@@ -141,10 +141,10 @@ def test_acceptance_of_another_token_says_nothing() -> None:
     assert driver.state.origins == {}
 
 
-def test_a_complaint_during_a_flight_joins_it() -> None:
+def test_a_rejection_during_an_attempt_joins_it() -> None:
     driver = accepts(with_token(300).wait(240), "a").do(Tick())
     assert driver.state.attempt is not None
-    reader = complainer(driver, "a")
+    reader = rejecting_reader(driver, "a")
     assert driver.fetch is None
     assert reader.outcomes == []
     driver.succeeds("b")
@@ -152,9 +152,9 @@ def test_a_complaint_during_a_flight_joins_it() -> None:
     assert not driver.state.wanted
 
 
-def test_a_failed_attempt_is_not_the_end_of_a_complainers_wait() -> None:
+def test_a_failed_attempt_is_not_the_end_of_a_rejecting_readers_wait() -> None:
     driver = accepts(with_token(300).wait(10), "a")
-    reader = complainer(driver, "a")
+    reader = rejecting_reader(driver, "a")
     driver.fails(DOWN)
     assert reader.outcomes == []
     driver.tick()

@@ -21,7 +21,7 @@ def test_a_successor_keeps_the_token_and_the_refresh_point() -> None:
     assert successor.of(ScheduleTick) == [ScheduleTick(230)]
 
 
-def test_a_successor_waits_for_its_predecessors_flight() -> None:
+def test_a_successor_waits_for_its_predecessors_attempt() -> None:
     driver = Driver().start().sent()
     driver.join()
     successor = Driver(adopt(driver.state, under_way=True, rejected=False), now=driver.now).start()
@@ -46,7 +46,7 @@ def test_a_successor_does_not_take_over_a_rejected_token() -> None:
     assert successor.fetch is not None
 
 
-def test_a_successor_knows_that_a_complaint_wakes_a_backoff() -> None:
+def test_a_successor_knows_that_a_rejection_wakes_a_backoff() -> None:
     driver = with_token(300).wait(10)
     driver.refresh()
     state = replace(driver.fails().state, retry_at=driver.now + 60)
@@ -55,7 +55,7 @@ def test_a_successor_knows_that_a_complaint_wakes_a_backoff() -> None:
     assert Driver(adopt(state, under_way=False, rejected=True), now=driver.now).start().fetch is not None
 
 
-def test_who_complains_while_the_manager_crashes_gets_the_replacement() -> None:
+def test_who_rejects_while_the_manager_crashes_gets_the_replacement() -> None:
     driver = with_token(300).wait(10)
     successor = Driver(adopt(driver.state, under_way=False, rejected=True), now=driver.now).start()
     reader = Reader(successor.now + 5, wants_refresh=True)
@@ -66,7 +66,7 @@ def test_who_complains_while_the_manager_crashes_gets_the_replacement() -> None:
     assert successor.fetch is None
 
 
-def test_a_complaint_in_a_flight_that_is_taken_over_asks_for_no_second_one() -> None:
+def test_a_rejection_in_an_attempt_that_is_taken_over_asks_for_no_second_one() -> None:
     driver = with_token(300).wait(10)
     driver.refresh()
     successor = Driver(adopt(driver.state, under_way=True, rejected=True), now=driver.now).start()

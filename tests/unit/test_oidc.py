@@ -63,7 +63,7 @@ def test_ten_seconds_are_the_default():
 @pytest.mark.parametrize(
     "auth", [AUTH, {"type": "oidc_client_credentials", "client_id": "id", "client_secret": SECRET, "scopes": []}]
 )
-def test_credentials_are_exchanged_for_a_token(auth):
+def test_credentials_get_a_token(auth):
     provider = Provider({**TOKEN, "refresh_token": "rt"})
     before = datetime.now(UTC)
     token = oidc.get_token(CONFIG, auth, transport=provider)
@@ -73,7 +73,7 @@ def test_credentials_are_exchanged_for_a_token(auth):
     assert "Authorization" in provider.requests[0].headers
 
 
-def test_a_password_is_exchanged_for_a_token():
+def test_a_password_gets_a_token():
     provider = Provider(TOKEN)
     auth = {"type": "oidc_password", "username": "u@x", "password": "p", "client_id": "id", "client_secret": None}
     assert oidc.get_token(CONFIG, auth, transport=provider).access_token == "at"
@@ -157,7 +157,7 @@ def test_a_description_that_repeats_the_live_token_is_redacted() -> None:
     assert caught.value.error_description == "*** lives"
 
 
-def test_a_secret_file_is_read_at_every_exchange(tmp_path):
+def test_a_secret_file_is_read_at_every_request(tmp_path):
     path = tmp_path / "secret"
     auth = ClientCredentials("id", SecretFile(path), client_auth="client_secret_post")
     provider = Provider(TOKEN, TOKEN)
@@ -171,7 +171,7 @@ def test_a_secret_file_is_read_at_every_exchange(tmp_path):
     assert [form["client_secret"] for form in provider.forms] == ["one", "two"]
 
 
-def test_a_callable_is_called_once_for_each_exchange():
+def test_a_callable_is_called_once_for_each_request():
     calls = []
 
     def read():

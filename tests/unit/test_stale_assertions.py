@@ -58,7 +58,7 @@ class Judge:
         return Response(200, headers, json.dumps({"access_token": "t", "expires_in": 60}))
 
 
-def exchange(judge: Judge, auth: object, **options: object) -> object:
+def request(judge: Judge, auth: object, **options: object) -> object:
     return request_token(TokenRequest(judge, CONFIG, auth, timeout_s=5.0, **options))  # type: ignore[arg-type]
 
 
@@ -77,7 +77,7 @@ def replaced_meanwhile(judge: Judge):
 )
 def test_one_that_has_been_replaced_is_read_again(make, code: str) -> None:
     judge = Judge(ahead_s=100.0, code=code)
-    assert exchange(judge, make(replaced_meanwhile(judge)))
+    assert request(judge, make(replaced_meanwhile(judge)))
     assert len(judge.requests) == 2
 
 
@@ -85,7 +85,7 @@ def test_one_that_is_still_the_same_is_worth_no_second_request() -> None:
     judge = Judge(ahead_s=100.0)
     auth = ClientCredentials("id", client_assertion=lambda: statement(exp=time.time() + 50))
     with pytest.raises(SecretUnavailable, match="client_assertion: expected a token that is still valid") as caught:
-        exchange(judge, auth)
+        request(judge, auth)
     assert caught.value.retryable
     assert len(judge.requests) == 1
 
@@ -94,7 +94,7 @@ def test_one_that_is_still_the_same_is_worth_no_second_request() -> None:
 def test_ones_own_is_signed_by_the_providers_clock_where_this_machines_is_off(ahead_s: float) -> None:
     judge = Judge(ahead_s)
     auth = ClientCredentials("id", private_key=pem(KINDS["EC"]()))
-    assert exchange(judge, auth)
+    assert request(judge, auth)
     first, second = (read_claims(form(request)["client_assertion"]) for request in judge.requests)
     assert second["iat"] - first["iat"] == pytest.approx(ahead_s, abs=3)
     assert first["jti"] != second["jti"]
@@ -102,14 +102,14 @@ def test_ones_own_is_signed_by_the_providers_clock_where_this_machines_is_off(ah
 
 def test_also_where_a_refresh_token_is_redeemed() -> None:
     judge = Judge(2 * HOUR)
-    exchange(judge, ClientCredentials("id", private_key=pem(KINDS["EC"]())), refresh_token=Secret("r"))
+    request(judge, ClientCredentials("id", private_key=pem(KINDS["EC"]())), refresh_token=Secret("r"))
     assert [form(request)["refresh_token"] for request in judge.requests] == ["r", "r"]
 
 
 @pytest.mark.parametrize("ahead_s", [2 * HOUR, -2 * HOUR])
 def test_a_proof_is_made_by_the_providers_clock_and_keeps_to_it_for_the_nonce(ahead_s: float) -> None:
     judge = Judge(ahead_s, nonce="n")
-    assert exchange(judge, ClientCredentials("id", "secret", dpop=DPoPKey()))
+    assert request(judge, ClientCredentials("id", "secret", dpop=DPoPKey()))
     proofs = [read_claims(request.headers["DPoP"]) for request in judge.requests]
     assert [proof.get("nonce") for proof in proofs] == [None, None, "n"]
     assert len({proof["jti"] for proof in proofs}) == 3

@@ -1,4 +1,4 @@
-"""What goes over the wire for a token: grants, client authentication, parameters."""
+"""What goes over the connection for a token: grants, client authentication, parameters."""
 
 import base64
 from dataclasses import FrozenInstanceError

@@ -233,7 +233,7 @@ def test_a_refusal_says_what_came():
 
 
 @pytest.mark.parametrize("given_type", ["N_A", "n_a"])
-def test_what_is_exchanged_for_need_be_no_access_token_where_that_was_said(given_type):
+def test_what_a_token_exchange_brings_need_be_no_access_token_where_that_was_said(given_type):
     value = {**TOKEN, "token_type": given_type}
     assert parsed(value, may_be_no_access_token=True).token.token_type == "N_A"
     assert parsed(TOKEN, may_be_no_access_token=True).token.token_type == "Bearer"

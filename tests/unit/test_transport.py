@@ -34,7 +34,7 @@ def test_shown_are_the_method_and_the_address_without_its_query():
 
 
 @pytest.mark.parametrize("value", [a_request(), a_response()])
-def test_exchanged_values_are_frozen_and_not_dumped(value):
+def test_requests_and_responses_are_frozen_and_not_dumped(value):
     with pytest.raises(TypeError):
         pickle.dumps(value)
     with pytest.raises(FrozenInstanceError):
