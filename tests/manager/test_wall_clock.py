@@ -293,6 +293,22 @@ def test_the_look_ends_with_the_last_manager_and_begins_with_the_next(start: Sta
     assert len(later) == 1
 
 
+@pytest.mark.P12
+def test_a_manager_that_starts_while_the_last_look_ends_is_looked_at(start: Start, monkeypatch) -> None:
+    later: list[Callable[[], None]] = []
+    monkeypatch.setattr(directory._clock_watch, "value", directory._ClockWatch())
+    monkeypatch.setattr(directory, "call_later", lambda delay_s, callback: later.append(callback))
+    start(name="m")
+
+    def is_none_left() -> bool:
+        start(name="n")
+        return False
+
+    monkeypatch.setattr(directory, "is_any", is_none_left)
+    later.pop()()
+    assert len(later) == 1
+
+
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no fork")
 @pytest.mark.filterwarnings("ignore:.*use of fork.*:DeprecationWarning")
 def test_a_forked_child_looks_too(start: Start, transport, clock, step: Jump) -> None:
