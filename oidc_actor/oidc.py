@@ -19,9 +19,9 @@ from oidc_actor.credentials.grants import parse_auth
 from oidc_actor.credentials.parameters import parse_scopes
 from oidc_actor.endpoints.other_endpoints import request_metadata, request_revocation
 from oidc_actor.endpoints.token_endpoint import TokenRequest, request_token
+from oidc_actor.http import check_timeout, check_transport, default_transport
 from oidc_actor.transport import Transport
 from oidc_actor.values.errors import ConfigError
-from oidc_actor.values.lazy_imports import importing
 from oidc_actor.values.oidc_config import OIDCConfig, check_config
 from oidc_actor.values.secrets import Secret, holds_secrets, secret_problem
 from oidc_actor.values.tokens import TokenResponse, TokenTypeHint
@@ -39,9 +39,6 @@ __all__ = [
 ]
 
 Auth: TypeAlias = Credentials | Mapping[str, Any]
-
-LONGEST_TIMEOUT_S = 1e9
-"""The longest timeout in seconds, some 30 years: what every socket and lock of Python can still wait for."""
 
 
 def discover(
@@ -197,66 +194,6 @@ def _requested(
         check_timeout(timeout_seconds),
     )
     return request_token(asked).token
-
-
-def default_transport(ca_bundle: str | Path | None = None) -> Transport:
-    """Give the transport that is used where none is injected. Requests is imported here, not with the package.
-
-    Args:
-        ca_bundle: File or directory of the certificates to trust instead of the usual ones.
-
-    Returns:
-        HTTP by requests; the same object for the same argument, so that connections are shared.
-
-    Raises:
-        ConfigError: Where ``ca_bundle`` holds no certificates.
-    """
-    with importing():
-        from oidc_actor.http.client import shared_transport
-
-    return shared_transport(ca_bundle)
-
-
-def check_timeout(value: object, name: str = "timeout_seconds") -> float:
-    """Check a duration given as an option.
-
-    Args:
-        value: The candidate.
-        name: What it is, for the error's message.
-
-    Returns:
-        Seconds.
-
-    Raises:
-        ConfigError: Where it is no positive number, or one that no socket can wait for.
-    """
-    if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 < value <= LONGEST_TIMEOUT_S:
-        problem = f"expected a positive number of seconds, {LONGEST_TIMEOUT_S:.0e} at most, got {value!r}"
-        raise ConfigError(problem, (name,))
-    return float(value)
-
-
-def check_transport(transport: object, ca_bundle: str | Path | None = None) -> Transport:
-    """Check the transport given as an option, or make the usual one.
-
-    Args:
-        transport: The candidate; ``None`` for HTTP by requests.
-        ca_bundle: File or directory of the certificates to trust; only for the usual one.
-
-    Returns:
-        The transport.
-
-    Raises:
-        ConfigError: Where it cannot be called, or both were given.
-    """
-    if transport is None:
-        return default_transport(ca_bundle)
-    if ca_bundle is not None:
-        problem = "expected None beside a transport of your own, which brings its own certificates"
-        raise ConfigError(problem, ("ca_bundle",))
-    if not callable(transport):
-        raise ConfigError(f"expected a callable taking a Request, got {type(transport).__name__}", ("transport",))
-    return transport
 
 
 def _given_token(token: str | Secret, name: str) -> Secret:

@@ -47,7 +47,7 @@ from oidc_actor.manager.workers import HTTP_WORKERS, LISTENER_WORKERS
 from oidc_actor.reading.directory import tell_followers
 from oidc_actor.values.clock import real_delay_s
 from oidc_actor.values.errors import DiscoveryError, TokenRequestError
-from supervision import Timer, send_after
+from supervision.calls import Timer, send_after
 
 MOST_UNDER_WAY = 2
 """Token requests of one manager on threads at a time: its present one, and one that was given up and has not returned.

@@ -10,6 +10,7 @@ import weakref
 from collections.abc import Hashable, Iterable, Mapping
 from dataclasses import dataclass
 
+from oidc_actor.http import default_transport
 from oidc_actor.machine import circuit_breaker, failure_policy
 from oidc_actor.machine.circuit_breaker import CircuitBreaker, Limits
 from oidc_actor.machine.events import (
@@ -25,7 +26,6 @@ from oidc_actor.machine.events import (
 )
 from oidc_actor.machine.state import METADATA_AGE_S
 from oidc_actor.manager.options import Options
-from oidc_actor.oidc import default_transport
 from oidc_actor.reading.cell import Cell
 from oidc_actor.transport import Transport
 from oidc_actor.values.clock import Clock

@@ -12,8 +12,8 @@ from typing import Any, Required, TypeAlias, TypedDict, cast
 from oidc_actor.credentials.credentials import Credentials
 from oidc_actor.credentials.dpop import DPoPKey
 from oidc_actor.credentials.grants import WHAT_AUTH_IS, parse_auth
+from oidc_actor.http import check_timeout, check_transport
 from oidc_actor.machine.failure_policy import RetryPolicy, Rng
-from oidc_actor.oidc import check_timeout, check_transport
 from oidc_actor.transport import Transport
 from oidc_actor.values.clock import Clock, default_clock, is_seconds
 from oidc_actor.values.errors import ConfigError

@@ -51,7 +51,7 @@ from oidc_actor.values.errors import (
 from oidc_actor.values.oidc_config import OIDCConfig
 from oidc_actor.values.secrets import Secret, SecretFile
 from oidc_actor.values.tokens import ParsedToken, TokenTypeHint
-from supervision import Timer, send_after
+from supervision.calls import Timer, send_after
 from supervision.runtime.dispatcher import blocking
 from supervision.runtime.per_process import PerProcess
 

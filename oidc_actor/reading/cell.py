@@ -40,9 +40,10 @@ from oidc_actor.reading.waiters import GONE, Subscription, TaskWaiter, ThreadWai
 from oidc_actor.values.clock import Clock
 from oidc_actor.values.secrets import Sealed, put
 from oidc_actor.values.tokens import TokenResponse
-from supervision import Down, Monitor, cast, demonitor, monitor
+from supervision.calls import cast
 from supervision.child_process import ends_for_restart, may_be_restarted
 from supervision.exits import Reason, is_orderly
+from supervision.monitors import Down, Monitor, demonitor, monitor
 from supervision.runtime.waits import Summons, taken_out
 
 Ref: TypeAlias = pykka.ActorRef[Any]

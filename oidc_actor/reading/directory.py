@@ -32,7 +32,8 @@ from oidc_actor.reading.cell import Cell, Ref, by_name
 from oidc_actor.values.clock import JUMP_S, REFERENCES, Clock, is_past, reference, wall_ahead_s
 from oidc_actor.values.errors import OIDCActorError
 from oidc_actor.values.secrets import StoredSecret
-from supervision import NoProcess, SupervisionError, whereis
+from supervision.errors import NoProcess, SupervisionError
+from supervision.process.registry import whereis
 from supervision.runtime.dispatcher import blocking
 from supervision.runtime.per_process import PerProcess, in_forked_child
 from supervision.runtime.timer_thread import call_later

@@ -22,7 +22,7 @@ from oidc_actor.values.clock import is_seconds
 from oidc_actor.values.errors import ConfigError, NoTokenError
 from oidc_actor.values.secrets import Secret, holds_secrets, secret_problem
 from oidc_actor.values.tokens import TokenResponse
-from supervision import NoProcess
+from supervision.errors import NoProcess
 from supervision.process.registry import is_current
 
 ServerRef: TypeAlias = Ref | str

@@ -6,7 +6,7 @@ import os
 from urllib.parse import quote
 
 from oidc_actor.credentials.parameters import read_text
-from oidc_actor.oidc import check_timeout, check_transport
+from oidc_actor.http import check_timeout, check_transport
 from oidc_actor.protocol.response_fields import read_object
 from oidc_actor.transport import Request, Response, Transport, TransportError
 from oidc_actor.values.secrets import Secret, SecretSource, secret_problem
