@@ -148,7 +148,7 @@ def revoke_token(
     allow_insecure_http: bool = False,
     ca_bundle: str | Path | None = None,
 ) -> None:
-    """Revoke a token (RFC 7009). A provider that does not know it, or not any more, answers as if it had done so.
+    """Revoke a token (RFC 7009). A provider that does not know it, or not any more, says that it has done so.
 
     Args:
         config: The provider's metadata, with a revocation endpoint.

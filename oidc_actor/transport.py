@@ -16,7 +16,7 @@ MAX_BODY_BYTES = 1024 * 1024
 """The longest response body that is believed, in bytes, after decompression.
 
 A transport stops reading once it holds one byte more than that, and hands over what it has; the parser refuses a
-body by its length, so that the status and the headers (`Retry-After`) of an oversized answer still count.
+body by its length, so that the status and the headers (`Retry-After`) of an oversized response still count.
 """
 
 

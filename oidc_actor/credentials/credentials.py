@@ -152,8 +152,8 @@ class Credentials(Sealed):
 
         Returns:
             ``client_auth`` where that is given; ``"private_key_jwt"`` with a key or an assertion. With a secret, basic unless the
-            provider lists others only: RFC 6749 section 2.3.1 obliges every provider to take basic, so it is also the answer to a
-            list that names none that fits. With nothing but a certificate the TLS method that is listed, else
+            provider lists others only: RFC 6749 section 2.3.1 obliges every provider to take basic, so it is also what a list
+            that names none that fits leads to. With nothing but a certificate the TLS method that is listed, else
             ``"tls_client_auth"``; with nothing at all ``"none"``.
         """
         if self.client_auth is not None:

@@ -25,7 +25,12 @@ _DEFAULT_PORTS = {"http": ":80", "https": ":443"}
 class DPoPKey(Sealed):
     """A key that access and refresh tokens are bound to. Two are equal only if they are the same object.
 
-    It also keeps the nonces that servers ask for (section 8): the newest of each origin. Any number of threads may use it.
+    It also keeps the nonces that servers ask for (section 8): the newest of each origin.
+
+    Any number of threads may use it, and it has no lock: each step is one operation on a dict or a list, which CPython does as a
+    whole. Two threads that note nonces of one origin at once leave one of them there; the request that signs with an older one is
+    refused with the newer one, and is sent once more. A thread that finds the table full empties it; a nonce that another thread
+    notes in that moment may be lost, and costs its origin one request more.
     """
 
     __slots__ = ("_key", "_nonces", "_signers")
@@ -77,7 +82,7 @@ class DPoPKey(Sealed):
             jti: A text that no other proof has.
             access_token: The token that goes with it; ``None`` at the token endpoint.
             accepted: The algorithms that the server lists, for the first use of a key that can do several.
-            nonce: What the answer to the try before asked for; ``None`` for the newest that the origin gave.
+            nonce: What the response to the try before asked for; ``None`` for the newest that the origin gave.
 
         Returns:
             The proof.
@@ -103,7 +108,7 @@ class DPoPKey(Sealed):
         return self._signer(None).thumbprint()
 
     def note_nonce(self, url: str, nonce: str | None) -> bool:
-        """Keep the nonce of an answer's ``DPoP-Nonce`` field for the requests to come.
+        """Keep the nonce of a response's ``DPoP-Nonce`` field for the requests to come.
 
         Args:
             url: What was asked.
@@ -124,7 +129,8 @@ class DPoPKey(Sealed):
     def _signer(self, accepted: Sequence[str] | None) -> Signer:
         if not self._signers:
             assert self._key is not None
-            # Two threads that come first at once may both read it; the first one's stays for both.
+            # Two threads may both find the list empty, both read the key and both append. Both then sign with the first: what is
+            # bound to a key that was read later, from a file replaced in between, would be of no use with it.
             self._signers.append(self._key.signer(accepted))
         return self._signers[0]
 
@@ -152,10 +158,10 @@ def read_dpop(value: object) -> DPoPKey | Literal[True] | None:
 
 
 def read_nonce(field: str | None) -> str | None:
-    """Read what an answer's ``DPoP-Nonce`` gives the proofs to come.
+    """Read what a response's ``DPoP-Nonce`` gives the proofs to come.
 
     Args:
-        field: The field's value; ``None`` for an answer without.
+        field: The field's value; ``None`` for a response without.
 
     Returns:
         The nonce: the last one that a proof can carry, where the field came more than once and its values were joined.

@@ -66,7 +66,12 @@ class RequestsTransport:
         self._ca_bundle = None if ca_bundle is None else check_ca_bundle(ca_bundle)
         # By process: sockets that a fork duplicated stay the parent's, and are never closed in the child, which would
         # write into the parent's TLS sessions. By certificate, as its files and those to trust were: a connection stays that of
-        # the client whose certificate opened it. Two threads that come first at once may both make an adapter; one is kept.
+        # the client whose certificate opened it.
+        #
+        # There is no lock. A thread looks for its adapter; where there is none it makes one and hands it to `setdefault`, which
+        # keeps the first: of two threads that make one at once both go on with the same, and the other one has no connection
+        # yet. Then the thread discards the adapters whose files have changed. Another thread that is sending through one of these
+        # is not disturbed: its connection is in use, and is closed when its request is over.
         self._adapters: dict[_Key, _Adapter] = {}
 
     @holds_secrets
@@ -107,7 +112,7 @@ class RequestsTransport:
             {"User-Agent": USER_AGENT, "Accept-Encoding": "identity", **request.headers},
             data=request.body or None,
         ).prepare()
-        answer = self._adapter(request.client_certificate).send(
+        received = self._adapter(request.client_certificate).send(
             prepared,
             stream=True,
             timeout=urllib3.Timeout(total=request.timeout_s),  # type: ignore[arg-type]  # legal, the stubs lag
@@ -115,11 +120,11 @@ class RequestsTransport:
             proxies=self._proxies(request.url),
         )
         try:
-            body = answer.raw.read(decode_content=False)
+            body = received.raw.read(decode_content=False)
         finally:
-            answer.close()
-        content = decoded(body, answer.headers.get("Content-Encoding"), limit=MAX_BODY_BYTES + 1)
-        return Response(answer.status_code, dict(answer.headers), content)
+            received.close()
+        content = decoded(body, received.headers.get("Content-Encoding"), limit=MAX_BODY_BYTES + 1)
+        return Response(received.status_code, dict(received.headers), content)
 
     def _adapter(self, certificate: ClientCertificate | None) -> _Adapter:
         name, bundle = self._trusted()

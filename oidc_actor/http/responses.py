@@ -1,7 +1,7 @@
 """One HTTP/1.1 response, taken whole from a stream of bytes (RFC 9112), and whether its connection may carry another request.
 
 A response is *clean* where nothing about it was odd: every line was what the RFC says, its end was told once and without
-doubt, and not a byte lay behind it. Only after a clean one does anybody know where the next response begins; a connection that
+doubt, and not a byte lay behind it. Only after a clean one is it known where the next response begins; a connection that
 brought any other is closed, so that no answer reaches a request that it was not the answer to. Odd is not useless: what can be
 read is read (RFC 9112 section 2.2), and costs a connection.
 """

@@ -49,7 +49,12 @@ IDLE_LIMIT_S = 15.0
 
 
 class _Progress(threading.local):
-    """The request that this thread sends.
+    """The request that this thread sends. A thread sends one at a time, so its sockets find by thread what they need to know.
+
+    The order is this: `bounded` sets the deadline; requests and urllib3 take a connection out of its pool or make one, send
+    and receive, all on this thread, and each socket operation asks what is left; the connection goes back to its pool;
+    `bounded` ends. Another thread may take the connection as soon as it is back, and its operations ask for that thread's own
+    deadline. A deadline that was kept in the socket would then be the one of the request before.
 
     Attributes:
         deadline: Reading of the monotonic clock at which it is over; ``None`` where the thread sends none.
@@ -153,7 +158,13 @@ class _Response(http.client.HTTPResponse):
 
 
 class _CleanConnection(HTTPConnection):
-    """What all kinds of connection share."""
+    """What all kinds of connection share.
+
+    Whether one may be used again is decided in this order. `send` says no, before a byte goes out. `_Response.begin` reads
+    the whole response, and has the connection closed where that was not clean. `getresponse` says yes where it is still open.
+    Only then does the pool get it back, and asks `is_connected` before its next request: what came meanwhile, and a long
+    rest, still say no. A request that fails at any point in between leaves the no of `send`.
+    """
 
     debuglevel = 0  # hides the class attribute that programs set on http.client.HTTPConnection to see everything
     response_class = _Response

@@ -1,4 +1,4 @@
-"""The device flow (RFC 8628): a person lets this program in with a browser elsewhere. What is asked, answered and redeemed."""
+"""The device flow (RFC 8628), in which a person lets this program in with a browser elsewhere: its first response."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ class DeviceAuthorization(Sealed):
 def read_device_authorization(
     response: Response, sent: Collection[Secret], *, allow_insecure_http: bool = False
 ) -> DeviceAuthorization | str:
-    """Read the answer that begins a flow (section 3.2).
+    """Read the response that begins a flow (section 3.2).
 
     Args:
         response: A response with status 200.
@@ -57,7 +57,7 @@ def read_device_authorization(
         allow_insecure_http: Whether a person may be sent to plain http beyond loopback.
 
     Returns:
-        The authorization, or what is wrong with the answer.
+        The authorization, or what is wrong with the response.
     """
     members = read_object(response.body)
     if isinstance(members, str):

@@ -105,7 +105,7 @@ def read_error_response(response: Response, sent: Collection[Secret], wanted: st
 def tokens_in(members: Mapping[str, Any]) -> tuple[Secret, ...]:
     """Find the tokens in a body: a bad one may hold some all the same, which must not come into the error's text either.
 
-    What is too short to be a token is taken for none, so that it does not withhold the rest of the answer.
+    What is too short to be a token is taken for none, so that it does not withhold the rest of the response.
     """
     texts = [str(members[name]) for name in _TOKENS if secret_problem(members.get(name)) is None]
     return tuple(Secret(text) for text in texts if not is_guessable(text))
@@ -143,12 +143,12 @@ def is_permanent(error: str | None, *, status: int | None, grant_type: str, refr
 
 @holds_secrets
 def check_revoked(response: Response, *, now_wall: float, sent_secrets: Iterable[Secret] = ()) -> None:
-    """Read the answer to a revocation request (RFC 7009 section 2.2): a token that is unknown is no error.
+    """Read the response to a revocation request (RFC 7009 section 2.2): a token that is unknown is no error.
 
     Args:
         response: What came back.
         now_wall: Seconds since the epoch when the request was started.
-        sent_secrets: What the answer may repeat and no error may show.
+        sent_secrets: What the response may repeat and no error may show.
 
     Raises:
         TokenRequestError: Where the response is anything but a success.

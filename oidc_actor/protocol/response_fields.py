@@ -1,6 +1,6 @@
 """What is read from any response of a provider: JSON and JWT claims in its body, dates and waits in its header (RFC 9110).
 
-Nothing here raises, whatever the bytes.
+No bytes make a function here raise.
 """
 
 from __future__ import annotations
@@ -158,7 +158,7 @@ def jwt_part(token: str, index: int) -> bytes:
 
 
 def status_problem(status: int, wanted: str) -> str:
-    """Say that an answer with this status brought nothing of what was wanted."""
+    """Say that a response with this status brought nothing of what was wanted."""
     if 300 <= status < 400:
         return f"expected {wanted}, got a redirect, which is never followed; configure the address it should go to"
     return f"expected {wanted}, got neither" if " or " in wanted else f"expected {wanted}, got none"
@@ -247,7 +247,7 @@ def read_skew(response: Response, *, ended_wall: float, took_s: float) -> Skew |
 
 
 def provider_now(response: Response, *, now_wall: float) -> float:
-    """Estimate what the provider's clock showed, for reading the instants in its answer.
+    """Estimate what the provider's clock showed, for reading the instants in its response.
 
     Args:
         response: The response.

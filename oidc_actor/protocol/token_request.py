@@ -30,7 +30,7 @@ class SentSecrets:
     Attributes:
         client_secret: The client's; ``None`` where there is none.
         grant_secret: The password, or the refresh token that is redeemed; ``None`` where the grant needs none.
-        extra: Further values that an answer must not repeat into a log.
+        extra: Further values that a response must not repeat into a log.
         client_assertion: The signed assertion that authenticates the client; ``None`` where the method sends none.
         actor_token: The token of the party that acts for the subject of a token exchange; ``None`` without such a party.
         dpop_proof: The proof for this one request (RFC 9449); ``None`` for a bearer token.
@@ -173,7 +173,7 @@ def _post(
 
 
 def secrets_in(auth: Credentials) -> tuple[Secret, ...]:
-    """Find what an answer must not repeat into a log, whether this request has it or not.
+    """Find what a response must not repeat into a log, also where this request does not send it.
 
     Args:
         auth: The credentials.
@@ -297,7 +297,7 @@ ASSERTION_LIFE_S = 60
 """Seconds that a client assertion lives: it is used at once, and some providers refuse any that lives longer."""
 
 FORGIVEN_S = 5.0
-"""Seconds by which a statement may be from the future for hardly anybody to mind."""
+"""Seconds by which a statement may be from the future: hardly any provider refuses it for that."""
 
 
 def client_claims(auth: Credentials, config: OIDCConfig, *, now_wall: float, jti: str) -> dict[str, Any]:

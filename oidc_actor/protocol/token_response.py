@@ -53,12 +53,12 @@ def parse_token(
     advice: Callable[[], str | None] = lambda: None,
     may_be_no_access_token: bool = False,
 ) -> ParsedToken:
-    """Read the answer to a token request (RFC 6749 sections 5.1 and 5.2).
+    """Read the response to a token request (RFC 6749 sections 5.1 and 5.2).
 
     Args:
         response: What came back.
         now_wall: Seconds since the epoch when the request was started.
-        sent_secrets: What the answer may repeat and no error may show.
+        sent_secrets: What the response may repeat and no error may show.
         default_lifetime_s: Seconds to assume where nothing says.
         grant_type: The credentials' own grant, which decides what ``invalid_grant`` means.
         refreshing: Whether a refresh token was redeemed in place of that grant.

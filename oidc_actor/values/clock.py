@@ -89,11 +89,11 @@ TOLERATED_SKEW_S = 60.0
 
 @dataclass(frozen=True, slots=True)
 class Skew:
-    """How a provider's clock goes against this machine's, as one answer shows it.
+    """How a provider's clock goes against this machine's, as one response shows it.
 
     Attributes:
         ahead_s: Seconds the provider's clock is ahead; negative where it is behind.
-        uncertainty_s: By how much that may be wrong: ``Date`` has whole seconds, and the answer travelled.
+        uncertainty_s: By how much that may be wrong: ``Date`` has whole seconds, and the response travelled.
     """
 
     ahead_s: float

@@ -69,7 +69,7 @@ class ProviderError(OIDCActorError):
         error: The OAuth error code (RFC 6749 section 5.2), or ``None`` where the body held none.
         error_description: The provider's text, redacted of every secret that was sent, or ``None``. Withheld where one of them
             is so short that its place in the text would tell it.
-        retryable: Whether the same request may succeed later without anybody changing anything.
+        retryable: Whether the same request may succeed later although nothing was changed.
         retry_after_s: Seconds the provider asked to wait (at most an hour), or ``None``.
         sent: Whether the provider may have seen the request; ``False`` where no connection was made.
     """
@@ -122,7 +122,7 @@ def refuses_refresh_token(error: BaseException) -> bool:
         error: What a request that redeemed a refresh token failed with.
 
     Returns:
-        ``True`` where the provider answered and its answer is about the token or the grant; ``False`` where it was
+        ``True`` where the provider responded, about the token or the grant; ``False`` where it was
         unreachable, overloaded, or does not know the client.
     """
     if not isinstance(error, ProviderError) or error.status is None:

@@ -56,7 +56,8 @@ def holds_secrets(function: Callable[P, R]) -> Callable[P, R]:
         try:
             return function(*args, **kwargs)
         except BaseException as error:
-            del args, kwargs  # this frame stays in the traceback, too
+            # The traceback begins with this frame, which still runs and is not cleared below: its secrets go first.
+            del args, kwargs
             _forget_secrets(error, handled)
             raise
 
@@ -64,7 +65,9 @@ def holds_secrets(function: Callable[P, R]) -> Callable[P, R]:
 
 
 def _forget_secrets(error: BaseException, handled: BaseException | None) -> None:
-    traceback.clear_frames(error.__traceback__)  # frames that still run are left alone: those of our callers
+    # Frames below the decorated function's have ended and are cleared. Those that still run are left alone: the one that raises
+    # now, and where the error was raised before and is raised anew, those of callers.
+    traceback.clear_frames(error.__traceback__)
     if error is handled:  # it was raised anew, and what it came of is the caller's
         return
     behind, error.__cause__ = [error.__cause__, error.__context__], None
