@@ -8,9 +8,8 @@ from urllib.parse import urlsplit
 
 import pykka
 
-from oidc_actor.adapters.authorization import Authorization
+from oidc_actor.adapters.authorization import Authorization, authorization_of, key_of, note_nonce, present
 from oidc_actor.adapters.challenges import Remedy, Tries, Unauthorized, refuses_token
-from oidc_actor.adapters.headers import authorization, key_of, note_nonce, present
 from oidc_actor.http.client import environ_proxy
 from oidc_actor.machine.events import Accepted, Rejected
 from oidc_actor.manager.token_manager import TokenManager
@@ -137,7 +136,7 @@ class Presenter:
     def present(self) -> Authorization | None:
         """Return the value of ``Authorization`` as it is now, or ``None`` where there is no token to present; never waits."""
         try:
-            return authorization(self._server, TokenManager.get_token(self._server, timeout=0.0))
+            return authorization_of(self._server, TokenManager.get_token(self._server, timeout=0.0))
         except (NoTokenError, NoProcess, ConfigError):
             return None
 
@@ -271,7 +270,7 @@ class Presenter:
             return None
         try:
             found = wait_for_token(self._server, self._patience(timeout_s), 0.0, Rejected(origin, token))
-            return authorization(self._server, found)
+            return authorization_of(self._server, found)
         except (NoTokenError, NoProcess):
             return None
 
@@ -282,7 +281,7 @@ class Presenter:
             return None
         try:
             found = await wait_for_token_async(self._server, self._patience(timeout_s), 0.0, Rejected(origin, token))
-            return authorization(self._server, found)
+            return authorization_of(self._server, found)
         except (NoTokenError, NoProcess):
             return None
 

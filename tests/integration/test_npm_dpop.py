@@ -20,7 +20,7 @@ from pki import KINDS, pem
 import oidc_actor.adapters.httpx
 import oidc_actor.adapters.requests
 from oidc_actor import ClientCredentials, DPoPKey, OIDCConfig, RefreshToken, TokenManager
-from oidc_actor.adapters.headers import key_of, present
+from oidc_actor.adapters.authorization import key_of, present
 from oidc_actor.http.client import RequestsTransport, shared_transport
 from oidc_actor.oidc import discover, get_token
 from oidc_actor.protocol.response_fields import read_claims

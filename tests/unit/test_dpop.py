@@ -15,7 +15,7 @@ from joserfc.jwk import ECKey
 from pki import KINDS, pem
 
 from oidc_actor import TokenManager
-from oidc_actor.adapters.headers import note_nonce, present
+from oidc_actor.adapters.authorization import note_nonce, present
 from oidc_actor.credentials.dpop import LONGEST_NONCE, DPoPKey, nonce_of, read_nonce
 from oidc_actor.credentials.grants import ClientCredentials, Password, TokenExchange, parse_auth
 from oidc_actor.endpoints.token_endpoint import TokenRequest, request_token
