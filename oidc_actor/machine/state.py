@@ -98,7 +98,7 @@ class Denial:
 
     Attributes:
         until: When the wait ends.
-        at: When it was imposed; `NEVER` at the start.
+        at: When it was imposed; `NEVER` at the start, and where the provider asked for it: then no token's end shortens it.
         asked: Whether a reader had asked for a token then, so that the wait is as short as it may be.
         probing: Whether another manager's probe was under way then: it ends by ``until``, and mostly sooner.
     """

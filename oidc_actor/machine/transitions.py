@@ -55,6 +55,8 @@ def step(state: State, event: events.Event, now: float, rng: Rng) -> tuple[State
     if row is not None:
         state = row.decide(state, event, now, rng)
     state = _dismiss(_settle(state, event, now, rng), event, now)
+    if not state.effects:
+        return state, []
     # The tick is set before a reader can see the outcome: a reader that then moves a clock made for tests moves it past the tick.
     return replace(state, effects=()), sorted(state.effects, key=_comes_later)
 
@@ -239,7 +241,8 @@ def _haste(state: State, now: float) -> events.Haste:
 
 
 def _denied(state: State, event: events.Denied, now: float, rng: Rng) -> State:
-    denial = Denial(event.until, now, asked=is_asked(state, now), probing=event.probing)
+    at = events.NEVER if event.by_provider else now
+    denial = Denial(event.until, at, asked=is_asked(state, now), probing=event.probing)
     floor_at = max(state.floor_at, event.until) if event.by_provider else state.floor_at
     state = replace(state, is_asking=False, denial=denial, floor_at=floor_at)
     return state.report("issuer_held", wait_s=round(schedule.next_attempt_at(state) - now, 3))

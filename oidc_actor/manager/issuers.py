@@ -214,7 +214,7 @@ class Circuit:
             _, answer = circuit_breaker.allow(self._breaker, cell.number, now, haste=Haste.CALM, limits=limits)
             return isinstance(answer, Denied) or now < self._floor_of(cell, options)
 
-    def note_failure(
+    def record_failure(
         self, cell: Cell, options: Options, error: OIDCActorError, *, early: bool, among: Iterable[Cell] = ()
     ) -> float | None:
         """Learn from a manager's failure.
@@ -232,7 +232,7 @@ class Circuit:
         members = {one.number for one in among}
         is_down = failure_policy.opens_circuit(error)
         if not is_down and failure_policy.status_of(error) is not None:
-            self.note_answer()  # a refusal is an answer too
+            self.record_answer()  # a refusal is an answer too
         with self._lock:
             now = self._clock()
             self._keep_floor(cell, options, error, now, discovers=bool(members))
@@ -254,7 +254,7 @@ class Circuit:
         self._tell_probe_waiters()
         return retry_at
 
-    def note_answer(self) -> None:
+    def record_answer(self) -> None:
         """Learn that the issuer answers: each manager that was denied may go."""
         with self._lock:
             if not self._breaker.failures:

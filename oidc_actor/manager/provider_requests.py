@@ -139,7 +139,7 @@ def fetch_token(manager: Incarnation, effect: Fetch) -> None:
     if isinstance(result, ParsedToken):
         _token_came(manager, effect, grant.config, sending, result)
         return
-    retry_at = _note_failure(manager, result, early=effect.early)
+    retry_at = _record_failure(manager, result, early=effect.early)
     cell.deliver(FetchFailed(effect.attempt, effect.request, sending.at, result, retry_at, sending.skew))
 
 
@@ -152,7 +152,7 @@ def _started(manager: Incarnation, effect: Fetch, at: float) -> None:
 def _token_came(
     manager: Incarnation, effect: Fetch, config: OIDCConfig, sending: _Sending, parsed: ParsedToken
 ) -> None:
-    manager.issuer.circuit.note_answer()
+    manager.issuer.circuit.record_answer()
     result = FetchSucceeded(effect.attempt, effect.request, sending.at, parsed, sending.skew, sending.ahead_s)
     if manager.cell.deliver(result) or not manager.cell.closed:
         return
@@ -215,11 +215,11 @@ def _measure(manager: Incarnation, effect: Fetch, result: ParsedToken | OIDCActo
             manager.log("listener_failed", effect.attempt, error=type(error).__name__, at=raised_at(error))
 
 
-def _note_failure(
+def _record_failure(
     manager: Incarnation, error: OIDCActorError, *, early: bool, among: Iterable[Cell] = ()
 ) -> float | None:
     circuit, cell = manager.issuer.circuit, manager.cell
-    retry_at = circuit.note_failure(cell, manager.options, error, early=early, among=among)
+    retry_at = circuit.record_failure(cell, manager.options, error, early=early, among=among)
     if cell.closed:  # it has stopped meanwhile, and the others must not wait for its next attempt
         circuit.leave(cell)
     return retry_at
@@ -262,10 +262,10 @@ def fetch_metadata(manager: Incarnation, effect: Fetch, discovery: Discovery) ->
         result = _as_value(error, DiscoveryError)
     retry_at = None
     if isinstance(result, OIDCConfig):
-        issuer.circuit.note_answer()
+        issuer.circuit.record_answer()
     else:
         among = [one.cell for one in discovery.subscribers]
-        retry_at = _note_failure(manager, result, early=effect.early, among=among)
+        retry_at = _record_failure(manager, result, early=effect.early, among=among)
     issuer.discovery_ended(discovery, sending.at, result, retry_at)
 
 

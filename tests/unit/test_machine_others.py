@@ -196,6 +196,13 @@ def test_a_live_tokens_end_does_not_shorten_what_the_provider_asked_for() -> Non
     assert driver.do(Refresh()).fetch is None
 
 
+def test_an_attempt_after_the_wait_that_the_provider_asked_for_presses_nobody() -> None:
+    driver = with_token(3000).wait(2940).denied(until=3960.0, by_provider=True).do(Tick()).tick()
+    assert (driver.now, driver.haste) == (3960, Haste.CALM)
+    assert driver.fetch is not None
+    assert not driver.fetch.early
+
+
 def test_a_denial_that_was_waited_out_makes_nobody_urgent() -> None:
     driver = Driver(attempted_at=900.0).denied(until=1030.0).start().tick()
     assert driver.haste is Haste.CALM

@@ -130,10 +130,10 @@ class Manager:
         def ends() -> None:
             town.probes -= is_probe
             if fails:
-                retry_at = town.issuer.note_failure(self, town.options, town.error, early=fetch.early)  # type: ignore[arg-type]
+                retry_at = town.issuer.record_failure(self, town.options, town.error, early=fetch.early)  # type: ignore[arg-type]
                 self.tell(FetchFailed(fetch.attempt, fetch.request, sent_at, town.error, retry_at))
                 return
-            town.issuer.note_answer()
+            town.issuer.record_answer()
             token = ParsedToken(TokenResponse("t", expires_in=town.lifetime_s), town.lifetime_s, "expires_in")
             self.tell(FetchSucceeded(fetch.attempt, fetch.request, sent_at, token))
 
