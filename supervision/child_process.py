@@ -129,7 +129,7 @@ def _await_up(ref: Any, spec: ChildSpec) -> Any:
     if spec.name is not None and lookup(spec.name) is not process:
         try:
             register(spec.name, ref)
-        except BaseException:
+        except BaseException:  # the name is taken, or the actor has ended: it must not live on under no name
             ExitRequest(ref, spec.shutdown).await_exit()
             raise
     return ref
@@ -189,6 +189,7 @@ class ExitRequest:
         if self._process is None or not self._process.attach(self._ended):
             self._ended.ring()
         elif shutdown == "brutal_kill":
+            # Not on this thread: a callable that calls the supervisor would wait for the very thread that runs it.
             self._process.kill(callbacks_on_pool=True)
         else:
             self._process.mailbox.offer(ExitSignal(SHUTDOWN, waiter, for_restart))
@@ -208,19 +209,22 @@ class ExitRequest:
         """Kill the child, unless it has ended."""
         if self._process is not None:
             self._process.kill(callbacks_on_pool=True)
-            self._ended.wait(JOIN_S)  # another thread may be ending it this very moment, and `kill` did nothing then
+            # `kill` does nothing where another thread is ending the child this very moment. That thread has its last steps to
+            # do, of which `deliver` is one: names are free when it comes.
+            self._ended.wait(JOIN_S)
 
 
 def join(ref: Any) -> None:
     """Wait until the thread of an ended incarnation is gone, so that the next one finds its port and files free.
 
-    An actor counts as ended before its thread has left its last turn. Two kinds of thread are not waited for: an abandoned
-    one, which may never return; and one that only runs the callables of monitors, which may be waiting for the caller.
-    Where a killed supervisor has left children behind, they are waited for, too.
+    An actor counts as ended before its thread has left its last turn, whose frames hold what the actor held. Two kinds of
+    thread are not waited for: an abandoned one, which may never return; and one that only runs the callables of monitors,
+    which may be waiting for the caller. Where a killed supervisor has left children behind, they are waited for, too.
     """
     process = process_of(ref)
     thread = None if process is None or process.abandoned else process.dispatcher.thread
     if process is not None and thread is not None and thread is not threading.current_thread():
+        # In short steps, because the thread may enter the callables of monitors meanwhile, and is then not waited for.
         deadline = timer_thread.now() + JOIN_S
         while thread.is_alive() and not process.in_user_callbacks and timer_thread.now() < deadline:
             thread.join(LOOK_S)
@@ -264,7 +268,7 @@ class Link:
 
     def deliver(self, reason: Reason) -> None:
         """The supervisor has ended; called on the thread that ended it, before its own supervisor hears of the end."""
-        with self._lock:
+        with self._lock:  # in one step: `add` finds the link broken, or its child is among those taken out here
             self.is_broken = True
             left, self._children = self._children, {}
         for ref, shutdown in left.items():

@@ -8,8 +8,8 @@ supervisor's own thread, one message at a time, and only that thread touches a `
 1. The thread of the child's last turn, or the thread that kills it, closes the child's mailbox, frees its names, answers its
    callers, and puts a ``Down`` into the supervisor's mailbox (`supervision.process.process`). The names come before the
    ``Down``: the successor needs them.
-2. The supervisor takes the ``Down`` when its turn comes, and joins the child's thread. Otherwise the successor could find
-   its port still bound by the predecessor's last hook.
+2. The supervisor takes the ``Down`` when its turn comes, and joins the child's thread. Until that has left its last turn its
+   frames hold what the child held, such as an open port that the successor wants.
 3. ``exits.must_restart`` decides. Of a child that is not restarted it is made known that it has ended for good: what is kept
    for its successor can go.
 4. ``strategy.Intensity`` counts the attempt *before* it is made. One too many ends the supervisor, and the failed child is
@@ -239,11 +239,11 @@ class AnySupervisor(Server):
             try:
                 return message.function(self, *message.args)
             except (SupervisionError, ValueError, TypeError) as error:
-                return Raised(error)
+                return Raised(error)  # raised here, it would end this supervisor and every child of it
         if isinstance(message, Down):
             return self._child_ended(message)
         if isinstance(message, Retry):
-            if message.child.retry is message:
+            if message.child.retry is message:  # else the restart was cancelled while this lay in the mailbox
                 self._attempt(message.child)
             return None
         return super().on_receive(message)
@@ -260,10 +260,11 @@ class AnySupervisor(Server):
     def _child_ended(self, down: Down) -> None:
         watch = down.monitor
         if not isinstance(watch, ChildMonitor) or watch.child.monitor is not watch:
-            return
+            return  # of an actor that is no child; or of an incarnation that this supervisor has ended itself meanwhile
         child = watch.child
         child_process.join(down.ref)
         self._link.remove(down.ref)
+        # While the interpreter goes down no thread can be started: an attempt would fail until the window is full.
         restart = exits.must_restart(child.spec.restart, down.reason) and not _is_exiting()
         level = "info" if exits.is_orderly(down.reason) else "error"
         self._report(level, "child_ended", child, reason=str(down.reason), restart=restart)
@@ -296,6 +297,8 @@ class AnySupervisor(Server):
             why = text_of(child.last_exit)  # `failure` says it better, where there is one
             self._report("error", "supervisor_gave_up", child, failure=child.failure, error=why, **window)
             raise Exit(SHUTDOWN)
+        # A supervisor that is started in this attempt, on its own thread, asks whether its failing would be the end of its
+        # children (`_is_started_again`). It reads this while this thread waits for its start, so that neither changes it.
         self._attempting = True
         try:
             self._restart(self._affected(child))
@@ -303,7 +306,7 @@ class AnySupervisor(Server):
             self._attempting = False
 
     def _restart(self, affected: Sequence[Child]) -> None:
-        for child in reversed(affected):
+        for child in reversed(affected):  # those that a failed attempt before this one has started are among them
             self._end_for_restart(child)
         for child in affected:
             if child.spec.restart == "temporary":  # a sibling, which is forgotten by now
@@ -314,7 +317,7 @@ class AnySupervisor(Server):
                 child.failure = ExceptionText.of(getattr(error, "cause", error), with_traceback=True)
                 self._report("error", "child_restart_failed", child, failure=child.failure)
                 self._try_again(child)
-                return
+                return  # those after it stay down till then, stopped and without a ref: only this one is restarting
             if ref is not None:
                 child.restarts += 1
                 self._report("info", "child_restarted", child)
@@ -325,7 +328,7 @@ class AnySupervisor(Server):
         child.retry = retry = Retry(child)
         backoff = child.spec.backoff
         if backoff is None:
-            cast(self.actor_ref, retry)
+            cast(self.actor_ref, retry)  # behind what is in the mailbox already, which is served first
             return
         delay_s = backoff.delay(child.in_a_row, self._random.uniform)
         child.in_a_row += 1
@@ -393,6 +396,7 @@ class AnySupervisor(Server):
 
     def _await_exit(self, child: Child, request: ExitRequest) -> None:
         reason = request.await_exit()
+        # Taken out only now: if this supervisor is killed while it waits, the link must still end the child at its deadline.
         self._link.remove(child.ref)
         child.ended("stopped", reason)
         as_asked = exits.leaves_as_asked(child.spec.restart, child.spec.shutdown == "brutal_kill", reason)
