@@ -152,7 +152,7 @@ class Timer(Withdrawable):
     """A message on its way; it lies in the mailbox itself, and is opened only if it was not cancelled.
 
     Three threads may meet here: the timer thread, which puts it into the mailbox; the actor's, which opens it there; one
-    that cancels it. The last two both take the one entry out of ``_pending``, and only the one that finds it there goes
+    that cancels it. The last two both take the one entry out of ``_pending``, and only the thread that finds it there goes
     on. So after a ``cancel()`` that answered true the message is never handled, wherever it was, and after one that
     answered false it has been or is being.
     """

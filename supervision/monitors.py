@@ -97,7 +97,7 @@ def monitor(ref: ServerName, watcher: Watcher) -> Monitor:
 
     Raises:
         NoProcess: the watcher is an actor that has ended.
-        SupervisionError: one of them was started by Pykka alone, which tells nobody of an end.
+        SupervisionError: one of them was started by Pykka alone, which tells no other of an end.
         TypeError: the watcher is neither a ref nor callable.
     """
     if isinstance(watcher, pykka.ActorRef):

@@ -201,7 +201,7 @@ class Server(pykka_internals.PykkaActor):
         return _Future()
 
     def _begin(self) -> None:
-        """Pykka's ``start()``: nobody waits for ``on_start``, but a supervisor whose start callable it is called in."""
+        """Pykka's ``start()``: it waits for no ``on_start``; but a supervisor does, if it is called in its start callable."""
         process = cast(Mailbox, self.actor_inbox).process
         starter = current()
         if starter is not None and starter.supervises:

@@ -83,14 +83,15 @@ class Mailbox:
 
     def __init__(self) -> None:
         check_patches()  # before there is an actor: a mailbox is the first that each of ours gets
-        # Guards the process's phase and names while it starts or ends. No sender takes it, and no turn. Reentrant: the garbage
-        # collector may choose that moment for a __del__ that kills an actor.
+        # Guards the process's phase, handshake and names while it starts or ends; nothing is called under it but what is in this
+        # package. No sender takes it, and a turn only where it starts or ends the process. Reentrant: the garbage collector may
+        # choose that moment for a __del__ that kills the actor.
         self.lock = threading.RLock()
         self._queue: queue.SimpleQueue[Envelope[Any]] = queue.SimpleQueue()
         self._closed = False
         self._closing: Bell | None = None  # rung when it closes; made by the first that waits for that, as few do
         self._made_in = _here.value
-        self.summons = Summons.standing()  # no sender is to ring before the first turn, which starts the actor
+        self.summons = Summons.standing()  # no sender is to schedule before the first turn, which starts the actor
         self.process: Process = None  # type: ignore[assignment] # the process sets it when it is made
 
     @property
@@ -156,7 +157,7 @@ class Mailbox:
     # --- out, in a turn only ------------------------------------------------------------------------------------------
 
     def hear(self) -> None:
-        """A turn is about to look: who sends from here on summons anew."""
+        """A turn is about to look; a sender summons anew from here on."""
         self.summons.heard()
         self.summons = _quiet  # which lets go of that one
 

@@ -619,7 +619,7 @@ class ExitNotification:
             (self.user_callbacks if observer.is_user_callback else self._ours).append(observer)
 
     def tell_ours(self) -> None:
-        """Tell supervisors, watching actors and those who wait."""
+        """Tell supervisors, watching actors and threads that wait."""
         self._tell(self._ours)
 
     def run(self) -> None:
@@ -651,7 +651,7 @@ class ExitNotification:
 
 
 def supervisors_of_caller() -> list[ActorRef[Any]]:
-    """The supervisor that the calling thread is in, the one that has started that one, and so on to the top; maybe none."""
+    """The supervisor that the calling thread is in, that supervisor's own, and so on to the top; none outside a supervisor."""
     above: list[ActorRef[Any]] = []
     process = current()
     while process is not None and process.supervises and process.ref not in above:

@@ -174,7 +174,7 @@ def when_pykka_enters(look: Callable[[Ref], Iterable[Ref]]) -> None:
     """Have a function called with every ref that Pykka itself is about to enter, before the actor's own thread starts.
 
     Args:
-        look: called on the thread that starts the actor; returns those who move to the end, behind the new one.
+        look: called on the thread that starts the actor; returns the refs that move to the end, behind the new one.
     """
     _lookers.append(look)
 

@@ -9,7 +9,7 @@ Any thread may submit, from a signal handler or a finalizer too, which may have 
 worker between two turns. So there is no lock here (`supervision.runtime.waits` says why). Workers stand in tables, which
 change by one operation of C each; how many there are is their length. The sequences that meet::
 
-    who submits an actor                 a worker that runs out of work          a worker that leaves
+    a thread that submits an actor       a worker that runs out of work          a worker that leaves
     1. puts the actor into the queue     1. enters the table of the idle         1. takes itself out of the tables
     2. is a worker idle? then done       2. waits for the queue, ``IDLE_S``      2. looks at the queue once more: has an
     3. are there too few? then the       3. takes itself out of the table           actor come? then starts a worker
@@ -132,8 +132,8 @@ class _Pool:
         self.queue: queue.SimpleQueue[Runnable] = queue.SimpleQueue()
         self.taken = 0  # how many turns have begun, about: nothing but a hint for the watchdog
         self._workers: dict[_Worker, None] = {}
-        self._idle: dict[_Worker, None] = {}  # those that wait for an actor
-        self._blocked: dict[object, None] = {}  # those that wait inside a handler, and actors that were killed in one
+        self._idle: dict[_Worker, None] = {}  # workers that wait for an actor
+        self._blocked: dict[object, None] = {}  # workers that wait inside a handler, and actors killed in one
         self._lookout: timer_thread.TimerHandle | None = None
         self._growth: timer_thread.TimerHandle | None = None
 
@@ -153,9 +153,10 @@ class _Pool:
         return len(self._blocked)
 
     def submit(self, actor: Runnable) -> None:
+        """Put an actor that has mail into the queue. Any thread, at any instruction."""
         self.queue.put(actor)
         if self._idle and (worker := _this.value.worker) is not None:
-            self._idle.pop(worker, None)  # a finalizer has interrupted it when it had just lain down: it is not free
+            self._idle.pop(worker, None)  # a finalizer has interrupted this worker just as it entered: it is not free
         if not self._idle:
             self._grow()
 
@@ -174,17 +175,18 @@ class _Pool:
         return bool(self._workers) or self.queue.empty()  # a worker may have had its turn and left again
 
     def _grow(self) -> None:
-        """Have a worker added by the timer thread. A sender does not start one: `threading.Thread.start` holds a lock of its own.
+        """Have the timer thread add a worker, because a sender must not: ``threading.Thread.start`` holds a lock of threading's.
 
-        The thread that was started would wait for that lock, and a handler that has interrupted ``start`` for the thread.
+        The new thread needs that lock to begin. A handler that interrupts the sender there, and waits for what the new worker is
+        to do, would wait for ever.
         """
         if len(self._workers) - len(self._blocked) >= WORKERS:
             self._watch()
         elif self._growth is None or not self._growth.is_pending:
             with contextlib.suppress(RuntimeError):
-                self._growth = timer_thread.call_later(0.0, self._add_for_those_that_wait)
+                self._growth = timer_thread.call_later(0.0, self._add_if_one_waits)
 
-    def _add_for_those_that_wait(self) -> None:
+    def _add_if_one_waits(self) -> None:
         if not (self._idle or self.queue.empty()):
             self.add_worker()
 
@@ -198,7 +200,7 @@ class _Pool:
         self._workers[worker] = None
         try:
             threading.Thread(target=self._work, args=(worker,), name="supervision-worker", daemon=True).start()
-        except RuntimeError:  # out of threads, or the interpreter is going down: those that run must do for now
+        except RuntimeError:  # out of threads, or the interpreter is going down: the workers there are must do for now
             self._workers.pop(worker, None)
             self._watch()
 
@@ -231,7 +233,7 @@ class _Pool:
             self._idle.pop(worker, None)
             self._workers.pop(worker, None)
             self._blocked.pop(worker, None)
-            if not self.queue.empty():  # put in by a submitter who still saw this worker
+            if not self.queue.empty():  # put in by a submitter that still saw this worker in the tables
                 self.add_worker()
 
     def _next(self, worker: _Worker) -> Runnable | None:
@@ -271,13 +273,13 @@ class _Pool:
         self._workers[worker] = None
         return False
 
-    def block(self, who: object) -> None:
-        self._blocked[who] = None
+    def block(self, waiter: object) -> None:
+        self._blocked[waiter] = None
         if not self._idle and not self.queue.empty():
             self._grow()
 
-    def unblock(self, who: object) -> None:
-        self._blocked.pop(who, None)
+    def unblock(self, waiter: object) -> None:
+        self._blocked.pop(waiter, None)
 
 
 class _Blocking(AbstractContextManager[None]):

@@ -2,7 +2,8 @@
 
 Each is a structlog event. Where the application has configured structlog its processors render it; where not, the record's
 text is ``event key=value ...``, with structlog's context variables, and the fields are attributes of the record. Silent by
-default, as a library should be. structlog is never imported here: who configures it, or binds its context variables, has.
+default, as a library should be. structlog is never imported here: a program that configures it, or binds its context
+variables, has imported it.
 """
 
 from __future__ import annotations
@@ -77,7 +78,7 @@ the rest from happening. What a signal handler raises on the main thread passes.
 
 
 def returned_to_caller(actor: Any, error: BaseException) -> None:
-    """Log an exception that a Pykka future carries to its asker, who may never look at it: Pykka's own record, word for word.
+    """Log an exception that a Pykka future carries to its asker, which may never look at it: Pykka's own record, word for word.
 
     Args:
         actor: the actor that raised it.
@@ -137,7 +138,7 @@ def is_interrupt(error: BaseException, *, strictly: bool = False) -> bool:
 
     Args:
         error: what was caught, in the frame that called what raised it or further out.
-        strictly: whether a ``KeyboardInterrupt`` that a ``raise`` statement has raised is somebody's own.
+        strictly: whether a ``KeyboardInterrupt`` that a ``raise`` statement has raised counts as the program's own, no interrupt.
     """
     if threading.get_ident() != threading.main_thread().ident:
         return False

@@ -12,8 +12,8 @@ No caller waits for a lock (`supervision.runtime.waits` says why), because the h
        starts one                             in its own time                       runs it if it was still in there
 
 The callback comes out of its handle once, for the canceller or for the timer thread: so ``cancel()`` answers true only if
-the callback never runs. A thread that looked for the timer thread before it put its entry in could see one that is just
-leaving.
+the callback never runs. Did a setter look for the timer thread first and put its entry in then, it could see a thread that
+is just leaving, and its timer would never be due.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ class TimerHandle:
     __slots__ = ("_callbacks",)
 
     def __init__(self, callback: Callable[[], None]) -> None:
-        self._callbacks = [callback]  # empty once it is taken, by whoever is first to do so
+        self._callbacks = [callback]  # empty once it is taken out, which one thread does
 
     @property
     def is_pending(self) -> bool:
@@ -62,7 +62,7 @@ class TimerHandle:
         return self.take() is not None
 
     def take(self) -> Callable[[], None] | None:
-        """The callback, for the first who asks; then ``None``."""
+        """The callback, for the first to ask; then ``None``."""
         try:
             return self._callbacks.pop()
         except IndexError:
@@ -80,13 +80,16 @@ class _Clockwork:
         self.now = clock
         # What is to go into the heap, by when it is due; ``None`` only wakes the thread.
         self.queue: queue.SimpleQueue[tuple[float, TimerHandle] | None] = queue.SimpleQueue()
-        self._threads: dict[str, int] = {}  # the one that runs; of several that were started, the first to enter
+        self._threads: dict[str, int] = {}  # the ident of the thread that runs: of several, the first to enter
         self._heap: list[tuple[float, int, TimerHandle]] = []  # of that thread only, as is what follows
         self._numbers = itertools.count()
         self._sweep_at = LEAST_SWEPT
 
     def add(self, due: float, handle: TimerHandle) -> None:
-        """Any thread. First the queue, then the look for a thread: one that is interrupted in between is not waited for."""
+        """Put an entry into the queue, and see that the thread runs. Any thread, at any instruction.
+
+        In that order: a handler that interrupts this in between, and sets a timer itself, starts the thread for both.
+        """
         self.queue.put((due, handle))
         try:
             self.begin()
@@ -95,7 +98,7 @@ class _Clockwork:
             raise
 
     def begin(self) -> None:
-        """See that the thread runs."""
+        """See that the thread runs. Two callers may start two; the second thread finds the first one's ident, and leaves."""
         if self._threads:
             return
         try:
@@ -117,7 +120,7 @@ class _Clockwork:
                     report("error", "timer_callback_failed", exc_info=True)
                 del callback  # what it holds must not live on until the next one is due
         finally:
-            self._threads.clear()  # an exception that somebody has injected: the next to add one starts another
+            self._threads.clear()  # another thread has injected an exception: the next to set a timer starts another thread
 
     def _next_due(self) -> Callable[[], None]:
         """Wait for the next callback; it is taken out, so that a later cancel() answers False."""
@@ -149,13 +152,23 @@ _clockwork = PerProcess(lambda: _Clockwork(now))
 
 
 def begin() -> None:
-    """Start the timer thread now, from a place that may, where it does not run; silent where there is none to be had."""
+    """Start the timer thread now, where it does not run; silent where there is no thread to be had.
+
+    For a caller that may start threads, on behalf of later ones that must not (see `Dispatcher.schedule`).
+    """
     with contextlib.suppress(RuntimeError):
         _clockwork.value.begin()
 
 
 def call_later(delay_s: float, callback: Callable[[], None]) -> TimerHandle:
-    """Run ``callback`` on the timer thread in ``delay_s`` seconds; it must be quick and must not raise.
+    """Run a function on the timer thread later. Any thread, at any instruction.
+
+    Args:
+        delay_s: seconds from now.
+        callback: must be quick, because all timers of the process wait for it, and must not raise.
+
+    Returns:
+        A handle that can cancel it.
 
     Raises:
         RuntimeError: there is no thread to be had for it.

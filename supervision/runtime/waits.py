@@ -109,7 +109,7 @@ class Reply(Bell):
 
     Attributes:
         error: the exception that was the answer, once it is there; ``None`` where it was a value.
-        deserted: whether nobody waits for it any more.
+        deserted: whether the caller does not wait for it any more.
     """
 
     __slots__ = ("_first", "_value", "deserted", "error")
