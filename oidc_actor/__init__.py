@@ -1,6 +1,6 @@
 """A valid OIDC access token, always ready: a supervised token manager.
 
-**Layers.** A folder is a layer, which imports only folders below it (``tests/packaging/test_layering.py``). From the lowest::
+**Layers.** A folder is a layer: it imports only what is above it here (``tests/packaging/test_layering.py``)::
 
     values/          what every layer speaks: errors, secrets, tokens, URLs, the clock
     credentials/     who asks for a token, and for what: grants, client authentication, keys, DPoP        pure
@@ -21,17 +21,21 @@
     cli/             the command ``oidc-actor``
 
 A request to the provider is made in ``endpoints/``; when the next attempt is due is decided in ``machine/schedule.py``, and
-what a failure means in ``machine/failure_policy.py``.
+what a failure means in ``machine/failure_policy.py``. A new grant is a class in ``credentials/grants.py``, a new adapter a
+file in ``adapters/``; stores that processes share are to stand in a folder of their own, between ``machine/`` and
+``manager/``. ``.github/CONTRIBUTING.md`` has the recipes.
 
 **A read while a token lives** enters one module, ``reading/source.py``: load the cell's snapshot, read the clock, compare.
 
 **A get_token that waits.** ``reading/reads.py`` puts a waiter into the manager's cell (``reading/cell.py``), and sends the
 actor a message that says no more than that one is there. The callbacks (``manager/token_manager.py``) hand the machine an
-event. ``machine/transitions.py`` answers with a new state and with effects as values: an attempt is due, so ``Fetch``. The
-effect handler (``manager/effects.py``) asks the issuer's circuit breaker, and gives the request to a pool. On a worker's
-thread ``endpoints/token_endpoint.py`` makes the request, writes and reads it by ``protocol/``, and sends it through the
-transport. The worker puts the result into the cell, and sends the actor a message that it is ready. The machine says
-``Publish``, and ``Reply`` to those who wait; the snapshot is swapped, and each waiter wakes on its own thread or event loop.
+event, and ``machine/transitions.py`` answers with a new state and with effects as values, which the effect handler
+(``manager/effects.py``) carries out. An attempt is due, so the first effect asks the issuer's circuit breaker
+(``manager/issuers.py``); it allows the attempt, and the next effect is ``Fetch``: the handler gives the request to a worker
+pool. On a worker's thread ``manager/provider_requests.py`` has ``endpoints/token_endpoint.py`` request the token, in
+``protocol/``'s words and through the transport, puts the result into the cell, and sends the actor a message that it is
+ready. The machine says ``Publish``, and ``Reply`` to those that wait: the snapshot is swapped, and each waiter wakes on its
+own thread or event loop.
 
 **A rejected token (401), and a crash.** An adapter, or ``force_refresh(rejected=...)``, takes the token out of the cell
 where it is the published one. The rest is the trip above, once for all who had that token. A crash touches no cell: readers

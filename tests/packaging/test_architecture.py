@@ -4,7 +4,7 @@ import re
 from pathlib import Path
 
 import pytest
-from house import modules
+from house import modules, rooms
 
 import oidc_actor
 import supervision
@@ -42,3 +42,12 @@ def test_each_file_of_supervision_has_a_line_below_those_that_it_imports() -> No
     assert set(names) == files
     for number, name in enumerate(names):
         assert {other for other in modules()[name].imports if other in files} <= set(names[:number]), name
+
+
+def test_each_folder_and_file_of_oidc_actor_has_a_line_below_those_that_it_imports() -> None:
+    lines = re.findall(r"^    (\w+)(?:/|\.py)  ", oidc_actor.__doc__ or "", flags=re.MULTILINE)
+    names = [f"oidc_actor.{line}" for line in lines]
+    inside = {name: below for name, below in rooms().items() if name.startswith("oidc_actor.")}
+    assert set(names) == set(inside)
+    for number, name in enumerate(names):
+        assert inside[name] & set(names) <= set(names[:number]), name
