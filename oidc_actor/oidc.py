@@ -19,7 +19,7 @@ from oidc_actor.credentials.grants import parse_auth
 from oidc_actor.credentials.parameters import parse_scopes
 from oidc_actor.endpoints.other_endpoints import request_metadata, request_revocation
 from oidc_actor.endpoints.token_endpoint import TokenRequest, request_token
-from oidc_actor.http import check_timeout, check_transport, default_transport
+from oidc_actor.http import check_timeout, check_transport
 from oidc_actor.transport import Transport
 from oidc_actor.values.errors import ConfigError
 from oidc_actor.values.oidc_config import OIDCConfig, check_config
@@ -28,9 +28,6 @@ from oidc_actor.values.tokens import TokenResponse, TokenTypeHint
 from oidc_actor.values.urls import check_issuer_url
 
 __all__ = [
-    "check_timeout",
-    "check_transport",
-    "default_transport",
     "discover",
     "get_token",
     "parse_scopes",

@@ -95,12 +95,19 @@ class Credentials(Sealed):
     client_certificate: ClientCertificate | None
     dpop: DPoPKey | Literal[True] | None
 
-    def _fill(self, given: Mapping[str, object]) -> None:
+    def _fill(
+        self, client_id: object, client_secret: object, scopes: object, options: Mapping[str, object], **own: object
+    ) -> None:
         """Check the options and set them as fields, of an object under construction. Each caller holds secrets, as this does.
 
         Args:
-            given: The options as they were given, secrets included.
+            client_id: As it was given, and so are the others.
+            client_secret: A source.
+            scopes: In any form.
+            options: Those of `ClientOptions`.
+            **own: Those that only this kind of credentials has.
         """
+        given = {**own, "client_id": client_id, "client_secret": client_secret, "scopes": scopes, **options}
         names = [field.name for field in fields(self)]
         for name in given:
             if name not in names:

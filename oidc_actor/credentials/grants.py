@@ -42,7 +42,7 @@ class ClientCredentials(Credentials):
         Raises:
             ConfigError: Where something does not fit.
         """
-        self._fill({"client_id": client_id, "client_secret": client_secret, "scopes": scopes, **options})
+        self._fill(client_id, client_secret, scopes, options)
 
 
 @dataclass(frozen=True, slots=True, init=False, repr=False)
@@ -82,16 +82,7 @@ class Password(Credentials):
         Raises:
             ConfigError: Where something does not fit.
         """
-        self._fill(
-            {
-                "username": username,
-                "password": password,
-                "client_id": client_id,
-                "client_secret": client_secret,
-                "scopes": scopes,
-                **options,
-            }
-        )
+        self._fill(client_id, client_secret, scopes, options, username=username, password=password)
 
     def grant_parameters(self, secret: Secret | None, actor_token: Secret | None) -> list[tuple[str, str]]:
         """Return the user's name, too."""
@@ -133,15 +124,7 @@ class RefreshToken(Credentials):
         Raises:
             ConfigError: Where something does not fit.
         """
-        self._fill(
-            {
-                "refresh_token": refresh_token,
-                "client_id": client_id,
-                "client_secret": client_secret,
-                "scopes": scopes,
-                **options,
-            }
-        )
+        self._fill(client_id, client_secret, scopes, options, refresh_token=refresh_token)
 
 
 @dataclass(frozen=True, slots=True, init=False, repr=False)
@@ -168,8 +151,8 @@ class DeviceCode(Credentials):
         Raises:
             ConfigError: Where ``auth`` names no client.
         """
-        options = {name: getattr(auth, name) for name in ("client_id", "client_secret", *ClientOptions.__annotations__)}
-        self._fill({"device_code": device_code, **options})
+        options = {name: getattr(auth, name) for name in ClientOptions.__annotations__}
+        self._fill(auth.client_id, auth.client_secret, (), options, device_code=device_code)
 
 
 @dataclass(frozen=True, slots=True, init=False, repr=False)
@@ -206,15 +189,7 @@ class JWTBearer(Credentials):
         Raises:
             ConfigError: Where something does not fit.
         """
-        self._fill(
-            {
-                "assertion": assertion,
-                "client_id": client_id,
-                "client_secret": client_secret,
-                "scopes": scopes,
-                **options,
-            }
-        )
+        self._fill(client_id, client_secret, scopes, options, assertion=assertion)
 
 
 @dataclass(frozen=True, slots=True, init=False, repr=False)
@@ -282,17 +257,15 @@ class TokenExchange(Credentials):
         if actor_token is not None and actor_token_type is None:
             actor_token_type = "access_token"  # noqa: S105 - the name of a type
         self._fill(
-            {
-                "subject_token": subject_token,
-                "subject_token_type": subject_token_type or "access_token",
-                "actor_token": actor_token,
-                "actor_token_type": actor_token_type if actor_token is not None else None,
-                "requested_token_type": requested_token_type,
-                "client_id": client_id,
-                "client_secret": client_secret,
-                "scopes": scopes,
-                **options,
-            }
+            client_id,
+            client_secret,
+            scopes,
+            options,
+            subject_token=subject_token,
+            subject_token_type=subject_token_type or "access_token",
+            actor_token=actor_token,
+            actor_token_type=actor_token_type if actor_token is not None else None,
+            requested_token_type=requested_token_type,
         )
 
     def grant_parameters(self, secret: Secret | None, actor_token: Secret | None) -> list[tuple[str, str]]:

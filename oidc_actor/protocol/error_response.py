@@ -20,25 +20,12 @@ from oidc_actor.values.secrets import Secret, has_space_at_an_end, holds_secrets
 
 _KNOWN_CODES = frozenset(
     {
-        "invalid_request",
-        "invalid_client",
-        "invalid_grant",
-        "unauthorized_client",
-        "unsupported_grant_type",
-        "invalid_scope",
-        "invalid_target",
-        "invalid_token",
-        "unsupported_token_type",
-        "invalid_dpop_proof",
-        "use_dpop_nonce",
-        "access_denied",
-        "server_error",
-        "temporarily_unavailable",
-        "slow_down",
-        "authorization_pending",
-        "expired_token",
+        "invalid_request", "invalid_client", "invalid_grant", "unauthorized_client", "unsupported_grant_type",
+        "invalid_scope", "invalid_target", "invalid_token", "unsupported_token_type", "invalid_dpop_proof",
+        "use_dpop_nonce", "access_denied", "server_error", "temporarily_unavailable", "slow_down",
+        "authorization_pending", "expired_token",
     }
-)
+)  # fmt: skip
 _TOKENS = ("access_token", "refresh_token", "id_token")
 
 

@@ -245,19 +245,16 @@ def _each(value: str | tuple[str, ...] | None) -> tuple[str, ...]:
     return () if value is None else (value,) if isinstance(value, str) else value
 
 
+# --- what only Microsoft Entra ID wants -------------------------------------------------------------------------------
+
 _HOSTS = frozenset(
     {
-        "login.microsoftonline.com",
-        "login.microsoftonline.us",
-        "login.microsoftonline.de",
-        "login-us.microsoftonline.com",
-        "login.partner.microsoftonline.cn",
-        "login.chinacloudapi.cn",
-        "login.microsoft.com",
-        "login.windows.net",
-        "sts.windows.net",
+        "login.microsoftonline.com", "login.microsoftonline.us", "login.microsoftonline.de",
+        "login-us.microsoftonline.com", "login.partner.microsoftonline.cn", "login.chinacloudapi.cn",
+        "login.microsoft.com", "login.windows.net", "sts.windows.net",
     }
-)
+)  # fmt: skip
+"""Of Microsoft Entra ID (Azure), with its national clouds."""
 
 
 def is_entra(token_endpoint: str) -> bool:
@@ -289,6 +286,8 @@ def default_parameters(token_endpoint: str, client_id: str | None) -> dict[str, 
         return {"resource": client_id}
     return {"scope": f"{client_id}/.default"}
 
+
+# --- signed statements ------------------------------------------------------------------------------------------------
 
 ASSERTION_TYPE = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer"
 """What a signed client assertion is called in a request (RFC 7523 section 2.2)."""
