@@ -105,6 +105,8 @@ def _stop(server: ServerRef, *, timeout: float = 5.0) -> None:
     if cell.inherited is not None:  # in a forked child, before the first use
         cell.close(None)
         return
+    # Each round stops the incarnation that is there. It may end by itself first, and its supervisor start a successor, also while
+    # this looks: the next round stops that. There is no next round once no other incarnation has the cell, nor can get it.
     while True:
         ref = _running(server, cell) or cell.ref  # None where a restart has failed: the supervisor tries again
         was_alive = ref is not None and ref.is_alive()
@@ -454,12 +456,15 @@ class TokenManager(Server):
             self._share(Wait(waiter))
 
     def _refresh(self, message: Refresh) -> None:
+        # The waiter was put into the cell before this message was sent: an incarnation that started in between knows it.
         waiter = message.waiter
         known = waiter is not None and not self._is_new(waiter)
         self._share(Refresh(None, message.rejected) if known else message)
 
     def _fetch_started(self, message: FetchStarted) -> None:
-        if self._attempt_of(message) is not None:  # that of another has a watch of its own
+        if (
+            self._attempt_of(message) is not None
+        ):  # news of an earlier request leaves the timer of the present one alone
             self._effects.watch(message.attempt, message.request)
         self._apply(message)
 
