@@ -150,6 +150,7 @@ class FaultProxy:
 
     def down(self) -> None:
         """Go away until `up`: refuse new connections and break (RST) those that are open. The port is kept."""
+        # In this order: a connection that came after the others were broken would stay open while the proxy is down.
         self._running().refuse()
         self._running().end_all("reset")
 

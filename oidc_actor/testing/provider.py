@@ -152,15 +152,17 @@ class Provider:
 
     def down(self) -> None:
         """Refuse connections, as a stopped server does; requests under way are cut off unanswered. The port is kept."""
+        # First this: a request that waits out its delay, on its own thread, then ends at once. Otherwise the listener, which
+        # waits for the threads of all requests, would wait for the delay as well.
         self._leaving.set()
         self._running().down()
 
     def up(self) -> None:
         """Answer again, on the same port, with everything it knew."""
-        self._leaving.clear()
+        self._leaving.clear()  # first this: a request that is accepted before it would be cut off
         self._running().up(self._endpoints.app)
 
-    # --- where it is, and who may ask ---
+    # --- where it is, and its clients and users ---
 
     @property
     def issuer_url(self) -> str:
