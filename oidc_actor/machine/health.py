@@ -56,7 +56,8 @@ def health_of(state: State, now: float) -> Health:
     Returns:
         Its condition.
     """
-    has_token = state.token is not None
+    has_token, skew = state.token is not None, state.skew
+    is_none_due = state.attempt is not None or state.login_is_parents
     return Health(
         state=_condition(state, now),
         ready=is_valid(state, now),
@@ -64,12 +65,12 @@ def health_of(state: State, now: float) -> Health:
         refreshing=state.attempt is not None,
         expires_in_s=max(0.0, state.expires_at - now) if has_token else None,
         refresh_in_s=max(0.0, state.refresh_at - now) if has_token else None,
-        next_attempt_in_s=_next_attempt_in_s(state, now),
+        next_attempt_in_s=None if is_none_due else max(0.0, next_attempt_at(state) - now),
         consecutive_failures=state.failures,
         token_requests=state.token_requests,
         refreshes=state.refreshes,
         last_error=_last_error(state),
-        clock_skew_s=_clock_skew_s(state),
+        clock_skew_s=None if skew is None else round(skew.ahead_s if skew.least_s else 0.0, 1),
     )
 
 
@@ -79,18 +80,6 @@ def _condition(state: State, now: float) -> Literal["empty", "fresh", "stale", "
     if not is_valid(state, now):
         return "expired"
     return "stale" if now >= state.refresh_at else "fresh"
-
-
-def _next_attempt_in_s(state: State, now: float) -> float | None:
-    if state.attempt is not None or state.login_is_parents:
-        return None
-    return max(0.0, next_attempt_at(state) - now)
-
-
-def _clock_skew_s(state: State) -> float | None:
-    if state.skew is None:
-        return None
-    return round(state.skew.ahead_s, 1) if state.skew.least_s else 0.0
 
 
 def _last_error(state: State) -> str | None:

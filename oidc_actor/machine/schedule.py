@@ -140,7 +140,7 @@ def hopeless(state: State, waiter: Waiter, now: float) -> bool:
         return waiter.deadline <= now
     if state.blocked and not state.wanted:
         return True
-    if is_queued(state, now):
+    if awaits_probe(state, now):
         return waiter.deadline <= now or earliest_at(state) > waiter.deadline
     return next_attempt_at(state) > waiter.deadline
 
@@ -152,8 +152,8 @@ def _is_given_back_to(state: State, waiter: Waiter) -> bool:
     return state.withheld_until <= min(waiter.deadline, state.expires_at - waiter.min_validity_s)
 
 
-def is_queued(state: State, now: float) -> bool:
-    """Whether another manager's attempt is waited for: when that ends cannot be told, as with one's own."""
+def awaits_probe(state: State, now: float) -> bool:
+    """Whether another manager's probe is waited for: when it ends cannot be told, as little as with a request of this one."""
     return state.denial is not None and state.denial.probing and now < denied_until(state)
 
 
@@ -191,7 +191,7 @@ def refusal(state: State, now: float, min_validity_s: float = 0.0, wants_refresh
         return Refusal(f"{missing(state, now, min_validity_s, wants_refresh)}; {state.last_error}", state.last_error)
     retry_in_s: float | None = max(0.0, next_attempt_at(state) - now)
     outlook = f"the next attempt is due in {retry_in_s:.1f} s"
-    if state.attempt is not None or is_queued(state, now):
+    if state.attempt is not None or awaits_probe(state, now):
         retry_in_s = None
         outlook = "a request is under way" if state.attempt is not None else "another manager is asking the same issuer"
     if is_out_of_reach(state, min_validity_s):
@@ -221,6 +221,6 @@ def missing(state: State, now: float, min_validity_s: float = 0.0, wants_refresh
 
 def _too_much(state: State, min_validity_s: float) -> str:
     return (
-        f"min_validity: expected less than {max(state.lives):.1f} seconds, the most that a token lives here when it comes, "
+        f"min_validity: expected less than {max(state.lifetimes):.1f} seconds, the most that a token lives here when it comes, "
         f"got {min_validity_s:g}; no new token is asked for"
     )

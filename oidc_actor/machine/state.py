@@ -127,7 +127,7 @@ class State:
         withheld_until: Until when ``token`` is withheld at most, after a jump of the wall clock; `NEVER` where it is not.
         origins: What resource servers have said of its tokens.
         answer_at: When a rejection of ``token`` that waits its turn is answered; ``inf`` where there is none.
-        lives: What the last tokens, at most three, had left of their lives when they came, in seconds.
+        lifetimes: What the last tokens, at most three, had left of their lives when they came, in seconds.
         refresh_token: What the next attempt redeems, or ``None`` for the full grant.
         borrowed: Whether all this was the parent process's before a fork: ``token``, and the login that it came from.
         is_asking: Whether the circuit breaker is being asked if an attempt may begin.
@@ -168,7 +168,7 @@ class State:
     withheld_until: float = NEVER
     origins: Origins = field(default_factory=dict)
     answer_at: float = math.inf
-    lives: tuple[float, ...] = ()
+    lifetimes: tuple[float, ...] = ()
     refresh_token: Secret | None = None
     borrowed: bool = False
     is_asking: bool = False
@@ -248,12 +248,12 @@ def is_asked(state: State, now: float) -> bool:
 
 def is_out_of_reach(state: State, min_validity_s: float) -> bool:
     """Whether no new token can be expected to live that long: none of the last three did. Unknown before the first."""
-    return bool(state.lives) and min_validity_s >= max(state.lives)
+    return bool(state.lifetimes) and min_validity_s >= max(state.lifetimes)
 
 
 def came_at(state: State) -> float:
     """When the token came."""
-    return state.expires_at - state.lives[-1] if state.lives else NEVER
+    return state.expires_at - state.lifetimes[-1] if state.lifetimes else NEVER
 
 
 LOGIN_IS_PARENTS = (

@@ -122,7 +122,7 @@ def _tick(state: State, event: events.Tick, now: float, rng: Rng) -> State:
 
 
 def _check_now(state: State, event: events.CheckNow, now: float, rng: Rng) -> State:
-    state = _want(state, event.min_validity_s, now, asks=event.asks)
+    state = _due_for(state, event.min_validity_s, now, asks=event.asks)
     return state if is_valid(state, now, event.min_validity_s) else _look_at_secrets(state)
 
 
@@ -134,7 +134,7 @@ def _wait(state: State, event: events.Wait, now: float, rng: Rng) -> State:
         state = invalidation.rejected(state, waiter.rejected, now, rng)
     if is_valid(state, now, waiter.min_validity_s) and not invalidation.is_about(state.token, waiter.rejected):
         return schedule.serve(state, [waiter])
-    return _look_at_secrets(_with_waiter(_want(state, waiter.min_validity_s, now), waiter))
+    return _look_at_secrets(_with_waiter(_due_for(state, waiter.min_validity_s, now), waiter))
 
 
 def _refresh(state: State, event: events.Refresh, now: float, rng: Rng) -> State:
@@ -143,10 +143,10 @@ def _refresh(state: State, event: events.Refresh, now: float, rng: Rng) -> State
         if state.token.access_token != event.rejected.reveal():  # replaced meanwhile, which is what is wanted
             return state if event.waiter is None else schedule.serve(state, [event.waiter])
         state = invalidation.reject(state, state.token)
-    return _wanting(state if event.waiter is None else _with_waiter(state, event.waiter))
+    return _at_once(state if event.waiter is None else _with_waiter(state, event.waiter))
 
 
-def _want(state: State, min_validity_s: float, now: float, *, asks: bool = True) -> State:
+def _due_for(state: State, min_validity_s: float, now: float, *, asks: bool = True) -> State:
     """Make an attempt due for a live token that falls short, and the very first; where none lives, make the wait a short one."""
     if is_out_of_reach(state, min_validity_s):
         return state
@@ -154,7 +154,7 @@ def _want(state: State, min_validity_s: float, now: float, *, asks: bool = True)
         return _asked(state, now) if asks else _first_at_once(state)
     if is_valid(state, now, min_validity_s) or state.failures:
         return state
-    return _wanting(state)
+    return _at_once(state)
 
 
 def _asked(state: State, now: float) -> State:
@@ -170,7 +170,8 @@ def _first_at_once(state: State) -> State:
     return replace(state, denial=None) if state.attempted_at == events.NEVER and not was_asked else state
 
 
-def _wanting(state: State) -> State:
+def _at_once(state: State) -> State:
+    """Make an attempt due as soon as one may be made; one that is under way does."""
     return state if state.attempt is not None else replace(state, wanted=True)
 
 
@@ -336,13 +337,13 @@ def _grant_failed(state: State, event: events.FetchFailed, now: float, rng: Rng)
 
 def _obtained(state: State, event: events.FetchSucceeded, came: ParsedToken, now: float, rng: Rng) -> State:
     assert state.attempt is not None
-    token, grant, jump = _keeping(state, came.token), state.attempt.grant, state.attempt.jump
+    token, grant, jump = _with_kept_refresh_token(state, came.token), state.attempt.grant, state.attempt.jump
     interval_s, expires_at = state.rules.min_interval_s, event.at + came.lifetime_s
     state = replace(
         state,
         token=token,
         expires_at=expires_at,
-        lives=(*state.lives[-2:], expires_at - now),
+        lifetimes=(*state.lifetimes[-2:], expires_at - now),
         answer_at=math.inf,
         ahead_s=event.ahead_s,
         judged_ahead_s=event.ahead_s,
@@ -412,7 +413,7 @@ def _with_skew(state: State, skew: Skew | None) -> State:
     return state.report("clock_skewed", skew_s=round(skew.ahead_s, 1)) if is_news else state
 
 
-def _keeping(state: State, token: TokenResponse) -> TokenResponse:
+def _with_kept_refresh_token(state: State, token: TokenResponse) -> TokenResponse:
     """The token with the refresh token that stays in use where the response left it out (RFC 6749 section 6)."""
     grant = None if state.attempt is None else state.attempt.grant
     if token.refresh_token or not isinstance(grant, effects.Redeem):
@@ -422,7 +423,7 @@ def _keeping(state: State, token: TokenResponse) -> TokenResponse:
 
 def _next_refresh_token(state: State, token: TokenResponse) -> Secret | None:
     """What the next attempt redeems; where that is just what the full grant redeems, the full grant says it better."""
-    text = _keeping(state, token).refresh_token
+    text = _with_kept_refresh_token(state, token).refresh_token
     if not text:
         return None
     refresh_token = Secret(text)

@@ -53,9 +53,9 @@ from oidc_actor.machine.failure_policy import RetryPolicy
 from oidc_actor.machine.health import health_of
 from oidc_actor.machine.schedule import (
     after_failure,
+    awaits_probe,
     denied_until,
     earliest_at,
-    is_queued,
     next_attempt_at,
     refresh_point,
 )
@@ -345,7 +345,7 @@ class Machine(RuleBasedStateMachine):
     def nobody_waits_for_what_cannot_help(self) -> None:
         if not hasattr(self, "state") or self.state.attempt is not None or self.state.checking:
             return
-        due = earliest_at(self.state) if is_queued(self.state, self.now) else next_attempt_at(self.state)
+        due = earliest_at(self.state) if awaits_probe(self.state, self.now) else next_attempt_at(self.state)
         for waiter in self.state.waiters:
             given_back = waiter.rejected is None and is_withheld(self.state) and self.state.withheld_until
             assert min(due, given_back or due) <= waiter.deadline or waiter.deadline < self.now
