@@ -16,7 +16,7 @@ from supervision.exits import NOPROC, NORMAL, Reason
 from supervision.process.mailbox import ExitSignal, Withdrawable
 from supervision.process.process import Process
 from supervision.process.pykka_internals import Envelope, StopRequest, actor_of
-from supervision.process.registry import ServerName, current, find, lookup, refuse_unmanaged, unmanaged
+from supervision.process.registry import ServerRef, current, find, lookup, refuse_unmanaged, unmanaged
 from supervision.runtime import timer_thread
 from supervision.runtime.waits import Bell, NoAnswer, Reply, check_timeout
 
@@ -24,7 +24,7 @@ LOOK_S = 0.5
 """Seconds between two looks whether an unmanaged actor that owes an answer is still alive."""
 
 
-def call(server: ServerName, message: Any, timeout: float | None = 5.0) -> Any:
+def call(server: ServerRef, message: Any, timeout: float | None = 5.0) -> Any:
     """Send a message and wait for the answer.
 
     Any thread may call; a handler on the pool that waits is stood in for. Takes no lock that an interrupted thread could hold.
@@ -65,7 +65,7 @@ def call(server: ServerName, message: Any, timeout: float | None = 5.0) -> Any:
         raise CallTimeout(process.ref, timeout or 0.0) from None
 
 
-def cast(server: ServerName, message: Any) -> None:
+def cast(server: ServerRef, message: Any) -> None:
     """Send a message and forget it; to a dead or unknown server it is dropped. Any thread; takes no lock.
 
     Args:
@@ -82,7 +82,7 @@ def cast(server: ServerName, message: Any) -> None:
             ref.tell(message)
 
 
-def stop(server: ServerName, *, timeout: float | None = 5.0) -> None:
+def stop(server: ServerRef, *, timeout: float | None = 5.0) -> None:
     """End an actor in an orderly way: it handles what is in its mailbox, runs its end hook, and is down on return.
 
     Monitors' callables may still be running then. Any thread but the actor's own.
@@ -101,7 +101,7 @@ def stop(server: ServerName, *, timeout: float | None = 5.0) -> None:
     stop_with(server, NORMAL, timeout)
 
 
-def stop_with(server: ServerName, reason: Reason, timeout: float | None) -> None:
+def stop_with(server: ServerRef, reason: Reason, timeout: float | None) -> None:
     """``stop`` with a reason."""
     check_timeout(timeout)
     process = find(server)
@@ -126,7 +126,7 @@ def stop_with(server: ServerName, reason: Reason, timeout: float | None) -> None
         raise CallTimeout(process.ref, timeout or 0.0, stopping=True)
 
 
-def kill(server: ServerName) -> None:
+def kill(server: ServerRef) -> None:
     """End an actor now, with reason ``KILLED`` and without its hooks.
 
     Python cannot end a thread: a handler that is running is abandoned. Its actor is dead to all others, and nothing that the
@@ -203,7 +203,7 @@ class Timer(Withdrawable):
             self.claim()  # nothing alive there: as in OTP the message is dropped
 
 
-def send_after(delay_s: float, server: ServerName, message: Any) -> Timer:
+def send_after(delay_s: float, server: ServerRef, message: Any) -> Timer:
     """Send a message in ``delay_s`` seconds, on a clock that counts suspend. Any thread; takes no lock.
 
     Args:
@@ -233,7 +233,7 @@ def send_after(delay_s: float, server: ServerName, message: Any) -> Timer:
 # leaves the asker waiting. So a caller that waits looks now and then whether the actor is still alive.
 
 
-def _unmanaged(server: ServerName) -> pykka.ActorRef[Any]:
+def _unmanaged(server: ServerRef) -> pykka.ActorRef[Any]:
     ref = unmanaged(server)
     if ref is None:
         raise NoProcess(server)

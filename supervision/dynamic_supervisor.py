@@ -13,7 +13,7 @@ from supervision.child_process import check_start, name_of_child
 from supervision.children import Backoff, Child, ChildSpec, ShutdownSetting, require_spec
 from supervision.errors import ChildNotFound, MaxChildren, check_count
 from supervision.exits import Reason, Restart, text_of
-from supervision.process.registry import ServerName
+from supervision.process.registry import ServerRef
 from supervision.strategy import Intensity
 from supervision.supervising import AnySupervisor, ask
 
@@ -106,7 +106,7 @@ class DynamicSupervisor(AnySupervisor):
         return ChildSpec(id, cls.start_link, (), flags, restart, shutdown, "supervisor", significant, name, backoff)
 
     @staticmethod
-    def start_child(sup: ServerName, spec: ChildSpec) -> Any:
+    def start_child(sup: ServerRef, spec: ChildSpec) -> Any:
         """Start one more child; its id need not be unique (Elixir, ``DynamicSupervisor.start_child/2``).
 
         Args:
@@ -130,7 +130,7 @@ class DynamicSupervisor(AnySupervisor):
         return ask(sup, DynamicSupervisor, DynamicSupervisor._start_child, spec)
 
     @staticmethod
-    def terminate_child(sup: ServerName, ref: ServerName) -> None:
+    def terminate_child(sup: ServerRef, ref: ServerRef) -> None:
         """Stop and forget a child (Elixir, ``DynamicSupervisor.terminate_child/2``). Returns when it is down.
 
         Args:

@@ -11,7 +11,7 @@ import pykka
 from supervision.errors import NoProcess
 from supervision.exits import NOPROC, Reason
 from supervision.process.mailbox import Mailbox, Withdrawable
-from supervision.process.registry import ServerName, find, refuse_unmanaged
+from supervision.process.registry import ServerRef, find, refuse_unmanaged
 from supervision.runtime.reports import is_interrupt, report
 
 Watcher: TypeAlias = "pykka.ActorRef[Any] | Callable[[Down], None]"
@@ -81,7 +81,7 @@ class Monitor(Withdrawable):
         self._cancelled = True
 
 
-def monitor(ref: ServerName, watcher: Watcher) -> Monitor:
+def monitor(ref: ServerRef, watcher: Watcher) -> Monitor:
     """Watch an actor. Any thread; takes no lock.
 
     Args:

@@ -44,7 +44,7 @@ from supervision.errors import AlreadyStarted, CallTimeout, ChildNotFound, NoPro
 from supervision.exits import KILLED, SHUTDOWN, Crash, ExceptionText, Exit, Reason, text_of
 from supervision.monitors import Down, demonitor
 from supervision.process.process import Phase
-from supervision.process.registry import ServerName, current, find, name_of, process_of, unmanaged
+from supervision.process.registry import ServerRef, current, find, name_of, process_of, unmanaged
 from supervision.runtime import timer_thread
 from supervision.runtime.per_process import PerProcess
 from supervision.runtime.reports import report
@@ -74,7 +74,7 @@ class Raised:
 
 
 def ask(
-    sup: ServerName, kind: type[AnySupervisor], operation: Callable[..., T], *args: Any, timeout: float | None = None
+    sup: ServerRef, kind: type[AnySupervisor], operation: Callable[..., T], *args: Any, timeout: float | None = None
 ) -> T:
     """Have a supervisor of that kind do something; without a timeout this waits for as long as it lives, as OTP does."""
     answer: T | Raised = call(find_supervisor(sup, kind), Operation(operation, args), timeout=timeout)
@@ -83,7 +83,7 @@ def ask(
     return answer
 
 
-def find_supervisor(sup: ServerName, kind: type[AnySupervisor]) -> pykka.ActorRef[Any]:
+def find_supervisor(sup: ServerRef, kind: type[AnySupervisor]) -> pykka.ActorRef[Any]:
     """The live supervisor of that kind behind a ref or a name; raises ``NoProcess`` or ``TypeError``."""
     process = find(sup)
     ref: pykka.ActorRef[Any] | None = unmanaged(sup) if process is None else process.ref
@@ -133,7 +133,7 @@ def stop_for_good(ref: pykka.ActorRef[Any], *, timeout: float | None = 5.0) -> N
         raise CallTimeout(ref, timeout or 0.0, stopping=True) from None
 
 
-def _stop(sup: ServerName, timeout: float | None = None) -> None:
+def _stop(sup: ServerRef, timeout: float | None = None) -> None:
     """Stop a supervisor and everything below it, with reason ``SHUTDOWN``.
 
     Args:
@@ -182,7 +182,7 @@ class AnySupervisor(Server):
     # --- client API ---------------------------------------------------------------------------------------------------
 
     @classmethod
-    def which_children(cls, sup: ServerName) -> list[ChildInfo]:
+    def which_children(cls, sup: ServerRef) -> list[ChildInfo]:
         """All children, in start order (OTP, ``supervisor:which_children/1``, which has a static supervisor's in reverse).
 
         Args:
@@ -197,7 +197,7 @@ class AnySupervisor(Server):
         return ask(sup, cls, AnySupervisor._which_children)
 
     @classmethod
-    def count_children(cls, sup: ServerName) -> ChildCounts:
+    def count_children(cls, sup: ServerRef) -> ChildCounts:
         """How many children there are, run, and are of which type (OTP, ``supervisor:count_children/1``).
 
         Args:

@@ -19,7 +19,7 @@ from supervision.errors import (
     StartError,
 )
 from supervision.exits import SHUTDOWN, Exit, Reason, Restart, text_of
-from supervision.process.registry import ServerName
+from supervision.process.registry import ServerRef
 from supervision.runtime.reports import report
 from supervision.strategy import AutoShutdown, Strategy, SupervisorFlags, affected, ends_supervisor
 from supervision.supervising import AnySupervisor, ask
@@ -120,7 +120,7 @@ class Supervisor(AnySupervisor):
         )
 
     @staticmethod
-    def start_child(sup: ServerName, spec: ChildSpec) -> Any:
+    def start_child(sup: ServerRef, spec: ChildSpec) -> Any:
         """Add a child at the end of the start order and start it (OTP, ``supervisor:start_child/2``).
 
         Args:
@@ -143,7 +143,7 @@ class Supervisor(AnySupervisor):
         return ask(sup, Supervisor, Supervisor._start_child, spec)
 
     @staticmethod
-    def terminate_child(sup: ServerName, id: Hashable) -> None:  # noqa: A002
+    def terminate_child(sup: ServerRef, id: Hashable) -> None:  # noqa: A002
         """Stop a child, or cancel its restart (OTP, ``supervisor:terminate_child/2``).
 
         The call returns when the child is down, after its end hook. Its specification stays, unless it is temporary.
@@ -159,7 +159,7 @@ class Supervisor(AnySupervisor):
         ask(sup, Supervisor, Supervisor._terminate_child, id)
 
     @staticmethod
-    def restart_child(sup: ServerName, id: Hashable) -> Any:  # noqa: A002
+    def restart_child(sup: ServerRef, id: Hashable) -> Any:  # noqa: A002
         """Start a stopped child again; no restart is counted (OTP, ``supervisor:restart_child/2``).
 
         Args:
@@ -180,7 +180,7 @@ class Supervisor(AnySupervisor):
         return ask(sup, Supervisor, Supervisor._restart_child, id)
 
     @staticmethod
-    def delete_child(sup: ServerName, id: Hashable) -> None:  # noqa: A002
+    def delete_child(sup: ServerRef, id: Hashable) -> None:  # noqa: A002
         """Forget a stopped child (OTP, ``supervisor:delete_child/2``).
 
         Args:
@@ -196,7 +196,7 @@ class Supervisor(AnySupervisor):
         ask(sup, Supervisor, Supervisor._delete_child, id)
 
     @staticmethod
-    def get_childspec(sup: ServerName, id: Hashable) -> ChildSpec:  # noqa: A002
+    def get_childspec(sup: ServerRef, id: Hashable) -> ChildSpec:  # noqa: A002
         """The specification of a child (OTP, ``supervisor:get_childspec/2``).
 
         Args:
@@ -213,7 +213,7 @@ class Supervisor(AnySupervisor):
         return ask(sup, Supervisor, Supervisor._get_childspec, id)
 
     @staticmethod
-    def tree(sup: ServerName) -> Tree:
+    def tree(sup: ServerRef) -> Tree:
         """The whole system below a supervisor of either kind, as a value.
 
         Each supervisor in it is asked by the calling thread, which waits for those that are starting or ending a child.

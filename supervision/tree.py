@@ -14,7 +14,7 @@ from supervision.child_process import name_of_child
 from supervision.children import Child, ChildState
 from supervision.errors import NoProcess, ServerDied
 from supervision.exits import Reason, text_of
-from supervision.process.registry import ServerName, name_of
+from supervision.process.registry import ServerRef, name_of
 from supervision.runtime import timer_thread
 from supervision.supervising import AnySupervisor, ask, find_supervisor, is_supervisor
 
@@ -85,7 +85,7 @@ def _draw(children: tuple[Branch, ...], indent: str) -> Iterator[str]:
         yield from _draw(child.children, indent + ("   " if last else "│  "))
 
 
-def grow(sup: ServerName) -> Tree:
+def grow(sup: ServerRef) -> Tree:
     """The tree below a supervisor; raises ``NoProcess`` where that is not alive."""
     ref = find_supervisor(sup, AnySupervisor)
     return Tree(ref, _branches(ref), name_of(ref))

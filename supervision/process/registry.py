@@ -21,7 +21,8 @@ from supervision.runtime.per_process import PerProcess
 if TYPE_CHECKING:
     from supervision.process.process import Process
 
-ServerName: TypeAlias = "pykka.ActorRef[Any] | str"
+ServerRef: TypeAlias = "pykka.ActorRef[Any] | str"
+"""What names an actor: its ref, or a name of it (OTP's ``server_ref()``)."""
 
 
 # --- by the calling thread --------------------------------------------------------------------------------------------
@@ -59,7 +60,7 @@ def process_of(ref: pykka.ActorRef[Any]) -> Process | None:
     return process
 
 
-def find(server: ServerName) -> Process | None:
+def find(server: ServerRef) -> Process | None:
     """The process behind a ref or a name, ``None`` where there is nothing alive, or an unmanaged actor.
 
     Raises:
@@ -79,7 +80,7 @@ def name_of(ref: pykka.ActorRef[Any] | None) -> str | None:
     return process.names[0] if process is not None and process.names else None
 
 
-def unmanaged(server: ServerName) -> pykka.ActorRef[Any] | None:
+def unmanaged(server: ServerRef) -> pykka.ActorRef[Any] | None:
     """The ref, where it is one of a running unmanaged actor; only what ``find`` does not find can be.
 
     An actor counts as running from its entry into ``ActorRegistry`` on, not while its ``__init__`` runs.
@@ -89,7 +90,7 @@ def unmanaged(server: ServerName) -> pykka.ActorRef[Any] | None:
     return server if server.is_alive() and is_registered(server) else None
 
 
-def refuse_unmanaged(server: ServerName, what: str) -> None:
+def refuse_unmanaged(server: ServerRef, what: str) -> None:
     """Raise ``SupervisionError`` where it is an unmanaged actor; ``what`` says what that cannot be."""
     ref = unmanaged(server)
     if ref is not None:
