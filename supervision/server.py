@@ -137,7 +137,7 @@ class Server(pykka_internals.PykkaActor):
 
     def __init__(self, *_args: Any, **_kwargs: Any) -> None:
         mailbox = Mailbox()
-        ref = self._set_parts(mailbox, StopFlag(mailbox))
+        ref = pykka_internals.make_parts(self, mailbox, StopFlag(mailbox))
         Process(self, ref, mailbox, POOL if self.runtime == "pool" else OwnThread(type(self).__name__), _HOOKS)
 
     @classmethod
@@ -182,25 +182,56 @@ class Server(pykka_internals.PykkaActor):
         return cast("pykka.ActorRef[Self]", mailbox.process.start_link(what, name=name, timeout=start_timeout))
 
     def on_start(self) -> None:
-        """Set up; ``start_link`` returns after it. Raise to fail the start, ``Ignore()`` for none. Keep it short."""
+        """Set up the server (OTP: ``init``). Keep it short.
+
+        ``start_link`` waits for it, and so does a supervisor, which serves no request meanwhile.
+
+        Raises:
+            Ignore: there is to be no server; ``start_link`` returns ``None``.
+            BaseException: the start fails, and ``start_link`` raises a ``StartError`` with this as its ``.cause``.
+        """
 
     def on_continue(self) -> None:
-        """Runs after ``start_link`` returned and before any message (OTP: ``handle_continue``). Raising is a crash."""
+        """Go on with the start, after ``start_link`` has returned and before any message (OTP: ``handle_continue``).
+
+        Raises:
+            Exit: the server ends with its reason.
+            BaseException: a crash.
+        """
 
     def on_receive(self, message: Any) -> Any:
-        """Handle a message; under ``call`` the return value is the answer. This one reports it, by its type only."""
+        """Handle a message. One that is not overridden logs ``unexpected_message``, with the message's type only.
+
+        Args:
+            message: what was sent with ``call``, ``cast``, ``tell``, ``ask``, ``send_after``, or the ``Down`` of a monitor.
+
+        Returns:
+            The answer, under ``call`` and ``ask``; else it is dropped.
+
+        Raises:
+            Exit: the server ends with its reason; the caller gets a ``ServerDied``.
+            Exception: goes to the caller, and ends the server unless ``crash_on_call_error`` is false. Without a caller it is a
+                crash.
+            BaseException: any other is a crash of this server only; the caller gets a ``ServerDied``.
+        """
         report("warning", "unexpected_message", actor=str(self.actor_ref), message_type=type(message).__name__)
 
     def on_terminate(self, reason: Reason) -> None:
-        """Runs once, after a good start, at every end but a kill (OTP: ``terminate``). What it raises is logged."""
+        """Clean up, once, after a good start, at every end but a kill (OTP: ``terminate``). What it raises is logged.
+
+        Others still see the server as alive, and no successor starts before this has returned.
+
+        Args:
+            reason: why the server ends: ``NORMAL``, ``SHUTDOWN``, ``Shutdown(detail)`` or ``Crash(exception)``.
+        """
 
     # --- Pykka's side -------------------------------------------------------------------------------------------------
 
     @staticmethod
-    def _make_future() -> pykka.Future[Any]:
+    def _supervision_future() -> pykka.Future[Any]:
         return _Future()
 
-    def _begin(self) -> None:
+    def _supervision_begin(self) -> None:
         """Pykka's ``start()``: it waits for no ``on_start``; but a supervisor does, if it is called in its start callable."""
         process = cast(Mailbox, self.actor_inbox).process
         starter = current()

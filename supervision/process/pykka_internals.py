@@ -8,8 +8,9 @@ Pykka's                                               here, and what for
 ``Actor._handle_receive``                             `receiver_of`: from a message to ``on_receive``, or to an attribute
                                                       that a proxy asks for
 ``Actor._handle_failure``                             `log_crash`: Pykka's own record of a crash
-``Actor._actor_ref``, ``_create_actor_inbox``,        `PykkaActor`: what Pykka asks a kind of actor for
-``_create_future``, ``_start_actor_loop``
+``Actor._create_actor_inbox``, ``_create_future``,    `PykkaActor`: what Pykka asks a kind of actor for
+``_start_actor_loop``
+``Actor._actor_ref``                                  `make_parts`: what Pykka's constructor makes
 ``ActorRef._actor_weakref``                           `actor_of`: the actor behind a ref
 ``Actor._start_actor_loop`` of one actor              `replace_start`: it starts in another way, once
 ``ActorRegistry._actor_refs``, ``_actor_refs_lock``   `enter`, `leave`, `is_registered`, `move_to_end`, `when_pykka_enters`
@@ -71,34 +72,39 @@ def replace_start(actor: Any, start: Callable[[], None]) -> None:
 
 
 class PykkaActor(pykka.Actor):
-    """What Pykka asks a kind of actor for, under names of ours, which a subclass fills in."""
+    """What Pykka asks a kind of actor for, under names of ours, which a subclass fills in.
 
-    def _set_parts(self, inbox: Any, stopped: Any) -> Ref:
-        self.actor_urn = uuid.uuid4().urn
-        self.actor_inbox = inbox
-        self.actor_stopped = cast(threading.Event, stopped)
-        self._actor_ref = pykka.ActorRef(self)
-        return self._actor_ref
+    They are long because they stand among the names that a program gives its own methods.
+    """
 
     @staticmethod
-    def _make_future() -> pykka.Future[Any]:
+    def _supervision_future() -> pykka.Future[Any]:
         """A future for an answer to ``ask``."""
         raise NotImplementedError
 
-    def _begin(self) -> None:
+    def _supervision_begin(self) -> None:
         """Pykka has made the actor and entered it into its registry: have its first turn run."""
         raise NotImplementedError
 
     @staticmethod
     def _create_actor_inbox() -> Any:
-        raise NotImplementedError  # never called, but by the constructor that ours stands in for
+        raise NotImplementedError  # never called, but by Pykka's constructor, which ours stands in for
 
     @classmethod
     def _create_future(cls) -> pykka.Future[Any]:
-        return cls._make_future()
+        return cls._supervision_future()
 
     def _start_actor_loop(self) -> None:
-        self._begin()
+        self._supervision_begin()
+
+
+def make_parts(actor: PykkaActor, inbox: Any, stopped: Any) -> Ref:
+    """Give an actor what Pykka's constructor would have; returns its ref."""
+    actor.actor_urn = uuid.uuid4().urn
+    actor.actor_inbox = inbox
+    actor.actor_stopped = stopped
+    actor._actor_ref = pykka.ActorRef(actor)
+    return actor._actor_ref
 
 
 # --- the registry -----------------------------------------------------------------------------------------------------
