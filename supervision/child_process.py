@@ -274,7 +274,7 @@ class Link:
         for ref, shutdown in left.items():
             within_s = ORPHAN_S if shutdown is None or shutdown == "infinity" else shutdown
             self._orphans.append(ExitRequest(ref, within_s, for_restart=children_end_for_restart(reason)))
-        for request in self._orphans:  # not waited for: this is the thread of the one who called `kill`
+        for request in self._orphans:  # not waited for: this is the thread that called `kill`
             if request.deadline < math.inf:
                 timer_thread.call_later(request.deadline - timer_thread.now(), request.abandon)
 

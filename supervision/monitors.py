@@ -1,4 +1,4 @@
-"""Monitors: exactly one ``Down`` for each, whatever way the actor ends (OTP, ``erlang:monitor/2``)."""
+"""Monitors: exactly one ``Down`` for each, at each kind of end (OTP, ``erlang:monitor/2``)."""
 
 from __future__ import annotations
 

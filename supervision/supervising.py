@@ -426,8 +426,8 @@ def _note_exit() -> None:
     _main_is_through.value.set()
 
 
-# What atexit calls comes only after the interpreter's wait for other threads, and whatever has been registered later than
-# this comes before it; concurrent.futures needs threading's own hook for the same reason. Both say the same.
+# What atexit calls comes only after the interpreter's wait for other threads, and functions that were registered later than
+# this one come before it; concurrent.futures needs threading's own hook for the same reason. Both say the same.
 atexit.register(_note_exit)
 if hasattr(threading, "_register_atexit"):
     threading._register_atexit(_note_exit)

@@ -247,7 +247,7 @@ class Presenter:
         """Report that a token was refused, so that it is replaced in its time; never waits.
 
         Args:
-            origin: Who refused it.
+            origin: The server that refused it.
             sent: The value of the header that was refused; what is no token of ours is left alone.
         """
         token = _secret(sent)
@@ -258,7 +258,7 @@ class Presenter:
         """Reject a token, and wait for what replaces it; other readers keep it where the manager says so.
 
         Args:
-            origin: Who refused it.
+            origin: The server that refused it.
             sent: The value of the header that was refused.
             timeout_s: Seconds to wait; ``None`` for those of the adapter.
 

@@ -74,7 +74,7 @@ def log_in(
 
 def _refreshed(connection: Connection, config: OIDCConfig, transport: Transport, found: Secret) -> TokenResponse | None:
     """Redeem the kept token; None where it is of no use any more. If the provider is only in trouble, its error is raised."""
-    # Who was granted less than was asked for may not ask for it again; without a scope it is what was granted (RFC 6749
+    # A client that was granted less than it asked for may not ask for it again; without a scope it is what was granted (RFC 6749
     # section 6). It is the second choice, because to some providers a scope also says for which API the token is.
     for auth in (connection.auth, replace(connection.auth, scopes=())):
         try:

@@ -222,7 +222,7 @@ class Recorder:
 
 
 def named_issuer(response: Response) -> object:
-    """The `issuer` of a metadata document, whatever it is; `None` where there is no document."""
+    """The `issuer` of a metadata document, of any type; `None` where there is no document."""
     found = read_object(response.body)
     return None if isinstance(found, str) else found.get("issuer")
 

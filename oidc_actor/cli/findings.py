@@ -142,7 +142,7 @@ def judge_claims(
     Args:
         claims: Empty for a token that is no JWT.
         issuer: The provider's issuer identifier; `None` where it is not known.
-        audience: Who the token was asked for.
+        audience: The service that the token was asked for.
         expires_in_s: Life in seconds as the answer said; `None` where it did not.
     """
     if not claims:

@@ -2,7 +2,7 @@
 
 Three kinds of threads meet in a pool, and its one lock orders them:
 
-- Who submits a job (mostly a manager's thread) appends it to its lane and hands out what may run, before it returns.
+- The thread that submits a job (mostly a manager's) appends it to its lane and hands out what may run, before it returns.
 - A worker runs a job *without the lock*. Then it counts the job as ended, takes the next for itself and hands out what else
   may run, in one step: a job that is submitted meanwhile finds either the free place or the worker that looks once more.
 - The timer thread leaves a job behind that has had its time. The job may be just ending: whichever of the two takes the
@@ -232,7 +232,7 @@ class _Lane:
 
 
 class _Job:
-    """What is to run, and who is told if it is left behind; over when it has ended, or was left behind. Compares by identity."""
+    """What is to run, and what to call if it is left behind; over when it has ended, or was left behind. Compares by identity."""
 
     __slots__ = ("is_over", "late", "run")
 

@@ -225,9 +225,8 @@ class Cell:
         """Have a reader wait for an outcome, quietly where the manager need not know; `GONE` is that where none may come."""
         waiter.known_to = self if quietly else None
         self.waiting[waiter] = None
-        if (
-            not self.may_be_served()
-        ):  # in there first, then this look: a cell that ends marks first, and then looks who waits
+        # In there first, then this look: a cell that ends marks that first, and then looks for waiters.
+        if not self.may_be_served():
             self.remove_waiter(waiter)
             waiter.resolve(GONE)
             return

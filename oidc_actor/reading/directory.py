@@ -2,7 +2,7 @@
 
 A look-up takes no lock, because a signal handler or a finalizer may interrupt a reader anywhere, and read. A manager gets its
 cell on its own thread, while it starts, in this order: it owns its name; it has its cell (`take_cell`), which is in both tables
-then; those who wait for it are told. In between a reader finds a name with no cell behind it, waits for a `Bell`, and looks
+then; readers that wait for it are told. In between a reader finds a name with no cell behind it, waits for a `Bell`, and looks
 again. Nothing tells readers of a start that fails; so they also look every `LOOK_S` seconds.
 
 In a forked child no manager runs. A hook puts each token aside, on the child's only thread; the first use there (`locate`)
@@ -81,7 +81,7 @@ def take_cell(
         name: Its name, which it owns; ``None`` for a manager without.
         identity: Credentials and issuer; compared by value.
         clock: What the deadlines are readings of.
-        supervisor: Who restarts it, or ``None``.
+        supervisor: The supervisor that restarts it, or ``None``.
         inherited: In a forked child, the cell that the manager is made anew for.
 
     Returns:
@@ -96,7 +96,7 @@ def take_cell(
         if found is None or not found.set_owner(ref, supervisor, anew=inherited is not None):
             found = Cell(name, identity, clock)
             found.set_owner(ref, supervisor)
-        # By ref first. Closing the other cell takes it out of `by_name`: a reader that looks in between finds who owns the name,
+        # By ref first. Closing the other cell takes it out of `by_name`: a reader that looks in between finds the name's owner,
         # and by that ref the new cell.
         _by_ref[ref] = found
         if replaced is not None:

@@ -83,7 +83,7 @@ def load(path: Path, routes: Routes | None = None) -> RunConfig:
 
 
 def absent(path: Path) -> list[str]:
-    """Name the files of a configuration that cannot be read now, and the directories that are not there, whatever is wrong in it.
+    """Name the files of a configuration that cannot be read now, and the missing directories, also where it has mistakes.
 
     Args:
         path: As of `load`.

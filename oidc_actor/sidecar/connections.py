@@ -13,7 +13,7 @@ sends, what the application answers, and the look once a second. For one request
 1. ``data_received``, which runs the parser, and within it ``on_message_begin`` and ``on_headers_complete``: from here on a task
    of the application answers, so that ``is_answering`` may begin and end while
 2. further pieces arrive: ``on_body``, then ``on_message_complete``. A peer that never sends the rest has its answer, and is
-   waited for all the same: ``_waits_since`` runs from the first byte to the last, whatever was answered.
+   waited for all the same: ``_waits_since`` runs from the first byte to the last, also after an early answer.
 3. ``on_response_complete``, before or after 2.
 
 A piece may hold the end of one request and the beginning of the next, which uvicorn answers after it. So a refusal of the second
@@ -157,7 +157,7 @@ class Connection(HttpToolsProtocol):
     @property
     def is_answering(self) -> bool:
         """Whether a request has been read whose answer is not complete."""
-        cycle: RequestResponseCycle | None = self.cycle  # None before the first, whatever uvicorn's annotation says
+        cycle: RequestResponseCycle | None = self.cycle  # None before the first, against uvicorn's annotation
         return cycle is not None and not cycle.response_complete
 
     @property

@@ -83,7 +83,7 @@ def _unix(path: Path, mode: int, group: int | None) -> socket.socket:
     try:
         if group is not None:
             os.chown(path, -1, group, follow_symlinks=False)  # before the mode, which may be meant for this group only
-        path.chmod(mode)  # before `listen`: until then nobody can connect
+        path.chmod(mode)  # before `listen`: until then no peer can connect
         listener.listen(BACKLOG)
     except OSError as error:
         listener.close()

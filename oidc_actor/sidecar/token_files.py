@@ -77,7 +77,7 @@ def replace_file(path: Path, mode: int, token: TokenResponse) -> str | None:
         number = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, mode & PRIVATE)
         with open(number, "wb", closefd=True) as file:
             file.write(token.access_token.encode())
-            os.fchmod(number, mode)  # whatever the umask is
+            os.fchmod(number, mode)  # the umask took bits from it
         fresh.replace(path)
     except FileNotFoundError:
         return f"{str(path.parent)!r} does not exist: create it"

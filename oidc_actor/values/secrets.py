@@ -65,8 +65,8 @@ def holds_secrets(function: Callable[P, R]) -> Callable[P, R]:
 
 
 def _forget_secrets(error: BaseException, handled: BaseException | None) -> None:
-    # Frames below the decorated function's have ended and are cleared. Those that still run are left alone: the one that raises
-    # now, and where the error was raised before and is raised anew, those of callers.
+    # Frames below the decorated function's have ended and are cleared. Those that still run are left alone: the frame that
+    # raises now, and where the error was raised before and is raised anew, those of callers.
     traceback.clear_frames(error.__traceback__)
     if error is handled:  # it was raised anew, and what it came of is the caller's
         return

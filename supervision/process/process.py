@@ -369,7 +369,7 @@ class Process:
         self.busy = [threading.get_ident()]
         try:
             self._run_batch()
-        except BaseException as error:  # noqa: BLE001 - whatever got past the handlers ends this actor, and not its thread
+        except BaseException as error:  # noqa: BLE001 - what got past the handlers ends this actor, and not its thread
             self._broke_off(error)
         finally:
             self._leave()
@@ -418,7 +418,7 @@ class Process:
         except Ignore as ignored:
             self.finish(NORMAL, ignored)
             return
-        except BaseException as error:  # noqa: BLE001 - whatever it is, it is this start that failed
+        except BaseException as error:  # noqa: BLE001 - each of them means that this start has failed
             is_awaited = self.handshake is not None
             if self.finish(reason_of(error), error) and not is_awaited:
                 report("error", "start_failed", actor=str(self.ref), exc_info=error)

@@ -99,7 +99,7 @@ class OwnThread(Dispatcher):
                 pass
             if self._has_ended:
                 return
-            self._bell.get()  # no deadline: retire() rings, whatever way the actor ends
+            self._bell.get()  # no deadline: `retire` rings at each kind of end
 
     def schedule(self, actor: Runnable) -> None:
         """Wake the thread."""

@@ -63,7 +63,7 @@ class _Harmless(AbstractContextManager[None]):
         if logging.raiseExceptions and sys.stderr is not None:
             try:
                 traceback.print_exception(error)
-            except BaseException as second:  # whatever stands in sys.stderr's place is foreign, too
+            except BaseException as second:  # the user's, too, where another object stands for sys.stderr
                 if is_interrupt(second, strictly=True):
                     raise
         return True
@@ -72,8 +72,8 @@ class _Harmless(AbstractContextManager[None]):
 harmless = _Harmless()
 """What logging raises in this block goes to ``sys.stderr``, as with logging's own handlers; every ``BaseException`` does.
 
-A report is made in the midst of an actor's turn or end, on whatever thread that runs: a handler's ``SystemExit`` would keep
-the rest from happening. What a signal handler raises on the main thread passes.
+A report is made in the midst of an actor's turn or end, on the thread of that: a handler's ``SystemExit`` would keep the
+rest of the turn or end from happening. What a signal handler raises on the main thread passes.
 """
 
 

@@ -1,7 +1,7 @@
 """What a thread can wait for, and how it waits; and how it tells another thread without a lock.
 
 **Interruptions.** A signal handler, a ``__del__`` or a weakref callback runs between any two instructions of the thread that it
-interrupts, and may do there whatever that thread was just doing. A lock that the thread holds in Python code would then be waited
+interrupts, and may do the same as that thread was just doing. A lock that the thread holds in Python code would then be waited
 for: by the handler itself, for ever, or by the worker that the handler waits for. So nothing that a caller of `call`, `cast`,
 `tell`, `ask` or of a token read passes through holds one. It makes changes that are one operation of C each (`list.append`,
 `dict.pop`, `SimpleQueue.put`), in an order in which each prefix is safe to be stopped at, and then rings a `Bell` or sends a
