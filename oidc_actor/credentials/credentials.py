@@ -35,7 +35,6 @@ ASSERTING = frozenset({"client_secret_jwt", "private_key_jwt"})
 """The methods that send a signed assertion (RFC 7523 section 2.2)."""
 
 _WITH_SECRET = ("client_secret_basic", "client_secret_post", "client_secret_jwt")
-
 _WITH_CERTIFICATE = ("tls_client_auth", "self_signed_tls_client_auth")
 
 
@@ -78,7 +77,7 @@ class Credentials(Sealed):
     """
 
     grant_type: ClassVar[str]
-    grant_parameter: ClassVar[str | None] = None
+    grant_field: ClassVar[str | None] = None
     """The field whose secret the full grant sends, by the name that it has in the request, too."""
     trades_token: ClassVar[bool] = False
     """Whether what the full grant sends is a token from elsewhere, which ends by itself."""
@@ -187,7 +186,7 @@ class Credentials(Sealed):
     @property
     def grant_secret(self) -> StoredSecret | None:
         """The secret that the full grant itself sends, besides the client's; ``None`` where there is none."""
-        return None if self.grant_parameter is None else getattr(self, self.grant_parameter)
+        return None if self.grant_field is None else getattr(self, self.grant_field)
 
     def grant_parameters(self, secret: Secret | None, actor_token: Secret | None) -> list[tuple[str, str]]:
         """Return the parameters of the full grant, besides the client's and those that all grants have.
@@ -196,7 +195,7 @@ class Credentials(Sealed):
             secret: `grant_secret` as it is now.
             actor_token: `actor_secret` as it is now.
         """
-        own = [] if self.grant_parameter is None or secret is None else [(self.grant_parameter, secret.reveal())]
+        own = [] if self.grant_field is None or secret is None else [(self.grant_field, secret.reveal())]
         return [("grant_type", self.grant_type), *own]
 
     @property
@@ -235,5 +234,5 @@ _READERS: Mapping[str, Callable[[Any, str], object]] = {
 }
 
 _NEEDING_CLIENT = frozenset({"client_credentials", "refresh_token", "urn:ietf:params:oauth:grant-type:device_code"})
-
 _OPTIONAL = frozenset({"client_secret", "client_assertion", "assertion_audience", "actor_token"})
+"""Fields that may be ``None`` although their readers do not take it."""

@@ -55,7 +55,7 @@ class Password(Credentials):
     """
 
     grant_type: ClassVar[str] = "password"
-    grant_parameter: ClassVar[str] = "password"
+    grant_field: ClassVar[str] = "password"
     username: str
     password: StoredSecret
 
@@ -99,7 +99,7 @@ class RefreshToken(Credentials):
     """
 
     grant_type: ClassVar[str] = "refresh_token"
-    grant_parameter: ClassVar[str] = "refresh_token"
+    grant_field: ClassVar[str] = "refresh_token"
     client_id: str
     refresh_token: StoredSecret
 
@@ -136,7 +136,7 @@ class DeviceCode(Credentials):
     """
 
     grant_type: ClassVar[str] = "urn:ietf:params:oauth:grant-type:device_code"
-    grant_parameter: ClassVar[str] = "device_code"
+    grant_field: ClassVar[str] = "device_code"
     client_id: str
     device_code: StoredSecret
 
@@ -164,7 +164,7 @@ class JWTBearer(Credentials):
     """
 
     grant_type: ClassVar[str] = "urn:ietf:params:oauth:grant-type:jwt-bearer"
-    grant_parameter: ClassVar[str] = "assertion"
+    grant_field: ClassVar[str] = "assertion"
     trades_token: ClassVar[bool] = True
     assertion: StoredSecret
 
@@ -205,7 +205,7 @@ class TokenExchange(Credentials):
     """
 
     grant_type: ClassVar[str] = "urn:ietf:params:oauth:grant-type:token-exchange"
-    grant_parameter: ClassVar[str] = "subject_token"
+    grant_field: ClassVar[str] = "subject_token"
     trades_token: ClassVar[bool] = True
     subject_token: StoredSecret
     subject_token_type: str

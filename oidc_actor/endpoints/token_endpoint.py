@@ -140,6 +140,8 @@ def _send(asked: TokenRequest, signed_wall: float, timeout_s: float) -> Sent:
     refreshing = asked.refresh_token is not None
     request = build_token_request(asked.config, asked.auth, secrets, refreshing=refreshing, timeout_s=timeout_s)
     hidden = (*sent_in(request, secrets), *asked.known)
+    # In this order: a manager counts the token's life from the reading that it takes in `sending`, so that it gives the token to
+    # no reader after the end that the token itself shows, which counts from `sent_wall`.
     if asked.sending is not None:
         asked.sending()
     sent_wall, began = time.time(), time.monotonic()
@@ -253,7 +255,7 @@ def _dpop_proof(config: OIDCConfig, auth: Credentials, now_wall: float) -> Secre
 
 def _grant_secret(auth: Credentials, now_wall: float) -> Secret | None:
     if auth.trades_token:
-        return _signed_elsewhere(auth.grant_secret, auth.grant_parameter or "", now_wall)
+        return _signed_elsewhere(auth.grant_secret, auth.grant_field or "", now_wall)
     return None if auth.grant_secret is None else resolve_secret(auth.grant_secret, auth.grant_type)
 
 

@@ -17,6 +17,10 @@ LONGEST_IMPORT_S = 10.0
 """Seconds that a fork, or another import, waits for one under way; past them it goes on, rather than never."""
 
 # Held while something is imported, and by the thread that forks while it does. Reentrant: imports nest, and may fork.
+#
+# At a fork the forking thread takes the lock first, and so waits for the import of another thread; it forks; then the parent's
+# thread gives the lock back, and the child has a new one, which no thread of the parent holds. A thread that begins an import
+# while another forks waits in the parent until the fork is over. It does not exist in the child.
 _lock = PerProcess(threading.RLock)
 
 

@@ -416,15 +416,16 @@ def _secret_of_file(content: bytes) -> Secret | str:
     if content.startswith(_OTHER_MARKS) or b"\0" in content:
         return "UTF-16 or UTF-32 text, or none; save it as UTF-8"
     try:
-        text = content.decode(
-            "utf-8-sig"
-        )  # some editors begin a file with a mark, which is no part of its text (RFC 3629, 6)
+        # Some editors begin a file with a mark, which is no part of its text (RFC 3629, 6).
+        text = content.decode("utf-8-sig")
     except UnicodeDecodeError:
         return "not UTF-8 text"
     if text.endswith("\n"):
         text = text.removesuffix("\n").removesuffix("\r")
     return Secret(text) if text else "the file is empty"
 
+
+# --- files ------------------------------------------------------------------------------------------------------------
 
 NOT_REGULAR = "expected a regular file"
 
