@@ -13,7 +13,7 @@ from oidc_actor.credentials.credentials import ClientOptions
 from oidc_actor.credentials.grants import ClientCredentials, Password
 from oidc_actor.credentials.keys import ClientCertificate, PrivateKey
 from oidc_actor.credentials.parameters import parse_scopes
-from oidc_actor.values.errors import ConfigError, OIDCActorError
+from oidc_actor.values.errors import ConfigError, OIDCActorError, SecretUnavailable
 from oidc_actor.values.oidc_config import OIDCConfig, check_config
 from oidc_actor.values.secrets import BYTE_ORDER_MARK, Secret, SecretFile, holds_secrets, secret_problem
 from oidc_actor.values.urls import check_issuer_url
@@ -41,11 +41,8 @@ _HINTS = {
     "set allow_insecure_http": "--allow-insecure-http",
     "with ca_bundle": "with --ca-bundle",
     "client_auth=": "--client-auth ",
-    "client_secret cannot be read": "--client-secret-file cannot be read",
-    "private_key cannot be read": "--private-key-file cannot be read",
-    "client_certificate cannot be read": "--client-cert cannot be read",
 }
-"""How an option is named in the middle of an error, where it says what to try, or which secret it could not read."""
+"""How options are named in the hints of errors, which say what to try."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,9 +95,12 @@ def connect(options: ConnectionOptions, *, by_device: bool = False) -> Connectio
 
 def in_options(error: OIDCActorError) -> str:
     """An error of the library, in the names of the command line."""
-    path = error.option if isinstance(error, ConfigError) else ()
-    named = [OPTIONS[name] for name in path if name in OPTIONS]
-    text = f"{named[-1]}: {error.problem}" if named and isinstance(error, ConfigError) else str(error)
+    text = str(error)
+    if isinstance(error, SecretUnavailable) and error.option in OPTIONS:
+        text = OPTIONS[error.option] + text.removeprefix(error.option)
+    elif isinstance(error, ConfigError):
+        named = [OPTIONS[name] for name in error.option if name in OPTIONS]
+        text = f"{named[-1]}: {error.problem}" if named else text
     for hint, option in _HINTS.items():
         text = text.replace(hint, option)
     return text

@@ -129,7 +129,7 @@ class PrivateKey(Sealed):
             return found
         if isinstance(self.key, Secret):
             raise _wrong(f"{found}{_hint_for(self.key)}", "key")
-        raise SecretUnavailable(f"private_key: {found}", sent=False)
+        raise SecretUnavailable(f"private_key: {found}", option="private_key", sent=False)
 
     def header(self) -> dict[str, str]:
         """Return what the header of an assertion says of the certificate (RFC 7515 section 4.1.8).
@@ -141,9 +141,8 @@ class PrivateKey(Sealed):
             return {}
         digest = _certificate_digest(self.certificate_file)
         if isinstance(digest, str):
-            raise SecretUnavailable(
-                f"private_key: certificate_file {str(self.certificate_file)!r}: {digest}", sent=False
-            )
+            problem = f"private_key: certificate_file {str(self.certificate_file)!r}: {digest}"
+            raise SecretUnavailable(problem, option="private_key", sent=False)
         return {"x5t#S256": base64.urlsafe_b64encode(digest).decode().rstrip("=")}
 
     def __repr__(self) -> str:

@@ -232,7 +232,8 @@ def read_secrets(
     certificate = auth.client_certificate
     for file in () if certificate is None else certificate.sources:
         if file.version() is None:
-            raise SecretUnavailable(f"client_certificate cannot be read: {str(file.path)!r}: no such file", sent=False)
+            problem = f"client_certificate cannot be read: {str(file.path)!r}: no such file"
+            raise SecretUnavailable(problem, option="client_certificate", sent=False)
     return SentSecrets(
         None if auth.client_secret is None else resolve_secret(auth.client_secret, "client_secret"),
         refresh_token or _grant_secret(auth, now_wall),

@@ -108,7 +108,15 @@ class TokenRequestError(ProviderError):
 
 
 class SecretUnavailable(TokenRequestError):
-    """A secret could not be read for a request (file missing, callable raised). Retryable; nothing was sent."""
+    """A secret could not be read for a request (file missing, callable raised). Retryable; nothing was sent.
+
+    Attributes:
+        option: The option that names the secret, such as ``"client_secret"``; the message begins with it. Empty where none does.
+    """
+
+    def __init__(self, message: str, *, option: str = "", sent: bool = True) -> None:
+        super().__init__(message, sent=sent)
+        self.option = option
 
 
 class UnusableMetadata(TokenRequestError):

@@ -408,7 +408,7 @@ def resolve_secret(source: StoredSecret, name: str = "secret") -> Secret:
     """
     found = source if isinstance(source, Secret) else source.fetch()
     if isinstance(found, str):
-        raise SecretUnavailable(f"{name} cannot be read: {found}", sent=False)
+        raise SecretUnavailable(f"{name} cannot be read: {found}", option=name, sent=False)
     return found
 
 

@@ -10,7 +10,7 @@ from oidc_actor.cli.connection import connect, in_options
 from oidc_actor.cli.options import ConnectionOptions
 from oidc_actor.credentials.grants import ClientCredentials
 from oidc_actor.credentials.keys import ClientCertificate, PrivateKey
-from oidc_actor.values.errors import ConfigError, TokenRequestError
+from oidc_actor.values.errors import ConfigError, SecretUnavailable, TokenRequestError
 from oidc_actor.values.secrets import SecretFile
 
 
@@ -52,8 +52,15 @@ def test_what_to_try_is_said_in_options() -> None:
 
     assert said("try client_auth='client_secret_post'") == "try --client-auth 'client_secret_post'"
     assert said("name the provider's CA with ca_bundle") == "name the provider's CA with --ca-bundle"
-    for argument, option in [("private_key", "--private-key-file"), ("client_certificate", "--client-cert")]:
-        assert said(f"{argument} cannot be read: 'x'") == f"{option} cannot be read: 'x'"
+
+
+@pytest.mark.parametrize(
+    ("argument", "option"), [("private_key", "--private-key-file"), ("client_certificate", "--client-cert")]
+)
+def test_a_secret_that_cannot_be_read_is_named_by_its_option(argument: str, option: str) -> None:
+    for rest in (" cannot be read: 'x'", ": expected a key"):
+        assert in_options(SecretUnavailable(f"{argument}{rest}", option=argument)) == f"{option}{rest}"
+    assert in_options(SecretUnavailable("reading the secrets took too long")) == "reading the secrets took too long"
 
 
 @pytest.mark.parametrize(
