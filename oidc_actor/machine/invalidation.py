@@ -27,7 +27,6 @@ judged when it comes; and where that request fails, it was not the refresh that 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import TypeAlias
 
@@ -35,7 +34,7 @@ from oidc_actor.machine.effects import Publish, Reject, Revoke, Withhold
 from oidc_actor.machine.events import NEVER, Accepted, ClockJumped, Rejected
 from oidc_actor.machine.failure_policy import Rng
 from oidc_actor.machine.schedule import asked_retry_at, serve
-from oidc_actor.machine.state import Rules, State, came_at, is_asked, is_valid, is_withheld
+from oidc_actor.machine.state import Heard, Origins, Rules, State, came_at, is_asked, is_valid, is_withheld
 from oidc_actor.values.clock import is_past
 from oidc_actor.values.oidc_config import OIDCConfig
 from oidc_actor.values.secrets import Secret, fingerprint
@@ -55,29 +54,6 @@ MOST_ORIGINS = 256
 
 
 @dataclass(frozen=True, slots=True)
-class Heard:
-    """What one origin has said. Tokens are known by their fingerprints; times are readings of the manager's clock.
-
-    Attributes:
-        accepted: The token that it accepted last; ``None`` before the first.
-        refused: The token that it rejected last; ``None`` before the first.
-        has_accepted: Whether it has accepted a token since that rejection.
-        due_at: When that rejection is, or was, answered.
-        spaced_at: When it would be if it had accepted a token before.
-        refused_at: When it rejected one last, of whichever token.
-        interval_s: How long after that answer the next rejection is answered.
-    """
-
-    accepted: str | None = None
-    refused: str | None = None
-    has_accepted: bool = False
-    due_at: float = NEVER
-    spaced_at: float = NEVER
-    refused_at: float = NEVER
-    interval_s: float = 0.0
-
-
-@dataclass(frozen=True, slots=True)
 class Verdict:
     """What a rejection is worth.
 
@@ -90,10 +66,6 @@ class Verdict:
     due_at: float
     is_news: bool
     rejects: bool
-
-
-Origins: TypeAlias = Mapping[str, Heard]
-"""What is remembered, the origin that was heard of longest ago first."""
 
 
 def rejected(state: State, event: Rejected, now: float, rng: Rng) -> State:
@@ -245,11 +217,9 @@ def tokens_to_revoke(state: State, now: float, late: TokenResponse | None = None
         What to do. A token that was given to a forked child is the parent's to revoke, and a refresh token that the user
         configured is the user's.
     """
-    found: list[_Found] = []
+    found = [] if late is None else [_pair_of(late)]
     if not state.borrowed:
-        found.append((state.refresh_token, state.token if state.expires_at > now else None))
-    if late is not None:
-        found.append((_refresh_token_of(late), late))
+        found.insert(0, (state.refresh_token, state.token if state.expires_at > now else None))
     return _revocation(state.rules, state.attempts, state.oidc_config, found)
 
 
@@ -265,7 +235,7 @@ def late_tokens_to_revoke(rules: Rules, attempt: int, config: OIDCConfig, late: 
     Returns:
         What to do.
     """
-    return _revocation(rules, attempt, config, [(_refresh_token_of(late), late)])
+    return _revocation(rules, attempt, config, [_pair_of(late)])
 
 
 def _revocation(rules: Rules, attempt: int, config: OIDCConfig | None, found: list[_Found]) -> list[Revoke]:
@@ -278,5 +248,5 @@ def _revocation(rules: Rules, attempt: int, config: OIDCConfig | None, found: li
     return [Revoke(attempt, config, tuple(tokens))] if tokens else []
 
 
-def _refresh_token_of(token: TokenResponse) -> Secret | None:
-    return None if token.refresh_token is None else Secret(token.refresh_token)
+def _pair_of(token: TokenResponse) -> _Found:
+    return None if token.refresh_token is None else Secret(token.refresh_token), token

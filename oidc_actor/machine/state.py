@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from enum import Flag, auto
-from typing import TYPE_CHECKING
+from typing import TypeAlias
 
 from oidc_actor.credentials.credentials import Credentials
 from oidc_actor.machine.effects import Discover, Effect, FullGrant, Grant, Redeem, Report
@@ -16,9 +17,6 @@ from oidc_actor.values.errors import OIDCActorError, SecretUnavailable, TokenReq
 from oidc_actor.values.oidc_config import OIDCConfig
 from oidc_actor.values.secrets import Secret, StoredSecret
 from oidc_actor.values.tokens import TokenResponse
-
-if TYPE_CHECKING:
-    from oidc_actor.machine.invalidation import Origins
 
 METADATA_AGE_S = 24 * 3600.0
 """Seconds after which discovered metadata are asked for again."""
@@ -107,6 +105,33 @@ class Denial:
     at: float = NEVER
     asked: bool = False
     probing: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Heard:
+    """What one origin has said. Tokens are known by their fingerprints; times are readings of the manager's clock.
+
+    Attributes:
+        accepted: The token that it accepted last; ``None`` before the first.
+        refused: The token that it rejected last; ``None`` before the first.
+        has_accepted: Whether it has accepted a token since that rejection.
+        due_at: When that rejection is, or was, answered.
+        spaced_at: When it would be if it had accepted a token before.
+        refused_at: When it rejected one last, of whichever token.
+        interval_s: How long after that answer the next rejection is answered.
+    """
+
+    accepted: str | None = None
+    refused: str | None = None
+    has_accepted: bool = False
+    due_at: float = NEVER
+    spaced_at: float = NEVER
+    refused_at: float = NEVER
+    interval_s: float = 0.0
+
+
+Origins: TypeAlias = Mapping[str, Heard]
+"""What is remembered, the origin that was heard of longest ago first."""
 
 
 @dataclass(frozen=True, slots=True)

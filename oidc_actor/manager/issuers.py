@@ -279,13 +279,21 @@ class Circuit:
         self._tell_probe_waiters()
 
     def _tell_closed(self) -> None:
+        """Tell the managers that were denied. The breaker has been closed, or has lost its owner, before: under the lock.
+
+        A failure may have opened it again since, and a manager that was denied then is told too: it asks once more, for nothing.
+        Were they told first, one that asks at once might be denied by the old state, and would not be told again.
+        """
         with self._lock:
             denied, self._denied, self._probe_waiters = self._denied, {}, {}
         within_s = min(MOST_SPREAD_S, SPREAD_S * len(denied))
         _tell(denied, BreakerClosed(within_s))
 
     def _tell_probe_waiters(self) -> None:
-        """Have the managers that waited for the end of a probe ask again, unless another one is under way."""
+        """Have the managers that waited for the end of a probe ask again.
+
+        Another manager may have begun the next probe since the lock was held last: then they stay, and are told when that ends.
+        """
         with self._lock:
             if self._breaker.is_half_open:
                 return

@@ -210,7 +210,7 @@ HOLDS_NONE: dict[str, str] = {
         machine.failure_policy.RetryPolicy machine.effects.CancelTick
         adapters.challenges.Remedy adapters.challenges.Tries
         machine.effects.CheckSecrets machine.effects.ScheduleTick machine.circuit_breaker.CircuitBreaker
-        machine.events.Haste machine.circuit_breaker.Limits machine.invalidation.Heard machine.invalidation.Verdict
+        machine.events.Haste machine.circuit_breaker.Limits machine.state.Heard machine.invalidation.Verdict
         machine.state.Rules machine.state.Denial machine.state.Phase machine.effects.AskPermission
         manager.log.MeasuredRequest metrics.instruments.Instrument metrics.readings.Bound
         metrics.readings.Look metrics.readings.Reading

@@ -5,7 +5,8 @@ import itertools
 import pytest
 
 from oidc_actor.machine import invalidation
-from oidc_actor.machine.invalidation import MOST_ORIGINS, Heard, Origins, Verdict
+from oidc_actor.machine.invalidation import MOST_ORIGINS, Verdict
+from oidc_actor.machine.state import Heard, Origins
 
 pytestmark = pytest.mark.P6
 
