@@ -14,7 +14,7 @@ import time
 from collections import deque
 from collections.abc import Callable
 from dataclasses import replace
-from typing import Any, ClassVar, NoReturn, Self, Unpack
+from typing import Any, ClassVar, NoReturn, Self, Unpack, cast
 
 import pykka
 
@@ -142,7 +142,6 @@ class TokenManager(Server):
     has_cell: ClassVar[bool] = True  # from its start on, as `oidc_actor.reading.directory` knows it
 
     @classmethod
-    @holds_secrets
     def start_link(cls, **options: Unpack[ManagerOptions]) -> pykka.ActorRef[Self]:  # type: ignore[override]
         """Start a manager. It returns once the manager is initialised, and never waits for the network.
 
@@ -163,7 +162,7 @@ class TokenManager(Server):
             ConfigError: An option is wrong; nothing was started.
             AlreadyStarted: The name is taken; ``.ref`` is its owner.
         """
-        return cls.launch(check_options(options))
+        return cls.launch(_taken(cast(dict[str, Any], options)))
 
     @classmethod
     def start(cls, *_args: object, **_options: object) -> NoReturn:
@@ -522,6 +521,14 @@ class TokenManager(Server):
         new = waiter.known_to is not self.actor_ref
         waiter.known_to = self.actor_ref
         return new
+
+
+def _taken(options: dict[str, Any]) -> Options:
+    """Check options, and empty their dict: secrets may be in it as they are, and the frame that has it may raise later."""
+    try:
+        return check_options(options)
+    finally:
+        options.clear()
 
 
 def _running(server: ServerRef, cell: Cell) -> Ref | None:

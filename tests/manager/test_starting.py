@@ -2,6 +2,7 @@
 
 import asyncio
 import threading
+import traceback
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from types import SimpleNamespace
@@ -14,7 +15,7 @@ from threads import DEADLINE_S, eventually
 from oidc_actor import NoTokenError, TokenManager
 from oidc_actor.reading import reads
 from oidc_actor.reading.waiters import ThreadWaiter
-from supervision import NoProcess, whereis
+from supervision import NoProcess, StartError, whereis
 
 
 class Held:
@@ -53,6 +54,17 @@ def held(monkeypatch: pytest.MonkeyPatch) -> Iterator[Held]:
         yield one
         one.go.set()
         one.started.exception(DEADLINE_S)
+
+
+def test_a_start_that_fails_says_what_it_came_of_and_shows_no_option(held: Held) -> None:
+    held.error = ValueError("not today")
+    held.go.set()
+    error = held.started.exception(DEADLINE_S)
+    assert isinstance(error, StartError)
+    assert error.__cause__ is held.error
+    frames = [frame for frame, _ in traceback.walk_tb(error.__traceback__)]
+    (start,) = (frame for frame in frames if frame.f_code.co_name == "start_link" and "launch" in frame.f_code.co_names)
+    assert start.f_locals["options"] == {}
 
 
 EARLY: dict[str, Callable[[object], object]] = {
