@@ -17,7 +17,7 @@ class Discover:
     """Get the provider's metadata.
 
     Attributes:
-        instead_of: Metadata that are known not to do any more, or ``None``.
+        instead_of: The metadata that are known and have become doubtful, or ``None``.
     """
 
     instead_of: OIDCConfig | None = None
@@ -56,7 +56,7 @@ class AskPermission:
 
 @dataclass(frozen=True, slots=True)
 class Fetch:
-    """Run one request off the mailbox; its end comes back as `FetchSucceeded` or `FetchFailed`.
+    """Run one request on a worker's thread; its end comes back as `FetchSucceeded` or `FetchFailed`.
 
     Attributes:
         attempt: Number of the attempt, which the answer repeats.
@@ -121,7 +121,7 @@ class Reply:
 
 @dataclass(frozen=True, slots=True)
 class CheckSecrets:
-    """See off the mailbox whether a secret's file has changed; `SecretsChecked` comes back."""
+    """Look on a worker's thread whether a secret's file has changed; `SecretsChecked` comes back."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,7 +15,7 @@ from oidc_actor.values.secrets import Secret
 from oidc_actor.values.tokens import ParsedToken, TokenResponse
 
 NEVER = -math.inf
-"""The clock's reading at which something that has not happened yet happened."""
+"""Stands for the time of what has not happened: before every reading of the clock."""
 
 
 class Haste(IntEnum):

@@ -51,7 +51,7 @@ def may_have_moved(error: OIDCActorError, failures: int) -> bool:
 
 
 def is_about_secrets(error: OIDCActorError | None) -> bool:
-    """Whether another secret may be all that it takes: one was missing, or what was sent was refused."""
+    """Whether a change of a secret may be enough for a success: one was missing, or what was sent was refused."""
     return isinstance(error, SecretUnavailable) or (error is not None and status_of(error) in {400, 401, 403})
 
 

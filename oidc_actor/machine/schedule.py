@@ -153,7 +153,7 @@ def _is_given_back_to(state: State, waiter: Waiter) -> bool:
 
 
 def awaits_probe(state: State, now: float) -> bool:
-    """Whether another manager's probe is waited for: when it ends cannot be told, as little as with a request of this one."""
+    """Whether another manager's probe is waited for. When it ends cannot be told, as with a request of this manager's own."""
     return state.denial is not None and state.denial.probing and now < denied_until(state)
 
 
@@ -207,7 +207,7 @@ def missing(state: State, now: float, min_validity_s: float = 0.0, wants_refresh
     """What a reader lacks of what it asked for; arguments as for `refusal`."""
     if wants_refresh:
         return "no new token"
-    if is_valid(state, now, min_validity_s):  # taken from the readers, of which the manager is still to hear
+    if is_valid(state, now, min_validity_s):  # the readers have it no more, and the manager has not heard of that yet
         return "no token: the last one is being replaced"
     if is_valid(state, now):
         left_s = state.expires_at - now

@@ -100,7 +100,7 @@ def _settle(state: State, event: events.Event, now: float, rng: Rng) -> State:
 
 
 def _dismiss(state: State, event: events.Event, now: float) -> State:
-    """Refuse the waiters that waiting cannot help; one that has just come is the only news of its event."""
+    """Refuse the waiters that waiting cannot help. Where one has just come, nothing has changed for the others."""
     asked = (event.waiter,) if isinstance(event, events.Wait) else state.waiters
     gone = [waiter for waiter in asked if waiter in state.waiters and schedule.hopeless(state, waiter, now)]
     return schedule.refuse(state, gone, now)
@@ -147,7 +147,7 @@ def _refresh(state: State, event: events.Refresh, now: float, rng: Rng) -> State
 
 
 def _due_for(state: State, min_validity_s: float, now: float, *, asks: bool = True) -> State:
-    """Make an attempt due for a live token that falls short, and the very first; where none lives, make the wait a short one."""
+    """Make an attempt due at once where the live token falls short, or at the start; without a live token, after a short wait."""
     if is_out_of_reach(state, min_validity_s):
         return state
     if not is_valid(state, now):
@@ -171,7 +171,7 @@ def _first_at_once(state: State) -> State:
 
 
 def _at_once(state: State) -> State:
-    """Make an attempt due as soon as one may be made; one that is under way does."""
+    """Make an attempt due as soon as one may be made; an attempt under way serves."""
     return state if state.attempt is not None else replace(state, wanted=True)
 
 
@@ -183,7 +183,7 @@ def _with_waiter(state: State, waiter: events.Waiter) -> State:
 
 
 def _look_at_secrets(state: State) -> State:
-    """See whether a secret that is waited for has changed, unless that is being seen to."""
+    """Have the secrets' files looked at where a change is waited for, unless that is under way."""
     if not state.watching or state.checking or state.attempt is not None:
         return state
     return replace(state, checking=True).then(effects.CheckSecrets())
@@ -197,7 +197,7 @@ def _secrets_checked(state: State, event: events.SecretsChecked, now: float, rng
 
 
 def _source_renewed(state: State, event: events.SourceRenewed, now: float, rng: Rng) -> State:
-    """Try again where it was for want of that token; an attempt under way may have read the old one, and ends first."""
+    """Try again where the last attempt lacked that token; an attempt under way may have read the old one, and ends first."""
     if state.attempt is not None:
         return replace(state, attempt=replace(state.attempt, source_renewed=True))
     return _with_renewed_source(state)
@@ -258,7 +258,7 @@ def _allowed(state: State, event: events.Allowed, now: float, rng: Rng) -> State
 
 
 def _are_doubtful(state: State, now: float) -> bool:
-    """Whether to ask for the metadata again before they are used. After a wait that the answer to that asked for they serve."""
+    """Whether to request the metadata again before they are used; not after a wait that the response to that request imposed."""
     if isinstance(state.last_error, DiscoveryError):
         return False
     return state.config_suspect or now - state.config_at > METADATA_AGE_S
@@ -310,7 +310,7 @@ def _token_came(state: State, event: events.FetchSucceeded, now: float, rng: Rng
     if event.at + came.lifetime_s > now:
         return _obtained(state, event, came, now, rng)
     late = TokenRequestError(f"the token had expired when it came: it lived {came.lifetime_s:.1f} s")
-    # The refresh token with it came alive.
+    # The refresh token that came with it is alive.
     return _end(replace(state, refresh_token=_next_refresh_token(state, came.token)), late, None, now, rng)
 
 
@@ -382,7 +382,7 @@ def _end(state: State, error: OIDCActorError, issuer_at: float | None, now: floa
     """End the attempt with an error; it displaces no token."""
     assert state.attempt is not None
     attempt = state.attempt
-    # What was sent before a jump of the wall clock is not the refresh that a withheld token waits for: that is to come.
+    # A request from before a jump of the wall clock is not the refresh that a withheld token waits for: that is still to come.
     jump = attempt.jump if is_withheld(state) else None
     state = state if jump is not None else invalidation.give_back(state, now)
     state = replace(
@@ -422,7 +422,7 @@ def _with_kept_refresh_token(state: State, token: TokenResponse) -> TokenRespons
 
 
 def _next_refresh_token(state: State, token: TokenResponse) -> Secret | None:
-    """What the next attempt redeems; where that is just what the full grant redeems, the full grant says it better."""
+    """The refresh token that the next attempt redeems; ``None`` where the full grant redeems that very one."""
     text = _with_kept_refresh_token(state, token).refresh_token
     if not text:
         return None

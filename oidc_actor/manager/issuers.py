@@ -84,7 +84,7 @@ class Issuer:
     # --- metadata -----------------------------------------------------------------------------------------------------
 
     def known_config(self, instead_of: OIDCConfig | None, now: float) -> OIDCConfig | None:
-        """The metadata, unless they are missing, too old, or the very ones that do not do any more."""
+        """The metadata, unless they are missing, too old, or the very ones that have become doubtful."""
         with self._lock:
             if self._config is instead_of or now - self._config_at > METADATA_AGE_S:
                 return None
@@ -171,7 +171,7 @@ class Circuit:
         self._denied: dict[int, weakref.ref[Cell]] = {}  # managers to be told when the issuer answers again
         # Those of them to be told when the probe under way has failed.
         self._probe_waiters: dict[int, weakref.ref[Cell]] = {}
-        self._floors: dict[Hashable, float] = {}  # until when the provider asked whom to wait
+        self._floors: dict[Hashable, float] = {}  # waits that the provider asked for: whom each binds, and its end
         # Guards the above. Never held while a manager is told something.
         self._lock = threading.Lock()
 

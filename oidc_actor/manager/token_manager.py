@@ -249,7 +249,7 @@ class TokenManager(Server):
             wait: Whether to wait for the outcome. Without, it is a cast: silent even where no manager is there.
             timeout: Seconds to wait.
             rejected: The access token that a resource server answered 401 to. If it is the current one no reader gets it
-                any more when this returns, and replaced; otherwise nothing is done.
+                any more when this returns, and it is replaced; otherwise nothing is done.
 
         Raises:
             NoTokenError: The attempt failed or did not end in time, even where an older token lives on. Only with ``wait``.

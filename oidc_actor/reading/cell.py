@@ -222,7 +222,7 @@ class Cell:
             cast(ref, message)
 
     def add_waiter(self, waiter: AnyWaiter, *, quietly: bool = False) -> None:
-        """Have a reader wait for an outcome, quietly where the manager need not know; `GONE` is that where none may come."""
+        """Have a reader wait for an outcome, quietly where the manager need not know; `GONE` where no other may come."""
         waiter.known_to = self if quietly else None
         self.waiting[waiter] = None
         # In there first, then this look: a cell that ends marks that first, and then looks for waiters.
