@@ -10,10 +10,10 @@ from typing import TypeAlias
 import flask
 
 from oidc_actor.testing import dpop
-from oidc_actor.testing.grants import ALGORITHM, Realm, TokenServer, read_token
+from oidc_actor.testing.accounts import GRANTS
+from oidc_actor.testing.authorization_server import ALGORITHM, Realm, TokenServer, read_token
 from oidc_actor.testing.listener import break_connection
 from oidc_actor.testing.script import Endpoint, Treatment
-from oidc_actor.testing.state import GRANTS
 
 View: TypeAlias = Callable[[], flask.Response]
 
@@ -94,7 +94,7 @@ class Endpoints:
             if known
             else None
         )
-        if claims is None or self._realm.store.is_revoked(text) or (scheme.lower() == "dpop") != ("cnf" in claims):
+        if claims is None or self._realm.accounts.is_revoked(text) or (scheme.lower() == "dpop") != ("cnf" in claims):
             return _refused("invalid_token", "DPoP" if scheme.lower() == "dpop" else "Bearer")
         if "cnf" in claims:
             proof, url = flask.request.headers.get("DPoP"), flask.request.base_url

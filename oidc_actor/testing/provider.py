@@ -10,13 +10,13 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
+from oidc_actor.testing.accounts import Accounts, Client
+from oidc_actor.testing.authorization_server import Realm
 from oidc_actor.testing.dpop import Proofs
 from oidc_actor.testing.endpoints import Endpoints
-from oidc_actor.testing.grants import Realm
 from oidc_actor.testing.listener import Certificates, Listener
 from oidc_actor.testing.port import HOST
 from oidc_actor.testing.script import Endpoint, Policy, Script, Treatment, error_answer
-from oidc_actor.testing.state import Client, Store
 
 CONFIDENTIAL_METHODS = ("client_secret_basic", "client_secret_post")
 
@@ -87,7 +87,7 @@ class Provider:
         self.delay_s = delay_s
         self.clock_skew_s = clock_skew_s
         self._script = Script()
-        self._store = Store()
+        self._accounts = Accounts()
         self.client_id = client_id
         self.username = username
         self._auth_methods = tuple(client_auth_methods)
@@ -124,7 +124,7 @@ class Provider:
                 pause=lambda more_s: not self._leaving.wait(self.delay_s + more_s),
                 auth_methods=self._auth_methods,
                 scopes=self._scopes,
-                store=self._store,
+                accounts=self._accounts,
                 script=self._script,
                 proofs=Proofs(self._clock),
             )
@@ -208,7 +208,7 @@ class Provider:
     @client_secret.setter
     def client_secret(self, value: str) -> None:
         self._client_secret = value
-        self._store.put_client(Client(self.client_id, value, self._auth_methods))
+        self._accounts.put_client(Client(self.client_id, value, self._auth_methods))
 
     @property
     def password(self) -> str:
@@ -218,17 +218,17 @@ class Provider:
     @password.setter
     def password(self, value: str) -> None:
         self._password = value
-        self._store.put_user(self.username, value)
+        self._accounts.put_user(self.username, value)
 
     def add_client(
         self, client_id: str, client_secret: str | None, auth_methods: Sequence[str] = CONFIDENTIAL_METHODS
     ) -> None:
         """Register one more client; a `client_secret` of `None` makes it public (`client_auth` "none")."""
-        self._store.put_client(Client(client_id, client_secret, tuple(auth_methods) if client_secret else ("none",)))
+        self._accounts.put_client(Client(client_id, client_secret, tuple(auth_methods) if client_secret else ("none",)))
 
     def add_user(self, username: str, password: str) -> None:
         """Register one more user."""
-        self._store.put_user(username, password)
+        self._accounts.put_user(username, password)
 
     # --- what goes wrong with the next requests ---
 
@@ -298,7 +298,7 @@ class Provider:
 
     def revoke_refresh_tokens(self) -> None:
         """Forget every refresh token that was given out: each is `invalid_grant` from now on."""
-        self._store.revoke_refresh_tokens()
+        self._accounts.revoke_refresh_tokens()
 
     # --- counting ---
 
@@ -325,12 +325,12 @@ class Provider:
     @property
     def tokens_revoked(self) -> int:
         """How many tokens clients have revoked, of either kind."""
-        return self._store.revocations
+        return self._accounts.revocations
 
     @property
     def refresh_tokens_reused(self) -> int:
         """How many times a spent refresh token came back."""
-        return self._store.reuses
+        return self._accounts.reuses
 
     def wait_for_requests(self, count: int, *, timeout_s: float, endpoint: Endpoint = "token") -> bool:
         """Wait until an endpoint has had `count` requests in all; `False` at the deadline (seconds)."""

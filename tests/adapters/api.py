@@ -16,8 +16,8 @@ from joserfc.jwk import KeySet
 
 from oidc_actor.credentials.dpop import nonce_of
 from oidc_actor.testing import Provider
+from oidc_actor.testing.authorization_server import read_token
 from oidc_actor.testing.dpop import ProofRefused, Proofs
-from oidc_actor.testing.grants import read_token
 
 INVALID_TOKEN = 'Bearer realm="api", error="invalid_token", error_description="not good enough"'
 DEADLINE_S = 10.0

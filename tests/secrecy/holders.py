@@ -239,12 +239,14 @@ HOLDS_NONE: dict[str, str] = {
         cli.demo.promises.Promise cli.demo.story.Readers cli.demo.story.Play cli.demo.view.View""",
     "the other side, for tests: it knows the secrets that it makes up, and sends the tokens": """
         testing.listener.Certificates testing.dpop.Proofs testing.dpop.ProofRefused
-        testing.endpoints.Endpoints testing.fault_proxy.FaultProxy testing.grants.Realm testing.grants.TokenServer
+        testing.endpoints.Endpoints testing.fault_proxy.FaultProxy
+        testing.authorization_server.Realm testing.authorization_server.TokenServer
         testing.listener.Listener testing.manual_clock.ManualClock testing.manual_clock.ManualTimer testing.script.Policy
         testing.port.KeptPort testing.provider.Provider testing.relay.Address testing.relay.Faults
         testing.relay.Relay testing.relay.RelayServer
-        testing.script.Canned testing.script.Script testing.script.Treatment testing.state.Client testing.state.Grant
-        testing.state.Store testing.state.User testing.faults.FaultyAnswer
+        testing.script.Canned testing.script.Script testing.script.Treatment testing.accounts.Client
+        testing.accounts.IssuedRefreshToken
+        testing.accounts.Accounts testing.accounts.User testing.faults.FaultyAnswer
         testing.faults.Break testing.faults.Corrupt
         testing.faults.Delay testing.faults.Drip testing.faults.End testing.faults.Interim
         testing.faults.Send

@@ -16,9 +16,9 @@ from joserfc import jwt
 from joserfc.errors import JoseError
 from joserfc.jwk import ECKey, KeySet
 
+from oidc_actor.testing.accounts import Accounts, Client, IssuedRefreshToken, User
 from oidc_actor.testing.dpop import ProofRefused, Proofs
 from oidc_actor.testing.script import Policy, Script
-from oidc_actor.testing.state import Client, Grant, Store, User
 
 ALGORITHM = "ES256"  # 30 times cheaper to sign than RS256, so the provider is not what a load test measures
 AUTH_METHODS = ("client_secret_basic", "client_secret_post", "none")
@@ -60,7 +60,7 @@ class Realm:
             meanwhile. Called on a request's thread.
         auth_methods: What the metadata offers.
         scopes: All the scopes there are; `None` accepts any.
-        store: Clients, users and refresh tokens.
+        accounts: Clients, users and refresh tokens.
         script: How each request is treated, and the counters.
         proofs: The DPoP proofs that came here.
         keys: The signing key.
@@ -72,7 +72,7 @@ class Realm:
     pause: Callable[[float], bool]
     auth_methods: Sequence[str]
     scopes: Sequence[str] | None
-    store: Store
+    accounts: Accounts
     script: Script
     proofs: Proofs
     keys: KeySet = field(default_factory=new_keys)
@@ -123,7 +123,7 @@ class _Password(grants.ResourceOwnerPasswordCredentialsGrant):  # type: ignore[m
     TOKEN_ENDPOINT_AUTH_METHODS = AUTH_METHODS
 
     def authenticate_user(self, username: str, password: str) -> User:
-        user: User | None = self.server.store.login(username, password)
+        user: User | None = self.server.accounts.login(username, password)
         if user is None:  # Authlib's own answer is invalid_request; RFC 6749 section 5.2 asks for this one
             raise InvalidGrantError("The user name or the password is wrong.")
         return user
@@ -131,33 +131,33 @@ class _Password(grants.ResourceOwnerPasswordCredentialsGrant):  # type: ignore[m
     def generate_token(self, user: User, scope: str | None, **_: Any) -> dict[str, Any]:
         token: dict[str, Any] = super().generate_token(user=user, scope=scope)
         client: Client = self.request.client
-        token["refresh_token"] = self.server.store.issue(client.client_id, user, token.get("scope", ""), None)
+        token["refresh_token"] = self.server.accounts.issue(client.client_id, user, token.get("scope", ""), None)
         return token
 
 
 class _RefreshToken(grants.RefreshTokenGrant):  # type: ignore[misc] # Authlib has no types
     TOKEN_ENDPOINT_AUTH_METHODS = AUTH_METHODS
 
-    def authenticate_refresh_token(self, refresh_token: str) -> Grant | None:
-        store: Store = self.server.store
-        return store.find(refresh_token, reuse_detection=_policy().reuse_detection)
+    def authenticate_refresh_token(self, refresh_token: str) -> IssuedRefreshToken | None:
+        accounts: Accounts = self.server.accounts
+        return accounts.find(refresh_token, reuse_detection=_policy().reuse_detection)
 
-    def authenticate_user(self, refresh_token: Grant) -> User:
+    def authenticate_user(self, refresh_token: IssuedRefreshToken) -> User:
         return refresh_token.user
 
-    def issue_token(self, user: User, refresh_token: Grant) -> dict[str, Any]:
+    def issue_token(self, user: User, refresh_token: IssuedRefreshToken) -> dict[str, Any]:
         # Two requests with one refresh token can both have found it. The first to spend it gets an answer, the other is refused.
         policy = _policy()
-        store: Store = self.server.store
-        if policy.rotation and not store.spend(refresh_token, reuse_detection=policy.reuse_detection):
+        accounts: Accounts = self.server.accounts
+        if policy.rotation and not accounts.spend(refresh_token, reuse_detection=policy.reuse_detection):
             raise InvalidGrantError("The refresh token was used before.")
         token: dict[str, Any] = super().issue_token(user, refresh_token)
         if policy.rotation:
             scope, family = refresh_token.scope, refresh_token.family
-            token["refresh_token"] = store.issue(refresh_token.client_id, user, scope, family)
+            token["refresh_token"] = accounts.issue(refresh_token.client_id, user, scope, family)
         return token
 
-    def revoke_old_credential(self, refresh_token: Grant) -> None:
+    def revoke_old_credential(self, refresh_token: IssuedRefreshToken) -> None:
         """Nothing is left to do: `issue_token` has spent it."""
 
 
@@ -167,17 +167,17 @@ class _Revocation(RevocationEndpoint):  # type: ignore[misc] # Authlib has no ty
     CLIENT_AUTH_METHODS = AUTH_METHODS
 
     def authenticate_token(self, request: Any, client: Client) -> str:
-        # The store sees whose token it is when it is revoked; an unknown token is no error (section 2.2).
+        # `Accounts` sees whose token it is when it is revoked; an unknown token is no error (section 2.2).
         self.check_params(request, client)
         token: str = request.form["token"]
         return token
 
     def revoke_token(self, token: str, request: Any) -> None:
-        self.server.store.revoke(token, request.client.client_id)
+        self.server.accounts.revoke(token, request.client.client_id)
 
 
 class TokenServer(AuthorizationServer):  # type: ignore[misc] # Authlib has no types
-    """Authlib's authorization server on our store.
+    """Authlib's authorization server on our accounts.
 
     Args:
         app: The Flask application it belongs to.
@@ -185,10 +185,10 @@ class TokenServer(AuthorizationServer):  # type: ignore[misc] # Authlib has no t
     """
 
     def __init__(self, app: Any, realm: Realm) -> None:
-        self.store = realm.store
+        self.accounts = realm.accounts
         self._proofs = realm.proofs
         note_issued = realm.script.note_issued
-        super().__init__(app, query_client=realm.store.client, save_token=lambda token, request: note_issued())
+        super().__init__(app, query_client=realm.accounts.client, save_token=lambda token, request: note_issued())
         self.scopes_supported = list(realm.scopes) if realm.scopes is not None else None
         self.register_token_generator("default", _Generator(realm))
         for grant in (_ClientCredentials, _Password, _RefreshToken):

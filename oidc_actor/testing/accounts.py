@@ -65,7 +65,7 @@ class User:
 
 
 @dataclass(frozen=True, slots=True)
-class Grant:
+class IssuedRefreshToken:
     """What one refresh token stands for."""
 
     token: str = field(repr=False)
@@ -87,7 +87,7 @@ MOST_TOKENS = 1000
 """So many live, spent and revoked ones are remembered, each; beyond that the oldest are forgotten."""
 
 
-class Store:
+class Accounts:
     """Clients, users and refresh tokens, in memory. Any thread may use it.
 
     Attributes:
@@ -100,8 +100,8 @@ class Store:
         self._lock = threading.Lock()
         self._clients: dict[str, Client] = {}
         self._passwords: dict[str, str] = {}
-        self._live: dict[str, Grant] = {}
-        self._spent: dict[str, Grant] = {}
+        self._live: dict[str, IssuedRefreshToken] = {}
+        self._spent: dict[str, IssuedRefreshToken] = {}
         self._revoked: dict[str, None] = {}  # access tokens
         self.revocations = 0
         self.reuses = 0
@@ -131,25 +131,25 @@ class Store:
 
     def issue(self, client_id: str, user: User, scope: str, family: str | None) -> str:
         """A new refresh token; `family=None` begins a family."""
-        grant = Grant(secrets.token_urlsafe(24), client_id, user, scope, family or secrets.token_hex(8))
+        issued = IssuedRefreshToken(secrets.token_urlsafe(24), client_id, user, scope, family or secrets.token_hex(8))
         with self._lock:
-            _remember(self._live, grant.token, grant)
-        return grant.token
+            _remember(self._live, issued.token, issued)
+        return issued.token
 
-    def find(self, token: str, *, reuse_detection: bool) -> Grant | None:
+    def find(self, token: str, *, reuse_detection: bool) -> IssuedRefreshToken | None:
         """What a presented refresh token stands for; a spent one takes its family with it."""
         with self._lock:
             if token in self._spent:
                 self._note_reuse(self._spent[token], reuse_detection)
             return self._live.get(token)
 
-    def spend(self, grant: Grant, *, reuse_detection: bool) -> bool:
+    def spend(self, issued: IssuedRefreshToken, *, reuse_detection: bool) -> bool:
         """Redeem a refresh token; `False` if another request did so after this one had found it."""
         with self._lock:
-            if self._live.pop(grant.token, None) is None:
-                self._note_reuse(grant, reuse_detection)
+            if self._live.pop(issued.token, None) is None:
+                self._note_reuse(issued, reuse_detection)
                 return False
-            _remember(self._spent, grant.token, grant)
+            _remember(self._spent, issued.token, issued)
             return True
 
     def revoke_refresh_tokens(self) -> None:
@@ -161,24 +161,26 @@ class Store:
         """Revoke what a client names (RFC 7009): a refresh token of its own with its family, else that very text."""
         with self._lock:
             self.revocations += 1
-            grant = self._live.get(token) or self._spent.get(token)
-            if grant is None:
+            issued = self._live.get(token) or self._spent.get(token)
+            if issued is None:
                 _remember(self._revoked, token, None)
-            elif grant.client_id == client_id:
-                self._drop(grant.family)
+            elif issued.client_id == client_id:
+                self._drop(issued.family)
 
     def is_revoked(self, access_token: str) -> bool:
         """Whether a client has revoked it."""
         with self._lock:
             return access_token in self._revoked
 
-    def _note_reuse(self, grant: Grant, reuse_detection: bool) -> None:
+    # --- the lock is held ---
+
+    def _note_reuse(self, issued: IssuedRefreshToken, reuse_detection: bool) -> None:
         self.reuses += 1
         if reuse_detection:
-            self._drop(grant.family)
+            self._drop(issued.family)
 
     def _drop(self, family: str) -> None:
-        self._live = {token: grant for token, grant in self._live.items() if grant.family != family}
+        self._live = {token: issued for token, issued in self._live.items() if issued.family != family}
 
 
 def _remember(known: dict[str, T], token: str, value: T) -> None:
