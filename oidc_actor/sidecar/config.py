@@ -95,8 +95,8 @@ def absent(path: Path) -> list[str]:
         reader, _ = _checked(_parse(path), path)
     except ConfigError:
         return []
-    reads = [(key, SecretFile(file).fetch()) for key, file in reader.read]
-    made = [(key, file.parent) for key, file in reader.made if not file.parent.is_dir()]
+    reads = [(key, SecretFile(file).fetch()) for key, file in reader.files_read]
+    made = [(key, file.parent) for key, file in reader.files_made if not file.parent.is_dir()]
     return [
         *(f"  {key}: no such directory yet: {str(directory)!r}" for key, directory in made),
         *(f"  {key}: cannot be read yet: {read}" for key, read in reads if isinstance(read, str)),
@@ -139,7 +139,7 @@ def _server(table: object, reader: ConfigReader) -> ServerConfig:
     read = {name: of(reader, f"server.{name}", table[name]) for name, of in _SERVER_KEYS.items() if name in table}
     found = {name: value for name, value in read.items() if value is not None}
     if "unix_socket" in found:
-        reader.made.append(("server.unix_socket", found["unix_socket"]))
+        reader.files_made.append(("server.unix_socket", found["unix_socket"]))
     return ServerConfig(**found)
 
 

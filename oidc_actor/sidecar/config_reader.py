@@ -46,16 +46,16 @@ class ConfigReader:
 
     Attributes:
         base: The directory where relative paths start.
-        read: Files that the configuration names and the sidecar reads, by key. One that is absent is no problem: it may be there
-            in time.
-        made: Files that the sidecar makes, by key, in directories that it does not make.
+        files_read: Files that the configuration names and the sidecar reads, by key. An absent one is no problem: it may be
+            there in time.
+        files_made: Files that the sidecar makes, by key, in directories that it does not make.
         uses: Pairs of a manager and another one whose token it trades, with the key that says so first.
     """
 
     def __init__(self, base: Path) -> None:
         self.base = base
-        self.read: list[tuple[str, Path]] = []
-        self.made: list[tuple[str, Path]] = []
+        self.files_read: list[tuple[str, Path]] = []
+        self.files_made: list[tuple[str, Path]] = []
         self.uses: dict[tuple[str, str], str] = {}
         self._problems: list[str] = []
 
@@ -174,7 +174,7 @@ class ConfigReader:
         """Read the path of a file that the sidecar reads."""
         found = self.path(key, value)
         if found is not None:
-            self.read.append((key, found))
+            self.files_read.append((key, found))
         return found
 
     def address(self, key: str, value: object) -> tuple[str, int] | None:

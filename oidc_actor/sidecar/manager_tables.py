@@ -214,7 +214,7 @@ class _ManagerTable:
             got = f"the directory {str(found)!r}; add the file's name"
             self._reader.add(key, f"expected the path of a file, got {got}")
         elif found is not None:
-            self._reader.made.append((key, found))
+            self._reader.files_made.append((key, found))
         return found
 
     def _token_file_mode(self) -> int:

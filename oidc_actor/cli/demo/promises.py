@@ -11,26 +11,26 @@ class Pace:
     """How fast the story goes.
 
     Attributes:
-        token_lifetime_s: Life of the provider's tokens.
-        min_interval_s: The manager's least time between two attempts.
-        retry_maximum_s: The longest backoff.
-        spare_life_s: The outage ends when the token has this much left.
-        settle_s: How long a crash is left to look at.
+        token_lifetime_s: Life of the provider's tokens, by which everything else goes.
         limit_s: The whole story must be over by then.
     """
 
     token_lifetime_s: int
-    min_interval_s: float
-    retry_maximum_s: float
-    spare_life_s: float
-    settle_s: float
     limit_s: float
 
+    @property
+    def step_s(self) -> float:
+        """The manager's least time between two attempts and its longest backoff; also how long a crash is left to look at."""
+        return self.token_lifetime_s / 10
 
-NORMAL = Pace(
-    token_lifetime_s=10, min_interval_s=1.0, retry_maximum_s=1.0, spare_life_s=3.0, settle_s=1.0, limit_s=45.0
-)
-FAST = Pace(token_lifetime_s=3, min_interval_s=0.2, retry_maximum_s=0.4, spare_life_s=1.0, settle_s=0.3, limit_s=15.0)
+    @property
+    def spare_life_s(self) -> float:
+        """The outage ends when the token has this much left."""
+        return self.token_lifetime_s / 3
+
+
+NORMAL = Pace(token_lifetime_s=10, limit_s=45.0)
+FAST = Pace(token_lifetime_s=3, limit_s=15.0)
 
 REFRESHES = 2
 CRASHES = 3

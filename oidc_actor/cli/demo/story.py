@@ -67,8 +67,8 @@ def staged(pace: Pace, console: Console) -> Iterator[Play]:
             issuer_url=provider.issuer_url,
             auth=ClientCredentials(provider.client_id, provider.client_secret),
             name=NAME,
-            min_interval_seconds=pace.min_interval_s,
-            retry=RetryPolicy(initial_s=pace.retry_maximum_s / 2, maximum_s=pace.retry_maximum_s),
+            min_interval_seconds=pace.step_s,
+            retry=RetryPolicy(initial_s=pace.step_s / 2, maximum_s=pace.step_s),
         )
         readers = Readers()
         names = [f"demo-reader-{number}" for number in range(8)]
@@ -218,7 +218,7 @@ def crash(play: Play) -> str:
         figures.crashes += 1
         play.wait_until(lambda gone=killed: whereis(NAME) not in gone, play.pace.token_lifetime_s, "a restart")  # type: ignore[misc]
         figures.restarts += 1
-        play.pause(play.pace.settle_s)
+        play.pause(play.pace.step_s)
     figures.crash_requests = play.provider.token_requests - before
     requests = counted(figures.crash_requests, "extra token request")
     return f"{CRASHES} crashes, {figures.restarts} restarts, {requests}"

@@ -15,14 +15,7 @@ from oidc_actor.cli.demo.promises import Figures, Promise
 
 PICTURE_EVERY_S = 0.125
 LINE_EVERY_S = 2.0
-STYLES = {
-    "fresh": "green",
-    "stale": "yellow",
-    "expired": "red",
-    "empty": "red",
-    "restarting": "magenta",
-    "DOWN": "bold red",
-}
+STYLES = {"fresh": "green", "stale": "yellow", "expired": "red", "restarting": "magenta", "DOWN": "bold red"}
 
 
 class View:
@@ -66,9 +59,8 @@ class View:
 def show_summary(console: Console, figures: Figures, promises: list[Promise]) -> None:
     """Print what was promised and what was measured."""
     table = Table("", "promise", "measured", title="What was promised, and what was measured", box=None)
-    table.title_justify = "left"
     for promise in promises:
-        verdict = Text("kept", style="green") if promise.kept else Text("BROKEN", style="bold red")
+        verdict = "[green]kept[/]" if promise.kept else "[bold red]BROKEN[/]"
         table.add_row(verdict, promise.text, Text(promise.figure))
     console.print("", table)
     console.print(
