@@ -13,7 +13,7 @@ from pykka import ActorDeadError
 
 from supervision.errors import CallTimeout, NoProcess, ServerDied, SupervisionError, check_seconds
 from supervision.exits import NOPROC, NORMAL, Reason
-from supervision.process.mailbox import ExitSignal, Withdrawable
+from supervision.process.mailbox import Cancellable, ExitSignal
 from supervision.process.process import Process
 from supervision.process.pykka_internals import Envelope, StopRequest, actor_of
 from supervision.process.registry import ServerRef, current, find, lookup, refuse_unmanaged, unmanaged
@@ -148,7 +148,7 @@ def kill(server: ServerRef) -> None:
 # --- later ------------------------------------------------------------------------------------------------------------
 
 
-class Timer(Withdrawable):
+class Timer(Cancellable):
     """A message on its way; it lies in the mailbox itself, and is opened only if it was not cancelled.
 
     Three threads may meet here: the timer thread, which puts it into the mailbox; the actor's, which opens it there; one
@@ -169,7 +169,7 @@ class Timer(Withdrawable):
         return f"<Timer {'pending' if self._pending else 'done'}>"
 
     def cancel(self) -> bool:
-        """Withdraw the message. Returns whether it had not been handled yet; it never will be. Any thread; takes no lock."""
+        """Cancel the message. Returns whether it had not been handled yet; it never will be. Any thread; takes no lock."""
         if not self.claim():
             return False
         if self._handle is not None:

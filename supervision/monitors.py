@@ -10,7 +10,7 @@ import pykka
 
 from supervision.errors import NoProcess
 from supervision.exits import NOPROC, Reason
-from supervision.process.mailbox import Mailbox, Withdrawable
+from supervision.process.mailbox import Cancellable, Mailbox
 from supervision.process.registry import ServerRef, find, refuse_unmanaged
 from supervision.runtime.reports import is_interrupt, report
 
@@ -36,7 +36,7 @@ class Down:
         return hash((self.monitor, self.ref))  # the reason may hold anything, be it hashable or not
 
 
-class Monitor(Withdrawable):
+class Monitor(Cancellable):
     """One watch over one incarnation; ``ref`` is the actor watched."""
 
     __slots__ = ("_cancelled", "_watcher", "ref")

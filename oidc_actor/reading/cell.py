@@ -44,7 +44,7 @@ from supervision.calls import cast
 from supervision.child_process import ends_for_restart, may_be_restarted
 from supervision.exits import Reason, is_orderly
 from supervision.monitors import Down, Monitor, demonitor, monitor
-from supervision.runtime.waits import Summons, taken_out
+from supervision.runtime.waits import Summons, take_all
 
 Ref: TypeAlias = pykka.ActorRef[Any]
 Result: TypeAlias = FetchSucceeded | FetchFailed
@@ -324,7 +324,7 @@ class Cell:
             self._unwatch()
 
     def _unwatch(self) -> None:
-        for watch in taken_out(self.watches):  # other threads may be ending some, or adding one
+        for watch in take_all(self.watches):  # other threads may be ending some, or adding one
             demonitor(watch)
 
     # --- in a forked child --------------------------------------------------------------------------------------------

@@ -58,8 +58,8 @@ class ExitSignal:
     for_restart: bool = False
 
 
-class Withdrawable:
-    """A message whose handling can be withdrawn until the moment it is handled (a timer's, a monitor's)."""
+class Cancellable:
+    """A message that can be cancelled until the moment it is handled (a timer's, a monitor's)."""
 
     __slots__ = ("message",)
 
@@ -67,7 +67,7 @@ class Withdrawable:
         self.message = message
 
     def claim(self) -> bool:
-        """Whether it may be handled now; never after it was withdrawn."""
+        """Whether it may be handled now; never after it was cancelled."""
         raise NotImplementedError
 
 
@@ -126,7 +126,7 @@ class Mailbox:
     def _take_back(self, envelope: Envelope[Any]) -> bool:
         """Empty the queue once more; false where the thread that ended the actor has answered that envelope."""
         ours = False
-        for left in self.empty_out():
+        for left in self.drain():
             if left is envelope:
                 ours = True
             else:
@@ -205,7 +205,7 @@ class Mailbox:
                 bell.wait(timeout)
         return self.closed
 
-    def empty_out(self) -> list[Envelope[Any]]:
+    def drain(self) -> list[Envelope[Any]]:
         """Take out what is left, oldest first; the mailbox is closed, and the process has ended."""
         left: list[Envelope[Any]] = []
         while True:

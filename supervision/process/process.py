@@ -65,9 +65,9 @@ from supervision.errors import AlreadyStarted, NoProcess, StartError
 from supervision.exits import KILLED, NOPROC, NORMAL, Crash, Exit, Ignore, Reason, reason_of
 from supervision.process import pykka_internals, registry
 from supervision.process.mailbox import (
+    Cancellable,
     ExitSignal,
     Mailbox,
-    Withdrawable,
     answer,
     answer_dead,
     answer_error,
@@ -78,7 +78,7 @@ from supervision.process.registry import current, set_current
 from supervision.runtime.dispatcher import POOL, Dispatcher, is_worker
 from supervision.runtime.per_process import PerProcess
 from supervision.runtime.reports import report, returned_to_caller
-from supervision.runtime.waits import Reply, taken_out
+from supervision.runtime.waits import Reply, take_all
 
 BATCH = 16
 """Messages that an actor handles in one turn, before others of the pool have theirs."""
@@ -189,7 +189,7 @@ class Process:
 
     # --- what others attach to it ---------------------------------------------------------------------------------
 
-    def holds_name(self, name: str) -> bool:
+    def add_name(self, name: str) -> bool:
         """Note a name of its own; false once ended. The registry's lock is held."""
         if self.is_ended:
             return False
@@ -199,7 +199,7 @@ class Process:
             self.names = (*self.names, name)
             return True
 
-    def drops_name(self, name: str) -> None:
+    def remove_name(self, name: str) -> None:
         """Forget a name of its own. The registry's lock is held."""
         with self.mailbox.lock:
             self.names = tuple(own for own in self.names if own != name)
@@ -428,7 +428,7 @@ class Process:
         try:
             self.hooks.run_continue(actor)
         except BaseException as error:  # noqa: BLE001 - a crash of this actor only
-            self._end(reason_of(error), error)
+            self._terminate(reason_of(error), error)
 
     def _has_started(self) -> bool:
         """``on_start`` is done, and the starter is told; false if the process was killed meanwhile."""
@@ -446,13 +446,13 @@ class Process:
         """Handle one envelope to its end, the answer and, where it comes to that, the actor's end included."""
         message, reply_to = envelope.message, envelope.reply_to
         if isinstance(message, StopRequest):
-            self._end(NORMAL)
+            self._terminate(NORMAL)
             if reply_to is not None:
                 answer(reply_to, None)
         elif isinstance(message, ExitSignal):
             self.waited_for_by, self.ends_for_restart = message.sender, message.for_restart
-            self._end(message.reason)
-        elif isinstance(message, Withdrawable):
+            self._terminate(message.reason)
+        elif isinstance(message, Cancellable):
             if message.claim():
                 self._receive(message.message, reply_to)
         else:
@@ -474,18 +474,18 @@ class Process:
 
     def _failed(self, actor: Any, error: BaseException, reply_to: Any) -> None:
         if reply_to is None:
-            self._end(reason_of(error), error)
+            self._terminate(reason_of(error), error)
         elif isinstance(error, Exit) or not isinstance(error, Exception):
-            self._end(reason_of(error), error)
+            self._terminate(reason_of(error), error)
             answer_dead(reply_to, self.ref, self.reason)
         else:
             if not isinstance(reply_to, Reply) or reply_to.deserted:
                 returned_to_caller(actor, error)
             if getattr(actor, "crash_on_call_error", False):
-                self._end(reason_of(error), error)
+                self._terminate(reason_of(error), error)
             answer_error(reply_to, error)
 
-    def _end(self, reason: Reason, failure: BaseException | None = None) -> None:
+    def _terminate(self, reason: Reason, failure: BaseException | None = None) -> None:
         """End it from within, hooks included; ``failure`` is the exception that ends it."""
         with self.mailbox.lock:
             if self.phase >= Phase.ENDING:
@@ -553,7 +553,7 @@ class Process:
         self.reason = reason
         self.phase = Phase.ENDED
         self.actor = None
-        return self.mailbox.empty_out(), taken_out(self.observers)
+        return self.mailbox.drain(), take_all(self.observers)
 
     def _announce(
         self, left: list[Envelope[Any]], observers: list[ExitObserver], start_failure: BaseException | None = None

@@ -163,7 +163,7 @@ def unregister(name: str) -> None:
     with _names.value.lock:
         process = _names.value.table.pop(name, None)
         if process is not None:
-            process.drops_name(name)
+            process.remove_name(name)
 
 
 def claim(name: str, process: Process) -> None:
@@ -177,7 +177,7 @@ def claim(name: str, process: Process) -> None:
         owner = lookup(name)
         if owner is not None:
             raise AlreadyStarted(name, owner.ref)
-        if not process.holds_name(name):
+        if not process.add_name(name):
             raise NoProcess(process.ref)
         _names.value.table[name] = process
 

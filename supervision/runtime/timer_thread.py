@@ -58,7 +58,7 @@ class TimerHandle:
         return bool(self._callbacks)
 
     def cancel(self) -> bool:
-        """Withdraw it. Returns whether it was still to come; the heap forgets it in its own time."""
+        """Cancel it. Returns whether it was still to come; the heap forgets it in its own time."""
         return self.take() is not None
 
     def take(self) -> Callable[[], None] | None:
@@ -69,7 +69,7 @@ class TimerHandle:
             return None
 
 
-class _Clockwork:
+class _TimerThread:
     """The heap and its thread.
 
     Args:
@@ -148,7 +148,7 @@ class _Clockwork:
             self._sweep_at = max(LEAST_SWEPT, 2 * len(self._heap))
 
 
-_clockwork = PerProcess(lambda: _Clockwork(now))
+_timer_thread = PerProcess(lambda: _TimerThread(now))
 
 
 def begin() -> None:
@@ -157,7 +157,7 @@ def begin() -> None:
     For a caller that may start threads, on behalf of later ones that must not (see `Dispatcher.schedule`).
     """
     with contextlib.suppress(RuntimeError):
-        _clockwork.value.begin()
+        _timer_thread.value.begin()
 
 
 def call_later(delay_s: float, callback: Callable[[], None]) -> TimerHandle:
@@ -174,6 +174,6 @@ def call_later(delay_s: float, callback: Callable[[], None]) -> TimerHandle:
         RuntimeError: there is no thread to be had for it.
     """
     handle = TimerHandle(callback)
-    clockwork = _clockwork.value
-    clockwork.add(clockwork.now() + delay_s, handle)
+    thread = _timer_thread.value
+    thread.add(thread.now() + delay_s, handle)
     return handle

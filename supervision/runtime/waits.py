@@ -211,7 +211,7 @@ class Summons:
         self._is_heard = True
 
 
-def taken_out(entries: list[T]) -> list[T]:
+def take_all(entries: list[T]) -> list[T]:
     """Empty a list that others may be adding to, or taking back from; each entry comes out of it once."""
     found: list[T] = []
     while entries:

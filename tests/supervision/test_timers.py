@@ -19,17 +19,17 @@ class FakeTime:
 
     def __init__(self) -> None:
         self._at = 100.0
-        self.clockwork = timer_thread._Clockwork(lambda: self._at)
+        self.thread = timer_thread._TimerThread(lambda: self._at)
 
     def forward(self, seconds: float) -> None:
         self._at += seconds
-        self.clockwork.queue.put(None)
+        self.thread.queue.put(None)
 
 
 @pytest.fixture
 def clock(monkeypatch: pytest.MonkeyPatch) -> FakeTime:
     made = FakeTime()
-    monkeypatch.setattr(timer_thread._clockwork, "value", made.clockwork)
+    monkeypatch.setattr(timer_thread._timer_thread, "value", made.thread)
     return made
 
 
@@ -210,7 +210,7 @@ def test_one_thread_serves_all_timers_and_cancelled_ones_take_no_room(clock: Fak
         for timer in [send_after(1_000, ref, "never") for _ in range(500)]:
             timer.cancel()
     assert threading.active_count() <= before + 1
-    assert len(timer_thread._clockwork.value._heap) < 1_000
+    assert len(timer_thread._timer_thread.value._heap) < 1_000
 
 
 def test_a_callback_that_raises_ends_no_timer(clock: FakeTime, caplog: pytest.LogCaptureFixture) -> None:

@@ -183,7 +183,7 @@ def test_p9_a_timer_without_a_thread_fails_and_the_next_one_has_one(monkeypatch:
     from supervision.runtime import timer_thread
 
     ref = Pooled.start_link()
-    monkeypatch.setattr(timer_thread._clockwork, "value", timer_thread._Clockwork(timer_thread.now))
+    monkeypatch.setattr(timer_thread._timer_thread, "value", timer_thread._TimerThread(timer_thread.now))
     with monkeypatch.context() as starved:
         starved.setattr(threading.Thread, "start", _refuse)
         with pytest.raises(RuntimeError):
