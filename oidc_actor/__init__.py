@@ -25,7 +25,7 @@ what a failure means in ``machine/failure_policy.py``. A new grant is a class in
 file in ``adapters/``; stores that processes share are to stand in a folder of their own, between ``machine/`` and
 ``manager/``. ``.github/CONTRIBUTING.md`` has the recipes.
 
-**A read while a token lives** enters one module, ``reading/source.py``: load the cell's snapshot, read the clock, compare.
+**A read while a token lives** enters one module, ``reading/token_source.py``: load the cell's snapshot, read the clock, compare.
 
 **A get_token that waits.** ``reading/reads.py`` puts a waiter into the manager's cell (``reading/cell.py``), and sends the
 actor a message that says no more than that one is there. The callbacks (``manager/token_manager.py``) hand the machine an
@@ -58,7 +58,7 @@ if TYPE_CHECKING:
     from oidc_actor.machine.health import Health
     from oidc_actor.manager.token_manager import TokenManager
     from oidc_actor.reading.directory import ManagerNotRunning, after_restore
-    from oidc_actor.reading.source import TokenSource
+    from oidc_actor.reading.token_source import TokenSource
     from oidc_actor.secret_sources.github_actions import GitHubActionsToken
     from oidc_actor.secret_sources.manager_token import ManagerToken
     from oidc_actor.secret_sources.signed_assertion import SignedAssertion
@@ -112,7 +112,7 @@ _HOMES = {
     "reading.directory": ["ManagerNotRunning", "after_restore"],
     "values.secrets": ["SecretFile"],
     "secret_sources.signed_assertion": ["SignedAssertion"],
-    "reading.source": ["TokenSource"],
+    "reading.token_source": ["TokenSource"],
     "values.tokens": ["TokenResponse"],
 }
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}

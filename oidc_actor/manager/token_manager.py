@@ -68,7 +68,7 @@ from oidc_actor.reading.reads import (
     wait_for_token,
     wait_for_token_async,
 )
-from oidc_actor.reading.source import TokenSource
+from oidc_actor.reading.token_source import TokenSource
 from oidc_actor.reading.waiters import Subscription, check_listener
 from oidc_actor.values.clock import JUMP_S, wall_ahead_s
 from oidc_actor.values.errors import TokenRequestError

@@ -174,7 +174,7 @@ MADE: dict[str, Callable[[World], object]] = {
     "values.secrets.Secret": lambda w: w.secret,
     "values.secrets.SecretCall": lambda w: SecretCall(lambda: SECRET),
     "values.secrets.SecretFile": lambda w: SecretFile(w.folder / "secret"),
-    "reading.source.TokenSource": lambda w: w.source,
+    "reading.token_source.TokenSource": lambda w: w.source,
     "streams.Renewal": lambda w: Renewal(w.token),
     "values.tokens.TokenResponse": lambda w: w.token,
     "transport.Request": lambda w: w.request,
