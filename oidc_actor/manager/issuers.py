@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import threading
 import weakref
-from collections.abc import Hashable, Iterable, Mapping
+from collections.abc import Hashable, Iterable
 from dataclasses import dataclass
+from typing import TypeAlias
 
 from oidc_actor.http import default_transport
 from oidc_actor.machine import circuit_breaker, failure_policy
@@ -151,6 +152,9 @@ class Issuer:
         self.circuit.fork()
 
 
+_Cells: TypeAlias = weakref.WeakValueDictionary[int, Cell]
+
+
 class Circuit:
     """The one circuit breaker of an issuer's managers: `oidc_actor.machine.circuit_breaker` decides. Any thread.
 
@@ -168,9 +172,9 @@ class Circuit:
         """
         self._clock = clock
         self._breaker = CircuitBreaker()
-        self._denied: dict[int, weakref.ref[Cell]] = {}  # managers to be told when the issuer answers again
+        self._denied = _Cells()  # managers to be told when the issuer answers again
         # Those of them to be told when the probe under way has failed.
-        self._probe_waiters: dict[int, weakref.ref[Cell]] = {}
+        self._probe_waiters = _Cells()
         self._floors: dict[Hashable, float] = {}  # waits that the provider asked for: whom each binds, and its end
         # Guards the above. Never held while a manager is told something.
         self._lock = threading.Lock()
@@ -196,9 +200,9 @@ class Circuit:
                     self._breaker, cell.number, now, haste=haste, limits=limits
                 )
             if isinstance(answer, Denied):
-                self._denied[cell.number] = weakref.ref(cell)
+                self._denied[cell.number] = cell
                 if answer.probing and haste >= Haste.ASKED:
-                    self._probe_waiters[cell.number] = weakref.ref(cell)
+                    self._probe_waiters[cell.number] = cell
             return answer
 
     def spares_metadata(self) -> bool:
@@ -247,7 +251,7 @@ class Circuit:
                     rng=options.rng,
                     not_before=self._floors.get(_EVERYBODY, now),
                 )
-                self._denied[cell.number] = weakref.ref(cell)
+                self._denied[cell.number] = cell
             else:
                 self._breaker = circuit_breaker.release_probe(self._breaker, who)
             retry_at = circuit_breaker.retry_at(self._breaker, now) if is_down else None
@@ -285,7 +289,7 @@ class Circuit:
         Were they told first, one that asks at once might be denied by the old state, and would not be told again.
         """
         with self._lock:
-            denied, self._denied, self._probe_waiters = self._denied, {}, {}
+            denied, self._denied, self._probe_waiters = self._denied, _Cells(), _Cells()
         within_s = min(MOST_SPREAD_S, SPREAD_S * len(denied))
         _tell(denied, BreakerClosed(within_s))
 
@@ -297,7 +301,7 @@ class Circuit:
         with self._lock:
             if self._breaker.is_half_open:
                 return
-            waiters, self._probe_waiters = self._probe_waiters, {}
+            waiters, self._probe_waiters = self._probe_waiters, _Cells()
         _tell(waiters, ProbeFailed())
 
     def _keep_floor(self, cell: Cell, options: Options, error: OIDCActorError, now: float, *, discovers: bool) -> None:
@@ -320,12 +324,12 @@ class Circuit:
     def tell_when_closed(self, cells: Iterable[Cell]) -> None:
         """These managers have failed too, and are to be told when the issuer answers again."""
         with self._lock:
-            self._denied |= {cell.number: weakref.ref(cell) for cell in cells}
+            self._denied.update({cell.number: cell for cell in cells})
 
     def fork(self) -> None:
         """In a forked child: the owner of the probe is the parent's, and the lock may be held for ever."""
         self._lock = threading.Lock()
-        self._probe_waiters = {}
+        self._probe_waiters = _Cells()
         if self._breaker.owner is not None:
             self._breaker = circuit_breaker.release_probe(self._breaker, self._breaker.owner)
 
@@ -345,11 +349,9 @@ def _limits_of(options: Options) -> Limits:
     return Limits(options.retry, interval_s, lease_s=options.timeout_seconds + interval_s)
 
 
-def _tell(cells: Mapping[int, weakref.ref[Cell]], message: BreakerClosed | ProbeFailed) -> None:
-    for known in cells.values():
-        cell = known()
-        if cell is not None:
-            cell.tell(message)
+def _tell(cells: _Cells, message: BreakerClosed | ProbeFailed) -> None:
+    for cell in list(cells.values()):
+        cell.tell(message)
 
 
 _issuers: weakref.WeakValueDictionary[Hashable, Issuer] = weakref.WeakValueDictionary()
