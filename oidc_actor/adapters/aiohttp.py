@@ -33,6 +33,7 @@ class OIDCAuth(Authenticator):
         origin = self._presenter.destination(str(request.url), lambda _: request.proxy)
         if origin is None:
             return await handler(request)
+        # Nothing is awaited since `destination`: of requests that begin together, the first one's origin is settled on.
         self._presenter.settle_on(origin)
         tries = Tries()
         fields = await self._presenter.afields(request.method, str(request.url))

@@ -25,7 +25,11 @@ _MOST_ORIGINS = 256
 class Presenter:
     """A manager as an adapter uses it. One object serves any number of threads and event loops.
 
-    What it is told of requests is told by header values, so that no adapter has a token's text in a variable.
+    Adapters hand it the values of header fields, so that none of them has a token's text in a variable. For each request an
+    adapter calls `destination` (may the token go there?), `fields` (which waits for a token where there is none), then for each
+    answer `hear` (which never waits) and `again` (which rejects a refused token, and waits for its successor). The methods that
+    begin with ``a`` do the same on an event loop. gRPC has no header fields to hand over: it uses `bearer`, `is_refused`,
+    `reject` and `successor`.
     """
 
     __slots__ = ("_accepted", "_allow_insecure_http", "_origins", "_server", "_timeout_s")
