@@ -155,10 +155,10 @@ class Doctor:
         return f"The secret is right, but this client has to send it another way: --client-auth {other}"
 
     def _clock(self) -> Finding:
-        seen = [skew for answer in self._recorder.answers if (skew := answer.skew()) is not None]
+        seen = [skew for answer in self._recorder.responses if (skew := answer.skew()) is not None]
         if not seen:
             return skipped(
-                "clock", "the server sent no Date" if self._recorder.answers else "no answer to read the time from"
+                "clock", "the server sent no Date" if self._recorder.responses else "no answer to read the time from"
             )
         return findings.judge_clock(min(seen, key=lambda skew: skew.uncertainty_s))
 
@@ -170,7 +170,7 @@ def _read_as(issuer: str, response: Response, *, allow_insecure_http: bool) -> O
         return None
 
 
-def _obtained(parsed: ParsedToken, answer: Answer | None) -> Finding:
+def _obtained(parsed: ParsedToken, answer: TimedResponse | None) -> Finding:
     took = f" in {answer.took_s:.2f} s" if answer is not None else ""
     scope = f", scope {parsed.token.scope!r}" if parsed.token.scope else ""
     name = fingerprint(parsed.token.access_token)
@@ -181,7 +181,7 @@ DAY_S = 86_400.0
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
+class TimedResponse:
     """What came back for one request, and when.
 
     Attributes:
@@ -208,16 +208,16 @@ class Recorder:
 
     def __init__(self, transport: Transport) -> None:
         self._transport = transport
-        self.last: Answer | None = None
-        self.answers: list[Answer] = []
+        self.last: TimedResponse | None = None
+        self.responses: list[TimedResponse] = []
 
     def __call__(self, request: Request, /) -> Response:
         """Perform the request; `last` is `None` after one to which nothing came back."""
         self.last = None
         began = time.monotonic()
         response = self._transport(request)
-        self.last = Answer(response, time.monotonic() - began, time.time())
-        self.answers.append(self.last)
+        self.last = TimedResponse(response, time.monotonic() - began, time.time())
+        self.responses.append(self.last)
         return response
 
 

@@ -17,7 +17,7 @@ sends, what the application answers, and the look once a second. For one request
 3. ``on_response_complete``, before or after 2.
 
 A piece may hold the end of one request and the beginning of the next, which uvicorn answers after it. So a refusal of the second
-(`Connection._refuse`) must not be written into the answer of the first: while one is due, nothing more is read, and uvicorn
+(`HTTPConnection._refuse`) must not be written into the answer of the first: while one is due, nothing more is read, and uvicorn
 closes after it.
 """
 
@@ -79,7 +79,7 @@ class Peers:
             most: How many there may be.
         """
         self.most = most
-        self.connections: dict[Connection, None] = {}  # the oldest first
+        self.connections: dict[HTTPConnection, None] = {}  # the oldest first
 
     def make_room(self) -> bool:
         """Free a descriptor for one more connection if none is left; false where the new one has to wait."""
@@ -135,7 +135,7 @@ class _Part(Enum):
     BODY = auto()
 
 
-class Connection(HttpToolsProtocol):
+class HTTPConnection(HttpToolsProtocol):
     """One connection of uvicorn's, with a bound to everything that its peer does."""
 
     def __init__(self, settings: uvicorn.Config, state: ServerState, peers: Peers) -> None:

@@ -37,7 +37,7 @@ _REQUIRED = REQUIRED_HEADER.lower().encode()
 
 
 @dataclass(frozen=True, slots=True)
-class Heard:
+class RequestHeaders:
     """The headers of a request that matter here.
 
     Attributes:
@@ -53,7 +53,7 @@ class Heard:
     accept: bytes
 
 
-def heard(headers: Iterable[tuple[bytes, bytes]]) -> Heard:
+def read_headers(headers: Iterable[tuple[bytes, bytes]]) -> RequestHeaders:
     """Read a request's headers.
 
     Args:
@@ -69,7 +69,7 @@ def heard(headers: Iterable[tuple[bytes, bytes]]) -> Heard:
             has_header = True
         elif name in (b"origin", b"sec-fetch-site"):
             from_a_page = True
-    return Heard(hosts[0] if len(hosts) == 1 else None, from_a_page, has_header, accept)
+    return RequestHeaders(hosts[0] if len(hosts) == 1 else None, from_a_page, has_header, accept)
 
 
 def local_hosts(host: str, port: int) -> frozenset[bytes]:
@@ -81,7 +81,7 @@ def local_hosts(host: str, port: int) -> frozenset[bytes]:
     )
 
 
-def refusal(request: Heard, hosts: frozenset[bytes] | None, *, for_a_token: bool) -> str | None:
+def refusal(request: RequestHeaders, hosts: frozenset[bytes] | None, *, for_a_token: bool) -> str | None:
     """Say why a request is refused.
 
     Args:
@@ -184,7 +184,7 @@ class Application:
 
     async def _answer(self, scope: dict[str, Any]) -> Answer:
         path: str = scope["path"]
-        request = heard(scope["headers"])
+        request = read_headers(scope["headers"])
         for_a_token = path.startswith(_TOKEN_PATH)
         reason = refusal(request, self._hosts(scope["server"]), for_a_token=for_a_token)
         if reason is not None:
@@ -210,7 +210,7 @@ class Application:
 
     # --- routes -------------------------------------------------------------------------------------------------------
 
-    async def _token(self, name: str, request: Heard, query: bytes) -> Answer:
+    async def _token(self, name: str, request: RequestHeaders, query: bytes) -> Answer:
         min_validity = _min_validity(query) if query else 0.0
         if min_validity is None:
             return _refused(400, "invalid_request", "expected min_validity=<seconds>, and nothing else, in the query")
@@ -255,7 +255,7 @@ class Application:
         body = json.dumps({"ready": not waiting, "not_ready": waiting}).encode()
         return Answer(503 if waiting else 200, body)
 
-    async def _metrics(self, request: Heard) -> Answer:
+    async def _metrics(self, request: RequestHeaders) -> Answer:
         try:
             encode, content_type = choose_encoder(request.accept.decode("latin-1"))
         except (TypeError, ValueError):  # it trips over a version that is no number

@@ -20,7 +20,7 @@ from prometheus_client import REGISTRY
 
 from oidc_actor.metrics.prometheus import Collector
 from oidc_actor.sidecar.config import RunConfig, load
-from oidc_actor.sidecar.connections import Connection, Peers, accept, most_connections
+from oidc_actor.sidecar.connections import HTTPConnection, Peers, accept, most_connections
 from oidc_actor.sidecar.events import log
 from oidc_actor.sidecar.fleet import Fleet
 from oidc_actor.sidecar.http import Application, local_hosts
@@ -172,7 +172,7 @@ class HTTPServer(uvicorn.Server):
 
     async def _accept(self, listener: socket.socket) -> None:
         peers = Peers(most_connections())
-        await accept(listener, peers, lambda: Connection(self.config, self.server_state, peers))
+        await accept(listener, peers, lambda: HTTPConnection(self.config, self.server_state, peers))
 
     async def on_tick(self, counter: int) -> bool:
         """Look at the connections, once a second; uvicorn calls it ten times as often."""

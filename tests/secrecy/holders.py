@@ -78,7 +78,7 @@ MADE: dict[str, Callable[[World], object]] = {
     "cli.connection.Connection": lambda w: w.connection(),
     "cli.doctor.Doctor": lambda w: Doctor(w.connection(), lambda request: w.response, 60.0),
     "cli.device.Kept": lambda w: Kept(w.folder / "secret"),
-    "cli.doctor.Answer": lambda w: w.recorder().last,
+    "cli.doctor.TimedResponse": lambda w: w.recorder().last,
     "cli.doctor.Recorder": lambda w: w.recorder(),
     "http.client.RequestsTransport": lambda w: _used(RequestsTransport(), w.request),
     "credentials.grants.ClientCredentials": lambda w: ClientCredentials(
@@ -228,11 +228,11 @@ HOLDS_NONE: dict[str, str] = {
         adapters.httpx_flow.AuthFlow
         adapters.httpx_flow.OneRequest values.errors.OIDCActorError values.errors.ProviderError transport.TransportError
         credentials.credentials.Credentials values.secrets.Sealed values.secrets.SecretSource""",
-    "public texts by contract": """values.secrets.FrozenMapping cli.findings.Finding sidecar.http.Heard
+    "public texts by contract": """values.secrets.FrozenMapping cli.findings.Finding sidecar.http.RequestHeaders
         sidecar.config_reader.ConfigReader""",
     "reads a manager's counts only": "metrics.otel.Instrumentation metrics.prometheus.Collector",
     "sockets and what they are made by; no text passes through a field": """http.sockets.BoundedPool
-        sidecar.connections.Connection sidecar.connections.Peers
+        sidecar.connections.HTTPConnection sidecar.connections.Peers
         http.sockets.BoundedSocket http.sockets.BoundedTLSPool http.sockets.BoundedTLSSocket sidecar.service.HTTPServer""",
     "names of files; a secret in an argument is refused": "cli.options.ConnectionOptions",
     "the demonstration: its own provider's tokens, shown by fingerprint": """cli.demo.promises.Figures cli.demo.promises.Pace

@@ -23,7 +23,7 @@ from oidc_actor.sidecar.connections import (
     HEAD_BYTES,
     MOST,
     REQUEST_S,
-    Connection,
+    HTTPConnection,
     Peers,
     accept,
     most_connections,
@@ -51,7 +51,7 @@ class Scene:
         self.listener.bind(str(path))
         self.listener.listen(64)
         self.accepting = asyncio.create_task(
-            accept(self.listener, self.peers, lambda: Connection(self.settings, self.state, self.peers))
+            accept(self.listener, self.peers, lambda: HTTPConnection(self.settings, self.state, self.peers))
         )
 
     async def application(self, scope: Any, _receive: object, send: Any) -> None:
@@ -72,7 +72,7 @@ class Scene:
             while not condition():
                 await asyncio.sleep(0)
 
-    async def connected(self, count: int = 1) -> list[Connection]:
+    async def connected(self, count: int = 1) -> list[HTTPConnection]:
         await self.until(lambda: len(self.peers.connections) == count)
         return list(self.peers.connections)
 
@@ -556,7 +556,7 @@ def test_an_accept_that_fails_is_tried_again(play, monkeypatch, caplog, number: 
 
         monkeypatch.setattr("oidc_actor.sidecar.connections.asyncio.get_running_loop", Faulty)
         monkeypatch.setattr("oidc_actor.sidecar.connections.asyncio.sleep", counted)
-        making = accept(scene.listener, scene.peers, lambda: Connection(scene.settings, scene.state, scene.peers))
+        making = accept(scene.listener, scene.peers, lambda: HTTPConnection(scene.settings, scene.state, scene.peers))
         scene.accepting = loop.create_task(making)
         await sleep(0)
         monkeypatch.undo() if not faults else None

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from oidc_actor.sidecar.http import heard, local_hosts, refusal
+from oidc_actor.sidecar.http import local_hosts, read_headers, refusal
 
 HOSTS = local_hosts("127.0.0.1", 8391)
 GOOD = {"host": "127.0.0.1:8391", "x-oidc-actor": "1"}
@@ -14,7 +14,7 @@ def judged(
     headers: dict[str, str] | list[tuple[str, str]], *, tcp: bool = True, for_a_token: bool = True
 ) -> str | None:
     pairs = headers.items() if isinstance(headers, dict) else headers
-    read = heard([(name.encode(), value.encode()) for name, value in pairs])
+    read = read_headers([(name.encode(), value.encode()) for name, value in pairs])
     return refusal(read, HOSTS if tcp else None, for_a_token=for_a_token)
 
 
