@@ -43,12 +43,7 @@ def request_metadata(
 
 @holds_secrets
 def request_device_authorization(
-    transport: Transport,
-    config: OIDCConfig,
-    auth: Credentials,
-    *,
-    timeout_s: float,
-    allow_insecure_http: bool = False,
+    transport: Transport, config: OIDCConfig, auth: Credentials, *, timeout_s: float, allow_insecure_http: bool = False
 ) -> DeviceAuthorization:
     """Request what begins a device flow (RFC 8628 section 3.1), on the calling thread.
 
@@ -112,9 +107,8 @@ def request_revocation(
         config.require("revocation_endpoint")
         raise ConfigError("this provider revokes no tokens: its metadata have no revocation_endpoint")
     now_wall = time.time()
-    secrets = read_secrets(
-        config, auth, refresh_token=token, now_wall=now_wall
-    )  # the token in place of a grant's secret
+    # The token takes the place of a grant's secret.
+    secrets = read_secrets(config, auth, refresh_token=token, now_wall=now_wall)
     request = build_revocation_request(config, auth, secrets, hint, timeout_s=timeout_s)
     hidden = sent_in(request, secrets)
     response = perform(transport, request, hidden, TokenRequestError)

@@ -10,13 +10,7 @@ from oidc_actor.protocol.redaction import presentable
 from oidc_actor.protocol.response_fields import Pairs, read_pairs, retry_after_s, status_problem
 from oidc_actor.transport import Request, Response
 from oidc_actor.values.errors import DiscoveryError
-from oidc_actor.values.oidc_config import (
-    ENDPOINTS,
-    MEMBERS,
-    OIDCConfig,
-    alias_name,
-    metadata_problem,
-)
+from oidc_actor.values.oidc_config import ENDPOINTS, MEMBERS, OIDCConfig, alias_name, metadata_problem
 from oidc_actor.values.secrets import FrozenMapping, put
 from oidc_actor.values.urls import WELL_KNOWN, is_loopback, public_url, url_problem
 

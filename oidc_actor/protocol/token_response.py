@@ -22,13 +22,7 @@ from typing import Any
 
 from oidc_actor.protocol.error_response import ErrorResponse, is_permanent, read_error_response, tokens_in
 from oidc_actor.protocol.redaction import presentable
-from oidc_actor.protocol.response_fields import (
-    Pairs,
-    provider_now,
-    read_claims,
-    read_number,
-    read_object,
-)
+from oidc_actor.protocol.response_fields import Pairs, provider_now, read_claims, read_number, read_object
 from oidc_actor.transport import Response
 from oidc_actor.values.secrets import Secret, holds_secrets
 from oidc_actor.values.tokens import LifetimeSource, ParsedToken, TokenResponse

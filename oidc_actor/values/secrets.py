@@ -83,8 +83,9 @@ def _forget_secrets(error: BaseException, handled: BaseException | None) -> None
 class Sealed:
     """A value that is frozen, copies to itself and refuses pickling.
 
-    A subclass lists its fields in ``__slots__``, sets them with `put`, and writes a ``__repr__`` that shows no secret.
-    It is no dataclass on purpose: ``dataclasses.asdict`` would write out what it holds.
+    A subclass sets its fields with `put`, and writes a ``__repr__`` that shows no secret. One with a secret's text in a field
+    lists its fields in ``__slots__`` and is no dataclass, because ``dataclasses.asdict`` would write them out. One whose
+    fields are themselves sealed may be a dataclass.
     """
 
     __slots__ = ()

@@ -64,16 +64,9 @@ class TokenResponse(Sealed):
             ConfigError: Where the access token is no text, the lifetime no finite number, or the time naive.
         """
         _check(access_token, expires_in, issued_at)
-        put(
-            self,
-            access_token=access_token,
-            token_type=token_type,
-            expires_in=expires_in,
-            refresh_token=refresh_token,
-            id_token=id_token,
-            scope=scope,
-            issued_at=datetime.now(UTC) if issued_at is None else issued_at.astimezone(UTC),
-        )
+        put(self, access_token=access_token, token_type=token_type, expires_in=expires_in, scope=scope)
+        put(self, refresh_token=refresh_token, id_token=id_token)
+        put(self, issued_at=datetime.now(UTC) if issued_at is None else issued_at.astimezone(UTC))
 
     @property
     def expires_at(self) -> datetime | None:
