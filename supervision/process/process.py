@@ -25,6 +25,18 @@ any ``BaseException``    crash of this actor only                  the same; the
 
 Pykka lets a ``BaseException`` stop every actor there is, or leave a registered zombie; here it is a crash.
 
+**The start handshake** (OTP: ``proc_lib:start_link``, ``init_ack``)::
+
+    starter                                         the actor's thread, in its first turn
+    1. makes the handshake, a `Reply`               1. runs ``on_start``
+    2. enters the registries, under its name        2. under the mailbox's lock: still starting? then running, and takes
+    3. has the first turn run                          the handshake out of the process
+    4. waits; at ``start_timeout`` it kills         3. answers the handshake, then runs ``on_continue``
+
+The lock decides between the starter's kill and the actor's 2. If the kill is first, it fails the handshake, and the actor
+finds at its 2 that it has ended: nothing that its thread still does has an effect. If the actor is first, the kill ends a
+running actor. The name is taken before ``on_start`` runs, as in OTP: two starts of one name never both run it.
+
 **The end.** The mailbox's lock is held while the process becomes *ended* and what is left is taken out of it; all else
 follows without a lock, on the thread that ended it, in this order:
 
