@@ -139,10 +139,9 @@ class Presenter:
 
     def present(self) -> Authorization | None:
         """Return the value of ``Authorization`` as it is now, or ``None`` where there is no token to present; never waits."""
-        try:
+        with suppress(NoTokenError, NoProcess, ConfigError):
             return authorization_of(self._server, TokenManager.get_token(self._server, timeout=0.0))
-        except (NoTokenError, NoProcess, ConfigError):
-            return None
+        return None
 
     # --- what is answered --------------------------------------------------------------------------------------------
 
@@ -200,10 +199,9 @@ class Presenter:
             return None
         if remedy is Remedy.TOKEN and self.successor(origin_of(refused.url), refused.authorization) is None:
             return None
-        try:
+        with suppress(NoTokenError, NoProcess):
             return self.fields(refused.method, refused.url, nonce=refused.nonce)
-        except (NoTokenError, NoProcess):
-            return None
+        return None
 
     async def aagain(
         self, refused: Unauthorized | None, tries: Tries, can_repeat: Callable[[], bool]
@@ -214,10 +212,9 @@ class Presenter:
             return None
         if remedy is Remedy.TOKEN and await self.asuccessor(origin_of(refused.url), refused.authorization) is None:
             return None
-        try:
+        with suppress(NoTokenError, NoProcess):
             return await self.afields(refused.method, refused.url, nonce=refused.nonce)
-        except (NoTokenError, NoProcess):
-            return None
+        return None
 
     def is_refused(self, origin: str, status: int, fields: Iterable[str], sent: str | None) -> bool:
         """Tell whether an answer refuses a bearer token, and note it where it shows that the token was accepted.
@@ -272,22 +269,20 @@ class Presenter:
         token = _secret(sent)
         if token is None:
             return None
-        try:
+        with suppress(NoTokenError, NoProcess):
             found = wait_for_token(self._server, self._patience(timeout_s), 0.0, Rejected(origin, token))
             return authorization_of(self._server, found)
-        except (NoTokenError, NoProcess):
-            return None
+        return None
 
     async def asuccessor(self, origin: str, sent: object, timeout_s: float | None = None) -> Authorization | None:
         """Do what `successor` does, without blocking the event loop."""
         token = _secret(sent)
         if token is None:
             return None
-        try:
+        with suppress(NoTokenError, NoProcess):
             found = await wait_for_token_async(self._server, self._patience(timeout_s), 0.0, Rejected(origin, token))
             return authorization_of(self._server, found)
-        except (NoTokenError, NoProcess):
-            return None
+        return None
 
     def _remedy(self, refused: Unauthorized | None, tries: Tries, can_repeat: Callable[[], bool]) -> Remedy | None:
         remedy = None if refused is None else tries.remedy(refused)

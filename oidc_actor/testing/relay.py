@@ -233,6 +233,9 @@ class RelayServer:
         port: The port to use; 0 takes a free one.
         hold_limit_s: Seconds after which a held connection is broken.
 
+    Attributes:
+        port: The port.
+
     Raises:
         OSError: The port is taken.
     """
@@ -240,7 +243,8 @@ class RelayServer:
     def __init__(self, faults: Faults, port: int, hold_limit_s: float) -> None:
         self._faults = faults
         self._hold_limit_s = hold_limit_s
-        self._port = KeptPort(port)
+        self._held = KeptPort(port)
+        self.port = self._held.number
         self._loop = asyncio.new_event_loop()
         self._listening: socket.socket | None = None
         # Written on the event loop only. The condition's lock is for readers on other threads; they also wait on it for the end
@@ -248,13 +252,8 @@ class RelayServer:
         self._relays: dict[Relay, asyncio.Task[None]] = {}
         self._changed = threading.Condition()
         self._healed = asyncio.Event()
-        self._thread = threading.Thread(target=self._run, name=f"fault-proxy-{self._port.number}", daemon=True)
+        self._thread = threading.Thread(target=self._run, name=f"fault-proxy-{self.port}", daemon=True)
         self._thread.start()
-
-    @property
-    def port(self) -> int:
-        """Its port."""
-        return self._port.number
 
     @property
     def open_connections(self) -> int:
@@ -271,7 +270,7 @@ class RelayServer:
     async def listen(self) -> None:
         """Accept connections; nothing happens if it does already."""
         if self._listening is None:
-            self._listening = self._port.listen()
+            self._listening = self._held.listen()
             self._listening.setblocking(False)
             # Not sock_accept(): cancelled at the wrong moment it loses the connection that it has just accepted.
             self._loop.add_reader(self._listening, self._accept, self._listening)
@@ -310,7 +309,7 @@ class RelayServer:
         finally:
             self._loop.call_soon_threadsafe(self._loop.stop)
             self._thread.join(CONTROL_TIMEOUT_S)
-            self._port.close()
+            self._held.close()
 
     # --- on the event loop ---
 
