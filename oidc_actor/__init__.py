@@ -25,15 +25,16 @@ what a failure means in ``machine/failure_policy.py``. A new grant is a class in
 file in ``adapters/``; stores that processes share are to stand in a folder of their own, between ``machine/`` and
 ``manager/``. ``.github/CONTRIBUTING.md`` has the recipes.
 
-**A read while a token lives** enters one module, ``reading/token_source.py``: load the cell's snapshot, read the clock, compare.
+**A read while a token lives** enters one module, ``reading/token_source.py``: load the cell's snapshot, read the clock,
+compare.
 
-**A get_token that waits.** ``reading/reads.py`` puts a waiter into the manager's cell (``reading/cell.py``), and sends the
-actor a message that says no more than that one is there. The callbacks (``manager/token_manager.py``) hand the machine an
-event, and ``machine/transitions.py`` answers with a new state and with effects as values, which the effect handler
-(``manager/effects.py``) carries out. An attempt is due, so the first effect asks the issuer's circuit breaker
-(``manager/issuers.py``); it allows the attempt, and the next effect is ``Fetch``: the handler gives the request to a worker
-pool. On a worker's thread ``manager/provider_requests.py`` has ``endpoints/token_endpoint.py`` request the token, in
-``protocol/``'s words and through the transport, puts the result into the cell, and sends the actor a message that it is
+**A get_token that waits.** ``reading/waiting_reads.py`` puts a waiter into the manager's cell (``reading/cell.py``), and
+sends the actor a message that says no more than that one is there. The callbacks (``manager/token_manager.py``) hand the
+machine an event, and ``machine/transitions.py`` answers with a new state and with effects as values, which the effect
+handler (``manager/effect_handler.py``) carries out. An attempt is due, so the first effect asks the issuer's circuit
+breaker (``manager/issuers.py``); it allows the attempt, and the next effect is ``Fetch``: the handler gives the request to
+a worker pool. On a worker's thread ``manager/provider_requests.py`` has ``endpoints/token_endpoint.py`` request the token,
+in ``protocol/``'s words and through the transport, puts the result into the cell, and sends the actor a message that it is
 ready. The machine says ``Publish``, and ``Reply`` to those that wait: the snapshot is swapped, and each waiter wakes on its
 own thread or event loop.
 

@@ -24,8 +24,8 @@ from datetime import UTC, datetime, timedelta
 from oidc_actor.manager.token_manager import TokenManager
 from oidc_actor.reading.cell import EMPTY, Cell
 from oidc_actor.reading.directory import ManagerNotRunning, locate
-from oidc_actor.reading.reads import ServerRef
 from oidc_actor.reading.waiters import GONE, Subscription, TaskWaiter, check_listener
+from oidc_actor.reading.waiting_reads import ServerRef
 from oidc_actor.values.tokens import TokenResponse
 
 

@@ -16,7 +16,7 @@ TESTS = Path(__file__).parent
 
 FAST = {
     "unit": "*",
-    "cli": "connection exits findings promises",
+    "cli": "connection exit_status findings promises",
     "sidecar": "client_auth_tables config guards managers_in_use notify",
     "supervision": "intensity contract_api contract_dynamic contract_names contract_retries contract_significant",
     "testing": "manual_clock",

@@ -14,7 +14,7 @@ from typing import Any, NoReturn, Self
 
 from oidc_actor.credentials.dpop import DPoPKey
 from oidc_actor.reading.directory import locate
-from oidc_actor.reading.reads import ServerRef
+from oidc_actor.reading.waiting_reads import ServerRef
 from oidc_actor.values.errors import ConfigError
 from oidc_actor.values.secrets import fingerprint
 from oidc_actor.values.tokens import TokenResponse

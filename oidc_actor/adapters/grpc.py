@@ -21,7 +21,7 @@ import time
 
 from oidc_actor.adapters.presenter import Presenter
 from oidc_actor.manager.workers import WorkerPool
-from oidc_actor.reading.reads import ServerRef
+from oidc_actor.reading.waiting_reads import ServerRef
 from oidc_actor.values.errors import NoTokenError, OIDCActorError
 from oidc_actor.values.lazy_imports import not_installed
 from supervision import SupervisionError

@@ -30,7 +30,7 @@ from typing import Any
 
 from oidc_actor.adapters.authorization import Authorization
 from oidc_actor.adapters.presenter import Presenter
-from oidc_actor.reading.reads import ServerRef
+from oidc_actor.reading.waiting_reads import ServerRef
 from oidc_actor.values.lazy_imports import not_installed
 
 try:

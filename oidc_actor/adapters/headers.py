@@ -9,7 +9,7 @@ from urllib.parse import urlsplit
 
 from oidc_actor.adapters.authorization import Authorization, key_of, note_nonce, present
 from oidc_actor.manager.token_manager import TokenManager
-from oidc_actor.reading.reads import ServerRef
+from oidc_actor.reading.waiting_reads import ServerRef
 from oidc_actor.values.errors import ConfigError
 from oidc_actor.values.tokens import TokenResponse
 

@@ -13,7 +13,7 @@ from oidc_actor.adapters.challenges import Remedy, Tries, Unauthorized, refuses_
 from oidc_actor.http.client import environ_proxy
 from oidc_actor.machine.events import Accepted, Rejected
 from oidc_actor.manager.token_manager import TokenManager
-from oidc_actor.reading.reads import ServerRef, check_wait, tell_soon, wait_for_token, wait_for_token_async
+from oidc_actor.reading.waiting_reads import ServerRef, check_wait, tell_soon, wait_for_token, wait_for_token_async
 from oidc_actor.values.errors import ConfigError, NoTokenError
 from oidc_actor.values.secrets import Secret, secret_problem
 from oidc_actor.values.urls import SCHEMES, is_loopback, origin_of, public_url

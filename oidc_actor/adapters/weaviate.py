@@ -18,7 +18,7 @@ from typing import Any, TypeVar
 
 from oidc_actor.adapters.headers import headers
 from oidc_actor.adapters.presenter import check_destination
-from oidc_actor.reading.reads import ServerRef, check_wait
+from oidc_actor.reading.waiting_reads import ServerRef, check_wait
 from oidc_actor.values.errors import ConfigError
 from oidc_actor.values.lazy_imports import not_installed
 from oidc_actor.values.urls import origin_of

@@ -21,7 +21,7 @@ from rich.text import Text
 from oidc_actor.cli.connection import Connection, connect
 from oidc_actor.cli.device import log_in
 from oidc_actor.cli.doctor import Doctor
-from oidc_actor.cli.exits import FAILED, USAGE, errors_shown
+from oidc_actor.cli.exit_status import FAILED, USAGE, errors_shown
 from oidc_actor.cli.findings import Finding
 from oidc_actor.cli.options import ConnectionOptions, with_connection
 from oidc_actor.http.client import RequestsTransport

@@ -18,7 +18,7 @@ import certifi
 
 from oidc_actor.cli import findings
 from oidc_actor.cli.connection import Connection, in_options
-from oidc_actor.cli.exits import advice_for
+from oidc_actor.cli.exit_status import advice_for
 from oidc_actor.cli.findings import Finding, skipped
 from oidc_actor.endpoints.other_endpoints import request_metadata
 from oidc_actor.endpoints.token_endpoint import TokenRequest, request_token

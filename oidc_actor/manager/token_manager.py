@@ -2,7 +2,7 @@
 
 The client's functions run on the thread that calls them. Most never ask the actor: they read the manager's cell
 (`oidc_actor.reading.cell`) and may wait there. The callbacks run on the manager's thread: read the clock, let the machine
-decide (`oidc_actor.machine.transitions`), do what it wants done (`oidc_actor.manager.effects`).
+decide (`oidc_actor.machine.transitions`), do what it wants done (`oidc_actor.manager.effect_handler`).
 
 In every function ``server`` is the manager's ref or its name.
 """
@@ -45,7 +45,7 @@ from oidc_actor.machine.schedule import refusal
 from oidc_actor.machine.state import Attempt, Denial, Rules, State, as_forked, is_valid
 from oidc_actor.machine.transitions import adopt, step
 from oidc_actor.manager import issuers
-from oidc_actor.manager.effects import EffectHandler
+from oidc_actor.manager.effect_handler import EffectHandler
 from oidc_actor.manager.log import FLIGHT_JOINED
 from oidc_actor.manager.options import ManagerOptions, Options, check_options
 from oidc_actor.manager.provider_requests import Incarnation
@@ -59,7 +59,9 @@ from oidc_actor.reading.directory import (
     take_cell,
     watch_clocks,
 )
-from oidc_actor.reading.reads import (
+from oidc_actor.reading.token_source import TokenSource
+from oidc_actor.reading.waiters import Subscription, check_listener
+from oidc_actor.reading.waiting_reads import (
     ServerRef,
     error_of,
     read_rejected,
@@ -68,8 +70,6 @@ from oidc_actor.reading.reads import (
     wait_for_token,
     wait_for_token_async,
 )
-from oidc_actor.reading.token_source import TokenSource
-from oidc_actor.reading.waiters import Subscription, check_listener
 from oidc_actor.values.clock import JUMP_S, wall_ahead_s
 from oidc_actor.values.errors import TokenRequestError
 from oidc_actor.values.secrets import Secret, holds_secrets

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from oidc_actor.reading.cell import Cell, Ref
 from oidc_actor.reading.directory import locate
-from oidc_actor.reading.reads import wait_for_token
+from oidc_actor.reading.waiting_reads import wait_for_token
 from oidc_actor.values.tokens import TokenResponse
 
 

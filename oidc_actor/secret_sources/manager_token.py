@@ -6,7 +6,7 @@ from typing import Literal
 
 import pykka
 
-from oidc_actor.reading.reads import ServerRef, wait_for_token
+from oidc_actor.reading.waiting_reads import ServerRef, wait_for_token
 from oidc_actor.values.errors import ConfigError, NoTokenError
 from oidc_actor.values.secrets import Secret, SecretSource
 from supervision import NoProcess

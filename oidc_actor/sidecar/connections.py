@@ -35,7 +35,7 @@ import uvicorn
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 from uvicorn.server import ServerState
 
-from oidc_actor.sidecar.events import log
+from oidc_actor.sidecar.log import log
 
 HEAD_BYTES = 64 * 1024
 """The longest head of a request, from its first line to the last header."""

@@ -38,7 +38,7 @@ from oidc_actor.machine.events import SourceRenewed
 from oidc_actor.manager.token_manager import TokenManager
 from oidc_actor.metrics.readings import ready
 from oidc_actor.reading.directory import locate
-from oidc_actor.sidecar.events import log
+from oidc_actor.sidecar.log import log
 from oidc_actor.sidecar.manager_tables import ManagerConfig
 from oidc_actor.sidecar.routes import Route, Routes
 from oidc_actor.sidecar.token_files import TokenFile, Write

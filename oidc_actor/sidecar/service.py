@@ -19,12 +19,12 @@ import uvicorn
 from prometheus_client import REGISTRY
 
 from oidc_actor.metrics.prometheus import Collector
+from oidc_actor.sidecar.asgi import Application, local_hosts
 from oidc_actor.sidecar.config import RunConfig, load
 from oidc_actor.sidecar.connections import HTTPConnection, Peers, accept, most_connections
-from oidc_actor.sidecar.events import log
 from oidc_actor.sidecar.fleet import Fleet
-from oidc_actor.sidecar.http import Application, local_hosts
 from oidc_actor.sidecar.listening import BACKLOG, ServerConfig, address_of, listening
+from oidc_actor.sidecar.log import log
 from oidc_actor.sidecar.routes import Routes
 from oidc_actor.values.errors import ConfigError
 from supervision import Down, SupervisionError, monitor

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from oidc_actor.sidecar.config_reader import PRIVATE
-from oidc_actor.sidecar.events import log
+from oidc_actor.sidecar.log import log
 from oidc_actor.values.tokens import TokenResponse
 from supervision import Server, Timer, send_after
 

@@ -12,7 +12,7 @@ from oidc_actor import ClientCredentials, OIDCConfig, RetryPolicy, TokenManager
 from oidc_actor.machine.events import Accepted, Rejected
 from oidc_actor.manager.workers import HTTP_WORKERS
 from oidc_actor.reading.cell import by_name
-from oidc_actor.reading.reads import tell_soon
+from oidc_actor.reading.waiting_reads import tell_soon
 from oidc_actor.testing import ManualClock
 from oidc_actor.values.secrets import Secret
 from supervision import NoProcess

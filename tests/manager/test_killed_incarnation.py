@@ -13,7 +13,7 @@ from oidc_actor.machine.effects import Reject
 from oidc_actor.machine.events import ResultReady
 from oidc_actor.machine.state import Rules
 from oidc_actor.manager import token_manager
-from oidc_actor.manager.effects import EffectHandler
+from oidc_actor.manager.effect_handler import EffectHandler
 from oidc_actor.manager.issuers import join
 from oidc_actor.manager.options import Options
 from oidc_actor.manager.provider_requests import Incarnation

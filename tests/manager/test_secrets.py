@@ -16,7 +16,7 @@ from threads import DEADLINE_S, eventually
 
 from oidc_actor import ClientCredentials, NoTokenError, Password, RetryPolicy, SecretFile, TokenManager
 from oidc_actor.manager import provider_requests
-from oidc_actor.manager.effects import MOST_UNDER_WAY
+from oidc_actor.manager.effect_handler import MOST_UNDER_WAY
 from oidc_actor.manager.workers import HTTP_WORKERS
 from oidc_actor.reading.directory import locate
 from oidc_actor.transport import Request, Response

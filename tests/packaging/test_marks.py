@@ -64,12 +64,12 @@ def test_the_table_of_fast_tests_names_files_that_are_there(table: dict[str, str
     [
         ("unit/test_failure_policy.py", "fast", True),
         ("unit/test_client.py", "fast", False),
-        ("manager/test_reads.py", "fast", False),
+        ("manager/test_waiting_reads.py", "fast", False),
         ("unit/test_failure_policy.py", "P5", True),
         ("manager/test_clocks.py", "P1", False),  # it has P10 and P11
         ("unit/test_failure_policy.py", "P9", False),
         ("unit/test_failure_policy.py", "P5 or P9", True),
-        ("manager/test_reads.py", "", True),
+        ("manager/test_waiting_reads.py", "", True),
     ],
 )
 def test_which_files_a_run_imports(file: str, expression: str, expected: bool) -> None:

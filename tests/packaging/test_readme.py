@@ -12,7 +12,7 @@ import supervision
 from oidc_actor import ClientCredentials, JWTBearer, TokenExchange
 from oidc_actor.manager.log import EVENTS
 from oidc_actor.sidecar.config import load
-from oidc_actor.sidecar.events import EVENTS as RUN_EVENTS
+from oidc_actor.sidecar.log import EVENTS as RUN_EVENTS
 from oidc_actor.testing import Provider
 
 README = Path(__file__).parents[2] / "README.md"

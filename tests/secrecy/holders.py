@@ -42,8 +42,8 @@ from oidc_actor.reading.cell import Snapshot
 from oidc_actor.secret_sources.github_actions import GitHubActionsToken
 from oidc_actor.secret_sources.manager_token import ManagerToken
 from oidc_actor.secret_sources.signed_assertion import SignedAssertion
+from oidc_actor.sidecar.asgi import Answer
 from oidc_actor.sidecar.config import RouteToken
-from oidc_actor.sidecar.http import Answer
 from oidc_actor.sidecar.token_files import TokenFile
 from oidc_actor.streams import Renewal
 from oidc_actor.transport import Request, Response, TransportError
@@ -160,8 +160,8 @@ MADE: dict[str, Callable[[World], object]] = {
     "reading.waiters.ThreadWaiter": lambda w: w.waiter(),
     "sidecar.config.RunConfig": lambda w: w.config,
     "sidecar.fleet.Fleet": lambda w: w.fleet,
-    "sidecar.http.Answer": lambda w: Answer(200, SECRET.encode()),
-    "sidecar.http.Application": lambda w: w.application(),
+    "sidecar.asgi.Answer": lambda w: Answer(200, SECRET.encode()),
+    "sidecar.asgi.Application": lambda w: w.application(),
     "sidecar.manager_tables.ManagerConfig": lambda w: w.config.managers["secrecy-run"],
     "sidecar.routes.Route": lambda w: w.routes.by_name["secrecy-run"],
     "sidecar.config.RouteToken": lambda w: RouteToken(w.routes, "secrecy-run"),
@@ -169,7 +169,7 @@ MADE: dict[str, Callable[[World], object]] = {
     "sidecar.routes.Tally": lambda w: w.routes.by_name["secrecy-run"].tally,
     "sidecar.service.Service": lambda w: w.service,
     "sidecar.token_files.TokenFile": lambda w: TokenFile(w.folder / "token", 0o600, lambda: w.token),
-    "manager.effects.EffectHandler": lambda w: w.actor._effects,
+    "manager.effect_handler.EffectHandler": lambda w: w.actor._effects,
     "manager.provider_requests.Incarnation": lambda w: w.actor._effects._manager,
     "values.secrets.Secret": lambda w: w.secret,
     "values.secrets.SecretCall": lambda w: SecretCall(lambda: SECRET),
@@ -228,7 +228,7 @@ HOLDS_NONE: dict[str, str] = {
         adapters.httpx_flow.AuthFlow
         adapters.httpx_flow.OneRequest values.errors.OIDCActorError values.errors.ProviderError transport.TransportError
         credentials.credentials.Credentials values.secrets.Sealed values.secrets.SecretSource""",
-    "public texts by contract": """values.secrets.FrozenMapping cli.findings.Finding sidecar.http.RequestHeaders
+    "public texts by contract": """values.secrets.FrozenMapping cli.findings.Finding sidecar.asgi.RequestHeaders
         sidecar.config_reader.ConfigReader""",
     "reads a manager's counts only": "metrics.otel.Instrumentation metrics.prometheus.Collector",
     "sockets and what they are made by; no text passes through a field": """http.sockets.BoundedPool

@@ -22,8 +22,8 @@ from oidc_actor.protocol.token_request import SentSecrets, build_token_request
 from oidc_actor.protocol.token_response import parse_token
 from oidc_actor.reading.directory import locate
 from oidc_actor.reading.waiters import TaskWaiter, ThreadWaiter
+from oidc_actor.sidecar.asgi import Answer, Application
 from oidc_actor.sidecar.config import RunConfig, load
-from oidc_actor.sidecar.http import Answer, Application
 from oidc_actor.sidecar.routes import Routes
 from oidc_actor.sidecar.service import Service
 from oidc_actor.transport import Response

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from oidc_actor.sidecar.http import local_hosts, read_headers, refusal
+from oidc_actor.sidecar.asgi import local_hosts, read_headers, refusal
 
 HOSTS = local_hosts("127.0.0.1", 8391)
 GOOD = {"host": "127.0.0.1:8391", "x-oidc-actor": "1"}

@@ -14,7 +14,7 @@ from prometheus_client import REGISTRY, CollectorRegistry
 from prometheus_client.exposition import choose_encoder
 
 from oidc_actor.manager.token_manager import TokenManager
-from oidc_actor.sidecar.events import log
+from oidc_actor.sidecar.log import log
 from oidc_actor.sidecar.routes import Routes
 from oidc_actor.values.errors import NoTokenError
 from oidc_actor.values.secrets import Sealed, put

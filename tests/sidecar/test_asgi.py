@@ -13,7 +13,7 @@ from fakes import AUTH, ISSUER, ScriptedTransport
 from threads import DEADLINE_S
 
 from oidc_actor import TokenManager
-from oidc_actor.sidecar.http import Answer, Application
+from oidc_actor.sidecar.asgi import Answer, Application
 
 
 class Names:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from oidc_actor.cli import exits
+from oidc_actor.cli import exit_status
 from oidc_actor.transport import TransportError
 from oidc_actor.values.errors import ConfigError, DiscoveryError, OIDCActorError, SecretUnavailable, TokenRequestError
 
@@ -12,21 +12,21 @@ from oidc_actor.values.errors import ConfigError, DiscoveryError, OIDCActorError
 @pytest.mark.parametrize(
     ("error", "status"),
     [
-        (ConfigError("x"), exits.USAGE),
-        (SecretUnavailable("x"), exits.USAGE),
-        (TokenRequestError("x", status=401, error="invalid_client", retryable=False), exits.REFUSED),
-        (TokenRequestError("x", status=400), exits.REFUSED),
-        (TokenRequestError("x", status=200), exits.REFUSED),
-        (DiscoveryError("x", status=404), exits.REFUSED),
-        (DiscoveryError("x", status=200), exits.REFUSED),
-        (TokenRequestError("x", status=503), exits.UNREACHABLE),
-        (TokenRequestError("x", status=429), exits.UNREACHABLE),
-        (DiscoveryError("x"), exits.UNREACHABLE),
-        (TransportError("x"), exits.UNREACHABLE),
+        (ConfigError("x"), exit_status.USAGE),
+        (SecretUnavailable("x"), exit_status.USAGE),
+        (TokenRequestError("x", status=401, error="invalid_client", retryable=False), exit_status.REFUSED),
+        (TokenRequestError("x", status=400), exit_status.REFUSED),
+        (TokenRequestError("x", status=200), exit_status.REFUSED),
+        (DiscoveryError("x", status=404), exit_status.REFUSED),
+        (DiscoveryError("x", status=200), exit_status.REFUSED),
+        (TokenRequestError("x", status=503), exit_status.UNREACHABLE),
+        (TokenRequestError("x", status=429), exit_status.UNREACHABLE),
+        (DiscoveryError("x"), exit_status.UNREACHABLE),
+        (TransportError("x"), exit_status.UNREACHABLE),
     ],
 )
 def test_status(error: OIDCActorError, status: int) -> None:
-    assert exits.status_of(error) == status
+    assert exit_status.status_of(error) == status
 
 
 @pytest.mark.parametrize(
@@ -43,7 +43,7 @@ def test_status(error: OIDCActorError, status: int) -> None:
     ],
 )
 def test_advice(error: OIDCActorError, words: str) -> None:
-    advice = exits.advice_for(error)
+    advice = exit_status.advice_for(error)
     assert advice is not None
     assert words in advice
     assert "\n" not in advice
@@ -59,4 +59,4 @@ def test_advice(error: OIDCActorError, words: str) -> None:
     ],
 )
 def test_no_advice_where_the_text_says_it_all(error: OIDCActorError) -> None:
-    assert exits.advice_for(error) is None
+    assert exit_status.advice_for(error) is None

@@ -262,7 +262,7 @@ def test_reads_take_no_lock_while_a_token_lives(start: Start, monkeypatch: pytes
     cell = by_name["m"]
     lock = cell._lock
     cell._lock = Forbidden()
-    monkeypatch.setattr("oidc_actor.reading.reads.locate", Forbidden.acquire)
+    monkeypatch.setattr("oidc_actor.reading.waiting_reads.locate", Forbidden.acquire)
     try:
         assert source() == source.access_token() == source.token().access_token == "t1"
         assert TokenManager.get_access_token("m") == TokenManager.get_token("m").access_token == "t1"
