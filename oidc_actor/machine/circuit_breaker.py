@@ -61,13 +61,13 @@ class Limits:
 
 
 def allow(
-    breaker: CircuitBreaker, who: int, now: float, *, haste: Haste, limits: Limits
+    breaker: CircuitBreaker, number: int, now: float, *, haste: Haste, limits: Limits
 ) -> tuple[CircuitBreaker, Allowed | Denied]:
     """Say whether a manager may ask the issuer.
 
     Args:
         breaker: What is known.
-        who: Number of the manager.
+        number: Number of the manager.
         now: Reading of the clock.
         haste: Why it asks.
         limits: What its options say.
@@ -77,13 +77,13 @@ def allow(
     """
     if not breaker.failures:
         return breaker, Allowed()
-    is_owner = who == breaker.owner
+    is_owner = number == breaker.owner
     if breaker.is_half_open and now < breaker.until and not is_owner and haste < Haste.EXPLICIT:
         return breaker, Denied(breaker.until, probing=True)
     due = min(breaker.until, _asked_from(breaker, limits)) if haste == Haste.ASKED else breaker.until
     if now < due and not is_owner and haste < Haste.PRESSING:
         return breaker, Denied(due)
-    return replace(breaker, owner=who, is_half_open=True, until=now + limits.lease_s), Allowed()
+    return replace(breaker, owner=number, is_half_open=True, until=now + limits.lease_s), Allowed()
 
 
 def _asked_from(breaker: CircuitBreaker, limits: Limits) -> float:
@@ -93,13 +93,20 @@ def _asked_from(breaker: CircuitBreaker, limits: Limits) -> float:
 
 
 def record_failure(
-    breaker: CircuitBreaker, who: int, now: float, *, early: bool, limits: Limits, rng: Rng, not_before: float = NEVER
+    breaker: CircuitBreaker,
+    number: int,
+    now: float,
+    *,
+    early: bool,
+    limits: Limits,
+    rng: Rng,
+    not_before: float = NEVER,
 ) -> CircuitBreaker:
     """Note a failure that is the provider's.
 
     Args:
         breaker: What was known.
-        who: Number of the manager that had it.
+        number: Number of the manager that had it.
         now: Reading of the clock.
         early: Whether a live token's nearing end brought that attempt forward.
         limits: What the manager's options say.
@@ -109,12 +116,12 @@ def record_failure(
     Returns:
         What is known now; nothing new where another manager owns the probe.
     """
-    if breaker.failures and breaker.owner not in (None, who) and now < breaker.until:
+    if breaker.failures and breaker.owner not in (None, number) and now < breaker.until:
         return breaker
     failures = max(1, breaker.failures + (0 if early else 1))
     probe_at = max(now + retry_delay_s(limits.retry, failures, rng), not_before)
     return CircuitBreaker(
-        failures, who, is_half_open=False, failed_at=now, probe_at=probe_at, until=probe_at + limits.lease_s
+        failures, number, is_half_open=False, failed_at=now, probe_at=probe_at, until=probe_at + limits.lease_s
     )
 
 
@@ -123,9 +130,9 @@ def retry_at(breaker: CircuitBreaker, now: float) -> float:
     return now if breaker.is_half_open else max(now, breaker.probe_at)
 
 
-def release_probe(breaker: CircuitBreaker, who: int) -> CircuitBreaker:
+def release_probe(breaker: CircuitBreaker, number: int) -> CircuitBreaker:
     """Note that a manager makes no probe, or could not send it: another one may at once."""
-    if breaker.owner != who:
+    if breaker.owner != number:
         return breaker
     return replace(breaker, owner=None, is_half_open=False, until=NEVER)
 

@@ -240,20 +240,20 @@ class Circuit:
         with self._lock:
             now = self._clock()
             self._keep_floor(cell, options, error, now, discovers=bool(members))
-            who = self._breaker.owner if self._breaker.owner in members else cell.number
+            number = self._breaker.owner if self._breaker.owner in members else cell.number
             if is_down:
                 self._breaker = circuit_breaker.record_failure(
                     self._breaker,
-                    who,
+                    number,
                     now,
                     early=early,
                     limits=_limits_of(options),
                     rng=options.rng,
-                    not_before=self._floors.get(_EVERYBODY, now),
+                    not_before=self._floors.get(_ALL_MANAGERS, now),
                 )
                 self._denied[cell.number] = cell
             else:
-                self._breaker = circuit_breaker.release_probe(self._breaker, who)
+                self._breaker = circuit_breaker.release_probe(self._breaker, number)
             retry_at = circuit_breaker.retry_at(self._breaker, now) if is_down else None
         self._tell_probe_waiters()
         return retry_at
@@ -309,16 +309,16 @@ class Circuit:
         wait_s = failure_policy.retry_after_s(error)
         if not wait_s:
             return
-        known = {"manager": cell.number, "client": _client(options), "issuer": _EVERYBODY}
+        known = {"manager": cell.number, "client": _client(options), "issuer": _ALL_MANAGERS}
         bound = known[failure_policy.bound_by_retry_after(error)]
-        if discovers and bound is not _EVERYBODY:
+        if discovers and bound is not _ALL_MANAGERS:
             bound = _METADATA
-        self._floors = {who: floor for who, floor in self._floors.items() if floor > now}
+        self._floors = {bound: floor for bound, floor in self._floors.items() if floor > now}
         bound = cell.number if bound is None else bound
         self._floors[bound] = max(self._floors.get(bound, now), now + wait_s)
 
     def _floor_of(self, cell: Cell, options: Options, *, discovers: bool = False) -> float:
-        bound = [_EVERYBODY, cell.number, _client(options), *([_METADATA] if discovers else [])]
+        bound = [_ALL_MANAGERS, cell.number, _client(options), *([_METADATA] if discovers else [])]
         return max(self._floors.get(one, NEVER) for one in bound)
 
     def tell_when_closed(self, cells: Iterable[Cell]) -> None:
@@ -334,7 +334,7 @@ class Circuit:
             self._breaker = circuit_breaker.release_probe(self._breaker, self._breaker.owner)
 
 
-_EVERYBODY: Hashable = "all managers"
+_ALL_MANAGERS: Hashable = "all managers"
 _METADATA: Hashable = "those that ask for the metadata"
 
 
