@@ -313,7 +313,7 @@ class Circuit:
         bound = known[failure_policy.bound_by_retry_after(error)]
         if discovers and bound is not _ALL_MANAGERS:
             bound = _METADATA
-        self._floors = {bound: floor for bound, floor in self._floors.items() if floor > now}
+        self._floors = {one: floor for one, floor in self._floors.items() if floor > now}
         bound = cell.number if bound is None else bound
         self._floors[bound] = max(self._floors.get(bound, now), now + wait_s)
 
