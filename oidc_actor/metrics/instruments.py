@@ -120,4 +120,4 @@ INSTRUMENTS: tuple[Instrument, ...] = (
         lambda reading: {"": reading.counts.get(FLIGHT_JOINED, 0)},
     ),
 )
-"""All instruments, in the README's order."""
+"""All instruments, in the order of README.md."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import re
 import time
 from pathlib import Path
 
@@ -141,11 +140,10 @@ def test_a_plain_connection_of_the_async_client(settled: Held, rest: Api, plain:
     assert plain.tokens[-1] == settled.token
 
 
-def test_the_example_of_the_readme(
+def test_the_example_of_the_page(
     rest: Api, plain: Rpc, provider: Provider, gatekeeper: Gatekeeper, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    text = (Path(__file__).parents[2] / "README.md").read_text()
-    (example,) = re.findall(r"^```python\n(import weaviate\n.*?)^```", text, re.DOTALL | re.MULTILINE)
+    example = (Path(__file__).parents[1] / "recipes" / "weaviate_program.py").read_text()
     provider.add_client("my-service", "s3cret")
     for here, there in (
         ("https://auth.example.com", provider.issuer_url),
@@ -156,7 +154,7 @@ def test_the_example_of_the_readme(
         assert here in example
         example = example.replace(here, there)
     try:
-        exec(compile(example, "README.md", "exec"), {})
+        exec(compile(example, "weaviate_program.py", "exec"), {})
     finally:
         TokenManager.stop("weaviate.token")
     assert capsys.readouterr().out == "[]\n"

@@ -5,8 +5,6 @@ from pathlib import Path
 
 import pytest
 
-import oidc_actor
-
 ROOT = Path(__file__).parents[2]
 DESIGN = ROOT / ".github" / "design"
 CITING = sorted(
@@ -81,27 +79,6 @@ def test_every_trap_that_is_tested_is_in_the_table_and_no_row_is_missing() -> No
     }
     assert len(tested) > 15
     assert tested <= set(rows)
-
-
-WRITTEN = [ROOT / "README.md", ROOT / "tests" / "README.md", *sorted((ROOT / ".github").rglob("*.md"))]
-
-
-def name(path: Path) -> str:
-    return path.relative_to(ROOT).as_posix()
-
-
-@pytest.mark.parametrize("page", WRITTEN, ids=name)
-def test_links_lead_somewhere(page: Path) -> None:
-    for target in re.findall(r"\]\(([^)#:]+)\)", page.read_text()):
-        assert (page.parent / target).exists(), target
-
-
-@pytest.mark.parametrize("page", WRITTEN, ids=name)
-def test_the_files_that_are_named_are_there(page: Path) -> None:
-    homes = {"tests": ROOT, "oidc_actor": Path(oidc_actor.__file__).parents[1]}
-    named = re.findall(r"(?<![\w/.])((?:tests|oidc_actor)/[\w/*.]+)", page.read_text())
-    missing_ones = {one for one in named if not any(homes[one.split("/")[0]].glob(one.rstrip("./")))}
-    assert not missing_ones
 
 
 def test_the_pages_of_a_contributor_are_one_page_each() -> None:

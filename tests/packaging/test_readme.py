@@ -1,11 +1,11 @@
-"""What the README says is so: its examples run, its tables name what there is."""
+"""Tables of events name every event; the sidecar's page has a good configuration; the commands can be pasted."""
 
 import ast
-import doctest
 import re
 from pathlib import Path
 
 import pytest
+from pages import blocks, read
 
 import oidc_actor
 import supervision
@@ -13,35 +13,17 @@ from oidc_actor import ClientCredentials, JWTBearer, TokenExchange
 from oidc_actor.manager.log import EVENTS
 from oidc_actor.sidecar.config import load
 from oidc_actor.sidecar.log import EVENTS as RUN_EVENTS
-from oidc_actor.testing import Provider
-
-README = Path(__file__).parents[2] / "README.md"
-OPTIONS = doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE
-SECRET = "s3cret"
 
 
-@pytest.fixture
-def text():
-    return README.read_text()
-
-
-def test_the_examples_run_as_written(text, monkeypatch) -> None:
-    with Provider(client_id="my-service", client_secret=SECRET, token_lifetime_s=60) as provider:
-        written = text.replace("https://auth.example.com", provider.issuer_url)
-        written = re.sub(r"^```.*$", "", written, flags=re.MULTILINE)
-        examples = doctest.DocTestParser().get_doctest(written, {}, "README.md", str(README), 0)
-        assert len(examples.examples) > 20
-        try:
-            failed, _ = doctest.DocTestRunner(optionflags=OPTIONS, verbose=False).run(examples, clear_globs=False)
-            assert not failed
-        finally:
-            if "supervisor" in examples.globs:
-                supervision.Supervisor.stop(examples.globs["supervisor"], timeout=10)
-    assert supervision.whereis("billing.token") is None
-
-
-@pytest.mark.parametrize(("logger", "events"), [("oidc_actor", EVENTS), ("oidc_actor.run", RUN_EVENTS)])
-def test_the_table_of_events_names_every_event_with_its_level_and_fields(text, logger: str, events) -> None:
+@pytest.mark.parametrize(
+    ("page", "logger", "events"),
+    [
+        ("oidc_actor/README.md", "oidc_actor", EVENTS),
+        ("oidc_actor/sidecar/README.md", "oidc_actor.run", RUN_EVENTS),
+    ],
+)
+def test_the_table_of_events_names_every_event_with_its_level_and_fields(page: str, logger: str, events) -> None:
+    text = read(page)
     rows = re.findall(rf"^\| `{re.escape(logger)}` \| `(\w+)` \| (\w+) \| (.*?) \| (.*) \|$", text, flags=re.MULTILINE)
     assert [name for name, *_ in rows] == list(events)
     assert {name: (level, fields.replace("`", ""), means) for name, level, fields, means in rows} == events
@@ -58,7 +40,8 @@ def test_the_sidecar_logs_the_events_of_its_table_with_these_fields() -> None:
     assert logged == {name: set(filter(None, fields.split(", "))) for name, (_, fields, _) in RUN_EVENTS.items()}
 
 
-def test_the_table_of_events_names_every_event_of_supervision(text) -> None:
+def test_the_table_of_events_names_every_event_of_supervision() -> None:
+    text = read("supervision/README.md")
     named = set(re.findall(r"^\| `supervision` \| `(\w+)` ", text, flags=re.MULTILINE))
     reported = set()
     for path in Path(supervision.__file__).parent.rglob("*.py"):
@@ -68,15 +51,16 @@ def test_the_table_of_events_names_every_event_of_supervision(text) -> None:
     assert {event for event in reported if "_" in event} <= named
 
 
-def test_the_sidecars_configuration_is_a_good_one(text, tmp_path) -> None:
+def test_the_sidecars_configuration_is_a_good_one(tmp_path) -> None:
     path = tmp_path / "config.toml"
-    path.write_text("\n".join(re.findall(r"^```toml\n(.*?)^```", text, flags=re.MULTILINE | re.DOTALL)))
+    path.write_text("\n".join(one.text for one in blocks("oidc_actor/sidecar/README.md") if one.language == "toml"))
     managers = load(path).managers
     assert {type(one.options["auth"]) for one in managers.values()} == {ClientCredentials, TokenExchange, JWTBearer}
     assert managers["upstream"].uses == {"billing"}
 
 
-def test_the_commands_are_one_pasteable_line_each(text) -> None:
+def test_the_commands_are_one_pasteable_line_each() -> None:
+    text = read("README.md")
     for command in ("demo", "test"):
         found = re.search(rf"<!-- {command}-command -->\n```sh\n(.*)\n```", text)
         assert found is not None

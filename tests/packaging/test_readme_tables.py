@@ -1,4 +1,4 @@
-"""What the README's tables of options, providers and clients name is there, and its expressions can be built."""
+"""What the pages' tables of options, providers and clients name is there, and its expressions can be built."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import re
 from pathlib import Path
 
 import pytest
+from pages import section
 from pki import KINDS, pem
 
 from oidc_actor import (
@@ -30,19 +31,15 @@ from oidc_actor.manager.options import Options
 from oidc_actor.protocol.response_fields import read_claims
 from oidc_actor.values.secrets import resolve_secret
 
-TEXT = (Path(__file__).parents[2] / "README.md").read_text()
+PAGE = "oidc_actor/README.md"
 MAKERS = (
     ClientCredentials, Password, RefreshToken, JWTBearer, TokenExchange, PrivateKey, ClientCertificate, SignedAssertion,
     OIDCConfig,
 )  # fmt: skip
 
 
-def section(heading: str) -> str:
-    return TEXT.partition(f"\n### {heading}\n")[2].partition("\n#")[0]
-
-
 def test_every_option_is_in_the_table_with_its_default() -> None:
-    rows = re.findall(r"^\| ((?:`\w+`(?:, )?)+) \|(.*?)\|", section("Options"), flags=re.MULTILINE)
+    rows = re.findall(r"^\| ((?:`\w+`(?:, )?)+) \|(.*?)\|", section(PAGE, "Options"), flags=re.MULTILINE)
     table = {name: default for names, default in rows for name in re.findall(r"\w+", names)}
     fields = {field.name: field for field in dataclasses.fields(Options)}
     assert set(table) == set(fields)
@@ -53,7 +50,7 @@ def test_every_option_is_in_the_table_with_its_default() -> None:
 
 def test_the_table_of_credentials_has_each_with_its_arguments_in_order() -> None:
     kinds = {kind.__name__: kind for kind in (ClientCredentials, Password, RefreshToken, JWTBearer, TokenExchange)}
-    rows = re.findall(r"^\| `(\w+)\((.*?)\)` \| (.*) \|", section("Credentials"), flags=re.MULTILINE)
+    rows = re.findall(r"^\| `(\w+)\((.*?)\)` \| (.*) \|", section(PAGE, "Credentials"), flags=re.MULTILINE)
     assert {kind for kind, _, _ in rows} == set(kinds)
     for kind, arguments, meaning in rows:
         parameters = [*inspect.signature(kinds[kind]).parameters, *ClientOptions.__annotations__]
@@ -65,20 +62,20 @@ def test_the_table_of_credentials_has_each_with_its_arguments_in_order() -> None
 def test_every_variable_of_the_command_line_is_named() -> None:
     files = Path(cli.__file__).parent.glob("*.py")
     read = {name for file in files for name in re.findall(r"\bOIDC_[A-Z_]+[A-Z]", file.read_text())}
-    assert read == set(re.findall(r"`(OIDC_\w+)`", TEXT.partition("\n## Command line\n")[2].partition("\n## ")[0]))
+    assert read == set(re.findall(r"`(OIDC_\w+)`", section(PAGE, "Command line")))
 
 
 def test_the_options_that_the_table_of_providers_names_are_there() -> None:
     known = {name for maker in MAKERS for name in inspect.signature(maker).parameters}
     known |= {field.name for field in dataclasses.fields(Options)} | set(ClientOptions.__annotations__)
-    rows = "\n".join(line for line in section("Your provider").splitlines() if line.startswith("|"))
+    rows = "\n".join(line for line in section(PAGE, "Your provider").splitlines() if line.startswith("|"))
     named = set(re.findall(r"\b(\w+)=", rows))
     assert len(named) > 10
     assert named <= known
 
 
 def test_the_row_of_google_signs_what_google_asks_for() -> None:
-    (row,) = re.findall(r"^\| Google \|.*", TEXT, flags=re.MULTILINE)
+    (row,) = re.findall(r"^\| Google \|.*", section(PAGE, "Your provider"), flags=re.MULTILINE)
     (expression,) = re.findall(r"`(JWTBearer\(.*?)`", row)
     info = {
         "private_key": pem(KINDS["RSA"]()),
@@ -96,7 +93,7 @@ def test_the_row_of_google_signs_what_google_asks_for() -> None:
 def test_the_workload_identities_of_entra_can_be_built(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("AZURE_FEDERATED_TOKEN_FILE", str(tmp_path / "token"))
     names = {"SecretFile": SecretFile, "GitHubActionsToken": GitHubActionsToken, "os": os}
-    found = re.findall(r"`client_assertion=(.*?)`", section("Your provider"))
+    found = re.findall(r"`client_assertion=(.*?)`", section(PAGE, "Your provider"))
     assert len(found) == 2
     for expression in found:
         assert ClientCredentials("id", client_assertion=eval(expression, names)).has_key

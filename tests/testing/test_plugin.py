@@ -5,7 +5,9 @@ from __future__ import annotations
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
+import pages
 import pykka
 import pytest
 import requests
@@ -25,6 +27,13 @@ def test_the_manager_is_for_the_provider(token_manager: Manager, oidc_provider: 
     answer = requests.get(oidc_provider.resource_url, headers={"Authorization": f"Bearer {token}"}, timeout=10)
     assert answer.status_code == 200
     assert oidc_provider.token_requests == 1
+
+
+def test_the_example_of_the_page(token_manager: Manager, fault_proxy: FaultProxy, manual_clock: ManualClock) -> None:
+    (example,) = [one.text for one in pages.blocks("oidc_actor/README.md") if "(token_manager, fault_proxy" in one.text]
+    names: dict[str, Any] = {}
+    exec(compile(example, "README.md", "exec"), names)
+    names["test_my_program_survives_an_outage"](token_manager, fault_proxy, manual_clock)
 
 
 def test_it_goes_through_the_proxy_where_one_is_asked_for(
