@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from enum import Flag, auto
 from typing import TypeAlias
@@ -218,11 +218,16 @@ class State:
     waiters: tuple[Waiter, ...] = ()
     token_requests: int = 0
     refreshes: int = 0
-    effects: tuple[Effect, ...] = ()
+    effects: Sequence[Effect] = ()
 
     def then(self, *effects: Effect) -> State:
-        """Have something done at the end of the step."""
-        return replace(self, effects=(*self.effects, *effects))
+        """Have something done at the end of the step. Ask only a state that the step goes on with: all in it share a list."""
+        if isinstance(
+            self.effects, list
+        ):  # added to as it is: to copy a state takes longer than all else that is done for an effect
+            self.effects.extend(effects)
+            return self
+        return replace(self, effects=list(effects))
 
     def report(self, event: str, **fields: object) -> State:
         """Have an event logged."""

@@ -253,8 +253,9 @@ def _allowed(state: State, event: events.Allowed, now: float, rng: Rng) -> State
     config, early, number = state.oidc_config, schedule.is_brought_forward(state), state.attempts + 1
     is_known = config is not None and not (state.rules.discovers and _are_doubtful(state, now))
     grant = _token_grant(state, config) if config is not None and is_known else effects.Discover(instead_of=config)
-    state = replace(state, is_asking=False, attempts=number, attempted_at=now, wanted=False, denial=None)
-    return _send(replace(state, attempt=Attempt(number, 0, grant, early)), grant)
+    begun = Attempt(number, 0, grant, early)
+    state = replace(state, is_asking=False, attempt=begun, attempts=number, attempted_at=now, wanted=False, denial=None)
+    return _send(state, grant)
 
 
 def _are_doubtful(state: State, now: float) -> bool:
@@ -280,11 +281,10 @@ def _send(state: State, grant: effects.Grant) -> State:
 def _request_started(state: State, event: events.FetchStarted, now: float, rng: Rng) -> State:
     """A request is about to be sent; from here on the minimum interval counts."""
     assert state.attempt is not None
-    attempt = replace(state.attempt, jump=None)
-    state = replace(state, attempt=attempt, attempted_at=max(state.attempted_at, event.at))
+    attempt, at = replace(state.attempt, jump=None), max(state.attempted_at, event.at)
     if isinstance(attempt.grant, effects.Discover):
-        return state
-    return replace(state, posted_at=state.attempted_at, token_requests=state.token_requests + 1)
+        return replace(state, attempt=attempt, attempted_at=at)
+    return replace(state, attempt=attempt, attempted_at=at, posted_at=at, token_requests=state.token_requests + 1)
 
 
 def _metadata_came(state: State, event: events.FetchSucceeded, now: float, rng: Rng) -> State:
