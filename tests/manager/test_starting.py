@@ -13,7 +13,7 @@ from managers import Start
 from threads import DEADLINE_S, eventually
 
 from oidc_actor import NoTokenError, TokenManager
-from oidc_actor.reading import reads
+from oidc_actor.reading import waiting_reads
 from oidc_actor.reading.waiters import ThreadWaiter
 from supervision import NoProcess, StartError, whereis
 
@@ -115,7 +115,7 @@ def test_it_can_be_stopped_as_soon_as_it_has_its_name(held: Held) -> None:
 def test_the_wait_for_a_start_is_part_of_the_wait_for_a_refresh(start: Start, monkeypatch: pytest.MonkeyPatch) -> None:
     start(name="m")
     readings, waits = iter([100.0, 107.0]), []
-    monkeypatch.setattr(reads, "time", SimpleNamespace(monotonic=lambda: next(readings)))
+    monkeypatch.setattr(waiting_reads, "time", SimpleNamespace(monotonic=lambda: next(readings)))
     monkeypatch.setattr(ThreadWaiter, "wait", lambda _, timeout_s: waits.append(timeout_s))
     with pytest.raises(NoTokenError):
         TokenManager.force_refresh("m", wait=True, timeout=10.0)
