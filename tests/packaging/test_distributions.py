@@ -1,0 +1,117 @@
+"""What the wheel and the sdist hold, and what pyproject.toml says that contributors install.
+
+The archives are built by CI, which names their folder: ``python -m build --outdir dist && OIDC_ACTOR_DIST=dist pytest ...``.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import tarfile
+import tomllib
+import zipfile
+from email import message_from_bytes
+from email.message import Message
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+BUILT = os.environ.get("OIDC_ACTOR_DIST", "")
+built = pytest.mark.skipif(not BUILT, reason="OIDC_ACTOR_DIST names no folder with a wheel and an sdist")
+PACKAGES = {"oidc_actor", "supervision"}
+
+
+@pytest.fixture(scope="module")
+def project() -> dict:
+    return tomllib.loads((ROOT / "pyproject.toml").read_text())
+
+
+@pytest.fixture(scope="module")
+def wheel() -> zipfile.ZipFile:
+    (path,) = Path(BUILT).glob("*.whl")
+    return zipfile.ZipFile(path)
+
+
+@pytest.fixture(scope="module")
+def sdist() -> set[str]:
+    """The names in it, without the folder that holds them all."""
+    (path,) = Path(BUILT).glob("*.tar.gz")
+    with tarfile.open(path) as archive:
+        return {name.partition("/")[2] for name in archive.getnames()}
+
+
+def metadata(wheel: zipfile.ZipFile) -> Message:
+    (name,) = [name for name in wheel.namelist() if name.endswith(".dist-info/METADATA")]
+    return message_from_bytes(wheel.read(name))
+
+
+def folders(names: set[str]) -> set[str]:
+    return {name.partition("/")[0] for name in names}
+
+
+@built
+def test_the_wheel_holds_the_two_packages_and_nothing_else(wheel) -> None:
+    names = set(wheel.namelist())
+    assert {one for one in folders(names) if not one.endswith(".dist-info")} == PACKAGES
+    assert not [name for name in names if re.search(r"(^|/)(tests?|conftest|test_[^/]*)(/|\.py$)", name)]
+    assert {Path(name).suffix for name in names if ".dist-info/" not in name} <= {
+        ".py",
+        ".typed",
+        ".md",
+        ".service",
+        "",
+    }
+    assert not [name for name in names if "__pycache__" in name]
+
+
+@built
+def test_the_wheel_is_typed_and_has_its_pages_and_its_license(wheel) -> None:
+    names = set(wheel.namelist())
+    assert {f"{package}/py.typed" for package in PACKAGES} <= names
+    pages = {str(path.relative_to(ROOT)) for package in PACKAGES for path in (ROOT / package).rglob("README.md")}
+    assert pages <= names
+    assert [name for name in names if name.endswith(".dist-info/licenses/LICENSE")]
+
+
+@built
+def test_the_wheel_tells_a_resolver_what_pyproject_says(wheel, project) -> None:
+    told = metadata(wheel)
+    assert told["Version"] == project["project"]["version"]
+    assert set(told.get_all("Provides-Extra", [])) == set(project["project"]["optional-dependencies"])
+    required = [one for one in told.get_all("Requires-Dist", []) if "extra ==" not in one]
+    assert sorted(required) == sorted(project["project"]["dependencies"])
+    assert told.get_payload(decode=True).decode().strip() == (ROOT / "README.md").read_text().strip()
+
+
+@built
+def test_the_sdist_holds_what_its_own_tests_need(sdist) -> None:
+    assert {"pyproject.toml", "README.md", "LICENSE", "PKG-INFO", "tests/conftest.py", ".github/CHANGELOG.md"} <= sdist
+    assert folders(sdist) - {""} <= {
+        *PACKAGES,
+        "tests",
+        ".github",
+        ".gitignore",
+        "pyproject.toml",
+        "README.md",
+        "LICENSE",
+        "PKG-INFO",
+    }
+    assert not [name for name in sdist if re.search(r"__pycache__|node_modules|\.venv|\.cache", name)]
+
+
+@pytest.mark.parametrize("name", ["test", "lint"])
+def test_the_tools_of_a_group_are_those_of_the_extra_of_its_name(project, name) -> None:
+    extra = {one for one in project["project"]["optional-dependencies"][name] if not one.startswith("oidc-actor[")}
+    assert set(project["dependency-groups"][name]) <= extra
+
+
+def test_the_group_of_a_contributor_brings_the_clients_that_the_suite_plays(project) -> None:
+    brings = [one for one in project["project"]["optional-dependencies"]["test"] if one.startswith("oidc-actor[")]
+    assert brings == [one for one in project["dependency-groups"]["dev"] if isinstance(one, str)]
+
+
+def test_the_version_is_the_newest_of_the_changelog_or_ahead_of_it(project) -> None:
+    released = re.findall(r"^## (\d+\.\d+\.\d+)", (ROOT / ".github" / "CHANGELOG.md").read_text(), flags=re.MULTILINE)
+    version = project["project"]["version"]
+    assert tuple(map(int, version.split("."))) >= tuple(map(int, released[0].split(".")))
