@@ -7,9 +7,9 @@ import os
 import sys
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from oidc_actor.cli.options import ConnectionOptions
-from oidc_actor.credentials.credentials import ClientOptions
 from oidc_actor.credentials.grants import ClientCredentials, Password
 from oidc_actor.credentials.keys import ClientCertificate, PrivateKey
 from oidc_actor.credentials.parameters import parse_scopes
@@ -144,10 +144,12 @@ def _credentials(options: ConnectionOptions, *, by_device: bool) -> ClientCreden
     return ClientCredentials(options.client_id, client_secret, scopes, **client)
 
 
-def _client_options(options: ConnectionOptions) -> ClientOptions:
-    found = ClientOptions(
-        audience=options.audience or None, resource=options.resource or None, client_auth=options.client_auth or None
-    )
+def _client_options(options: ConnectionOptions) -> dict[str, Any]:
+    found: dict[str, Any] = {
+        "audience": options.audience or None,
+        "resource": options.resource or None,
+        "client_auth": options.client_auth or None,
+    }
     if options.private_key_file is not None:
         found["private_key"] = PrivateKey(SecretFile(options.private_key_file), kid=options.key_id or None)
     elif options.key_id:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, fields
-from typing import Any, ClassVar, Literal, TypedDict
+from typing import Any, ClassVar, Literal
 
 from oidc_actor.credentials.dpop import DPoPKey, read_dpop
 from oidc_actor.credentials.keys import ClientCertificate, PrivateKey, read_certificate, read_private_key, require_jose
@@ -18,7 +18,7 @@ from oidc_actor.credentials.parameters import (
     read_token_type,
 )
 from oidc_actor.values.errors import ConfigError
-from oidc_actor.values.secrets import GivenSecret, Sealed, Secret, StoredSecret, put, store_secret
+from oidc_actor.values.secrets import Sealed, Secret, StoredSecret, put, store_secret
 
 METHODS = (
     "client_secret_basic",
@@ -36,20 +36,6 @@ ASSERTING = frozenset({"client_secret_jwt", "private_key_jwt"})
 
 _WITH_SECRET = ("client_secret_basic", "client_secret_post", "client_secret_jwt")
 _WITH_CERTIFICATE = ("tls_client_auth", "self_signed_tls_client_auth")
-
-
-class ClientOptions(TypedDict, total=False):
-    """The options that all credentials have, besides the client, its secret and the scopes; `Credentials` says what they mean."""
-
-    audience: str | Iterable[str] | None
-    resource: str | Iterable[str] | None
-    extra: Mapping[str, str] | None
-    client_auth: str | None
-    private_key: PrivateKey | GivenSecret | Mapping[str, Any] | None
-    client_assertion: GivenSecret | None
-    assertion_audience: str | None
-    client_certificate: ClientCertificate | Mapping[str, Any] | None
-    dpop: DPoPKey | bool | None
 
 
 @dataclass(frozen=True, slots=True, init=False, repr=False)
@@ -94,25 +80,15 @@ class Credentials(Sealed):
     client_certificate: ClientCertificate | None
     dpop: DPoPKey | Literal[True] | None
 
-    def _fill(
-        self, client_id: object, client_secret: object, scopes: object, options: Mapping[str, object], **own: object
-    ) -> None:
-        """Check the options and set them as fields, of an object under construction. Each caller holds secrets, as this does.
+    def _fill(self, given: Mapping[str, object]) -> None:
+        """Check the arguments and set them as fields, of an object under construction. Each caller holds secrets, as this does.
 
         Args:
-            client_id: As it was given, and so are the others.
-            client_secret: A source.
-            scopes: In any form.
-            options: Those of `ClientOptions`.
-            **own: Those that only this kind of credentials has.
+            given: The arguments as they were given to ``__init__``, whose ``locals()`` they may be: they have the fields' names.
         """
-        given = {**own, "client_id": client_id, "client_secret": client_secret, "scopes": scopes, **options}
-        names = [field.name for field in fields(self)]
-        for name in given:
-            if name not in names:
-                raise TypeError(f"{type(self).__name__}() got an unexpected keyword argument {name!r}")
         optional = _OPTIONAL | ({"client_id"} if self.grant_type not in _NEEDING_CLIENT else set())
-        for name, value in {**given, **{name: None for name in names if name not in given}}.items():
+        for name in [field.name for field in fields(self)]:
+            value = given[name]
             absent = value is None and name in optional
             put(self, **{name: None if absent else _READERS[name](value, name)})
         self._check_client_auth()

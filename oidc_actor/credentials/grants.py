@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, fields
 from inspect import signature
-from typing import ClassVar, Unpack
+from typing import Any, ClassVar
 
-from oidc_actor.credentials.credentials import ClientOptions, Credentials
+from oidc_actor.credentials.credentials import Credentials
+from oidc_actor.credentials.dpop import DPoPKey
+from oidc_actor.credentials.keys import ClientCertificate, PrivateKey
 from oidc_actor.credentials.parameters import TOKEN_TYPE, Scopes
 from oidc_actor.values.errors import ConfigError
 from oidc_actor.values.secrets import GivenSecret, Secret, StoredSecret, holds_secrets
@@ -27,7 +29,16 @@ class ClientCredentials(Credentials):
         client_id: str,
         client_secret: GivenSecret | None = None,
         scopes: Scopes = (),
-        **options: Unpack[ClientOptions],
+        *,
+        audience: str | Iterable[str] | None = None,
+        resource: str | Iterable[str] | None = None,
+        extra: Mapping[str, str] | None = None,
+        client_auth: str | None = None,
+        private_key: PrivateKey | GivenSecret | Mapping[str, Any] | None = None,
+        client_assertion: GivenSecret | None = None,
+        assertion_audience: str | None = None,
+        client_certificate: ClientCertificate | Mapping[str, Any] | None = None,
+        dpop: DPoPKey | bool | None = None,
     ) -> None:
         """Check and keep the credentials.
 
@@ -35,14 +46,20 @@ class ClientCredentials(Credentials):
             client_id: The client's identifier.
             client_secret: Its secret: a text, a callable, or `SecretFile`; ``None`` for a public client.
             scopes: A list, or a string separated by spaces or commas.
-            **options: ``audience``, ``resource``, ``extra``, ``client_auth``, ``private_key``, ``client_assertion``,
-                ``assertion_audience``, ``client_certificate``, ``dpop``: each as the attribute of
-                `oidc_actor.credentials.credentials.Credentials`.
+            audience: The service that the token is for (RFC 8693 section 2.1): one or several; ``None`` to say nothing.
+            resource: Where the token is used (RFC 8707): one or several addresses; ``None`` to say nothing.
+            extra: Further parameters of the token request; ``None`` for none.
+            client_auth: The client authentication method, by RFC 8414's name; ``None`` chooses from the metadata.
+            private_key: What signs the client's assertions (RFC 7523 section 2.2): a `PrivateKey`, or the key as PEM or JWK.
+            client_assertion: An assertion that another party signs for the client: a callable or `SecretFile`.
+            assertion_audience: Whom signed assertions name: ``"issuer"``, ``"token_endpoint"``, or another text as it is.
+            client_certificate: A `ClientCertificate` to show in mutual TLS (RFC 8705).
+            dpop: The key that tokens are bound to (RFC 9449): a `DPoPKey`, or ``True`` for one that each manager makes.
 
         Raises:
             ConfigError: Where something does not fit.
         """
-        self._fill(client_id, client_secret, scopes, options)
+        self._fill(locals())
 
 
 @dataclass(frozen=True, slots=True, init=False, repr=False)
@@ -67,7 +84,16 @@ class Password(Credentials):
         client_id: str | None = None,
         client_secret: GivenSecret | None = None,
         scopes: Scopes = (),
-        **options: Unpack[ClientOptions],
+        *,
+        audience: str | Iterable[str] | None = None,
+        resource: str | Iterable[str] | None = None,
+        extra: Mapping[str, str] | None = None,
+        client_auth: str | None = None,
+        private_key: PrivateKey | GivenSecret | Mapping[str, Any] | None = None,
+        client_assertion: GivenSecret | None = None,
+        assertion_audience: str | None = None,
+        client_certificate: ClientCertificate | Mapping[str, Any] | None = None,
+        dpop: DPoPKey | bool | None = None,
     ) -> None:
         """Check and keep the credentials.
 
@@ -76,13 +102,21 @@ class Password(Credentials):
             password: The user's password: a text, a callable, or `SecretFile`.
             client_id: The client's identifier, where the provider wants one.
             client_secret: Its secret; ``None`` for a public client.
-            scopes: As of `ClientCredentials`.
-            **options: As of `ClientCredentials`.
+            scopes: A list, or a string separated by spaces or commas.
+            audience: The service that the token is for (RFC 8693 section 2.1): one or several; ``None`` to say nothing.
+            resource: Where the token is used (RFC 8707): one or several addresses; ``None`` to say nothing.
+            extra: Further parameters of the token request; ``None`` for none.
+            client_auth: The client authentication method, by RFC 8414's name; ``None`` chooses from the metadata.
+            private_key: What signs the client's assertions (RFC 7523 section 2.2): a `PrivateKey`, or the key as PEM or JWK.
+            client_assertion: An assertion that another party signs for the client: a callable or `SecretFile`.
+            assertion_audience: Whom signed assertions name: ``"issuer"``, ``"token_endpoint"``, or another text as it is.
+            client_certificate: A `ClientCertificate` to show in mutual TLS (RFC 8705).
+            dpop: The key that tokens are bound to (RFC 9449): a `DPoPKey`, or ``True`` for one that each manager makes.
 
         Raises:
             ConfigError: Where something does not fit.
         """
-        self._fill(client_id, client_secret, scopes, options, username=username, password=password)
+        self._fill(locals())
 
     def grant_parameters(self, secret: Secret | None, actor_token: Secret | None) -> list[tuple[str, str]]:
         """Return the user's name, too."""
@@ -110,7 +144,16 @@ class RefreshToken(Credentials):
         client_id: str,
         client_secret: GivenSecret | None = None,
         scopes: Scopes = (),
-        **options: Unpack[ClientOptions],
+        *,
+        audience: str | Iterable[str] | None = None,
+        resource: str | Iterable[str] | None = None,
+        extra: Mapping[str, str] | None = None,
+        client_auth: str | None = None,
+        private_key: PrivateKey | GivenSecret | Mapping[str, Any] | None = None,
+        client_assertion: GivenSecret | None = None,
+        assertion_audience: str | None = None,
+        client_certificate: ClientCertificate | Mapping[str, Any] | None = None,
+        dpop: DPoPKey | bool | None = None,
     ) -> None:
         """Check and keep the credentials.
 
@@ -118,13 +161,21 @@ class RefreshToken(Credentials):
             refresh_token: The refresh token: a text, a callable, or `SecretFile`.
             client_id: The client it was given to.
             client_secret: Its secret; ``None`` for a public client.
-            scopes: As of `ClientCredentials`.
-            **options: As of `ClientCredentials`.
+            scopes: A list, or a string separated by spaces or commas.
+            audience: The service that the token is for (RFC 8693 section 2.1): one or several; ``None`` to say nothing.
+            resource: Where the token is used (RFC 8707): one or several addresses; ``None`` to say nothing.
+            extra: Further parameters of the token request; ``None`` for none.
+            client_auth: The client authentication method, by RFC 8414's name; ``None`` chooses from the metadata.
+            private_key: What signs the client's assertions (RFC 7523 section 2.2): a `PrivateKey`, or the key as PEM or JWK.
+            client_assertion: An assertion that another party signs for the client: a callable or `SecretFile`.
+            assertion_audience: Whom signed assertions name: ``"issuer"``, ``"token_endpoint"``, or another text as it is.
+            client_certificate: A `ClientCertificate` to show in mutual TLS (RFC 8705).
+            dpop: The key that tokens are bound to (RFC 9449): a `DPoPKey`, or ``True`` for one that each manager makes.
 
         Raises:
             ConfigError: Where something does not fit.
         """
-        self._fill(client_id, client_secret, scopes, options, refresh_token=refresh_token)
+        self._fill(locals())
 
 
 @dataclass(frozen=True, slots=True, init=False, repr=False)
@@ -151,8 +202,8 @@ class DeviceCode(Credentials):
         Raises:
             ConfigError: Where ``auth`` names no client.
         """
-        options = {name: getattr(auth, name) for name in ClientOptions.__annotations__}
-        self._fill(auth.client_id, auth.client_secret, (), options, device_code=device_code)
+        client = {field.name: getattr(auth, field.name) for field in fields(Credentials)}
+        self._fill({**client, "scopes": (), "device_code": device_code})
 
 
 @dataclass(frozen=True, slots=True, init=False, repr=False)
@@ -175,7 +226,16 @@ class JWTBearer(Credentials):
         client_id: str | None = None,
         client_secret: GivenSecret | None = None,
         scopes: Scopes = (),
-        **options: Unpack[ClientOptions],
+        *,
+        audience: str | Iterable[str] | None = None,
+        resource: str | Iterable[str] | None = None,
+        extra: Mapping[str, str] | None = None,
+        client_auth: str | None = None,
+        private_key: PrivateKey | GivenSecret | Mapping[str, Any] | None = None,
+        client_assertion: GivenSecret | None = None,
+        assertion_audience: str | None = None,
+        client_certificate: ClientCertificate | Mapping[str, Any] | None = None,
+        dpop: DPoPKey | bool | None = None,
     ) -> None:
         """Check and keep the credentials.
 
@@ -183,13 +243,21 @@ class JWTBearer(Credentials):
             assertion: A callable, `SecretFile`, `SignedAssertion`, `GitHubActionsToken`, `ManagerToken`, or a text.
             client_id: The client's identifier, where the provider wants one.
             client_secret: Its secret; ``None`` for a public client.
-            scopes: As of `ClientCredentials`.
-            **options: As of `ClientCredentials`.
+            scopes: A list, or a string separated by spaces or commas.
+            audience: The service that the token is for (RFC 8693 section 2.1): one or several; ``None`` to say nothing.
+            resource: Where the token is used (RFC 8707): one or several addresses; ``None`` to say nothing.
+            extra: Further parameters of the token request; ``None`` for none.
+            client_auth: The client authentication method, by RFC 8414's name; ``None`` chooses from the metadata.
+            private_key: What signs the client's assertions (RFC 7523 section 2.2): a `PrivateKey`, or the key as PEM or JWK.
+            client_assertion: An assertion that another party signs for the client: a callable or `SecretFile`.
+            assertion_audience: Whom signed assertions name: ``"issuer"``, ``"token_endpoint"``, or another text as it is.
+            client_certificate: A `ClientCertificate` to show in mutual TLS (RFC 8705).
+            dpop: The key that tokens are bound to (RFC 9449): a `DPoPKey`, or ``True`` for one that each manager makes.
 
         Raises:
             ConfigError: Where something does not fit.
         """
-        self._fill(client_id, client_secret, scopes, options, assertion=assertion)
+        self._fill(locals())
 
 
 @dataclass(frozen=True, slots=True, init=False, repr=False)
@@ -235,7 +303,15 @@ class TokenExchange(Credentials):
         actor_token: GivenSecret | None = None,
         actor_token_type: str | None = None,
         requested_token_type: str | None = None,
-        **options: Unpack[ClientOptions],
+        audience: str | Iterable[str] | None = None,
+        resource: str | Iterable[str] | None = None,
+        extra: Mapping[str, str] | None = None,
+        client_auth: str | None = None,
+        private_key: PrivateKey | GivenSecret | Mapping[str, Any] | None = None,
+        client_assertion: GivenSecret | None = None,
+        assertion_audience: str | None = None,
+        client_certificate: ClientCertificate | Mapping[str, Any] | None = None,
+        dpop: DPoPKey | bool | None = None,
     ) -> None:
         """Check and keep the credentials.
 
@@ -243,30 +319,31 @@ class TokenExchange(Credentials):
             subject_token: A callable, `SecretFile`, `ManagerToken`, `GitHubActionsToken`, or a text.
             client_id: The client's identifier, where the provider wants one.
             client_secret: Its secret; ``None`` for a public client.
-            scopes: As of `ClientCredentials`.
+            scopes: A list, or a string separated by spaces or commas.
             subject_token_type: A URI, or ``"access_token"``, ``"id_token"``, ``"jwt"``, ... for RFC 8693's own.
             actor_token: Like ``subject_token``.
             actor_token_type: Like ``subject_token_type``; an access token's where it is not said.
             requested_token_type: Likewise; ``None`` leaves it to the provider. What comes is the manager's token, also where it
                 is no access token but, say, an assertion that `ManagerToken` hands to another manager.
-            **options: As of `ClientCredentials`.
+            audience: The service that the token is for (RFC 8693 section 2.1): one or several; ``None`` to say nothing.
+            resource: Where the token is used (RFC 8707): one or several addresses; ``None`` to say nothing.
+            extra: Further parameters of the token request; ``None`` for none.
+            client_auth: The client authentication method, by RFC 8414's name; ``None`` chooses from the metadata.
+            private_key: What signs the client's assertions (RFC 7523 section 2.2): a `PrivateKey`, or the key as PEM or JWK.
+            client_assertion: An assertion that another party signs for the client: a callable or `SecretFile`.
+            assertion_audience: Whom signed assertions name: ``"issuer"``, ``"token_endpoint"``, or another text as it is.
+            client_certificate: A `ClientCertificate` to show in mutual TLS (RFC 8705).
+            dpop: The key that tokens are bound to (RFC 9449): a `DPoPKey`, or ``True`` for one that each manager makes.
 
         Raises:
             ConfigError: Where something does not fit.
         """
-        if actor_token is not None and actor_token_type is None:
-            actor_token_type = "access_token"  # noqa: S105 - the name of a type
-        self._fill(
-            client_id,
-            client_secret,
-            scopes,
-            options,
-            subject_token=subject_token,
-            subject_token_type=subject_token_type or "access_token",
-            actor_token=actor_token,
-            actor_token_type=actor_token_type if actor_token is not None else None,
-            requested_token_type=requested_token_type,
-        )
+        subject_token_type = subject_token_type or "access_token"
+        if actor_token is None:
+            actor_token_type = None
+        elif actor_token_type is None:
+            actor_token_type = "access_token"  # noqa: S105
+        self._fill(locals())
 
     def grant_parameters(self, secret: Secret | None, actor_token: Secret | None) -> list[tuple[str, str]]:
         """Return what the tokens are, and what is wanted, too (section 2.1)."""
