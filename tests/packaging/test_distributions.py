@@ -81,7 +81,16 @@ def test_the_wheel_tells_a_resolver_what_pyproject_says(wheel, project) -> None:
     assert set(told.get_all("Provides-Extra", [])) == set(project["project"]["optional-dependencies"])
     required = [one for one in told.get_all("Requires-Dist", []) if "extra ==" not in one]
     assert sorted(required) == sorted(project["project"]["dependencies"])
-    assert told.get_payload(decode=True).decode().strip() == (ROOT / "README.md").read_text().strip()
+
+
+@built
+def test_the_links_of_the_description_work_where_there_is_no_repository(wheel) -> None:
+    text = metadata(wheel).get_payload(decode=True).decode()
+    promise = (ROOT / "README.md").read_text().partition("\n\n")[2].partition("**")[2].partition("**")[0]
+    assert promise in text
+    targets = re.findall(r"\]\(([^)]+)\)", text)
+    assert targets
+    assert all(target.startswith("https://") for target in targets)
 
 
 @built
