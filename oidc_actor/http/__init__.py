@@ -9,7 +9,7 @@ from pathlib import Path
 
 from oidc_actor.transport import Transport
 from oidc_actor.values.errors import ConfigError
-from oidc_actor.values.lazy_imports import importing
+from oidc_actor.values.lazy_imports import fork_waits
 
 LONGEST_TIMEOUT_S = 1e9
 """The longest timeout in seconds, some 30 years: what every socket and lock of Python can still wait for."""
@@ -27,7 +27,7 @@ def default_transport(ca_bundle: str | Path | None = None) -> Transport:
     Raises:
         ConfigError: Where ``ca_bundle`` holds no certificates.
     """
-    with importing():
+    with fork_waits():
         from oidc_actor.http.client import shared_transport
 
     return shared_transport(ca_bundle)

@@ -42,6 +42,7 @@ from oidc_actor.http.responses import Incoming, read_response, read_status_line
 from oidc_actor.transport import MAX_BODY_BYTES
 from oidc_actor.values import clock
 from oidc_actor.values.errors import ConfigError
+from oidc_actor.values.lazy_imports import fork_waits
 from oidc_actor.values.secrets import no_file, read_file, resolve_secret
 
 IDLE_LIMIT_S = 15.0
@@ -296,6 +297,11 @@ def tls_context(ca_bundle: str, certificate: ClientCertificate | None = None) ->
         OSError: Where ``ca_bundle`` holds no certificates, or is neither a directory nor a regular file.
         ConfigError: Where the client's certificate and key cannot be used together.
     """
+    with fork_waits():  # the first context sets up OpenSSL
+        return _tls_context(ca_bundle, certificate)
+
+
+def _tls_context(ca_bundle: str, certificate: ClientCertificate | None) -> ssl.SSLContext:
     context = _context()
     if os.path.isdir(ca_bundle):
         context.load_verify_locations(capath=ca_bundle)

@@ -6,6 +6,7 @@ No bytes make a function here raise.
 from __future__ import annotations
 
 import base64
+import codecs
 import json
 import math
 import re
@@ -56,7 +57,10 @@ def read_pairs(body: bytes) -> Pairs | str:
         return f"expected at most {MAX_BODY_BYTES} bytes, got more"
     try:
         # 3.11's parser recurses: deep nesting ends in RecursionError.
-        found = json.loads(body.decode("utf-8-sig"), object_pairs_hook=Pairs, parse_int=_whole_number)
+        # Not "utf-8-sig": its codec would be imported here, on a thread (see `oidc_actor.values.lazy_imports`).
+        found = json.loads(
+            body.removeprefix(codecs.BOM_UTF8).decode(), object_pairs_hook=Pairs, parse_int=_whole_number
+        )
     except RecursionError:
         return "expected JSON, got JSON nested too deeply"
     except ValueError:

@@ -418,7 +418,7 @@ def _secret_of_file(content: bytes) -> Secret | str:
         return "UTF-16 or UTF-32 text, or none; save it as UTF-8"
     try:
         # Some editors begin a file with a mark, which is no part of its text (RFC 3629, 6).
-        text = content.decode("utf-8-sig")
+        text = content.removeprefix(codecs.BOM_UTF8).decode()  # the codec for both would be imported here, on a thread
     except UnicodeDecodeError:
         return "not UTF-8 text"
     if text.endswith("\n"):

@@ -1,14 +1,21 @@
-"""A fork does not happen in the middle of an import that another thread makes at its first use."""
+"""A fork does not happen in the middle of an import, or of OpenSSL's set-up, that another thread makes at its first use."""
 
+import json
 import os
+import ssl
+import subprocess
+import sys
 import threading
 
+import certifi
 import pytest
 from manager.test_fork import in_child
 from threads import DEADLINE_S
 
+from oidc_actor.http import sockets
+from oidc_actor.testing import Provider
 from oidc_actor.values import lazy_imports as imports
-from oidc_actor.values.lazy_imports import importing
+from oidc_actor.values.lazy_imports import fork_waits
 
 pytestmark = [
     pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no fork"),
@@ -28,13 +35,13 @@ def test_a_fork_waits_for_the_import_under_way() -> None:
     begun = threading.Event()
 
     def import_slowly() -> None:
-        with importing():
+        with fork_waits():
             begun.set()
             assert about_to_fork.wait(DEADLINE_S)
             order.append("imported")
 
     def check() -> None:
-        with importing():
+        with fork_waits():
             assert order == ["imported"]
 
     thread = threading.Thread(target=import_slowly)
@@ -43,16 +50,41 @@ def test_a_fork_waits_for_the_import_under_way() -> None:
     in_child(check)
     thread.join(DEADLINE_S)
     assert not thread.is_alive()
-    with importing():
+    with fork_waits():
         pass
+
+
+def test_a_fork_waits_for_the_tls_context_under_way(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The first one sets up OpenSSL, whose locks a forked child would find held for ever."""
+    order.clear()
+    about_to_fork.clear()
+    begun = threading.Event()
+    make = sockets._context
+
+    def make_slowly() -> ssl.SSLContext:
+        begun.set()
+        assert about_to_fork.wait(DEADLINE_S)
+        order.append("made")
+        return make()
+
+    def check() -> None:
+        assert order == ["made"]
+
+    monkeypatch.setattr(sockets, "_context", make_slowly)
+    thread = threading.Thread(target=sockets.tls_context, args=(certifi.where(),))
+    thread.start()
+    assert begun.wait(DEADLINE_S)
+    in_child(check)
+    thread.join(DEADLINE_S)
+    assert not thread.is_alive()
 
 
 def test_a_fork_in_the_middle_of_ones_own_import_goes_on() -> None:
     def check() -> None:
-        with importing():
+        with fork_waits():
             pass
 
-    with importing():
+    with fork_waits():
         in_child(check)
     in_child(check)
 
@@ -69,7 +101,7 @@ def test_a_fork_that_has_not_waited_long_enough_takes_nothing_from_one_that_has(
     free = threading.Event()
 
     def use() -> None:
-        with importing():
+        with fork_waits():
             free.set()
 
     threading.Thread(target=use, daemon=True).start()
@@ -77,5 +109,39 @@ def test_a_fork_that_has_not_waited_long_enough_takes_nothing_from_one_that_has(
 
 
 def test_imports_nest() -> None:
-    with importing(), importing():
+    with fork_waits(), fork_waits():
         pass
+
+
+IMPORTS_OF_ITS_OWN = """
+import json, sys, threading
+from oidc_actor import ClientCredentials, TokenManager
+import oidc_actor.http.client
+
+found = []
+
+class Finder:
+    def find_spec(self, name, path=None, target=None):
+        if threading.current_thread() is not threading.main_thread():
+            found.append(name)
+
+sys.meta_path.insert(0, Finder())
+url, secret, ca_bundle = sys.argv[1:]
+TokenManager.start_link(name="a", issuer_url=url, auth=ClientCredentials("test-client", secret), ca_bundle=ca_bundle)
+TokenManager.get_token("a", timeout=20)
+TokenManager.stop("a")
+print(json.dumps(found))
+"""
+
+
+@pytest.mark.oidc_provider(tls=True)
+def test_what_a_worker_imports_is_imported_with_the_client(oidc_provider: Provider) -> None:
+    """Codecs count: the first use of one is an import too, which no fork would wait for."""
+    oidc_provider.fail_next(status=503, headers={"Retry-After": "Wed, 21 Oct 2015 07:28:00 GMT"})
+    oidc_provider.fail_next(status=400, error="temporarily_unavailable", error_description="no")
+    arguments = [oidc_provider.issuer_url, oidc_provider.client_secret, str(oidc_provider.ca_bundle)]
+    done = subprocess.run(
+        [sys.executable, "-c", IMPORTS_OF_ITS_OWN, *arguments], capture_output=True, text=True, timeout=30, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout) == []
