@@ -22,6 +22,8 @@ from oidc_actor.cli.exit_status import advice_for
 from oidc_actor.cli.findings import Finding, skipped
 from oidc_actor.endpoints.other_endpoints import request_metadata
 from oidc_actor.endpoints.token_endpoint import TokenRequest, request_token
+from oidc_actor.machine.forecast import Plan
+from oidc_actor.machine.state import Rules
 from oidc_actor.protocol.metadata import discovery_url, parse_discovery
 from oidc_actor.protocol.response_fields import read_claims, read_object, read_skew
 from oidc_actor.transport import Request, Response, Transport
@@ -109,7 +111,7 @@ class Doctor:
         )
 
     def _token(self) -> Iterator[Finding]:
-        later = ("lifetime", "claims")
+        later = ("lifetime", "outages", "claims")
         if self._config is None:
             yield from (skipped(check, "no token endpoint is known") for check in ("token", *later))
             return
@@ -125,6 +127,7 @@ class Doctor:
         answer = self._recorder.last
         yield _obtained(parsed, answer)
         yield findings.judge_lifetime(parsed.lifetime_s, parsed.lifetime_source, self._buffer_s)
+        yield findings.judge_outages(self._plan(parsed, answer), parsed.lifetime_source == "default")
         yield from findings.judge_refresh_token(parsed.token.refresh_token is not None)
         audience = self._connection.auth.audience
         yield findings.judge_claims(
@@ -132,6 +135,18 @@ class Doctor:
             issuer=self._config.issuer,
             audience=(audience,) if isinstance(audience, str) else audience or (),
             expires_in_s=parsed.lifetime_s,
+        )
+
+    def _plan(self, parsed: ParsedToken, answer: TimedResponse | None) -> Plan:
+        """What the manager will be like that is made with these options, as far as they say; the rest has its defaults."""
+        return Plan(
+            self._connection.auth,
+            parsed.lifetime_s,
+            self._buffer_s,
+            timeout_s=self._connection.timeout_s,
+            took_s=min(answer.took_s, parsed.lifetime_s / 4) if answer is not None else 0.1,
+            refresh_token=parsed.token.refresh_token is not None,
+            rules=Rules(discovers=self._connection.issuer_url is not None),
         )
 
     def _other_method(self, error: OIDCActorError) -> str | None:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any, Literal
 
+from oidc_actor.machine.forecast import Plan, always_s, forecast, most_buffer_s
 from oidc_actor.values.clock import Skew
 
 Result = Literal["pass", "warn", "fail", "skip"]
@@ -121,6 +122,43 @@ def judge_lifetime(expires_in_s: float | None, source: str, buffer_s: float) -> 
             "lifetime", "warn", f"{life}, too short for a buffer of {buffer_s:g} s: refreshed at half of it", fix
         )
     return Finding("lifetime", "pass", f"{life}, refreshed {lead_s:g} s before its end")
+
+
+def judge_outages(plan: Plan, default_lifetime: bool = False) -> Finding:
+    """The forecast of outages, and what would make it better; a forecast never fails.
+
+    Args:
+        plan: What the manager will be like.
+        default_lifetime: Whether the lifetime is only assumed.
+    """
+    told, most_s = forecast(plan), most_buffer_s(plan)
+    always, at_best = spoken(told.always_s), spoken(told.at_best_s)
+    assumed = f" if the token lives {plan.lifetime_s:g} s" if default_lifetime else ""
+    held = f"with these lifetimes and this buffer{assumed} an outage of up to {always} is always survived, {at_best} at best"
+    if told.always_s < 1:
+        held = f"with these lifetimes and this buffer{assumed} no outage is always survived, one of up to {at_best} at best"
+    # Ten requests in the time that there is; a provider that needs longer to answer than that needs longer lives.
+    timeout_s = round(max(most_s / 10, 2 * plan.took_s, 0.1), 1)
+    fix = None
+    if plan.buffer_s < most_s * 0.9:
+        more = spoken(always_s(replace(plan, buffer_s=most_s)))
+        fix = (
+            f"refresh_buffer_seconds={most_s:g} (half of the token's life, the most that counts) would make it {more}."
+        )
+    elif timeout_s < plan.timeout_s / 2 and told.always_s < most_s / 2:
+        more = spoken(always_s(replace(plan, timeout_s=timeout_s)))
+        fix = f"timeout_seconds={timeout_s:g} would make it {more}: a request that is lost takes {plan.timeout_s:g} s now."
+    return Finding("outages", "pass" if told.always_s >= 1 else "warn", held, fix)
+
+
+def spoken(seconds: float) -> str:
+    """A time as a person says it, in its two largest units, and never more than it is: `2 min 10 s`."""
+    whole = int(seconds + 1e-3)  # 50 s must not be 49 because of a rounding
+    for size_s, large, small_s, small in ((86_400, "d", 3600, "h"), (3600, "h", 60, "min"), (60, "min", 1, "s")):
+        if whole >= size_s:
+            rest = whole % size_s // small_s
+            return f"{whole // size_s} {large}" + (f" {rest} {small}" if rest else "")
+    return f"{whole} s"
 
 
 def judge_refresh_token(came: bool) -> Iterator[Finding]:

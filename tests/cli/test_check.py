@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
@@ -14,7 +15,7 @@ from oidc_actor.testing import Provider
 
 Run = Callable[..., subprocess.CompletedProcess[str]]
 
-CHECKS = ["discovery", "issuer", "tls", "client auth", "token", "lifetime", "claims", "clock"]
+CHECKS = ["discovery", "issuer", "tls", "client auth", "token", "lifetime", "outages", "claims", "clock"]
 
 
 def access(provider: Provider, **changes: str) -> dict[str, str]:
@@ -58,13 +59,18 @@ def test_the_table_has_every_check_and_shows_neither_secret_nor_token(provider: 
     assert all(check in done.stdout for check in CHECKS)
     assert provider.client_secret not in done.stdout
     assert "eyJ" not in done.stdout
-    assert "8 pass" in done.stdout
+    assert "9 pass" in done.stdout
 
 
 def test_a_wrong_secret_fails_the_token_and_says_what_to_do(provider: Provider, run: Run) -> None:
     done = run("check", "--json", **access(provider, OIDC_CLIENT_SECRET="wrong-secret-text"))
     assert done.returncode == 1
-    assert results(done) == dict.fromkeys(CHECKS, "pass") | {"token": "fail", "lifetime": "skip", "claims": "skip"}
+    assert results(done) == dict.fromkeys(CHECKS, "pass") | {
+        "token": "fail",
+        "lifetime": "skip",
+        "outages": "skip",
+        "claims": "skip",
+    }
     assert "Check the client id and its secret" in findings(done)["token"]["fix"]
     assert "wrong-secret-text" not in done.stdout
 
@@ -154,6 +160,17 @@ def test_a_short_life_is_a_warning_and_no_failure(provider: Provider, run: Run) 
     assert done.returncode == 0
     assert results(done)["lifetime"] == "warn"
     assert run("check", "--json", "--refresh-buffer", "10", **access(provider)).returncode == 0
+
+
+def test_the_outages_that_are_survived_are_forecast(provider: Provider, run: Run) -> None:
+    provider.token_lifetime_s = 300
+    said = findings(run("check", "--json", **access(provider)))["outages"]
+    # A second less where this machine is slow: what an answer takes is counted, too.
+    assert re.search(r"an outage of up to (50|49) s is always survived, 4 min (49|48) s at best$", said["found"])
+    assert re.match(r"refresh_buffer_seconds=150 .* would make it 2 min (19|18) s\.$", said["fix"])
+    most = run("check", "--json", "--refresh-buffer", "150", "--timeout", "2", **access(provider))
+    assert re.search(r"2 min 2[678] s is always survived", findings(most)["outages"]["found"])
+    assert findings(most)["outages"]["fix"] is None
 
 
 @pytest.mark.parametrize(("skew_s", "result", "status"), [(-90.0, "warn", 0), (4000.0, "fail", 1)])

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import pytest
+from fakes import AUTH
 
 from oidc_actor.cli import findings
 from oidc_actor.cli.findings import Finding
+from oidc_actor.machine.forecast import Plan
 from oidc_actor.values.clock import Skew
 
 ISSUER = "https://auth.example"
@@ -121,3 +123,34 @@ def test_no_ca_mends_a_certificate_of_another_name(error: str) -> None:
     fix = findings.judge_tls("https://x", loopback=False, error=f"the certificate is not accepted: {error}").fix
     assert fix is not None
     assert fix.startswith("Use the name that the server's certificate has")
+
+
+@pytest.mark.parametrize(
+    ("seconds", "words"),
+    [
+        (0.4, "0 s"),
+        (49.9999, "50 s"),
+        (130.7, "2 min 10 s"),
+        (120, "2 min"),
+        (3600, "1 h"),
+        (43_190, "11 h 59 min"),
+        (90_000, "1 d 1 h"),
+    ],
+)
+def test_a_time_is_said_as_a_person_says_it(seconds: float, words: str) -> None:
+    assert findings.spoken(seconds) == words
+
+
+@pytest.mark.parametrize(
+    ("plan", "result", "words", "fix"),
+    [
+        (Plan(AUTH, 300, 140, took_s=0.01), "pass", "up to 2 min 9 s is always survived, 4 min 49 s at best", None),
+        (Plan(AUTH, 3600), "pass", "up to 50 s is always", "refresh_buffer_seconds=1800 (half of the token's life"),
+        (Plan(AUTH, 10), "warn", "no outage is always survived, one of up to", "timeout_seconds=0.5 would make it"),
+        (Plan(AUTH, 300, 5), "warn", "no outage is always survived", "would make it 2 min 19 s"),
+    ],
+)
+def test_outages(plan: Plan, result: str, words: str, fix: str | None) -> None:
+    finding = findings.judge_outages(plan)
+    assert (finding.result, words in finding.found) == (result, True), finding.found
+    assert finding.fix is None if fix is None else fix in str(finding.fix), finding.fix
