@@ -68,6 +68,8 @@ if TYPE_CHECKING:
     from oidc_actor.values.secrets import SecretFile
     from oidc_actor.values.tokens import TokenResponse
 
+    __version__: str
+
 __all__ = [
     "ClientCertificate",
     "ClientCredentials",
@@ -119,15 +121,20 @@ _HOMES = {
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
 
 
-def __getattr__(name: str) -> Any:
-    # Each name is imported at its first use: every pytest run of every project that has us installed imports this package,
-    # for the plugin in `oidc_actor.testing`, and most of them use nothing of it.
-    if name not in _HOME_OF:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    value = getattr(importlib.import_module(f"{__name__}.{_HOME_OF[name]}"), name)
-    globals()[name] = value
-    return value
+if not TYPE_CHECKING:  # which would take every name for one of ours
+
+    def __getattr__(name: str) -> Any:
+        # Each name is imported at its first use: every pytest run of every project that has us installed imports this package,
+        # for the plugin in `oidc_actor.testing`, and most of them use nothing of it.
+        if name == "__version__":
+            value = importlib.import_module("supervision").__version__
+        elif name in _HOME_OF:
+            value = getattr(importlib.import_module(f"{__name__}.{_HOME_OF[name]}"), name)
+        else:
+            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        globals()[name] = value
+        return value
 
 
 def __dir__() -> list[str]:
-    return sorted({*globals(), *__all__})
+    return [*__all__, "__version__"]

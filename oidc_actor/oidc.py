@@ -34,6 +34,7 @@ __all__ = [
     "refresh_token",
     "revoke_token",
 ]
+__dir__ = __all__.copy
 
 Auth: TypeAlias = Credentials | Mapping[str, Any]
 

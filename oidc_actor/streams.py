@@ -28,6 +28,9 @@ from oidc_actor.reading.waiters import GONE, Subscription, TaskWaiter, check_lis
 from oidc_actor.reading.waiting_reads import ServerRef
 from oidc_actor.values.tokens import TokenResponse
 
+__all__ = ["Renewal", "on_renewal", "renewals"]
+__dir__ = __all__.copy
+
 
 @dataclass(frozen=True, slots=True)
 class Renewal:

@@ -12,6 +12,9 @@ if TYPE_CHECKING:
     from oidc_actor.credentials.keys import ClientCertificate
 from oidc_actor.values.urls import public_url
 
+__all__ = ["MAX_BODY_BYTES", "Request", "Response", "Transport", "TransportError"]
+__dir__ = __all__.copy
+
 MAX_BODY_BYTES = 1024 * 1024
 """The longest response body that is believed, in bytes, after decompression.
 

@@ -47,6 +47,8 @@ dead; a name leads to the successor.
 abandoned, and nothing that it does later has an effect, because its process is ended and no longer owns a name.
 """
 
+from typing import TYPE_CHECKING
+
 from supervision.calls import Timer, call, cast, kill, send_after, stop
 from supervision.children import Backoff, ChildCounts, ChildInfo, ChildSpec
 from supervision.dynamic_supervisor import DynamicSupervisor
@@ -110,3 +112,21 @@ __all__ = [
     "unregister",
     "whereis",
 ]
+
+if TYPE_CHECKING:
+    __version__: str
+else:  # a type checker would take every name for one of ours
+
+    def __getattr__(name: str) -> str:
+        if name != "__version__":
+            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        from importlib import metadata  # reads a file: only where it is asked for
+
+        try:
+            return metadata.version("oidc-actor")  # the distribution that brings both packages
+        except metadata.PackageNotFoundError:
+            raise AttributeError("the distribution oidc-actor is not installed, and so there is no version") from None
+
+
+def __dir__() -> list[str]:
+    return [*__all__, "__version__"]

@@ -4,10 +4,29 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Hashable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
-from typing import Any, Literal, Self, TypeAlias, cast
+from typing import TYPE_CHECKING, Any, Generic, Literal, Self, TypeAlias, cast
 
 from supervision.errors import check_one_of, check_seconds
 from supervision.exits import ExceptionText, Reason, Restart, without_frames
+
+if TYPE_CHECKING:
+    import pykka
+    from typing_extensions import TypeVar  # a type checker has it built in; nothing is installed for it
+
+    A = TypeVar("A", bound=pykka.Actor, covariant=True, default=Any)
+
+    class _Of(Generic[A]):
+        """Type checkers know a `ChildSpec` by its actor class."""
+
+else:
+    A = Any
+
+    class _Of:
+        __slots__ = ()
+
+        def __class_getitem__(cls, _actor_class: object) -> type:
+            return cls  # an alias of `typing` would set an attribute on each value that it makes, and they are frozen
+
 
 ChildType: TypeAlias = Literal["worker", "supervisor"]
 ShutdownSetting: TypeAlias = float | Literal["infinity", "brutal_kill"]
@@ -58,7 +77,7 @@ class Backoff:
 
 
 @dataclass(frozen=True, slots=True)
-class ChildSpec:
+class ChildSpec(_Of[A]):
     """One child of a supervisor: how to start it, when to restart it, how to stop it (OTP, ``supervisor:child_spec()``).
 
     ``start`` is called on the supervisor's thread, at the first start and at every restart, with the same arguments; until
@@ -85,7 +104,7 @@ class ChildSpec:
     """
 
     id: Hashable
-    start: Callable[..., Any]
+    start: type[A] | Callable[..., pykka.ActorRef[A] | None]
     args: tuple[Any, ...] = field(default=(), repr=False)
     kwargs: Mapping[str, Any] = field(default_factory=dict, repr=False)
     restart: Restart = "permanent"
@@ -162,7 +181,7 @@ class ChildInfo:
     """
 
     id: Hashable
-    ref: Any
+    ref: pykka.ActorRef[Any] | None
     state: ChildState
     type: ChildType
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Hashable
-from typing import Any
+from typing import Any, Self, TypeVar
 
 import pykka
 
@@ -18,6 +18,8 @@ from supervision.strategy import Intensity
 from supervision.supervising import AnySupervisor, ask
 
 LISTED = 10  # children in the text of an error
+
+T = TypeVar("T", bound=pykka.Actor)
 
 
 class DynamicSupervisor(AnySupervisor):
@@ -46,7 +48,7 @@ class DynamicSupervisor(AnySupervisor):
         max_seconds: float = 5.0,
         extra_args: tuple[Any, ...] = (),
         name: str | None = None,
-    ) -> pykka.ActorRef[Any]:
+    ) -> pykka.ActorRef[Self]:
         """Start it, without children (Elixir, ``DynamicSupervisor.start_link/1``).
 
         Args:
@@ -80,7 +82,7 @@ class DynamicSupervisor(AnySupervisor):
         shutdown: ShutdownSetting = "infinity",
         significant: bool = False,
         backoff: Backoff | None = None,
-    ) -> ChildSpec:
+    ) -> ChildSpec[Self]:
         """The specification of a dynamic supervisor as a child.
 
         Args:
@@ -106,7 +108,7 @@ class DynamicSupervisor(AnySupervisor):
         return ChildSpec(id, cls.start_link, (), flags, restart, shutdown, "supervisor", significant, name, backoff)
 
     @staticmethod
-    def start_child(sup: ServerRef, spec: ChildSpec) -> Any:
+    def start_child(sup: ServerRef, spec: ChildSpec[T]) -> pykka.ActorRef[T]:
         """Start one more child; its id need not be unique (Elixir, ``DynamicSupervisor.start_child/2``).
 
         Args:

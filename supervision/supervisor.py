@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Hashable, Iterable, Sequence
 from dataclasses import asdict
-from typing import Any
+from typing import Any, Self, TypeVar
 
 import pykka
 
@@ -24,6 +24,8 @@ from supervision.runtime.reports import report
 from supervision.strategy import AutoShutdown, Strategy, SupervisorFlags, affected, ends_supervisor
 from supervision.supervising import AnySupervisor, ask
 from supervision.tree import Tree, grow
+
+T = TypeVar("T", bound=pykka.Actor)
 
 
 class Supervisor(AnySupervisor):
@@ -52,7 +54,7 @@ class Supervisor(AnySupervisor):
         max_seconds: float = 5.0,
         auto_shutdown: AutoShutdown = "never",
         name: str | None = None,
-    ) -> pykka.ActorRef[Any]:
+    ) -> pykka.ActorRef[Self]:
         """Start the supervisor and its children (OTP, ``supervisor:start_link/2``).
 
         Args:
@@ -90,7 +92,7 @@ class Supervisor(AnySupervisor):
         shutdown: ShutdownSetting = "infinity",
         significant: bool = False,
         backoff: Backoff | None = None,
-    ) -> ChildSpec:
+    ) -> ChildSpec[Self]:
         """The specification of a supervisor as a child: supervisors nest.
 
         Args:
@@ -120,7 +122,7 @@ class Supervisor(AnySupervisor):
         )
 
     @staticmethod
-    def start_child(sup: ServerRef, spec: ChildSpec) -> Any:
+    def start_child(sup: ServerRef, spec: ChildSpec[T]) -> pykka.ActorRef[T]:
         """Add a child at the end of the start order and start it (OTP, ``supervisor:start_child/2``).
 
         Args:
@@ -159,7 +161,7 @@ class Supervisor(AnySupervisor):
         ask(sup, Supervisor, Supervisor._terminate_child, id)
 
     @staticmethod
-    def restart_child(sup: ServerRef, id: Hashable) -> Any:  # noqa: A002
+    def restart_child(sup: ServerRef, id: Hashable) -> pykka.ActorRef[Any]:  # noqa: A002
         """Start a stopped child again; no restart is counted (OTP, ``supervisor:restart_child/2``).
 
         Args:

@@ -35,3 +35,11 @@ that one request; where the provider gives a bearer token all the same, it is se
 
 Each module needs its library, which its extra of the same name brings; importing this package needs none.
 """
+
+from __future__ import annotations
+
+_MODULES = ("aiohttp", "grpc", "grpc_retry", "headers", "httpx", "httpx2", "requests", "weaviate")
+
+
+def __dir__() -> list[str]:
+    return [name for name in _MODULES if name in globals()]  # those that the program has imported

@@ -11,6 +11,9 @@ try:
 except ModuleNotFoundError as missing:
     raise not_installed(__name__, "aiohttp", missing) from None
 
+__all__ = ["OIDCAuth"]
+__dir__ = __all__.copy
+
 
 class OIDCAuth(Authenticator):
     """Sends a manager's token with every request, and answers a 401 about it; see `oidc_actor.adapters`.

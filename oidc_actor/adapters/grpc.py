@@ -32,6 +32,9 @@ try:
 except ModuleNotFoundError as missing:
     raise not_installed(__name__, "grpc", missing) from None
 
+__all__ = ["OIDCAuth"]
+__dir__ = __all__.copy
+
 _WAITERS = PerProcess(lambda: WorkerPool("oidc-actor-grpc", threads=16, per_lane=1))
 """Waits for tokens, so that gRPC's threads never do. Each plugin is a lane of its own, and takes one thread at a time: calls that
 wait for the same token follow each other on it, and when the first has its token the others find theirs at once."""

@@ -39,6 +39,9 @@ try:
 except ModuleNotFoundError as missing:
     raise not_installed(__name__, "grpc", missing) from None
 
+__all__ = ["aio_interceptors", "interceptors"]
+__dir__ = __all__.copy
+
 _channels = itertools.count(1)
 _HTTP = {"OK": 200, "UNAUTHENTICATED": 401}  # gRPC's own correspondence; other codes say nothing about the token
 

@@ -14,6 +14,7 @@ from oidc_actor.values.errors import ConfigError
 from oidc_actor.values.tokens import TokenResponse
 
 __all__ = ["aheaders", "headers", "note_nonce"]
+__dir__ = __all__.copy
 
 
 def headers(

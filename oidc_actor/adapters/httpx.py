@@ -10,6 +10,9 @@ try:
 except ModuleNotFoundError as missing:
     raise not_installed(__name__, "httpx", missing) from None
 
+__all__ = ["OIDCAuth"]
+__dir__ = __all__.copy
+
 
 class _OneRequest(OneRequest, httpx.Headers):
     _plain = httpx.Headers

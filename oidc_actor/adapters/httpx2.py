@@ -10,6 +10,9 @@ try:
 except ModuleNotFoundError as missing:
     raise not_installed(__name__, "httpx2", missing) from None
 
+__all__ = ["OIDCAuth"]
+__dir__ = __all__.copy
+
 
 class _OneRequest(OneRequest, httpx2.Headers):
     _plain = httpx2.Headers

@@ -13,6 +13,9 @@ from requests.utils import rewind_body
 from oidc_actor.adapters.challenges import Remedy, Tries, Unauthorized, refuses_proof
 from oidc_actor.adapters.presenter import Authenticator
 
+__all__ = ["OIDCAuth"]
+__dir__ = __all__.copy
+
 _OURS = ("Authorization", "DPoP")
 
 

@@ -35,6 +35,9 @@ try:
 except ModuleNotFoundError as missing:
     raise not_installed(__name__, "weaviate", missing) from None
 
+__all__ = ["authenticated"]
+__dir__ = __all__.copy
+
 Client = TypeVar("Client", weaviate.WeaviateClient, weaviate.WeaviateAsyncClient)
 
 _NEEDED = (

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import difflib
+import functools
+import inspect
 import random
 from collections.abc import Callable, Hashable, Mapping
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
-from typing import Any, Required, TypeAlias, TypedDict, cast
+from typing import Any, Concatenate, ParamSpec, TypeAlias, TypeVar, cast
 
 from oidc_actor.credentials.credentials import Credentials
 from oidc_actor.credentials.dpop import DPoPKey
@@ -21,28 +23,57 @@ from oidc_actor.values.oidc_config import OIDCConfig, check_config
 from oidc_actor.values.secrets import SecretFile, SecretSource, holds_secrets
 from oidc_actor.values.urls import check_issuer_url, origin_of
 
+P = ParamSpec("P")
+C = TypeVar("C")
+R = TypeVar("R")
+
 _RNG = cast(Rng, random)  # the module's own generator, which it seeds anew in a forked child
 _RETRY = RetryPolicy()
 
 
-class ManagerOptions(TypedDict, total=False):
-    """The options of `TokenManager.start_link` and `child_spec`, for type checkers; `Options` says what they mean."""
+def manager_options(
+    *,
+    auth: Credentials | Mapping[str, Any],
+    issuer_url: str | None = None,
+    oidc_config: OIDCConfig | None = None,
+    name: str | None = None,
+    refresh_buffer_seconds: float = 60.0,
+    ca_bundle: str | Path | None = None,
+    allow_insecure_http: bool = False,
+    transport: Transport | None = None,
+    clock: Clock | None = None,
+    rng: Rng | None = None,
+    retry: RetryPolicy = RetryPolicy(),  # noqa: B008 - it is frozen
+    min_interval_seconds: float = 1.0,
+    default_lifetime_seconds: float = 300.0,
+    timeout_seconds: float = 10.0,
+    revoke_on_stop: bool = False,
+) -> None:
+    """Only a signature: that of `TokenManager.start_link` and `child_spec`. `Options` says what they mean."""
 
-    auth: Required[Credentials | Mapping[str, Any]]
-    issuer_url: str | None
-    oidc_config: OIDCConfig | None
-    name: str | None
-    refresh_buffer_seconds: float
-    ca_bundle: str | Path | None
-    allow_insecure_http: bool
-    transport: Transport | None
-    clock: Clock
-    rng: Rng
-    retry: RetryPolicy
-    min_interval_seconds: float
-    default_lifetime_seconds: float
-    timeout_seconds: float
-    revoke_on_stop: bool
+
+def signed_as(
+    pattern: Callable[P, object],
+) -> Callable[[Callable[[C, dict[str, Any]], R]], Callable[Concatenate[C, P], R]]:
+    """Decorate a method that takes its options as a dict: it is called, seen and type-checked with the pattern's arguments.
+
+    A wrong or missing name is not refused with Python's ``TypeError``: the method checks all that it was given.
+
+    Args:
+        pattern: The function whose arguments it takes, all of them by name.
+    """
+
+    def decorate(method: Callable[[C, dict[str, Any]], R]) -> Callable[Concatenate[C, P], R]:
+        @functools.wraps(method)
+        def signed(cls: C, /, **options: Any) -> R:
+            return method(cls, options)  # the dict itself, so that the method may empty it
+
+        first, *_ = inspect.signature(method).parameters.values()
+        shown = inspect.signature(method).replace(parameters=[first, *inspect.signature(pattern).parameters.values()])
+        signed.__signature__ = shown  # type: ignore[attr-defined]
+        return cast("Callable[Concatenate[C, P], R]", signed)
+
+    return decorate
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,10 +11,11 @@ from __future__ import annotations
 
 import functools
 import time
+from abc import ABCMeta
 from collections import deque
 from collections.abc import Callable
 from dataclasses import replace
-from typing import Any, ClassVar, NoReturn, Self, Unpack, cast
+from typing import Any, ClassVar, NoReturn, Self
 
 import pykka
 
@@ -47,7 +48,7 @@ from oidc_actor.machine.transitions import adopt, step
 from oidc_actor.manager import issuers
 from oidc_actor.manager.effect_handler import EffectHandler
 from oidc_actor.manager.log import FLIGHT_JOINED
-from oidc_actor.manager.options import ManagerOptions, Options, check_options
+from oidc_actor.manager.options import Options, check_options, manager_options, signed_as
 from oidc_actor.manager.provider_requests import Incarnation
 from oidc_actor.reading.cell import Cell, Ref, by_name, is_final
 from oidc_actor.reading.directory import (
@@ -128,7 +129,18 @@ def _stop(server: ServerRef, *, timeout: float = 5.0) -> None:
     raise ManagerNotRunning(server)
 
 
-class TokenManager(Server):
+class _ListsItsFunctions(ABCMeta):
+    """The class of `TokenManager`: tab completion shows what users call, and neither the callbacks nor what is Pykka's."""
+
+    def __dir__(cls) -> list[str]:
+        names = {name for kind in cls.__mro__ if isinstance(kind, _ListsItsFunctions) for name in vars(kind)}
+        hidden = {"launch", "start"}  # the callbacks' own way in, and what is there to refuse
+        return sorted(
+            name for name in names - hidden if name[0] != "_" and name[:3] != "on_" and callable(getattr(cls, name))
+        )
+
+
+class TokenManager(Server, metaclass=_ListsItsFunctions):
     """A supervised actor that gets an access token, refreshes it before it ends, and never lets readers wait while one lives.
 
     Start it with `start_link`, or as a child of a supervisor with `child_spec`; then read with `get_access_token`, or
@@ -142,27 +154,36 @@ class TokenManager(Server):
     has_cell: ClassVar[bool] = True  # from its start on, as `oidc_actor.reading.directory` knows it
 
     @classmethod
-    def start_link(cls, **options: Unpack[ManagerOptions]) -> pykka.ActorRef[Self]:  # type: ignore[override]
+    @signed_as(manager_options)
+    def start_link(cls, _options: dict[str, Any]) -> pykka.ActorRef[Self]:  # type: ignore[override]
         """Start a manager. It returns once the manager is initialised, and never waits for the network.
 
         Args:
-            **options: ``auth``, and either ``issuer_url`` or ``oidc_config``, are needed. ``name``: what it is registered
-                under. ``refresh_buffer_seconds=60``: lead before expiry. ``retry=RetryPolicy(...)``: waits after failures.
-                ``min_interval_seconds=1.0``: least time between two attempts. ``default_lifetime_seconds=300``: where the
-                provider says nothing. ``timeout_seconds=10``: for one whole request. ``ca_bundle``: certificates to trust.
-                ``allow_insecure_http=False``. ``revoke_on_stop=False``: whether an orderly stop has the provider revoke
-                the token, and a refresh token that came with it (RFC 7009), as far as three seconds suffice; one that is
-                still under way is revoked when it comes. For tests:
-                ``transport``, ``clock``, ``rng``.
+            auth: The credentials, such as `ClientCredentials`, or their mapping form.
+            issuer_url: The issuer, whose metadata are discovered. Either this or ``oidc_config`` is needed.
+            oidc_config: The provider's metadata, where they are not discovered.
+            name: What the manager is registered under; ``None`` for a manager that is known by its ref only.
+            refresh_buffer_seconds: How long before its expiry a token is refreshed; at most half of its lifetime.
+            ca_bundle: The file or directory of the certificates to trust; ``None`` for the usual ones.
+            allow_insecure_http: Whether plain http is acceptable beyond loopback.
+            transport: For tests: what performs a request; ``None`` for HTTP.
+            clock: For tests: what deadlines are kept on; ``None`` for one that counts suspend.
+            rng: For tests: the random source of the jitter; ``None`` for the module `random`.
+            retry: The waits after failures.
+            min_interval_seconds: The least time between two attempts.
+            default_lifetime_seconds: How long a token is taken to live where nothing says.
+            timeout_seconds: For one whole request.
+            revoke_on_stop: Whether an orderly stop has the provider revoke the token, and a refresh token that came with it
+                (RFC 7009), as far as three seconds suffice; one that is still under way is revoked when it comes.
 
         Returns:
             Its ref.
 
         Raises:
-            ConfigError: An option is wrong; nothing was started.
+            ConfigError: An option is wrong, missing or unknown; nothing was started.
             AlreadyStarted: The name is taken; ``.ref`` is its owner.
         """
-        return cls.launch(_taken(cast(dict[str, Any], options)))
+        return cls.launch(_taken(_options))
 
     @classmethod
     def start(cls, *_args: object, **_options: object) -> NoReturn:
@@ -177,20 +198,35 @@ class TokenManager(Server):
 
     @classmethod
     @holds_secrets
-    def child_spec(cls, **options: Unpack[ManagerOptions]) -> ChildSpec:
-        """Describe a manager as the child of a supervisor: permanent, with 5 seconds to stop.
+    @signed_as(manager_options)
+    def child_spec(cls, _options: dict[str, Any]) -> ChildSpec[Self]:
+        """Describe a manager as the child of a supervisor: permanent, with 5 seconds to stop. The options are checked here.
 
         Args:
-            **options: As for `start_link`; checked here already.
+            auth: As for `start_link`.
+            issuer_url: As for `start_link`.
+            oidc_config: As for `start_link`.
+            name: As for `start_link`; also the specification's id, which is ``"TokenManager"`` without one.
+            refresh_buffer_seconds: As for `start_link`.
+            ca_bundle: As for `start_link`.
+            allow_insecure_http: As for `start_link`.
+            transport: As for `start_link`.
+            clock: As for `start_link`.
+            rng: As for `start_link`.
+            retry: As for `start_link`.
+            min_interval_seconds: As for `start_link`.
+            default_lifetime_seconds: As for `start_link`.
+            timeout_seconds: As for `start_link`.
+            revoke_on_stop: As for `start_link`.
 
         Returns:
-            The specification; its id is the name, or ``"TokenManager"``.
+            The specification; nothing has started.
 
         Raises:
-            ConfigError: An option is wrong.
+            ConfigError: An option is wrong, missing or unknown.
         """
-        checked = check_options(options)
-        kwargs = {name: getattr(checked, name) for name in options}
+        checked = check_options(_options)
+        kwargs = {name: getattr(checked, name) for name in _options}
         return ChildSpec(checked.name or "TokenManager", cls.start_link, kwargs=kwargs, shutdown=5.0, name=checked.name)
 
     @staticmethod

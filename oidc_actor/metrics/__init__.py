@@ -10,3 +10,4 @@ from oidc_actor.metrics.instruments import INSTRUMENTS, Instrument
 from oidc_actor.metrics.readings import ready
 
 __all__ = ["INSTRUMENTS", "Instrument", "ready"]
+__dir__ = __all__.copy

@@ -16,6 +16,7 @@ except ModuleNotFoundError as missing:
     raise not_installed("oidc_actor.metrics.otel", "otel", missing) from None
 
 __all__ = ["Instrumentation", "instrument"]
+__dir__ = __all__.copy
 
 _Callback: TypeAlias = Callable[[CallbackOptions], Iterable[Observation]]
 

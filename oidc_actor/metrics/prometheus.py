@@ -17,6 +17,7 @@ except ModuleNotFoundError as missing:
     raise not_installed("oidc_actor.metrics.prometheus", "prometheus", missing) from None
 
 __all__ = ["Collector"]
+__dir__ = __all__.copy
 
 
 class Collector(_Collector):

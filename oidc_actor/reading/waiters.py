@@ -137,6 +137,13 @@ class Subscription:
         self._listener: Callable[[TokenResponse], object] | None = listener
         self.fork()
 
+    def __dir__(self) -> list[str]:
+        return ["cancel"]
+
+    def __repr__(self) -> str:
+        state = "cancelled" if self._listener is None else "active"
+        return f"<Subscription {state}>"
+
     def fork(self) -> None:
         """In a forked child: no thread runs the listener."""
         self._lock = threading.Lock()  # guards the two below; never held while the listener runs

@@ -38,19 +38,24 @@ __all__ = ["Endpoint", "FaultProxy", "ManualClock", "Provider"]
 _HOMES = {"Endpoint": "script", "FaultProxy": "fault_proxy", "ManualClock": "manual_clock", "Provider": "provider"}
 
 
-def __getattr__(name: str) -> Any:
-    # Imported at the first use: pytest loads the plugin beside this in every run of every project that has us installed.
-    if name not in _HOMES:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    try:
-        value = getattr(importlib.import_module(f"{__name__}.{_HOMES[name]}"), name)
-    except ModuleNotFoundError as error:
-        missing = (error.name or "").partition(".")[0]
-        problem = ModuleNotFoundError(
-            f'oidc_actor.testing needs {missing}, which is not installed: pip install "oidc-actor[testing]"',
-            name=missing,
-        )
-    else:
-        globals()[name] = value
-        return value
-    raise problem
+if not TYPE_CHECKING:  # which would take every name for one of ours
+
+    def __getattr__(name: str) -> Any:
+        # Imported at the first use: pytest loads the plugin beside this in every run of every project that has us installed.
+        if name not in _HOMES:
+            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        try:
+            value = getattr(importlib.import_module(f"{__name__}.{_HOMES[name]}"), name)
+        except ModuleNotFoundError as error:
+            missing = (error.name or "").partition(".")[0]
+            problem = ModuleNotFoundError(
+                f'oidc_actor.testing needs {missing}, which is not installed: pip install "oidc-actor[testing]"',
+                name=missing,
+            )
+        else:
+            globals()[name] = value
+            return value
+        raise problem
+
+
+__dir__ = __all__.copy

@@ -31,7 +31,7 @@ assert_type(
     TokenManager.child_spec(
         auth={"type": "oidc_client_credentials", "client_id": "id"}, oidc_config=OIDCConfig(token_endpoint="https://x")
     ),
-    ChildSpec,
+    ChildSpec[TokenManager],
 )
 assert_type(TokenManager.get_token(ref, timeout=1.0, min_validity=5.0), TokenResponse)
 assert_type(TokenManager.get_access_token("m"), str)
