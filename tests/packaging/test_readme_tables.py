@@ -21,14 +21,17 @@ from oidc_actor import (
     Password,
     PrivateKey,
     RefreshToken,
+    RetryPolicy,
     SecretFile,
     SignedAssertion,
     TokenExchange,
+    TokenManager,
     cli,
 )
 from oidc_actor.manager.options import Options
 from oidc_actor.protocol.response_fields import read_claims
 from oidc_actor.values.secrets import resolve_secret
+from supervision import ChildSpec
 
 PAGE = "oidc_actor/README.md"
 MAKERS = (
@@ -49,7 +52,8 @@ def test_every_option_is_in_the_table_with_its_default() -> None:
 
 def test_the_table_of_credentials_has_each_with_its_arguments_in_order() -> None:
     kinds = {kind.__name__: kind for kind in (ClientCredentials, Password, RefreshToken, JWTBearer, TokenExchange)}
-    rows = re.findall(r"^\| `(\w+)\((.*?)\)` \| (.*) \|", section(PAGE, "Credentials"), flags=re.MULTILINE)
+    table = section(PAGE, "Credentials").partition("\n\nEach also takes")[0]
+    rows = re.findall(r"^\| `(\w+)\((.*?)\)` \| (.*) \|", table, flags=re.MULTILINE)
     assert {kind for kind, _, _ in rows} == set(kinds)
     for kind, arguments, meaning in rows:
         parameters = list(inspect.signature(kinds[kind]).parameters)
@@ -96,3 +100,27 @@ def test_the_workload_identities_of_entra_can_be_built(monkeypatch: pytest.Monke
     assert len(found) == 2
     for expression in found:
         assert ClientCredentials("id", client_assertion=eval(expression, names)).has_key
+
+
+def test_the_table_of_reads_has_their_arguments_and_defaults() -> None:
+    rows = re.findall(r"^\| `(\w+)\(server(.*?)\)` \|", section(PAGE, "Reading tokens"), flags=re.MULTILINE)
+    assert len(rows) > 4
+    for name, written in rows:
+        parameters = list(inspect.signature(getattr(TokenManager, name)).parameters.values())[1:]
+        shown = [one.name if one.default is one.empty else f"{one.name}={one.default!r}" for one in parameters]
+        assert [one.strip() for one in written.split(",") if one.strip()] == shown
+
+
+def test_the_policy_of_retries_is_shown_with_its_defaults() -> None:
+    assert f"`{RetryPolicy()!r}`" in section(PAGE, "Options")
+
+
+def test_the_table_of_child_specifications_has_every_field_and_default() -> None:
+    table = section("supervision/README.md", "Supervisors").partition("A bad specification")[0]
+    rows = dict(re.findall(r"^\| `(\w+)` \| (.*?) \|", table, flags=re.MULTILINE))
+    fields = {field.name: field.default for field in dataclasses.fields(ChildSpec)}
+    assert set(fields) - set(rows) == {"args", "kwargs", "type"}
+    assert set(rows) <= set(fields)
+    for name, default in rows.items():
+        if name not in {"id", "start", "shutdown"}:
+            assert fields[name] == eval(default.strip("`")), name
