@@ -136,7 +136,9 @@ class MultiProcessWriter:
         self._max_managers = max_managers
         self._collector = Collector(max_issuers=max_issuers)  # its histogram writes to the files by itself
         self._metrics = {one.name: (_native(one), one) for one in INSTRUMENTS if one is not REQUEST_DURATION}
-        self._counted: dict[tuple[str, ...], float] = {}  # what was counted at the last writing, by managers that were there
+        self._counted: dict[
+            tuple[str, ...], float
+        ] = {}  # what was counted at the last writing, by managers that were there
         self._lock = threading.Lock()  # guards that; held while the managers are read, too
         self._requested, self._closed = threading.Event(), threading.Event()
         self._end = observe(lambda _: self._requested.set())
