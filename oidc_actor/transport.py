@@ -35,6 +35,12 @@ class TransportError(OIDCActorError):
     sent: bool = True
 
     def __init__(self, message: str = "", *, sent: bool = True) -> None:
+        """Say what went wrong.
+
+        Args:
+            message: What is logged and shown in `Health`.
+            sent: Whether the provider may have seen the request.
+        """
         super().__init__(message)
         self.sent = sent
 

@@ -116,7 +116,11 @@ def monitor(ref: ServerRef, watcher: Watcher) -> Monitor:
 
 
 def demonitor(monitor: Monitor) -> None:
-    """End a watch; a ``Down`` already in the watcher's mailbox is discarded. Idempotent. Any thread; takes no lock."""
+    """End a watch; a ``Down`` already in the watcher's mailbox is discarded. Idempotent. Any thread; takes no lock.
+
+    Args:
+        monitor: what ``monitor`` returned.
+    """
     monitor.cancel()
     process = find(monitor.ref)
     if process is not None:

@@ -63,7 +63,17 @@ def interceptors(server: ServerRef, *, timeout: float = 5.0, origin: str | None 
 
 
 def aio_interceptors(server: ServerRef, *, timeout: float = 5.0, origin: str | None = None) -> list[Any]:
-    """Make the interceptors for one channel of `grpc.aio`; arguments and errors as for `interceptors`."""
+    """Make the interceptors for one channel of `grpc.aio`.
+
+    Args:
+        server: The manager's ref or name, as given to the call credentials.
+        timeout: Seconds to wait for a token in place of a refused one, within the call's own timeout.
+        origin: As for `interceptors`.
+
+    Raises:
+        ConfigError: The timeout is wrong.
+        TypeError: ``server`` is neither a ref nor a name.
+    """
     channel = _Channel(server, timeout, origin)
     return [kind(channel) for kind in (_AioUnaryUnary, _AioUnaryStream, _AioStreamUnary, _AioStreamStream)]
 

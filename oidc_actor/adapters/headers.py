@@ -47,7 +47,20 @@ def headers(
 async def aheaders(
     server: ServerRef, *, timeout: float = 5.0, method: str | None = None, url: str | None = None
 ) -> dict[str, str]:
-    """Do what `headers` does, without blocking the event loop."""
+    """Do what `headers` does, without blocking the event loop.
+
+    Args:
+        server: The manager's ref or name.
+        timeout: Seconds to wait for a token where there is none.
+        method: The request's method; with ``url`` it is needed where the token is bound to a key (``dpop=``), for the proof.
+        url: The request's address.
+
+    Raises:
+        NoTokenError: As for `headers`, and so are the others.
+        ManagerNotRunning: The manager is not there.
+        ConfigError: An argument is wrong.
+        SecretUnavailable: The key cannot be read now.
+    """
     _check(method, url)
     return _fields(server, await TokenManager.aget_token(server, timeout=timeout), method, url)
 

@@ -253,7 +253,18 @@ class TokenManager(Server, metaclass=_ListsItsFunctions):
 
     @staticmethod
     def get_access_token(server: ServerRef, *, timeout: float = 5.0, min_validity: float = 0.0) -> str:
-        """Return the text of a valid access token; arguments and errors as for `get_token`."""
+        """Return the text of a valid access token, as `get_token` does the whole of it.
+
+        Args:
+            server: The manager's ref or name.
+            timeout: Seconds to wait; 0 never waits.
+            min_validity: Seconds the token must still live.
+
+        Raises:
+            NoTokenError: As for `get_token`, and so are the others.
+            ManagerNotRunning: The manager is not there.
+            ConfigError: A time is wrong.
+        """
         cell = by_name.get(server)  # type: ignore[arg-type]  # a ref is looked up below
         if cell is not None and not min_validity:
             snapshot = cell.snapshot
@@ -263,12 +274,34 @@ class TokenManager(Server, metaclass=_ListsItsFunctions):
 
     @staticmethod
     async def aget_token(server: ServerRef, *, timeout: float = 5.0, min_validity: float = 0.0) -> TokenResponse:
-        """Do what `get_token` does, without blocking the event loop and without its default executor."""
+        """Do what `get_token` does, without blocking the event loop and without its default executor.
+
+        Args:
+            server: The manager's ref or name.
+            timeout: Seconds to wait; 0 never waits.
+            min_validity: Seconds the token must still live.
+
+        Raises:
+            NoTokenError: As for `get_token`, and so are the others.
+            ManagerNotRunning: The manager is not there.
+            ConfigError: A time is wrong.
+        """
         return await wait_for_token_async(server, timeout, min_validity)
 
     @staticmethod
     async def aget_access_token(server: ServerRef, *, timeout: float = 5.0, min_validity: float = 0.0) -> str:
-        """Do what `get_access_token` does, without blocking the event loop and without its default executor."""
+        """Do what `get_access_token` does, without blocking the event loop and without its default executor.
+
+        Args:
+            server: The manager's ref or name.
+            timeout: Seconds to wait; 0 never waits.
+            min_validity: Seconds the token must still live.
+
+        Raises:
+            NoTokenError: As for `get_token`, and so are the others.
+            ManagerNotRunning: The manager is not there.
+            ConfigError: A time is wrong.
+        """
         return (await wait_for_token_async(server, timeout, min_validity)).access_token
 
     @staticmethod

@@ -49,7 +49,15 @@ class TokenSource:
     __call__ = access_token
 
     def token(self, timeout: float = 5.0) -> TokenResponse:
-        """Return a valid token; arguments and errors as for `access_token`."""
+        """Return a valid token.
+
+        Args:
+            timeout: Seconds to wait for one where there is none; 0 never waits.
+
+        Raises:
+            NoTokenError: None came in time, or none can.
+            ManagerNotRunning: The manager was stopped, or has crashed and its token has ended.
+        """
         snapshot = self._cell.snapshot
         if self._clock() < snapshot.deadline and snapshot.token is not None:
             return snapshot.token

@@ -107,33 +107,71 @@ class FaultProxy:
         self._faults.queue(Break("close", after_bytes), n)
 
     def reset(self, n: int | None = 1, *, after_bytes: int | None = None) -> None:
-        """Break the connection (RST); arguments as for `cut`."""
+        """Break the connection (RST).
+
+        Args:
+            n: How many requests; `None` is all of them until `heal`.
+            after_bytes: As for `cut`.
+        """
         self._faults.queue(Break("reset", after_bytes), n)
 
     def stall(self, n: int | None = 1, *, after_bytes: int | None = None) -> None:
-        """Keep the connection and pass nothing more on until `heal`, then go on; arguments as for `cut`."""
+        """Keep the connection and pass nothing more on until `heal`, then go on.
+
+        Args:
+            n: How many requests; `None` is all of them until `heal`.
+            after_bytes: As for `cut`.
+        """
         self._faults.queue(Break("hold", after_bytes), n)
 
     def drip(self, n: int | None = 1, *, chunk_bytes: int = 1, interval_s: float = 0.05) -> None:
-        """Pass the answer on `chunk_bytes` at a time, `interval_s` seconds before each."""
+        """Pass the answer on in small pieces.
+
+        Args:
+            n: How many requests; `None` is all of them until `heal`.
+            chunk_bytes: Bytes of a piece.
+            interval_s: Seconds before each.
+        """
         if chunk_bytes < 1:
             raise ValueError(f"chunk_bytes must be at least 1, got {chunk_bytes!r}")
         self._faults.queue(Drip(chunk_bytes, interval_s), n)
 
     def delay(self, delay_s: float, n: int | None = 1) -> None:
-        """Pass the answer on `delay_s` seconds late."""
+        """Pass the answer on late.
+
+        Args:
+            delay_s: By how many seconds.
+            n: How many requests; `None` is all of them until `heal`.
+        """
         self._faults.queue(Delay(delay_s), n)
 
     def interim(self, n: int | None = 1, *, status: int = 103, count: int = 1, delay_s: float = 0.0) -> None:
-        """Send `count` interim responses (1xx) before the answer, and that `delay_s` seconds later."""
+        """Send interim responses (1xx) before the answer.
+
+        Args:
+            n: How many requests; `None` is all of them until `heal`.
+            status: Their status.
+            count: How many.
+            delay_s: Seconds from the last of them to the answer.
+        """
         self._faults.queue(Interim(status, count, delay_s), n)
 
     def truncate(self, n: int | None = 1, *, body_bytes: int = 0) -> None:
-        """Pass on the answer's head and `body_bytes` of its body, then close (FIN)."""
+        """Pass on the answer's head and the beginning of its body, then close (FIN).
+
+        Args:
+            n: How many requests; `None` is all of them until `heal`.
+            body_bytes: Bytes of the body that are passed on.
+        """
         self._faults.queue(Truncate(body_bytes), n)
 
     def corrupt(self, n: int | None = 1, *, part: Literal["head", "body"] = "body") -> None:
-        """Flip the highest bit of every byte of the answer's head or body."""
+        """Flip the highest bit of every byte of a part of the answer.
+
+        Args:
+            n: How many requests; `None` is all of them until `heal`.
+            part: The head or the body.
+        """
         self._faults.queue(Corrupt(part), n)
 
     def heal(self) -> None:
@@ -184,11 +222,26 @@ class FaultProxy:
         return self._running().open_connections
 
     def wait_for_exchanges(self, count: int, *, timeout_s: float) -> bool:
-        """Wait until `count` requests have begun in all; `False` at the deadline (seconds)."""
+        """Wait until a number of requests have begun in all.
+
+        Args:
+            count: That number.
+            timeout_s: Seconds to wait.
+
+        Returns:
+            `False` at the deadline.
+        """
         return self._faults.wait_for_requests(count, timeout_s)
 
     def wait_until_quiet(self, *, timeout_s: float) -> bool:
-        """Wait until no connection is open; `False` at the deadline (seconds)."""
+        """Wait until no connection is open.
+
+        Args:
+            timeout_s: Seconds to wait.
+
+        Returns:
+            `False` at the deadline.
+        """
         return self._running().wait_until_quiet(timeout_s)
 
     def _running(self) -> RelayServer:

@@ -104,7 +104,12 @@ class ManualClock:
                 timer.fire()
 
     def send_after(self, delay_s: float, server: pykka.ActorRef[Any] | str, message: Any) -> ManualTimer:
-        """Have a message sent (`supervision.cast`) once this clock has been advanced by `delay_s` seconds.
+        """Have a message sent (`supervision.cast`) once this clock has been advanced far enough.
+
+        Args:
+            delay_s: By how many seconds.
+            server: To whom: a ref or a name.
+            message: What.
 
         Returns:
             The timer; `cancel()` cancels a message that has not been sent yet.

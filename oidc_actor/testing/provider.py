@@ -223,11 +223,22 @@ class Provider:
     def add_client(
         self, client_id: str, client_secret: str | None, auth_methods: Sequence[str] = CONFIDENTIAL_METHODS
     ) -> None:
-        """Register one more client; a `client_secret` of `None` makes it public (`client_auth` "none")."""
+        """Register one more client.
+
+        Args:
+            client_id: Its identifier.
+            client_secret: Its secret; `None` makes it public (`client_auth` "none").
+            auth_methods: How it may authenticate, by RFC 8414's names.
+        """
         self._accounts.put_client(Client(client_id, client_secret, tuple(auth_methods) if client_secret else ("none",)))
 
     def add_user(self, username: str, password: str) -> None:
-        """Register one more user."""
+        """Register one more user.
+
+        Args:
+            username: The user's name.
+            password: The user's password.
+        """
         self._accounts.put_user(username, password)
 
     # --- what goes wrong with the next requests ---
@@ -260,7 +271,13 @@ class Provider:
         self._script.queue(endpoint, Treatment(delay_s, canned), n)
 
     def lose_next(self, n: int | None = 1, *, delay_s: float = 0.0, endpoint: Endpoint = "token") -> None:
-        """Carry out the next `n` requests, but break the connection instead of answering them."""
+        """Carry out the next requests, but break the connection instead of answering them.
+
+        Args:
+            n: How many requests; `None` means all of them until `heal`.
+            delay_s: Seconds until then, besides the provider's own `delay_s`.
+            endpoint: Which endpoint does that.
+        """
         self._script.queue(endpoint, Treatment(delay_s, lost=True), n)
 
     def answer_next(
@@ -333,7 +350,16 @@ class Provider:
         return self._accounts.reuses
 
     def wait_for_requests(self, count: int, *, timeout_s: float, endpoint: Endpoint = "token") -> bool:
-        """Wait until an endpoint has had `count` requests in all; `False` at the deadline (seconds)."""
+        """Wait until an endpoint has had a number of requests in all.
+
+        Args:
+            count: That number.
+            timeout_s: Seconds to wait.
+            endpoint: Which endpoint.
+
+        Returns:
+            `False` at the deadline.
+        """
         return self._script.wait_for(endpoint, count, timeout_s)
 
     # --- inside ---

@@ -125,7 +125,11 @@ def lookup(name: str) -> Process | None:
 
 
 def whereis(name: str) -> pykka.ActorRef[Any] | None:
-    """The live actor behind a name, or ``None``. Any thread; takes no lock."""
+    """The live actor behind a name, or ``None``. Any thread; takes no lock.
+
+    Args:
+        name: the name.
+    """
     process = lookup(name)
     return None if process is None else process.ref
 
@@ -156,6 +160,9 @@ def unregister(name: str) -> None:
     """Free a name; silent where there is nothing. Any thread.
 
     Without effect in the abandoned handler of a killed actor: the name may be its successor's by now.
+
+    Args:
+        name: the name.
     """
     caller = _this.process
     if caller is not None and caller.abandoned:

@@ -10,21 +10,12 @@ from dataclasses import fields
 from importlib import metadata
 
 import pytest
+from public_modules import MODULES
 
 import oidc_actor
 import supervision
 from oidc_actor import TokenManager
 from oidc_actor.manager.options import Options
-
-MODULES = [
-    "oidc_actor",
-    "supervision",
-    *(f"oidc_actor.{name}" for name in ("oidc", "streams", "transport", "testing", "metrics")),
-    *(f"oidc_actor.metrics.{name}" for name in ("otel", "prometheus")),
-    *(f"oidc_actor.adapters.{name}" for name in ("aiohttp", "grpc", "grpc_retry", "headers", "httpx", "httpx2")),
-    *(f"oidc_actor.adapters.{name}" for name in ("requests", "weaviate")),
-]
-"""What programs import from."""
 
 
 @pytest.mark.parametrize("name", MODULES)

@@ -3,9 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
+import importlib
+import inspect
+import re
+from collections.abc import Callable
 from inspect import Parameter, signature
 
 import pytest
+from public_modules import MODULES
 
 from oidc_actor import ClientCredentials, JWTBearer, Password, RefreshToken, TokenExchange
 from oidc_actor.credentials.credentials import Credentials
@@ -25,3 +30,75 @@ def test_a_grant_takes_what_all_credentials_have_each_by_the_same_name_and_defau
         assert parameters[name] == model[name]
         assert parameters[name].kind is Parameter.KEYWORD_ONLY
         assert parameters[name].default is None
+
+
+NOT_MADE_BY_USERS = {
+    "Monitor",
+    "Timer",
+    "Instrumentation",
+    "Server",
+    "Supervisor",
+    "DynamicSupervisor",
+    "Endpoint",
+    "Transport",
+}
+"""Classes whose values come from a function, a `start_link` or a user's subclass; and two that are only for annotations."""
+
+NOT_CALLED_BY_USERS = {
+    "Backoff.delay", "Backoff.starts_over", "ChildCounts.of", "Instrument.series", "Monitor.deliver",
+    "OIDCAuth.async_auth_flow", "OIDCAuth.sync_auth_flow", "Password.grant_parameters", "Timer.start",
+    "TokenExchange.grant_parameters",
+    "TokenManager.start",
+}  # fmt: skip
+"""Methods that this package or a client library calls, and one that only refuses."""
+
+
+def described(text: str, heading: str) -> list[str]:
+    """The names under ``Args:`` or ``Attributes:``, in their order."""
+    block = re.search(rf"^ *{heading}:\n(.*?)(?=\n\s*\n|\Z)", text, re.MULTILINE | re.DOTALL)
+    lines = block[1].splitlines() if block else []
+    indent = min((len(line) - len(line.lstrip()) for line in lines), default=0)
+    return re.findall(rf"^ {{{indent}}}\**(\w+):", "\n".join(lines), re.MULTILINE)
+
+
+def called_by_users() -> dict[str, Callable[..., object]]:
+    """Every public class and function, and the public methods of those classes."""
+    found: dict[str, Callable[..., object]] = {}
+    for module in MODULES:
+        for name in importlib.import_module(module).__all__:
+            value = getattr(importlib.import_module(module), name)
+            is_error = inspect.isclass(value) and issubclass(value, BaseException) and name != "TransportError"
+            if callable(value) and not is_error and name not in NOT_MADE_BY_USERS:
+                found[f"{module}.{name}"] = value
+            for base in reversed(value.__mro__) if inspect.isclass(value) else ():
+                ours = base.__module__.partition(".")[0] in ("oidc_actor", "supervision")
+                for method in [one for one in vars(base) if ours and not one.startswith(("_", "on_"))]:
+                    if callable(getattr(value, method)) and f"{name}.{method}" not in NOT_CALLED_BY_USERS:
+                        found[f"{module}.{name}.{method}"] = getattr(value, method)
+    return found
+
+
+CALLED = called_by_users()
+
+
+@pytest.mark.parametrize("name", CALLED)
+def test_a_signature_and_the_arguments_of_its_hover_text_agree(name: str) -> None:
+    function = CALLED[name]
+    names = [one for one in signature(function).parameters if one != "self"]
+    text = inspect.getdoc(function) or ""
+    assert text
+    if inspect.isclass(function):
+        by_field = [one for one in described(text, "Attributes") if one in names]  # a dataclass is made from its fields
+        constructor = inspect.getdoc(function.__init__) or ""
+        assert names in (described(constructor, "Args"), described(text, "Args"), by_field)
+    else:
+        assert described(text, "Args") == names
+
+
+@pytest.mark.parametrize("name", CALLED)
+def test_no_argument_is_hidden_in_keywords(name: str) -> None:
+    """.github/design/design.md 3: `Server.start_link` hands on what its class takes, and `ready` takes any number of managers."""
+    kinds = {one.kind for one in signature(CALLED[name]).parameters.values()}
+    if not name.endswith("erver.start_link"):
+        assert Parameter.VAR_KEYWORD not in kinds
+        assert Parameter.VAR_POSITIONAL not in kinds or name == "oidc_actor.metrics.ready"

@@ -1,0 +1,10 @@
+"""The modules that programs import from: what is public is in their ``__all__``."""
+
+MODULES = [
+    "oidc_actor",
+    "supervision",
+    *(f"oidc_actor.{name}" for name in ("oidc", "streams", "transport", "testing", "metrics")),
+    *(f"oidc_actor.metrics.{name}" for name in ("otel", "prometheus")),
+    *(f"oidc_actor.adapters.{name}" for name in ("aiohttp", "grpc", "grpc_retry", "headers", "httpx", "httpx2")),
+    *(f"oidc_actor.adapters.{name}" for name in ("requests", "weaviate")),
+]
