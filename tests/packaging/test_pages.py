@@ -37,7 +37,8 @@ def is_doctest(block: Block) -> bool:
 def test_the_examples_run_as_written(page: str) -> None:
     with Provider(client_id="my-service", client_secret="s3cret", token_lifetime_s=60) as provider:
         text = "\n".join(block.text for block in blocks(page) if is_doctest(block))
-        text = text.replace("https://auth.example.com", provider.issuer_url)
+        for written, here in (("auth.example.com", provider.issuer_url), ("api.example.com/me", provider.resource_url)):
+            text = text.replace(f"https://{written}", here)
         examples = doctest.DocTestParser().get_doctest(text, {}, page, str(place(page)), 0)
         try:
             failed, _ = doctest.DocTestRunner(optionflags=OPTIONS, verbose=False).run(examples, clear_globs=False)
