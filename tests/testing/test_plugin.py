@@ -85,6 +85,63 @@ def test_a_test_may_end_the_manager_itself(token_manager: Manager) -> None:
     stop(token_manager)
 
 
+THEIR_PROGRAM = """
+import pykka
+import pytest
+import supervision
+from oidc_actor import ClientCredentials, TokenManager
+from supervision import DynamicSupervisor, Supervisor, whereis
+NOWHERE = {"issuer_url": "http://127.0.0.1:9", "auth": ClientCredentials("id", "secret")}
+def program():
+    "One supervisor above another, one dynamic, one manager without any, and one without a name."
+    inner = Supervisor.child_spec([TokenManager.child_spec(name="a", **NOWHERE)], id="inner")
+    Supervisor.start_link([inner], name="outer")
+    tenants = DynamicSupervisor.start_link(name="tenants")
+    DynamicSupervisor.start_child(tenants, TokenManager.child_spec(name="b", **NOWHERE))
+    TokenManager.start_link(name="c", **NOWHERE)
+    return TokenManager.start_link(**NOWHERE)
+"""
+
+
+def test_a_program_that_starts_its_own_managers_leaves_none(tmp_path: Path) -> None:
+    (tmp_path / "test_theirs.py").write_text(
+        THEIR_PROGRAM + "pytestmark = pytest.mark.usefixtures('stop_managers')\n"
+        "@pytest.mark.parametrize('time', range(3))\n"
+        "def test_theirs(time):\n"
+        "    program()\n"
+        "def test_nothing_is_left():\n"
+        "    assert pykka.ActorRegistry.get_all() == []\n"
+        "def test_one_that_has_crashed_is_gone():\n"
+        "    supervision.kill(program())\n"
+        "    supervision.kill('c')\n"
+        "def test_a_supervisor_that_has_ended_is_no_matter():\n"
+        "    program()\n"
+        "    Supervisor.stop('outer')\n"
+    )
+    run = pytest_run(tmp_path, "-q", "-W", "error")
+    assert run.returncode == 0, run.stdout + run.stderr
+    assert "6 passed" in run.stdout
+
+
+def test_what_a_wider_fixture_has_started_runs_on_and_so_do_other_supervisors(tmp_path: Path) -> None:
+    (tmp_path / "test_theirs.py").write_text(
+        THEIR_PROGRAM + "pytestmark = pytest.mark.usefixtures('stop_managers')\n"
+        "@pytest.fixture(scope='module', autouse=True)\n"
+        "def whole_module():\n"
+        "    program()\n"
+        "def test_one():\n"
+        "    TokenManager.start_link(name='d', **NOWHERE)\n"
+        "    DynamicSupervisor.start_child('tenants', TokenManager.child_spec(name='e', **NOWHERE))\n"
+        "    Supervisor.start_link([], name='theirs')\n"
+        "def test_two():\n"
+        "    there = [name for name in ('a', 'b', 'c', 'd', 'e', 'outer', 'tenants', 'theirs') if whereis(name)]\n"
+        "    assert there == ['a', 'b', 'c', 'outer', 'tenants', 'theirs']\n"
+    )
+    run = pytest_run(tmp_path, "-q", "-W", "error")
+    assert run.returncode == 0, run.stdout + run.stderr
+    assert "2 passed" in run.stdout
+
+
 def test_a_users_suite(tmp_path: Path) -> None:
     """As a user has it: a folder of its own, the plugin found by its entry point or named, strict marks."""
     (tmp_path / "test_theirs.py").write_text(
@@ -140,7 +197,7 @@ def test_without_the_extra_the_fixture_says_what_to_install(tmp_path: Path) -> N
 
 def test_the_fixtures_are_listed_with_what_they_are(tmp_path: Path) -> None:
     listed = pytest_run(tmp_path, "--fixtures").stdout
-    for name in ("oidc_provider", "fault_proxy", "manual_clock", "token_manager"):
+    for name in ("oidc_provider", "fault_proxy", "manual_clock", "token_manager", "stop_managers"):
         assert f"\n{name} -- " in listed
     marks = pytest_run(tmp_path, "--markers").stdout
     assert "@pytest.mark.oidc_provider(" in marks
