@@ -1,4 +1,4 @@
-"""The pytest plugin: fixtures `oidc_provider`, `fault_proxy`, `manual_clock`, `token_manager`, `stop_managers`, each for one test.
+"""The pytest plugin: fixtures `oidc_provider`, `fault_proxy`, `manual_clock`, `token_manager` and `stop_managers`.
 
 ```python
 @pytest.mark.oidc_provider(token_lifetime_s=60)

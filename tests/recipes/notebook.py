@@ -1,4 +1,5 @@
 # %% Start; run this cell again after a change, or after a restart of the kernel
+from contextlib import suppress
 from getpass import getpass
 
 import requests
@@ -6,10 +7,8 @@ import requests
 from oidc_actor import ClientCredentials, ManagerNotRunning, TokenManager
 from oidc_actor.adapters.requests import OIDCAuth
 
-try:
+with suppress(ManagerNotRunning):  # the first run
     TokenManager.stop("notebook.token")
-except ManagerNotRunning:
-    pass  # the first run
 TokenManager.start_link(
     name="notebook.token",
     issuer_url="https://auth.example.com",
@@ -22,7 +21,7 @@ session.auth = OIDCAuth("notebook.token")
 session.get("https://api.example.com", timeout=10).json()
 
 # %% Await
-token = await TokenManager.aget_token("notebook.token")  # noqa: F704, PLE1142 - a cell may await
+token = await TokenManager.aget_token("notebook.token")
 token
 
 # %% Look

@@ -105,7 +105,7 @@ def test_the_names_may_be_reset(shell: InteractiveShell, provider: Provider) -> 
 
 def test_without_the_stop_the_second_run_says_what_to_do(shell: InteractiveShell, provider: Provider) -> None:
     start = cells(provider)[0]
-    stop = start[start.index("try:") : start.index("TokenManager.start_link")]
+    stop = start[start.index("with suppress") : start.index("TokenManager.start_link")]
     without = start.replace(stop, "")
     play(shell, without)
     second = shell.run_cell(without)

@@ -108,7 +108,7 @@ def test_without_one_the_file_is_noticed_by_a_manager_that_was_refused(
 
 def test_a_file_that_is_missing_for_a_moment_is_waited_for(program: None, provider: Provider, mounted: Path) -> None:
     os.rename(mounted.parent / "..data", mounted.parent / "..gone")
-    with pytest.raises(NoTokenError, match="client_secret cannot be read: .*No such file"):
+    with pytest.raises(NoTokenError, match=r"client_secret cannot be read: .*No such file"):
         TokenManager.force_refresh(NAME, wait=True)
     assert TokenManager.get_access_token(NAME)
     assert not TokenManager.health(NAME).blocked
