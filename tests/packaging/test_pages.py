@@ -18,7 +18,7 @@ from supervision import whereis
 
 RECIPES = ROOT / "tests" / "recipes"
 WRITTEN = [*PAGES, *sorted(path.relative_to(ROOT).as_posix() for path in (ROOT / ".github").rglob("*.md"))]
-BLOCKS = [block for page in WRITTEN for block in blocks(page) if block.language]
+BLOCKS = [block for page in WRITTEN for block in blocks(page) if block.language or page in PAGES]
 OPTIONS = doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE
 OURS = ("tests/", "-m sidecar.")
 
