@@ -112,7 +112,7 @@ def test_the_sdist_holds_what_its_own_tests_need(sdist) -> None:
 @pytest.mark.parametrize("name", ["test", "lint"])
 def test_the_tools_of_a_group_are_those_of_the_extra_of_its_name(project, name) -> None:
     extra = {one for one in project["project"]["optional-dependencies"][name] if not one.startswith("oidc-actor[")}
-    assert set(project["dependency-groups"][name]) <= extra
+    assert set(project["dependency-groups"][name]) == extra
 
 
 def test_the_group_of_a_contributor_brings_the_clients_that_the_suite_plays(project) -> None:
