@@ -100,7 +100,7 @@ def test_every_link_and_anchor_leads_somewhere(page: str) -> None:
 
 @pytest.mark.parametrize("page", WRITTEN)
 def test_the_files_that_are_named_are_there(page: str) -> None:
-    named = re.findall(r"(?<![\w/.])((?:tests|oidc_actor|supervision)/[\w/*.]+)", read(page))
+    named = re.findall(r"(?<![\w/.])((?:tests|oidc_actor|supervision)/[\w/*.-]+)", read(page))
     homes = {name: place(name).parent for name in ("tests", "oidc_actor", "supervision")}
     missing_ones = {one for one in named if not any(homes[one.split("/")[0]].glob(one.rstrip("./")))}
     assert not missing_ones

@@ -136,8 +136,8 @@ def test_the_program_tells_systemd_gets_a_new_token_at_a_reload_and_ends(
         assert set(environment) - {"NOTIFY_SOCKET", "CREDENTIALS_DIRECTORY"} == {
             one.partition("=")[0] for one in settings(PROGRAM)["Environment"].split()
         }
-        name = Path(settings(PROGRAM)["ExecStart"].split()[1]).name
-        with program([name], tmp_path / "log", environment) as running:
+        assert settings(PROGRAM)["ExecStart"].endswith("/systemd_program.py")
+        with program(["systemd_program.py"], tmp_path / "log", environment) as running:
             assert systemd.recv(100) == b"READY=1"
             assert oidc_provider.wait_for_requests(1, timeout_s=DEADLINE_S)
             for _ in range(int(DEADLINE_S)):  # a reload during the first request is answered by that request
