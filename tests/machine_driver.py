@@ -1,6 +1,6 @@
 """Drives the pure machine by hand: a state, a clock's reading, and what it wanted done last."""
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any
 
 from fakes import AUTH, Fixed
@@ -57,7 +57,7 @@ class Driver:
     ) -> None:
         rules = fields.pop("rules", Rules(discovers=False))
         self.state = state or State(oidc_config=CONFIG, auth=AUTH, rules=rules)
-        self.state = replace(self.state, **fields)
+        self.state = self.state._replace(**fields)
         self.now = now
         self.rng = rng or Fixed(0)
         self.effects: list[Effect] = []

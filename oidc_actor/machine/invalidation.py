@@ -75,25 +75,25 @@ def rejected(state: State, event: Rejected, now: float, rng: Rng) -> State:
         return state
     mark, age_s = fingerprint(token.access_token), now - came_at(state)
     origins, verdict = judge(state.origins, event.origin, mark, now, age_s=age_s)
-    state = replace(state, origins=origins)
+    state = state._replace(origins=origins)
     if not verdict.is_news:
         waits = state.answer_at < math.inf  # else it has been answered, and how that ended is the backoff's
-        return replace(state, answer_at=min(state.answer_at, verdict.due_at)) if waits else state
+        return state._replace(answer_at=min(state.answer_at, verdict.due_at)) if waits else state
     if verdict.rejects:
         state = reject(state, token)
     else:
         wait_s = round(verdict.due_at - now, 3)
         state = state.report("token_refused", fingerprint=mark, origin=event.origin, answer_in_s=wait_s)
     if verdict.due_at > now:
-        return replace(state, answer_at=min(state.answer_at, verdict.due_at))
-    return state if state.attempt is not None else replace(state, wanted=True)
+        return state._replace(answer_at=min(state.answer_at, verdict.due_at))
+    return state if state.attempt is not None else state._replace(wanted=True)
 
 
 def accepted(state: State, event: Accepted, now: float, rng: Rng) -> State:
     """An adapter hears that a token is accepted; only the present one's news is of use."""
     if not is_about(state.token, event):
         return state
-    return replace(state, origins=note_accepted(state.origins, event.origin, fingerprint(event.token.reveal())))
+    return state._replace(origins=note_accepted(state.origins, event.origin, fingerprint(event.token.reveal())))
 
 
 def is_about(token: TokenResponse | None, said: Rejected | Accepted | None) -> bool:
@@ -109,7 +109,7 @@ def reject(state: State, token: TokenResponse) -> State:
 
 def without_token(state: State) -> State:
     """What is known once the token is gone."""
-    return replace(state, token=None, expires_at=NEVER, refresh_at=NEVER, answer_at=math.inf, withheld_until=NEVER)
+    return state._replace(token=None, expires_at=NEVER, refresh_at=NEVER, answer_at=math.inf, withheld_until=NEVER)
 
 
 def note_accepted(origins: Origins, origin: str, token: str) -> Origins:
@@ -175,25 +175,25 @@ WITHHELD_S = 10.0
 def jumped(state: State, event: ClockJumped, now: float, rng: Rng) -> State:
     """The wall clock has jumped forward; what has been decided of an earlier jump is decided anew."""
     attempt = None if state.attempt is None else replace(state.attempt, jump=event)
-    state, token = replace(state, attempt=attempt, judged_ahead_s=event.ahead_s), state.token
+    state, token = state._replace(attempt=attempt, judged_ahead_s=event.ahead_s), state.token
     if token is None or state.expires_at <= now or not is_past(state.refresh_at, state.ahead_s, now, event.ahead_s):
         return state
     ends = is_past(state.expires_at, state.ahead_s, now, event.ahead_s)
     turn_at = max(now, event.turn_at)
     state = state.report("clock_jumped", jump_s=round(event.ahead_s - state.ahead_s, 1), withheld=ends)
-    state = replace(state, refresh_at=min(state.refresh_at, turn_at), retry_at=min(state.retry_at, turn_at))
+    state = state._replace(refresh_at=min(state.refresh_at, turn_at), retry_at=min(state.retry_at, turn_at))
     if not ends:
         return state
     until = state.withheld_until if is_withheld(state) else now + WITHHELD_S
     retry_at = asked_retry_at(state) if is_asked(state, now) else state.retry_at
-    return replace(state, withheld_until=until, retry_at=retry_at).then(Withhold(token))
+    return state._replace(withheld_until=until, retry_at=retry_at).then(Withhold(token))
 
 
 def give_back(state: State, now: float) -> State:
     """Serve a token on that was withheld: no new one has come, or not in time."""
     if not is_withheld(state):
         return state
-    state, token = replace(state, withheld_until=NEVER), state.token
+    state, token = state._replace(withheld_until=NEVER), state.token
     if token is None or not is_valid(state, now):
         return state
     state = state.then(Publish(token, state.expires_at, state.ahead_s, is_new=False))

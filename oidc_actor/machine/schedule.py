@@ -16,7 +16,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable
-from dataclasses import replace
 
 from oidc_actor.machine.effects import Reply
 from oidc_actor.machine.events import NEVER, Refusal, Waiter, Waiters
@@ -175,7 +174,7 @@ def refuse(state: State, waiters: Iterable[Waiter], now: float) -> State:
 
 
 def _without(state: State, waiters: Waiters) -> State:
-    return replace(state, waiters=tuple(waiter for waiter in state.waiters if waiter not in waiters))
+    return state._replace(waiters=tuple(waiter for waiter in state.waiters if waiter not in waiters))
 
 
 def refusal(state: State, now: float, min_validity_s: float = 0.0, wants_refresh: bool = False) -> Refusal:

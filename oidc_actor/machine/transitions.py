@@ -58,7 +58,7 @@ def step(state: State, event: events.Event, now: float, rng: Rng) -> tuple[State
     if not state.effects:
         return state, []
     # The tick is set before a reader can see the outcome: a reader that then moves a clock made for tests moves it past the tick.
-    return replace(state, effects=()), sorted(state.effects, key=_comes_later)
+    return state._replace(effects=()), sorted(state.effects, key=_comes_later)
 
 
 def adopt(state: State, *, under_way: bool, rejected: bool) -> State:
@@ -72,13 +72,13 @@ def adopt(state: State, *, under_way: bool, rejected: bool) -> State:
     Returns:
         What its successor starts with. Its waiters are told to it anew.
     """
-    state = replace(state, refresh_timer=None, checking=False, is_asking=False, waiters=())
+    state = state._replace(refresh_timer=None, checking=False, is_asking=False, waiters=())
     if rejected:  # and the reader that rejected it may have told only the predecessor
-        state = replace(invalidation.without_token(state), wanted=not under_way)
+        state = invalidation.without_token(state)._replace(wanted=not under_way)
     if under_way or state.attempt is None:
         return state
     lost = isinstance(state.attempt.grant, effects.Redeem) and not state.rules.own_refresh_token
-    return replace(state, attempt=None, refresh_token=None if lost else state.refresh_token)
+    return state._replace(attempt=None, refresh_token=None if lost else state.refresh_token)
 
 
 # --- after every event ------------------------------------------------------------------------------------------------
@@ -96,7 +96,7 @@ def _settle(state: State, event: events.Event, now: float, rng: Rng) -> State:
     if due == state.refresh_timer:
         return state
     tick = effects.CancelTick() if due is None else effects.ScheduleTick(due - now)
-    return replace(state, refresh_timer=due).then(tick)
+    return state._replace(refresh_timer=due).then(tick)
 
 
 def _dismiss(state: State, event: events.Event, now: float) -> State:
@@ -118,7 +118,7 @@ def _started(state: State, event: events.Started, now: float, rng: Rng) -> State
 
 
 def _tick(state: State, event: events.Tick, now: float, rng: Rng) -> State:
-    return _look_at_secrets(replace(state, refresh_timer=None))
+    return _look_at_secrets(state._replace(refresh_timer=None))
 
 
 def _check_now(state: State, event: events.CheckNow, now: float, rng: Rng) -> State:
@@ -159,24 +159,24 @@ def _due_for(state: State, min_validity_s: float, now: float, *, asks: bool = Tr
 
 def _asked(state: State, now: float) -> State:
     """A reader wants a token and there is none: the next attempt is due as soon as a reader's wish allows."""
-    state = replace(state, asked_at=now, refresh_at=min(state.refresh_at, now))
+    state = state._replace(asked_at=now, refresh_at=min(state.refresh_at, now))
     if state.denial is not None and not state.denial.asked:
-        state = replace(state, denial=None)
-    return replace(state, retry_at=schedule.asked_retry_at(state))
+        state = state._replace(denial=None)
+    return state._replace(retry_at=schedule.asked_retry_at(state))
 
 
 def _first_at_once(state: State) -> State:
     was_asked = state.denial is not None and state.denial.asked
-    return replace(state, denial=None) if state.attempted_at == events.NEVER and not was_asked else state
+    return state._replace(denial=None) if state.attempted_at == events.NEVER and not was_asked else state
 
 
 def _at_once(state: State) -> State:
     """Make an attempt due as soon as one may be made; an attempt under way serves."""
-    return state if state.attempt is not None else replace(state, wanted=True)
+    return state if state.attempt is not None else state._replace(wanted=True)
 
 
 def _with_waiter(state: State, waiter: events.Waiter) -> State:
-    return replace(state, waiters=(*state.waiters, waiter))
+    return state._replace(waiters=(*state.waiters, waiter))
 
 
 # --- the world around -------------------------------------------------------------------------------------------------
@@ -186,20 +186,20 @@ def _look_at_secrets(state: State) -> State:
     """Have the secrets' files looked at where a change is waited for, unless that is under way."""
     if not state.watching or state.checking or state.attempt is not None:
         return state
-    return replace(state, checking=True).then(effects.CheckSecrets())
+    return state._replace(checking=True).then(effects.CheckSecrets())
 
 
 def _secrets_checked(state: State, event: events.SecretsChecked, now: float, rng: Rng) -> State:
-    state = replace(state, checking=False)
+    state = state._replace(checking=False)
     if not event.changed or not state.watching or state.attempt is not None:
         return state
-    return replace(state, wanted=True).report("secret_changed")
+    return state._replace(wanted=True).report("secret_changed")
 
 
 def _source_renewed(state: State, event: events.SourceRenewed, now: float, rng: Rng) -> State:
     """Try again where the last attempt lacked that token; an attempt under way may have read the old one, and ends first."""
     if state.attempt is not None:
-        return replace(state, attempt=replace(state.attempt, source_renewed=True))
+        return state._replace(attempt=replace(state.attempt, source_renewed=True))
     return _with_renewed_source(state)
 
 
@@ -207,30 +207,30 @@ def _with_renewed_source(state: State) -> State:
     """The minimum interval counts from the last request for a token: an attempt that had none to trade sent nothing."""
     if not failure_policy.is_about_secrets(state.last_error):
         return state
-    return replace(state, wanted=True, attempted_at=min(state.attempted_at, state.posted_at))
+    return state._replace(wanted=True, attempted_at=min(state.attempted_at, state.posted_at))
 
 
 def _breaker_closed(state: State, event: events.BreakerClosed, now: float, rng: Rng) -> State:
     # A manager whose token is asked for goes now, as at its start; the others come one after the other.
     at = now if is_asked(state, now) else now + rng.uniform(0.0, event.within_s)
     if state.denial is not None:
-        state = replace(state, denial=Denial(min(state.denial.until, at)))
+        state = state._replace(denial=Denial(min(state.denial.until, at)))
     if state.failures and not state.blocked:
-        state = replace(state, retry_at=min(state.retry_at, at))
+        state = state._replace(retry_at=min(state.retry_at, at))
     return state
 
 
 def _probe_failed(state: State, event: events.ProbeFailed, now: float, rng: Rng) -> State:
     # Where a token lives its end says when to ask again.
     is_waited_for = state.denial is not None and state.denial.probing and not is_valid(state, now)
-    return replace(state, denial=None) if is_waited_for else state
+    return state._replace(denial=None) if is_waited_for else state
 
 
 # --- an attempt: metadata if need be, a refresh token if there is one, else the full grant ----------------------------
 
 
 def _ask(state: State, event: events.Event, now: float, rng: Rng) -> State:
-    return replace(state, is_asking=True).then(effects.AskPermission(_haste(state, now), state.oidc_config is None))
+    return state._replace(is_asking=True).then(effects.AskPermission(_haste(state, now), state.oidc_config is None))
 
 
 def _haste(state: State, now: float) -> events.Haste:
@@ -245,7 +245,7 @@ def _denied(state: State, event: events.Denied, now: float, rng: Rng) -> State:
     at = events.NEVER if event.by_provider else now
     denial = Denial(event.until, at, asked=is_asked(state, now), probing=event.probing)
     floor_at = max(state.floor_at, event.until) if event.by_provider else state.floor_at
-    state = replace(state, is_asking=False, denial=denial, floor_at=floor_at)
+    state = state._replace(is_asking=False, denial=denial, floor_at=floor_at)
     return state.report("issuer_held", wait_s=round(schedule.next_attempt_at(state) - now, 3))
 
 
@@ -254,7 +254,7 @@ def _allowed(state: State, event: events.Allowed, now: float, rng: Rng) -> State
     is_known = config is not None and not (state.rules.discovers and _are_doubtful(state, now))
     grant = _token_grant(state, config) if config is not None and is_known else effects.Discover(instead_of=config)
     begun = Attempt(number, 0, grant, early)
-    state = replace(state, is_asking=False, attempt=begun, attempts=number, attempted_at=now, wanted=False, denial=None)
+    state = state._replace(is_asking=False, attempt=begun, attempts=number, attempted_at=now, wanted=False, denial=None)
     return _send(state, grant)
 
 
@@ -275,7 +275,7 @@ def _send(state: State, grant: effects.Grant) -> State:
     """Go on with the next request of the attempt under way."""
     assert state.attempt is not None
     attempt = replace(state.attempt, request=state.attempt.request + 1, grant=grant)
-    return replace(state, attempt=attempt).then(effects.Fetch(attempt.number, attempt.request, grant, attempt.early))
+    return state._replace(attempt=attempt).then(effects.Fetch(attempt.number, attempt.request, grant, attempt.early))
 
 
 def _request_started(state: State, event: events.FetchStarted, now: float, rng: Rng) -> State:
@@ -283,8 +283,8 @@ def _request_started(state: State, event: events.FetchStarted, now: float, rng: 
     assert state.attempt is not None
     attempt, at = replace(state.attempt, jump=None), max(state.attempted_at, event.at)
     if isinstance(attempt.grant, effects.Discover):
-        return replace(state, attempt=attempt, attempted_at=at)
-    return replace(state, attempt=attempt, attempted_at=at, posted_at=at, token_requests=state.token_requests + 1)
+        return state._replace(attempt=attempt, attempted_at=at)
+    return state._replace(attempt=attempt, attempted_at=at, posted_at=at, token_requests=state.token_requests + 1)
 
 
 def _metadata_came(state: State, event: events.FetchSucceeded, now: float, rng: Rng) -> State:
@@ -292,7 +292,7 @@ def _metadata_came(state: State, event: events.FetchSucceeded, now: float, rng: 
     assert isinstance(config, OIDCConfig)
     if config != state.oidc_config:
         state = state.report("provider_discovered", token_endpoint=config.token_endpoint)
-    state = replace(state, oidc_config=config, config_at=now, config_suspect=False)
+    state = state._replace(oidc_config=config, config_at=now, config_suspect=False)
     return _send(state, _token_grant(state, config))
 
 
@@ -311,7 +311,7 @@ def _token_came(state: State, event: events.FetchSucceeded, now: float, rng: Rng
         return _obtained(state, event, came, now, rng)
     late = TokenRequestError(f"the token had expired when it came: it lived {came.lifetime_s:.1f} s")
     # The refresh token that came with it is alive.
-    return _end(replace(state, refresh_token=_next_refresh_token(state, came.token)), late, None, now, rng)
+    return _end(state._replace(refresh_token=_next_refresh_token(state, came.token)), late, None, now, rng)
 
 
 def _refresh_failed(state: State, event: events.FetchFailed, now: float, rng: Rng) -> State:
@@ -320,8 +320,8 @@ def _refresh_failed(state: State, event: events.FetchFailed, now: float, rng: Rn
     error, config = event.error, state.attempt.grant.config
     if not refuses_refresh_token(error):
         is_spent = failure_policy.may_have_rotated(error) and not state.rules.own_refresh_token
-        return _grant_failed(replace(state, refresh_token=None) if is_spent else state, event, now, rng)
-    state = replace(_with_skew(state, event.skew), refresh_token=None)
+        return _grant_failed(state._replace(refresh_token=None) if is_spent else state, event, now, rng)
+    state = _with_skew(state, event.skew)._replace(refresh_token=None)
     state = state.report("refresh_token_refused", **_fields(error))
     if failure_policy.retry_after_s(error):
         return _end(state, error, event.retry_at, now, rng)
@@ -331,7 +331,7 @@ def _refresh_failed(state: State, event: events.FetchFailed, now: float, rng: Rn
 def _grant_failed(state: State, event: events.FetchFailed, now: float, rng: Rng) -> State:
     state = _with_skew(state, event.skew)
     if failure_policy.may_have_moved(event.error, state.failures + 1):
-        state = replace(state, config_suspect=True)
+        state = state._replace(config_suspect=True)
     return _end(state, event.error, event.retry_at, now, rng)
 
 
@@ -339,8 +339,7 @@ def _obtained(state: State, event: events.FetchSucceeded, came: ParsedToken, now
     assert state.attempt is not None
     token, grant, jump = _with_kept_refresh_token(state, came.token), state.attempt.grant, state.attempt.jump
     interval_s, expires_at = state.rules.min_interval_s, event.at + came.lifetime_s
-    state = replace(
-        state,
+    state = state._replace(
         token=token,
         expires_at=expires_at,
         lifetimes=(*state.lifetimes[-2:], expires_at - now),
@@ -385,8 +384,7 @@ def _end(state: State, error: OIDCActorError, issuer_at: float | None, now: floa
     # A request from before a jump of the wall clock is not the refresh that a withheld token waits for: that is still to come.
     jump = attempt.jump if is_withheld(state) else None
     state = state if jump is not None else invalidation.give_back(state, now)
-    state = replace(
-        state,
+    state = state._replace(
         attempt=None,
         failures=state.failures + 1,
         early=state.early + attempt.early,
@@ -396,7 +394,7 @@ def _end(state: State, error: OIDCActorError, issuer_at: float | None, now: floa
         last_error=error,
     )
     turn_at = math.inf if jump is None else max(now, jump.turn_at)
-    state = replace(state, retry_at=min(schedule.retry_point(state, now, issuer_at, rng), turn_at))
+    state = state._replace(retry_at=min(schedule.retry_point(state, now, issuer_at, rng), turn_at))
     state = _with_renewed_source(state) if attempt.source_renewed else state
     retry_in_s = round(schedule.next_attempt_at(state) - now, 3)
     event = "blocked" if state.blocked else "request_failed"
@@ -409,7 +407,7 @@ def _with_skew(state: State, skew: Skew | None) -> State:
     if skew is None:
         return state
     is_news = not skew.is_tolerable and (state.skew is None or state.skew.is_tolerable)
-    state = replace(state, skew=skew)
+    state = state._replace(skew=skew)
     return state.report("clock_skewed", skew_s=round(skew.ahead_s, 1)) if is_news else state
 
 

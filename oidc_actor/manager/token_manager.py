@@ -616,7 +616,7 @@ def _first_state(options: Options, cell: Cell, issuer: issuers.Issuer) -> State:
         # A forked child may make many anew at once.
         denial = Denial(issuer.first_attempt_at()) if state.borrowed else state.denial
         buffer_s = options.refresh_buffer_seconds
-        return replace(state, refresh_buffer_seconds=buffer_s, rules=_rules(options), denial=denial)
+        return state._replace(refresh_buffer_seconds=buffer_s, rules=_rules(options), denial=denial)
     config, buffer_s, first_at = options.oidc_config, options.refresh_buffer_seconds, issuer.first_attempt_at()
     state = State(config, options.auth, None, buffer_s, rules=_rules(options), denial=Denial(first_at))
     return as_forked(state) if state.rules.own_refresh_token and is_parents_login(options.auth.grant_secret) else state

@@ -1,6 +1,5 @@
 """The manager's decisions, row by row: an attempt begins, and ends."""
 
-from dataclasses import FrozenInstanceError
 from typing import Any
 
 import pytest
@@ -32,7 +31,7 @@ from oidc_actor.machine.events import (
     Tick,
     Wait,
 )
-from oidc_actor.machine.state import Rules
+from oidc_actor.machine.state import Rules, State
 from oidc_actor.values.errors import DiscoveryError, TokenRequestError
 from oidc_actor.values.secrets import Secret
 from oidc_actor.values.tokens import ParsedToken, TokenResponse
@@ -257,7 +256,7 @@ def test_while_an_attempt_is_under_way_no_tick_is_needed() -> None:
     ids=lambda value: type(value).__name__,
 )
 def test_what_it_knows_and_wants_cannot_be_changed(value: Any) -> None:
-    name = next(iter(value.__slots__))
-    with pytest.raises(FrozenInstanceError):
+    name = value._fields[0] if isinstance(value, State) else value.__slots__[0]
+    with pytest.raises(AttributeError):  # of which a dataclass's error is one
         setattr(value, name, None)
     assert not hasattr(value, "__dict__")

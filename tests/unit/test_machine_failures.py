@@ -1,7 +1,5 @@
 """The manager's decisions, row by row: what follows a failure, and metadata that do not do any more."""
 
-from dataclasses import replace
-
 import pytest
 from fakes import Fixed
 from machine_driver import CONFIG, DOWN, INVALID_CLIENT, Driver, with_token
@@ -52,7 +50,7 @@ def test_the_interval_counts_from_when_the_request_was_sent() -> None:
 
 def waits_until(driver: Driver) -> float:
     """When its next attempt would be due if the minimum interval were not."""
-    return next_attempt_at(replace(driver.state, attempted_at=NEVER))
+    return next_attempt_at(driver.state._replace(attempted_at=NEVER))
 
 
 def test_while_a_token_lives_a_retry_waits_at_most_a_quarter_of_its_life() -> None:

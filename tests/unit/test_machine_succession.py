@@ -1,7 +1,5 @@
 """The manager's decisions, row by row: what a crashed one's successor takes over."""
 
-from dataclasses import replace
-
 import pytest
 from machine_driver import Driver, Reader, with_token
 
@@ -49,7 +47,7 @@ def test_a_successor_does_not_take_over_a_rejected_token() -> None:
 def test_a_successor_knows_that_a_rejection_wakes_a_backoff() -> None:
     driver = with_token(300).wait(10)
     driver.refresh()
-    state = replace(driver.fails().state, retry_at=driver.now + 60)
+    state = driver.fails().state._replace(retry_at=driver.now + 60)
     driver.wait(2)
     assert Driver(adopt(state, under_way=False, rejected=False), now=driver.now).start().fetch is None
     assert Driver(adopt(state, under_way=False, rejected=True), now=driver.now).start().fetch is not None

@@ -1,7 +1,5 @@
 """The manager's decisions, row by row: the wall clock has jumped."""
 
-from dataclasses import replace
-
 import pytest
 from machine_driver import DOWN, INVALID_CLIENT, Driver, Reader, refused, with_token
 
@@ -229,6 +227,6 @@ def test_where_a_request_from_before_the_jump_fails_the_refresh_follows_at_once(
 
 def test_a_reader_that_asked_not_long_ago_has_the_wait_of_a_token_that_is_withheld_anew_cut_short() -> None:
     driver = with_token(4000).wait(3940).do(Tick()).fails(retry_at=5000.0)
-    driver.state = replace(driver.state, asked_at=driver.now)
+    driver.state = driver.state._replace(asked_at=driver.now)
     driver.do(ClockJumped(7200, driver.now + 60))
     assert next_attempt_at(driver.state) == driver.now + 5

@@ -156,7 +156,7 @@ def test_what_is_not_the_managers_to_revoke() -> None:
     assert revoked(own) == [("access_token", "a")]
     assert revoked(with_token(rules=REVOKING, borrowed=False)) == [("access_token", "a")]
     inherited = with_token(rules=REVOKING)
-    inherited.state = replace(inherited.state, borrowed=True)
+    inherited.state = inherited.state._replace(borrowed=True)
     assert revoked(inherited) == []
     assert revoked(inherited.tick().succeeds("b")) == [("access_token", "b")]
 
@@ -182,7 +182,7 @@ def test_a_token_that_was_not_taken_yet_goes_with_the_others(refresh_token: str 
 
 def test_it_is_ones_own_even_where_the_others_are_the_parents() -> None:
     inherited = with_token(rules=REVOKING)
-    inherited.state = replace(inherited.state, borrowed=True)
+    inherited.state = inherited.state._replace(borrowed=True)
     assert late_revoked(inherited, "new") == [("refresh_token", "new"), ("access_token", "late")]
 
 
