@@ -133,20 +133,6 @@ def stop_for_good(ref: pykka.ActorRef[Any], *, timeout: float | None = 5.0) -> N
         raise CallTimeout(ref, timeout or 0.0, stopping=True) from None
 
 
-def _stop(sup: ServerRef, timeout: float | None = None) -> None:
-    """Stop a supervisor and everything below it, with reason ``SHUTDOWN``.
-
-    Args:
-        sup: a ref or a name.
-        timeout: seconds to wait, ``None`` for as long as it takes.
-
-    Raises:
-        NoProcess: it is not alive.
-        CallTimeout: not down in time; the stop goes on.
-    """
-    stop_with(find_supervisor(sup, AnySupervisor), SHUTDOWN, timeout)
-
-
 # --- on the supervisor's thread ---------------------------------------------------------------------------------------
 
 
@@ -211,7 +197,20 @@ class AnySupervisor(Server):
         """
         return ask(sup, cls, AnySupervisor._count_children)
 
-    stop = ClassOrInstance(_stop)  # type: ignore[assignment]  # on an instance, in a handler: Pykka's `stop`
+    # On an instance, in a handler, this is Pykka's `stop()`.
+    @ClassOrInstance
+    def stop(sup: ServerRef, timeout: float | None = None) -> None:  # type: ignore[override]
+        """Stop a supervisor and everything below it, with reason ``SHUTDOWN``.
+
+        Args:
+            sup: a ref or a name.
+            timeout: seconds to wait, ``None`` for as long as it takes.
+
+        Raises:
+            NoProcess: it is not alive.
+            CallTimeout: not down in time; the stop goes on.
+        """
+        stop_with(find_supervisor(sup, AnySupervisor), SHUTDOWN, timeout)
 
     # --- for the subclasses -------------------------------------------------------------------------------------------
 

@@ -83,52 +83,6 @@ from supervision.server import ClassOrInstance
 from supervision.supervising import starting_supervisor, stop_for_good
 
 
-def _stop(server: ServerRef, *, timeout: float = 5.0) -> None:
-    """Stop a manager. On return its actor has ended, its name is free and no reader gets its token any more.
-
-    A supervised one is ended by its supervisor, as by ``terminate_child``: it is not restarted, also where it had just crashed,
-    no restart is counted, and its siblings are left alone. As in OTP its specification stays (``restart_child`` starts it),
-    and under ``one_for_all`` or ``rest_for_one`` the crash of a sibling that takes it along starts it again: ``delete_child``.
-
-    Args:
-        server: Its ref or name.
-        timeout: Seconds to wait.
-
-    Raises:
-        ManagerNotRunning: No manager is running there; a crashed one's token is taken from its readers all the same.
-        CallTimeout: It has not ended in time; the stop goes on.
-        SupervisionError: The calling thread is its own, its supervisor's, or that of an actor whose start the supervisor
-            waits for.
-    """
-    check_seconds("timeout", timeout)
-    ends_at = time.monotonic() + timeout
-    cell = locate(server, revive=False)
-    if cell.inherited is not None:  # in a forked child, before the first use
-        cell.close(None)
-        return
-    # Each round stops the incarnation that is there. It may end by itself first, and its supervisor start a successor, also while
-    # this looks: the next round stops that. There is no next round once no other incarnation has the cell, nor can get it.
-    while True:
-        ref = _running(server, cell) or cell.ref  # None where a restart has failed: the supervisor tries again
-        was_alive = ref is not None and ref.is_alive()
-        try:
-            if ref is not None:
-                stop_for_good(ref, timeout=max(0.0, ends_at - time.monotonic()))
-                last = cell.ref  # which may have been killed, at the end of its time or in a start that failed
-                if last is None or not last.is_alive():
-                    cell.close(last)
-                return
-        except (NoProcess, ServerDied):  # it went down by itself, or with its supervisor: both may be on their way back
-            if cell.closed and was_alive:  # which is what was asked for
-                return
-        await_successor(cell, ref, ends_at - time.monotonic())
-        if cell.ref is ref:
-            break
-    if not cell.closed:
-        cell.close(None)
-    raise ManagerNotRunning(server)
-
-
 class _ListsItsFunctions(ABCMeta):
     """The class of `TokenManager`: tab completion shows what users call, and neither the callbacks nor what is Pykka's."""
 
@@ -387,7 +341,53 @@ class TokenManager(Server, metaclass=_ListsItsFunctions):
         return TokenSource(server)
 
     # On an instance this is Pykka's `stop()`.
-    stop = ClassOrInstance(_stop)  # type: ignore[assignment]
+    @ClassOrInstance
+    def stop(server: ServerRef, *, timeout: float = 5.0) -> None:  # type: ignore[override]
+        """Stop a manager. On return its actor has ended, its name is free and no reader gets its token any more.
+
+        A supervised one is ended by its supervisor, as by ``terminate_child``: it is not restarted, also where it had just
+        crashed, no restart is counted, and its siblings are left alone. As in OTP its specification stays (``restart_child``
+        starts it), and under ``one_for_all`` or ``rest_for_one`` the crash of a sibling that takes it along starts it again:
+        ``delete_child``.
+
+        Args:
+            server: Its ref or name.
+            timeout: Seconds to wait.
+
+        Raises:
+            ManagerNotRunning: No manager is running there; a crashed one's token is taken from its readers all the same.
+            CallTimeout: It has not ended in time; the stop goes on.
+            SupervisionError: The calling thread is its own, its supervisor's, or that of an actor whose start the supervisor
+                waits for.
+        """
+        check_seconds("timeout", timeout)
+        ends_at = time.monotonic() + timeout
+        cell = locate(server, revive=False)
+        if cell.inherited is not None:  # in a forked child, before the first use
+            cell.close(None)
+            return
+        # Each round stops the incarnation that is there. It may end by itself first, and its supervisor start a successor,
+        # also while this looks: the next round stops that. There is no next round once no other incarnation has the cell, nor
+        # can get it.
+        while True:
+            ref = _running(server, cell) or cell.ref  # None where a restart has failed: the supervisor tries again
+            was_alive = ref is not None and ref.is_alive()
+            try:
+                if ref is not None:
+                    stop_for_good(ref, timeout=max(0.0, ends_at - time.monotonic()))
+                    last = cell.ref  # which may have been killed, at the end of its time or in a start that failed
+                    if last is None or not last.is_alive():
+                        cell.close(last)
+                    return
+            except (NoProcess, ServerDied):  # it went down by itself, or with its supervisor: both may come back
+                if cell.closed and was_alive:  # which is what was asked for
+                    return
+            await_successor(cell, ref, ends_at - time.monotonic())
+            if cell.ref is ref:
+                break
+        if not cell.closed:
+            cell.close(None)
+        raise ManagerNotRunning(server)
 
     # --- callbacks: on the manager's thread, but where one says otherwise ----------------------------------------------
 

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import ast
 import importlib
 import inspect
 import subprocess
 import sys
 from dataclasses import fields
 from importlib import metadata
+from pathlib import Path
 
 import pytest
 from public_modules import MODULES
@@ -70,3 +72,17 @@ def test_every_option_of_a_manager_is_an_argument_with_its_default(function) -> 
             assert parameter.default is None
         else:
             assert parameter.default == defaults[name]
+
+
+def test_the_typed_programs_use_every_public_name() -> None:
+    """`.ci/run` has mypy and pyright check them, both strictly."""
+    used: dict[str, set[str]] = {name: set() for name in MODULES}
+    for file in (Path(__file__).parents[1] / "typing").glob("*.py"):
+        for node in ast.walk(ast.parse(file.read_text())):
+            if isinstance(node, ast.ImportFrom) and node.module in used:
+                used[node.module] |= {one.name for one in node.names}
+            elif isinstance(node, ast.Attribute):
+                module, _, name = ast.unparse(node).rpartition(".")
+                used.get(module if "." in module else f"oidc_actor.{module}", set()).add(name)
+    unused = {name: set(importlib.import_module(name).__all__) - names for name, names in used.items()}
+    assert not {name: left for name, left in unused.items() if left}

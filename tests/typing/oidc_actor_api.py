@@ -1,21 +1,38 @@
-"""Checked by mypy, never run: the pinned interface of ``oidc_actor`` with its types."""
+"""Checked by mypy and pyright, never run: a program that uses every public name of ``oidc_actor``."""
 
 from typing import assert_type
 
 import pykka
 
+import oidc_actor
 from oidc_actor import (
+    ClientCertificate,
     ClientCredentials,
+    ConfigError,
+    DiscoveryError,
+    DPoPKey,
     ForceRefresh,
     GetToken,
+    GitHubActionsToken,
     Health,
+    JWTBearer,
+    ManagerNotRunning,
+    ManagerToken,
     NoTokenError,
+    OIDCActorError,
     OIDCConfig,
+    Password,
+    PrivateKey,
+    RefreshToken,
     RetryPolicy,
     SecretFile,
+    SignedAssertion,
+    TokenExchange,
     TokenManager,
+    TokenRequestError,
     TokenResponse,
     TokenSource,
+    after_restore,
 )
 from supervision import ChildSpec
 
@@ -46,8 +63,8 @@ TokenManager.stop("m", timeout=1.0)
 ref.tell(ForceRefresh())
 ref.ask(GetToken())
 
-TokenManager.start_link(auth=ClientCredentials("id"), issuer="x")  # type: ignore[call-arg]
-TokenManager.start_link(issuer_url="https://x")  # type: ignore[call-arg]
+TokenManager.start_link(auth=ClientCredentials("id"), issuer="x")  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue]
+TokenManager.start_link(issuer_url="https://x")  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue]
 
 
 async def read() -> None:
@@ -58,3 +75,44 @@ async def read() -> None:
 def explain(error: NoTokenError) -> None:
     assert_type(error.cause, BaseException | None)
     assert_type(error.retry_in_s, float | None)
+
+
+assert_type(oidc_actor.__version__, str)
+oidc_actor.TokenManger  # type: ignore[attr-defined]  # pyright: ignore[reportAttributeAccessIssue, reportUnknownMemberType]
+
+key = PrivateKey(SecretFile("/run/secrets/key.pem"), kid="1")
+grants = [
+    ClientCredentials("id", lambda: "secret", "a b", audience="api", resource=["https://a"], extra={"tenant": "1"}),
+    ClientCredentials("id", private_key=key, assertion_audience="token_endpoint", dpop=True),
+    ClientCredentials("id", client_assertion=GitHubActionsToken("api"), client_auth="private_key_jwt"),
+    ClientCredentials("id", client_certificate=ClientCertificate("/run/tls.crt", "/run/tls.key")),
+    Password("user", "password", "id", "secret", ["a"], dpop=DPoPKey(key)),
+    RefreshToken(SecretFile("/run/secrets/login"), "id"),
+    JWTBearer(SignedAssertion(key, issuer="me@x", audience="https://x/token", claims={"scope": "a"})),
+    TokenExchange(ManagerToken("m", "id_token"), "id", subject_token_type="id_token", requested_token_type="jwt"),
+]
+for auth in grants:
+    TokenManager.start_link(
+        auth=auth, issuer_url="https://auth.example.com", revoke_on_stop=True, ca_bundle="/etc/ca.pem"
+    )
+ClientCredentials("id", audiance="api")  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue]
+ClientCredentials("id", "secret", (), "api")  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue]
+TokenManager.start_link(auth=grants[0], retry=5)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+after_restore()
+
+
+def branch(error: OIDCActorError) -> float | None:
+    if isinstance(error, ConfigError):
+        assert_type(error.option, tuple[str, ...])
+    if isinstance(error, ManagerNotRunning):
+        return None
+    if isinstance(error, DiscoveryError | TokenRequestError):
+        assert_type(error.status, int | None)
+        assert_type(error.retryable, bool)
+        return error.retry_after_s
+    return None
+
+
+def show(health: Health, token: TokenResponse, source: TokenSource) -> str:
+    assert_type(health.expires_in_s, float | None)
+    return f"{health.state} {health.last_error} {token.expires_at} {token.expired()} {source}"

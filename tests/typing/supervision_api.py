@@ -1,20 +1,38 @@
-"""Checked by mypy, never run: what a typed program may write with ``supervision``."""
+"""Checked by mypy and pyright, never run: a program that uses every public name of ``supervision``."""
 
-from typing import assert_type
+from typing import Any, assert_type
 
 import pykka
 
+import supervision
 from supervision import (
+    KILLED,
+    NOPROC,
     NORMAL,
+    SHUTDOWN,
+    AlreadyPresent,
+    AlreadyStarted,
     Backoff,
+    CallTimeout,
     ChildCounts,
     ChildInfo,
+    ChildNotFound,
+    ChildRestarting,
+    ChildRunning,
     ChildSpec,
+    Crash,
     Down,
     DynamicSupervisor,
     Exit,
+    Ignore,
+    MaxChildren,
     Monitor,
+    NoProcess,
     Server,
+    ServerDied,
+    Shutdown,
+    StartError,
+    SupervisionError,
     Supervisor,
     Timer,
     call,
@@ -26,7 +44,9 @@ from supervision import (
     send_after,
     stop,
     unregister,
+    whereis,
 )
+from supervision.exits import Reason
 
 
 class Counter(Server):
@@ -87,9 +107,60 @@ assert_type(Supervisor.get_childspec(sup, "plain"), ChildSpec)
 Supervisor.terminate_child(sup, "plain")
 Supervisor.stop(sup, timeout=5.0)
 
+
+def described(name: str) -> ChildSpec:
+    """A specification whose actor class the annotation leaves open."""
+    return ChildSpec(name, Counter if name else Plain)
+
+
+known: list[ChildSpec] = [described("a"), ChildSpec("b", Counter), ChildSpec("c", Plain)]
+assert_type(Supervisor.start_link(known), pykka.ActorRef[Supervisor])
 pool = DynamicSupervisor.start_link(max_children=3, extra_args=(1,))
 child = DynamicSupervisor.start_child(pool, ChildSpec("c", Counter))
+assert_type(child, pykka.ActorRef[Counter])
+assert_type(child.proxy().value.get(), Any)
+assert_type(DynamicSupervisor.start_child(pool, ChildSpec("c", lambda: Counter.start_link(2))), pykka.ActorRef[Counter])
+assert_type(DynamicSupervisor.start_child(pool, ChildSpec("c", Counter.start_link, (2,))), pykka.ActorRef[Counter])
+assert_type(Supervisor.start_child("sup", ChildSpec("p", Plain)), pykka.ActorRef[Plain])
+assert_type(Supervisor.start_child("sup", described("q")), pykka.ActorRef[Any])
+assert_type(Supervisor.start_child("sup", DynamicSupervisor.child_spec(id="d")), pykka.ActorRef[DynamicSupervisor])
+assert_type(DynamicSupervisor.which_children(pool), list[ChildInfo])
+DynamicSupervisor.start_child(pool, Counter)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
 DynamicSupervisor.terminate_child(pool, child)
 DynamicSupervisor.stop(pool)
 stop(ref, timeout=1.0)
 kill("counter")
+
+assert_type(supervision.__version__, str)
+supervision.Supervizor  # type: ignore[attr-defined]  # pyright: ignore[reportAttributeAccessIssue, reportUnknownMemberType]
+assert_type(whereis("counter"), pykka.ActorRef[Any] | None)
+
+
+class Optional(Server):
+    """A server that may have nothing to do."""
+
+    def on_start(self) -> None:
+        raise Ignore
+
+    def on_terminate(self, reason: Reason) -> None:
+        if reason in (NORMAL, SHUTDOWN, KILLED, NOPROC):
+            return
+        if isinstance(reason, Crash):
+            assert_type(reason.exception, BaseException)
+        elif isinstance(reason, Shutdown):
+            print(reason.detail)
+
+
+def explain(error: SupervisionError) -> object:
+    if isinstance(error, StartError):
+        assert_type(error.cause, BaseException)
+        return error.child_id
+    if isinstance(error, AlreadyPresent | ChildNotFound | ChildRunning | ChildRestarting):
+        return error.child_id
+    if isinstance(error, AlreadyStarted):
+        return error.ref
+    if isinstance(error, MaxChildren):
+        assert_type(error.max_children, int)
+    if isinstance(error, ServerDied):
+        return error.reason
+    return isinstance(error, NoProcess | CallTimeout)

@@ -1,0 +1,103 @@
+"""Checked by mypy and pyright, never run: a program that uses the public modules of ``oidc_actor``, each name of them."""
+
+from datetime import datetime
+from typing import assert_type
+
+import aiohttp
+import grpc
+import grpc.aio
+import httpx
+import httpx2
+import requests
+import weaviate
+from prometheus_client import REGISTRY
+from weaviate.connect import ConnectionParams
+
+import oidc_actor.adapters.aiohttp
+import oidc_actor.adapters.grpc
+import oidc_actor.adapters.httpx
+import oidc_actor.adapters.httpx2
+import oidc_actor.adapters.requests
+from oidc_actor import ClientCredentials, OIDCConfig, TokenManager, TokenResponse, oidc
+from oidc_actor.adapters.grpc_retry import aio_interceptors, interceptors
+from oidc_actor.adapters.headers import aheaders, headers, note_nonce
+from oidc_actor.adapters.weaviate import authenticated
+from oidc_actor.metrics import INSTRUMENTS, Instrument, ready
+from oidc_actor.metrics.otel import Instrumentation, instrument
+from oidc_actor.metrics.prometheus import Collector, MultiProcessWriter
+from oidc_actor.streams import Renewal, on_renewal, renewals
+from oidc_actor.testing import Endpoint, FaultProxy, ManualClock, Provider
+from oidc_actor.transport import MAX_BODY_BYTES, Request, Response, Transport, TransportError
+
+# --- without a manager
+
+config = oidc.discover("https://auth.example.com", timeout_seconds=5)
+assert_type(config, OIDCConfig)
+auth = ClientCredentials("id", "secret", oidc.parse_scopes("a b"))
+token = oidc.get_token(config, {"type": "oidc_client_credentials", "client_id": "id", "client_secret": "secret"})
+assert_type(token, TokenResponse)
+if token.refresh_token is not None:
+    assert_type(oidc.refresh_token(config, token.refresh_token, auth), TokenResponse)
+oidc.revoke_token(config, token.access_token, auth)
+
+
+# --- a transport of one's own
+
+
+def refuse(request: Request) -> Response:
+    if request.method == "POST" and len(request.body) > MAX_BODY_BYTES:
+        raise TransportError("refused", sent=False)
+    return Response(503, {"Retry-After": "1"})
+
+
+transport: Transport = refuse
+TokenManager.start_link(auth=auth, oidc_config=config, transport=transport, clock=ManualClock())
+
+# --- adapters
+
+session = requests.Session()
+session.auth = oidc_actor.adapters.requests.OIDCAuth("m", timeout=1.0, origins=["https://api.example.com"])
+client = httpx.Client(auth=oidc_actor.adapters.httpx.OIDCAuth("m"))
+async_client = httpx.AsyncClient(auth=oidc_actor.adapters.httpx.OIDCAuth("m", allow_insecure_http=True))
+client2 = httpx2.Client(auth=oidc_actor.adapters.httpx2.OIDCAuth("m"))
+call_credentials = grpc.metadata_call_credentials(oidc_actor.adapters.grpc.OIDCAuth("m", timeout=1.0))
+channel = grpc.intercept_channel(grpc.insecure_channel("x:1"), *interceptors("m"))
+aio_channel = grpc.aio.insecure_channel("x:1", interceptors=aio_interceptors("m", origin="https://x:1"))
+parameters = ConnectionParams.from_url("https://weaviate.example.com", grpc_port=50051)
+assert_type(authenticated(weaviate.WeaviateClient(parameters), "m"), weaviate.WeaviateClient)
+assert_type(headers("m", method="GET", url="https://api.example.com"), dict[str, str])
+assert_type(note_nonce("m", "https://api.example.com", None), bool)
+
+
+async def read() -> None:
+    async with aiohttp.ClientSession(middlewares=[oidc_actor.adapters.aiohttp.OIDCAuth("m")]) as aiohttp_session:
+        await aiohttp_session.get("https://api.example.com")
+    assert_type(await aheaders("m"), dict[str, str])
+    async for renewal in renewals("m"):
+        assert_type(renewal, Renewal)
+
+
+def note(renewal: Renewal) -> None:
+    assert_type(renewal.token, TokenResponse)
+    assert_type(renewal.reconnect_before, datetime | None)
+
+
+on_renewal("m", note).cancel()
+
+# --- metrics
+
+assert_type(ready("m"), bool)
+assert_type(INSTRUMENTS, tuple[Instrument, ...])
+instrumentation: Instrumentation = instrument(max_managers=10)
+instrumentation.close()
+REGISTRY.register(Collector(max_issuers=10))
+MultiProcessWriter(interval_s=1.0).close()
+
+# --- testing
+
+
+def play(endpoint: Endpoint) -> None:
+    with Provider(token_lifetime_s=10) as provider, FaultProxy(provider.issuer_url) as proxy:
+        provider.fail_next(3, status=429, headers={"Retry-After": "2"}, endpoint=endpoint)
+        proxy.drip(1, chunk_bytes=10)
+        assert_type(proxy.url, str)
