@@ -55,7 +55,7 @@ def test_each_block_is_played_or_compared(block: Block) -> None:
     elif block.kind == "played-by":
         player = place(block.target).read_text(encoding="utf-8")
         lines = {line.partition("  #")[0].strip() for line in block.text.splitlines()} - {""}
-        assert "pages" in player or all(line in player for line in lines), f"{block.target} does not play it"
+        assert re.search(r"^(import pages|from pages import)", player, re.MULTILINE) or all(line in player for line in lines), f"{block.target} does not play it"
     elif block.kind in {"demo-command", "test-command"}:
         assert block.page == "README.md"
     elif block.language == "sh":
@@ -125,6 +125,12 @@ def test_the_first_page_is_short_and_leads_to_every_other() -> None:
     assert len(text.encode()) <= 12_000
     leads = {target.partition("#")[0] for target in re.findall(r"\]\(([^)\s]+)\)", text)}
     assert {page for page in WRITTEN if page != "README.md"} <= leads
+
+
+def test_the_page_of_the_tests_names_each_folder() -> None:
+    rows = re.findall(r"^\| (`.*?) \|", read("tests/README.md"), flags=re.MULTILINE)
+    named = set(re.findall(r"`(\w+)/`", " ".join(rows)))
+    assert named == {path.parent.name for path in (ROOT / "tests").glob("*/*.py")}
 
 
 @pytest.mark.parametrize(
