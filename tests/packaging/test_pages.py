@@ -55,7 +55,9 @@ def test_each_block_is_played_or_compared(block: Block) -> None:
     elif block.kind == "played-by":
         player = place(block.target).read_text(encoding="utf-8")
         lines = {line.partition("  #")[0].strip() for line in block.text.splitlines()} - {""}
-        assert re.search(r"^(import pages|from pages import)", player, re.MULTILINE) or all(line in player for line in lines), f"{block.target} does not play it"
+        assert re.search(r"^(import pages|from pages import)", player, re.MULTILINE) or all(
+            line in player for line in lines
+        ), f"{block.target} does not play it"
     elif block.kind in {"demo-command", "test-command"}:
         assert block.page == "README.md"
     elif block.language == "sh":
