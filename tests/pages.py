@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -76,3 +77,12 @@ def anchors(text: str) -> list[str]:
         again = sum(1 for other in names if re.fullmatch(rf"{re.escape(name)}(-\d+)?", other))
         names.append(f"{name}-{again}" if again else name)
     return names
+
+
+def sentences(page: str) -> Iterator[str]:
+    """Its sentences, in paragraphs, lists and the cells of tables; a piece of code counts as one word."""
+    text = re.sub(r"^#.*$|<!--.*?-->", "", FENCED.sub("\n\n", read(page)), flags=re.MULTILINE)
+    for paragraph in re.split(r"\n\s*\n|\n(?=\s*(?:[-*|]|\d+\.) |\|)", text):
+        for cell in paragraph.strip("| \n").split(" | "):
+            plain = re.sub(r"\]\([^)]*\)", "]", re.sub(r"`[^`]*`", "`code`", " ".join(cell.split())))
+            yield from re.split(r"(?<=[.;:?!])\s+", plain)

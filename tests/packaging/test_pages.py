@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pykka
 import pytest
-from pages import HEADING, PAGES, ROOT, Block, anchors, blocks, place, read
+from pages import HEADING, PAGES, ROOT, Block, anchors, blocks, place, read, sentences
 
 from oidc_actor.testing import Provider
 from supervision import whereis
@@ -20,6 +20,7 @@ RECIPES = ROOT / "tests" / "recipes"
 WRITTEN = [*PAGES, *sorted(path.relative_to(ROOT).as_posix() for path in (ROOT / ".github").rglob("*.md"))]
 BLOCKS = [block for page in WRITTEN for block in blocks(page) if block.language or page in PAGES]
 OPTIONS = doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE
+LONGEST_SENTENCE = 36  # words
 OURS = ("tests/", "-m sidecar.")
 
 
@@ -106,6 +107,13 @@ def test_the_files_that_are_named_are_there(page: str) -> None:
     homes = {name: place(name).parent for name in ("tests", "oidc_actor", "supervision")}
     missing_ones = {one for one in named if not any(homes[one.split("/")[0]].glob(one.rstrip("./")))}
     assert not missing_ones
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_one_reading_of_a_sentence_is_enough(page: str) -> None:
+    long = [sentence for sentence in sentences(page) if len(sentence.split()) > LONGEST_SENTENCE]
+    assert not long, f"more than {LONGEST_SENTENCE} words: make two of it"
+    assert not [sentence for sentence in sentences(page) if re.search(r"\b([Ww]hoever|[Nn]obody)\b", sentence)]
 
 
 @pytest.mark.parametrize("page", PAGES)
