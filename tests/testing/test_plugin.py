@@ -104,9 +104,9 @@ def program():
 
 
 def test_a_program_that_starts_its_own_managers_leaves_none(tmp_path: Path) -> None:
+    (tmp_path / "pytest.ini").write_text("[pytest]\nusefixtures = stop_managers\n")
     (tmp_path / "test_theirs.py").write_text(
-        THEIR_PROGRAM + "pytestmark = pytest.mark.usefixtures('stop_managers')\n"
-        "@pytest.mark.parametrize('time', range(3))\n"
+        THEIR_PROGRAM + "@pytest.mark.parametrize('time', range(3))\n"
         "def test_theirs(time):\n"
         "    program()\n"
         "def test_nothing_is_left():\n"
