@@ -30,6 +30,7 @@ from oidc_actor.http.client import RequestsTransport
 from oidc_actor.http.responses import Incoming, read_response, read_status_line
 from oidc_actor.machine import effects
 from oidc_actor.machine.events import Accepted, FetchFailed, FetchSucceeded, Refresh, Refusal, Rejected, Wait
+from oidc_actor.machine.forecast import Plan
 from oidc_actor.machine.state import Attempt
 from oidc_actor.manager.issuers import Discovery, Subscriber
 from oidc_actor.manager.workers import HTTP_WORKERS
@@ -98,6 +99,7 @@ MADE: dict[str, Callable[[World], object]] = {
     "machine.effects.Revoke": lambda w: effects.Revoke(1, CONFIG, (("access_token", w.secret),)),
     "machine.state.Attempt": lambda w: Attempt(1, 1, effects.Redeem(CONFIG, w.secret)),
     "machine.state.State": lambda w: w.cell.state,
+    "machine.forecast.Plan": lambda w: Plan(w.auth, 60.0),
     "values.errors.ConfigError": lambda w: raised(lambda: ClientCredentials("", SECRET, extra={"otp": SECRET})),
     "values.errors.DiscoveryError": lambda w: raised(_bad_metadata),
     "reading.directory.ManagerNotRunning": lambda w: raised(lambda: TokenManager.get_token("nobody", timeout=0)),
@@ -208,7 +210,7 @@ HOLDS_NONE: dict[str, str] = {
     "the first line of an answer; the phrase in it is read by nobody": "http.responses.StatusLine",
     "times, counts and rules": """values.clock.Skew protocol.token_response.Lifetime
         machine.failure_policy.RetryPolicy machine.effects.CancelTick
-        adapters.challenges.Remedy adapters.challenges.Tries
+        adapters.challenges.Remedy adapters.challenges.Tries machine.forecast.Forecast machine.forecast.Worst
         machine.effects.CheckSecrets machine.effects.ScheduleTick machine.circuit_breaker.CircuitBreaker
         machine.events.Haste machine.circuit_breaker.Limits machine.state.Heard machine.invalidation.Verdict
         machine.state.Rules machine.state.Denial machine.state.Phase machine.effects.AskPermission
@@ -230,7 +232,8 @@ HOLDS_NONE: dict[str, str] = {
         credentials.credentials.Credentials values.secrets.Sealed values.secrets.SecretSource""",
     "public texts by contract": """values.secrets.FrozenMapping cli.findings.Finding sidecar.asgi.RequestHeaders
         sidecar.config_reader.ConfigReader""",
-    "reads a manager's counts only": "metrics.otel.Instrumentation metrics.prometheus.Collector",
+    "reads a manager's counts only": """metrics.otel.Instrumentation metrics.prometheus.Collector
+        metrics.prometheus.MultiProcessWriter""",
     "sockets and what they are made by; no text passes through a field": """http.sockets.BoundedPool
         sidecar.connections.HTTPConnection sidecar.connections.Peers
         http.sockets.BoundedSocket http.sockets.BoundedTLSPool http.sockets.BoundedTLSSocket sidecar.service.HTTPServer""",
