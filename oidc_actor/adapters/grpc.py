@@ -62,6 +62,9 @@ class OIDCAuth(grpc.AuthMetadataPlugin):
         self._presenter = Presenter(server, timeout=timeout)
         self._timeout_s = timeout
 
+    def __repr__(self) -> str:
+        return self._presenter.shown_as("OIDCAuth")
+
     def __call__(self, context: grpc.AuthMetadataContext, callback: grpc.AuthMetadataPluginCallback) -> None:
         """Give one call its metadata, now or later.
 

@@ -65,7 +65,11 @@ class Presenter:
         self._accepted: dict[str, int] = {}  # by origin, the hash of what it has accepted last
 
     def __repr__(self) -> str:
-        return f"Presenter({self._server!s})"
+        return self.shown_as("Presenter")
+
+    def shown_as(self, kind: str) -> str:
+        """Show the manager, as that of an object of a class with that name."""
+        return f"{kind}({self._server!s})"
 
     def settle_on(self, origin: str) -> None:
         """Give the token to one origin only from now on, unless others were named."""
@@ -330,6 +334,9 @@ class Authenticator:
             TypeError: ``server`` is neither a ref nor a name.
         """
         self._presenter = Presenter(server, timeout=timeout, origins=origins, allow_insecure_http=allow_insecure_http)
+
+    def __repr__(self) -> str:
+        return self._presenter.shown_as(type(self).__name__)
 
 
 # --- where a token may go ---------------------------------------------------------------------------------------------

@@ -184,6 +184,9 @@ class Credentials(Sealed):
         """Whether something else than an access token was asked for (RFC 8693 section 2.1)."""
         return False
 
+    def __dir__(self) -> list[str]:
+        return [field.name for field in fields(self)]  # what a user gave, and not what a request is made with
+
     def __repr__(self) -> str:
         shown = [(field.name, getattr(self, field.name, None)) for field in fields(self)]  # under construction, too
         return f"{type(self).__name__}({', '.join(f'{name}={value!r}' for name, value in shown if value)})"

@@ -80,6 +80,10 @@ class OIDCConfig:
         if isinstance(self.mtls_endpoint_aliases, dict):
             object.__setattr__(self, "mtls_endpoint_aliases", FrozenMapping(self.mtls_endpoint_aliases))
 
+    def __repr__(self) -> str:
+        known = [(name, getattr(self, name)) for name in self.__match_args__]
+        return f"OIDCConfig({', '.join(f'{name}={value!r}' for name, value in known if value is not None)})"
+
     @classmethod
     def from_metadata(cls, metadata: Mapping[str, Any]) -> Self:
         """Read a provider's metadata document. What this package does not use is left out.

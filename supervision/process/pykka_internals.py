@@ -98,12 +98,21 @@ class PykkaActor(pykka.Actor):
         self._supervision_begin()
 
 
+class _ShownRef(pykka.ActorRef[Any]):
+    """Pykka's ref, which says more to the person who explores it: the names of its actor, or that the actor has ended."""
+
+    def __repr__(self) -> str:
+        process = cast(Any, self.actor_inbox).process  # of our mailbox, which no other kind of actor has
+        shown = "".join(f" {name!r}" for name in process.names) if self.is_alive() else ""
+        return f"<ActorRef for {self.actor_class.__name__}{shown} ({self.actor_urn}){'' if self.is_alive() else ', ended'}>"
+
+
 def make_parts(actor: PykkaActor, inbox: Any, stopped: Any) -> Ref:
     """Give an actor what Pykka's constructor would have; returns its ref."""
     actor.actor_urn = uuid.uuid4().urn
     actor.actor_inbox = inbox
     actor.actor_stopped = stopped
-    actor._actor_ref = pykka.ActorRef(actor)
+    actor._actor_ref = _ShownRef(actor)
     return actor._actor_ref
 
 
