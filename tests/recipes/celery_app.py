@@ -13,6 +13,7 @@ from oidc_actor.adapters.requests import OIDCAuth
 from supervision import Supervisor, whereis
 
 app = Celery("celery_app", broker=os.environ["BROKER_URL"], backend=os.environ["RESULT_URL"])
+api_auth = OIDCAuth("api.token", timeout=1.0)  # seconds that a task waits where there is no token
 
 
 @worker_process_init.connect  # --pool=prefork: in each process that runs tasks, after its fork; --pool=solo: in the worker
@@ -44,8 +45,7 @@ def stop_manager(**_: Any) -> None:
 @app.task(bind=True, max_retries=100)
 def fetch_items(self: Task) -> dict[str, int]:
     try:
-        auth = OIDCAuth("api.token", timeout=1.0)  # seconds to wait where there is no token
-        response = requests.get(f"{os.environ['API_URL']}/resource", auth=auth, timeout=10)
+        response = requests.get(f"{os.environ['API_URL']}/resource", auth=api_auth, timeout=10)
     except NoTokenError as error:  # the provider is down: this process takes other tasks, and this one comes again
         raise self.retry(exc=error, countdown=5 if error.retry_in_s is None else error.retry_in_s) from None
     return {"status": response.status_code, "pid": os.getpid()}

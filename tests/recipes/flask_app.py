@@ -14,6 +14,7 @@ from oidc_actor.metrics import ready
 from supervision import Supervisor
 
 app = Flask(__name__)
+api_auth = OIDCAuth("api.token")  # one for all requests: it keeps what it learns of the API
 
 Supervisor.start_link(  # when this file is imported: in each worker, or with --preload once, before the fork
     [
@@ -35,7 +36,7 @@ def no_token(error: NoTokenError) -> tuple[Response, int, dict[str, str]]:
 
 @app.get("/items")
 def items() -> Response:
-    response = requests.get(f"{os.environ['API_URL']}/resource", auth=OIDCAuth("api.token"), timeout=10)
+    response = requests.get(f"{os.environ['API_URL']}/resource", auth=api_auth, timeout=10)
     return jsonify(status=response.status_code, pid=os.getpid())  # after a 401 it was sent again, with a new token
 
 
