@@ -1,6 +1,7 @@
 """The pages: their code runs or is a recipe's, their links lead somewhere, their contents lists are complete."""
 
 import doctest
+import importlib
 import posixpath
 import re
 import shlex
@@ -13,6 +14,9 @@ import pykka
 import pytest
 from pages import HEADING, PAGES, ROOT, Block, anchors, blocks, place, read, sentences
 
+import oidc_actor.oidc
+import supervision
+from oidc_actor.metrics import INSTRUMENTS
 from oidc_actor.testing import Provider
 from supervision import whereis
 
@@ -173,3 +177,45 @@ def test_each_recipe_is_shown_by_a_page_and_played_by_a_test() -> None:
         name = recipe.relative_to(ROOT).as_posix()
         assert name in shown, f"no page shows {name}"
         assert recipe.with_name(f"test_{recipe.stem}.py").exists() or recipe.name in tests, f"no test plays {name}"
+
+
+def resolved(name: str) -> object:
+    """What a dotted name means: a module, or what is in one."""
+    parts = name.split(".")
+    for count in range(len(parts), 0, -1):
+        try:
+            found: object = importlib.import_module(".".join(parts[:count]))
+        except ModuleNotFoundError:
+            continue
+        for part in parts[count:]:
+            found = getattr(found, part)
+        return found
+    raise ModuleNotFoundError(name)
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_every_dotted_name_of_ours_is_there(page: str) -> None:
+    text = re.sub(r"\]\([^)]*\)", "]", read(page))
+    named = set(re.findall(r"(?<![\w./-])((?:oidc_actor|supervision)(?:\.[A-Za-z_]\w*)+)", text))
+    others = {one.name for one in INSTRUMENTS} | {"oidc_actor.run"}
+    for name in sorted(named - others):
+        if not name.endswith((".py", ".md")):
+            resolved(name)
+
+
+def test_each_public_name_is_on_a_page() -> None:
+    everywhere = "".join(read(page) for page in PAGES)
+    unsaid = [
+        name for name in (*oidc_actor.__all__, *oidc_actor.oidc.__all__) if not re.search(rf"\b{name}\b", everywhere)
+    ]
+    assert not unsaid
+    assert not [name for name in supervision.__all__ if not re.search(rf"\b{name}\b", read("supervision/README.md"))]
+
+
+def test_the_functions_of_a_class_that_a_page_names_are_there() -> None:
+    named = set(
+        re.findall(r"\b(TokenManager|TokenSource|Supervisor|DynamicSupervisor)\.(\w+)", "".join(map(read, PAGES)))
+    )
+    assert len(named) > 20
+    for kind, function in sorted(named):
+        assert hasattr(getattr(oidc_actor, kind, None) or getattr(supervision, kind), function), f"{kind}.{function}"
