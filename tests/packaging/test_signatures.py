@@ -32,6 +32,21 @@ def test_a_grant_takes_what_all_credentials_have_each_by_the_same_name_and_defau
         assert parameters[name].default is None
 
 
+@pytest.mark.parametrize(
+    ("grant", "by_position"),
+    [
+        (ClientCredentials, "client_id client_secret scopes"),
+        (Password, "username password client_id client_secret scopes"),
+        (RefreshToken, "refresh_token client_id client_secret scopes"),
+        (JWTBearer, "assertion client_id client_secret scopes"),
+        (TokenExchange, "subject_token client_id client_secret scopes"),
+    ],
+)
+def test_what_a_grant_takes_by_position(grant: type[Credentials], by_position: str) -> None:
+    parameters = signature(grant).parameters.values()
+    assert [one.name for one in parameters if one.kind is one.POSITIONAL_OR_KEYWORD] == by_position.split()
+
+
 NOT_MADE_BY_USERS = {
     "Monitor",
     "Timer",
