@@ -14,6 +14,7 @@ from typing import Any
 import kubernetes_validate
 import pytest
 import yaml
+from pages import place
 from serving import free_port, program
 from sidecar.sidecar import Sidecar
 from threads import eventually
@@ -64,7 +65,7 @@ def mounted(tmp_path: Path) -> Mounted:
 # --- what the manifests say ---
 
 
-@pytest.mark.parametrize("version", ["1.33", kubernetes_validate.latest_version()])
+@pytest.mark.parametrize("version", ["1.30", kubernetes_validate.latest_version()])
 @pytest.mark.parametrize("name", MANIFESTS)
 def test_each_manifest_is_what_its_schema_asks_for(name: str, version: str) -> None:
     for resource in read(name):
@@ -231,10 +232,23 @@ def test_a_probe_fails_where_no_sidecar_is(tmp_path: Path) -> None:
 # --- its image ---
 
 
-def test_the_image_installs_what_there_is_and_runs_as_a_user_without_rights() -> None:
+def test_the_image_installs_what_there_is() -> None:
     text = DOCKERFILE.read_text()
-    (extras,) = re.findall(r'"oidc-actor\[(.+)\]"', text)
+    (extras,) = re.findall(r'"/src\[(.+)\]"', text)
     assert set(extras.split(",")) <= set(importlib.metadata.metadata("oidc-actor").get_all("Provides-Extra") or ())
+    copied = [
+        name for line in re.findall(r"^COPY ([^-].*) /src\S*$", text, flags=re.MULTILINE) for name in line.split()
+    ]
+    assert [name for name in copied if place(name).exists()] == copied
+    project = tomllib.loads(place("pyproject.toml").read_text())
+    hatch = project["tool"]["hatch"]
+    needed = {*hatch["build"]["targets"]["wheel"]["packages"], *project["project"]["license-files"], "README.md"}
+    needed.add(hatch["metadata"]["hooks"]["custom"]["path"].partition("/")[0])
+    assert needed | {"pyproject.toml"} == set(copied)
+
+
+def test_the_image_runs_as_a_user_without_rights_and_its_first_process_is_the_sidecar() -> None:
+    text = DOCKERFILE.read_text()
     (user,) = re.findall(r"^USER (.+)$", text, flags=re.MULTILINE)
     assert re.fullmatch(r"[1-9]\d*:[1-9]\d*", user), "a number, which runAsNonRoot can judge"
     last = text.rpartition("FROM ")[2]
