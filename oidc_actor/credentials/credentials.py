@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, fields
 from typing import Any, ClassVar, Literal
@@ -87,11 +88,17 @@ class Credentials(Sealed):
             given: The arguments as they were given to ``__init__``, whose ``locals()`` they may be: they have the fields' names.
         """
         optional = _OPTIONAL | ({"client_id"} if self.grant_type not in _NEEDING_CLIENT else set())
-        for name in [field.name for field in fields(self)]:
+        read = {}
+        for name in self._names():
             value = given[name]
-            absent = value is None and name in optional
-            put(self, **{name: None if absent else _READERS[name](value, name)})
+            read[name] = None if value is None and name in optional else _READERS[name](value, name)
+        put(self, **read)
         self._check_client_auth()
+
+    @classmethod
+    @functools.cache
+    def _names(cls) -> list[str]:
+        return [field.name for field in fields(cls)]
 
     def _check_client_auth(self) -> None:
         """Check the chosen method against what the client holds to authenticate with."""
@@ -188,7 +195,7 @@ class Credentials(Sealed):
         return [field.name for field in fields(self)]  # what a user gave, and not what a request is made with
 
     def __repr__(self) -> str:
-        shown = [(field.name, getattr(self, field.name, None)) for field in fields(self)]  # under construction, too
+        shown = [(name, getattr(self, name, None)) for name in self._names()]  # under construction, too
         return f"{type(self).__name__}({', '.join(f'{name}={value!r}' for name, value in shown if value)})"
 
 

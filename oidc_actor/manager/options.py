@@ -137,6 +137,7 @@ class Options:
         return tuple(one for source in self.auth.sources if isinstance(source, SecretSource) for one in source.managers)
 
 
+_NAMES = [one.name for one in fields(Options)]
 _NO_AUTH = f"expected {WHAT_AUTH_IS}, got nothing; pass auth=ClientCredentials(client_id=..., client_secret=...)"
 
 
@@ -177,11 +178,10 @@ def check_options(given: Mapping[str, Any]) -> Options:
 
 
 def _refuse_unknown(given: Mapping[str, Any]) -> None:
-    legal = [one.name for one in fields(Options)]
     for name in given:
-        if name not in legal:
-            near = difflib.get_close_matches(name, legal, n=1, cutoff=0.4)
-            hint = f"did you mean {near[0]!r}?" if near else f"the options are {', '.join(legal)}"
+        if name not in _NAMES:
+            near = difflib.get_close_matches(name, _NAMES, n=1, cutoff=0.4)
+            hint = f"did you mean {near[0]!r}?" if near else f"the options are {', '.join(_NAMES)}"
             raise ConfigError(f"unknown option {name!r}: {hint}", (name,), label="")
 
 

@@ -116,6 +116,9 @@ class OIDCConfig:
             raise UnusableMetadata(f"the provider's metadata: {name}: {problem}", sent=False)
 
 
+_JUDGED = [one.name for one in fields(OIDCConfig) if one.name in MEMBERS]
+
+
 def alias_name(endpoint: str) -> str:
     """Name an alias for `OIDCConfig.require`."""
     return f"mtls_endpoint_aliases[{endpoint!r}]"
@@ -180,7 +183,7 @@ def config_problem(config: OIDCConfig, *, allow_insecure_http: bool = False) -> 
     Returns:
         The field and a phrase, or ``None`` where nothing is wrong.
     """
-    present = {name: getattr(config, name) for name in (one.name for one in fields(config)) if name in MEMBERS}
+    present = {name: getattr(config, name) for name in _JUDGED}
     found = metadata_problem(present)
     if found is not None:
         return found

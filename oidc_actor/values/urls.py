@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from ipaddress import IPv4Address, IPv6Address, ip_address, ip_network
 from urllib.parse import urlsplit
 
@@ -14,6 +15,7 @@ SCHEMES = {"http": "http", "ws": "http", "https": "https", "wss": "https"}
 """What counts as the scheme of an origin: a WebSocket begins as a request to the same server (RFC 6455 section 1.7)."""
 
 _PORTS = {"http": 80, "https": 443}
+_ILLEGAL = re.compile(r"[\x00- \\\x7f]")
 
 
 def check_url(value: object, name: str, *, allow_insecure_http: bool = False) -> str:
@@ -71,7 +73,7 @@ def url_problem(value: object, *, allow_insecure_http: bool = False) -> str | No
     """
     if not isinstance(value, str):
         return f"expected an https URL, got {type(value).__name__}"
-    if not value.isascii() or any(character <= " " or character in "\\\x7f" for character in value):
+    if not value.isascii() or _ILLEGAL.search(value):
         return "expected an https URL, got one with spaces, backslashes, control or non-ASCII characters"
     return _parts_problem(value, allow_insecure_http=allow_insecure_http)
 

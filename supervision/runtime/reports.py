@@ -26,6 +26,8 @@ _pykka = logging.getLogger("pykka")
 _logger = logging.getLogger("supervision")
 _logger.addHandler(logging.NullHandler())
 
+_LEVELS = {"debug": logging.DEBUG, "info": logging.INFO, "warning": logging.WARNING, "error": logging.ERROR}
+
 
 def report(
     level: str,
@@ -50,7 +52,7 @@ def report(
     with harmless:
         if failure is not None:
             fields |= {"error": f"{failure.kind}: {failure}", "exception": failure.traceback}
-        _emit(logging.getLevelNamesMapping()[level.upper()], event, exc_info, logger, fields)
+        _emit(_LEVELS[level], event, exc_info, logger, fields)
 
 
 class _Harmless(AbstractContextManager[None]):
