@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import shlex
 import shutil
 import subprocess
 from collections.abc import Iterator
 
+import pages
 import pytest
 from sidecar.sidecar import DEADLINE_S, Sidecar
 
@@ -122,7 +124,6 @@ def test_nodes_own_fetch_cannot_be_told_to_be_a_page_unnoticed(sidecar) -> None:
 @pytest.mark.skipif(shutil.which("curl") is None, reason="needs curl")
 @pytest.mark.parametrize("path", PATHS)
 def test_curl(sidecar, path: str) -> None:
-    """As the README has it."""
     text = ("-H", "Accept: text/plain") if path.startswith("/token") else ()
     by_socket = programs_output("curl", "-sf", "--unix-socket", sidecar.socket, *text, f"http://x{path}")
     url = f"http://localhost:{sidecar.tcp_port}{path}"
@@ -131,6 +132,21 @@ def test_curl(sidecar, path: str) -> None:
         assert by_socket == by_tcp == sidecar.get("/token/a").token
     assert by_socket
     assert by_tcp
+
+
+@pytest.mark.skipif(shutil.which("curl") is None, reason="needs curl")
+def test_curl_as_the_page_has_it(sidecar) -> None:
+    (block,) = [one for one in pages.blocks("oidc_actor/sidecar/README.md") if one.text.startswith("curl ")]
+    commands = block.text.splitlines()
+    assert len(commands) == 2
+    for command in commands:
+        for written, here in (
+            ("/run/oidc-actor/tokens.sock", sidecar.socket),
+            ("127.0.0.1:8391", f"127.0.0.1:{sidecar.tcp_port}"),
+            ("/token/billing", "/token/a"),
+        ):
+            command = command.replace(written, str(here))
+        assert programs_output(*shlex.split(command)) == sidecar.get("/token/a").token
 
 
 @pytest.mark.skipif(shutil.which("curl") is None, reason="needs curl")
