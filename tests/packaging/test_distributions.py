@@ -124,6 +124,10 @@ def test_the_tools_of_a_group_are_those_of_the_extra_of_its_name(project, name) 
     assert set(project["dependency-groups"][name]) == extra
 
 
+def test_the_tests_build_with_what_the_package_is_built_with(project) -> None:
+    assert set(project["build-system"]["requires"]) <= set(project["dependency-groups"]["test"])
+
+
 def test_the_group_of_a_contributor_brings_the_clients_that_the_suite_plays(project) -> None:
     brings = [one for one in project["project"]["optional-dependencies"]["test"] if one.startswith("oidc-actor[")]
     assert brings == [one for one in project["dependency-groups"]["dev"] if isinstance(one, str)]
