@@ -32,6 +32,7 @@ class OIDCAuth(Authenticator):
             ConfigError: The token could be read on the way.
             NoTokenError: There is none.
             ManagerNotRunning: The manager is not there.
+            SecretUnavailable: The token's DPoP key cannot be read now.
         """
         origin = self._presenter.destination(str(request.url), lambda _: request.proxy)
         if origin is None:

@@ -89,6 +89,7 @@ class AuthFlow(Authenticator):
             ConfigError: The token could be read on the way.
             NoTokenError: There is none.
             ManagerNotRunning: The manager is not there.
+            SecretUnavailable: The token's DPoP key cannot be read now.
         """
         if self._presenter.destination(str(request.url)) is None:
             yield request

@@ -43,6 +43,7 @@ class OIDCAuth(Authenticator, AuthBase):
             ConfigError: The token could be read on the way.
             NoTokenError: There is none.
             ManagerNotRunning: The manager is not there.
+            SecretUnavailable: The token's DPoP key cannot be read now.
         """
         if self._presenter.destination(r.url or "") is not None:
             for name, value in self._presenter.fields(r.method or "", r.url or "").items():

@@ -294,6 +294,7 @@ class TokenManager(Server, metaclass=_ListsItsFunctions):
 
         Raises:
             ManagerNotRunning: It is not running.
+            CallTimeout: It has not answered within 5 seconds.
         """
         running = _running(server, locate(server))
         if running is None:
@@ -359,6 +360,8 @@ class TokenManager(Server, metaclass=_ListsItsFunctions):
             CallTimeout: It has not ended in time; the stop goes on.
             SupervisionError: The calling thread is its own, its supervisor's, or that of an actor whose start the supervisor
                 waits for.
+            TypeError: The timeout is no number, or ``server`` is neither a ref nor a name.
+            ValueError: The timeout is negative, or not finite.
         """
         check_seconds("timeout", timeout)
         ends_at = time.monotonic() + timeout

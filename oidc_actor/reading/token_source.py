@@ -39,6 +39,7 @@ class TokenSource:
         Raises:
             NoTokenError: None came in time, or none can.
             ManagerNotRunning: The manager was stopped, or has crashed and its token has ended.
+            ConfigError: The timeout is wrong; seen only where there is no token.
         """
         # The snapshot is one value: its deadline is that of its text, also where another one is published meanwhile.
         snapshot = self._cell.snapshot
@@ -57,6 +58,7 @@ class TokenSource:
         Raises:
             NoTokenError: None came in time, or none can.
             ManagerNotRunning: The manager was stopped, or has crashed and its token has ended.
+            ConfigError: The timeout is wrong; seen only where there is no token.
         """
         snapshot = self._cell.snapshot
         if self._clock() < snapshot.deadline and snapshot.token is not None:
