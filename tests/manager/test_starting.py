@@ -64,7 +64,9 @@ def test_a_start_that_fails_says_what_it_came_of_and_shows_no_option(held: Held)
     assert error.__cause__ is held.error
     frames = [frame for frame, _ in traceback.walk_tb(error.__traceback__)]
     (start,) = (frame for frame in frames if frame.f_code.co_name == "start_link" and "launch" in frame.f_code.co_names)
-    assert start.f_locals["options"] == {}
+    assert start.f_locals["_options"] == {}
+    (caller,) = (frame for frame in frames if frame.f_code.co_name == "signed")
+    assert caller.f_locals["options"] == {}
 
 
 EARLY: dict[str, Callable[[object], object]] = {
