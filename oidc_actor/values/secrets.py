@@ -7,16 +7,18 @@ without an end is refused instead.
 from __future__ import annotations
 
 import codecs
+import contextlib
 import functools
+import gc
 import hashlib
 import hmac
+import inspect
 import os
 import stat
 import sys
-import traceback
+import types
 from collections.abc import Callable, Hashable, Iterator, Mapping
 from dataclasses import FrozenInstanceError, dataclass
-from inspect import iscoroutinefunction
 from pathlib import Path
 from typing import Any, NoReturn, ParamSpec, Self, TypeAlias, TypeVar
 
@@ -59,6 +61,7 @@ def holds_secrets(function: Callable[P, R]) -> Callable[P, R]:
             # The traceback begins with this frame, which still runs and is not cleared below: its secrets go first.
             del args, kwargs
             _forget_secrets(error, handled)
+            del handled  # where it is this very error, its traceback, which has this frame, would refer to it in a circle
             raise
 
     return guarded
@@ -67,17 +70,48 @@ def holds_secrets(function: Callable[P, R]) -> Callable[P, R]:
 def _forget_secrets(error: BaseException, handled: BaseException | None) -> None:
     # Frames below the decorated function's have ended and are cleared. Those that still run are left alone: the frame that
     # raises now, and where the error was raised before and is raised anew, those of callers.
-    traceback.clear_frames(error.__traceback__)
+    _clear_frames(error)
     if error is handled:  # it was raised anew, and what it came of is the caller's
         return
-    behind, error.__cause__ = [error.__cause__, error.__context__], None
-    error.__context__, error.__suppress_context__ = handled, False
+    behind = [error.__cause__, error.__context__, *_members(error)]
+    error.__cause__, error.__context__, error.__suppress_context__ = None, handled, False
+    seen = {id(error), id(handled)}
     while behind:
         one = behind.pop()
-        if one is not None and one is not handled:
-            traceback.clear_frames(one.__traceback__)  # what is referred to from elsewhere shows nothing, either
-            behind += [one.__cause__, one.__context__]
+        if one is not None and id(one) not in seen:
+            seen.add(id(one))
+            _clear_frames(one)  # what is referred to from elsewhere shows nothing, either
+            behind += [one.__cause__, one.__context__, *_members(one)]
             one.__cause__ = one.__context__ = None
+
+
+def _members(error: BaseException) -> tuple[BaseException, ...]:
+    return error.exceptions if isinstance(error, BaseExceptionGroup) else ()
+
+
+def _clear_frames(error: BaseException) -> None:
+    where = error.__traceback__
+    while where is not None:
+        if not _is_suspended(where.tb_frame):
+            with contextlib.suppress(RuntimeError):  # it still runs
+                where.tb_frame.clear()
+        where = where.tb_next
+
+
+_GOES_ON = inspect.CO_GENERATOR | inspect.CO_COROUTINE | inspect.CO_ASYNC_GENERATOR
+_GENERATORS = (types.GeneratorType, types.CoroutineType, types.AsyncGeneratorType)
+
+
+def _is_suspended(frame: types.FrameType) -> bool:
+    """Whether it is the frame of a generator or coroutine that goes on later.
+
+    An error that a program keeps, and raises in more places than one, may have passed through such a frame before. It is the
+    program's own. To clear it would close the generator, and end a task that waits, up to Python 3.12; later versions refuse.
+    """
+    if sys.version_info >= (3, 13) or not frame.f_code.co_flags & _GOES_ON:
+        return False
+    # Nothing leads from a frame to its generator, but while that lives it refers to the frame. Slow, and seldom needed.
+    return any(isinstance(one, _GENERATORS) for one in gc.get_referrers(frame))
 
 
 class Sealed:
@@ -345,7 +379,7 @@ def store_secret(source: object, name: str) -> StoredSecret:
     """
     if isinstance(source, (Secret, SecretSource)):
         return source
-    if iscoroutinefunction(source):
+    if inspect.iscoroutinefunction(source):
         raise ConfigError("expected a plain function, got a coroutine function; read the secret without await", (name,))
     if callable(source):
         return SecretCall(source)

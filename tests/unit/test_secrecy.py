@@ -281,3 +281,69 @@ def test_what_holds_a_secret_is_called_as_before():
     assert kept("a", second="b") == ("a", "b")
     assert kept.__doc__ == "What it says."
     assert str(inspect.signature(kept)) == "(first, *, second=2)"
+
+
+def test_an_error_that_a_program_keeps_ends_no_generator_of_it():
+    # It has passed through the generator before; the transport of a program that talks to its own event loop raises such.
+    def going_on():
+        try:
+            raise LookupError("kept")
+        except LookupError as error:
+            yield error
+        yield "goes on"
+
+    running = going_on()
+    kept = next(running)
+    with pytest.raises(LookupError):
+        holds_secrets(raise_it)(kept)
+    with pytest.raises(OIDCActorError):
+        while_handling(LookupError("mine"), holds_secrets(lambda: over(kept)))
+    assert next(running, "was closed") == "goes on"
+
+
+def over(kept):
+    try:
+        raise kept
+    except LookupError as error:
+        raise OIDCActorError("it failed") from error
+
+
+def test_a_generator_that_has_ended_shows_no_secret():
+    def ending(text):
+        yield len(text)
+        raise LookupError("x")
+
+    @holds_secrets
+    def exhausting(text):
+        return list(ending(text))
+
+    with pytest.raises(LookupError) as caught:
+        exhausting(SECRET)
+    assert "hunter2" not in repr(
+        [frame.f_locals for frame in frames_of(caught.value) if frame.f_code.co_name in {"ending", "exhausting"}]
+    )
+
+
+def test_the_members_of_a_group_of_errors_show_no_secret():
+    def one_of_them(text):
+        raise LookupError("x")
+
+    @holds_secrets
+    def grouping(text):
+        failed = []
+        try:
+            one_of_them(text)
+        except LookupError as error:
+            failed.append(error)
+        raise ExceptionGroup("several", failed)
+
+    with pytest.raises(ExceptionGroup) as caught:
+        grouping(SECRET)
+    assert [frame.f_locals for frame in frames_of(caught.value.exceptions[0])] == [{}, {}]
+
+
+def test_an_error_that_is_raised_anew_is_not_kept_by_its_own_traceback():
+    mine = LookupError("mine")
+    with pytest.raises(LookupError):
+        while_handling(mine, lambda: holds_secrets(raise_it)(mine))
+    assert [list(frame.f_locals) for frame in frames_of(mine) if frame.f_code.co_name == "guarded"] == [["function"]]
