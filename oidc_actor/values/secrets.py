@@ -61,7 +61,9 @@ def holds_secrets(function: Callable[P, R]) -> Callable[P, R]:
             # The traceback begins with this frame, which still runs and is not cleared below: its secrets go first.
             del args, kwargs
             _forget_secrets(error, handled)
-            del handled  # where it is this very error, its traceback, which has this frame, would refer to it in a circle
+            del (
+                handled
+            )  # where it is this very error, its traceback, which has this frame, would refer to it in a circle
             raise
 
     return guarded
