@@ -35,7 +35,7 @@ from typing import Any
 from urllib3 import HTTPConnectionPool, HTTPSConnectionPool
 from urllib3.connection import HTTPConnection, HTTPSConnection
 from urllib3.exceptions import NewConnectionError
-from urllib3.util import wait_for_read
+from urllib3.util import wait_for_read, wait_for_write
 
 from oidc_actor.credentials.keys import ClientCertificate
 from oidc_actor.http.responses import Incoming, read_response, read_status_line
@@ -118,9 +118,27 @@ class BoundedTLSSocket(BoundedSocket, ssl.SSLSocket):
     """A TLS socket that observes the request's deadline. Made by a context whose ``sslsocket_class`` it is."""
 
     def do_handshake(self, block: bool = False) -> None:
-        """Shake hands within the deadline."""
-        _bound(self)
-        super().do_handshake(block)
+        """Shake hands within the deadline.
+
+        It goes in steps. During a step OpenSSL may hold locks of its own, so a fork waits for its end. Between two steps this
+        thread waits for the peer, and a fork does not.
+        """
+        while True:
+            _bound(self)
+            left_s = self.gettimeout()
+            self.settimeout(0.0)
+            try:
+                with fork_waits():
+                    super().do_handshake()
+                    return
+            except ssl.SSLWantReadError:
+                wait = wait_for_read
+            except ssl.SSLWantWriteError:
+                wait = wait_for_write
+            finally:
+                self.settimeout(left_s)
+            if not wait(self, timeout=left_s):
+                raise TimeoutError("the handshake has not ended in time")
 
     def send(self, *args: Any) -> int:
         """Send within the deadline, as each piece of what ``sendall`` sends."""

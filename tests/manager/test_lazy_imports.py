@@ -2,10 +2,12 @@
 
 import json
 import os
+import socket
 import ssl
 import subprocess
 import sys
 import threading
+from urllib.parse import urlsplit
 
 import certifi
 import pytest
@@ -77,6 +79,78 @@ def test_a_fork_waits_for_the_tls_context_under_way(monkeypatch: pytest.MonkeyPa
     in_child(check)
     thread.join(DEADLINE_S)
     assert not thread.is_alive()
+
+
+@pytest.mark.oidc_provider(tls=True)
+def test_a_fork_waits_for_the_step_of_a_handshake_under_way(
+    oidc_provider: Provider, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    order.clear()
+    about_to_fork.clear()
+    begun = threading.Event()
+    step = ssl.SSLSocket.do_handshake
+    context = sockets.tls_context(str(oidc_provider.ca_bundle))
+
+    def step_slowly(self: ssl.SSLSocket, block: bool = False) -> None:
+        begun.set()
+        assert about_to_fork.wait(DEADLINE_S)
+        order.append("stepped")
+        step(self, block)
+
+    def connect() -> None:
+        with sockets.bounded(DEADLINE_S), socket.create_connection(address_of(oidc_provider)) as plain:
+            context.wrap_socket(plain, server_hostname="127.0.0.1").close()
+        order.append("shaken")
+
+    def check() -> None:
+        assert order[:1] == ["stepped"]
+
+    monkeypatch.setattr(ssl.SSLSocket, "do_handshake", step_slowly)
+    thread = threading.Thread(target=connect)
+    thread.start()
+    assert begun.wait(DEADLINE_S)
+    in_child(check)
+    thread.join(DEADLINE_S)
+    assert order[-1] == "shaken"
+
+
+def address_of(provider: Provider) -> tuple[str, int]:
+    return "127.0.0.1", urlsplit(provider.listen_url).port or 0
+
+
+def test_a_fork_does_not_wait_for_the_peer_of_a_handshake() -> None:
+    """Such a peer may take a request's whole time."""
+    ended: list[str] = []
+    context = sockets.tls_context(certifi.where())
+    with socket.create_server(("127.0.0.1", 0)) as server:
+
+        def connect() -> None:
+            with sockets.bounded(DEADLINE_S), socket.create_connection(server.getsockname()) as plain:
+                try:
+                    context.wrap_socket(plain, server_hostname="127.0.0.1")
+                except OSError as error:
+                    ended.append(type(error).__name__)
+
+        thread = threading.Thread(target=connect)
+        thread.start()
+        peer, _ = server.accept()
+        with peer:
+            assert peer.recv(1), "the first step has ended, or is about to"
+            in_child(lambda: None)
+            assert not ended
+        thread.join(DEADLINE_S)
+    assert ended == ["ConnectionResetError"]
+
+
+def test_a_handshake_ends_in_time() -> None:
+    context = sockets.tls_context(certifi.where())
+    with (
+        socket.create_server(("127.0.0.1", 0)) as server,
+        socket.create_connection(server.getsockname()) as plain,
+        sockets.bounded(0.05),
+        pytest.raises(TimeoutError),
+    ):
+        context.wrap_socket(plain, server_hostname="127.0.0.1")
 
 
 def test_a_fork_in_the_middle_of_ones_own_import_goes_on() -> None:
