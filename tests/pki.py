@@ -62,17 +62,19 @@ class Authority:
         self.ca = folder / "ca.pem"
         self.ca.write_bytes(certificate.sign(self._key, hashes.SHA256()).public_bytes(Encoding.PEM))
 
-    def server(self, address: str = "127.0.0.1") -> dict[str, str]:
+    def server(self, address: str = "127.0.0.1", *, expired: bool = False) -> dict[str, str]:
         """Files for a server on that address of loopback, which is to trust this authority."""
-        cert, key = self.client(address)
+        cert, key = self.client(address, expired=expired)
         return {"cert": str(cert), "key": str(key), "ca": str(self.ca)}
 
-    def client(self, name: str, *, self_signed: bool = False, password: str | None = None) -> tuple[Path, Path]:
+    def client(
+        self, name: str, *, self_signed: bool = False, password: str | None = None, expired: bool = False
+    ) -> tuple[Path, Path]:
         """A certificate and its key; one made anew for the same name replaces the files."""
         key = KINDS["EC"]()
         subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
         issuer, signer = (subject, key) if self_signed else (self._name, self._key)
-        builder = _builder(subject, issuer, key, signer)
+        builder = _builder(subject, issuer, key, signer, days=-0.01 if expired else 1)
         if name.startswith("127."):
             addresses = [x509.IPAddress(ipaddress.ip_address(name))]
             builder = builder.add_extension(x509.SubjectAlternativeName(addresses), critical=False)
@@ -82,7 +84,7 @@ class Authority:
         return cert_file, key_file
 
 
-def _builder(subject: x509.Name, issuer: x509.Name, key: Any, signer: Any) -> x509.CertificateBuilder:
+def _builder(subject: x509.Name, issuer: x509.Name, key: Any, signer: Any, days: float = 1) -> x509.CertificateBuilder:
     # With both key identifiers, as the authority has a key usage (RFC 5280 4.2.1): Python 3.13 and later verify strictly.
     now = datetime.datetime.now(datetime.UTC)
     return (
@@ -92,7 +94,7 @@ def _builder(subject: x509.Name, issuer: x509.Name, key: Any, signer: Any) -> x5
         .public_key(key.public_key())
         .serial_number(x509.random_serial_number())
         .not_valid_before(now - datetime.timedelta(hours=1))
-        .not_valid_after(now + datetime.timedelta(days=1))
+        .not_valid_after(now + datetime.timedelta(days=days))
         .add_extension(x509.SubjectKeyIdentifier.from_public_key(key.public_key()), critical=False)
         .add_extension(x509.AuthorityKeyIdentifier.from_issuer_public_key(signer.public_key()), critical=False)
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 
 EXTRA_MISSING = 'oidc-actor: the command line needs {name}, which is not installed: pip install "oidc-actor[cli]"\n'
@@ -9,6 +10,9 @@ EXTRA_MISSING = 'oidc-actor: the command line needs {name}, which is not install
 
 def main() -> None:
     """Run the command line and exit with its status; 1 where the extra `cli` is missing."""
+    if not sys.stderr.isatty():
+        # No box around a message that is piped. Typer reads this when it is imported.
+        os.environ.setdefault("TYPER_USE_RICH", "0")
     try:
         import rich  # noqa: F401 - asked for here so that its absence has one clear answer
         import typer  # noqa: F401

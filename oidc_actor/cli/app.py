@@ -8,7 +8,7 @@ import logging
 import sys
 from collections import Counter
 from collections.abc import Iterable
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from importlib.metadata import version
 from pathlib import Path
 from typing import Annotated
@@ -18,7 +18,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from oidc_actor.cli.connection import Connection, connect
+from oidc_actor.cli.connection import Connection, Login, connect
 from oidc_actor.cli.device import log_in
 from oidc_actor.cli.doctor import Doctor
 from oidc_actor.cli.exit_status import FAILED, USAGE, errors_shown
@@ -172,21 +172,34 @@ STYLES = {"pass": "green", "warn": "yellow", "fail": "bold red", "skip": "dim"}
 def check(
     options: ConnectionOptions,
     as_json: Annotated[bool, typer.Option("--json", help="The findings as JSON.")] = False,
+    refresh_token_file: Annotated[
+        Path | None,
+        typer.Option(
+            envvar="OIDC_REFRESH_TOKEN_FILE",
+            metavar="FILE",
+            help="Redeem the refresh token in this file. One that comes in its place is written there.",
+        ),
+    ] = None,
     refresh_buffer: Annotated[
         float, typer.Option(metavar="SECONDS", min=0, help="The manager's refresh_buffer_seconds.")
     ] = 60.0,
 ) -> None:
     """Find out what is wrong: discovery, issuer, TLS, client authentication, token, lifetime, claims, clock.
 
-    One discovery request and one token request are made; a second one where the client was refused, to see whether
-    the other way to send its secret would do. The token is not shown, only a fingerprint and its claims.
+    One discovery request and one token request are made. Where the client was refused a few more show whether the
+    secret without white space or quotes around it, the other way to send it, or a DPoP proof would do. The token is
+    not shown, only a fingerprint and its claims.
 
-    Exit status: 0 nothing failed, 1 something failed, 2 wrong options.
+    Exit status: 0 nothing failed, 1 something failed, 2 wrong options. Piped, it is one line for each finding and fix.
     """
     with errors_shown("check"):
-        connection = connect(options)
+        connection = connect(options, by_login=refresh_token_file is not None)
+        login = None if refresh_token_file is None else Login(refresh_token_file)
+        if login is not None:
+            login.check()
+            connection = replace(connection, auth=login.of(connection.auth))
         transport = RequestsTransport(ca_bundle=connection.ca_bundle)
-    found = list(Doctor(connection, transport, refresh_buffer).examine())
+    found = list(Doctor(connection, transport, refresh_buffer, login).examine())
     ok = not any(finding.result == "fail" for finding in found)
     if as_json:
         sys.stdout.write(json.dumps({"ok": ok, "findings": [asdict(finding) for finding in found]}, indent=2) + "\n")
@@ -196,7 +209,7 @@ def check(
             _show(Console(), found)
         else:
             whole = io.StringIO()
-            _show(Console(file=whole, width=_ONE_LINE), found)
+            _show(Console(file=whole, width=_ONE_LINE, force_terminal=False, no_color=True), found)
             sys.stdout.write("".join(f"{line.rstrip()}\n" for line in whole.getvalue().splitlines()))
     if not ok:
         raise typer.Exit(FAILED)
@@ -212,7 +225,7 @@ def _show(console: Console, found: Iterable[Finding]) -> None:
         counts[finding.result] += 1
         said = Text(finding.found)
         if finding.fix is not None:
-            said.append("\n→ ", style="bold").append(finding.fix)
+            said.append(f"\n{'→' if console.is_terminal else '->'} ", style="bold").append(finding.fix)
         table.add_row(Text(finding.result, style=STYLES[finding.result]), finding.check, said)
     console.print(table)
     console.print(

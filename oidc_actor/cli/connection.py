@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from oidc_actor.cli.options import ConnectionOptions
-from oidc_actor.credentials.grants import ClientCredentials, Password
+from oidc_actor.credentials.dpop import DPoPKey
+from oidc_actor.credentials.grants import ClientCredentials, Password, RefreshToken
 from oidc_actor.credentials.keys import ClientCertificate, PrivateKey
 from oidc_actor.credentials.parameters import parse_scopes
 from oidc_actor.values.errors import ConfigError, OIDCActorError, SecretUnavailable
@@ -56,14 +57,16 @@ class Connection:
         ca_bundle: PEM file of the CAs to trust; `None` for the usual ones.
         timeout_s: Seconds for each request.
         allow_insecure_http: Whether plain http is acceptable beyond loopback.
+        secret_from: Where the client's secret was given, as the user knows it.
     """
 
     issuer_url: str | None
     config: OIDCConfig | None
-    auth: ClientCredentials | Password
+    auth: ClientCredentials | Password | RefreshToken
     ca_bundle: Path | None
     timeout_s: float
     allow_insecure_http: bool
+    secret_from: str = "OIDC_CLIENT_SECRET"  # noqa: S105 - a variable's name
 
     def method(self, config: OIDCConfig | None) -> str:
         """How the client is authenticated.
@@ -75,22 +78,71 @@ class Connection:
         return self.auth.choose_client_auth(offered)
 
 
-def connect(options: ConnectionOptions, *, by_device: bool = False) -> Connection:
+@dataclass(frozen=True, slots=True)
+class Login:
+    """A refresh token in a file, which is redeemed; one that comes in its place is written there.
+
+    Attributes:
+        path: The file.
+    """
+
+    path: Path
+
+    def check(self) -> None:
+        """See that the file can be replaced, before the token in it is redeemed.
+
+        Raises:
+            ConfigError: It cannot.
+        """
+        if not self.path.is_file() or not os.access(self.path, os.W_OK) or not os.access(self.path.parent, os.W_OK):
+            problem = f"expected a file that can be replaced, as a new refresh token may come, got {str(self.path)!r}"
+            raise ConfigError(f"--refresh-token-file: {problem}")
+
+    def of(self, auth: ClientCredentials | Password | RefreshToken) -> RefreshToken:
+        """The credentials that redeem it, as the same client."""
+        return RefreshToken(
+            SecretFile(self.path),
+            str(auth.client_id),
+            auth.client_secret,
+            auth.scopes,
+            audience=auth.audience,
+            resource=auth.resource,
+            client_auth=auth.client_auth,
+            private_key=auth.private_key,
+            client_certificate=auth.client_certificate,
+            dpop=auth.dpop,
+        )
+
+
+def connect(options: ConnectionOptions, *, by_device: bool = False, by_login: bool = False) -> Connection:
     """Check the options and read the secrets.
 
     Args:
         options: What was said.
         by_device: Whether a person lets the program in, so that the client needs no secret.
+        by_login: Whether a refresh token lets it in, so that the client needs no secret either.
 
     Raises:
         ConfigError: Something is missing, contradicts itself or is malformed; the message names the option.
     """
     issuer_url, config = _provider(options)
-    auth = _credentials(options, by_device=by_device)
+    auth = _credentials(options, by_device=by_device, by_login=by_login)
     bundle = options.ca_bundle
     if bundle is not None and not bundle.is_file():
         raise ConfigError(f"--ca-bundle: expected a PEM file, found none at {bundle}")
-    return Connection(issuer_url, config, auth, bundle, options.timeout, options.allow_insecure_http)
+    return Connection(
+        issuer_url, config, auth, bundle, options.timeout, options.allow_insecure_http, _secret_from(options)
+    )
+
+
+def _secret_from(options: ConnectionOptions) -> str:
+    if options.client_secret_stdin:
+        return "--client-secret-stdin"
+    return (
+        "OIDC_CLIENT_SECRET"
+        if options.client_secret_file is None
+        else f"--client-secret-file {options.client_secret_file}"
+    )
 
 
 def in_options(error: OIDCActorError) -> str:
@@ -117,7 +169,7 @@ def _provider(options: ConnectionOptions) -> tuple[str | None, OIDCConfig | None
     raise ConfigError("no provider: give --issuer URL or set OIDC_ISSUER_URL")
 
 
-def _credentials(options: ConnectionOptions, *, by_device: bool) -> ClientCredentials | Password:
+def _credentials(options: ConnectionOptions, *, by_device: bool, by_login: bool) -> ClientCredentials | Password:
     if options.client_secret_stdin and options.password_stdin:
         raise ConfigError("only one secret can come on standard input: use a file or a variable for the other")
     if not options.client_id:
@@ -132,8 +184,10 @@ def _credentials(options: ConnectionOptions, *, by_device: bool) -> ClientCreden
         raise ConfigError("no password: set OIDC_PASSWORD, or give --password-file FILE or --password-stdin")
     if by_device and options.username:
         raise ConfigError("expected one of --device and --username, got both")
+    if by_login and options.username:
+        raise ConfigError("expected one of --refresh-token-file and --username, got both")
     proves_otherwise = options.private_key_file or options.client_cert or options.client_auth == "none"
-    if client_secret is None and not (options.username or by_device or proves_otherwise):
+    if client_secret is None and not (options.username or by_device or by_login or proves_otherwise):
         raise ConfigError(
             "no client secret: set OIDC_CLIENT_SECRET, or give --client-secret-file FILE or --client-secret-stdin"
         )
@@ -150,6 +204,8 @@ def _client_options(options: ConnectionOptions) -> dict[str, Any]:
         "resource": options.resource or None,
         "client_auth": options.client_auth or None,
     }
+    if options.dpop:
+        found["dpop"] = DPoPKey()
     if options.private_key_file is not None:
         found["private_key"] = PrivateKey(SecretFile(options.private_key_file), kid=options.key_id or None)
     elif options.key_id:
@@ -185,6 +241,10 @@ def read_secret(what: str, variable: str, file: Path | None, *, from_stdin: bool
     if not text and from_stdin:
         raise ConfigError(f"--{what}-stdin: expected the secret on standard input, got nothing")
     problem = secret_problem(text) if text else None
+    if text.startswith(BYTE_ORDER_MARK):
+        problem = (
+            "text that begins with a byte order mark: take it out (the file that it came from is UTF-8 'with BOM')"
+        )
     if problem is not None:
         raise ConfigError(f"{f'--{what}-stdin' if from_stdin else variable}: expected the secret, got {problem}")
     return Secret(text) if text else None

@@ -17,9 +17,13 @@ from urllib.parse import urlsplit
 import certifi
 
 from oidc_actor.cli import findings
-from oidc_actor.cli.connection import Connection, in_options
+from oidc_actor.cli.connection import Connection, Login, in_options
+from oidc_actor.cli.device import Kept
 from oidc_actor.cli.exit_status import advice_for
 from oidc_actor.cli.findings import Finding, skipped
+from oidc_actor.credentials.credentials import Credentials
+from oidc_actor.credentials.dpop import DPoPKey
+from oidc_actor.credentials.grants import ClientCredentials
 from oidc_actor.endpoints.other_endpoints import request_metadata
 from oidc_actor.endpoints.token_endpoint import TokenRequest, request_token
 from oidc_actor.machine.forecast import Plan
@@ -30,7 +34,7 @@ from oidc_actor.transport import Request, Response, Transport
 from oidc_actor.values.clock import Skew
 from oidc_actor.values.errors import DiscoveryError, OIDCActorError, TokenRequestError
 from oidc_actor.values.oidc_config import OIDCConfig
-from oidc_actor.values.secrets import fingerprint
+from oidc_actor.values.secrets import Secret, fingerprint, holds_secrets, resolve_secret
 from oidc_actor.values.tokens import ParsedToken
 from oidc_actor.values.urls import is_loopback
 
@@ -42,9 +46,13 @@ class Doctor:
         connection: Which provider, as whom.
         transport: Carries the requests.
         buffer_s: The `refresh_buffer_seconds` that the manager will have.
+        login: The refresh token's file, where one is redeemed.
     """
 
-    def __init__(self, connection: Connection, transport: Transport, buffer_s: float) -> None:
+    def __init__(
+        self, connection: Connection, transport: Transport, buffer_s: float, login: Login | None = None
+    ) -> None:
+        self._login = login
         self._connection = connection
         self._recorder = Recorder(transport)
         self._buffer_s = buffer_s
@@ -82,7 +90,8 @@ class Doctor:
             self._config = _read_as(named, answer.response, allow_insecure_http=insecure)
             error = None
         if error is not None:
-            yield Finding("discovery", "fail", in_options(error), advice_for(error))
+            fix = _of_address(issuer_url, error, answer) or advice_for(error)
+            yield Finding("discovery", "fail", in_options(error), fix)
             yield skipped("issuer", "no metadata")
             return
         took = f", {answer.took_s:.2f} s" if answer is not None else ""
@@ -94,10 +103,12 @@ class Doctor:
         servers = {(parts.scheme, parts.netloc): url for url in urls if url for parts in [urlsplit(url)]}
         for (scheme, netloc), url in servers.items():
             shown, host = f"{scheme}://{netloc}", urlsplit(url).hostname or ""
+            is_unanswered, timeout_s = not self._recorder.responses, self._connection.timeout_s
             if scheme == "http":
-                yield findings.judge_tls(shown, loopback=is_loopback(host))
+                is_tls = is_unanswered and speaks_tls(url, timeout_s)
+                yield findings.judge_tls(shown, loopback=is_loopback(host), is_tls_by_http=is_tls)
                 continue
-            facts = look_at_tls(url, self._connection.ca_bundle, self._connection.timeout_s)
+            facts = look_at_tls(url, self._connection.ca_bundle, timeout_s, waits=is_unanswered)
             if facts is None:
                 yield skipped("tls", f"no connection to {shown}")
                 continue
@@ -107,8 +118,21 @@ class Doctor:
         if self._config is None:
             return skipped("client auth", "no metadata")
         return findings.judge_client_auth(
-            self._connection.method(self._config), self._config.token_endpoint_auth_methods_supported
+            self._connection.method(self._config),
+            self._config.token_endpoint_auth_methods_supported,
+            self._signed(),
         )
+
+    def _signed(self) -> str | None:
+        """What the private key signs with, as the provider must have it registered; `None` where nothing is signed."""
+        key, config = self._connection.auth.private_key, self._config
+        if key is None or config is None:
+            return None
+        try:
+            signer = key.signer(config.token_endpoint_auth_signing_alg_values_supported)
+        except OIDCActorError:
+            return None  # the token request says why
+        return f"{signer.algorithm}, kid {signer.kid or 'none'}, thumbprint of the public key (RFC 7638) {signer.thumbprint()}"
 
     def _token(self) -> Iterator[Finding]:
         later = ("lifetime", "outages", "claims")
@@ -120,15 +144,18 @@ class Doctor:
                 TokenRequest(self._recorder, self._config, self._connection.auth, timeout_s=self._connection.timeout_s)
             )
         except OIDCActorError as error:
-            fix = self._other_method(error) or advice_for(error, self._connection.method(self._config))
+            answer = self._recorder.last  # before the tries that follow
+            fix = self._what_is_taken(error) or _of_page(answer) or self._advice(error)
             yield Finding("token", "fail", in_options(error), fix)
             yield from (skipped(check, "no token") for check in later)
             return
         answer = self._recorder.last
+        kept = list(self._kept(parsed.token.refresh_token))  # at once: the one that was redeemed is of no use any more
         yield _obtained(parsed, answer)
         yield findings.judge_lifetime(parsed.lifetime_s, parsed.lifetime_source, self._buffer_s)
         yield findings.judge_outages(self._plan(parsed, answer), parsed.lifetime_source == "default")
         yield from findings.judge_refresh_token(parsed.token.refresh_token is not None)
+        yield from kept
         audience = self._connection.auth.audience
         yield findings.judge_claims(
             read_claims(parsed.token.access_token),
@@ -136,6 +163,16 @@ class Doctor:
             audience=(audience,) if isinstance(audience, str) else audience or (),
             expires_in_s=parsed.lifetime_s,
         )
+
+    def _kept(self, refresh_token: str | None) -> Iterator[Finding]:
+        """Keep the refresh token that came in place of the one that was redeemed."""
+        problem = (
+            None
+            if self._login is None or refresh_token is None
+            else Kept(self._login.path).write(Secret(refresh_token))
+        )
+        if problem is not None:
+            yield Finding("refresh token", "fail", problem, "The one in the file may be redeemed: log in anew.")
 
     def _plan(self, parsed: ParsedToken, answer: TimedResponse | None) -> Plan:
         """What the manager will be like that is made with these options, as far as they say; the rest has its defaults."""
@@ -146,36 +183,108 @@ class Doctor:
             timeout_s=self._connection.timeout_s,
             took_s=min(answer.took_s, parsed.lifetime_s / 4) if answer is not None else 0.1,
             refresh_token=parsed.token.refresh_token is not None,
-            rules=Rules(discovers=self._connection.issuer_url is not None),
+            rules=Rules(
+                discovers=self._connection.issuer_url is not None,
+                own_refresh_token=self._connection.auth.grant_type == "refresh_token",
+            ),
         )
 
-    def _other_method(self, error: OIDCActorError) -> str | None:
-        """Where the client was refused, say whether the other way to send the same secret would do."""
-        auth, config = self._connection.auth, self._config
-        if not isinstance(error, TokenRequestError) or error.error != "invalid_client" or auth.client_auth is not None:
-            return None
-        if config is None or auth.client_secret is None:
-            return None
-        offered = config.token_endpoint_auth_methods_supported
-        chosen = auth.choose_client_auth(offered)
-        other = "client_secret_post" if chosen == "client_secret_basic" else "client_secret_basic"
-        try:
-            request_token(
-                TokenRequest(
-                    self._recorder, config, replace(auth, client_auth=other), timeout_s=self._connection.timeout_s
-                )
+    def _advice(self, error: OIDCActorError) -> str | None:
+        auth, signed = self._connection.auth, self._signed()
+        if signed is None or not isinstance(error, TokenRequestError) or error.error != "invalid_client":
+            return advice_for(error, self._connection.method(self._config), auth.grant_type)
+        skew = self._skew()
+        if skew is not None and not skew.is_tolerable:
+            return (
+                f"Set this machine's clock first: it is {abs(skew.ahead_s):.0f} s off, and a signed assertion that is out of "
+                "time is refused."
             )
+        return (
+            f"Compare what this client has registered at the provider (its JWKS) with what was sent: {signed}. The public key "
+            "of this private key, its kid (--key-id) and the algorithm must be those; then check the client id."
+        )
+
+    def _what_is_taken(self, error: OIDCActorError) -> str | None:
+        """Where the client was refused, try what a person would try next, a request each, and name what the provider took."""
+        auth = self._connection.auth
+        if not isinstance(error, TokenRequestError) or auth.grant_type == "refresh_token":
+            return None  # a refresh token is redeemed once
+        if error.error == "invalid_client" and auth.client_secret is not None:
+            return self._cleaned_secret() or self._other_method()
+        # A user's password is not tried again and again: accounts are locked for that.
+        may_want_dpop = error.error in _FOR_WANT_OF_DPOP and auth.dpop is None and isinstance(auth, ClientCredentials)
+        if may_want_dpop and self._takes(replace(auth, dpop=DPoPKey())):
+            return "This client has to prove that it holds a key (DPoP): --dpop here, dpop=True for its credentials in a program."
+        return None
+
+    @holds_secrets
+    def _cleaned_secret(self) -> str | None:
+        """Whether the secret would do without what stands around it."""
+        auth = self._connection.auth
+        assert auth.client_secret is not None
+        try:
+            given = resolve_secret(auth.client_secret).reveal()
         except OIDCActorError:
+            return None
+        bare = given.strip(_WHITE)
+        for what, cleaned in (("white space", bare), ("quotes", bare.strip("\"'"))):
+            if cleaned not in ("", given) and self._takes(replace(auth, client_secret=Secret(cleaned))):
+                return f"Take the {what} around the secret away ({self._connection.secret_from}): the provider takes it without."
+        return None
+
+    def _other_method(self) -> str | None:
+        """Whether the other way to send the same secret would do."""
+        auth = self._connection.auth
+        if auth.client_auth is not None or self._config is None:
+            return None
+        chosen = auth.choose_client_auth(self._config.token_endpoint_auth_methods_supported)
+        other = "client_secret_post" if chosen == "client_secret_basic" else "client_secret_basic"
+        if not self._takes(replace(auth, client_auth=other)):
             return None
         return f"The secret is right, but this client has to send it another way: --client-auth {other}"
 
-    def _clock(self) -> Finding:
+    def _takes(self, auth: Credentials) -> bool:
+        """Whether the provider gives a token for these credentials."""
+        assert self._config is not None
+        try:
+            request_token(TokenRequest(self._recorder, self._config, auth, timeout_s=self._connection.timeout_s))
+        except OIDCActorError:
+            return False
+        return True
+
+    def _skew(self) -> Skew | None:
         seen = [skew for answer in self._recorder.responses if (skew := answer.skew()) is not None]
-        if not seen:
-            return skipped(
-                "clock", "the server sent no Date" if self._recorder.responses else "no answer to read the time from"
-            )
-        return findings.judge_clock(min(seen, key=lambda skew: skew.uncertainty_s))
+        return min(seen, key=lambda skew: skew.uncertainty_s) if seen else None
+
+    def _clock(self) -> Finding:
+        skew = self._skew()
+        if skew is None:
+            answered = bool(self._recorder.responses)
+            return skipped("clock", "the server sent no Date" if answered else "no answer to read the time from")
+        return findings.judge_clock(skew)
+
+
+_FOR_WANT_OF_DPOP = frozenset({"invalid_dpop_proof", "use_dpop_nonce", "invalid_grant", "invalid_request"})
+_OF_TOKEN_ENDPOINTS = frozenset({"token", "tokens", "access_token"})
+_WHITE = " \t\r\n\v\f\u00a0\u200b\u2060\ufeff"  # what editors, and copies from a page, leave around a text
+
+
+def _of_address(issuer_url: str, error: OIDCActorError, answer: TimedResponse | None) -> str | None:
+    """What to do where the issuer's address is another one of the provider, or of no provider."""
+    last = urlsplit(issuer_url).path.rstrip("/").rpartition("/")[2]
+    if last in _OF_TOKEN_ENDPOINTS and isinstance(error, DiscoveryError) and error.status in {400, 401, 404, 405}:
+        return f"This looks like a token endpoint: give it as --token-endpoint {issuer_url}, or give the issuer."
+    return _of_page(answer)
+
+
+def _of_page(answer: TimedResponse | None) -> str | None:
+    """What to do where a web page came in place of JSON; with an error's status it is the error's page."""
+    if answer is None or answer.response.status >= 300 or not answer.response.body.lstrip().startswith(b"<"):
+        return None
+    return (
+        "A web page (HTML) answered in place of the provider: check the address, and whether the sign-in page of a proxy or a "
+        "firewall stands in the way."
+    )
 
 
 def _read_as(issuer: str, response: Response, *, allow_insecure_http: bool) -> OIDCConfig | None:
@@ -251,21 +360,25 @@ class TlsFacts:
         days_left: Days until the certificate ends; `None` where that is not known.
         error: Why it failed; `None` where it did not.
         spoke_tls: Whether there is TLS at that address at all.
+        wants_certificate: Whether the server refuses a client that shows no certificate.
     """
 
     version: str | None
     days_left: float | None
     error: str | None
     spoke_tls: bool = True
+    wants_certificate: bool = False
 
 
-def look_at_tls(url: str, ca_bundle: Path | None, timeout_s: float) -> TlsFacts | None:
+def look_at_tls(url: str, ca_bundle: Path | None, timeout_s: float, *, waits: bool = False) -> TlsFacts | None:
     """Shake hands with a server, with the certificates that the token requests trust too.
 
     Args:
         url: Anything on that server.
         ca_bundle: PEM file of the CAs to trust; `None` for the usual ones.
         timeout_s: For the whole handshake.
+        waits: Whether to wait a moment for what the server says after it. In TLS 1.3 a server refuses a client without a
+            certificate only then.
 
     Returns:
         What was seen; `None` where no connection came about, which the other checks report.
@@ -279,13 +392,43 @@ def look_at_tls(url: str, ca_bundle: Path | None, timeout_s: float) -> TlsFacts 
             context.wrap_socket(plain, server_hostname=parts.hostname) as secured,
         ):
             certificate = secured.getpeercert() or {}
-            return TlsFacts(secured.version(), _days_left(certificate.get("notAfter")), None)
+            wants = waits and _is_ended(secured, min(timeout_s, 1.0))
+            return TlsFacts(secured.version(), _days_left(certificate.get("notAfter")), None, wants_certificate=wants)
     except ssl.SSLCertVerificationError as error:
         return TlsFacts(None, None, f"the certificate is not accepted: {error.verify_message}")
     except ssl.SSLError as error:
+        if "ALERT_HANDSHAKE_FAILURE" in str(error.reason) or "CERTIFICATE_REQUIRED" in str(error.reason):
+            return TlsFacts(None, None, None, wants_certificate=True)
         return TlsFacts(None, None, f"no TLS there ({error.reason or type(error).__name__})", spoke_tls=False)
     except OSError:
         return None
+
+
+def _is_ended(secured: ssl.SSLSocket, timeout_s: float) -> bool:
+    """Whether the server ends the connection before anything was asked."""
+    secured.settimeout(timeout_s)
+    try:
+        return not secured.recv(1)
+    except TimeoutError:
+        return False
+    except OSError:
+        return True
+
+
+def speaks_tls(url: str, timeout_s: float) -> bool:
+    """Whether the server of a plain http URL shakes hands by TLS; with which certificate is another question."""
+    parts = urlsplit(url)
+    context = ssl.create_default_context()
+    try:
+        with (
+            socket.create_connection((parts.hostname or "", parts.port or 80), timeout_s) as plain,
+            context.wrap_socket(plain, server_hostname=parts.hostname),
+        ):
+            return True
+    except ssl.SSLCertVerificationError:
+        return True
+    except OSError:
+        return False
 
 
 def _days_left(not_after: object) -> float | None:

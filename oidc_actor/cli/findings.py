@@ -60,6 +60,8 @@ def judge_tls(
     days_left: float | None = None,
     error: str | None = None,
     spoke_tls: bool = True,
+    wants_certificate: bool = False,
+    is_tls_by_http: bool = False,
 ) -> Finding:
     """Whether the way to a URL is protected.
 
@@ -70,13 +72,29 @@ def judge_tls(
         days_left: Days until the certificate ends; `None` where there is none.
         error: What went wrong in the handshake; `None` for nothing.
         spoke_tls: Whether the server speaks TLS at all.
+        wants_certificate: Whether the server ends the connection for want of a client's certificate.
+        is_tls_by_http: Whether the URL is plain http, and the server speaks TLS only.
     """
     if not spoke_tls:
-        return Finding("tls", "fail", f"{url}: {error}", "Check scheme and port: https needs a server that speaks TLS.")
+        fix = "Use the port at which the provider speaks TLS, or http:// where that stays on this machine."
+        return Finding("tls", "fail", f"{url}: {error}", fix)
+    if wants_certificate:
+        fix = "Give the client's certificate: --client-cert FILE, and --client-key FILE where its key is in another."
+        return Finding(
+            "tls",
+            "fail",
+            f"{url}: the server ends it, as one does that asks for a client's certificate (mutual TLS)",
+            fix,
+        )
+    if is_tls_by_http:
+        fix = f"Use {url.replace('http://', 'https://')} in its place."
+        return Finding("tls", "fail", f"{url}: the server at this port speaks TLS, and was asked by plain http", fix)
     if error is not None:
-        fix = "Name the CA that signed it with --ca-bundle FILE, or have the certificate renewed or reissued."
+        fix = "Name the CA that signed it with --ca-bundle FILE."
         if "mismatch" in error:  # OpenSSL's word for a host's name and for an address
             fix = "Use the name that the server's certificate has, or have one issued for this name; no --ca-bundle mends it."
+        elif "expired" in error or "not yet valid" in error:
+            fix = "Have the certificate renewed; if it is good, this machine's clock is wrong. No --ca-bundle mends it."
         return Finding("tls", "fail", f"{url}: {error}", fix)
     if version is None and loopback:
         return Finding("tls", "pass", f"{url} is plain http, and stays on this machine")
@@ -93,12 +111,19 @@ def judge_tls(
     return Finding("tls", "pass", f"{url}: {version}{until}")
 
 
-def judge_client_auth(chosen: str, offered: Sequence[str] | None) -> Finding:
-    """Whether the way the client will authenticate is one that the provider offers."""
+def judge_client_auth(chosen: str, offered: Sequence[str] | None, signed: str | None = None) -> Finding:
+    """Whether the way the client will authenticate is one that the provider offers.
+
+    Args:
+        chosen: That way.
+        offered: Those of the metadata; `None` where they do not say.
+        signed: What a private key signs with; `None` where there is none.
+    """
+    with_what = "" if signed is None else f"; it signs by {signed}"
     if offered is None:
-        return Finding("client auth", "pass", f"{chosen}; the metadata do not say what is offered")
+        return Finding("client auth", "pass", f"{chosen}; the metadata do not say what is offered{with_what}")
     if chosen in offered:
-        return Finding("client auth", "pass", f"{chosen}, which the provider offers")
+        return Finding("client auth", "pass", f"{chosen}, which the provider offers{with_what}")
     fix = f"Use --client-auth with one of them, or allow {chosen} at the provider."
     return Finding("client auth", "warn", f"{chosen} is not among those offered: {', '.join(offered) or 'none'}", fix)
 
@@ -115,6 +140,8 @@ def judge_lifetime(expires_in_s: float | None, source: str, buffer_s: float) -> 
         fix = "Have the provider send expires_in, or set default_lifetime_seconds to what it really is."
         return Finding("lifetime", "warn", "the answer does not say how long the token lives", fix)
     life = f"{expires_in_s:g} s (by {source})"
+    if source == "exp":
+        life = f"{expires_in_s:g} s (by exp of the token: the answer has no usable expires_in)"
     lead_s = min(buffer_s, expires_in_s / 2)
     if lead_s < buffer_s:
         fix = f"Nothing breaks. Set refresh_buffer_seconds to {lead_s:g} or less to choose the point yourself."

@@ -76,6 +76,7 @@ class ConnectionOptions:
             "client_secret_basic, private_key_jwt, none, ...; else the metadata decide.",
         ),
     ] = None
+    dpop: Annotated[bool, _flag(CLIENT, "--dpop", "Bind the token to a key made for it (RFC 9449).")] = False
     username: Annotated[str | None, _client("OIDC_USERNAME", "NAME", "A user: the password grant.")] = None
     password_file: Annotated[
         Path | None,

@@ -260,9 +260,7 @@ def _describe(error: BaseException, timeout_s: float, proxy: str | None) -> str:
 def _known(error: BaseException, timeout_s: float) -> str | None:
     match error:
         case ssl.SSLCertVerificationError():
-            names = "mismatch" in error.verify_message  # of a host's name or an address: no CA mends that
-            fix = "use the name that it is for" if names else "name the provider's CA with ca_bundle"
-            return f"certificate not accepted: {error.verify_message}; {fix}"
+            return f"certificate not accepted: {error.verify_message}; {_certificate_fix(error.verify_message)}"
         case ssl.SSLError():
             hint = "; is it plain http at this port?" if error.reason in _NOT_TLS else ""
             return f"TLS failed: {error.reason or type(error).__name__}{hint}"
@@ -282,6 +280,15 @@ def _known(error: BaseException, timeout_s: float) -> str | None:
             return (error.strerror or type(error).__name__).lower()
         case _:
             return None
+
+
+def _certificate_fix(problem: str) -> str:
+    """What mends a certificate, by OpenSSL's words: no CA that is trusted mends a wrong name or a wrong time."""
+    if "mismatch" in problem:  # of a host's name or an address
+        return "use the name that it is for"
+    if "expired" in problem or "not yet valid" in problem:
+        return "have it renewed, or set this machine's clock"
+    return "name the provider's CA with ca_bundle"
 
 
 def _chain(error: BaseException) -> Iterator[BaseException]:

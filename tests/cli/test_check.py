@@ -11,6 +11,8 @@ from pathlib import Path
 import pytest
 from pki import KINDS, pem
 
+from oidc_actor import Password
+from oidc_actor.oidc import discover, get_token
 from oidc_actor.testing import Provider
 
 Run = Callable[..., subprocess.CompletedProcess[str]]
@@ -218,3 +220,33 @@ def test_what_is_piped_is_neither_broken_nor_cut(provider: Provider, run: Run) -
     assert any("invalid_client" in line for line in lines)
     assert sum("Check the client id" in line and "(--client-auth)." in line for line in lines) == 1
     assert len([line for line in lines if line[:1].strip()]) == len(CHECKS) + 1
+
+
+@pytest.mark.parametrize("forced", [{}, {"FORCE_COLOR": "1"}, {"TERM": "xterm-256color", "NO_COLOR": ""}])
+def test_what_is_piped_is_plain_text(provider: Provider, run: Run, forced: dict[str, str]) -> None:
+    variables = access(provider, OIDC_CLIENT_SECRET="a-wrong-secret") | forced
+    for done in (run("check", **variables), run("check", "--client-secret", "x", **variables)):
+        assert not re.search(r"[\x1b─│╭→]", done.stdout + done.stderr), done.stdout + done.stderr
+    assert run("check", PYTHONIOENCODING="ascii", **variables).returncode == 1
+
+
+def test_a_refresh_token_is_redeemed_and_its_successor_kept(provider: Provider, run: Run, tmp_path: Path) -> None:
+    login = Password(provider.username, provider.password, provider.client_id, provider.client_secret)
+    first = str(get_token(discover(provider.issuer_url), login).refresh_token)
+    kept = tmp_path / "login"
+    kept.write_text(first)
+    for _ in range(2):  # the second redeems what the first has kept
+        done = run("check", "--json", "--refresh-token-file", str(kept), **access(provider))
+        assert (done.returncode, results(done)["token"]) == (0, "pass"), done.stdout
+        assert kept.read_text() not in ("", first)
+    assert provider.refresh_tokens_reused == 0
+
+
+@pytest.mark.parametrize("more", [[], ["--username", "u"]])
+def test_no_refresh_token_is_redeemed_whose_successor_cannot_be_kept(
+    provider: Provider, run: Run, tmp_path: Path, more: list[str]
+) -> None:
+    variables = access(provider) | ({"OIDC_PASSWORD": "p"} if more else {})
+    done = run("check", "--refresh-token-file", str(tmp_path / "missing"), *more, **variables)
+    assert (done.returncode, provider.token_requests) == (2, 0)
+    assert "--refresh-token-file" in done.stderr

@@ -211,6 +211,7 @@ HOLDS_NONE: dict[str, str] = {
     "times, counts and rules": """values.clock.Skew protocol.token_response.Lifetime
         machine.failure_policy.RetryPolicy machine.effects.CancelTick
         adapters.challenges.Remedy adapters.challenges.Tries machine.forecast.Forecast machine.forecast.Worst
+        cli.connection.Login
         machine.effects.CheckSecrets machine.effects.ScheduleTick machine.circuit_breaker.CircuitBreaker
         machine.events.Haste machine.circuit_breaker.Limits machine.state.Heard machine.invalidation.Verdict
         machine.state.Rules machine.state.Denial machine.state.Phase machine.effects.AskPermission
