@@ -17,7 +17,8 @@ with Provider(token_lifetime_s=10) as provider:
 ```
 
 `FaultProxy` goes before any provider, and breaks connections; `ManualClock` is time that passes when a test says so. With
-pytest all of them are fixtures: `oidc_provider`, `fault_proxy`, `manual_clock`, `token_manager` (`oidc_actor.testing.plugin`).
+pytest all of them are fixtures: `oidc_provider`, `fault_proxy`, `manual_clock`, `token_manager`; and `stop_managers` ends what a
+program under test has started (`oidc_actor.testing.plugin`).
 
 `Provider` needs the extra `testing`, the others nothing: `pip install "oidc-actor[testing]"`.
 """

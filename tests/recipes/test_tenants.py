@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -10,7 +12,8 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from pasted import pasted
+from pages import ROOT
+from pasted import TIMEOUT_S, pasted
 from threads import DEADLINE_S, eventually
 
 from oidc_actor import ManagerNotRunning, NoTokenError, TokenManager
@@ -115,6 +118,19 @@ def test_a_pool_that_ends_comes_back_without_its_tenants(
     assert program.health() == {}
     add(program, providers, tmp_path, "t", 0)
     TokenManager.get_token("tenants.t")
+
+
+def test_the_figures_can_be_measured() -> None:
+    command = [sys.executable, str(ROOT / "tests" / "bench" / "tenants.py"), "--tenants=40", "--issuers=2"]
+    measured = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=TIMEOUT_S, check=False)
+    assert measured.returncode == 0, measured.stderr
+    assert [line.split("  ")[0] for line in measured.stdout.splitlines()][-5:] == [
+        "health of all",
+        "ready()",
+        "remove one by name",
+        "remove one by ref",
+        "stop all",
+    ]
 
 
 def is_gone(name: str) -> bool:
