@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pykka
 import pytest
-from pages import HEADING, PAGES, ROOT, Block, anchors, blocks, place, read, sentences
+from pages import HEADING, PAGES, ROOT, Block, anchors, blocks, place, read, section, sentences
 
 import oidc_actor.oidc
 import supervision
@@ -160,6 +160,9 @@ def test_the_page_of_the_tests_names_each_folder() -> None:
 def test_the_first_page_answers_what_is_asked_first(words: str, answer: str) -> None:
     (row,) = [line for line in read("README.md").splitlines() if line.startswith("|") and words in line]
     assert f"]({answer})" in row
+    page, _, anchor = answer.partition("#")
+    (heading,) = [one for _, one in HEADING.findall(read(page)) if anchors(f"## {one}") == [anchor]]
+    assert len(section(page, heading)) > 1000, "a page that says it"
 
 
 def recipes() -> list[Path]:
