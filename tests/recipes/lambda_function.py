@@ -11,10 +11,10 @@ TokenManager.start_link(  # returns at once: the first token comes while the res
     name="api",
     issuer_url=os.environ["OIDC_ISSUER_URL"],
     auth=ClientCredentials(os.environ["OIDC_CLIENT_ID"], os.environ["OIDC_CLIENT_SECRET"]),
-    timeout_seconds=5,  # less than the function's own time
+    timeout_seconds=5,
 )
 session = requests.Session()
-session.auth = OIDCAuth("api")
+session.auth = OIDCAuth("api", timeout=3)  # with the request after it less than the function's own time
 
 try:
     from snapshot_restore_py import register_after_restore
