@@ -180,7 +180,7 @@ class AnySupervisor(Server):
         Raises:
             NoProcess: the supervisor is not alive.
         """
-        return ask(sup, cls, AnySupervisor._which_children)
+        return ask(sup, cls._kind(), AnySupervisor._which_children)
 
     @classmethod
     def count_children(cls, sup: ServerRef) -> ChildCounts:
@@ -195,7 +195,7 @@ class AnySupervisor(Server):
         Raises:
             NoProcess: the supervisor is not alive.
         """
-        return ask(sup, cls, AnySupervisor._count_children)
+        return ask(sup, cls._kind(), AnySupervisor._count_children)
 
     # On an instance, in a handler, this is Pykka's `stop()`.
     @ClassOrInstance
@@ -211,6 +211,11 @@ class AnySupervisor(Server):
             CallTimeout: not down in time; the stop goes on.
         """
         stop_with(find_supervisor(sup, AnySupervisor), SHUTDOWN, timeout)
+
+    @classmethod
+    def _kind(cls) -> type[AnySupervisor]:
+        """``Supervisor`` or ``DynamicSupervisor``, where this is a subclass of a program's, too: it may ask any of that kind."""
+        return next((one for one in reversed(cls.__mro__) if AnySupervisor in one.__bases__), cls)
 
     # --- for the subclasses -------------------------------------------------------------------------------------------
 

@@ -265,3 +265,19 @@ def test_what_is_neither_ref_nor_name(operation: str, world: World) -> None:
     for nonsense in (None, 7, b"sup"):
         with pytest.raises(TypeError, match="expected"):
             CALLS[operation](nonsense, world)
+
+
+class OfTheProgram(Supervisor):
+    """A subclass that a program makes for its own flags or names."""
+
+
+class DynamicOfTheProgram(DynamicSupervisor):
+    """The same of the other kind."""
+
+
+def test_a_subclass_asks_any_supervisor_of_its_kind():
+    plain, dynamic = Supervisor.start_link([]), DynamicSupervisor.start_link()
+    assert OfTheProgram.which_children(plain) == DynamicOfTheProgram.which_children(dynamic) == []
+    assert OfTheProgram.count_children(plain) == DynamicOfTheProgram.count_children(dynamic) == ChildCounts(0, 0, 0, 0)
+    with pytest.raises(TypeError, match="expected a Supervisor, got DynamicSupervisor"):
+        OfTheProgram.which_children(dynamic)
