@@ -94,12 +94,14 @@ class OwnThread(Dispatcher):
 
     def run(self, actor: Runnable) -> None:
         """Give the calling thread to the actor until that has ended."""
+        pool = _pool.value
         while True:
-            while actor.turn():
-                pass
-            if self._has_ended:
+            has_more = actor.turn()
+            # In a child that was forked in that turn there is another pool. The actor has ended there, and nothing rings.
+            if self._has_ended or _pool.value is not pool:
                 return
-            self._bell.get()  # no deadline: `retire` rings at each kind of end
+            if not has_more:
+                self._bell.get()  # no deadline: `retire` rings at each kind of end
 
     def schedule(self, actor: Runnable) -> None:
         """Wake the thread."""

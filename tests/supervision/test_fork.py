@@ -319,3 +319,22 @@ def test_p23_a_hundred_forks_under_load() -> None:
         print("ok")
         """
     )
+
+
+def test_a_child_that_is_forked_in_a_handler_ends_with_the_turn_of_a_thread_of_its_own() -> None:
+    script(
+        """
+        class Forking(Server):
+            runtime = "thread"
+
+            def on_receive(self, message):
+                pid = os.fork()
+                if pid == 0:
+                    signal.alarm(5)
+                return pid
+
+        pid = call(Forking.start_link(), "fork", timeout=None)
+        assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0
+        print("ok")
+        """
+    )
