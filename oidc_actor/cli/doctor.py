@@ -209,8 +209,10 @@ class Doctor:
         auth = self._connection.auth
         if not isinstance(error, TokenRequestError) or auth.grant_type == "refresh_token":
             return None  # a refresh token is redeemed once
-        if error.error == "invalid_client" and auth.client_secret is not None:
-            return self._cleaned_secret() or self._other_method()
+        if auth.client_secret is not None and error.error in _FOR_WANT_OF_A_SECRET and (fix := self._cleaned_secret()):
+            return fix
+        if auth.client_secret is not None and error.error == "invalid_client":
+            return self._other_method()
         # A user's password is not tried again and again: accounts are locked for that.
         may_want_dpop = error.error in _FOR_WANT_OF_DPOP and auth.dpop is None and isinstance(auth, ClientCredentials)
         if may_want_dpop and self._takes(replace(auth, dpop=DPoPKey())):
@@ -264,6 +266,7 @@ class Doctor:
         return findings.judge_clock(skew)
 
 
+_FOR_WANT_OF_A_SECRET = frozenset({"invalid_client", "invalid_request", "unauthorized_client"})
 _FOR_WANT_OF_DPOP = frozenset({"invalid_dpop_proof", "use_dpop_nonce", "invalid_grant", "invalid_request"})
 _OF_TOKEN_ENDPOINTS = frozenset({"token", "tokens", "access_token"})
 _WHITE = " \t\r\n\v\f\u00a0\u200b\u2060\ufeff"  # what editors, and copies from a page, leave around a text

@@ -277,6 +277,10 @@ SETUPS: dict[str, SetUp] = {
     "a wrong authentication method": SetUp(
         post_only, ["-> The secret is right, .* --client-auth client_secret_post"], [THE_SECRET]
     ),
+    "npm's: a wrong secret": SetUp(at_npm("plain", "another-secret"), [f"-> {THE_SECRET}"], ["white space", "quotes"]),
+    "npm's: white space": SetUp(at_npm("plain", f"{SECRET}\t"), ["-> Take the white space around"], [THE_SECRET]),
+    "npm's: quotes": SetUp(at_npm("plain", f"'{SECRET}'"), ["-> Take the quotes around"], [THE_SECRET]),
+    "npm's: a wrong client id": SetUp(at_npm("no such client", SECRET), ["-> Check the client id"], ["white space"]),
     # --- the key
     "a wrong key": SetUp(
         signing(OTHER_KEY),
@@ -354,6 +358,17 @@ SETUPS: dict[str, SetUp] = {
         [r"-> Ask for scopes this client has \(--scope\)"],
         [THE_SECRET],
     ),
+    "npm's: a scope that is not allowed": SetUp(
+        at_npm("plain", SECRET, "--scope", "admin"), [r"-> Ask for scopes this client has \(--scope\)"], [THE_SECRET]
+    ),
+    "npm's: another realm": SetUp(
+        lambda lab: (
+            [],
+            lab.npm_access("plain", OIDC_CLIENT_SECRET=SECRET, OIDC_ISSUER_URL=lab.npm().issuer_url + "/nope"),
+        ),
+        ["-> Check the URL: .*realm or tenant"],
+        [GENERAL],
+    ),
     "a grant that is not allowed": SetUp(
         at_npm("no-grant", SECRET), ["-> Allow this grant for the client at the provider"], [THE_SECRET, "--audience"]
     ),
@@ -403,6 +418,7 @@ def npm() -> Iterator[Callable[[], NodeProvider]]:
     secret = {"client_secret": SECRET, "token_endpoint_auth_method": "client_secret_basic"}
     clients = [
         {"client_id": "signs", "token_endpoint_auth_method": "private_key_jwt", "jwks": {"keys": [public]}, **GRANTS},
+        {"client_id": "plain", **secret, **GRANTS},
         {"client_id": "dpop", "dpop_bound_access_tokens": True, **secret, **GRANTS},
         {"client_id": "no-grant", **secret, **GRANTS, "grant_types": ["refresh_token"]},
     ]
