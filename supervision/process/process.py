@@ -108,6 +108,10 @@ class Phase(IntEnum):
     ENDED = 3
 
 
+# For each message these are looked at a few times, and up to Python 3.11 an enumeration looks its members up slowly.
+STARTING, RUNNING, ENDING, ENDED = Phase
+
+
 class Hooks(Protocol):
     """Which hooks a kind of actor has. All run in a turn of the actor."""
 
@@ -171,7 +175,7 @@ class Process:
     mailbox: Mailbox
     dispatcher: Dispatcher
     hooks: Hooks
-    phase: Phase = Phase.STARTING
+    phase: Phase = STARTING
     reason: Reason = NOPROC
     names: tuple[str, ...] = ()
     ends_for_restart: bool = False
@@ -192,7 +196,7 @@ class Process:
     @property
     def is_ended(self) -> bool:
         """Whether it is over; an inherited process is, in a forked child."""
-        return self.phase is Phase.ENDED or self.mailbox.inherited
+        return self.phase is ENDED or self.mailbox.inherited
 
     @property
     def supervises(self) -> bool:
@@ -206,7 +210,7 @@ class Process:
         if self.is_ended:
             return False
         with self.mailbox.lock:
-            if self.phase is Phase.ENDED:
+            if self.phase is ENDED:
                 return False
             self.names = (*self.names, name)
             return True
@@ -222,7 +226,7 @@ class Process:
             return False
         self.observers.append(observer)
         # The end marks the phase first and then takes the observers out: this one is told, or takes itself back.
-        return self.phase is not Phase.ENDED or not self.detach(observer)
+        return self.phase is not ENDED or not self.detach(observer)
 
     def detach(self, observer: ExitObserver) -> bool:
         """Undo ``attach``; returns whether it was attached and has not been told."""
@@ -269,7 +273,7 @@ class Process:
 
         A finalizer has interrupted that worker before its turn, then, and keeps it from it; another worker takes the turn.
         """
-        return is_worker() and current() is None and self.phase is not Phase.STARTING
+        return is_worker() and current() is None and self.phase is not STARTING
 
     # --- the start, on the starter's thread -----------------------------------------------------------------------
 
@@ -328,7 +332,7 @@ class Process:
         """
         handshake = Reply()
         with self.mailbox.lock:
-            if self.phase is not Phase.ENDED:
+            if self.phase is not ENDED:
                 self.handshake = handshake
                 self.starter = self.waited_for_by = starter
                 return handshake
@@ -385,13 +389,13 @@ class Process:
             self._broke_off(error)
         finally:
             self._leave()
-        return not (self.phase is Phase.ENDED or self.mailbox.empty())
+        return not (self.phase is ENDED or self.mailbox.empty())
 
     def _run_batch(self) -> None:
-        if self.phase is Phase.STARTING:
+        if self.phase is STARTING:
             self._run_start()
         for _ in range(BATCH):
-            if self.phase is Phase.ENDED:
+            if self.phase is ENDED:
                 return
             envelope = self.mailbox.take()
             if envelope is None:
@@ -445,9 +449,9 @@ class Process:
     def _has_started(self) -> bool:
         """``on_start`` is done, and the starter is told; false if the process was killed meanwhile."""
         with self.mailbox.lock:  # a kill comes before this, and tells the starter, or after it, and finds no handshake
-            if self.phase is not Phase.STARTING:
+            if self.phase is not STARTING:
                 return False
-            self.phase = Phase.RUNNING
+            self.phase = RUNNING
             handshake, self.handshake = self.handshake, None
             self.waited_for_by = None
         if handshake is not None:
@@ -500,9 +504,9 @@ class Process:
     def _terminate(self, reason: Reason, failure: BaseException | None = None) -> None:
         """End it from within, hooks included; ``failure`` is the exception that ends it."""
         with self.mailbox.lock:
-            if self.phase >= Phase.ENDING:
+            if self.phase >= ENDING:
                 return
-            self.phase = Phase.ENDING
+            self.phase = ENDING
             self.reason = reason
         # Before the hooks: one of them may call ActorRegistry.stop_all(), which waits for each that it finds.
         pykka_internals.leave(self.ref)
@@ -523,7 +527,7 @@ class Process:
     ) -> bool:
         """Become ended, unless it is already; returns whether this call did it. ``callbacks_on_pool`` as for ``kill``."""
         with self.mailbox.lock:
-            if self.phase is Phase.ENDED:
+            if self.phase is ENDED:
                 return False
             left, observers = self._seal(reason)
         notification = self._announce(left, observers, start_failure)
@@ -542,7 +546,7 @@ class Process:
         if self.is_ended:
             return False
         with self.mailbox.lock:
-            if self.phase is Phase.ENDED:
+            if self.phase is ENDED:
                 return False
             left, observers = self._seal(KILLED)
             if self.in_hand is not None:
@@ -563,7 +567,7 @@ class Process:
         """
         self.mailbox.close()
         self.reason = reason
-        self.phase = Phase.ENDED
+        self.phase = ENDED
         self.actor = None
         return self.mailbox.drain(), take_all(self.observers)
 
