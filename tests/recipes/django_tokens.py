@@ -14,7 +14,8 @@ from oidc_actor.metrics import ready
 from supervision import Supervisor, whereis
 
 _starting = threading.Lock()
-_auth = OIDCAuth("api.token")  # one for all requests: it keeps what it learns of the API
+# One for all requests, because it keeps what it learns of the API. A request waits 2 s at most where there is no token.
+_auth = OIDCAuth("api.token", timeout=2.0)
 
 
 def auth() -> OIDCAuth:

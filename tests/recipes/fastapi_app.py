@@ -29,7 +29,8 @@ async def lifespan(app: FastAPI) -> AsyncIterator[dict[str, Any]]:
         ]
     )
     try:
-        async with httpx.AsyncClient(base_url=os.environ["API_URL"], auth=OIDCAuth("api.token")) as client:
+        api_auth = OIDCAuth("api.token", timeout=2.0)  # seconds that a request waits where there is no token
+        async with httpx.AsyncClient(base_url=os.environ["API_URL"], auth=api_auth) as client:
             yield {"client": client}  # becomes request.state.client
     finally:
         Supervisor.stop(supervisor)
@@ -44,7 +45,7 @@ def api(request: Request) -> httpx.AsyncClient:
 
 
 async def api_headers() -> dict[str, str]:
-    return await aheaders("api.token")
+    return await aheaders("api.token", timeout=2.0)
 
 
 @app.exception_handler(NoTokenError)

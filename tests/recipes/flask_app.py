@@ -14,7 +14,8 @@ from oidc_actor.metrics import ready
 from supervision import Supervisor
 
 app = Flask(__name__)
-api_auth = OIDCAuth("api.token")  # one for all requests: it keeps what it learns of the API
+# One for all requests, because it keeps what it learns of the API. A request waits 2 s at most where there is no token.
+api_auth = OIDCAuth("api.token", timeout=2.0)
 
 Supervisor.start_link(  # when this file is imported: in each worker, or with --preload once, before the fork
     [
