@@ -13,7 +13,7 @@ from oidc_actor.adapters.requests import OIDCAuth
 from supervision import Supervisor, whereis
 
 app = Celery("celery_app", broker=os.environ["BROKER_URL"], backend=os.environ["RESULT_URL"])
-api_auth = OIDCAuth("api.token", timeout=1.0)  # seconds that a task waits where there is no token
+api_auth = OIDCAuth("api.token", timeout=5.0)  # seconds that a task waits where there is no token
 
 
 @worker_process_init.connect  # --pool=prefork: in each process that runs tasks, after its fork; --pool=solo: in the worker

@@ -196,7 +196,12 @@ def test_a_failed_attempt_leaves_nothing_for_the_garbage_collector(serve, transp
 
 def test_a_failed_answer_leaves_nothing_for_the_garbage_collector(serve, transport):
     left = [b"HTTP/1.1 200 OK\r\nContent-Length: 50\r\n\r\n{}", reply()]
-    server = serve(lambda stream, _: stream.sendall(left.pop(0)))
+
+    def answer(stream: socket.socket, _: object) -> bool:
+        stream.sendall(left.pop(0))
+        return not left  # the first is cut off, by the end of its connection
+
+    server = serve(answer)
 
     def pools() -> set[sockets.BoundedPool]:
         return {one for one in gc.get_objects() if isinstance(one, sockets.BoundedPool) and one.port == server.port}
@@ -205,7 +210,7 @@ def test_a_failed_answer_leaves_nothing_for_the_garbage_collector(serve, transpo
     gc.disable()
     try:
         others = pools()  # of earlier tests, whose server may have had the same port
-        failure(transport, a_request(server.url, timeout_s=0.2))
+        failure(transport, a_request(server.url))
         assert transport(a_request(server.url)).status == 200
         assert len(pools() - others) == 1
         transport.close()
