@@ -49,8 +49,13 @@ def mounted(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def program(provider: Provider, mounted: Path) -> None:
-    """The recipe, with its first token."""
-    text = pasted("rotating_secret.py", provider, path=f"/var/run/secrets/billing/client-secret=>{mounted}")
+    """The recipe, with its first token; an attempt need not wait until 1 s after the one before."""
+    text = pasted(
+        "rotating_secret.py",
+        provider,
+        path=f"/var/run/secrets/billing/client-secret=>{mounted}",
+        pace="auth=ClientCredentials=>min_interval_seconds=0.01, auth=ClientCredentials",
+    )
     exec(compile(text, "rotating_secret.py", "exec"), {})
     TokenManager.get_token(NAME)
 
@@ -119,7 +124,7 @@ def test_a_file_that_is_missing_for_a_moment_is_waited_for(program: None, provid
 def test_a_callable_is_asked_for_each_request(provider: Provider) -> None:
     vault = {"client-secret": OLD}
     auth = ClientCredentials("my-service", lambda: vault["client-secret"])
-    TokenManager.start_link(name=NAME, issuer_url=provider.issuer_url, auth=auth)
+    TokenManager.start_link(name=NAME, issuer_url=provider.issuer_url, auth=auth, min_interval_seconds=0.01)
     TokenManager.get_token(NAME)
     provider.client_secret = vault["client-secret"] = NEW
     TokenManager.force_refresh(NAME, wait=True)
