@@ -78,6 +78,7 @@ class Play:
                     at[whole]()
                     self.settle()
                 last = self.reader()
+                self.settle()  # the manager knows of that reader before the clock goes on
                 if last not in minute.readers:
                     minute.readers.append(last)
                 self.pass_second()
