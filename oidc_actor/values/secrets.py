@@ -16,6 +16,7 @@ import inspect
 import os
 import stat
 import sys
+import traceback
 import types
 from collections.abc import Callable, Hashable, Iterator, Mapping
 from dataclasses import FrozenInstanceError, dataclass
@@ -92,28 +93,35 @@ def _members(error: BaseException) -> tuple[BaseException, ...]:
 
 
 def _clear_frames(error: BaseException) -> None:
-    where = error.__traceback__
-    while where is not None:
-        if not _is_suspended(where.tb_frame):
+    frames = [frame for frame, _ in traceback.walk_tb(error.__traceback__)]
+    suspended = _suspended([frame for frame in frames if frame.f_code.co_flags & _GOES_ON])
+    for frame in frames:
+        if frame not in suspended:
             with contextlib.suppress(RuntimeError):  # it still runs
-                where.tb_frame.clear()
-        where = where.tb_next
+                frame.clear()
 
 
 _GOES_ON = inspect.CO_GENERATOR | inspect.CO_COROUTINE | inspect.CO_ASYNC_GENERATOR
-_GENERATORS = (types.GeneratorType, types.CoroutineType, types.AsyncGeneratorType)
 
 
-def _is_suspended(frame: types.FrameType) -> bool:
-    """Whether it is the frame of a generator or coroutine that goes on later.
+def _suspended(frames: list[types.FrameType]) -> set[types.FrameType]:
+    """Those that are of a generator or coroutine that goes on later.
 
     An error that a program keeps, and raises in more places than one, may have passed through such a frame before. It is the
     program's own. To clear it would close the generator, and end a task that waits, up to Python 3.12; later versions refuse.
     """
-    if sys.version_info >= (3, 13) or not frame.f_code.co_flags & _GOES_ON:
-        return False
-    # Nothing leads from a frame to its generator, but while that lives it refers to the frame. Slow, and seldom needed.
-    return any(isinstance(one, _GENERATORS) for one in gc.get_referrers(frame))
+    if sys.version_info >= (3, 13) or not frames:
+        return set()
+    # Nothing leads from a frame to its generator, but while that lives it refers to the frame. Slow, so once for all, and rare.
+    found: set[types.FrameType] = set()
+    for one in gc.get_referrers(*frames):
+        if isinstance(one, types.GeneratorType):
+            found.add(one.gi_frame)
+        elif isinstance(one, types.CoroutineType):
+            found.add(one.cr_frame)
+        elif isinstance(one, types.AsyncGeneratorType):
+            found.add(one.ag_frame)
+    return found
 
 
 class Sealed:

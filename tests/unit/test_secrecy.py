@@ -1,6 +1,7 @@
 """No secret in any error or its traceback with captured locals. Objects: `secrecy.test_sweep`."""
 
 import base64
+import gc
 import inspect
 import json
 import socket
@@ -347,3 +348,16 @@ def test_an_error_that_is_raised_anew_is_not_kept_by_its_own_traceback():
     with pytest.raises(LookupError):
         while_handling(mine, lambda: holds_secrets(raise_it)(mine))
     assert [list(frame.f_locals) for frame in frames_of(mine) if frame.f_code.co_name == "guarded"] == [["function"]]
+
+
+def test_an_error_from_a_deep_generator_is_cleared_at_once(monkeypatch):
+    looks = []
+    found = gc.get_referrers
+    monkeypatch.setattr(gc, "get_referrers", lambda *frames: looks.append(1) or found(*frames))
+
+    def deep(left):
+        yield from deep(left - 1) if left else raise_it(LookupError("x"))
+
+    with pytest.raises(LookupError):
+        holds_secrets(list)(deep(100))
+    assert len(looks) <= 1  # each look goes through all objects there are
