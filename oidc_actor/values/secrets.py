@@ -104,7 +104,7 @@ def _clear_frames(error: BaseException) -> None:
 _GOES_ON = inspect.CO_GENERATOR | inspect.CO_COROUTINE | inspect.CO_ASYNC_GENERATOR
 
 
-def _suspended(frames: list[types.FrameType]) -> set[types.FrameType]:
+def _suspended(frames: list[types.FrameType]) -> set[types.FrameType | None]:
     """Those that are of a generator or coroutine that goes on later.
 
     An error that a program keeps, and raises in more places than one, may have passed through such a frame before. It is the
@@ -113,7 +113,7 @@ def _suspended(frames: list[types.FrameType]) -> set[types.FrameType]:
     if sys.version_info >= (3, 13) or not frames:
         return set()
     # Nothing leads from a frame to its generator, but while that lives it refers to the frame. Slow, so once for all, and rare.
-    found: set[types.FrameType] = set()
+    found: set[types.FrameType | None] = set()
     for one in gc.get_referrers(*frames):
         if isinstance(one, types.GeneratorType):
             found.add(one.gi_frame)
