@@ -58,7 +58,7 @@ def two_in_an_outage(start: Start, transport: ScriptedTransport, clock: ManualCl
 
 
 @pytest.mark.parametrize("answer", [UNREACHABLE, failing(503), LOST], ids=["refusing", "503", "silent"])
-@pytest.mark.parametrize("name", ["a", "b"], ids=["of the prober", "of one that is held"])
+@pytest.mark.parametrize("name", ["a", "b"], ids=["of the one that probes", "of one that is denied"])
 def test_a_caller_gets_a_token_within_five_seconds(
     name: str, answer: Any, start: Start, transport: ScriptedTransport, clock: ManualClock
 ) -> None:

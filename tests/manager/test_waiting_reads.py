@@ -28,7 +28,7 @@ READS = [
 every_read = pytest.mark.parametrize("read", READS)
 
 
-class Bystander(Server):
+class Other(Server):
     """An actor that is no manager."""
 
 
@@ -76,10 +76,10 @@ def test_every_read_of_an_unknown_server_is_noprocess(read) -> None:
 
 @every_read
 def test_every_read_of_another_actor_says_what_it_is_by_name_and_by_ref(read) -> None:
-    ref = Bystander.start_link(name="m")
+    ref = Other.start_link(name="m")
     try:
         for server in ("m", ref):
-            with pytest.raises(TypeError, match=r"name of a TokenManager, got that of Bystander$"):
+            with pytest.raises(TypeError, match=r"name of a TokenManager, got that of Other$"):
                 read(server, timeout=0)
     finally:
         supervision.stop(ref)
