@@ -12,9 +12,10 @@ from typing import Any, Self
 
 from oidc_actor.testing.accounts import Accounts, Client
 from oidc_actor.testing.authorization_server import Realm
+from oidc_actor.testing.certificates import Certificates
 from oidc_actor.testing.dpop import Proofs
 from oidc_actor.testing.endpoints import Endpoints
-from oidc_actor.testing.listener import Certificates, Listener
+from oidc_actor.testing.listener import Listener
 from oidc_actor.testing.port import HOST
 from oidc_actor.testing.script import Endpoint, Policy, Script, Treatment, error_answer
 
