@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import inspect
 import json
 import pickle
 import pprint
@@ -39,12 +40,15 @@ def test_its_scheme() -> None:
     assert [Authorization.is_ours(one) for one in (VALUE, BOUND, "Basic x", "")] == [True, True, False, False]
 
 
+WITHOUT_RICH = {"use_rich": False} if "use_rich" in inspect.signature(structlog.tracebacks.to_repr).parameters else {}
+"""Of an argument that older releases do not have: they never use it."""
+
 LONG = "".join(f"{number:03}" for number in range(100))  # as long as a token; each three of its digits tell the place
 CUTS = {
     "rich": lambda value: pretty_repr(value, max_string=80),
     "rich in a container": lambda value: pretty_repr({"Authorization": value}, max_string=30),
     "structlog": lambda value: structlog.tracebacks.to_repr(value, max_string=80),
-    "structlog without rich": lambda value: structlog.tracebacks.to_repr(value, max_string=80, use_rich=False),
+    "structlog without rich": lambda value: structlog.tracebacks.to_repr(value, max_string=80, **WITHOUT_RICH),
     "reprlib": reprlib.repr,
     "pydoc and cgitb": lambda value: pydoc.TextRepr().repr(value) + pydoc.HTMLRepr().repr(value),
     "pprint": lambda value: pprint.pformat(value, width=20),
