@@ -150,6 +150,14 @@ def test_no_renderer_of_structlog_shows_a_secret(renderer: Any, name: str, there
     assert MARK not in renderer(None, "info", {"event": "x", "value": value, "values": [value]})
 
 
+WITHOUT_RICH: dict[str, Any] = (
+    {"use_rich": False}
+    if "use_rich" in inspect.signature(structlog.tracebacks.ExceptionDictTransformer).parameters
+    else {}
+)
+"""Of an argument that structlog's older releases do not have: they never use it."""
+
+
 def tracebacks(value: Any) -> Iterator[str]:
     """What is shown of an error that passes through a frame with the value, by whatever shows local variables."""
     try:
@@ -167,7 +175,7 @@ def tracebacks(value: Any) -> Iterator[str]:
             cutting = structlog.tracebacks.ExceptionDictTransformer(show_locals=True, locals_max_string=limit)
             yield repr(cutting((type(error), error, error.__traceback__)))
             cutting = structlog.tracebacks.ExceptionDictTransformer(
-                show_locals=True, locals_max_string=limit, use_rich=False
+                show_locals=True, locals_max_string=limit, **WITHOUT_RICH
             )
             yield repr(cutting((type(error), error, error.__traceback__)))
 
