@@ -2,6 +2,7 @@
 
 import base64
 import builtins
+import contextlib
 import json
 import pickle
 
@@ -270,6 +271,10 @@ def test_without_joserfc_a_provider_that_takes_signatures_only_is_an_error_of_th
 _KEY = ECKey.generate_key("P-256")
 _JWK = _KEY.as_dict(private=True)
 _PEM = _KEY.as_pem(private=True).decode()
+_PADDED = [(json.dumps({**_JWK, "d": f"{_JWK['d']}="}), "and no = at the end")]
+with contextlib.suppress(ValueError):  # joserfc before 1.7.2 reads it as it was meant
+    ECKey.import_key({**_JWK, "d": f"{_JWK['d']}="})
+    _PADDED = []
 
 
 @pytest.mark.parametrize("text", [json.dumps(_JWK), _PEM])
@@ -283,7 +288,7 @@ def test_a_key_s_file_may_begin_with_a_byte_order_mark(tmp_path, text):
     [
         (_PEM.replace("\n", "\\n"), r"; it has \n written out where lines should end: replace each with a line break"),
         (json.dumps({"keys": [_JWK]}), "; it is a set of keys: give one of those in its 'keys'"),
-        (json.dumps({**_JWK, "d": f"{_JWK['d']}="}), "and no = at the end"),
+        *_PADDED,
         (json.dumps({**_JWK, "x": f"+/{_JWK['x'][2:]}"}), "write - for +, _ for /"),
         ("{" * 100_000, ")"),
     ],
