@@ -1,6 +1,5 @@
 """Hand-written stand-ins: a provider's transport and its answers, a clock, a random source."""
 
-import itertools
 import json
 import threading
 from collections import deque
@@ -62,7 +61,7 @@ class ScriptedTransport:
         self.requests: list[Request] = []
         self.most_at_once = 0
         self._now = 0
-        self._numbers = itertools.count(1)
+        self._numbers = iter(range(1, 10**9))  # which can be copied: the sweep copies all that it finds
         self._changed = threading.Condition()  # guards everything above
         self._open = threading.Event()
         self._open.set()
