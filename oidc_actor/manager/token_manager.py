@@ -533,9 +533,7 @@ class TokenManager(Server, metaclass=_ListsItsFunctions):
         self._share(Refresh(None, message.rejected) if known else message)
 
     def _fetch_started(self, message: FetchStarted) -> None:
-        if (
-            self._attempt_of(message) is not None
-        ):  # news of an earlier request leaves the timer of the present one alone
+        if self._attempt_of(message) is not None:  # else it is of an earlier request: the present one keeps its timer
             self._effects.watch(message.attempt, message.request)
         self._apply(message)
 

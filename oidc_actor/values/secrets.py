@@ -62,9 +62,8 @@ def holds_secrets(function: Callable[P, R]) -> Callable[P, R]:
             # The traceback begins with this frame, which still runs and is not cleared below: its secrets go first.
             del args, kwargs
             _forget_secrets(error, handled)
-            del (
-                handled
-            )  # where it is this very error, its traceback, which has this frame, would refer to it in a circle
+            # Where this very error was being handled, its traceback, which has this frame, would refer to it in a circle.
+            del handled
             raise
 
     return guarded
