@@ -81,12 +81,20 @@ class Crash:
         return f"Crash({kind})"
 
 
+LONGEST_TEXT = 1_000
+"""Characters of an exception's own text that are kept."""
+
+LONGEST_TRACEBACK = 20_000
+"""Characters of a traceback that are kept."""
+
+
 class ExceptionText(Exception):
     """What is kept of an exception that has ended a child: its text, without the frames and all that those hold.
 
     Attributes:
         kind: the name of the exception's type.
-        traceback: as the interpreter prints it, causes included and no values of variables; empty where it is not kept.
+        traceback: as the interpreter prints it: with causes, notes and the members of a group, and with no values of variables;
+            empty where it is not kept. What is too long is cut in the middle.
     """
 
     def __init__(self, kind: str, text: str, traceback: str = "") -> None:
@@ -101,10 +109,18 @@ class ExceptionText(Exception):
         """The text of an exception. Nothing that its own ``__str__`` raises comes out of this."""
         try:
             lines = TracebackException.from_exception(exception, compact=True).format() if with_traceback else ()
-            traceback = "".join(lines).strip()
+            traceback = _cut("".join(lines).strip(), LONGEST_TRACEBACK)
         except BaseException:  # noqa: BLE001 - see above
             traceback = ""
-        return cls(type(exception).__name__, text_of(exception), traceback)
+        return cls(type(exception).__name__, _cut(text_of(exception), LONGEST_TEXT), traceback)
+
+
+def _cut(text: str, longest: int) -> str:
+    """A text without its middle, where it is too long: a traceback's first cause is at its beginning, the error at its end."""
+    if len(text) <= longest:
+        return text
+    half = longest // 2
+    return f"{text[:half]} [... {len(text) - 2 * half} characters ...] {text[-half:]}"
 
 
 Reason: TypeAlias = _Atom | Shutdown | Crash

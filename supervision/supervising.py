@@ -322,9 +322,11 @@ class AnySupervisor(Server):
                 self._report("error", "child_restart_failed", child, failure=child.failure)
                 self._try_again(child)
                 return  # those after it stay down till then, stopped and without a ref: only this one is restarting
-            if ref is not None:
-                child.restarts += 1
-                self._report("info", "child_restarted", child)
+            if ref is None:
+                self._report("info", "child_ignored", child)
+                continue
+            child.restarts += 1
+            self._report("info", "child_restarted", child)
 
     def _try_again(self, child: Child) -> None:
         """Have an attempt made later: after the backoff's delay, or once the mailbox has had its turn."""

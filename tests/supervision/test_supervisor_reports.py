@@ -2,13 +2,15 @@
 
 import gc
 import logging
+import traceback
 import weakref
 from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
 from actors import Plain, Pooled, Threaded
-from children import Watch
+from children import Watch, states
+from holding import Gate
 from threads import eventually
 
 from supervision import (
@@ -17,12 +19,14 @@ from supervision import (
     ChildSpec,
     DynamicSupervisor,
     Exit,
+    Ignore,
     Server,
     Shutdown,
     StartError,
     Supervisor,
     cast,
     kill,
+    register,
     whereis,
 )
 
@@ -159,6 +163,116 @@ def test_an_exit_of_its_own_counts_as_any_other_error(start: Any, failures: Kept
     kill("it")
     watch.reason()
     assert [record.fields["error"] for record in failures.records] == ["SystemExit: done"] * len(failures.records)
+
+
+def grouped() -> BaseException:
+    try:
+        raise ExceptionGroup("two disks", [OSError("disk a"), ValueError("disk b")])
+    except ExceptionGroup as error:
+        error.add_note("seen by the doctor")
+        return error
+
+
+@every_failing
+def test_notes_and_the_members_of_a_group_are_in_the_traceback(spec: Any, failures: Kept) -> None:
+    watch = Watch(static(spec(Once(grouped()))))
+    kill("it")
+    watch.reason()
+    assert {record.event for record in failures.records} == set(EVENTS)
+    for record in failures.records:
+        assert "two disks (2 sub-exceptions)" in record.fields["error"]
+        for text in ("OSError: disk a", "ValueError: disk b", "seen by the doctor"):
+            assert text in record.fields["exception"]
+
+
+@every_sup
+def test_a_name_that_is_taken_is_told(start: Any, failures: Kept) -> None:
+    starts: list[None] = []
+
+    def start_it() -> Any:
+        if starts:
+            register("the name", other)  # from the second start on
+        starts.append(None)
+        return Pooled.start_link(name="the name")
+
+    other = Pooled.start_link()
+    watch = Watch(start(ChildSpec("it", start_it)))
+    kill("the name")
+    watch.reason()
+    assert {record.event for record in failures.records} == set(EVENTS)
+    for record in failures.records:
+        assert "AlreadyStarted: 'the name' is already started" in record.fields["error"]
+        assert "Traceback" in record.fields["exception"]
+
+
+@every_sup
+def test_a_start_that_takes_too_long_is_told(start: Any, failures: Kept) -> None:
+    slow = Gate()
+
+    class Slow(Server):
+        starts = 0
+
+        def on_start(self) -> None:
+            Slow.starts += 1
+            if Slow.starts > 1:
+                slow()
+
+    with slow:
+        watch = Watch(start(ChildSpec("it", lambda: Slow.start_link(name="it", start_timeout=0.05))))
+        kill("it")
+        watch.reason()
+    for record in failures.records:
+        assert record.fields["error"] == "TimeoutError: on_start took longer than start_timeout=0.05 s"
+        assert record.fields["exception"].startswith("TimeoutError: on_start took longer")
+
+
+@every_sup
+def test_an_ignored_restart_is_told(start: Any, events: Kept) -> None:
+    sup = start(ChildSpec("it", Pooled, ({"on_start": Once(Ignore())},), name="it"))
+    kill("it")
+    assert events.of("child_ignored").fields["child"] == "it"
+    assert [record.event for record in events.records][-1] == "child_ignored"
+    kind = Supervisor if issubclass(sup.actor_class, Supervisor) else DynamicSupervisor
+    assert states(sup, kind) in ({"it": "stopped"}, {})
+
+
+@every_sup
+def test_what_is_long_is_cut_in_the_middle(start: Any, failures: Kept) -> None:
+    error = OSError("a" * 100_000 + " the end")
+    watch = Watch(start(ChildSpec("it", Pooled, ({"on_start": Once(error)},), name="it")))
+    kill("it")
+    watch.reason()
+    fields = failures.of("supervisor_gave_up").fields
+    assert len(fields["error"]) < 1_100
+    assert len(fields["exception"]) < 20_100
+    assert fields["error"].startswith("OSError: aaa")
+    assert fields["exception"].startswith("Traceback")
+    assert all(fields[name].endswith(" the end") for name in ("error", "exception"))
+
+
+@every_sup
+@pytest.mark.parametrize("cls", [Pooled, Threaded, Plain])
+def test_no_values_of_arguments_and_variables_are_in_it(start: Any, cls: Any, failures: Kept) -> None:
+    class Child(cls):  # type: ignore[misc]
+        starts = 0
+
+        def __init__(self, password: str, *, key: str) -> None:
+            super().__init__()
+            self.password, self.key = password, key
+
+        def on_start(self) -> None:
+            Child.starts += 1
+            local = self.password + self.key
+            if Child.starts > 1:
+                raise OSError(len(local), "no")
+
+    spec = ChildSpec("it", Child, ("hunter2",), {"key": "hunter3"}, name="it")
+    watch = Watch(start(spec))
+    kill("it")
+    watch.reason()
+    text = "".join(logging.Formatter().format(record) for record in failures.records)
+    assert "OSError: [Errno 14] no" in text
+    assert "hunter" not in text
 
 
 @every_sup
@@ -369,7 +483,14 @@ def test_a_name_of_another_supervisors_child_is_not_found() -> None:
     assert whereis("the name") is not None
 
 
-def test_a_first_start_that_fails_is_the_callers() -> None:
-    """It is told, not logged."""
-    with pytest.raises(StartError, match="taken"):
-        Supervisor.start_link([ChildSpec("it", Pooled, ({"on_start": OSError("taken")},))])
+@every_failing
+def test_a_first_start_that_fails_is_the_callers(spec: Any, failures: Kept) -> None:
+    """It is told, with all that it was caused by, and not logged."""
+    once = Once(chained())
+    once.calls = 1
+    with pytest.raises(StartError, match="port 8080 is taken") as told:
+        Supervisor.start_link([spec(once)])
+    text = "".join(traceback.format_exception(told.value))
+    assert "in __call__" in text
+    assert "no port" in text
+    assert not failures.records
