@@ -7,6 +7,7 @@
     transport.py     the seam to HTTP: a function from a request to a response, which tests replace
     protocol/        OAuth's bytes as values, and back: metadata, token request, token response           pure
     http/            the transport that `requests` makes: connections, deadlines, TLS, proxies
+    sharing/         one token for many processes: what a store of shared tokens is asked, and does
     machine/         what to do when: ``step(state, event, now, rng) -> (state, effects)``                pure
     endpoints/       one request to one endpoint of a provider
     oidc.py          discovery and tokens without a manager
@@ -22,8 +23,7 @@
 
 A request to the provider is made in ``endpoints/``; when the next attempt is due is decided in ``machine/schedule.py``, and
 what a failure means in ``machine/failure_policy.py``. A new grant is a class in ``credentials/grants.py``, a new adapter a
-file in ``adapters/``; stores that processes share are to stand in a folder of their own, between ``machine/`` and
-``manager/``. ``.github/CONTRIBUTING.md`` has the recipes.
+file in ``adapters/``. ``.github/CONTRIBUTING.md`` has the recipes.
 
 **A read while a token lives** enters one module, ``reading/token_source.py``: load the cell's snapshot, read the clock,
 compare.

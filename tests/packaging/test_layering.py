@@ -23,7 +23,7 @@ LAYERS = (
     {"oidc_actor.credentials"},
     {"oidc_actor.transport"},
     {"oidc_actor.http", "oidc_actor.protocol"},
-    {"oidc_actor.endpoints", "oidc_actor.machine"},
+    {"oidc_actor.endpoints", "oidc_actor.machine", "oidc_actor.sharing"},
     {"oidc_actor.oidc", "oidc_actor.reading"},
     {"oidc_actor.manager"},
     {"oidc_actor", "oidc_actor.adapters", "oidc_actor.metrics", "oidc_actor.secret_sources", "oidc_actor.streams"},

@@ -43,6 +43,8 @@ from oidc_actor.reading.cell import Snapshot
 from oidc_actor.secret_sources.github_actions import GitHubActionsToken
 from oidc_actor.secret_sources.manager_token import ManagerToken
 from oidc_actor.secret_sources.signed_assertion import SignedAssertion
+from oidc_actor.sharing import store
+from oidc_actor.sharing.records import Record
 from oidc_actor.sidecar.asgi import Answer
 from oidc_actor.sidecar.config import RouteToken
 from oidc_actor.sidecar.token_files import TokenFile
@@ -87,6 +89,13 @@ MADE: dict[str, Callable[[World], object]] = {
     ),
     "credentials.grants.Password": lambda w: w.auth,
     "credentials.grants.RefreshToken": lambda w: RefreshToken(SECRET, "id", lambda: SECRET),
+    "sharing.store.Claim": lambda w: store.Claim("c", 1, login=w.secret),
+    "sharing.store.Granted": lambda w: store.Granted(1, w.secret, False, 1),
+    "sharing.store.Newer": lambda w: store.Newer(1, w.secret, 1, "f", w.secret, 1),
+    "sharing.store.Renewal": lambda w: store.Renewal("c", 1, 1, taken=w.secret),
+    "sharing.store.Restoration": lambda w: store.Restoration(1, 1, w.secret, 1, "f", w.secret),
+    "sharing.store.Share": lambda w: store.Share("c", 1, 1, w.secret, 1, "f", w.secret),
+    "sharing.records.Record": lambda w: Record(token=w.secret, refresh_token=w.secret, taken=w.secret),
     "machine.effects.Discover": lambda w: effects.Discover(CONFIG),
     "machine.effects.Fetch": lambda w: effects.Fetch(1, 1, effects.Redeem(CONFIG, w.secret)),
     "machine.effects.FullGrant": lambda w: effects.FullGrant(CONFIG),
@@ -208,7 +217,8 @@ HOLDS_NONE: dict[str, str] = {
     "what a provider says of itself, before anything secret is sent to it": "values.errors.UnusableMetadata",
     "an answer's inner objects while it is read; none is kept": "protocol.response_fields.Pairs",
     "the first line of an answer; the phrase in it is read by nobody": "http.responses.StatusLine",
-    "times, counts and rules": """values.clock.Skew protocol.token_response.Lifetime
+    "times, counts and rules": """values.clock.Skew sharing.records.Lease sharing.store.Occupied sharing.store.Lost
+        sharing.store.Shared sharing.store.Overtaken sharing.store.Looked sharing.store.GiveUp protocol.token_response.Lifetime
         machine.failure_policy.RetryPolicy machine.effects.CancelTick
         adapters.challenges.Remedy adapters.challenges.Tries machine.forecast.Forecast machine.forecast.Worst
         cli.connection.Login
@@ -231,7 +241,8 @@ HOLDS_NONE: dict[str, str] = {
         adapters.httpx_flow.AuthFlow
         adapters.httpx_flow.OneRequest values.errors.OIDCActorError values.errors.ProviderError transport.TransportError
         credentials.credentials.Credentials values.secrets.Sealed values.secrets.SecretSource""",
-    "public texts by contract": """values.secrets.FrozenMapping cli.findings.Finding sidecar.asgi.RequestHeaders
+    "public texts by contract": """sharing.store.StoreError
+        values.secrets.FrozenMapping cli.findings.Finding sidecar.asgi.RequestHeaders
         sidecar.config_reader.ConfigReader""",
     "reads a manager's counts only": """metrics.otel.Instrumentation metrics.prometheus.Collector
         metrics.prometheus.MultiProcessWriter""",

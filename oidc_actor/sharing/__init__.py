@@ -1,0 +1,1 @@
+"""One token per key for many processes: the stores that managers share."""

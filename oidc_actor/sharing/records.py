@@ -1,0 +1,225 @@
+"""What a store does with a record: each of `TokenStore`'s methods as a function from a record to a record and an answer. Pure.
+
+The stores carry these steps out atomically, each in its own way: under a lock, under a file lock, or as a script in the server,
+which says the same in Lua. A step whose time is past (``not_after_ms``) changes nothing, and is an error.
+
+==================  ===============================================================================================
+a refresh token is  when
+==================  ===============================================================================================
+offered             it came with a token that was shared; or the holder that had it has given it back unredeemed
+taken               a claim was granted: it is with the holder, and here only in case that is lost
+tried               the holder was lost, and another one has been given it, once: no third one is
+==================  ===============================================================================================
+
+A refresh token that is only one way of several is not tried twice at all: the next holder uses the other way.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+from oidc_actor.sharing.store import (
+    Claim,
+    ClaimAnswer,
+    GiveUp,
+    Granted,
+    Lost,
+    Newer,
+    Occupied,
+    Overtaken,
+    Renewal,
+    Restoration,
+    Share,
+    Shared,
+    StoreError,
+)
+from oidc_actor.values.secrets import Secret
+
+AGAIN_MS = 1000
+"""Milliseconds after which a claim may be made again that was too early for another reason than a lease."""
+
+
+@dataclass(frozen=True, slots=True)
+class Lease:
+    """Until when no other claim is granted.
+
+    Attributes:
+        claimant: The holder; empty where it has given up, and all wait.
+        until_ms: Its end.
+        length_ms: How long it was at most when it was made: one that has longer to go was made by a clock that was set back.
+    """
+
+    claimant: str
+    until_ms: int
+    length_ms: int
+
+    def holds(self, now_ms: int) -> bool:
+        """Whether it has not ended."""
+        return now_ms < self.until_ms <= now_ms + self.length_ms
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """What a store keeps of one key.
+
+    Attributes:
+        gen: The generation of the token, which grows with each; 0 before the first.
+        fence: The fence of the last grant; 0 before the first.
+        token: The token, sealed, or ``None``.
+        expires_ms: When it ends.
+        fingerprint: Its fingerprint, empty without one.
+        refresh_token: The refresh token that is offered, sealed, or ``None``.
+        taken: One that was offered and handed out, or ``None``.
+        taker: The claimant that has it; empty where that is unknown.
+        tried: Whether ``taken`` was handed out once more.
+        lease: The present or last lease, or ``None``.
+        keep_until_ms: When the record is of no use any more.
+    """
+
+    gen: int = 0
+    fence: int = 0
+    token: Secret | None = None
+    expires_ms: int = 0
+    fingerprint: str = ""
+    refresh_token: Secret | None = None
+    taken: Secret | None = None
+    taker: str = ""
+    tried: bool = False
+    lease: Lease | None = None
+    keep_until_ms: int = 0
+
+    @property
+    def is_missing(self) -> bool:
+        """Whether there is no record."""
+        return not (self.gen or self.fence)
+
+
+def claim(record: Record, asked: Claim, now_ms: int) -> tuple[Record, ClaimAnswer]:
+    """Grant a claim, or say why not."""
+    _in_time(asked.not_after_ms, now_ms)
+    if asked.unheard is not None:
+        record = _as_if_unasked(record, asked.unheard)
+    token = record.token
+    if (
+        token is not None
+        and record.gen > asked.known_gen
+        and record.expires_ms - now_ms > asked.need_ms
+        and record.fingerprint != asked.rejected
+    ):
+        newer = Newer(record.gen, token, record.expires_ms, record.fingerprint, record.refresh_token, now_ms)
+        return record, newer
+    lease = record.lease
+    if lease is not None and lease.holds(now_ms):
+        return record, Occupied(lease.until_ms, "lease" if lease.claimant else "down", now_ms)
+    return _grant(record, asked, now_ms)
+
+
+def _grant(record: Record, asked: Claim, now_ms: int) -> tuple[Record, ClaimAnswer]:
+    handed_out, doubtful = record.refresh_token, False
+    if handed_out is not None:
+        record = replace(record, refresh_token=None, taken=handed_out, taker=asked.claimant, tried=False)
+    elif asked.login is None:
+        record = replace(record, taken=None, taker="", tried=False)
+    elif record.is_missing:
+        if not asked.may_begin:
+            return record, Occupied(now_ms + AGAIN_MS, "missing", now_ms)
+        record = replace(record, taken=asked.login, taker=asked.claimant)
+    elif record.tried:
+        return record, Lost(now_ms)
+    elif not asked.may_try:
+        return record, Occupied(now_ms + AGAIN_MS, "doubtful", now_ms)
+    else:
+        # A record without any refresh token was put back by a member that had seen none: then it is the configured one.
+        handed_out, doubtful = record.taken or asked.login, True
+        record = replace(record, taken=handed_out, taker=asked.claimant, tried=True)
+    fence = max(now_ms, record.fence + 1)
+    lease = Lease(asked.claimant, now_ms + asked.lease_ms, asked.lease_ms)
+    if record.fingerprint == asked.rejected:
+        record = replace(record, token=None, fingerprint="", expires_ms=0)
+    keep_until_ms = max(record.keep_until_ms, lease.until_ms + asked.lease_ms)
+    return (
+        replace(record, fence=fence, lease=lease, keep_until_ms=keep_until_ms),
+        Granted(fence, handed_out, doubtful, now_ms),
+    )
+
+
+def _as_if_unasked(record: Record, claimant: str) -> Record:
+    """Take back a grant whose answer was never heard: nothing was sent under it."""
+    lease = None if record.lease is not None and record.lease.claimant == claimant else record.lease
+    return replace(_given_back(record, claimant), lease=lease)
+
+
+def _given_back(record: Record, claimant: str) -> Record:
+    if record.taken is None or record.taker != claimant or record.refresh_token is not None:
+        return record
+    if record.tried:  # it may have been spent before, and may be tried again as it was to be
+        return replace(record, taker="", tried=False)
+    return replace(record, refresh_token=record.taken, taken=None, taker="")
+
+
+def renew(record: Record, asked: Renewal, now_ms: int) -> tuple[Record, bool]:
+    """Hold a lease for longer; a record that was lost meanwhile is put back as far as its holder knows it."""
+    _in_time(asked.not_after_ms, now_ms)
+    if record.fence > asked.fence:
+        return record, False
+    if record.fence < asked.fence:
+        record = replace(record, fence=asked.fence, taken=asked.taken, taker=asked.claimant, tried=asked.doubtful)
+        record = replace(record, refresh_token=None)
+    lease = Lease(asked.claimant, now_ms + asked.lease_ms, asked.lease_ms)
+    keep_until_ms = max(record.keep_until_ms, lease.until_ms + asked.lease_ms)
+    return replace(record, lease=lease, keep_until_ms=keep_until_ms), True
+
+
+def share(record: Record, asked: Share, now_ms: int) -> tuple[Record, Shared | Overtaken]:
+    """Store a token, and the refresh token that is offered next; a token that has ended meanwhile is left out."""
+    _in_time(asked.not_after_ms, now_ms)
+    if record.fence > asked.fence:
+        return record, Overtaken(now_ms)
+    if record.fingerprint == asked.fingerprint and record.taker != asked.claimant and record.lease is None:
+        return record, Shared(record.gen, now_ms)  # it was stored before, and the answer was lost
+    lives = asked.expires_ms > now_ms
+    gen = max(now_ms, record.gen + 1)
+    record = Record(
+        gen=gen,
+        fence=asked.fence,
+        token=asked.token if lives else None,
+        expires_ms=asked.expires_ms if lives else 0,
+        fingerprint=asked.fingerprint if lives else "",
+        refresh_token=asked.refresh_token,
+        keep_until_ms=max(asked.expires_ms, now_ms) + asked.keep_ms,
+    )
+    return record, Shared(gen, now_ms)
+
+
+def give_up(record: Record, asked: GiveUp, now_ms: int) -> Record:
+    """End a lease without a token."""
+    _in_time(asked.not_after_ms, now_ms)
+    if record.fence != asked.fence:
+        return record
+    if asked.login == "intact":
+        record = _given_back(record, asked.claimant)
+    elif asked.login == "refused":
+        record = replace(record, tried=True)
+    lease = Lease("", now_ms + asked.wait_ms, asked.wait_ms) if asked.wait_ms else None
+    keep_until_ms = max(record.keep_until_ms, now_ms + 2 * asked.wait_ms)
+    return replace(record, lease=lease, keep_until_ms=keep_until_ms)
+
+
+def restore(record: Record, asked: Restoration, now_ms: int) -> tuple[Record, bool]:
+    """Put back a record that was lost."""
+    _in_time(asked.not_after_ms, now_ms)
+    if record.gen >= asked.gen:
+        return record, False
+    has_login = record.refresh_token is not None or record.taken is not None
+    record = replace(record, gen=asked.gen)
+    if asked.expires_ms > now_ms:
+        record = replace(record, token=asked.token, expires_ms=asked.expires_ms, fingerprint=asked.fingerprint)
+    if asked.login is not None and not has_login:
+        record = replace(record, taken=asked.login, taker="", tried=False)
+    keep_until_ms = max(record.keep_until_ms, asked.expires_ms + asked.keep_ms)
+    return replace(record, keep_until_ms=keep_until_ms), True
+
+
+def _in_time(not_after_ms: int, now_ms: int) -> None:
+    if now_ms > not_after_ms:
+        raise StoreError("the store was reached too late, and has done nothing", sent=False)

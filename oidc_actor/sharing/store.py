@@ -1,0 +1,297 @@
+"""What a store of shared tokens is asked, and what it answers: `TokenStore`, the protocol that a store of one's own implements.
+
+A store keeps one record for each key. What it is given is sealed text, which it cannot open and must not print; a key that
+tells nothing; and fingerprints. Every method is one atomic step at the store. All times are the store's own, in whole
+milliseconds since any moment: hosts need not agree on the time, only the store with itself.
+
+**Claim before send.** A manager claims before it asks the provider. Of all that claim at a time one is granted, and it is handed
+the refresh token, *which the record then no longer offers*. So no two processes redeem one refresh token, however long one of
+them is paused. The lease of a claim gives liveness only: when its holder dies another one is granted after it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal, Protocol, TypeAlias
+
+from oidc_actor.values.secrets import Secret
+
+
+class StoreError(Exception):
+    """A store could not be asked, or what it answered cannot be read. The text tells no secret.
+
+    Attributes:
+        sent: Whether the store may have carried out what it was asked.
+    """
+
+    def __init__(self, message: str, *, sent: bool = True) -> None:
+        super().__init__(message)
+        self.sent = sent
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """A manager's wish to be the one that asks the provider.
+
+    Attributes:
+        claimant: Random text, a new one for each claim.
+        not_after_ms: The store does nothing when its clock is past this: a claim that was stuck on its way must not be granted to
+            a manager that has given it up.
+        known_gen: The generation of the manager's token, 0 without one. Only a newer token is of use to it.
+        need_ms: How long a newer token must still live to be of use.
+        rejected: The fingerprint of a token that is of no use, or ``None``.
+        lease_ms: How long the grant holds, unless it is renewed.
+        login: The sealed refresh token that the credentials were configured with; ``None`` where the grant can be repeated, so
+            that no refresh token is the only way to a token.
+        may_begin: Whether a missing record means that there never was one, so that ``login`` may be redeemed. A record may
+            have been lost, and other members may be about to put it back.
+        may_try: Whether a login that may have been spent already is to be tried now: once, and never again.
+        unheard: The claimant of an earlier claim whose answer the manager never heard, so that it sent nothing; or ``None``.
+    """
+
+    claimant: str
+    not_after_ms: int
+    known_gen: int = 0
+    need_ms: int = 0
+    rejected: str | None = None
+    lease_ms: int = 3000
+    login: Secret | None = None
+    may_begin: bool = True
+    may_try: bool = False
+    unheard: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Newer:
+    """The record has a token that is of use: no request is needed.
+
+    Attributes:
+        gen: Its generation.
+        token: It, sealed.
+        expires_ms: When it ends.
+        fingerprint: Its fingerprint.
+        refresh_token: The sealed refresh token that the record offers, for a record that is lost to be put back; or ``None``.
+        now_ms: The store's clock.
+    """
+
+    gen: int
+    token: Secret
+    expires_ms: int
+    fingerprint: str
+    refresh_token: Secret | None
+    now_ms: int
+
+
+@dataclass(frozen=True, slots=True)
+class Occupied:
+    """Another one is at it, or it is too early: ask again.
+
+    Attributes:
+        until_ms: When to ask again at the latest; it may be worth asking sooner where a lease may end by a new token.
+        why: ``"lease"``: another manager is asking the provider. ``"down"``: another one has failed, and waits on behalf of all.
+            ``"doubtful"``: the login may have been spent, and is not to be tried yet. ``"missing"``: there is no record, which
+            other members may be about to put back.
+        now_ms: The store's clock.
+    """
+
+    until_ms: int
+    why: Literal["lease", "down", "doubtful", "missing"]
+    now_ms: int
+
+
+@dataclass(frozen=True, slots=True)
+class Granted:
+    """The manager alone is to ask the provider now.
+
+    Attributes:
+        fence: Grows with each grant; what is shared under an older one is refused.
+        refresh_token: What to redeem, sealed; ``None`` for the credentials' own grant.
+        doubtful: Whether that refresh token may have been spent already by a holder that was lost.
+        now_ms: The store's clock.
+    """
+
+    fence: int
+    refresh_token: Secret | None
+    doubtful: bool
+    now_ms: int
+
+
+@dataclass(frozen=True, slots=True)
+class Lost:
+    """The login was redeemed by a holder that was lost, and tried once more since: only a new login helps.
+
+    Attributes:
+        now_ms: The store's clock.
+    """
+
+    now_ms: int
+
+
+@dataclass(frozen=True, slots=True)
+class Renewal:
+    """Hold a lease for longer, while the provider is being asked.
+
+    Attributes:
+        claimant: The holder.
+        fence: Its fence.
+        not_after_ms: As for `Claim`.
+        lease_ms: How long from now.
+        taken: The refresh token that was handed out under this lease: a record that is lost meanwhile is put back with it.
+        doubtful: As it was granted.
+    """
+
+    claimant: str
+    fence: int
+    not_after_ms: int
+    lease_ms: int = 3000
+    taken: Secret | None = None
+    doubtful: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Share:
+    """A token that a holder has got, for all.
+
+    Attributes:
+        claimant: The holder.
+        fence: Its fence.
+        not_after_ms: As for `Claim`.
+        token: The token, sealed.
+        expires_ms: When it ends, by the store's clock.
+        fingerprint: Its fingerprint.
+        refresh_token: What is to be redeemed next, sealed; ``None`` for the credentials' own grant.
+        keep_ms: How long the record is worth keeping after the token's end.
+    """
+
+    claimant: str
+    fence: int
+    not_after_ms: int
+    token: Secret
+    expires_ms: int
+    fingerprint: str
+    refresh_token: Secret | None = None
+    keep_ms: int = 600_000
+
+
+@dataclass(frozen=True, slots=True)
+class Shared:
+    """It is stored.
+
+    Attributes:
+        gen: Its generation.
+        now_ms: The store's clock.
+    """
+
+    gen: int
+    now_ms: int
+
+
+@dataclass(frozen=True, slots=True)
+class Overtaken:
+    """Another one was granted since, and what that one has or gets counts.
+
+    Attributes:
+        now_ms: The store's clock.
+    """
+
+    now_ms: int
+
+
+@dataclass(frozen=True, slots=True)
+class GiveUp:
+    """A holder has no token: the lease ends, and all wait together.
+
+    Attributes:
+        claimant: The holder.
+        fence: Its fence.
+        not_after_ms: As for `Claim`.
+        login: What has become of the refresh token that was handed out: ``"intact"`` (it was not redeemed, and is offered
+            again), ``"doubtful"`` (the provider may have redeemed it), ``"refused"`` (it is of no use any more).
+        wait_ms: How long no member is granted; 0 where the next may go at once.
+    """
+
+    claimant: str
+    fence: int
+    not_after_ms: int
+    login: Literal["intact", "doubtful", "refused"]
+    wait_ms: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Restoration:
+    """What a member knows of a record that the store has lost.
+
+    Attributes:
+        gen: The generation of its token.
+        not_after_ms: As for `Claim`.
+        token: The token, sealed.
+        expires_ms: When it ends.
+        fingerprint: Its fingerprint.
+        login: The sealed refresh token that it saw last, where that is the only way to a token; it comes back as one that may
+            have been spent. ``None`` else: one that can be had anew is not put back.
+        keep_ms: As for `Share`.
+    """
+
+    gen: int
+    not_after_ms: int
+    token: Secret
+    expires_ms: int
+    fingerprint: str
+    login: Secret | None = None
+    keep_ms: int = 600_000
+
+
+@dataclass(frozen=True, slots=True)
+class Looked:
+    """What a look has seen.
+
+    Attributes:
+        gens: The generation of each key's record, in the order of the keys; 0 where there is none.
+        now_ms: The store's clock.
+    """
+
+    gens: tuple[int, ...]
+    now_ms: int
+
+
+ClaimAnswer: TypeAlias = Newer | Occupied | Granted | Lost
+
+
+class TokenStore(Protocol):
+    """A store of shared tokens.
+
+    Its methods block for at most a second or so, are called by worker threads, several at a time, and raise `StoreError` and
+    nothing else. The three steps of a method, look, decide, write, are one: no other call comes in between.
+    `oidc_actor.sharing.records` decides; `oidc_actor.testing.check_store` checks a store against it.
+
+    Attributes:
+        namespace: What keeps fleets apart that use one store.
+        host: Where the store is, for people, without credentials.
+    """
+
+    @property
+    def namespace(self) -> str:
+        """What keeps fleets apart that use one store."""
+
+    @property
+    def host(self) -> str:
+        """Where the store is, for people, without credentials."""
+
+    def claim(self, key: str, claim: Claim, /) -> ClaimAnswer:
+        """Grant a claim, or say why not."""
+
+    def renew(self, key: str, renewal: Renewal, /) -> bool:
+        """Hold a lease for longer; false where another one was granted since."""
+
+    def share(self, key: str, share: Share, /) -> Shared | Overtaken:
+        """Store a token for all."""
+
+    def give_up(self, key: str, give_up: GiveUp, /) -> None:
+        """End a lease without a token; nothing is done where another one was granted since."""
+
+    def restore(self, key: str, restoration: Restoration, /) -> bool:
+        """Put back a record that was lost; false where one is there that is as new."""
+
+    def look(self, keys: Sequence[str], /) -> Looked:
+        """See which records are there, at most 500, and what the store's clock says; without keys, the clock."""
