@@ -69,7 +69,7 @@ class DynamicSupervisor(AnySupervisor):
         return super().start_link(name=name, **_checked(max_children, max_restarts, max_seconds, extra_args))
 
     @classmethod
-    def child_spec(
+    def child_spec(  # type: ignore[override]
         cls,
         *,
         id: Hashable,  # noqa: A002 - OTP's word

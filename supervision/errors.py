@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import inspect
 import math
 import re
+from collections.abc import Callable, Mapping
 from typing import Any, get_args
 
 from supervision.exits import text_of
@@ -179,3 +181,26 @@ def check_one_of(what: str, value: object, literal: Any) -> None:
     """Raise unless ``value`` is one of those of a ``Literal``; ``what`` names it in the text."""
     if value not in get_args(literal):
         raise ValueError(f"{what}: expected one of {', '.join(get_args(literal))}, got {value!r}")
+
+
+def check_arguments(
+    what: str, function: Callable[..., Any], args: tuple[Any, ...], kwargs: Mapping[str, Any], *, in_part: bool = False
+) -> None:
+    """Raise ``TypeError`` where the call could only fail, as far as the signature says that; ``what`` names the caller's mistake.
+
+    Args:
+        what: how the text begins.
+        function: what is to be called later; a wrapper counts by what it takes itself.
+        args: positional arguments; no text shows their values, nor those of ``kwargs``.
+        kwargs: keyword arguments.
+        in_part: whether more arguments may come before these, so that a missing one is no mistake yet.
+    """
+    try:
+        signature = inspect.signature(function, follow_wrapped=False)
+    except Exception:  # noqa: BLE001 - written in C, or with annotations that cannot be evaluated: it does not say
+        return
+    try:
+        (signature.bind_partial if in_part else signature.bind)(*args, **kwargs)
+    except TypeError as error:
+        names = ", ".join(str(one).partition(":")[0].partition("=")[0] for one in signature.parameters.values())
+        raise TypeError(f"{what}: expected the arguments ({names}), got other ones: {error}") from None

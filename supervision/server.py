@@ -5,13 +5,14 @@ from __future__ import annotations
 import inspect
 import queue
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Hashable
 from typing import Any, ClassVar, Generic, Literal, Self, TypeVar, cast
 
 import pykka
 
-from supervision.errors import AlreadyStarted, StartError, SupervisionError
-from supervision.exits import Reason, is_orderly
+from supervision.children import Backoff, ChildSpec, ShutdownSetting
+from supervision.errors import AlreadyStarted, StartError, SupervisionError, check_arguments
+from supervision.exits import Reason, Restart, is_orderly
 from supervision.process import pykka_internals
 from supervision.process.mailbox import Mailbox, StopFlag
 from supervision.process.process import Process
@@ -180,6 +181,71 @@ class Server(pykka_internals.PykkaActor):
         if not isinstance(mailbox, Mailbox):
             raise StartError(what, TypeError(f"{cls.__name__}.__init__ must call super().__init__()"))
         return cast("pykka.ActorRef[Self]", mailbox.process.start_link(what, name=name, timeout=start_timeout))
+
+    @classmethod
+    def child_spec(
+        cls,
+        *args: Any,
+        id: Hashable = None,  # noqa: A002 - OTP's word
+        name: str | None = None,
+        restart: Restart = "permanent",
+        shutdown: ShutdownSetting = 5.0,
+        significant: bool = False,
+        backoff: Backoff | None = None,
+        **kwargs: Any,
+    ) -> ChildSpec[Self]:
+        """The specification of this server as a child (Elixir, ``child_spec/1`` of a module that uses ``GenServer``).
+
+        The names of ``ChildSpec``'s fields mean those, ``type`` included. An argument of the constructor that has such a name
+        is given with ``ChildSpec(id, cls, kwargs={...})``.
+
+        Args:
+            *args: positional arguments of the constructor.
+            id: its id under the supervisor; ``None``: the name, or the class's name where it has none.
+            name: a name that every incarnation is registered under, or ``None``.
+            restart: ``"permanent"`` always, ``"transient"`` after an abnormal end, ``"temporary"`` never.
+            shutdown: seconds from the request to stop until it is abandoned, ``"infinity"``, or ``"brutal_kill"``.
+            significant: whether its end counts for the supervisor's ``auto_shutdown``.
+            backoff: a delay before each restart, or ``None``.
+            **kwargs: keyword arguments of the constructor.
+
+        Returns:
+            The specification; nothing has started.
+
+        Raises:
+            TypeError: an argument that the constructor does not take, or a field of the wrong type. One that is missing is no
+                mistake here: a ``DynamicSupervisor`` may put its ``extra_args`` before these.
+            ValueError: a field out of range.
+        """
+        for field in ("start", "args", "kwargs"):
+            if field in kwargs:
+                raise TypeError(
+                    f"{cls.__name__}.child_spec: expected the arguments of {cls.__name__} one by one, got {field}=, which is "
+                    f"a field of the specification: write ChildSpec(id, {cls.__name__}, args, kwargs)"
+                )
+        fields = {field: kwargs.pop(field) for field in ("type",) if field in kwargs}
+        check_arguments(f"{cls.__name__}.child_spec", *cls._starts_with(args, kwargs, name), in_part=True)
+        return ChildSpec(
+            name or cls.__name__ if id is None else id,
+            cls,
+            args,
+            kwargs,
+            restart=restart,
+            shutdown=shutdown,
+            significant=significant,
+            name=name,
+            backoff=backoff,
+            **fields,
+        )
+
+    @classmethod
+    def _starts_with(
+        cls, args: tuple[Any, ...], kwargs: dict[str, Any], name: str | None
+    ) -> tuple[Callable[..., Any], tuple[Any, ...], dict[str, Any]]:
+        """What takes a child's arguments, the constructor or a ``start_link`` of the class's own, and what it is called with."""
+        if getattr(cls.start_link, "__func__", None) is Server.start_link.__func__:  # type: ignore[attr-defined]
+            return cls, args, {one: value for one, value in kwargs.items() if one != "start_timeout"}
+        return cls.start_link, args, kwargs if name is None else {**kwargs, "name": name}
 
     def on_start(self) -> None:
         """Set up the server (OTP: ``init``). Keep it short.

@@ -78,7 +78,7 @@ class Supervisor(AnySupervisor):
         return super().start_link(specs, name=name, **flags)
 
     @classmethod
-    def child_spec(
+    def child_spec(  # type: ignore[override]
         cls,
         children: Iterable[ChildSpec],
         *,

@@ -153,7 +153,7 @@ class TokenManager(Server, metaclass=_ListsItsFunctions):
     @classmethod
     @holds_secrets
     @signed_as(manager_options)
-    def child_spec(cls, _options: dict[str, Any]) -> ChildSpec[Self]:
+    def child_spec(cls, _options: dict[str, Any]) -> ChildSpec[Self]:  # type: ignore[override]
         """Describe a manager as the child of a supervisor: permanent, with 5 seconds to stop. The options are checked here.
 
         Args:

@@ -93,6 +93,7 @@ sup = Supervisor.start_link(
         ChildSpec("counter", Counter, (1,), restart="transient", shutdown=1.0, backoff=Backoff(initial=0.2)),
         ChildSpec("plain", Plain, shutdown="brutal_kill", name="plain"),
         ChildSpec("made", lambda: Counter.start_link(2)),
+        Counter.child_spec(1, name="own", restart="transient", shutdown="infinity", backoff=Backoff()),
         Supervisor.child_spec([], id="below", strategy="one_for_all"),
     ],
     strategy="rest_for_one",
@@ -122,6 +123,8 @@ assert_type(child.proxy().value.get(), Any)
 assert_type(DynamicSupervisor.start_child(pool, ChildSpec("c", lambda: Counter.start_link(2))), pykka.ActorRef[Counter])
 assert_type(DynamicSupervisor.start_child(pool, ChildSpec("c", Counter.start_link, (2,))), pykka.ActorRef[Counter])
 assert_type(Supervisor.start_child("sup", ChildSpec("p", Plain)), pykka.ActorRef[Plain])
+assert_type(Counter.child_spec(1), ChildSpec[Counter])
+assert_type(Supervisor.start_child("sup", Counter.child_spec(1)), pykka.ActorRef[Counter])
 assert_type(Supervisor.start_child("sup", described("q")), pykka.ActorRef[Any])
 assert_type(Supervisor.start_child("sup", DynamicSupervisor.child_spec(id="d")), pykka.ActorRef[DynamicSupervisor])
 assert_type(DynamicSupervisor.which_children(pool), list[ChildInfo])
