@@ -226,6 +226,8 @@ class Child:
         started_at: monotonic seconds of the newest good start, ``None`` before the first.
         last_exit: the reason of its newest end as it can be kept, ``None`` before the first.
         failure: why it is not up, for the reports; ``None`` while it is, or where no exception was the reason.
+        active: the supervisor's set of children that run or are being restarted, which this one enters and leaves itself;
+            ``None`` where that supervisor does not ask.
     """
 
     spec: ChildSpec
@@ -239,6 +241,7 @@ class Child:
     started_at: float | None = None
     last_exit: Reason | None = None
     failure: ExceptionText | None = None
+    active: set[Child] | None = None
 
     @property
     def info(self) -> ChildInfo:
@@ -248,7 +251,7 @@ class Child:
     def runs(self, ref: Any, monitor: Any, now: float) -> None:
         """A new incarnation is up; ``ref`` is ``None`` where its start raised ``Ignore``."""
         self.ref, self.monitor, self.retry, self.failure = ref, monitor, None, None
-        self.state = "stopped" if ref is None else "running"
+        self._is_now("stopped" if ref is None else "running")
         if ref is not None:
             self.last_ref, self.started_at = ref, now
         if self.spec.restart == "temporary":  # never started again: what it was started with can go (as in OTP)
@@ -257,6 +260,11 @@ class Child:
     def ended(self, state: ChildState, reason: Reason | None = None) -> None:
         """No incarnation is up any more; ``state`` says what happens next."""
         self.ref = self.monitor = None
-        self.state = state
+        self._is_now(state)
         if reason is not None:
             self.last_exit = without_frames(reason)
+
+    def _is_now(self, state: ChildState) -> None:
+        self.state = state
+        if self.active is not None:
+            (self.active.discard if state == "stopped" else self.active.add)(self)

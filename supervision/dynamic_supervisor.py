@@ -13,7 +13,7 @@ from supervision.child_process import check_start, name_of_child
 from supervision.children import Backoff, Child, ChildSpec, ShutdownSetting, require_spec
 from supervision.errors import ChildNotFound, MaxChildren, check_count
 from supervision.exits import Reason, Restart, text_of
-from supervision.process.registry import ServerRef
+from supervision.process.registry import ServerRef, whereis
 from supervision.strategy import Intensity
 from supervision.supervising import AnySupervisor, ask
 
@@ -192,6 +192,10 @@ class DynamicSupervisor(AnySupervisor):
     def _by_name(self, name: Any) -> Child | None:
         if not isinstance(name, str):
             return None
+        owner = whereis(name)
+        if owner in self._children:
+            return self._children[owner]
+        # One that is being restarted, or has a name besides its first; or there is none.
         return next((child for child in self._children.values() if name_of_child(child) == name), None)
 
     def _listed(self) -> str:

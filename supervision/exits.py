@@ -167,6 +167,11 @@ def without_frames(reason: Reason) -> Reason:
     return Crash(ExceptionText.of(reason.exception))
 
 
+def failure_of(reason: Reason | None) -> ExceptionText | None:
+    """The exception that was the reason, as text with its traceback: to make that takes as long as a restart. Else ``None``."""
+    return ExceptionText.of(reason.exception, with_traceback=True) if isinstance(reason, Crash) else None
+
+
 def is_orderly(reason: Reason) -> bool:
     """Whether the end is no failure: normal, or a shutdown."""
     return reason in (NORMAL, SHUTDOWN) or isinstance(reason, Shutdown)

@@ -15,7 +15,8 @@ child that an operator or its own normal end had stopped is started again when i
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections import deque
+from collections.abc import Reversible, Sequence
 from dataclasses import dataclass
 from typing import Literal, TypeAlias, TypeVar
 
@@ -27,11 +28,20 @@ AutoShutdown: TypeAlias = Literal["never", "any_significant", "all_significant"]
 T = TypeVar("T")
 
 
-def affected(strategy: Strategy, children: Sequence[T], failed: T) -> Sequence[T]:
-    """The children that a restart of ``failed`` stops and starts, in start order; ``children`` are all of them, likewise."""
+def affected(strategy: Strategy, children: Reversible[T], failed: T) -> Sequence[T]:
+    """The children that a restart of ``failed`` stops and starts, in start order; ``children`` are all of them, likewise.
+
+    This looks at those alone: a restart must not cost more where there are more children that it does not concern.
+    """
     if strategy == "one_for_one":
         return (failed,)
-    return children[children.index(failed) :] if strategy == "rest_for_one" else children
+    found: list[T] = []
+    for child in reversed(children):
+        found.append(child)
+        if child == failed and strategy == "rest_for_one":
+            break
+    found.reverse()
+    return found
 
 
 def ends_supervisor(auto_shutdown: AutoShutdown, significant: bool, others_active: bool) -> bool:
@@ -47,7 +57,6 @@ def ends_supervisor(auto_shutdown: AutoShutdown, significant: bool, others_activ
     return auto_shutdown == "any_significant" or not others_active
 
 
-@dataclass(frozen=True, slots=True)
 class Intensity:
     """The window and the attempts inside it (OTP, "Maximum Restart Intensity").
 
@@ -57,26 +66,23 @@ class Intensity:
         attempts: monotonic times in seconds of the attempts that may still count, oldest first.
     """
 
-    max_restarts: int
-    max_seconds: float
-    attempts: tuple[float, ...] = ()
+    __slots__ = ("attempts", "max_restarts", "max_seconds")
 
-    def __post_init__(self) -> None:
+    def __init__(self, max_restarts: int, max_seconds: float) -> None:
+        self.max_restarts, self.max_seconds = max_restarts, max_seconds
+        self.attempts: deque[float] = deque()
         check_count("max_restarts", self.max_restarts)
         if isinstance(self.max_seconds, bool) or not isinstance(self.max_seconds, int | float):
             raise TypeError(f"max_seconds: expected seconds above 0, got {self.max_seconds!r}")
         if not 0 < self.max_seconds < float("inf"):
             raise ValueError(f"max_seconds: expected finite seconds above 0, got {self.max_seconds!r}")
 
-    def attempt(self, now: float) -> Intensity:
-        """The window after one more attempt at ``now`` (monotonic seconds)."""
-        kept = tuple(at for at in self.attempts if at >= now - self.max_seconds)
-        return Intensity(self.max_restarts, self.max_seconds, (*kept, now))
-
-    @property
-    def exceeded(self) -> bool:
-        """Whether the newest attempt is one too many and must not be made."""
-        return len(self.attempts) > self.max_restarts
+    def attempt(self, now: float) -> bool:
+        """Count one more attempt at ``now`` (monotonic seconds); false if it is one too many and must not be made."""
+        while self.attempts and self.attempts[0] < now - self.max_seconds:  # each is dropped once, however many stay
+            self.attempts.popleft()
+        self.attempts.append(now)
+        return len(self.attempts) <= self.max_restarts
 
 
 @dataclass(frozen=True, slots=True)

@@ -41,7 +41,7 @@ from supervision.calls import Timer, call, cast, send_after, stop, stop_with
 from supervision.child_process import ChildMonitor, ExitRequest, Link
 from supervision.children import Child, ChildCounts, ChildInfo
 from supervision.errors import AlreadyStarted, CallTimeout, ChildNotFound, NoProcess, StartError, SupervisionError
-from supervision.exits import KILLED, SHUTDOWN, Crash, ExceptionText, Exit, Reason, text_of
+from supervision.exits import KILLED, SHUTDOWN, ExceptionText, Exit, Reason, text_of
 from supervision.monitors import Down, demonitor
 from supervision.process.process import Phase
 from supervision.process.registry import ServerRef, current, find, name_of, process_of, unmanaged
@@ -281,25 +281,24 @@ class AnySupervisor(Server):
             self._ended_by_itself(child)
             return
         child.ended("restarting", down.reason)
-        crash = down.reason.exception if isinstance(down.reason, Crash) else None
-        child.failure = None if crash is None else ExceptionText.of(crash, with_traceback=True)
         if backoff is None:
-            self._attempt(child)
+            self._attempt(child, down.reason)
         else:
+            child.failure = exits.failure_of(down.reason)
             self._try_again(child)
 
     # --- restarts -----------------------------------------------------------------------------------------------------
 
-    def _attempt(self, child: Child) -> None:
-        """Make one restart attempt, unless it is one too many."""
+    def _attempt(self, child: Child, reason: Reason | None = None) -> None:
+        """Make one restart attempt, unless it is one too many; ``reason`` is of the end that it follows at once."""
         child.retry = None
-        self._intensity = self._intensity.attempt(timer_thread.now())
-        if self._intensity.exceeded:
+        if not self._intensity.attempt(timer_thread.now()):
             child.ended("stopped")
             self._gave_up = True
             window = {"max_restarts": self._intensity.max_restarts, "max_seconds": self._intensity.max_seconds}
+            failure = child.failure or exits.failure_of(reason)
             why = text_of(child.last_exit)  # `failure` says it better, where there is one
-            self._report("error", "supervisor_gave_up", child, failure=child.failure, error=why, **window)
+            self._report("error", "supervisor_gave_up", child, failure=failure, error=why, **window)
             raise Exit(SHUTDOWN)
         # A supervisor that is started in this attempt, on its own thread, asks whether its failing would be the end of its
         # children (`_is_started_again`). It reads this while this thread waits for its start, so that neither changes it.

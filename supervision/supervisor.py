@@ -40,7 +40,9 @@ class Supervisor(AnySupervisor):
     def __init__(self, children: Iterable[ChildSpec], **flags: Any) -> None:
         self._flags = SupervisorFlags(**flags)
         super().__init__(self._flags.intensity())
-        self._children = {spec.id: Child(spec) for spec in children}
+        self._by_last_ref: dict[Any, Child] = {}  # by the newest incarnation, alive or not
+        self._significant: set[Child] = set()  # those that run or are being restarted
+        self._children = {spec.id: self._made(spec) for spec in children}
 
     # --- client API ---------------------------------------------------------------------------------------------------
 
@@ -258,7 +260,7 @@ class Supervisor(AnySupervisor):
         present = self._children.get(spec.id)
         if present is not None:
             raise AlreadyPresent(spec.id) if present.ref is None else AlreadyStarted(spec.id, present.ref)
-        child = Child(spec)
+        child = self._made(spec)
         ref = self._bring_up(child)
         self._children[spec.id] = child
         if ref is None:
@@ -273,13 +275,25 @@ class Supervisor(AnySupervisor):
         return self._bring_up(self._stopped(child_id))
 
     def _delete_child(self, child_id: Hashable) -> None:
-        self._request_exit(self._stopped(child_id))  # it may wait behind a failing sibling, and would come back
-        del self._children[child_id]
+        child = self._stopped(child_id)
+        self._request_exit(child)  # it may wait behind a failing sibling, and would come back
+        self._drop(child)
 
     def _get_childspec(self, child_id: Hashable) -> ChildSpec:
         return self._child(child_id).spec
 
     # --- steps --------------------------------------------------------------------------------------------------------
+
+    def _made(self, spec: ChildSpec) -> Child:
+        return Child(spec, active=self._significant if spec.significant else None)
+
+    def _bring_up(self, child: Child) -> Any:
+        last_ref = child.last_ref
+        ref = super()._bring_up(child)
+        if ref is not None:
+            self._by_last_ref.pop(last_ref, None)
+            self._by_last_ref[ref] = child
+        return ref
 
     def _child(self, child_id: Hashable) -> Child:
         try:
@@ -294,22 +308,25 @@ class Supervisor(AnySupervisor):
         return child
 
     def _by_ref(self, ref: Any) -> Child:
-        for child in self._children.values():
-            if child.last_ref is not None and child.last_ref == ref:
-                return child
-        raise ChildNotFound(ref)
+        child = self._by_last_ref.get(ref)
+        if child is None:
+            raise ChildNotFound(ref)
+        return child
 
     def _affected(self, child: Child) -> Sequence[Child]:
-        return affected(self._flags.strategy, list(self._children.values()), child)
+        return affected(self._flags.strategy, self._children.values(), child)
 
     def _forget(self, child: Child) -> None:
         if child.spec.restart == "temporary":
-            self._children.pop(child.spec.id, None)
+            self._drop(child)
+
+    def _drop(self, child: Child) -> None:
+        self._children.pop(child.spec.id, None)
+        self._by_last_ref.pop(child.last_ref, None)
 
     def _ended_by_itself(self, child: Child) -> None:
         super()._ended_by_itself(child)
-        others_active = any(other.spec.significant and other.state != "stopped" for other in self._children.values())
-        if ends_supervisor(self._flags.auto_shutdown, child.spec.significant, others_active):
+        if ends_supervisor(self._flags.auto_shutdown, child.spec.significant, bool(self._significant)):
             self._report("info", "supervisor_auto_shutdown", child, auto_shutdown=self._flags.auto_shutdown)
             raise Exit(SHUTDOWN)
 

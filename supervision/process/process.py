@@ -90,7 +90,7 @@ from supervision.process.registry import current, set_current
 from supervision.runtime.dispatcher import POOL, Dispatcher, is_worker
 from supervision.runtime.per_process import PerProcess
 from supervision.runtime.reports import report, returned_to_caller
-from supervision.runtime.waits import Reply, take_all
+from supervision.runtime.waits import Reply
 
 BATCH = 16
 """Messages that an actor handles in one turn, before others of the pool have theirs."""
@@ -179,7 +179,7 @@ class Process:
     reason: Reason = NOPROC
     names: tuple[str, ...] = ()
     ends_for_restart: bool = False
-    observers: list[ExitObserver] = field(default_factory=list)
+    observers: dict[ExitObserver, None] = field(default_factory=dict)
     handshake: Reply | None = None
     starter: Process | None = None
     waited_for_by: Process | None = None
@@ -224,15 +224,15 @@ class Process:
         """Have an observer told of the end; false once ended. Without a lock: a reader may get here from a signal handler."""
         if self.is_ended:
             return False
-        self.observers.append(observer)
+        self.observers[observer] = None
         # The end marks the phase first and then takes the observers out: this one is told, or takes itself back.
         return self.phase is not ENDED or not self.detach(observer)
 
     def detach(self, observer: ExitObserver) -> bool:
         """Undo ``attach``; returns whether it was attached and has not been told."""
         try:
-            self.observers.remove(observer)
-        except ValueError:
+            del self.observers[observer]
+        except KeyError:
             return False
         return True
 
@@ -569,7 +569,18 @@ class Process:
         self.reason = reason
         self.phase = ENDED
         self.actor = None
-        return self.mailbox.drain(), take_all(self.observers)
+        return self.mailbox.drain(), self._take_observers()
+
+    def _take_observers(self) -> list[ExitObserver]:
+        """Those that are to be told, in the order in which they were attached; each is taken out here or by ``detach``, once."""
+        found: list[ExitObserver] = []
+        while self.observers:
+            try:
+                found.append(self.observers.popitem()[0])
+            except KeyError:  # another thread has detached the last
+                break
+        found.reverse()
+        return found
 
     def _announce(
         self, left: list[Envelope[Any]], observers: list[ExitObserver], start_failure: BaseException | None = None
@@ -668,9 +679,9 @@ class ExitNotification:
 
 def supervisors_of_caller() -> list[ActorRef[Any]]:
     """The supervisor that the calling thread is in, that supervisor's own, and so on to the top; none outside a supervisor."""
-    above: list[ActorRef[Any]] = []
+    above: dict[ActorRef[Any], None] = {}  # in that order; a start callable may have returned one that is above already
     process = current()
     while process is not None and process.supervises and process.ref not in above:
-        above.append(process.ref)
+        above[process.ref] = None
         process = process.starter
-    return above
+    return list(above)

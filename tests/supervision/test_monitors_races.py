@@ -125,16 +125,16 @@ class _EndsItFirst:
         self._lock.release()
 
 
-class _EndsFirst(list[Any]):
+class _EndsFirst(dict[Any, None]):
     """In the place of a process's observers: a thread that adds one finds that the actor has ended at the last moment."""
 
     def __init__(self, ref: Any) -> None:
         super().__init__(process_of(ref).observers)  # type: ignore[union-attr]
         self._ref = ref
 
-    def append(self, watch: Any) -> None:
+    def __setitem__(self, watch: Any, nothing: None) -> None:
         kill(self._ref)
-        super().append(watch)
+        super().__setitem__(watch, nothing)
 
 
 @every_kind
