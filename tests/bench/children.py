@@ -1,7 +1,8 @@
 """Many children of one supervisor: what one costs to start, restart and stop, and whether that grows with their number.
 
-All is processor time of the whole process, per child, on one core: between two, what a change of threads costs is luck. The large
-number and the small one are measured in turns, and so is the floor, a loop that starts bare Pykka actors. What kills a supervisor is measured until its last child is gone.
+All is processor time of the whole process, per child, on one core: between two, what a change of threads costs is luck. The
+large number and the small one are measured in turns, and so is the floor, a loop that starts bare Pykka actors. What kills a
+supervisor is measured until its last child is gone.
 """
 
 from __future__ import annotations

@@ -20,8 +20,8 @@ from supervision import ChildSpec, DynamicSupervisor, Exit, Server, Supervisor, 
 from supervision.supervising import stop_for_good
 
 DEADLINE_S = 60.0
-FEW, MANY = 50, 200
-NOISE = 1.15
+FEW, MANY = 100, 400
+NOISE = 1.1
 """Where threads meet, a turn or a wait more or less is taken now and then. What is quadratic is four times as much."""
 
 HERE = Path(__file__).parent
