@@ -62,6 +62,7 @@ from supervision.errors import (
     MaxChildren,
     NoProcess,
     ServerDied,
+    ServerRestarting,
     StartError,
     SupervisionError,
 )
@@ -96,6 +97,7 @@ __all__ = [
     "SHUTDOWN",
     "Server",
     "ServerDied",
+    "ServerRestarting",
     "Shutdown",
     "StartError",
     "SupervisionError",

@@ -11,12 +11,21 @@ from typing import Any
 import pykka
 from pykka import ActorDeadError
 
-from supervision.errors import CallTimeout, NoProcess, ServerDied, SupervisionError, check_seconds
+from supervision.errors import CallTimeout, ServerDied, SupervisionError, check_seconds
 from supervision.exits import NOPROC, NORMAL, Reason
 from supervision.process.mailbox import Cancellable, ExitSignal
 from supervision.process.process import Process
 from supervision.process.pykka_internals import Envelope, StopRequest, actor_of
-from supervision.process.registry import ServerRef, current, find, lookup, refuse_unmanaged, unmanaged
+from supervision.process.registry import (
+    ServerRef,
+    Succession,
+    current,
+    find,
+    lookup,
+    owner_now,
+    refuse_unmanaged,
+    unmanaged,
+)
 from supervision.runtime import timer_thread
 from supervision.runtime.waits import Bell, NoAnswer, Reply, check_timeout
 
@@ -24,7 +33,7 @@ LOOK_S = 0.5
 """Seconds between two looks whether an unmanaged actor that owes an answer is still alive."""
 
 
-def call(server: ServerRef, message: Any, timeout: float | None = 5.0) -> Any:
+def call(server: ServerRef, message: Any, timeout: float | None = 5.0, *, await_restart: bool = False) -> Any:
     """Send a message and wait for the answer.
 
     Any thread may call; a handler on the pool that waits is stood in for. Takes no lock that an interrupted thread could hold.
@@ -33,36 +42,64 @@ def call(server: ServerRef, message: Any, timeout: float | None = 5.0) -> Any:
         server: a ref or a name; an actor that Pykka alone has started stays as it is.
         message: what ``on_receive`` gets; its return value is the answer.
         timeout: seconds to wait, ``None`` for as long as the server lives.
+        await_restart: while a supervisor is restarting that name, wait for the successor, within the same ``timeout`` (``None``:
+            until the supervisor gives up), and send the message then. It is sent once: a server that ends after that gives
+            ``ServerDied``. A ref means its one incarnation, which has no successor.
 
     Returns:
         What the handler returned.
 
     Raises:
-        NoProcess: nothing alive behind ``server``.
+        NoProcess: nothing alive behind ``server``, and no supervisor is restarting it any more.
+        ServerRestarting: a supervisor is restarting that name, and with ``await_restart`` there was no successor in time. Nothing
+            was sent.
         CallTimeout: no answer in time; the server is not told and stays alive.
         ServerDied: it ended before it answered; ``.reason`` says why.
-        SupervisionError: the call could only deadlock: it is to the caller itself, or to the supervisor that waits for it.
+        SupervisionError: the call could only deadlock: it is to the caller itself, or to the supervisor that waits for it, or
+            that supervisor is to start the successor.
         Exception: what the handler raised, unchanged.
         TypeError: the timeout is no number; the server hears nothing.
         ValueError: the timeout is negative or not finite.
     """
     check_timeout(timeout)
-    process = find(server)
-    if process is None:
-        return _call_unmanaged(_unmanaged(server), message, timeout)
+    process, left_s = find(server), timeout
+    if process is None and (ref := unmanaged(server)) is not None:
+        return _call_unmanaged(ref, message, timeout)
+    reply = Reply()
+    if await_restart:
+        succession = Succession(server, timeout)
+        process = succession.await_owner()
+        while not offer(process, message, reply):  # it has ended since
+            process = succession.await_owner()
+        left_s = succession.left_s
+    else:
+        process = send(process or owner_now(server), server, message, reply)
+    try:
+        return reply.result(left_s)
+    except NoAnswer:
+        raise CallTimeout(process.ref, timeout or 0.0) from None
+
+
+def send(process: Process, server: ServerRef, message: Any, reply: Reply) -> Process:
+    """Send a request to the process that was found behind a server, or to its successor, if that is up; returns which it was."""
+    while not offer(process, message, reply):
+        process = owner_now(server)
+    return process
+
+
+def offer(process: Process, message: Any, reply: Reply) -> bool:
+    """Put a request into a mailbox; false if that is closed.
+
+    Raises:
+        SupervisionError: it could never be answered.
+    """
     if process.waits_for_caller():
         raise SupervisionError(
             f"{process.ref} calls itself: the answer could never come; do the work in place, or cast"
             if current() is process
             else f"{process.ref} waits for this actor to start or end: a call to it could never be answered; use on_continue"
         )
-    reply = Reply()
-    if not process.mailbox.offer(message, reply):
-        raise NoProcess(server)
-    try:
-        return reply.result(timeout)
-    except NoAnswer:
-        raise CallTimeout(process.ref, timeout or 0.0) from None
+    return process.mailbox.offer(message, reply)
 
 
 def cast(server: ServerRef, message: Any) -> None:
@@ -93,6 +130,7 @@ def stop(server: ServerRef, *, timeout: float | None = 5.0) -> None:
 
     Raises:
         NoProcess: nothing alive behind ``server``.
+        ServerRestarting: a supervisor is restarting that name; ``terminate_child`` cancels that.
         CallTimeout: not down in time; the stop goes on.
         SupervisionError: an actor stops itself by this (raise ``Exit()`` instead), or the supervisor above it.
         TypeError: the timeout is no number.
@@ -106,8 +144,11 @@ def stop_with(server: ServerRef, reason: Reason, timeout: float | None) -> None:
     check_timeout(timeout)
     process = find(server)
     if process is None:
-        _stop_unmanaged(_unmanaged(server), timeout)
-        return
+        ref = unmanaged(server)
+        if ref is not None:
+            _stop_unmanaged(ref, timeout)
+            return
+        process = owner_now(server)
     if process.must_outlive_caller():
         raise SupervisionError(
             f"{process.ref} waits for its own end: raise Exit() instead"
@@ -117,7 +158,9 @@ def stop_with(server: ServerRef, reason: Reason, timeout: float | None) -> None:
     down = Bell()
     if not process.attach(down) or not process.mailbox.offer(ExitSignal(reason, current())):
         process.detach(down)
-        raise NoProcess(server)
+        owner_now(server)  # which raises, unless a successor is up since
+        stop_with(server, reason, timeout)
+        return
     try:
         ended = down.wait(timeout)
     finally:
@@ -231,13 +274,6 @@ def send_after(delay_s: float, server: ServerRef, message: Any) -> Timer:
 # They are talked to in Pykka's way, with this package's errors, and stay as they are. Pykka's loop may end without an
 # answer: a message that came while it emptied its queue for the last time is lost, and a BaseException in a handler
 # leaves the asker waiting. So a caller that waits looks now and then whether the actor is still alive.
-
-
-def _unmanaged(server: ServerRef) -> pykka.ActorRef[Any]:
-    ref = unmanaged(server)
-    if ref is None:
-        raise NoProcess(server)
-    return ref
 
 
 def _call_unmanaged(ref: pykka.ActorRef[Any], message: Any, timeout: float | None) -> Any:

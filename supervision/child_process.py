@@ -41,7 +41,7 @@ import math
 import threading
 from collections.abc import Callable
 from typing import Any, cast
-from weakref import WeakKeyDictionary, WeakSet
+from weakref import WeakKeyDictionary
 
 import pykka
 
@@ -52,7 +52,16 @@ from supervision.monitors import Monitor
 from supervision.process.mailbox import ExitSignal
 from supervision.process.process import Phase, Process
 from supervision.process.pykka_actors import construct
-from supervision.process.registry import lookup, name_of, process_of, refuse_unmanaged, register
+from supervision.process.registry import (
+    asked_to_exit,
+    comes_back,
+    decided,
+    lookup,
+    name_of,
+    process_of,
+    refuse_unmanaged,
+    register,
+)
 from supervision.runtime import timer_thread
 from supervision.runtime.waits import Bell
 from supervision.server import Server
@@ -186,6 +195,10 @@ class ExitRequest:
         self.deadline = timer_thread.now() + shutdown if isinstance(shutdown, int | float) else math.inf
         self._ended = Bell()  # the process rings it, on the thread that ends it
         self._process: Process | None = process_of(ref)
+        if self._process is not None:
+            if waiter is not None:  # from now on, not only when it comes to this message
+                self._process.waited_for_by = waiter
+            asked_to_exit(self._process, for_restart=for_restart)
         if self._process is None or not self._process.attach(self._ended):
             self._ended.ring()
         elif shutdown == "brutal_kill":
@@ -289,7 +302,6 @@ _links: WeakKeyDictionary[Any, Link] = WeakKeyDictionary()  # by the supervisor'
 
 # --- succession -------------------------------------------------------------------------------------------------------
 
-_for_good: WeakSet[Any] = WeakSet()  # refs of the last incarnations of children that are not started again
 _callbacks: WeakKeyDictionary[Any, Callable[[Any, bool], object]] = WeakKeyDictionary()
 
 
@@ -305,20 +317,16 @@ def ends_for_restart(ref: Any) -> bool:
 
 
 def may_be_restarted(ref: Any, *, forked: bool = False) -> bool:
-    """Whether an actor is alive, or has ended and may be started again, by its supervisor or together with that one.
+    """Whether an actor is alive, or has ended and is started again, by its supervisor or together with that one.
 
     Args:
         ref: the actor.
         forked: in a forked child, whether to answer as the parent process would have.
     """
     process = process_of(ref)
-    while process is not None:
-        if not (process.phase is Phase.ENDED if forked else process.is_ended):
-            return True
-        if process.ref in _for_good:
-            return False
-        process = process.starter
-    return False
+    if process is None or (process.mailbox.inherited and not forked):
+        return False
+    return process.phase is not Phase.ENDED or comes_back(process)
 
 
 def when_ended_for_good(ref: Any, callback: Callable[[Any, bool], object]) -> None:
@@ -336,7 +344,11 @@ def ended_for_good(ref: Any, *, asked: bool) -> None:
     """An actor that has ended is not started again; called on its supervisor's thread. ``None`` is no actor."""
     if ref is None:
         return
-    _for_good.add(ref)
+    process = process_of(ref)
+    supervisor = None if process is None else process.starter
+    # Where the supervisor itself ends, and is started again, its children are, too.
+    if process is not None and not (supervisor is not None and supervisor.is_ending and comes_back(process)):
+        decided(process)
     callback = _callbacks.get(ref)
     if callback is not None:
         callback(ref, asked)

@@ -216,6 +216,7 @@ class Child:
 
     Attributes:
         spec: how to start it.
+        comes_with_supervisor: whether it is started again together with its supervisor, because that was started with it.
         ref: the live incarnation, ``None`` unless running.
         state: see ``ChildInfo``.
         monitor: the supervisor's monitor of the live incarnation, ``None`` unless running.
@@ -231,6 +232,7 @@ class Child:
     """
 
     spec: ChildSpec
+    comes_with_supervisor: bool = False
     ref: Any = None
     state: ChildState = "stopped"
     monitor: Any = None

@@ -129,6 +129,23 @@ class NoProcess(SupervisionError):
         self.server = server
 
 
+class ServerRestarting(NoProcess):
+    """The owner of that name has ended, and its supervisor is starting a successor, which is not up yet. Nothing was sent.
+
+    Raised for names only. It is safe to send the message again: to wait for the successor, give ``await_restart=True``.
+
+    Attributes:
+        timeout: the seconds that the successor was waited for; ``None`` where it was not.
+    """
+
+    def __init__(self, server: Any, timeout: float | None = None) -> None:
+        text = f"a supervisor is restarting {_shown(server)}"
+        text += "; await_restart=True waits for it" if timeout is None else f", which was not up within {timeout} s"
+        self._say(f"{text}; the message was not sent", server, timeout)
+        self.server = server
+        self.timeout = timeout
+
+
 class CallTimeout(SupervisionError):
     """No answer in time. The server is not told, stays alive and still does the work (as in OTP).
 

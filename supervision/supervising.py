@@ -40,11 +40,21 @@ from supervision import child_process, exits
 from supervision.calls import Timer, call, cast, send_after, stop, stop_with
 from supervision.child_process import ChildMonitor, ExitRequest, Link
 from supervision.children import Child, ChildCounts, ChildInfo
-from supervision.errors import AlreadyStarted, CallTimeout, ChildNotFound, NoProcess, StartError, SupervisionError
+from supervision.errors import AlreadyStarted, CallTimeout, ChildNotFound, StartError, SupervisionError
 from supervision.exits import KILLED, SHUTDOWN, ExceptionText, Exit, Reason, text_of
 from supervision.monitors import Down, demonitor
 from supervision.process.process import Phase
-from supervision.process.registry import ServerRef, current, find, name_of, process_of, unmanaged
+from supervision.process.registry import (
+    ServerRef,
+    adopted,
+    current,
+    decided,
+    find,
+    name_of,
+    owner_now,
+    process_of,
+    unmanaged,
+)
 from supervision.runtime import timer_thread
 from supervision.runtime.per_process import PerProcess
 from supervision.runtime.reports import report
@@ -88,7 +98,7 @@ def find_supervisor(sup: ServerRef, kind: type[AnySupervisor]) -> pykka.ActorRef
     process = find(sup)
     ref: pykka.ActorRef[Any] | None = unmanaged(sup) if process is None else process.ref
     if ref is None:
-        raise NoProcess(sup)
+        ref = owner_now(sup).ref
     if not issubclass(ref.actor_class, kind):
         wanted = "supervisor" if kind is AnySupervisor else kind.__name__
         raise TypeError(f"sup: expected a {wanted}, got {ref.actor_class.__name__}")
@@ -350,15 +360,27 @@ class AnySupervisor(Server):
         """
         if self._link.is_broken:
             raise Exit(KILLED)
-        ref = child_process.start_child(child.spec, self.extra_args)
+        own, last = process_of(self.actor_ref), child.last_ref
+        assert own is not None
+        own.starting_child = child
+        try:
+            ref = child_process.start_child(child.spec, self.extra_args)
+        finally:
+            own.starting_child = None
+        predecessor = None if last is None else process_of(last)
         if ref is None:
             child.runs(None, None, timer_thread.now())
+            if predecessor is not None:
+                decided(predecessor)
             return None
         if not self._link.add(ref, child.spec.shutdown):
             ExitRequest(ref, child.spec.shutdown, for_restart=True).await_exit()
             raise Exit(KILLED)
         watch = ChildMonitor(child, ref, self.actor_ref)
         child.runs(ref, watch, timer_thread.now())
+        process = process_of(ref)
+        assert process is not None  # `child_process.start_child` has seen to that
+        adopted(process, child, predecessor)
         watch.begin()
         return ref
 
@@ -395,6 +417,10 @@ class AnySupervisor(Server):
             child.ended("stopped")
             if not for_restart:
                 child_process.ended_for_good(child.last_ref, asked=True)
+                waited = self._affected(child) if retry is not None else ()  # for the attempt that is cancelled here
+                for sibling in waited:
+                    if sibling.state == "stopped" and sibling is not child:
+                        child_process.ended_for_good(sibling.last_ref, asked=False)
             return None
         demonitor(child.monitor)
         return ExitRequest(child.ref, child.spec.shutdown, process_of(self.actor_ref), for_restart=for_restart)

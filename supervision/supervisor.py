@@ -42,7 +42,7 @@ class Supervisor(AnySupervisor):
         super().__init__(self._flags.intensity())
         self._by_last_ref: dict[Any, Child] = {}  # by the newest incarnation, alive or not
         self._significant: set[Child] = set()  # those that run or are being restarted
-        self._children = {spec.id: self._made(spec) for spec in children}
+        self._children = {spec.id: self._made(spec, comes_with_supervisor=True) for spec in children}
 
     # --- client API ---------------------------------------------------------------------------------------------------
 
@@ -284,8 +284,9 @@ class Supervisor(AnySupervisor):
 
     # --- steps --------------------------------------------------------------------------------------------------------
 
-    def _made(self, spec: ChildSpec) -> Child:
-        return Child(spec, active=self._significant if spec.significant else None)
+    def _made(self, spec: ChildSpec, *, comes_with_supervisor: bool = False) -> Child:
+        active = self._significant if spec.significant else None
+        return Child(spec, comes_with_supervisor=comes_with_supervisor, active=active)
 
     def _bring_up(self, child: Child) -> Any:
         last_ref = child.last_ref

@@ -69,7 +69,7 @@ import threading
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from enum import IntEnum
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from pykka import ActorDeadError, ActorRef
 
@@ -91,6 +91,9 @@ from supervision.runtime.dispatcher import POOL, Dispatcher, is_worker
 from supervision.runtime.per_process import PerProcess
 from supervision.runtime.reports import report, returned_to_caller
 from supervision.runtime.waits import Reply
+
+if TYPE_CHECKING:
+    from supervision.children import Child
 
 BATCH = 16
 """Messages that an actor handles in one turn, before others of the pool have theirs."""
@@ -161,6 +164,13 @@ class Process:
         observers: what is to be told of its end.
         handshake: its starter waits here, until it has started.
         starter: the process that started it; a supervisor does not end before it.
+        child: what its supervisor knows of it; ``None`` for one that is no child, and when its end is decided.
+        starting_child: the child that it, a supervisor, is starting.
+        asked_for_restart: whether its supervisor has asked it to exit for a restart, or not for one; ``None`` before it asks.
+        awaited_names: its names that a successor is to have.
+        awaited_below: those that have ended under it, a supervisor, and have a successor to come.
+        waiters: those that wait for its successor.
+        waits_for_successor: what wakes its own thread, which waits for another one's successor.
         waited_for_by: the process whose thread waits for this start or end.
         busy: the ident of the thread that is in a turn; above it says which thread takes that out.
         turn_right: held during a turn; never waited for: a thread that does not get it leaves.
@@ -182,6 +192,13 @@ class Process:
     observers: dict[ExitObserver, None] = field(default_factory=dict)
     handshake: Reply | None = None
     starter: Process | None = None
+    child: Child | None = None
+    starting_child: Child | None = None
+    asked_for_restart: bool | None = None
+    awaited_names: tuple[str, ...] = ()
+    awaited_below: dict[Process, None] = field(default_factory=dict)
+    waiters: dict[registry.Ringable, None] = field(default_factory=dict)
+    waits_for_successor: registry.Ringable | None = None
     waited_for_by: Process | None = None
     busy: list[int] | None = None
     turn_right: threading.Lock = field(default_factory=threading.Lock)
@@ -197,6 +214,16 @@ class Process:
     def is_ended(self) -> bool:
         """Whether it is over; an inherited process is, in a forked child."""
         return self.phase is ENDED or self.mailbox.inherited
+
+    @property
+    def is_starting(self) -> bool:
+        """Whether it is not up yet."""
+        return self.phase is STARTING
+
+    @property
+    def is_ending(self) -> bool:
+        """Whether it has begun to end; also once it has ended."""
+        return self.phase >= ENDING
 
     @property
     def supervises(self) -> bool:
@@ -357,6 +384,11 @@ class Process:
             pykka_internals.leave(self.ref)
         if name is not None:
             registry.claim(name, self)
+            child = None if self.starter is None else self.starter.starting_child
+            if (
+                child is not None and child.spec.name == name
+            ):  # it may crash before its supervisor has seen that it is up
+                self.child = child
 
     def await_start(self) -> None:
         """Wait until an actor that other code has started is up; raises what its ``on_start`` raised.
@@ -454,6 +486,8 @@ class Process:
             self.phase = RUNNING
             handshake, self.handshake = self.handshake, None
             self.waited_for_by = None
+        if self.names:
+            registry.call_waiters(self.names)
         if handshake is not None:
             handshake.set()
         return True
@@ -506,8 +540,9 @@ class Process:
         with self.mailbox.lock:
             if self.phase >= ENDING:
                 return
-            self.phase = ENDING
             self.reason = reason
+            self.phase = ENDING
+            registry.await_successor(self)
         # Before the hooks: one of them may call ActorRegistry.stop_all(), which waits for each that it finds.
         pykka_internals.leave(self.ref)
         actor = self.actor
@@ -563,10 +598,15 @@ class Process:
     def _seal(self, reason: Reason) -> tuple[list[Envelope[Any]], list[ExitObserver]]:
         """Become ended; returns what is left to tell: unhandled mail, and observers. The mailbox's lock is held.
 
-        In this order: from the first line on no message gets in that no thread would answer before the caller goes on.
+        In this order: its names are awaited before it is seen to have ended, and from ``close`` on no message gets in that no
+        thread would answer before the caller goes on.
         """
-        self.mailbox.close()
+        if self.phase is STARTING:
+            self.child = None  # a successor that does not come up: its predecessor is still awaited
         self.reason = reason
+        self.phase = ENDING
+        registry.await_successor(self)
+        self.mailbox.close()
         self.phase = ENDED
         self.actor = None
         return self.mailbox.drain(), self._take_observers()

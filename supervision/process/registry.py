@@ -2,23 +2,31 @@
 
 A name is looked up at every send. It belongs to one live actor, and is free before any observer hears that its owner has died.
 
+A name is *awaited* from the end of its owner until a successor is up, where a supervisor is to start one: then a caller gets
+`ServerRestarting` in place of `NoProcess`, and may wait.
+
 An actor is *unmanaged* where Pykka alone has started it: it runs in Pykka's own loop, no process of ours is behind its ref, it is
 talked to in Pykka's way, and it can be neither watched, named nor supervised.
 """
 
 from __future__ import annotations
 
+import contextlib
 import threading
-from collections.abc import Iterable
-from typing import TYPE_CHECKING, Any, TypeAlias
+import time
+from collections.abc import Iterable, Iterator
+from typing import TYPE_CHECKING, Any, Protocol, TypeAlias, TypeVar
 
 import pykka
 
-from supervision.errors import AlreadyStarted, NoProcess, SupervisionError
+from supervision.errors import AlreadyStarted, NoProcess, ServerRestarting, SupervisionError
+from supervision.exits import must_restart
 from supervision.process.pykka_internals import is_registered
 from supervision.runtime.per_process import PerProcess
+from supervision.runtime.waits import Bell
 
 if TYPE_CHECKING:
+    from supervision.children import Child
     from supervision.process.process import Process
 
 ServerRef: TypeAlias = "pykka.ActorRef[Any] | str"
@@ -113,6 +121,13 @@ class _Names:
         # Look-ups take none. Reentrant for the sake of finalizers, which the garbage collector may run here.
         self.lock = threading.RLock()
         self.table: dict[str, Process] = {}
+        # Guards the two below, and what processes note of their successors. It is the last lock to be taken, and nothing else is
+        # called under it. Those that look take none. Reentrant for the same reason.
+        self.succession = threading.RLock()
+        self.awaited: dict[
+            str, tuple[Process, ...]
+        ] = {}  # by name, those that end or have ended, and have a successor to come
+        self.decided = 0  # how often one was taken out of there
 
 
 _names = PerProcess(_Names)
@@ -187,6 +202,7 @@ def claim(name: str, process: Process) -> None:
         if not process.add_name(name):
             raise NoProcess(process.ref)
         _names.value.table[name] = process
+    call_waiters((name,))
 
 
 def release(names: Iterable[str], process: Process) -> None:
@@ -203,3 +219,245 @@ def check_name(name: object) -> None:
         raise TypeError(f"name: expected a non-empty str, got {name!r}")
     if not name:
         raise ValueError("name: expected a non-empty str, got an empty one")
+
+
+# --- names that are awaited -------------------------------------------------------------------------------------------
+#
+# Between the end of a child that is started again and the moment that its successor is up, its name is always awaited:
+#
+#     thread that ends the owner           supervisor's thread                      thread that looks for the owner
+#     1. the name is awaited               1. the successor is up under the name    1. how many ends are decided by now?
+#     2. the mailbox closes, ENDED         2. the end is decided: the name is not   2. has the name an owner that is up?
+#     3. the name is free                     awaited any more                      3. is it awaited?
+#                                          3. rings those that wait                 4. neither, and none decided since 1?
+#
+# Without its 1 and 4 the third thread could look for an owner before the supervisor's 1, ask whether the name is awaited after
+# the supervisor's 2, and take the name for gone.
+#
+# The first thread foresees what the supervisor will do when it hears of the end. It looks at the child's specification, at the
+# reason, at whether the supervisor has asked for this end, and, where the supervisor ends too, at what becomes of that. So when
+# a supervisor ends, or its own end is decided, the names that are awaited below it are looked at again. What is noted here of a
+# process goes when its end is decided: a successor is up, or none will come.
+
+
+class Ringable(Protocol):
+    """What wakes one that waits."""
+
+    def ring(self) -> None:
+        """Wake it, for good. Any thread."""
+
+
+R = TypeVar("R", bound=Ringable)
+
+
+def comes_back(process: Process) -> bool:
+    """Whether one that ends or has ended is started again, by its supervisor or together with that one."""
+    child, supervisor = process.child, process.starter
+    while child is not None and supervisor is not None:
+        if not supervisor.is_ending:
+            asked = process.asked_for_restart
+            return must_restart(child.spec.restart, process.reason) if asked is None else asked
+        if not child.comes_with_supervisor:
+            return False
+        process = supervisor
+        child, supervisor = process.child, process.starter
+    return False
+
+
+def await_successor(process: Process) -> None:
+    """A process begins to end, or what its end means has changed: its names are awaited from here on, or no more.
+
+    So are those of all that have ended below it.
+    """
+    if process.child is None and not process.awaited_below:
+        return
+    waiters: list[Ringable] = []
+    with _names.value.succession:
+        if comes_back(process):
+            _note_awaited(process)
+        else:
+            _strike(process, waiters)
+        _look_below(process, waiters)
+    for waiter in waiters:
+        waiter.ring()
+
+
+def asked_to_exit(process: Process, *, for_restart: bool) -> None:
+    """Its supervisor is about to ask it to exit, and to wait for that."""
+    process.asked_for_restart = for_restart
+    if process.is_ending:
+        await_successor(process)
+    bell = process.waits_for_successor
+    if bell is not None:
+        bell.ring()  # what it waits for may have come to wait for it
+
+
+def adopted(process: Process, child: Child, predecessor: Process | None) -> None:
+    """A child is up, or was a moment ago. On its supervisor's thread."""
+    process.child = child
+    if process.is_ending:
+        await_successor(process)
+    if predecessor is not None:
+        decided(predecessor)
+
+
+def decided(process: Process) -> None:
+    """The end of a process is decided: its successor is up, or none will come. Nothing is awaited of it, nor of those below."""
+    waiters: list[Ringable] = []
+    with _names.value.succession:
+        _strike(process, waiters)
+        process.child = None
+    for waiter in waiters:
+        waiter.ring()
+
+
+def _note_awaited(process: Process) -> None:
+    awaited, child, supervisor = _names.value.awaited, process.child, process.starter
+    assert child is not None
+    assert supervisor is not None
+    own = () if child.spec.name is None else (child.spec.name,)
+    for name in dict.fromkeys((*process.names, *own)):
+        if name not in process.awaited_names:
+            process.awaited_names = (*process.awaited_names, name)
+            awaited[name] = (*awaited.get(name, ()), process)
+    if process.awaited_names or process.supervises:
+        supervisor.awaited_below[process] = None
+
+
+def _strike(process: Process, waiters: list[Ringable]) -> None:
+    names = _names.value
+    for name in process.awaited_names:
+        others = tuple(one for one in names.awaited.get(name, ()) if one is not process)
+        if others:
+            names.awaited[name] = others
+        else:
+            names.awaited.pop(name, None)
+    process.awaited_names = ()
+    names.decided += 1
+    waiters.extend(process.waiters)
+    if process.starter is not None:
+        process.starter.awaited_below.pop(process, None)
+    for below in tuple(process.awaited_below):
+        _strike(below, waiters)
+
+
+def _look_below(process: Process, waiters: list[Ringable]) -> None:
+    for below in tuple(process.awaited_below):
+        if not comes_back(below):
+            _strike(below, waiters)
+            continue
+        waiters.extend(below.waiters)  # another supervisor is to start it now, and may be waiting for one that waits
+        _look_below(below, waiters)
+
+
+def call_waiters(names: Iterable[str]) -> None:
+    """An actor that has those names is up: those that wait for an owner look again."""
+    awaited = _names.value.awaited
+    if awaited:
+        for name in names:
+            for process in awaited.get(name, ()):
+                for waiter in list(process.waiters):
+                    waiter.ring()
+
+
+class Succession:
+    """A wait for the owner of a name; ``owner`` looks for it, and where there is none yet, a bell rings when to look again.
+
+    Args:
+        name: the name; or a ref, whose process is there or is not.
+        timeout: seconds to wait, ``None`` for as long as a supervisor is to start the owner.
+    """
+
+    def __init__(self, name: ServerRef, timeout: float | None) -> None:
+        self._name = name
+        self._timeout = timeout
+        self._ends_at = None if timeout is None else time.monotonic() + timeout
+        self._predecessor: Process | None = None
+
+    @property
+    def left_s(self) -> float | None:
+        """Seconds of the timeout that are left, ``None`` without one."""
+        return None if self._ends_at is None else max(0.0, self._ends_at - time.monotonic())
+
+    def owner(self) -> Process | None:
+        """The owner, if it is up, and ``None`` while it is being restarted.
+
+        Raises:
+            NoProcess: there is none, and none to come.
+            ServerRestarting: there is none yet, and the time is up.
+            SupervisionError: the supervisor that is to start it waits for the caller.
+        """
+        owner, self._predecessor = _look(self._name)
+        if owner is not None:
+            return owner
+        if self._predecessor is None:
+            raise NoProcess(self._name)
+        if _restarter_waits_for_caller(self._predecessor):
+            raise SupervisionError(
+                f"{self._name!r} is being restarted by a supervisor that waits for this actor to start or end: the "
+                "successor could never come; use on_continue, or call without await_restart"
+            )
+        if self.left_s == 0.0:
+            raise ServerRestarting(self._name, self._timeout)
+        return None
+
+    def await_owner(self) -> Process:
+        """Wait for the owner; raises as ``owner`` does. On a worker of the pool another one stands in meanwhile."""
+        while (owner := self.owner()) is None:
+            with self.rings(Bell()) as bell:
+                bell.wait(self.left_s)
+        return owner
+
+    @contextlib.contextmanager
+    def rings(self, bell: R) -> Iterator[R]:
+        """Have a bell ring when to look again. First it is there, and then this looks: so nothing is missed in between."""
+        predecessor, caller = self._predecessor, current()
+        assert predecessor is not None
+        predecessor.waiters[bell] = None
+        if caller is not None:
+            caller.waits_for_successor = bell
+        try:
+            if _look(self._name) != (None, predecessor) or _restarter_waits_for_caller(predecessor):
+                bell.ring()
+            yield bell
+        finally:
+            predecessor.waiters.pop(bell, None)
+            if caller is not None:
+                caller.waits_for_successor = None
+
+
+def owner_now(server: ServerRef) -> Process:
+    """The process behind a name or ref that ``find`` did not find, or that takes no more messages: it may have come up since.
+
+    Raises:
+        ServerRestarting: it is a name, and a supervisor is starting a successor.
+        NoProcess: there is none, and none to come.
+    """
+    owner, predecessor = _look(server)
+    if owner is None:
+        raise NoProcess(server) if predecessor is None else ServerRestarting(server)
+    return owner
+
+
+def _look(name: ServerRef) -> tuple[Process | None, Process | None]:
+    """The owner of a name, if it is up; or else, while it is awaited, its newest predecessor. A ref is never awaited."""
+    names = _names.value
+    if not isinstance(name, str):
+        process = find(name)
+        return None if process is None or process.mailbox.closed else process, None
+    while True:
+        decided, owner, awaited = names.decided, names.table.get(name), names.awaited.get(name)
+        if owner is not None and not owner.mailbox.closed and not (awaited and owner.is_starting):
+            return owner, None
+        if awaited:
+            return None, awaited[-1]
+        if decided == names.decided:
+            return None, None
+
+
+def _restarter_waits_for_caller(process: Process) -> bool:
+    """Whether the supervisor that is to start a successor is the calling thread's own process, or waits for that one."""
+    supervisor = process.starter
+    while supervisor is not None and supervisor.is_ended:
+        supervisor = supervisor.starter
+    return supervisor is not None and supervisor.waits_for_caller()

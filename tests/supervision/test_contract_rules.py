@@ -76,7 +76,7 @@ def test_child_spec_takes_all_options_of_start_link_and_those_of_a_child(kind: A
         (DynamicSupervisor.start_child, "sup spec"),
         (DynamicSupervisor.terminate_child, "sup ref"),
         (Server.start_link, "args name start_timeout kwargs"),
-        (call, "server message timeout"),
+        (call, "server message timeout await_restart"),
         (cast, "server message"),
         (stop, "server timeout"),
         (kill, "server"),

@@ -30,6 +30,7 @@ from supervision import (
     NoProcess,
     Server,
     ServerDied,
+    ServerRestarting,
     Shutdown,
     StartError,
     SupervisionError,
@@ -166,4 +167,6 @@ def explain(error: SupervisionError) -> object:
         assert_type(error.max_children, int)
     if isinstance(error, ServerDied):
         return error.reason
+    if isinstance(error, ServerRestarting):
+        assert_type(error.timeout, float | None)
     return isinstance(error, NoProcess | CallTimeout)
