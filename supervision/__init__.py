@@ -21,6 +21,7 @@
     calls.py                    `call`, `cast`, `stop`, `kill`, `send_after`
     monitors.py                 `monitor`, `demonitor`, `Down`
     server.py                   `Server`, the GenServer
+    callback_module.py          `init`: how a supervisor of one's own says its children
     child_process.py            how a child is started, linked, asked to exit; whether it may be started again
     supervising.py              what both kinds of supervisor do: requests, deaths, restarts
     tree.py                     `Supervisor.tree`: the whole system as a value

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Hashable
-from typing import Any, Self, TypeVar
+from collections.abc import Callable, Hashable
+from typing import Any, Self, TypeVar, overload
 
 import pykka
 
+from supervision.callback_module import WithInit, check_options, with_init
 from supervision.child_process import check_start, name_of_child
 from supervision.children import Backoff, Child, ChildSpec, ShutdownSetting, require_spec
 from supervision.errors import ChildNotFound, MaxChildren, check_count
@@ -19,6 +20,7 @@ from supervision.supervising import AnySupervisor, ask
 
 LISTED = 10  # children in the text of an error
 
+A = TypeVar("A", bound=pykka.Actor)
 T = TypeVar("T", bound=pykka.Actor)
 
 
@@ -28,19 +30,40 @@ class DynamicSupervisor(AnySupervisor):
     It serves calls and deaths one at a time, on a thread of its own, so that a child's slow ``on_start`` delays the others.
     In every function ``sup`` is a ref or a name; a supervisor that is not alive gives ``NoProcess``. One that is killed
     takes its children along, as a ``Supervisor`` does.
+
+    A subclass may say its options in a class method ``init``, which returns a dict with some of ``max_children``,
+    ``max_restarts``, ``max_seconds``, ``extra_args``; all else is as for a ``Supervisor`` with an ``init``.
     """
 
     # Its children are kept by the ref of their newest incarnation; one that was started again is the last in start order.
 
-    def __init__(self, *, max_children: int | None, max_restarts: int, max_seconds: float, extra_args: tuple[Any, ...]):
-        super().__init__(Intensity(max_restarts, max_seconds))
-        self._max_children = max_children
-        self.extra_args = tuple(extra_args)
+    def __init__(self, *, init: Callable[[], Any] | None = None, **options: Any) -> None:
+        checked = _checked(**options)
+        super().__init__(Intensity(checked["max_restarts"], checked["max_seconds"]), init)
+        self._max_children: int | None = checked["max_children"]
+        self.extra_args = tuple(checked["extra_args"])
 
     # --- client API ---------------------------------------------------------------------------------------------------
 
+    @overload  # type: ignore[override]
     @classmethod
-    def start_link(  # type: ignore[override]
+    def start_link(cls: WithInit[A], *args: Any, name: str | None = None, **kwargs: Any) -> pykka.ActorRef[A]: ...
+
+    @overload
+    @classmethod
+    def start_link(
+        cls,
+        *,
+        max_children: int | None = None,
+        max_restarts: int = 3,
+        max_seconds: float = 5.0,
+        extra_args: tuple[Any, ...] = (),
+        name: str | None = None,
+    ) -> pykka.ActorRef[Self]: ...
+
+    @with_init("_start_with_init")
+    @classmethod
+    def start_link(
         cls,
         *,
         max_children: int | None = None,
@@ -68,8 +91,30 @@ class DynamicSupervisor(AnySupervisor):
         """
         return super().start_link(name=name, **_checked(max_children, max_restarts, max_seconds, extra_args))
 
+    @overload  # type: ignore[override]
     @classmethod
-    def child_spec(  # type: ignore[override]
+    def child_spec(cls: WithInit[A], *args: Any, id: Hashable = None, **kwargs: Any) -> ChildSpec[A]: ...
+
+    @overload
+    @classmethod
+    def child_spec(
+        cls,
+        *,
+        id: Hashable,
+        max_children: int | None = None,
+        max_restarts: int = 3,
+        max_seconds: float = 5.0,
+        extra_args: tuple[Any, ...] = (),
+        name: str | None = None,
+        restart: Restart = "permanent",
+        shutdown: ShutdownSetting = "infinity",
+        significant: bool = False,
+        backoff: Backoff | None = None,
+    ) -> ChildSpec[Self]: ...
+
+    @with_init("_child_spec_with_init")
+    @classmethod
+    def child_spec(
         cls,
         *,
         id: Hashable,  # noqa: A002 - OTP's word
@@ -163,6 +208,17 @@ class DynamicSupervisor(AnySupervisor):
         for child, request in asked:
             self._await_exit(child, request)
 
+    def _take_options(self, answer: Any) -> None:
+        where = f"{type(self).__name__}.init"
+        options = check_options(where, answer, list(_checked()))
+        try:
+            options = _checked(**options)
+        except (TypeError, ValueError) as error:
+            kind = TypeError if isinstance(error, TypeError) else ValueError
+            raise kind(f"{where}: {error}") from error
+        self._intensity = Intensity(options["max_restarts"], options["max_seconds"])
+        self._max_children, self.extra_args = options["max_children"], tuple(options["extra_args"])
+
     # --- operations ---------------------------------------------------------------------------------------------------
 
     def _start_child(self, spec: ChildSpec) -> Any:
@@ -206,7 +262,9 @@ class DynamicSupervisor(AnySupervisor):
         return f"it is known by its ref or name, not by its id; there are: {'; '.join([*listed, *more]) or 'none'}"
 
 
-def _checked(max_children: object, max_restarts: Any, max_seconds: Any, extra_args: object) -> dict[str, Any]:
+def _checked(
+    max_children: object = None, max_restarts: Any = 3, max_seconds: Any = 5.0, extra_args: object = ()
+) -> dict[str, Any]:
     """The constructor's arguments; raises for what would make it fail, before anything starts."""
     check_count("max_children", max_children, or_none=True)
     if not isinstance(extra_args, tuple | list):

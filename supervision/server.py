@@ -129,7 +129,7 @@ class Server(pykka_internals.PykkaActor):
     def __init_subclass__(cls, **options: Any) -> None:
         super().__init_subclass__(**options)
         for hook in HOOKS:
-            if _is_async(getattr(cls, hook)):
+            if is_async(getattr(cls, hook)):
                 raise TypeError(
                     f"{cls.__name__}.{hook}: expected a plain function, got an async one, whose coroutine nobody would await: "
                     f'write `def {hook}`, and in it asyncio.run(...) under runtime = "thread", or '
@@ -309,8 +309,8 @@ class Server(pykka_internals.PykkaActor):
         process.begin()
 
 
-def _is_async(hook: object) -> bool:
+def is_async(hook: object) -> bool:
     """Whether a call gives something to be awaited or iterated over asynchronously, instead of doing anything."""
     plain = (inspect.iscoroutinefunction, inspect.isasyncgenfunction)
     by_call = getattr(type(hook), "__call__", None)  # noqa: B004 - of an object that stands for the function
-    return any(is_async(one) for is_async in plain for one in (hook, by_call))
+    return any(one_is(it) for one_is in plain for it in (hook, by_call))

@@ -37,6 +37,7 @@ from typing import Any, ClassVar, Literal, TypeVar
 import pykka
 
 from supervision import child_process, exits
+from supervision.callback_module import CallbackModule
 from supervision.calls import Timer, call, cast, send_after, stop, stop_with
 from supervision.child_process import ChildMonitor, ExitRequest, Link
 from supervision.children import Child, ChildCounts, ChildInfo
@@ -59,7 +60,7 @@ from supervision.runtime import timer_thread
 from supervision.runtime.per_process import PerProcess
 from supervision.runtime.reports import report
 from supervision.runtime.waits import check_timeout
-from supervision.server import ClassOrInstance, Server
+from supervision.server import ClassOrInstance
 from supervision.strategy import Intensity
 
 T = TypeVar("T")
@@ -159,15 +160,15 @@ class Retry:
     timer: Timer | None = None
 
 
-class AnySupervisor(Server):
+class AnySupervisor(CallbackModule):
     """What ``Supervisor`` and ``DynamicSupervisor`` share. A subclass says which child is meant, and which are affected."""
 
     runtime: ClassVar[Literal["pool", "thread"]] = "thread"
     supervises: ClassVar[bool] = True
     extra_args: tuple[Any, ...] = ()
 
-    def __init__(self, intensity: Intensity) -> None:
-        super().__init__()
+    def __init__(self, intensity: Intensity, init: Callable[[], Any] | None = None) -> None:
+        super().__init__(init)
         self._children: dict[Hashable, Child] = {}  # in start order
         self._intensity = intensity
         self._random = random.Random()

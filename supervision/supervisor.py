@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterable, Sequence
-from dataclasses import asdict
-from typing import Any, Self, TypeVar
+from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
+from dataclasses import asdict, fields
+from typing import Any, Self, TypeVar, overload
 
 import pykka
 
+from supervision.callback_module import WithInit, check_options, with_init
 from supervision.child_process import check_start
 from supervision.children import Backoff, Child, ChildSpec, ShutdownSetting, require_children, require_spec
 from supervision.errors import (
@@ -25,6 +26,7 @@ from supervision.strategy import AutoShutdown, Strategy, SupervisorFlags, affect
 from supervision.supervising import AnySupervisor, ask
 from supervision.tree import Tree, grow
 
+A = TypeVar("A", bound=pykka.Actor)
 T = TypeVar("T", bound=pykka.Actor)
 
 
@@ -35,19 +37,43 @@ class Supervisor(AnySupervisor):
     OTP). So a call to it from the ``on_start`` of its own child is refused with ``SupervisionError``. In every function
     ``sup`` is a ref or a name; a supervisor that is not alive gives ``NoProcess``. One that is killed takes its children
     along: all of them are asked to exit at the same time.
+
+    A subclass may say its children in a class method ``init`` (OTP: a callback module). Its ``start_link`` and ``child_spec``
+    take the arguments of ``init``, which runs on the supervisor's own thread at each of its starts, and returns the children,
+    or ``(children, options)``: a dict with some of ``strategy``, ``max_restarts``, ``max_seconds``, ``auto_shutdown``.
     """
 
-    def __init__(self, children: Iterable[ChildSpec], **flags: Any) -> None:
+    def __init__(
+        self, children: Iterable[ChildSpec] = (), *, init: Callable[[], Any] | None = None, **flags: Any
+    ) -> None:
         self._flags = SupervisorFlags(**flags)
-        super().__init__(self._flags.intensity())
+        super().__init__(self._flags.intensity(), init)
         self._by_last_ref: dict[Any, Child] = {}  # by the newest incarnation, alive or not
         self._significant: set[Child] = set()  # those that run or are being restarted
         self._children = {spec.id: self._made(spec, comes_with_supervisor=True) for spec in children}
 
     # --- client API ---------------------------------------------------------------------------------------------------
 
+    @overload  # type: ignore[override]
     @classmethod
-    def start_link(  # type: ignore[override]
+    def start_link(cls: WithInit[A], *args: Any, name: str | None = None, **kwargs: Any) -> pykka.ActorRef[A]: ...
+
+    @overload
+    @classmethod
+    def start_link(
+        cls,
+        children: Iterable[ChildSpec],
+        *,
+        strategy: Strategy = "one_for_one",
+        max_restarts: int = 3,
+        max_seconds: float = 5.0,
+        auto_shutdown: AutoShutdown = "never",
+        name: str | None = None,
+    ) -> pykka.ActorRef[Self]: ...
+
+    @with_init("_start_with_init")
+    @classmethod
+    def start_link(
         cls,
         children: Iterable[ChildSpec],
         *,
@@ -79,8 +105,31 @@ class Supervisor(AnySupervisor):
         specs, flags = _checked(children, strategy, max_restarts, max_seconds, auto_shutdown)
         return super().start_link(specs, name=name, **flags)
 
+    @overload  # type: ignore[override]
     @classmethod
-    def child_spec(  # type: ignore[override]
+    def child_spec(cls: WithInit[A], *args: Any, id: Hashable = None, **kwargs: Any) -> ChildSpec[A]: ...
+
+    @overload
+    @classmethod
+    def child_spec(
+        cls,
+        children: Iterable[ChildSpec],
+        *,
+        id: Hashable,
+        strategy: Strategy = "one_for_one",
+        max_restarts: int = 3,
+        max_seconds: float = 5.0,
+        auto_shutdown: AutoShutdown = "never",
+        name: str | None = None,
+        restart: Restart = "permanent",
+        shutdown: ShutdownSetting = "infinity",
+        significant: bool = False,
+        backoff: Backoff | None = None,
+    ) -> ChildSpec[Self]: ...
+
+    @with_init("_child_spec_with_init")
+    @classmethod
+    def child_spec(
         cls,
         children: Iterable[ChildSpec],
         *,
@@ -238,6 +287,7 @@ class Supervisor(AnySupervisor):
 
     def on_start(self) -> None:
         """Start the children in order; on a failure stop those that are up, in reverse."""
+        super().on_start()
         for child in list(self._children.values()):
             self._warn_of_loop(child.spec)
             try:
@@ -252,6 +302,20 @@ class Supervisor(AnySupervisor):
     def on_terminate(self, reason: Reason) -> None:
         """Stop the children in reverse start order, one after the other."""
         self._stop_all(for_restart=self._children_end_for_restart(reason))
+
+    def _take_options(self, answer: Any) -> None:
+        where = f"{type(self).__name__}.init"
+        has_options = isinstance(answer, tuple) and len(answer) == 2 and isinstance(answer[1], Mapping)
+        children, options = answer if has_options else (answer, {})
+        flags = check_options(where, options, [field.name for field in fields(SupervisorFlags)])
+        try:
+            specs, _ = _checked(children, **flags)
+        except (TypeError, ValueError) as error:
+            kind = TypeError if isinstance(error, TypeError) else ValueError
+            raise kind(f"{where}: {error}") from error
+        self._flags = SupervisorFlags(**flags)
+        self._intensity = self._flags.intensity()
+        self._children = {spec.id: self._made(spec) for spec in specs}
 
     # --- operations ---------------------------------------------------------------------------------------------------
 
@@ -343,9 +407,9 @@ class Supervisor(AnySupervisor):
             report("warning", "shutdown_exceeds_window", supervisor=self._label, child=text_of(spec.id), **rest)
 
 
-def _checked(children: object, *flags: Any) -> tuple[list[ChildSpec], dict[str, Any]]:
+def _checked(children: object, *by_position: Any, **flags: Any) -> tuple[list[ChildSpec], dict[str, Any]]:
     """The constructor's arguments; raises for what would make it fail, before anything starts."""
-    checked, specs = SupervisorFlags(*flags), require_children(children)
+    checked, specs = SupervisorFlags(*by_position, **flags), require_children(children)
     for spec in specs:
         checked.accept(spec)
         check_start(spec)

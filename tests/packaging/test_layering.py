@@ -13,7 +13,7 @@ LAYERS = (
     {"supervision.children", "supervision.runtime"},
     {"supervision.process", "supervision.strategy"},
     {"supervision.calls", "supervision.monitors", "supervision.server"},
-    {"supervision.child_process"},
+    {"supervision.callback_module", "supervision.child_process"},
     {"supervision.supervising"},
     {"supervision.tree"},
     {"supervision.dynamic_supervisor", "supervision.supervisor"},

@@ -89,6 +89,38 @@ assert_type(watch, Monitor)
 monitor(ref, ref)
 demonitor(watch)
 
+
+class Billing(Supervisor):
+    """A supervisor of a program's own, whose ``start_link`` takes what its ``init`` does."""
+
+    @classmethod
+    def init(cls, count: int, *, prefix: str = "w") -> tuple[list[ChildSpec], dict[str, object]]:
+        return [Counter.child_spec(i, name=f"{prefix}{i}") for i in range(count)], {"strategy": "one_for_all"}
+
+
+class Workers(DynamicSupervisor):
+    """A dynamic one."""
+
+    @classmethod
+    def init(cls, most: int) -> dict[str, object]:
+        return {"max_children": most}
+
+
+class Plainly(Supervisor):
+    """Without an ``init`` it takes its children, as ever."""
+
+
+assert_type(Billing.start_link(2, name="billing", prefix="x"), pykka.ActorRef[Billing])
+assert_type(Billing.child_spec(2, name="billing", restart="transient"), ChildSpec[Billing])
+assert_type(Workers.start_link(2, name="workers"), pykka.ActorRef[Workers])
+assert_type(Workers.child_spec(2, id="workers"), ChildSpec[Workers])
+assert_type(Billing.count_children("billing"), ChildCounts)
+assert_type(Plainly.start_link([], strategy="one_for_all"), pykka.ActorRef[Plainly])
+assert_type(Plainly.child_spec([], id="plainly"), ChildSpec[Plainly])
+Supervisor.start_link(3)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+Supervisor.start_link([], stratgy="one_for_all")  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue]
+Plainly.start_link(3)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+
 sup = Supervisor.start_link(
     [
         ChildSpec("counter", Counter, (1,), restart="transient", shutdown=1.0, backoff=Backoff(initial=0.2)),
@@ -96,6 +128,7 @@ sup = Supervisor.start_link(
         ChildSpec("made", lambda: Counter.start_link(2)),
         Counter.child_spec(1, name="own", restart="transient", shutdown="infinity", backoff=Backoff()),
         Supervisor.child_spec([], id="below", strategy="one_for_all"),
+        Billing.child_spec(1, name="inner"),
     ],
     strategy="rest_for_one",
     max_restarts=5,
