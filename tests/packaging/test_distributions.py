@@ -17,6 +17,7 @@ from email.message import Message
 from pathlib import Path
 
 import pytest
+from packaging.requirements import Requirement
 
 ROOT = Path(__file__).parents[2]
 PACKAGES = {"oidc_actor", "supervision"}
@@ -91,7 +92,7 @@ def test_the_wheel_tells_a_resolver_what_pyproject_says(wheel, project) -> None:
     assert told["Version"] == project["project"]["version"]
     assert set(told.get_all("Provides-Extra", [])) == set(project["project"]["optional-dependencies"])
     required = [one for one in told.get_all("Requires-Dist", []) if "extra ==" not in one]
-    assert sorted(required) == sorted(project["project"]["dependencies"])
+    assert set(map(Requirement, required)) == set(map(Requirement, project["project"]["dependencies"]))
 
 
 def test_the_links_of_the_description_work_where_there_is_no_repository(wheel) -> None:

@@ -7,6 +7,17 @@ import pykka
 import pytest
 from house import PACKAGES, ROOT
 from pykka import messages
+from pykka_suite.private_names import CHECKS
+
+TESTS = Path(__file__).parents[1]
+ON_PURPOSE = {
+    "packaging/test_pykka_internals.py": "it looks for them",
+    "pykka_suite/private_names.py": "it looks at them",
+    "pykka_suite/test_pykka_suite.py": "it takes one away",
+    "supervision/test_pykka_registry.py": "a program has set the registry's list anew",
+    "supervision/test_unmanaged.py": "a program has an actor class that makes its own thread",
+}
+"""Test files that use some, and why."""
 
 ONE_MODULE = ROOT / "supervision/process/pykka_internals.py"
 PRIVATE = {
@@ -59,3 +70,12 @@ def test_no_other_module_uses_any(package: str) -> None:
         if path != ONE_MODULE
         for name in used(path)
     }
+
+
+def test_no_test_uses_any_but_where_that_is_the_point() -> None:
+    assert {str(path.relative_to(TESTS)) for path in TESTS.rglob("*.py") if used(path)} == set(ON_PURPOSE)
+
+
+def test_each_that_is_used_is_looked_at_in_the_installed_pykka() -> None:
+    unseen = {name for name in used(ONE_MODULE) if not any(name in looked_at for looked_at in CHECKS)}
+    assert not unseen, "give each a check in tests/pykka_suite/private_names.py"

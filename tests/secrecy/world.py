@@ -31,6 +31,7 @@ from oidc_actor.values.oidc_config import OIDCConfig
 from oidc_actor.values.secrets import Secret
 from oidc_actor.values.tokens import ParsedToken, TokenResponse
 from supervision import Supervisor
+from supervision.process.pykka_internals import actor_of
 
 MARK = "hunter2"
 SECRET = f"{MARK}-the-secret"
@@ -62,7 +63,7 @@ class World:
         self.source = TokenManager.source(self.name)
         self.cell = locate(self.name)
         assert self.cell.ref is not None
-        self.actor: Any = self.cell.ref._actor_weakref()
+        self.actor: Any = actor_of(self.cell.ref)
         self.transport.default = self.echo()
         self.clock.advance(200)
         TokenManager.force_refresh(self.name)

@@ -25,7 +25,6 @@ from actors import (
 from children import Watch
 from holding import Gate
 from pykka import ActorDeadError, ActorRegistry
-from pykka._envelope import Envelope
 from threads import DEADLINE_S, eventually, run
 
 from supervision import (
@@ -40,6 +39,7 @@ from supervision import (
     monitor,
     stop,
 )
+from supervision.process.pykka_internals import Envelope
 
 # --- P1: an error under ask, and one under tell -----------------------------------------------------------------------
 

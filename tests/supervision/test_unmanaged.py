@@ -1,6 +1,7 @@
 """Running actors that Pykka alone has started: they are talked to and left as they are, or refused with what to do."""
 
 import logging
+import queue
 import threading
 from collections.abc import Callable
 from typing import Any
@@ -30,11 +31,12 @@ from supervision import (
     stop,
     whereis,
 )
+from supervision.process.pykka_internals import actor_of
 
 
 def state(ref: Any) -> Any:
     """Whatever a take-over would have changed: the actor's own, and the ref's."""
-    actor = ref._actor_weakref()
+    actor = actor_of(ref)
     inbox = ref.actor_inbox
     return (
         *(inbox, ref.actor_stopped, actor.actor_inbox, actor.actor_stopped, type(inbox), type(ref.actor_stopped)),
@@ -66,7 +68,7 @@ def test_it_stays_as_it_is(talk: Any) -> None:
     talk(ref)
     assert call(ref, "after") == "after"
     assert state(ref) == before
-    assert type(ref.actor_inbox) is type(Plain._create_actor_inbox())
+    assert type(ref.actor_inbox) is queue.Queue
     assert ref in ActorRegistry.get_all()
 
 
