@@ -19,6 +19,7 @@
     process/process.py          its start, its turns, its end, and whom that is told to
     process/pykka_actors.py     unmodified ``pykka.ThreadingActor`` classes, made ours before they start
     calls.py                    `call`, `cast`, `stop`, `kill`, `send_after`
+    named.py                    `named`: a ref that is a name, and proxies on it
     monitors.py                 `monitor`, `demonitor`, `Down`
     server.py                   `Server`, the GenServer
     callback_module.py          `init`: how a supervisor of one's own says its children
@@ -69,6 +70,7 @@ from supervision.errors import (
 )
 from supervision.exits import KILLED, NOPROC, NORMAL, SHUTDOWN, Crash, Exit, Ignore, Shutdown
 from supervision.monitors import Down, Monitor, demonitor, monitor
+from supervision.named import named
 from supervision.process.registry import register, unregister, whereis
 from supervision.server import Server
 from supervision.supervisor import Supervisor
@@ -109,6 +111,7 @@ __all__ = [
     "demonitor",
     "kill",
     "monitor",
+    "named",
     "register",
     "send_after",
     "stop",

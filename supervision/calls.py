@@ -22,6 +22,7 @@ from supervision.process.registry import (
     current,
     find,
     lookup,
+    name_in,
     owner_now,
     refuse_unmanaged,
     unmanaged,
@@ -264,7 +265,7 @@ def send_after(delay_s: float, server: ServerRef, message: Any) -> Timer:
     """
     if not (type(delay_s) is float and 0.0 <= delay_s < math.inf):
         check_seconds("delay_s", delay_s)
-    timer = Timer(message, server if isinstance(server, str) else find(server) or unmanaged(server))
+    timer = Timer(message, name_in(server) or find(server) or unmanaged(server))
     timer.start(delay_s)
     return timer
 

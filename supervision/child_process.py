@@ -141,7 +141,7 @@ def _await_up(ref: Any, spec: ChildSpec) -> Any:
         except BaseException:  # the name is taken, or the actor has ended: it must not live on under no name
             ExitRequest(ref, spec.shutdown).await_exit()
             raise
-    return ref
+    return process.ref
 
 
 class ChildMonitor(Monitor):

@@ -14,7 +14,7 @@ from supervision.child_process import check_start, name_of_child
 from supervision.children import Backoff, Child, ChildSpec, ShutdownSetting, require_spec
 from supervision.errors import ChildNotFound, MaxChildren, check_count
 from supervision.exits import Reason, Restart, text_of
-from supervision.process.registry import ServerRef, whereis
+from supervision.process.registry import ServerRef, name_in, whereis
 from supervision.strategy import Intensity
 from supervision.supervising import AnySupervisor, ask
 
@@ -240,14 +240,16 @@ class DynamicSupervisor(AnySupervisor):
         self._children.pop(child.last_ref, None)
 
     def _by_ref(self, ref: Any) -> Child:
-        child = self._children.get(ref) if isinstance(ref, pykka.ActorRef) else self._by_name(ref)
+        name, child = name_in(ref), None
+        if name is not None:
+            child = self._by_name(name)
+        elif isinstance(ref, pykka.ActorRef):
+            child = self._children.get(ref)
         if child is None:
             raise ChildNotFound(ref, self._listed())
         return child
 
-    def _by_name(self, name: Any) -> Child | None:
-        if not isinstance(name, str):
-            return None
+    def _by_name(self, name: str) -> Child | None:
         owner = whereis(name)
         if owner in self._children:
             return self._children[owner]

@@ -125,6 +125,7 @@ class NoProcess(SupervisionError):
     text = "no live actor behind {server}: it was never started, has ended, or belongs to a parent process"
 
     def __init__(self, server: Any) -> None:
+        server = getattr(server, "name", server)  # of a ref that is a name
         self._say(self.text.format(server=_shown(server)), server)
         self.server = server
 

@@ -101,9 +101,11 @@ def monitor(ref: ServerRef, watcher: Watcher) -> Monitor:
         TypeError: the watcher is neither a ref nor callable.
     """
     if isinstance(watcher, pykka.ActorRef):
-        if find(watcher) is None:
+        told = find(watcher)
+        if told is None:
             refuse_unmanaged(watcher, "told of an end")
             raise NoProcess(watcher)
+        watcher = told.ref  # the incarnation of this moment, where it is a ref that is a name
     elif not callable(watcher):
         raise TypeError(f"watcher: expected an ActorRef or a callable that takes a Down, got {watcher!r}")
     process = find(ref)

@@ -137,7 +137,7 @@ def stop_for_good(ref: pykka.ActorRef[Any], *, timeout: float | None = 5.0) -> N
         stop(ref, timeout=timeout)  # which refuses the last of these
         return
     try:
-        ask(starter.ref, AnySupervisor, AnySupervisor._terminate_ref, ref, timeout=timeout)
+        ask(starter.ref, AnySupervisor, AnySupervisor._terminate_ref, process.ref, timeout=timeout)
     except ChildNotFound:  # forgotten since it ended, or started in a start callable that returned another actor
         stop(ref, timeout=timeout)
     except CallTimeout:

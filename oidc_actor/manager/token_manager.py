@@ -79,6 +79,7 @@ from supervision import ChildSpec, NoProcess, Server, ServerDied, monitor
 from supervision.child_process import when_ended_for_good
 from supervision.errors import check_seconds
 from supervision.exits import Reason
+from supervision.process.registry import name_in
 from supervision.server import ClassOrInstance
 from supervision.supervising import starting_supervisor, stop_for_good
 
@@ -603,7 +604,8 @@ def _taken(options: dict[str, Any]) -> Options:
 
 def _running(server: ServerRef, cell: Cell) -> Ref | None:
     """The incarnation to talk to; a successor has the name a moment before it has the cell."""
-    ref = (supervision.whereis(server) if isinstance(server, str) else None) or cell.ref
+    name = name_in(server)
+    ref = (None if name is None else supervision.whereis(name)) or cell.ref
     return ref if ref is not None and ref.is_alive() else None
 
 

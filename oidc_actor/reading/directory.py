@@ -33,7 +33,7 @@ from oidc_actor.values.clock import JUMP_S, REFERENCES, Clock, is_past, referenc
 from oidc_actor.values.errors import OIDCActorError
 from oidc_actor.values.secrets import StoredSecret
 from supervision.errors import NoProcess, SupervisionError
-from supervision.process.registry import whereis
+from supervision.process.registry import name_in, whereis
 from supervision.runtime.dispatcher import blocking
 from supervision.runtime.per_process import PerProcess, in_forked_child
 from supervision.runtime.timer_thread import call_later
@@ -167,7 +167,7 @@ def follow(source: Hashable, follower: Cell) -> None:
         follower: The manager's cell.
     """
     cell = cell_of(source)  # by ref, or by a second name
-    for key in (source if isinstance(source, str) else None, None if cell is None else cell.number):
+    for key in (name_in(source), None if cell is None else cell.number):
         if key is not None:
             _followers.setdefault(key, weakref.WeakKeyDictionary())[follower] = None
 
@@ -197,7 +197,8 @@ def is_making_anew() -> bool:
 
 def is_starting(server: Ref | str) -> bool:
     """Tell whether a manager is there that will have its cell in a moment."""
-    ref = whereis(server) if isinstance(server, str) else server
+    name = name_in(server)
+    ref = server if name is None else whereis(name)
     return isinstance(ref, pykka.ActorRef) and ref.is_alive() and ref not in _by_ref and _is_manager(ref)
 
 
@@ -235,11 +236,12 @@ def _make_anew(cell: Cell) -> None:
 
 
 def _look_up(server: Any) -> Cell | None:
-    if isinstance(server, str):
-        cell = by_name.get(server)
+    name = name_in(server)
+    if name is not None:
+        cell = by_name.get(name)
         if cell is not None:
             return cell
-        ref = whereis(server)  # a second name, given with supervision.register
+        ref = whereis(name)  # a second name, given with supervision.register
         return None if ref is None else _of_ref(ref)
     if isinstance(server, pykka.ActorRef):
         return _of_ref(server)

@@ -11,7 +11,10 @@ Pykka's                                               here, and what for
 ``Actor._create_actor_inbox``, ``_create_future``,    `PykkaActor`: what Pykka asks a kind of actor for
 ``_start_actor_loop``
 ``Actor._actor_ref``                                  `make_parts`: what Pykka's constructor makes
-``ActorRef._actor_weakref``                           `actor_of`: the actor behind a ref
+``ActorRef._actor_weakref``                           `actor_of`: the actor behind a ref; `RefByName` has one at each use
+``Actor._create_future`` of a class                   `new_future`: a future for an answer of such an actor
+``ActorProxy._actor``, ``_attr_path``                 `ProxyByName`: what Pykka looks at in a proxy that it did not make
+``_introspection``                                    `kinds_of`, `kind_at`: what a proxy takes an attribute for
 ``Actor._start_actor_loop`` of one actor              `replace_start`: it starts in another way, once
 ``ActorRegistry._actor_refs``, ``_actor_refs_lock``   `enter`, `leave`, `is_registered`, `move_to_end`, `when_pykka_enters`
 ====================================================  ==================================================================
@@ -34,14 +37,19 @@ from operator import attrgetter
 from typing import Any, TypeAlias, cast
 
 import pykka
-from pykka import ActorRegistry, _envelope, messages
+from pykka import ActorRegistry, _envelope, _introspection, messages
 
 from supervision.runtime.per_process import in_forked_child
 from supervision.runtime.reports import harmless
 
 Ref: TypeAlias = "pykka.ActorRef[Any]"
 
+Path: TypeAlias = tuple[str, ...]
+
 Envelope = _envelope.Envelope
+Kind = _introspection.AttrInfo
+"""What a proxy takes an attribute for: ``callable``, ``traversable``, or neither."""
+
 StopRequest: type[Any] = messages._ActorStop
 
 receiver_of: Callable[[Any], Callable[[Any], Any]] = attrgetter("_handle_receive")
@@ -114,6 +122,95 @@ def make_parts(actor: PykkaActor, inbox: Any, stopped: Any) -> Ref:
     actor.actor_stopped = stopped
     actor._actor_ref = _ShownRef(actor)
     return actor._actor_ref
+
+
+# --- refs and proxies that find their actor at each use ---------------------------------------------------------------
+
+
+def new_future(actor_class: type[pykka.Actor]) -> pykka.Future[Any]:
+    """A future for an answer of an actor of that class."""
+    return actor_class._create_future()
+
+
+class RefByName(pykka.ActorRef[Any]):
+    """A ref that is a name and finds its actor at each use (`supervision.named`).
+
+    Attributes:
+        name: the name.
+    """
+
+    name: str
+
+    def _supervision_actor(self) -> Any:
+        """The actor of this moment, ``None`` without one."""
+        raise NotImplementedError
+
+    def _actor_weakref(self) -> Any:  # type: ignore[override]
+        return self._supervision_actor()
+
+
+class ProxyByName(pykka.ActorProxy[Any]):
+    """A proxy that holds no actor, on such a ref."""
+
+    def __init__(self, ref: RefByName, path: Path) -> None:
+        self.actor_ref = ref
+        self._attr_path = path
+
+    @property
+    def _actor(self) -> Any:
+        return actor_of(self.actor_ref)
+
+
+def kinds_of(actor: Any) -> dict[Path, Kind]:
+    """What Pykka's introspection finds in an actor: each public attribute, and those of traversable ones."""
+    found: dict[Path, Kind] = {}
+    to_visit: list[tuple[Path, Any]] = [((), actor)]
+    while to_visit:
+        path, parent = to_visit.pop()
+        attributes = _introspection.get_obj_dict(parent)
+        for name in names_of(parent):
+            kind = _kind(actor, (*path, name), attributes[name]) if name in attributes else None
+            if kind is not None:
+                found[*path, name] = kind
+                if kind.traversable:
+                    to_visit.append(((*path, name), getattr(parent, name)))
+    return found
+
+
+def kind_at(actor: Any, path: Path) -> Kind | None:
+    """What it would find at one path, ``None`` for nothing; it looks at no attribute beside the way there.
+
+    So two actors that hold a proxy of each other can both be asked whether that is traversable.
+    """
+    kind: Kind | None = None
+    for length in range(1, len(path) + 1):
+        if path[length - 1].startswith("_") or (kind is not None and not kind.traversable):
+            return None
+        try:
+            value = _introspection.get_attr_from_parent(actor, path[:length])
+        except AttributeError:
+            return None
+        kind = _kind(actor, path[:length], value)
+        if kind is None:
+            return None
+    return kind
+
+
+def _kind(actor: Any, path: Path, value: Any) -> Kind | None:
+    if isinstance(value, pykka.ActorProxy) and value._actor is actor and not value._attr_path:
+        with harmless:
+            _logger.warning(
+                f"{actor} attribute {'.'.join(path)!r} is a proxy to itself. "
+                f"Consider making it private by renaming it to {'_' + path[-1]!r}."
+            )
+        return None
+    is_traversable = any(getattr(value, mark, False) is True for mark in ("_pykka_traversable", "pykka_traversable"))
+    return Kind(callable(value), is_traversable)
+
+
+def names_of(value: Any) -> list[str]:
+    """The public attributes of an actor, or of what is below it."""
+    return [name for name in dir(value) if not name.startswith("_")]
 
 
 # --- the registry -----------------------------------------------------------------------------------------------------

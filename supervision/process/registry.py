@@ -21,7 +21,7 @@ import pykka
 
 from supervision.errors import AlreadyStarted, NoProcess, ServerRestarting, SupervisionError
 from supervision.exits import must_restart
-from supervision.process.pykka_internals import is_registered
+from supervision.process.pykka_internals import RefByName, is_registered
 from supervision.runtime.per_process import PerProcess
 from supervision.runtime.waits import Bell
 
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from supervision.process.process import Process
 
 ServerRef: TypeAlias = "pykka.ActorRef[Any] | str"
-"""What names an actor: its ref, or a name of it (OTP's ``server_ref()``)."""
+"""What names an actor: its ref, or a name of it (OTP's ``server_ref()``); a ref may be a name, too (`supervision.named`)."""
 
 
 # --- by the calling thread --------------------------------------------------------------------------------------------
@@ -64,7 +64,10 @@ def is_current(ref: pykka.ActorRef[Any] | None) -> bool:
 
 def process_of(ref: pykka.ActorRef[Any]) -> Process | None:
     """The process behind a ref, ended or not; ``None`` where the actor is not ours."""
-    process: Process | None = getattr(ref.actor_inbox, "process", None)  # Pykka's own inboxes are queues without one
+    try:
+        process: Process | None = ref.actor_inbox.process  # type: ignore[attr-defined]
+    except AttributeError:  # Pykka's own inboxes are queues without one; and a ref that is a name may have no actor now
+        return None
     return process
 
 
@@ -78,8 +81,18 @@ def find(server: ServerRef) -> Process | None:
         return lookup(server)
     if not isinstance(server, pykka.ActorRef):
         raise TypeError(f"server: expected a pykka.ActorRef or a name, got {server!r}")
-    process: Process | None = getattr(server.actor_inbox, "process", None)
+    try:
+        process: Process | None = server.actor_inbox.process  # type: ignore[attr-defined]
+    except AttributeError:  # as in `process_of`, which would be one more function on the way of each message
+        return None
     return None if process is None or process.is_ended else process
+
+
+def name_in(server: object) -> str | None:
+    """The name, where it is one or a ref that is one (`supervision.named`); ``None`` for the ref of one incarnation."""
+    if isinstance(server, str):
+        return server
+    return server.name if isinstance(server, RefByName) else None
 
 
 def name_of(ref: pykka.ActorRef[Any] | None) -> str | None:

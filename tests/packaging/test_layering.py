@@ -12,7 +12,7 @@ LAYERS = (
     {"supervision.errors"},
     {"supervision.children", "supervision.runtime"},
     {"supervision.process", "supervision.strategy"},
-    {"supervision.calls", "supervision.monitors", "supervision.server"},
+    {"supervision.calls", "supervision.monitors", "supervision.named", "supervision.server"},
     {"supervision.callback_module", "supervision.child_process"},
     {"supervision.supervising"},
     {"supervision.tree"},

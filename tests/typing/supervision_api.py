@@ -41,6 +41,7 @@ from supervision import (
     demonitor,
     kill,
     monitor,
+    named,
     register,
     send_after,
     stop,
@@ -171,6 +172,10 @@ kill("counter")
 assert_type(supervision.__version__, str)
 supervision.Supervizor  # type: ignore[attr-defined]  # pyright: ignore[reportAttributeAccessIssue, reportUnknownMemberType]
 assert_type(whereis("counter"), pykka.ActorRef[Any] | None)
+assert_type(named("counter"), pykka.ActorRef[Any])
+assert_type(named("counter").proxy(), pykka.ActorProxy[Any])
+call(named("counter"), "get")
+Supervisor.which_children(named("sup"))
 
 
 class Optional(Server):
