@@ -166,14 +166,14 @@ def kinds_of(actor: Any) -> dict[Path, Kind]:
     found: dict[Path, Kind] = {}
     to_visit: list[tuple[Path, Any]] = [((), actor)]
     while to_visit:
-        path, parent = to_visit.pop()
-        attributes = _introspection.get_obj_dict(parent)
-        for name in names_of(parent):
+        path, holder = to_visit.pop()
+        attributes = _introspection.get_obj_dict(holder)
+        for name in names_of(holder):
             kind = _kind(actor, (*path, name), attributes[name]) if name in attributes else None
             if kind is not None:
                 found[*path, name] = kind
                 if kind.traversable:
-                    to_visit.append(((*path, name), getattr(parent, name)))
+                    to_visit.append(((*path, name), getattr(holder, name, None)))  # taken away meanwhile: None
     return found
 
 
@@ -187,10 +187,11 @@ def kind_at(actor: Any, path: Path) -> Kind | None:
         if path[length - 1].startswith("_") or (kind is not None and not kind.traversable):
             return None
         try:
-            value = _introspection.get_attr_from_parent(actor, path[:length])
-        except AttributeError:
+            attributes = _introspection.get_obj_dict(_introspection.get_attr_directly(actor, path[: length - 1]))
+        except AttributeError:  # taken away meanwhile
             return None
-        kind = _kind(actor, path[:length], value)
+        name = path[length - 1]
+        kind = _kind(actor, path[:length], attributes[name]) if name in attributes else None
         if kind is None:
             return None
     return kind
