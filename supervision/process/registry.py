@@ -382,7 +382,7 @@ class Succession:
     """
 
     def __init__(self, name: ServerRef, timeout: float | None) -> None:
-        self._name = name
+        self._name = name_in(name) or name
         self._timeout = timeout
         self._ends_at = None if timeout is None else time.monotonic() + timeout
         self._predecessor: Process | None = None
@@ -446,6 +446,7 @@ def owner_now(server: ServerRef) -> Process:
         ServerRestarting: it is a name, and a supervisor is starting a successor.
         NoProcess: there is none, and none to come.
     """
+    server = name_in(server) or server
     owner, predecessor = _look(server)
     if owner is None:
         raise NoProcess(server) if predecessor is None else ServerRestarting(server)
