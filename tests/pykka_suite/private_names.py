@@ -214,6 +214,55 @@ def _() -> None:
     expect("of the flag", _attributes_of(ActorRef, "actor_stopped"), {"is_set"})
 
 
+# --- a proxy ----------------------------------------------------------------------------------------------------------
+
+
+@check("ActorProxy._actor, _attr_path")
+def _() -> None:
+    """Pykka compares proxies by them, and sets attributes at that path; `ProxyByName` has them for its own."""
+    ref = Plain.start()
+    try:
+        proxy: Any = ref.proxy()
+        expect("the actor and the path", (proxy._actor, proxy._attr_path), (ref._actor_weakref(), ()))
+        names = {"actor_ref", "_actor", "_attr_path", "_known_attrs", "_actor_proxies", "_callable_proxies"}
+        expect("the attributes", set(vars(proxy)), names)
+        expect(
+            "what setting an attribute uses", _fields_in(pykka.ActorProxy, "__setattr__"), {"_attr_path", "actor_ref"}
+        )
+        expect("what a method uses", _fields_in(pykka.CallableProxy, "__call__", "defer"), {"_attr_path", "actor_ref"})
+    finally:
+        ref.stop(timeout=DEADLINE_S)
+
+
+@check("_introspection")
+def _() -> None:
+    """`kinds_of` and `kind_at` find what Pykka's own proxy would."""
+    from pykka import _introspection
+
+    class Inner:
+        pykka_traversable = True
+        field = 1
+
+        def method(self) -> None: ...
+
+    class Outer(Plain):
+        field = 1
+        inner = Inner()
+        _hidden = 1
+        read = property(lambda self: 1 / 0)
+        by_class = classmethod(lambda cls: None)
+
+    ref = Outer.start()
+    try:
+        actor: Any = ref._actor_weakref()
+        found: dict[Any, Any] = ref.proxy()._known_attrs
+        expect("the same attributes of the same kinds", pykka_internals.kinds_of(actor), found)
+        expect("each of the same kind", {path: pykka_internals.kind_at(actor, path) for path in found}, found)
+        expect("what is known of each", _introspection.AttrInfo._fields, ("callable", "traversable"))
+    finally:
+        ref.stop(timeout=DEADLINE_S)
+
+
 # --- the registry -----------------------------------------------------------------------------------------------------
 
 
@@ -249,6 +298,17 @@ def _attributes_of(cls: type, field: str) -> set[str]:
         node.attr
         for node in ast.walk(tree)
         if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Attribute) and node.value.attr == field
+    }
+
+
+def _fields_in(cls: type, *methods: str) -> set[str]:
+    """Which attributes of itself the source of a class's methods uses."""
+    source = textwrap.dedent(inspect.getsource(cls))
+    return {
+        node.attr
+        for method in methods
+        for node in ast.walk(ast.parse(_source_of(source, method)))
+        if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name) and node.value.id == "self"
     }
 
 
