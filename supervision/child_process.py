@@ -178,7 +178,8 @@ class ExitRequest:
     These are two steps, so that many children can be asked first and then all be waited for.
 
     Attributes:
-        deadline: when the child is abandoned, in ``timer_thread.now()``'s seconds; infinite without one.
+        asked_at: when the child was asked, in ``timer_thread.now()``'s seconds.
+        deadline: when the child is abandoned, in the same; infinite without one.
 
     Args:
         ref: the child.
@@ -192,7 +193,8 @@ class ExitRequest:
         self, ref: Any, shutdown: ShutdownSetting | None, waiter: Process | None = None, *, for_restart: bool = False
     ) -> None:
         self._ref = ref
-        self.deadline = timer_thread.now() + shutdown if isinstance(shutdown, int | float) else math.inf
+        self.asked_at = timer_thread.now()
+        self.deadline = self.asked_at + shutdown if isinstance(shutdown, int | float) else math.inf
         self._ended = Bell()  # the process rings it, on the thread that ends it
         self._process: Process | None = process_of(ref)
         if self._process is not None:

@@ -202,8 +202,9 @@ class DynamicSupervisor(AnySupervisor):
         children = list(self._children.values())
         asked = [(one, request) for one in children if (request := self._request_exit(one, for_restart=for_restart))]
         asked.sort(key=lambda pair: pair[1].deadline)
-        for _, request in asked:
+        for child, request in asked:
             if request.deadline < math.inf:
+                self._waits_for_end(child, request)
                 request.await_deadline()
         for child, request in asked:
             self._await_exit(child, request)

@@ -32,7 +32,7 @@ import random
 import threading
 from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar, Literal, TypeVar
+from typing import Any, ClassVar, Literal, NamedTuple, TypeVar
 
 import pykka
 
@@ -154,10 +154,28 @@ class Retry:
     Attributes:
         child: the child.
         timer: what sends it after the backoff's delay; ``None`` where it is in the mailbox already.
+        due: when that is, in ``timer_thread.now()``'s seconds; ``None`` likewise.
     """
 
     child: Child
     timer: Timer | None = None
+    due: float | None = None
+
+
+class Wait(NamedTuple):
+    """What a supervisor's thread is waiting for; other threads read it, to show it.
+
+    Attributes:
+        what: ``"start"``, ``"end"``, or ``"thread"``: that an ended child's thread leaves its last turn.
+        child: whose.
+        since: since when, in ``timer_thread.now()``'s seconds.
+        limit_s: for how many seconds in all, ``None`` where there is no limit.
+    """
+
+    what: Literal["start", "end", "thread"]
+    child: Child
+    since: float
+    limit_s: float | None = None
 
 
 class AnySupervisor(CallbackModule):
@@ -175,6 +193,8 @@ class AnySupervisor(CallbackModule):
         self._link = Link(self.actor_ref)
         self._gave_up = False
         self._attempting = False  # also read on the thread of a child supervisor that this thread is starting
+        self._waits: Wait | None = None  # also read on any thread that looks at the tree
+        self._looks: list[float] = []  # when each look that is still unanswered was asked for; see `supervision.tree`
 
     # --- client API ---------------------------------------------------------------------------------------------------
 
@@ -277,7 +297,9 @@ class AnySupervisor(CallbackModule):
         if not isinstance(watch, ChildMonitor) or watch.child.monitor is not watch:
             return  # of an actor that is no child; or of an incarnation that this supervisor has ended itself meanwhile
         child = watch.child
+        self._waits = Wait("thread", child, timer_thread.now(), child_process.JOIN_S)
         child_process.join(down.ref)
+        self._waits = None
         self._link.remove(down.ref)
         # While the interpreter goes down no thread can be started: an attempt would fail until the window is full.
         restart = exits.must_restart(child.spec.restart, down.reason) and not _is_exiting()
@@ -351,6 +373,7 @@ class AnySupervisor(CallbackModule):
         for sibling in reversed(self._affected(child)):
             if sibling is not child:  # it must not run on without this one
                 self._end_for_restart(sibling)
+        retry.due = timer_thread.now() + delay_s
         retry.timer = send_after(delay_s, self.actor_ref, retry)
 
     def _bring_up(self, child: Child) -> Any:
@@ -363,11 +386,12 @@ class AnySupervisor(CallbackModule):
             raise Exit(KILLED)
         own, last = process_of(self.actor_ref), child.last_ref
         assert own is not None
+        self._waits = Wait("start", child, timer_thread.now())
         own.starting_child = child
         try:
             ref = child_process.start_child(child.spec, self.extra_args)
         finally:
-            own.starting_child = None
+            self._waits = own.starting_child = own.starts = None
         predecessor = None if last is None else process_of(last)
         if ref is None:
             child.runs(None, None, timer_thread.now())
@@ -427,12 +451,18 @@ class AnySupervisor(CallbackModule):
         return ExitRequest(child.ref, child.spec.shutdown, process_of(self.actor_ref), for_restart=for_restart)
 
     def _await_exit(self, child: Child, request: ExitRequest) -> None:
+        self._waits_for_end(child, request)
         reason = request.await_exit()
+        self._waits = None
         # Taken out only now: if this supervisor is killed while it waits, the link must still end the child at its deadline.
         self._link.remove(child.ref)
         child.ended("stopped", reason)
         as_asked = exits.leaves_as_asked(child.spec.restart, child.spec.shutdown == "brutal_kill", reason)
         self._report("info" if as_asked else "warning", "child_ended", child, reason=str(reason), restart=False)
+
+    def _waits_for_end(self, child: Child, request: ExitRequest) -> None:
+        limit_s = child.spec.shutdown if isinstance(child.spec.shutdown, int | float) else None
+        self._waits = Wait("end", child, request.asked_at, limit_s)
 
     def _children_end_for_restart(self, reason: Reason) -> bool:
         """Whether the children, which it stops because it ends, are expected to be started again together with it."""

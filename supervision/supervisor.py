@@ -267,15 +267,16 @@ class Supervisor(AnySupervisor):
 
     @staticmethod
     def tree(sup: ServerRef) -> Tree:
-        """The whole system below a supervisor of either kind, as a value.
+        """The whole system below a supervisor of either kind, as a value (OTP: ``observer``).
 
-        Each supervisor in it is asked by the calling thread, which waits for those that are starting or ending a child.
+        The calling thread asks each supervisor in it, and waits for at most a second in all. One that gives no answer, because
+        it waits for a child to start or to end, is shown as it is, with what it waits for. Any thread, a child's hook too.
 
         Args:
             sup: the supervisor, a ref or a name.
 
         Returns:
-            A ``Tree`` with ``children``, each a ``Branch``; its ``str`` is for a person.
+            A ``Tree`` with ``children``, each a ``Branch``; its ``str`` is for a person, its ``to_dict()`` for ``json.dumps``.
 
         Raises:
             NoProcess: the supervisor is not alive.

@@ -39,6 +39,11 @@ class Gate:
         ref.tell(self)
         self.await_entry()
 
+    def grip_operation(self, sup: Any) -> None:
+        """Have a supervisor enter it, as if something unforeseen blocked there."""
+        sup.tell(Operation(self))
+        self.await_entry()
+
     def await_entry(self) -> None:
         assert self.entered.wait(DEADLINE_S)
 

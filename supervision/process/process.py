@@ -172,6 +172,7 @@ class Process:
         waiters: those that wait for its successor.
         waits_for_successor: what wakes its own thread, which waits for another one's successor.
         waited_for_by: the process whose thread waits for this start or end.
+        starts: of a supervisor, the process that its thread is starting; for those who look from outside.
         busy: the ident of the thread that is in a turn; above it says which thread takes that out.
         turn_right: held during a turn; never waited for: a thread that does not get it leaves.
         abandoned: whether it was killed in a turn whose thread has not come out of it.
@@ -200,6 +201,7 @@ class Process:
     waiters: dict[registry.Ringable, None] = field(default_factory=dict)
     waits_for_successor: registry.Ringable | None = None
     waited_for_by: Process | None = None
+    starts: Process | None = None
     busy: list[int] | None = None
     turn_right: threading.Lock = field(default_factory=threading.Lock)
     abandoned: bool = False
@@ -362,6 +364,8 @@ class Process:
             if self.phase is not ENDED:
                 self.handshake = handshake
                 self.starter = self.waited_for_by = starter
+                if starter is not None and starter.supervises:
+                    starter.starts = self
                 return handshake
         handshake.fail(self._ended_while_starting())
         return handshake

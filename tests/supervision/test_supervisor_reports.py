@@ -410,7 +410,7 @@ def test_the_tree_has_them(spec: Any) -> None:
     assert tree.children[0].name == "the name"
     first, second = str(tree).splitlines()
     assert first == "Supervisor (tokens)"
-    assert second.startswith("└─ the id (the name): running")
+    assert second.startswith("└─ the id (the name)  running")
 
 
 def test_without_names_a_supervisor_is_its_ref(events: Kept) -> None:
@@ -435,7 +435,7 @@ def test_an_id_and_a_detail_without_text_do_no_harm(events: Kept) -> None:
     cast("it", Exit(Shutdown(NoWords())))
     assert events.of("child_restarted").fields["child"] == "<NoWords>"
     assert events.of("child_ended").fields["reason"] == "Shutdown(detail=<NoWords>)"
-    assert "<NoWords> (it): running" in str(Supervisor.tree(sup))
+    assert "<NoWords> (it)  running" in str(Supervisor.tree(sup))
 
 
 # --- a dynamic supervisor's children by name --------------------------------------------------------------------------

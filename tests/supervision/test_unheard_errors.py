@@ -87,6 +87,7 @@ every_kind = pytest.mark.parametrize(
 
 ASKS: dict[str, Callable[[Any], Any]] = {
     "proxy call": lambda ref: ref.proxy().work(),
+    "attribute": lambda ref: ref.proxy().figure,
     "ask": lambda ref: ref.ask("message", block=False),
 }
 
@@ -106,7 +107,7 @@ def test_one_record_as_pykkas(start: Any, cls: Any, ask: Any, caplog: pytest.Log
     assert record.getMessage() == f"Exception returned from {ref} to caller:"
     assert record.exc_info is not None
     assert isinstance(record.exc_info[1], Boom)
-    assert "in work" in caplog.text or "in on_receive" in caplog.text
+    assert any(f"in {function}\n" in caplog.text for function in ("work", "figure", "on_receive"))
 
 
 @every_kind
