@@ -15,7 +15,7 @@ from supervision.errors import CallTimeout, ServerDied, SupervisionError, check_
 from supervision.exits import NOPROC, NORMAL, Reason
 from supervision.process.mailbox import Cancellable, ExitSignal
 from supervision.process.process import Process
-from supervision.process.pykka_internals import Envelope, StopRequest, actor_of
+from supervision.process.pykka_internals import Envelope, RefByName, StopRequest, actor_of
 from supervision.process.registry import (
     ServerRef,
     Succession,
@@ -45,7 +45,7 @@ def call(server: ServerRef, message: Any, timeout: float | None = 5.0, *, await_
         timeout: seconds to wait, ``None`` for as long as the server lives.
         await_restart: while a supervisor is restarting that name, wait for the successor, within the same ``timeout`` (``None``:
             until the supervisor gives up), and send the message then. It is sent once: a server that ends after that gives
-            ``ServerDied``. A ref means its one incarnation, which has no successor.
+            ``ServerDied``. A ref means its one incarnation, which has no successor; but see ``named``.
 
     Returns:
         What the handler returned.
@@ -67,7 +67,7 @@ def call(server: ServerRef, message: Any, timeout: float | None = 5.0, *, await_
     if process is None and (ref := unmanaged(server)) is not None:
         return _call_unmanaged(ref, message, timeout)
     reply = Reply()
-    if await_restart:
+    if await_restart or (isinstance(server, RefByName) and server.await_restart):
         succession = Succession(server, timeout)
         process = succession.await_owner()
         while not offer(process, message, reply):  # it has ended since

@@ -11,6 +11,7 @@ from typing import Any, cast
 import pykka
 from pykka import ActorDeadError, ThreadingFuture, messages
 
+from supervision.errors import NoProcess, ServerRestarting, SupervisionError
 from supervision.process.process import STARTING, Process
 from supervision.process.pykka_internals import (
     Kind,
@@ -21,13 +22,16 @@ from supervision.process.pykka_internals import (
     kinds_of,
     new_future,
 )
-from supervision.process.registry import check_name, lookup
+from supervision.process.registry import Succession, check_name, lookup, owner_now
+
+SUCCESSOR_S = 5.0
+"""Seconds to wait for a successor where the caller has no timeout to give."""
 
 TRAVERSABLE = "pykka_traversable"
 """The attribute that Pykka asks each public attribute of an actor for, when it makes a proxy of that actor."""
 
 
-def named(name: str) -> pykka.ActorRef[Any]:
+def named(name: str, await_restart: bool = False) -> pykka.ActorRef[Any]:
     """A ref that is the name: each use of it goes to the actor that has the name then (OTP: a registered name).
 
     It may be made before there is such an actor, and keeps none alive. It is used wherever a ref is, on any thread:
@@ -46,16 +50,22 @@ def named(name: str) -> pykka.ActorRef[Any]:
 
     Args:
         name: the name.
+        await_restart: while a supervisor is restarting the name, wait for the successor and send the message then, instead of
+            raising. ``ask`` and ``call`` wait within their timeout, without one until the supervisor gives up. ``tell``,
+            ``ask(block=False)`` and so the methods and attributes of a proxy wait for at most 5 s on the calling thread, which
+            keeps the order of its messages. Where there is no successor in time, the errors are those above.
 
     Returns:
         The ref.
 
     Raises:
-        TypeError: the name is no text.
+        TypeError: the name is no text, or ``await_restart`` no bool.
         ValueError: the name is empty.
     """
     check_name(name)
-    return NamedRef(name)
+    if not isinstance(await_restart, bool):
+        raise TypeError(f"await_restart: expected a bool, got {await_restart!r}")
+    return NamedRef(name, await_restart)
 
 
 class NoIncarnation(ActorDeadError, AttributeError):
@@ -67,10 +77,12 @@ class NamedRef(RefByName):
 
     Attributes:
         name: the name.
+        await_restart: whether it waits while a supervisor is restarting the name.
     """
 
-    def __init__(self, name: str) -> None:
+    def __init__(self, name: str, await_restart: bool) -> None:
         self.name = name
+        self.await_restart = await_restart
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, NamedRef) and self.name == other.name
@@ -79,7 +91,7 @@ class NamedRef(RefByName):
         return hash((NamedRef, self.name))
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return named, (self.name,)
+        return named, (self.name, self.await_restart)
 
     def __str__(self) -> str:
         process = lookup(self.name)
@@ -104,9 +116,11 @@ class NamedRef(RefByName):
         Raises:
             ActorDeadError: there is none.
         """
-        process = lookup(self.name)
+        process = self._owner()
         if process is None or not process.mailbox.offer(message):
-            raise self._not_found()
+            succession = self._succession(SUCCESSOR_S)
+            while not self._next_owner(succession).mailbox.offer(message):
+                pass  # it has ended since
 
     def ask(self, message: Any, *, block: bool = True, timeout: float | None = None) -> Any:
         """Send a message to the actor that has the name now, and wait for the answer, or get a future of it.
@@ -122,13 +136,25 @@ class NamedRef(RefByName):
             pykka.Timeout: no answer in time.
             Exception: what the handler raised.
         """
-        process = lookup(self.name)
-        future = ThreadingFuture() if process is None else new_future(process.ref.actor_class)
-        if process is not None and hasattr(future, "asked"):
-            future.asked = process
-        if process is None or not process.mailbox.offer(message, future):
-            future.set_exception((ActorDeadError, self._not_found(), None))
-        return future.get(timeout=timeout) if block else future
+        process = self._owner()
+        if process is not None:
+            future = _future_of(process)
+            if process.mailbox.offer(message, future):
+                return future.get(timeout=timeout) if block else future
+        succession = self._succession(timeout if block else SUCCESSOR_S)
+        try:
+            while True:
+                process = self._next_owner(succession)
+                future = _future_of(process)
+                if process.mailbox.offer(message, future):
+                    break
+        except (ActorDeadError, SupervisionError) as error:
+            if block:
+                raise
+            future = ThreadingFuture()
+            future.set_exception((type(error), error, None))
+        left_s = timeout if succession is None else succession.left_s
+        return future.get(timeout=left_s) if block else future
 
     def proxy(self) -> pykka.ActorProxy[Any]:
         """A proxy that finds its actor at each use; it may be made before there is one."""
@@ -175,8 +201,37 @@ class NamedRef(RefByName):
         process = lookup(self.name)
         return None if process is None else process.actor
 
-    def _not_found(self) -> ActorDeadError:
-        return ActorDeadError(f"{self} not found")
+    # --- the owner of the name ----------------------------------------------------------------------------------------
+
+    def _owner(self) -> Process | None:
+        """The process that has the name; ``None`` for one that may not come up, where a successor is to be waited for."""
+        process = lookup(self.name)
+        return None if self.await_restart and process is not None and process.phase is STARTING else process
+
+    def _succession(self, timeout: float | None) -> Succession | None:
+        return Succession(self.name, timeout) if self.await_restart else None
+
+    def _next_owner(self, succession: Succession | None) -> Process:
+        """The owner where there was none, or one that takes no more messages: it has come up since, or is waited for.
+
+        Raises:
+            ActorDeadError: there is none, or none in time.
+            SupervisionError: a wait could only deadlock.
+        """
+        try:
+            return owner_now(self.name) if succession is None else succession.await_owner()
+        except ServerRestarting as error:
+            raise ActorDeadError(f"{self.name!r} not found: {error}") from None
+        except NoProcess:
+            raise ActorDeadError(f"{self.name!r} not found") from None
+
+
+def _future_of(process: Process) -> Any:
+    """A future for an answer of that actor."""
+    future: Any = new_future(process.ref.actor_class)
+    if hasattr(future, "asked"):
+        future.asked = process
+    return future
 
 
 class NamedProxy(ProxyByName):
@@ -254,21 +309,22 @@ class _Kinds:
         known = self._known.get(path)
         if known is not None and (process is None or known[0] == process.ref.actor_urn):
             return known[1]
-        # Pykka asks for the second while it makes a proxy of an actor that holds this one: it needs an answer, and no look at all
-        # attributes, of which one may be a proxy of that actor.
-        is_for_pykka = path[-1].startswith("_") or path[-1] == TRAVERSABLE
+        if path[-1].startswith("_") or path[-1] == TRAVERSABLE:
+            # Pykka asks for these while it makes a proxy of an actor that holds this one. It needs an answer, and no look at all
+            # attributes, of which one may be a proxy of that actor.
+            return None if process is None else self._look_for(process, path)
+        if known is None and self._ref.await_restart and (process is None or process.phase is STARTING):
+            process = self._ref._next_owner(self._ref._succession(SUCCESSOR_S))
         if process is not None:
-            if not is_for_pykka and self._looked_at != process.ref.actor_urn:
+            if self._looked_at != process.ref.actor_urn:
                 self._look(process)
             kind = self._look_for(process, path)
             if kind is not None or (process.phase is not STARTING and not process.is_ended):
                 return kind
-        if is_for_pykka:
-            return None
         if known is not None:
             return known[1]
         if process is None or process.is_ended:
-            raise ActorDeadError(f"{self._ref} not found")
+            raise ActorDeadError(f"{self._name!r} not found")
         raise ActorDeadError(f"{self._ref} is starting, and has no attribute {'.'.join(path)!r} yet")
 
     def names(self, path: Path) -> list[str]:

@@ -137,9 +137,11 @@ class RefByName(pykka.ActorRef[Any]):
 
     Attributes:
         name: the name.
+        await_restart: whether a message waits for the successor while a supervisor is restarting the name.
     """
 
     name: str
+    await_restart: bool
 
     def _supervision_actor(self) -> Any:
         """The actor of this moment, ``None`` without one."""

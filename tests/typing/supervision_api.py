@@ -173,7 +173,7 @@ assert_type(supervision.__version__, str)
 supervision.Supervizor  # type: ignore[attr-defined]  # pyright: ignore[reportAttributeAccessIssue, reportUnknownMemberType]
 assert_type(whereis("counter"), pykka.ActorRef[Any] | None)
 assert_type(named("counter"), pykka.ActorRef[Any])
-assert_type(named("counter").proxy(), pykka.ActorProxy[Any])
+assert_type(named("counter", await_restart=True).proxy(), pykka.ActorProxy[Any])
 call(named("counter"), "get")
 Supervisor.which_children(named("sup"))
 
