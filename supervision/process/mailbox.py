@@ -12,15 +12,17 @@ No sender takes a lock: it may be a signal handler or a finalizer, which has int
     2. puts its envelope in             2. phase = ENDED                     2. takes the right to the turn, or leaves
     3. closed and ENDED? takes back     3. empties the queue, answers        3. takes envelopes till there is none
        what is in the queue             (each envelope comes out of it       4. gives the right back
-    4. no summons stands? makes one     once, for one of the two)            5. looks again: has one come? then another turn
+    4. no turn and no summons stands?   once, for one of the two)            5. looks again: has one come? then another turn
+       makes one
 
 - An envelope that was put in before the ender's 3 is answered by the ender. One that comes later finds the actor ended at
   the sender's 3, and the sender takes it back. Were the sender's 3 left out, a message put in between the ender's 3 and
   the sender's 4 would lie there for ever, and its caller wait.
 - An envelope that was put in while a summons stood is seen at the worker's 3: the worker hears first and looks then. Did it look
   first, one that comes between the two would be put in under a summons that is already being answered.
-- The actor is in the run queue as often as a sender was not sure. A turn whose right is taken is no turn: the worker that
-  has the right looks again at its 5, after it has given the right back.
+- A sender that finds the right taken at its 4 makes no summons, which would only wake a worker for nothing: the worker that has
+  the right gives it back later than that, and looks at its 5, where it sees what the sender has put in at its 2.
+- The actor is in the run queue as often as a sender was not sure. A turn whose right is taken is no turn, for the same reason.
 """
 
 from __future__ import annotations
@@ -117,7 +119,7 @@ class Mailbox:
         process = self.process
         if self._closed and process.is_ended and self._take_back(envelope):
             return False
-        if not self.summons.stands or process.caller_may_owe_its_turn():
+        if not process.turn_right.locked() and (not self.summons.stands or process.caller_may_owe_its_turn()):
             summons = self.summons = Summons()
             process.dispatcher.schedule(process)
             summons.sent()

@@ -244,21 +244,28 @@ class _Pool:
         A worker leaves when no actor came for ``IDLE_S``, or at once where ``SPARES`` others are idle: with a little work all the
         time, each of a hundred spares would get some of it before its ``IDLE_S`` are over, and none would ever leave.
         """
-        actor: Runnable | None
-        try:
-            actor = self.queue.get_nowait()
-        except queue.Empty:
+        actor = None if self.queue.empty() else self._take()
+        if actor is None:
             actor = self._wait(worker)
         self.taken += 1
         return actor
+
+    def _take(self) -> Runnable | None:
+        try:
+            return self.queue.get_nowait()
+        except queue.Empty:  # another worker was faster
+            return None
 
     def _wait(self, worker: _Worker) -> Runnable | None:
         if len(self._idle) >= SPARES and self._leaves(worker):
             return None
         self._idle[worker] = None
         while True:
+            # As many as are to stay wait without a deadline, which the system has to keep a timer for. One that is among them
+            # now, and is one too many when others have come back from their waits, stays in place of one of those.
+            may_leave = len(self._workers) - len(self._blocked) > WORKERS
             try:
-                actor = self.queue.get(timeout=IDLE_S)
+                actor = self.queue.get(timeout=IDLE_S if may_leave else None)
             except queue.Empty:
                 if self._leaves(worker):
                     return None

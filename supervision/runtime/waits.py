@@ -21,7 +21,7 @@ from collections.abc import Callable
 from typing import Any, TypeVar, cast
 
 from supervision.errors import SupervisionError, check_seconds
-from supervision.runtime.dispatcher import blocking
+from supervision.runtime.dispatcher import blocking, is_worker
 
 LONGEST_S = threading.TIMEOUT_MAX - 1.0
 """Seconds that a wait may be given; the one second is for sums of a clock's time and this, which may end up a little above."""
@@ -56,16 +56,18 @@ def wait_for(wait: Callable[[float], bool], seconds: float | None) -> bool:
     Returns:
         Whether it is there.
     """
-    with blocking():
-        left_s = LONGEST_S if seconds is None else min(max(0.0, seconds), LONGEST_S)
-        if left_s <= TURN_S or threading.get_ident() != threading.main_thread().ident:
+    left_s = LONGEST_S if seconds is None else min(max(0.0, seconds), LONGEST_S)
+    if is_worker():
+        with blocking():
             return wait(left_s)
-        ends_at = time.monotonic() + left_s
-        while not wait(min(left_s, TURN_S)):
-            left_s = ends_at - time.monotonic()
-            if left_s <= 0:
-                return False
-        return True
+    if left_s <= TURN_S or threading.get_ident() != threading.main_thread().ident:
+        return wait(left_s)
+    ends_at = time.monotonic() + left_s
+    while not wait(min(left_s, TURN_S)):
+        left_s = ends_at - time.monotonic()
+        if left_s <= 0:
+            return False
+    return True
 
 
 class Bell:
