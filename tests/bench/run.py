@@ -21,7 +21,19 @@ from pathlib import Path
 
 import environment
 
-BENCHMARKS = ("imports", "reads", "herd", "actors", "messages", "restarts", "children", "timers", "fairness", "network", "scale")
+BENCHMARKS = (
+    "imports",
+    "reads",
+    "herd",
+    "actors",
+    "messages",
+    "restarts",
+    "children",
+    "timers",
+    "fairness",
+    "network",
+    "scale",
+)
 
 
 def main() -> int:
