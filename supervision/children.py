@@ -192,7 +192,8 @@ class ChildCounts:
 
     Attributes:
         specs: the specifications that are kept; under a ``DynamicSupervisor`` the children, those being restarted included.
-        active: the children that run.
+        active: the children that run; of a ``Supervisor`` only those that have not ended by now (as in OTP, where a dynamic one
+            counts a child until it hears of the end).
         supervisors: the children of type ``"supervisor"``, running or not.
         workers: the children of type ``"worker"``, running or not.
     """
@@ -203,10 +204,10 @@ class ChildCounts:
     workers: int
 
     @classmethod
-    def of(cls, children: Collection[Child]) -> Self:
-        """The figures for those children."""
+    def of(cls, children: Collection[Child], *, alive: bool = False) -> Self:
+        """The figures for those children; with ``alive`` one that has ended unheard is not active."""
         supervisors = sum(child.spec.type == "supervisor" for child in children)
-        active = sum(child.state == "running" for child in children)
+        active = sum(child.state == "running" and (not alive or child.ref.is_alive()) for child in children)
         return cls(len(children), active, supervisors, len(children) - supervisors)
 
 

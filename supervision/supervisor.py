@@ -10,7 +10,7 @@ import pykka
 
 from supervision.callback_module import WithInit, check_options, with_init
 from supervision.child_process import check_start
-from supervision.children import Backoff, Child, ChildSpec, ShutdownSetting, require_children, require_spec
+from supervision.children import Backoff, Child, ChildCounts, ChildSpec, ShutdownSetting, require_children, require_spec
 from supervision.errors import (
     AlreadyPresent,
     AlreadyStarted,
@@ -332,6 +332,9 @@ class Supervisor(AnySupervisor):
             self._forget(child)
         self._warn_of_loop(spec)
         return ref
+
+    def _count_children(self) -> ChildCounts:
+        return ChildCounts.of(self._children.values(), alive=True)
 
     def _terminate_child(self, child_id: Hashable) -> None:
         self._end(self._child(child_id))

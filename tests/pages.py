@@ -19,6 +19,7 @@ PAGES = (
     "supervision/README.md",
     "tests/README.md",
     "tests/bench/README.md",
+    "tests/otp/README.md",
     "tests/pykka_suite/README.md",
 )
 HEADING = re.compile(r"^(#{1,6}) (.+)$", flags=re.MULTILINE)

@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 from children import Probe, Scripted, World, die, ref_of, states
+from holding import held
 
 from supervision import (
     AlreadyPresent,
@@ -137,6 +138,19 @@ def test_counts_tell_supervisors_from_workers(world: World) -> None:
     Supervisor.terminate_child(sup, "b")
     assert Supervisor.count_children(sup) == ChildCounts(specs=5, active=3, supervisors=3, workers=2)
     assert [row.type for row in Supervisor.which_children(sup)] == ["worker", "worker", *["supervisor"] * 3]
+
+
+@pytest.mark.parametrize(("kind", "active"), [(Supervisor, 0), (DynamicSupervisor, 1)])
+def test_a_child_that_has_ended_unheard_is_listed_and_active_only_in_a_dynamic_supervisor(
+    kind: Any, active: int, world: World
+) -> None:
+    sup = kind.start_link([]) if kind is Supervisor else kind.start_link()
+    child = kind.start_child(sup, world.spec("a"))
+    with held(sup) as post:
+        rows, counts = post.send("which_children"), post.send("count_children")
+        die(child, BOOM)
+    assert [(row.ref, row.state) for row in rows()] == [(child, "running")]
+    assert counts() == ChildCounts(1, active, 0, 1)
 
 
 # --- temporary children -------------------------------------------------------------------------------------------------
