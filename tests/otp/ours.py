@@ -5,7 +5,6 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import replace
 from typing import Any
 
 import pykka
@@ -434,17 +433,23 @@ class _Held:
 
     def __init__(self, sup: Any, age: int) -> None:
         self._entered, self._leave = threading.Event(), threading.Event()
+        self._failed: BaseException | None = None
         sup.tell(Operation(self._hold, (age,)))
 
     def _hold(self, sup: Any, age: int) -> None:
-        window = sup._intensity
-        sup._intensity = replace(window, attempts=tuple(at - age for at in window.attempts))
+        try:
+            attempts = sup._intensity.attempts
+            attempts.extend([attempts.popleft() - age for _ in range(len(attempts))])
+        except BaseException as error:  # a supervisor answers what its caller has done wrong
+            self._failed = error
         self._entered.set()
         self._leave.wait(DEADLINE_S)
 
     def __enter__(self) -> None:
         if not self._entered.wait(DEADLINE_S):
             raise Stuck("hold")
+        if self._failed is not None:
+            raise self._failed
 
     def __exit__(self, *_raised: object) -> None:
         self._leave.set()

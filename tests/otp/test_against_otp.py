@@ -50,13 +50,18 @@ Patch = Callable[[pytest.MonkeyPatch], None]
 
 
 def a_window_that_is_off_by_one(patch: pytest.MonkeyPatch) -> None:
-    one_more = property(lambda window: len(window.attempts) > window.max_restarts + 1)
-    patch.setattr(strategy.Intensity, "exceeded", one_more)
+    def attempt(window: strategy.Intensity, now: float) -> bool:
+        rightly(window, now)
+        return len(window.attempts) <= window.max_restarts + 1
+
+    rightly = strategy.Intensity.attempt
+    patch.setattr(strategy.Intensity, "attempt", attempt)
 
 
 def a_window_that_forgets_nothing(patch: pytest.MonkeyPatch) -> None:
-    def attempt(window: strategy.Intensity, now: float) -> strategy.Intensity:
-        return strategy.Intensity(window.max_restarts, window.max_seconds, (*window.attempts, now))
+    def attempt(window: strategy.Intensity, now: float) -> bool:
+        window.attempts.append(now)
+        return len(window.attempts) <= window.max_restarts
 
     patch.setattr(strategy.Intensity, "attempt", attempt)
 
