@@ -12,6 +12,7 @@
     runtime/timer_thread.py     one thread and one heap for every delay
     runtime/dispatcher.py       the pool that actors take turns on, or a thread of an actor's own
     runtime/waits.py            how a thread waits, and how another one wakes it without a lock
+    runtime/tasks.py            how a task of asyncio or trio waits for another thread
     process/                    one actor as a process
     process/pykka_internals.py  all of Pykka's private names that are used, each under a name of ours
     process/registry.py         which process is behind a name, a ref, or the calling thread
@@ -19,6 +20,7 @@
     process/process.py          its start, its turns, its end, and whom that is told to
     process/pykka_actors.py     unmodified ``pykka.ThreadingActor`` classes, made ours before they start
     calls.py                    `call`, `cast`, `stop`, `kill`, `send_after`
+    async_calls.py              `acall`, the call of a task
     named.py                    `named`: a ref that is a name, and proxies on it
     monitors.py                 `monitor`, `demonitor`, `Down`
     server.py                   `Server`, the GenServer
@@ -51,6 +53,7 @@ abandoned, and nothing that it does later has an effect, because its process is 
 
 from typing import TYPE_CHECKING
 
+from supervision.async_calls import acall
 from supervision.calls import Timer, call, cast, kill, send_after, stop
 from supervision.children import Backoff, ChildCounts, ChildInfo, ChildSpec
 from supervision.dynamic_supervisor import DynamicSupervisor
@@ -106,6 +109,7 @@ __all__ = [
     "SupervisionError",
     "Supervisor",
     "Timer",
+    "acall",
     "call",
     "cast",
     "demonitor",

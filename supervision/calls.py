@@ -63,29 +63,23 @@ def call(server: ServerRef, message: Any, timeout: float | None = 5.0, *, await_
         ValueError: the timeout is negative or not finite.
     """
     check_timeout(timeout)
-    process, left_s = find(server), timeout
+    process, reply = find(server), Reply()
     if process is None and (ref := unmanaged(server)) is not None:
         return _call_unmanaged(ref, message, timeout)
-    reply = Reply()
     if await_restart or (isinstance(server, RefByName) and server.await_restart):
         succession = Succession(server, timeout)
         process = succession.await_owner()
         while not offer(process, message, reply):  # it has ended since
             process = succession.await_owner()
-        left_s = succession.left_s
+        timeout_s = succession.left_s
     else:
-        process = send(process or owner_now(server), server, message, reply)
+        process, timeout_s = process or owner_now(server), timeout
+        while not offer(process, message, reply):
+            process = owner_now(server)
     try:
-        return reply.result(left_s)
+        return reply.result(timeout_s)
     except NoAnswer:
         raise CallTimeout(process.ref, timeout or 0.0) from None
-
-
-def send(process: Process, server: ServerRef, message: Any, reply: Reply) -> Process:
-    """Send a request to the process that was found behind a server, or to its successor, if that is up; returns which it was."""
-    while not offer(process, message, reply):
-        process = owner_now(server)
-    return process
 
 
 def offer(process: Process, message: Any, reply: Reply) -> bool:
@@ -278,9 +272,15 @@ def send_after(delay_s: float, server: ServerRef, message: Any) -> Timer:
 
 
 def _call_unmanaged(ref: pykka.ActorRef[Any], message: Any, timeout: float | None) -> Any:
-    reply = _send_unmanaged(ref, message, "the answer could never come; do the work in place, or cast")
+    reply = Reply()
+    send_to_unmanaged(ref, message, reply)
     if not _is_answered_or_dead(ref, reply, timeout):
         raise CallTimeout(ref, timeout or 0.0)
+    return outcome_of_unmanaged(ref, reply)
+
+
+def outcome_of_unmanaged(ref: pykka.ActorRef[Any], reply: Reply) -> Any:
+    """The answer of an unmanaged actor; raises ``ServerDied`` where none can come any more."""
     if not reply.wait(0.0):
         raise ServerDied(ref, NOPROC)
     if isinstance(reply.error, ActorDeadError) and reply.error.__traceback__ is None:
@@ -289,18 +289,23 @@ def _call_unmanaged(ref: pykka.ActorRef[Any], message: Any, timeout: float | Non
 
 
 def _stop_unmanaged(ref: pykka.ActorRef[Any], timeout: float | None) -> None:
-    reply = _send_unmanaged(ref, StopRequest(), "raise Exit() or call self.stop() instead")
+    reply = Reply()
+    send_to_unmanaged(ref, StopRequest(), reply, "raise Exit() or call self.stop() instead")
     if not reply.wait(timeout):
         raise CallTimeout(ref, timeout or 0.0, stopping=True)
 
 
-def _send_unmanaged(ref: pykka.ActorRef[Any], message: Any, instead: str) -> Reply:
+def send_to_unmanaged(
+    ref: pykka.ActorRef[Any],
+    message: Any,
+    reply: Reply,
+    instead: str = "the answer could never come; do the work in place, or cast",
+) -> None:
+    """Put a request into the queue of an unmanaged actor; raises ``SupervisionError`` where that is the caller."""
     loop = getattr(threading.current_thread(), "_target", None)
     if getattr(loop, "__self__", None) is actor_of(ref) is not None:  # the calling thread is the actor's own
         raise SupervisionError(f"{ref} calls itself: {instead}")
-    reply = Reply()
     ref.actor_inbox.put(Envelope(message, reply))  # type: ignore[arg-type]
-    return reply
 
 
 def _is_answered_or_dead(ref: pykka.ActorRef[Any], reply: Reply, timeout: float | None) -> bool:

@@ -94,6 +94,7 @@ from supervision.runtime.waits import Reply
 
 if TYPE_CHECKING:
     from supervision.children import Child
+    from supervision.process.registry import Ringable
 
 BATCH = 16
 """Messages that an actor handles in one turn, before others of the pool have theirs."""
@@ -168,9 +169,9 @@ class Process:
         starting_child: the child that it, a supervisor, is starting.
         asked_for_restart: whether its supervisor has asked it to exit for a restart, or not for one; ``None`` before it asks.
         awaited_names: its names that a successor is to have.
-        awaited_below: those that have ended under it, a supervisor, and have a successor to come.
-        waiters: those that wait for its successor.
-        waits_for_successor: what wakes its own thread, which waits for another one's successor.
+        awaited_below: those that have ended under it, a supervisor, and get a successor; ``None`` before the first.
+        waiters: those that wait for its successor; ``None`` before its names are awaited.
+        waits_for_successors: what wakes its handler, where that waits for the successors of others; ``None`` before the first.
         waited_for_by: the process whose thread waits for this start or end.
         starts: of a supervisor, the process that its thread is starting; for those who look from outside.
         busy: the ident of the thread that is in a turn; above it says which thread takes that out.
@@ -197,9 +198,9 @@ class Process:
     starting_child: Child | None = None
     asked_for_restart: bool | None = None
     awaited_names: tuple[str, ...] = ()
-    awaited_below: dict[Process, None] = field(default_factory=dict)
-    waiters: dict[registry.Ringable, None] = field(default_factory=dict)
-    waits_for_successor: registry.Ringable | None = None
+    awaited_below: dict[Process, None] | None = None
+    waiters: dict[Ringable, None] | None = None
+    waits_for_successors: dict[Ringable, None] | None = None
     waited_for_by: Process | None = None
     starts: Process | None = None
     busy: list[int] | None = None

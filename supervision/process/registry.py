@@ -23,6 +23,7 @@ from supervision.errors import AlreadyStarted, NoProcess, ServerRestarting, Supe
 from supervision.exits import must_restart
 from supervision.process.pykka_internals import RefByName, is_registered
 from supervision.runtime.per_process import PerProcess
+from supervision.runtime.tasks import task_bell
 from supervision.runtime.waits import Bell
 
 if TYPE_CHECKING:
@@ -300,9 +301,8 @@ def asked_to_exit(process: Process, *, for_restart: bool) -> None:
     process.asked_for_restart = for_restart
     if process.is_ending:
         await_successor(process)
-    bell = process.waits_for_successor
-    if bell is not None:
-        bell.ring()  # what it waits for may have come to wait for it
+    for bell in list(process.waits_for_successors or ()):
+        bell.ring()  # its handler waits for a restart that may come to wait for it
 
 
 def adopted(process: Process, child: Child, predecessor: Process | None) -> None:
@@ -328,12 +328,14 @@ def _note_awaited(process: Process) -> None:
     awaited, child, supervisor = _names.value.awaited, process.child, process.starter
     assert child is not None
     assert supervisor is not None
+    process.waiters = {} if process.waiters is None else process.waiters
     own = () if child.spec.name is None else (child.spec.name,)
     for name in dict.fromkeys((*process.names, *own)):
         if name not in process.awaited_names:
             process.awaited_names = (*process.awaited_names, name)
             awaited[name] = (*awaited.get(name, ()), process)
     if process.awaited_names or process.supervises:
+        supervisor.awaited_below = supervisor.awaited_below or {}
         supervisor.awaited_below[process] = None
 
 
@@ -347,19 +349,21 @@ def _strike(process: Process, waiters: list[Ringable]) -> None:
             names.awaited.pop(name, None)
     process.awaited_names = ()
     names.decided += 1
-    waiters.extend(process.waiters)
+    waiters.extend(process.waiters or ())
     if process.starter is not None:
-        process.starter.awaited_below.pop(process, None)
-    for below in tuple(process.awaited_below):
+        (process.starter.awaited_below or {}).pop(process, None)
+    for below in tuple(process.awaited_below or ()):
         _strike(below, waiters)
 
 
 def _look_below(process: Process, waiters: list[Ringable]) -> None:
-    for below in tuple(process.awaited_below):
+    for below in tuple(process.awaited_below or ()):
         if not comes_back(below):
             _strike(below, waiters)
             continue
-        waiters.extend(below.waiters)  # another supervisor is to start it now, and may be waiting for one that waits
+        waiters.extend(
+            below.waiters or ()
+        )  # another supervisor is to start it now, and may be waiting for one that waits
         _look_below(below, waiters)
 
 
@@ -369,7 +373,7 @@ def call_waiters(names: Iterable[str]) -> None:
     if awaited:
         for name in names:
             for process in awaited.get(name, ()):
-                for waiter in list(process.waiters):
+                for waiter in list(process.waiters or ()):
                     waiter.ring()
 
 
@@ -377,12 +381,12 @@ class Succession:
     """A wait for the owner of a name; ``owner`` looks for it, and where there is none yet, a bell rings when to look again.
 
     Args:
-        name: the name; or a ref, whose process is there or is not.
+        server: the name, or a ref that is one; a ref of one incarnation is awaited by nothing.
         timeout: seconds to wait, ``None`` for as long as a supervisor is to start the owner.
     """
 
-    def __init__(self, name: ServerRef, timeout: float | None) -> None:
-        self._name = name_in(name) or name
+    def __init__(self, server: ServerRef, timeout: float | None) -> None:
+        self._server = server
         self._timeout = timeout
         self._ends_at = None if timeout is None else time.monotonic() + timeout
         self._predecessor: Process | None = None
@@ -400,18 +404,18 @@ class Succession:
             ServerRestarting: there is none yet, and the time is up.
             SupervisionError: the supervisor that is to start it waits for the caller.
         """
-        owner, self._predecessor = _look(self._name)
+        owner, self._predecessor = _look(self._server)
         if owner is not None:
             return owner
         if self._predecessor is None:
-            raise NoProcess(self._name)
+            raise NoProcess(self._server)
         if _restarter_waits_for_caller(self._predecessor):
             raise SupervisionError(
-                f"{self._name!r} is being restarted by a supervisor that waits for this actor to start or end: the "
+                f"{name_in(self._server)!r} is being restarted by a supervisor that waits for this actor to start or end: the "
                 "successor could never come; use on_continue, or call without await_restart"
             )
         if self.left_s == 0.0:
-            raise ServerRestarting(self._name, self._timeout)
+            raise ServerRestarting(self._server, self._timeout)
         return None
 
     def await_owner(self) -> Process:
@@ -421,22 +425,31 @@ class Succession:
                 bell.wait(self.left_s)
         return owner
 
+    async def await_owner_in_task(self) -> Process:
+        """Do what ``await_owner`` does, without blocking the event loop."""
+        while (owner := self.owner()) is None:
+            with self.rings(task_bell()) as bell:
+                await bell.wait(self.left_s)
+        return owner
+
     @contextlib.contextmanager
     def rings(self, bell: R) -> Iterator[R]:
         """Have a bell ring when to look again. First it is there, and then this looks: so nothing is missed in between."""
         predecessor, caller = self._predecessor, current()
         assert predecessor is not None
+        assert predecessor.waiters is not None
         predecessor.waiters[bell] = None
         if caller is not None:
-            caller.waits_for_successor = bell
+            caller.waits_for_successors = caller.waits_for_successors or {}
+            caller.waits_for_successors[bell] = None
         try:
-            if _look(self._name) != (None, predecessor) or _restarter_waits_for_caller(predecessor):
+            if _look(self._server) != (None, predecessor) or _restarter_waits_for_caller(predecessor):
                 bell.ring()
             yield bell
         finally:
             predecessor.waiters.pop(bell, None)
-            if caller is not None:
-                caller.waits_for_successor = None
+            if caller is not None and caller.waits_for_successors is not None:
+                caller.waits_for_successors.pop(bell, None)
 
 
 def owner_now(server: ServerRef) -> Process:
@@ -453,11 +466,11 @@ def owner_now(server: ServerRef) -> Process:
     return owner
 
 
-def _look(name: ServerRef) -> tuple[Process | None, Process | None]:
+def _look(server: ServerRef) -> tuple[Process | None, Process | None]:
     """The owner of a name, if it is up; or else, while it is awaited, its newest predecessor. A ref is never awaited."""
-    names = _names.value
-    if not isinstance(name, str):
-        process = find(name)
+    name, names = name_in(server), _names.value
+    if name is None:
+        process = find(server)
         return None if process is None or process.mailbox.closed else process, None
     while True:
         decided, owner, awaited = names.decided, names.table.get(name), names.awaited.get(name)

@@ -15,7 +15,7 @@ PINNED = {
     supervision: """Server Exit Ignore ChildSpec Backoff Supervisor DynamicSupervisor call cast stop kill register unregister
         whereis monitor demonitor Down send_after Monitor Timer ChildInfo ChildCounts NORMAL SHUTDOWN KILLED NOPROC Shutdown Crash
         SupervisionError StartError AlreadyStarted AlreadyPresent ChildNotFound ChildRunning ChildRestarting MaxChildren NoProcess
-        CallTimeout ServerDied named""",
+        CallTimeout ServerDied ServerRestarting acall named""",
 }
 
 

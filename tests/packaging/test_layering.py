@@ -13,7 +13,7 @@ LAYERS = (
     {"supervision.children", "supervision.runtime"},
     {"supervision.process", "supervision.strategy"},
     {"supervision.calls", "supervision.monitors", "supervision.named", "supervision.server"},
-    {"supervision.callback_module", "supervision.child_process"},
+    {"supervision.async_calls", "supervision.callback_module", "supervision.child_process"},
     {"supervision.supervising"},
     {"supervision.tree"},
     {"supervision.dynamic_supervisor", "supervision.supervisor"},

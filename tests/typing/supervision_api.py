@@ -36,6 +36,7 @@ from supervision import (
     SupervisionError,
     Supervisor,
     Timer,
+    acall,
     call,
     cast,
     demonitor,
@@ -74,6 +75,8 @@ class Plain(pykka.ThreadingActor):
 ref = Counter.start_link(1, name="counter", start_timeout=2.0)
 assert_type(ref, pykka.ActorRef[Counter])
 call("counter", "get", timeout=1.0)
+call("counter", "get", await_restart=True)
+call("counter", "get", None, True)  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue]
 cast(ref, "get")
 register("alias", ref)
 unregister("alias")
@@ -176,6 +179,11 @@ assert_type(named("counter"), pykka.ActorRef[Any])
 assert_type(named("counter", await_restart=True).proxy(), pykka.ActorProxy[Any])
 call(named("counter"), "get")
 Supervisor.which_children(named("sup"))
+
+
+async def asked() -> None:
+    """A task's call."""
+    assert_type(await acall("counter", "get", timeout=None, await_restart=True), Any)
 
 
 class Optional(Server):
