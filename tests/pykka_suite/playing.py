@@ -9,6 +9,7 @@ import subprocess
 import sys
 import tarfile
 import time
+import tomllib
 from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -31,6 +32,7 @@ VARIANTS = {
 }
 """What each is. They are compared with ``alone``: Pykka without us."""
 
+TESTS = Path(__file__).parents[1]
 DOWNLOAD_TIMEOUT_S = 120.0
 PLAY_TIMEOUT_S = 240.0
 FEWEST_TESTS = 140
@@ -127,7 +129,7 @@ def _pip(*arguments: str) -> str:
     what = f"pip {' '.join(arguments)}"
     try:
         done = subprocess.run(
-            [sys.executable, "-m", "pip", *arguments, "-q"],
+            [sys.executable, "-m", "pip", *arguments],
             capture_output=True, text=True, timeout=DOWNLOAD_TIMEOUT_S, check=False,
         )  # fmt: skip
     except subprocess.TimeoutExpired:
@@ -143,7 +145,8 @@ def releases() -> list[str]:
     Raises:
         NotToBeHad: the index could not be asked.
     """
-    (bound,) = [one for one in map(Requirement, metadata.requires("oidc-actor") or ()) if one.name == "pykka"]
+    project = tomllib.loads((TESTS.parent / "pyproject.toml").read_text())["project"]
+    (bound,) = [one for one in map(Requirement, project["dependencies"]) if one.name == "pykka"]
     found = re.search(r"Available versions: (.*)", _pip("index", "versions", "pykka"))
     if found is None:
         raise NotToBeHad("pip index versions pykka: expected a line with the available versions")
@@ -156,7 +159,7 @@ def private_names(of: Source) -> tuple[bool, str]:
     Raises:
         BrokeOff: it came to no end.
     """
-    done = _run("private names", of, ["-m", "pykka_suite.private_names"], {}, cwd=Path(__file__).parents[1])
+    done = _run("private names", of, ["-m", "pykka_suite.private_names"], {}, cwd=TESTS)
     return done.returncode == 0, done.stdout.strip()
 
 
@@ -202,7 +205,7 @@ def _run(
     what: str, of: Source, command: list[str], env: Mapping[str, str], cwd: Path
 ) -> subprocess.CompletedProcess[str]:
     """Run Python with that Pykka, with `supervision`, and with the folder of our tests."""
-    paths = [*([of.site] if of.site else ()), Path(__file__).parents[1], Path(supervision.__file__).parents[1]]
+    paths = [*([of.site] if of.site else ()), TESTS, Path(supervision.__file__).parents[1]]
     env = {
         **{name: value for name, value in os.environ.items() if not name.startswith("PYTEST_")},
         "PYTHONPATH": os.pathsep.join(str(path.resolve()) for path in paths),

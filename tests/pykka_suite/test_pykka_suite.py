@@ -9,7 +9,17 @@ from pathlib import Path
 import pykka
 import pytest
 from pykka_suite.differences import DIFFERENCES, Difference, as_table, expected
-from pykka_suite.playing import VARIANTS, NotToBeHad, Outcome, Source, _compare, installed_version, play, source
+from pykka_suite.playing import (
+    VARIANTS,
+    NotToBeHad,
+    Outcome,
+    Source,
+    _compare,
+    installed_version,
+    play,
+    releases,
+    source,
+)
 from pykka_suite.private_names import CHECKS, fault_of
 
 PAGE = Path(__file__).parent / "README.md"
@@ -37,6 +47,12 @@ def test_pykkas_own_suite_differs_where_it_is_expected_to_and_nowhere_else(pykka
 @pytest.mark.parametrize("name", CHECKS)
 def test_each_private_name_of_pykkas_is_as_we_take_it(name: str) -> None:
     assert fault_of(name) is None
+
+
+def test_every_release_between_the_bounds_is_found(pykkas: Source) -> None:
+    found = releases()
+    assert found[0] == "4.4.2"
+    assert installed_version() in found
 
 
 def test_a_private_name_that_is_gone_is_named_with_the_release(monkeypatch: pytest.MonkeyPatch) -> None:
