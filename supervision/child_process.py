@@ -3,6 +3,7 @@
 Which thread does what:
 
 - The supervisor's own thread starts its children, asks them to exit and waits for them: all functions here but ``deliver``.
+  A start with a ``start_timeout`` has a thread of its own, because Python cannot take the supervisor's out of a constructor.
 - The thread of a child's last turn, or the thread that kills the child, calls ``deliver`` of what watches the child.
 - The thread that kills the *supervisor* calls ``Link.deliver``, while the supervisor's own thread may be anywhere in here.
 
@@ -19,16 +20,31 @@ whether the child is alive, and then a wait, would miss an end between the two, 
 without one. The supervisor's 1 comes first, because a ``Down`` that lies in its mailbox already would have the child
 restarted after it was stopped.
 
-**A supervisor is killed while it starts a child.** Python cannot end the thread that is in the child's start, and the child
-must not live on without a supervisor::
+**A start is cancelled** at its ``start_timeout``, or because its supervisor is killed meanwhile. Python cannot end the thread
+that is in it, and no actor may live on without a supervisor, or hold a name that the next attempt needs. `StartAttempt`::
+
+    thread of the start                                   thread that cancels it
+    1. makes an actor                                     1. the start is cancelled   (one lock)
+    2. adds it, unless the start is cancelled             2. takes out those added so far
+       (one lock); then the actor has ended               3. kills each, or asks it to exit
+    3. enters it under its name, has its turns begin
+
+An actor that was added is ended by the other thread's 3, maybe before its own 3; one that comes later never begins. At the
+``start_timeout`` each is killed: first a supervisor, which can do nothing about it then, and then what that one is starting,
+and so on, down to what hangs. Where the supervisor was killed for another reason, each is asked, as its other children are: it
+is ended when it has come up, or abandoned at its deadline.
+
+**A supervisor is killed when a child is up, and not yet linked**::
 
     supervisor's thread                                   thread that kills the supervisor
-    1. is the link broken? then starts nothing            1. ends the supervisor's process
-    2. starts the child                                   2. breaks the link, takes the children out   (one lock)
-    3. adds it to the link, unless that is broken         3. asks each of them to exit
-       (one lock); then ends the child itself
+    1. notes the start at the link, unless that is        1. ends the supervisor's process
+       broken (one lock); then starts nothing             2. breaks the link, takes the children and the start out
+    2. starts the child                                      (one lock)
+    3. adds it to the link in place of the start,         3. cancels the start, asks all of them to exit
+       unless that is broken (one lock); then it
+       ends the child itself
 
-Either 3 comes before the killer's 2, and the child is among those taken out; or it comes later, and ``add`` says no.
+At the killer's 2 the child is among the children, or among what the start has begun; or the start begins later, and does not.
 
 **A killed supervisor is restarted.** Its own supervisor joins it first, and with it the children that the link has asked to
 exit: their successors would find their names, ports and files still in use. The link is attached to the supervisor's process
@@ -39,7 +55,7 @@ from __future__ import annotations
 
 import math
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, cast
 from weakref import WeakKeyDictionary
 
@@ -47,27 +63,34 @@ import pykka
 
 from supervision.children import Child, ChildSpec, ShutdownSetting
 from supervision.errors import AlreadyStarted, StartError
-from supervision.exits import NOPROC, SHUTDOWN, Ignore, Reason, children_end_for_restart
+from supervision.exits import NOPROC, SHUTDOWN, Ignore, Reason, children_end_for_restart, text_of
 from supervision.monitors import Monitor
 from supervision.process.mailbox import ExitSignal
-from supervision.process.process import Phase, Process
+from supervision.process.process import Phase, Process, abandoned_count, thread_found, thread_lost
 from supervision.process.pykka_actors import construct
 from supervision.process.registry import (
     asked_to_exit,
     comes_back,
+    current,
     decided,
     lookup,
     name_of,
     process_of,
     refuse_unmanaged,
     register,
+    set_current,
+    set_current_attempt,
 )
 from supervision.runtime import timer_thread
-from supervision.runtime.waits import Bell
+from supervision.runtime.reports import report
+from supervision.runtime.waits import Bell, Reply
 from supervision.server import Server
 
 JOIN_S = 5.0
 """Seconds to wait for the thread of an actor that has ended."""
+
+LEAVE_S = 0.1
+"""Seconds that the thread of a start has to leave it, when what it waits for has ended, before it counts as abandoned."""
 
 LOOK_S = 0.01
 """Seconds between two looks at such a thread."""
@@ -89,15 +112,115 @@ def check_start(spec: ChildSpec) -> None:
         )
 
 
-def start_child(spec: ChildSpec, extra_args: tuple[Any, ...] = ()) -> Any:
+class StartAttempt:
+    """One start of a child, which can be cancelled: what it has begun is ended then, and what it begins later ends at once.
+
+    Args:
+        spec: the child's.
+        extra_args: arguments that come before the specification's.
+    """
+
+    __slots__ = ("_extra_args", "_lock", "is_cancelled", "spec", "started")
+
+    def __init__(self, spec: ChildSpec, extra_args: tuple[Any, ...]) -> None:
+        self.spec = spec
+        self._extra_args = extra_args
+        self._lock = threading.Lock()  # guards the two below; nothing else is locked or called under it
+        self.started: list[Process] = []
+        self.is_cancelled = False
+
+    def add(self, process: Process) -> bool:
+        """Note that an actor is started in this; false where it must not be. On the thread of the start."""
+        with self._lock:
+            if not self.is_cancelled:
+                self.started.append(process)
+            return not self.is_cancelled
+
+    def cancel(self) -> list[Process]:
+        """Let nothing more start; returns what was started, which is the caller's to end. Any thread."""
+        with self._lock:
+            self.is_cancelled = True
+            return list(self.started)
+
+    def run(self) -> Any:
+        """Start the child, as ``start_child`` says. On the supervisor's thread."""
+        timeout = self.spec.start_timeout
+        return self._start() if timeout is None else self._start_within(timeout)
+
+    def _start(self) -> Any:
+        set_current_attempt(self)
+        try:
+            return _start(self.spec, (*self._extra_args, *self.spec.args), self)
+        finally:
+            set_current_attempt(None)
+
+    def _start_within(self, timeout: float) -> Any:
+        outcome, is_over = Reply(), Bell()
+        supervisor = current()
+
+        def start() -> None:
+            set_current(supervisor)  # for whom it works: a call to that one could only deadlock
+            try:
+                outcome.set(self._start())
+            except BaseException as error:  # noqa: BLE001 - it is raised on the supervisor's thread
+                outcome.fail(error)
+            is_over.ring()
+            thread_found(self)
+
+        threading.Thread(target=start, name=f"start of {text_of(self.spec.id)}", daemon=True).start()
+        if outcome.wait(timeout):
+            return outcome.outcome()
+        begun = self.cancel()
+        if outcome.wait(0.0):  # it was up, or has failed, at the last moment
+            return outcome.outcome()
+        what = _what_hangs(begun)
+        for request in [request for process in begun for request in _kill_with_what_it_starts(process)]:
+            request.await_exit()
+        if not is_over.wait(LEAVE_S):
+            thread_lost(self)
+            if not is_over.wait(0.0):
+                report(
+                    "warning",
+                    "thread_abandoned",
+                    actor=f"start of {text_of(self.spec.id)}",
+                    leaked_threads=abandoned_count(),
+                )
+            else:
+                thread_found(self)
+        raise TimeoutError(f"{what} took longer than start_timeout={timeout} s")
+
+
+def _kill_with_what_it_starts(process: Process) -> list[ExitRequest]:
+    requests = [ExitRequest(process.ref, "brutal_kill", for_restart=True)]
+    link = _links.get(process.ref)
+    attempt = None if link is None else link.attempt
+    for below in () if attempt is None else attempt.cancel():
+        if below.phase is Phase.STARTING:
+            requests += _kill_with_what_it_starts(below)
+    return requests
+
+
+def _what_hangs(begun: Sequence[Process]) -> str:
+    """For the text of an error: what a start waits for, as far below as can be seen."""
+    hanging = next((process for process in begun if process.phase is Phase.STARTING), None)
+    if hanging is None:
+        return "__init__ or the start callable"
+    link = _links.get(hanging.ref)
+    if link is None:
+        return f"on_start of {hanging.ref.actor_class.__name__}"
+    return f"init of {hanging.ref.actor_class.__name__}" if link.attempt is None else _what_hangs(link.attempt.started)
+
+
+def start_child(attempt: StartAttempt) -> Any:
     """Start a child; its ref once it is up, ``None`` where its start raised ``Ignore``. On the supervisor's thread.
 
     Raises:
         AlreadyStarted: its name has a live owner.
         StartError: anything else; the child id is the specification's.
     """
+    spec = attempt.spec
     try:
-        return _start(spec, (*extra_args, *spec.args))
+        return attempt.run()
     except Ignore:
         return None
     except AlreadyStarted:
@@ -109,12 +232,12 @@ def start_child(spec: ChildSpec, extra_args: tuple[Any, ...] = ()) -> Any:
         raise StartError(spec.id, error) from error
 
 
-def _start(spec: ChildSpec, args: tuple[Any, ...]) -> Any:
+def _start(spec: ChildSpec, args: tuple[Any, ...], attempt: StartAttempt) -> Any:
     start: Any = spec.start
     if getattr(start, "__func__", None) is pykka.Actor.start.__func__:  # type: ignore[attr-defined]
         start = start.__self__  # `Class.start` returns before `on_start` has run: it is taken as `Class`
     if not isinstance(start, type):
-        return _await_up(start(*args, **spec.kwargs), spec)
+        return _await_up(start(*args, **spec.kwargs), spec, attempt)
     if issubclass(start, Server):
         named: dict[str, Any] = {} if spec.name is None else {"name": spec.name}
         return start.start_link(*args, **named, **spec.kwargs)
@@ -124,7 +247,7 @@ def _start(spec: ChildSpec, args: tuple[Any, ...]) -> Any:
     return construct(cast(Any, start), args, dict(spec.kwargs)).start_link(spec.id, name=spec.name)
 
 
-def _await_up(ref: Any, spec: ChildSpec) -> Any:
+def _await_up(ref: Any, spec: ChildSpec, attempt: StartAttempt) -> Any:
     """A start callable has returned that ref: wait until the actor is up, and see that it has its name."""
     if ref is None:
         raise Ignore
@@ -134,6 +257,8 @@ def _await_up(ref: Any, spec: ChildSpec) -> Any:
     if process is None:
         refuse_unmanaged(ref, "supervised")
         raise pykka.ActorDeadError(f"{ref} ended before its supervisor could watch it")
+    if process not in attempt.started and not attempt.add(process):  # it was made before, or by another thread
+        raise pykka.ActorDeadError(f"{ref} came too late: its start has been cancelled")
     process.await_start()
     if spec.name is not None and lookup(spec.name) is not process:
         try:
@@ -256,12 +381,13 @@ class Link:
     abandons each that has not ended within its own shutdown time, or within ``ORPHAN_S`` where that is infinite.
     """
 
-    __slots__ = ("_children", "_lock", "_orphans", "is_broken")
+    __slots__ = ("_children", "_lock", "_orphans", "attempt", "is_broken")
     is_user_callback = False
 
     def __init__(self, supervisor: Any) -> None:
-        self._lock = threading.Lock()  # guards the two below; nothing else is locked or called under it
+        self._lock = threading.Lock()  # guards the three below; nothing else is locked or called under it
         self._children: dict[Any, ShutdownSetting | None] = {}
+        self.attempt: StartAttempt | None = None  # the start that the supervisor is in, or was in when it ended
         self.is_broken = False
         self._orphans: list[ExitRequest] = []  # filled before any thread hears of the end that could look here
         _links[supervisor] = self
@@ -269,12 +395,26 @@ class Link:
         if process is not None:
             process.attach(self)
 
+    def begin(self, attempt: StartAttempt) -> bool:
+        """The supervisor begins to start a child; false if it has ended, and must not."""
+        with self._lock:
+            if not self.is_broken:
+                self.attempt = attempt
+            return not self.is_broken
+
     def add(self, ref: Any, shutdown: ShutdownSetting | None) -> bool:
-        """Add a child that is up; false if the supervisor has ended, and the child is the caller's to end."""
+        """Add the child that is up; false if the supervisor has ended, and the child is the caller's to end."""
         with self._lock:
             if not self.is_broken:
                 self._children[ref] = shutdown
+                self.attempt = None
             return not self.is_broken
+
+    def failed(self) -> None:
+        """The start has failed, or was ignored."""
+        with self._lock:
+            if not self.is_broken:
+                self.attempt = None
 
     def remove(self, ref: Any) -> None:
         """Take out a child that has ended."""
@@ -286,6 +426,9 @@ class Link:
         with self._lock:  # in one step: `add` finds the link broken, or its child is among those taken out here
             self.is_broken = True
             left, self._children = self._children, {}
+            attempt = self.attempt
+        if attempt is not None:
+            left.update({process.ref: attempt.spec.shutdown for process in attempt.cancel()})
         for ref, shutdown in left.items():
             within_s = ORPHAN_S if shutdown is None or shutdown == "infinity" else shutdown
             self._orphans.append(ExitRequest(ref, within_s, for_restart=children_end_for_restart(reason)))

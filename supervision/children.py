@@ -81,8 +81,8 @@ class ChildSpec(_Of[A]):
     """One child of a supervisor: how to start it, when to restart it, how to stop it (OTP, ``supervisor:child_spec()``).
 
     ``start`` is called on the supervisor's thread, at the first start and at every restart, with the same arguments; until
-    it returns the supervisor serves no other request. ``on_start`` of the actor runs on the actor's own thread or on the
-    pool.
+    it returns the supervisor serves no other request. With a ``start_timeout`` it is called on a thread of its own, and the
+    supervisor waits no longer than that. ``on_start`` of the actor runs on the actor's own thread or on the pool.
 
     Attributes:
         id: any hashable; unique under a ``Supervisor``, free under a ``DynamicSupervisor``.
@@ -97,6 +97,9 @@ class ChildSpec(_Of[A]):
         significant: whether its end counts for the supervisor's ``auto_shutdown``.
         name: the name that every incarnation is registered under, or ``None``.
         backoff: a delay before each restart, or ``None`` for OTP's immediate one.
+        start_timeout: seconds for each start, the first and every restart, from ``__init__`` or the callable to the end of
+            ``on_start``; past them all that this start has begun is killed, and it has failed with a ``TimeoutError``.
+            ``None`` for no limit (OTP: ``timeout`` of ``gen_server:start_link/4``).
 
     Raises:
         TypeError: a value of the wrong type; the text names the field.
@@ -113,6 +116,7 @@ class ChildSpec(_Of[A]):
     significant: bool = False
     name: str | None = None
     backoff: Backoff | None = None
+    start_timeout: float | None = None
 
     def __post_init__(self) -> None:
         self._check_start()
@@ -132,6 +136,8 @@ class ChildSpec(_Of[A]):
             raise ValueError("ChildSpec.significant: a permanent child cannot be significant, it never ends for good")
         if self.backoff is not None and not isinstance(self.backoff, Backoff):
             raise TypeError(f"ChildSpec.backoff: expected a Backoff or None, got {self.backoff!r}")
+        if self.start_timeout is not None:
+            check_seconds("ChildSpec.start_timeout", self.start_timeout, above_zero=True)
 
     def _check_start(self) -> None:
         kwargs, name = cast(tuple[object, object], (self.kwargs, self.name))

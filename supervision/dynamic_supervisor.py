@@ -110,6 +110,7 @@ class DynamicSupervisor(AnySupervisor):
         shutdown: ShutdownSetting = "infinity",
         significant: bool = False,
         backoff: Backoff | None = None,
+        start_timeout: float | None = None,
     ) -> ChildSpec[Self]: ...
 
     @with_init("_child_spec_with_init")
@@ -127,6 +128,7 @@ class DynamicSupervisor(AnySupervisor):
         shutdown: ShutdownSetting = "infinity",
         significant: bool = False,
         backoff: Backoff | None = None,
+        start_timeout: float | None = None,
     ) -> ChildSpec[Self]:
         """The specification of a dynamic supervisor as a child.
 
@@ -141,6 +143,7 @@ class DynamicSupervisor(AnySupervisor):
             shutdown: seconds that it has to end; by default as long as its children take.
             significant: whether its end counts for the other supervisor's ``auto_shutdown``.
             backoff: a delay before each restart, or ``None``.
+            start_timeout: seconds for each of its starts, with that of all that it starts; ``None`` for no limit.
 
         Returns:
             The specification; nothing has started.
@@ -150,7 +153,19 @@ class DynamicSupervisor(AnySupervisor):
             ValueError: an argument out of range.
         """
         flags = {**_checked(max_children, max_restarts, max_seconds, extra_args), "name": name}
-        return ChildSpec(id, cls.start_link, (), flags, restart, shutdown, "supervisor", significant, name, backoff)
+        return ChildSpec(
+            id,
+            cls.start_link,
+            (),
+            flags,
+            restart,
+            shutdown,
+            "supervisor",
+            significant,
+            name,
+            backoff,
+            start_timeout,
+        )
 
     @staticmethod
     def start_child(sup: ServerRef, spec: ChildSpec[T]) -> pykka.ActorRef[T]:

@@ -191,6 +191,7 @@ class Server(pykka_internals.PykkaActor):
         restart: Restart = "permanent",
         shutdown: ShutdownSetting = 5.0,
         significant: bool = False,
+        start_timeout: float | None = None,
         backoff: Backoff | None = None,
         **kwargs: Any,
     ) -> ChildSpec[Self]:
@@ -206,6 +207,7 @@ class Server(pykka_internals.PykkaActor):
             restart: ``"permanent"`` always, ``"transient"`` after an abnormal end, ``"temporary"`` never.
             shutdown: seconds from the request to stop until it is abandoned, ``"infinity"``, or ``"brutal_kill"``.
             significant: whether its end counts for the supervisor's ``auto_shutdown``.
+            start_timeout: seconds for each of its starts, ``None`` for no limit.
             backoff: a delay before each restart, or ``None``.
             **kwargs: keyword arguments of the constructor.
 
@@ -235,6 +237,7 @@ class Server(pykka_internals.PykkaActor):
             significant=significant,
             name=name,
             backoff=backoff,
+            start_timeout=start_timeout,
             **fields,
         )
 
@@ -244,7 +247,7 @@ class Server(pykka_internals.PykkaActor):
     ) -> tuple[Callable[..., Any], tuple[Any, ...], dict[str, Any]]:
         """What takes a child's arguments, the constructor or a ``start_link`` of the class's own, and what it is called with."""
         if getattr(cls.start_link, "__func__", None) is Server.start_link.__func__:  # type: ignore[attr-defined]
-            return cls, args, {one: value for one, value in kwargs.items() if one != "start_timeout"}
+            return cls, args, kwargs
         return cls.start_link, args, kwargs if name is None else {**kwargs, "name": name}
 
     def on_start(self) -> None:

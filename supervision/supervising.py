@@ -39,7 +39,7 @@ import pykka
 from supervision import child_process, exits
 from supervision.callback_module import CallbackModule
 from supervision.calls import Timer, call, cast, send_after, stop, stop_with
-from supervision.child_process import ChildMonitor, ExitRequest, Link
+from supervision.child_process import ChildMonitor, ExitRequest, Link, StartAttempt
 from supervision.children import Child, ChildCounts, ChildInfo
 from supervision.errors import AlreadyStarted, CallTimeout, ChildNotFound, StartError, SupervisionError
 from supervision.exits import KILLED, SHUTDOWN, ExceptionText, Exit, Reason, text_of
@@ -380,20 +380,27 @@ class AnySupervisor(CallbackModule):
         """Start a child, link and watch it; its ref, or ``None`` where its start raised ``Ignore``.
 
         A start may last, and this supervisor may be killed meanwhile by another thread. Its own thread is abandoned then but
-        runs on, so it asks twice: before the start, and with the answer of ``Link.add`` after it.
+        runs on, so it asks its link twice: before the start, and after it.
         """
-        if self._link.is_broken:
+        attempt = StartAttempt(child.spec, self.extra_args)
+        if not self._link.begin(attempt):
             raise Exit(KILLED)
         own, last = process_of(self.actor_ref), child.last_ref
         assert own is not None
         self._waits = Wait("start", child, timer_thread.now())
         own.starting_child = child
         try:
-            ref = child_process.start_child(child.spec, self.extra_args)
+            ref = child_process.start_child(attempt)
+        except (StartError, AlreadyStarted):
+            self._link.failed()
+            if self._link.is_broken:  # it was cancelled because this supervisor was killed: it decides nothing any more
+                raise Exit(KILLED) from None
+            raise
         finally:
             self._waits = own.starting_child = own.starts = None
         predecessor = None if last is None else process_of(last)
         if ref is None:
+            self._link.failed()
             child.runs(None, None, timer_thread.now())
             if predecessor is not None:
                 decided(predecessor)

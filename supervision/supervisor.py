@@ -125,6 +125,7 @@ class Supervisor(AnySupervisor):
         shutdown: ShutdownSetting = "infinity",
         significant: bool = False,
         backoff: Backoff | None = None,
+        start_timeout: float | None = None,
     ) -> ChildSpec[Self]: ...
 
     @with_init("_child_spec_with_init")
@@ -143,6 +144,7 @@ class Supervisor(AnySupervisor):
         shutdown: ShutdownSetting = "infinity",
         significant: bool = False,
         backoff: Backoff | None = None,
+        start_timeout: float | None = None,
     ) -> ChildSpec[Self]:
         """The specification of a supervisor as a child: supervisors nest.
 
@@ -158,6 +160,7 @@ class Supervisor(AnySupervisor):
             shutdown: seconds that it has to end; by default as long as its children take.
             significant: whether its end counts for the other supervisor's ``auto_shutdown``.
             backoff: a delay before each restart, or ``None``.
+            start_timeout: seconds for each of its starts, with that of all that it starts; ``None`` for no limit.
 
         Returns:
             The specification; nothing has started.
@@ -169,7 +172,17 @@ class Supervisor(AnySupervisor):
         specs, flags = _checked(children, strategy, max_restarts, max_seconds, auto_shutdown)
         flags["name"] = name
         return ChildSpec(
-            id, cls.start_link, (specs,), flags, restart, shutdown, "supervisor", significant, name, backoff
+            id,
+            cls.start_link,
+            (specs,),
+            flags,
+            restart,
+            shutdown,
+            "supervisor",
+            significant,
+            name,
+            backoff,
+            start_timeout,
         )
 
     @staticmethod

@@ -86,7 +86,7 @@ from supervision.process.mailbox import (
     answer_unhandled,
 )
 from supervision.process.pykka_internals import Envelope, StopRequest, receiver_of
-from supervision.process.registry import current, set_current
+from supervision.process.registry import current, current_attempt, set_current
 from supervision.runtime.dispatcher import POOL, Dispatcher, is_worker
 from supervision.runtime.per_process import PerProcess
 from supervision.runtime.reports import report, returned_to_caller
@@ -140,12 +140,22 @@ class ExitObserver(Protocol):
         """Called once, on the thread that ended the process; a user callback maybe on one of the pool."""
 
 
-_abandoned: PerProcess[dict[Process, None]] = PerProcess(dict)
+_abandoned: PerProcess[dict[object, None]] = PerProcess(dict)
 
 
 def abandoned_count() -> int:
-    """How many threads are stuck right now in handlers of killed actors."""
+    """How many threads are stuck right now in handlers of killed actors, or in starts that were cancelled."""
     return len(_abandoned.value)
+
+
+def thread_lost(stuck_in: object) -> None:
+    """A thread is left behind in that."""
+    _abandoned.value[stuck_in] = None
+
+
+def thread_found(stuck_in: object) -> None:
+    """It has come back; silent where it was not lost."""
+    _abandoned.value.pop(stuck_in, None)
 
 
 @dataclass(slots=True, weakref_slot=True, eq=False, repr=False)
@@ -358,8 +368,12 @@ class Process:
         """The start handshake: the answer comes when the actor is up, or has failed.
 
         Args:
-            starter: the process that starts it and waits, ``None`` outside one.
+            starter: the process that starts it and waits, ``None`` outside one. Where that is a supervisor that starts a child,
+                the start may have been cancelled by now; then the process ends here, before it has begun.
         """
+        attempt = current_attempt()
+        if attempt is not None and not attempt.add(self):
+            self.finish(KILLED)
         handshake = Reply()
         with self.mailbox.lock:
             if self.phase is not ENDED:
@@ -659,7 +673,7 @@ class Process:
         if not busy or busy == [threading.get_ident()]:
             return False
         self.abandoned = True
-        _abandoned.value[self] = None
+        thread_lost(self)
         self.dispatcher.lost(self)
         try:
             busy.pop()
@@ -670,7 +684,7 @@ class Process:
 
     def _take_thread_back(self) -> None:
         self.abandoned = False
-        _abandoned.value.pop(self, None)
+        thread_found(self)
         self.dispatcher.found(self)
 
     def _ended_while_starting(self) -> ActorDeadError:

@@ -8,6 +8,7 @@ that Pykka starts inside a supervisor's start callable, at the moment that it en
 from __future__ import annotations
 
 import contextlib
+import functools
 import queue
 import threading
 from collections.abc import Iterable
@@ -18,7 +19,7 @@ import pykka
 from supervision.exits import Exit, Reason, is_orderly
 from supervision.process.mailbox import Mailbox, StopFlag
 from supervision.process.process import Process, supervisors_of_caller
-from supervision.process.pykka_internals import actor_of, log_crash, replace_start, when_pykka_enters
+from supervision.process.pykka_internals import actor_of, leave, log_crash, replace_start, when_pykka_enters
 from supervision.process.registry import current, process_of
 from supervision.runtime.dispatcher import OwnThread
 
@@ -91,8 +92,14 @@ def _take_in(ref: pykka.ActorRef[Any]) -> Iterable[pykka.ActorRef[Any]]:
     if isinstance(actor, pykka.ThreadingActor) and process_of(ref) is None:
         process = _make_ours(actor, ref)
         process.handshake_with(starter)
-        replace_start(actor, process.begin)
+        replace_start(actor, functools.partial(_begin, process))
     return supervisors_of_caller()
+
+
+def _begin(process: Process) -> None:
+    if process.is_ended:  # its start had been cancelled, before Pykka entered it: it could not be taken out then
+        leave(process.ref)
+    process.begin()
 
 
 when_pykka_enters(_take_in)

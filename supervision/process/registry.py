@@ -37,8 +37,20 @@ ServerRef: TypeAlias = "pykka.ActorRef[Any] | str"
 # --- by the calling thread --------------------------------------------------------------------------------------------
 
 
+class Attempt(Protocol):
+    """One start of a child, as what is started in it sees it (`supervision.child_process.StartAttempt`)."""
+
+    def add(self, process: Process) -> bool:
+        """Note that this is started in it; false where the start has been cancelled, and nothing more may start."""
+
+    @property
+    def is_cancelled(self) -> bool:
+        """Whether the start has been cancelled."""
+
+
 class _OfThread(threading.local):
     process: Process | None = None
+    attempt: Attempt | None = None
 
 
 _this = _OfThread()
@@ -52,6 +64,16 @@ def current() -> Process | None:
 def set_current(process: Process | None) -> None:
     """The calling thread begins or ends a turn of a process."""
     _this.process = process
+
+
+def current_attempt() -> Attempt | None:
+    """The start of a child that the calling thread is in; ``None`` elsewhere."""
+    return _this.attempt
+
+
+def set_current_attempt(attempt: Attempt | None) -> None:
+    """The calling thread begins or ends a start of a child."""
+    _this.attempt = attempt
 
 
 def is_current(ref: pykka.ActorRef[Any] | None) -> bool:
@@ -188,13 +210,13 @@ def register(name: str, ref: pykka.ActorRef[Any]) -> None:
 def unregister(name: str) -> None:
     """Free a name; silent where there is nothing. Any thread.
 
-    Without effect in the abandoned handler of a killed actor: the name may be its successor's by now.
+    Without effect in the abandoned handler of a killed actor, or in a start that was cancelled: the name may be the successor's.
 
     Args:
         name: the name.
     """
     caller = _this.process
-    if caller is not None and caller.abandoned:
+    if (caller is not None and caller.abandoned) or (_this.attempt is not None and _this.attempt.is_cancelled):
         return
     with _names.value.lock:
         process = _names.value.table.pop(name, None)

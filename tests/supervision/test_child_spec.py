@@ -5,7 +5,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from children import quiet, ref_of
+from children import Watch, quiet, ref_of
 
 from supervision import (
     Backoff,
@@ -72,7 +72,9 @@ def test_fields_go_to_the_specification_and_the_rest_to_the_class() -> None:
 def test_each_incarnation_has_the_arguments_and_the_name() -> None:
     sup = Supervisor.start_link([Worker.child_spec(4, name="w", colour="blue")])
     first = whereis("w")
+    watch = Watch(first)
     cast("w", "crash")
+    watch.reason()
     assert quiet(sup)
     assert whereis("w") is ref_of(sup, "w") is not first
     assert call("w", "?") == (4, "blue")

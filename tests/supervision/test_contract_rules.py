@@ -55,14 +55,14 @@ def parameters(function: Any) -> set[str]:
 
 @pytest.mark.parametrize("kind", [Supervisor, DynamicSupervisor])
 def test_child_spec_takes_all_options_of_start_link_and_those_of_a_child(kind: Any) -> None:
-    extra = {"id", "restart", "shutdown", "significant", "backoff"}
+    extra = {"id", "restart", "shutdown", "significant", "backoff", "start_timeout"}
     assert parameters(kind.child_spec) == parameters(kind.start_link) | extra
 
 
 @pytest.mark.parametrize(
     ("function", "names"),
     [
-        (ChildSpec, "id start args kwargs restart shutdown type significant name backoff"),
+        (ChildSpec, "id start args kwargs restart shutdown type significant name backoff start_timeout"),
         (Supervisor.start_link, "children strategy max_restarts max_seconds auto_shutdown name"),
         (DynamicSupervisor.start_link, "max_children max_restarts max_seconds extra_args name"),
         (Supervisor.start_child, "sup spec"),
@@ -77,6 +77,7 @@ def test_child_spec_takes_all_options_of_start_link_and_those_of_a_child(kind: A
         (DynamicSupervisor.start_child, "sup spec"),
         (DynamicSupervisor.terminate_child, "sup ref"),
         (Server.start_link, "args name start_timeout kwargs"),
+        (Server.child_spec, "args id name restart shutdown significant start_timeout backoff kwargs"),
         (call, "server message timeout await_restart"),
         (acall, "server message timeout await_restart"),
         (cast, "server message"),

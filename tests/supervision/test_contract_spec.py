@@ -74,6 +74,12 @@ def test_every_legal_shutdown_for_both_types(shutdown: float | str, kind: str) -
         ("name", 7, TypeError),
         ("backoff", 1.0, TypeError),
         ("backoff", True, TypeError),
+        ("start_timeout", 0, ValueError),
+        ("start_timeout", -1, ValueError),
+        ("start_timeout", NAN, ValueError),
+        ("start_timeout", INF, ValueError),
+        ("start_timeout", True, TypeError),
+        ("start_timeout", "1", TypeError),
     ],
 )
 def test_a_bad_field_is_named(field: str, value: object, error: type[Exception]) -> None:
