@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import TypeAlias
+from typing import Literal, TypeAlias
 
-from oidc_actor.machine.events import Haste, Outcome, Waiters
+from oidc_actor.machine.events import Haste, HeldLease, Outcome, Waiters
 from oidc_actor.values.oidc_config import OIDCConfig
 from oidc_actor.values.secrets import Secret
 from oidc_actor.values.tokens import TokenResponse, TokenTypeHint
@@ -38,7 +38,28 @@ class FullGrant:
     config: OIDCConfig
 
 
-Grant: TypeAlias = Discover | Redeem | FullGrant
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """Ask the store, which members share, for a newer token, and else for the right to ask the provider.
+
+    Attributes:
+        known_gen: The newest generation that is known, 0 without one.
+        need_s: Seconds that a newer token must still live to be of use.
+        rejected: A token that is of no use, or ``None``.
+        may_begin: Whether a missing record means that there never was one.
+        may_try: Whether a login that may be spent is to be tried now.
+        adopts_only: Whether only a newer token is asked for.
+    """
+
+    known_gen: int = 0
+    need_s: float = 0.0
+    rejected: Secret | None = None
+    may_begin: bool = True
+    may_try: bool = False
+    adopts_only: bool = False
+
+
+Grant: TypeAlias = Discover | Redeem | FullGrant | Claim
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,6 +161,70 @@ class Revoke:
 
 
 @dataclass(frozen=True, slots=True)
+class RenewLease:
+    """Have the store extend a lease; `LeaseRenewed` or `LeaseLost` comes back, or nothing where the store does not answer."""
+
+    lease: HeldLease
+
+
+@dataclass(frozen=True, slots=True)
+class ShareToken:
+    """Have the store keep a token for all; `TokenShared`, `TokenOvertaken` or `ShareFailed` comes back.
+
+    Attributes:
+        lease: What it was got under.
+        token: The token.
+        expires_at: Reading of the manager's clock when it ends.
+        lifetime_s: Seconds that it lived when it was issued.
+        refresh_token: What came to be redeemed next; ``None`` where the one that was handed out stays in use, or there is none.
+        keeps: Whether the refresh token that was handed out stays in use.
+    """
+
+    lease: HeldLease
+    token: TokenResponse
+    expires_at: float
+    lifetime_s: float
+    refresh_token: Secret | None = None
+    keeps: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class GiveUpLease:
+    """Have the store end a lease: no token was got under it.
+
+    Attributes:
+        lease: The lease.
+        login: What has become of the refresh token that was handed out.
+        wait_s: Seconds that no member is to ask the provider.
+    """
+
+    lease: HeldLease
+    login: Literal["intact", "doubtful", "refused"]
+    wait_s: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class RestoreRecord:
+    """Have the store put back a record that it has lost.
+
+    Attributes:
+        gen: The generation of the token.
+        token: The token; ``None`` where it has been rejected, and only the login is put back.
+        expires_at: Reading of the manager's clock when it ends, or has ended.
+        lifetime_s: Seconds that it lived when it was issued.
+        login: The refresh token that the record offered last, as the store had it; ``None`` where it can be had anew.
+        refresh_token: The same, where this manager has got it itself.
+    """
+
+    gen: int
+    token: TokenResponse | None
+    expires_at: float
+    lifetime_s: float
+    login: Secret | None = None
+    refresh_token: Secret | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Report:
     """Log an event of the table in `oidc_actor.manager.log`."""
 
@@ -159,5 +244,9 @@ Effect: TypeAlias = (
     | Reply
     | CheckSecrets
     | Revoke
+    | RenewLease
+    | ShareToken
+    | GiveUpLease
+    | RestoreRecord
     | Report
 )

@@ -6,10 +6,10 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import IntEnum
-from typing import Protocol, TypeAlias
+from typing import Literal, Protocol, TypeAlias
 
 from oidc_actor.values.clock import Skew
-from oidc_actor.values.errors import OIDCActorError
+from oidc_actor.values.errors import OIDCActorError, StoreError
 from oidc_actor.values.oidc_config import OIDCConfig
 from oidc_actor.values.secrets import Secret
 from oidc_actor.values.tokens import ParsedToken, TokenResponse
@@ -195,6 +195,134 @@ class FetchFailed(OfRequest):
     error: OIDCActorError
     retry_at: float | None = None
     skew: Skew | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class HeldLease:
+    """What the store has granted: this manager alone is to ask the provider.
+
+    Attributes:
+        claimant: The text that the store knows the grant by.
+        fence: The grant's fence: the store refuses what is shared under an older one.
+        until: Reading of the manager's clock when the lease ends, unless it is renewed.
+        refresh_token: What to redeem; ``None`` for the full grant.
+        sealed: The refresh token that was handed out, or that the credentials begin with, as the store has it; ``None`` without.
+        doubtful: Whether a holder that was lost may have spent that refresh token.
+        at: Reading of the manager's clock when the store's answer was there.
+        store_ms: What the store's clock said then.
+    """
+
+    claimant: str
+    fence: int
+    until: float
+    refresh_token: Secret | None = None
+    sealed: Secret | None = None
+    doubtful: bool = False
+    at: float = NEVER
+    store_ms: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class ClaimGranted(OfRequest):
+    """The store grants the claim: the provider may be asked."""
+
+    lease: HeldLease
+
+
+@dataclass(frozen=True, slots=True)
+class ClaimOccupied(OfRequest):
+    """The store grants the claim to no one now.
+
+    Attributes:
+        until: Reading of the clock until when that holds at most.
+        why: Another member has the lease (``"lease"``), or waits after a failure on behalf of all (``"down"``); the login may
+            be spent, and is not to be tried yet (``"doubtful"``); there is no record, and others may be about to put it
+            back (``"missing"``); or there is no newer token, and only such a one was asked for (``"free"``).
+    """
+
+    until: float
+    why: Literal["lease", "down", "doubtful", "missing", "free"]
+
+
+@dataclass(frozen=True, slots=True)
+class TokenAdopted(OfRequest):
+    """The store has a token that another member has got: no request is needed.
+
+    Attributes:
+        parsed: The token, and how long it lived when it was issued.
+        expires_at: Reading of the manager's clock when it ends.
+        gen: Its generation.
+        login: The refresh token that the record offers, as the store has it; ``None`` without one.
+        ahead_s: How far the wall clock was ahead of the manager's when the store was asked.
+    """
+
+    parsed: ParsedToken
+    expires_at: float
+    gen: int
+    login: Secret | None = None
+    ahead_s: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class LoginLost(OfRequest):
+    """The one login was redeemed by a member that was lost, and tried once more since: only a new one helps."""
+
+
+@dataclass(frozen=True, slots=True)
+class ClaimFailed(OfRequest):
+    """The store could not be asked."""
+
+    error: StoreError
+
+
+@dataclass(frozen=True, slots=True)
+class LeaseRenewed(Event):
+    """A lease holds for longer.
+
+    Attributes:
+        fence: Its fence.
+        until: Reading of the clock when it ends.
+    """
+
+    fence: int
+    until: float
+
+
+@dataclass(frozen=True, slots=True)
+class LeaseLost(Event):
+    """Another member was granted since: what this one gets is not shared."""
+
+    fence: int
+
+
+@dataclass(frozen=True, slots=True)
+class TokenShared(Event):
+    """The store has the token that was got under that fence, as that generation."""
+
+    fence: int
+    gen: int
+
+
+@dataclass(frozen=True, slots=True)
+class TokenOvertaken(Event):
+    """Another member was granted before the token that was got under that fence could be stored."""
+
+    fence: int
+
+
+@dataclass(frozen=True, slots=True)
+class ShareFailed(Event):
+    """The token that was got under that fence could not be stored yet."""
+
+    fence: int
+    error: StoreError
+
+
+@dataclass(frozen=True, slots=True)
+class RecordSeen(Event):
+    """A look at the store has shown the generation of this manager's record; 0 where there is none."""
+
+    gen: int
 
 
 @dataclass(frozen=True, slots=True)

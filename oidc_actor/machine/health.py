@@ -30,6 +30,9 @@ class Health:
             success.
         clock_skew_s: Seconds by which the provider's clock is ahead of this machine's, by the ``Date`` of its last answer;
             negative where it is behind, 0 where they agree as far as can be told, ``None`` where no answer told.
+        sharing: Whether the token is shared with other processes: ``"off"`` without a store, ``"shared"``, or ``"alone"``
+            while the store cannot be asked.
+        store_error: Why the store cannot be asked; ``None`` where it can.
     """
 
     state: Literal["empty", "fresh", "stale", "expired"]
@@ -44,6 +47,8 @@ class Health:
     refreshes: int
     last_error: str | None
     clock_skew_s: float | None = None
+    sharing: Literal["off", "shared", "alone"] = "off"
+    store_error: str | None = None
 
 
 def health_of(state: State, now: float) -> Health:
@@ -56,7 +61,7 @@ def health_of(state: State, now: float) -> Health:
     Returns:
         Its condition.
     """
-    has_token, skew = state.token is not None, state.skew
+    has_token, skew, store = state.token is not None, state.skew, state.sharing
     is_none_due = state.attempt is not None or state.login_is_parents
     return Health(
         state=_condition(state, now),
@@ -70,6 +75,8 @@ def health_of(state: State, now: float) -> Health:
         token_requests=state.token_requests,
         refreshes=state.refreshes,
         last_error=_last_error(state),
+        sharing="off" if store is None else "shared" if store.error is None else "alone",
+        store_error=None if store is None or store.error is None else str(store.error),
         clock_skew_s=None if skew is None else round(skew.ahead_s if skew.least_s else 0.0, 1),
     )
 

@@ -104,6 +104,8 @@ def is_about(token: TokenResponse | None, said: Rejected | Accepted | None) -> b
 def reject(state: State, token: TokenResponse) -> State:
     """Take the token from all readers."""
     state = without_token(state).then(Reject(token))
+    if state.sharing is not None:  # it is not adopted again
+        state = state._replace(sharing=replace(state.sharing, rejected=Secret(token.access_token)))
     return state.report("token_rejected", fingerprint=fingerprint(token.access_token))
 
 

@@ -2,7 +2,8 @@
 
 An attempt is due
 
-- never sooner than the minimum interval after the start of the last one, nor before the end of a ``Retry-After``;
+- never sooner than the minimum interval after the start of the last one, nor before the end of a ``Retry-After``, nor
+  before the store that members share is to be asked again;
 - then at once, where a reader wants it (`force_refresh`, a changed secret, a reader whose ``min_validity`` falls short);
 - else when the wait after a failure is over, where the last attempt failed; it is short while readers ask in vain;
 - else at the token's refresh point, which lies in the past where there is no token, or when its rejection is to be answered;
@@ -31,7 +32,8 @@ WATCH_S = 0.5
 
 def earliest_at(state: State) -> float:
     """When an attempt may be made at the soonest, also where a reader wants one."""
-    return max(state.attempted_at + state.rules.min_interval_s, state.floor_at)
+    at = max(state.attempted_at + state.rules.min_interval_s, state.floor_at)
+    return at if state.sharing is None else max(at, state.sharing.claim_at)
 
 
 def next_attempt_at(state: State) -> float:
@@ -199,6 +201,8 @@ def refusal(state: State, now: float, min_validity_s: float = 0.0, wants_refresh
     if state.last_error is not None:
         trouble = "the provider refuses the request for good" if state.blocked else "the last attempt failed"
         told.append(f"{trouble}: {state.last_error}")
+    if state.sharing is not None and state.sharing.error is not None:
+        told.append(f"the store of shared tokens cannot be asked: {state.sharing.error}")
     return Refusal("; ".join([*told, outlook]), state.last_error, retry_in_s)
 
 

@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import Flag, auto
 from types import MappingProxyType
-from typing import NamedTuple, TypeAlias
+from typing import Literal, NamedTuple, TypeAlias
 
 from oidc_actor.credentials.credentials import Credentials
-from oidc_actor.machine.effects import Discover, Effect, FullGrant, Grant, Redeem, Report
-from oidc_actor.machine.events import NEVER, ClockJumped, Waiter
+from oidc_actor.machine.effects import Claim, Discover, Effect, FullGrant, Grant, Redeem, Report, ShareToken
+from oidc_actor.machine.events import NEVER, ClockJumped, HeldLease, Waiter
 from oidc_actor.machine.failure_policy import RetryPolicy
 from oidc_actor.values.clock import Skew
-from oidc_actor.values.errors import OIDCActorError, SecretUnavailable, TokenRequestError
+from oidc_actor.values.errors import OIDCActorError, SecretUnavailable, StoreError, TokenRequestError
 from oidc_actor.values.oidc_config import OIDCConfig
 from oidc_actor.values.secrets import Secret, StoredSecret
 from oidc_actor.values.tokens import TokenResponse
@@ -55,6 +55,8 @@ class Phase(Flag):
     """It waits for a slow probe, or for a change: the last attempt failed with an error that no retry cures."""
     ASKING = auto()
     """An attempt is due, and the circuit breaker is being asked; the next event is its answer."""
+    CLAIMING = auto()
+    """The store that members share is being asked for a newer token, or for the right to ask the provider."""
     DISCOVERING = auto()
     """The provider's metadata are being asked for."""
     REFRESHING = auto()
@@ -62,12 +64,13 @@ class Phase(Flag):
     GRANTING = auto()
     """A token is being asked for with the credentials themselves."""
     WAITING = IDLE | BACKOFF | BLOCKED
-    UNDER_WAY = DISCOVERING | REFRESHING | GRANTING
+    REQUESTING = DISCOVERING | REFRESHING | GRANTING
+    UNDER_WAY = CLAIMING | REQUESTING
     ANY = WAITING | ASKING | UNDER_WAY
     SAME = 0
 
 
-_PHASES = {Discover: Phase.DISCOVERING, Redeem: Phase.REFRESHING, FullGrant: Phase.GRANTING}
+_PHASES = {Claim: Phase.CLAIMING, Discover: Phase.DISCOVERING, Redeem: Phase.REFRESHING, FullGrant: Phase.GRANTING}
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,6 +84,10 @@ class Attempt:
         early: Whether a live token's nearing end brought it forward.
         source_renewed: Whether the token that it trades has been replaced since it began.
         jump: A jump of the wall clock since its request was sent, or ``None``: the answer is as old as the clock says.
+        lease: What the store has granted for it; ``None`` without a store, or where the store cannot be asked.
+        renew_at: When that lease is to be renewed next.
+        login: What has become, as far as is known, of the refresh token that the store handed out with the lease.
+        refused: The error that refused the login, while the store is asked if another member has a newer token; or ``None``.
     """
 
     number: int
@@ -89,6 +96,55 @@ class Attempt:
     early: bool = False
     source_renewed: bool = False
     jump: ClockJumped | None = None
+    lease: HeldLease | None = None
+    renew_at: float = math.inf
+    login: Literal["intact", "doubtful", "refused"] = "intact"
+    refused: OIDCActorError | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Sharing:
+    """What a manager knows of the store that it shares with other members. Times are readings of its clock.
+
+    Attributes:
+        gen: The newest generation that was seen, 0 before the first.
+        has_shared: Whether the present token is in the store, as that generation.
+        unshared: A token that the store has not taken yet, or ``None``.
+        share_at: When that is to be tried next; infinity while it is under way.
+        shares: How often it was tried.
+        error: Why the store could not be asked last; ``None`` where it could.
+        failures: How often in a row it could not be asked.
+        polls: How often in a row a claim was not granted.
+        claim_at: When the next claim may be made at the soonest.
+        passed: The newest generation that a look has led to asking for.
+        alone_at: When a manager whose store cannot be asked asks the provider on its own.
+        rejected: The token that was rejected last, until there is another; or ``None``.
+        missing_since: Since when no record has been seen; `NEVER` where one was seen last, or none was looked for.
+        seen_at: When a record as new as the present token was seen last.
+        login: The refresh token that the record offered when the last token was adopted, as the store has it; or ``None``.
+        refresh_token: The refresh token that came with the last token, where this manager has got it itself; or ``None``.
+        lifetime_s: Seconds that the present token lived when it was issued.
+        left: What a crashed predecessor held, and is to be given up; or ``None``.
+    """
+
+    gen: int = 0
+    has_shared: bool = False
+    unshared: ShareToken | None = None
+    share_at: float = math.inf
+    shares: int = 0
+    error: StoreError | None = None
+    failures: int = 0
+    polls: int = 0
+    claim_at: float = NEVER
+    passed: int = 0
+    alone_at: float = math.inf
+    rejected: Secret | None = None
+    missing_since: float = NEVER
+    seen_at: float = NEVER
+    login: Secret | None = None
+    refresh_token: Secret | None = None
+    lifetime_s: float = 0.0
+    left: HeldLease | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -179,6 +235,8 @@ class State(NamedTuple):
         waiters: The readers that wait.
         token_requests: Requests sent to the token endpoint.
         refreshes: Tokens obtained.
+        sharing: What is known of the store; ``None`` without one. With one, ``refresh_token`` is ``None``: it is in the store, or
+            with the attempt.
         effects: What is to be done at the end of the step under way, in order; empty between two steps.
     """
 
@@ -220,6 +278,7 @@ class State(NamedTuple):
     waiters: tuple[Waiter, ...] = ()
     token_requests: int = 0
     refreshes: int = 0
+    sharing: Sharing | None = None
     effects: tuple[Effect, ...] = ()
 
     def then(self, *effects: Effect) -> State:
@@ -247,7 +306,7 @@ class State(NamedTuple):
     @property
     def login_is_parents(self) -> bool:
         """Whether no request can be made: the one refresh token that there is goes on in the parent process."""
-        return self.borrowed and self.rules.own_refresh_token
+        return self.borrowed and self.rules.own_refresh_token and self.sharing is None
 
     @property
     def watching(self) -> bool:
@@ -295,6 +354,9 @@ def as_forked(state: State) -> State:
     The credentials' own refresh token cannot be left out; with those the child makes no request (`State.login_is_parents`).
     """
     state = state._replace(waiters=(), refresh_token=None, borrowed=True, denial=None)
+    if state.sharing is not None:  # the child is a member of its own, which holds nothing
+        kept = replace(state.sharing, unshared=None, share_at=math.inf, left=None)
+        return state._replace(attempt=None, sharing=kept)
     if not state.login_is_parents:
         return state
     told = TokenRequestError(LOGIN_IS_PARENTS, retryable=False, sent=False)
@@ -303,6 +365,8 @@ def as_forked(state: State) -> State:
 
 def logins(state: State) -> list[StoredSecret]:
     """Every refresh token that a manager may still redeem: none of them is a forked child's."""
+    if state.sharing is not None:  # the store sees to it that one of them redeems it
+        return []
     found: list[StoredSecret] = [] if state.refresh_token is None else [state.refresh_token]
     if state.rules.own_refresh_token and state.auth.grant_secret is not None:
         found.append(state.auth.grant_secret)

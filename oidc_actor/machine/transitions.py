@@ -19,7 +19,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any
 
-from oidc_actor.machine import effects, events, failure_policy, invalidation, schedule
+from oidc_actor.machine import effects, events, failure_policy, invalidation, schedule, sharing
 from oidc_actor.machine.failure_policy import Rng
 from oidc_actor.machine.state import (
     METADATA_AGE_S,
@@ -75,10 +75,22 @@ def adopt(state: State, *, under_way: bool, rejected: bool) -> State:
     state = state._replace(refresh_timer=None, checking=False, is_asking=False, waiters=())
     if rejected:  # and the reader that rejected it may have told only the predecessor
         state = invalidation.without_token(state)._replace(wanted=not under_way)
+    if state.sharing is not None:
+        return _adopt_sharing(state, under_way=under_way)
     if under_way or state.attempt is None:
         return state
     lost = isinstance(state.attempt.grant, effects.Redeem) and not state.rules.own_refresh_token
     return state._replace(attempt=None, refresh_token=None if lost else state.refresh_token)
+
+
+def _adopt_sharing(state: State, *, under_way: bool) -> State:
+    """What the predecessor held is given up, where its request is lost; what it may not have shared is shared."""
+    known = sharing.of(state)
+    if known.unshared is not None:
+        state = sharing.now_knows(state, share_at=events.NEVER)
+    if under_way or state.attempt is None:
+        return state
+    return sharing.now_knows(state._replace(attempt=None), left=state.attempt.lease)
 
 
 # --- after every event ------------------------------------------------------------------------------------------------
@@ -88,11 +100,15 @@ def _settle(state: State, event: events.Event, now: float, rng: Rng) -> State:
     """Give back a token that was withheld for long enough, ask if an attempt is due, and see that the next tick comes."""
     if is_withheld(state) and state.withheld_until <= now:
         state = invalidation.give_back(state, now)
+    if state.sharing is not None:
+        state = sharing.due(state, now)
     if state.phase in DUE.phases and schedule.next_attempt_at(state) <= now:
         state = DUE.decide(state, event, now, rng)
     if state.is_asking:  # the answer, which comes next, says when the next tick is due
         return state
     due = schedule.wake_at(state, now)
+    if state.sharing is not None and (at := sharing.wake_at(state)) < math.inf:
+        due = at if due is None else min(due, at)
     if due == state.refresh_timer:
         return state
     tick = effects.CancelTick() if due is None else effects.ScheduleTick(due - now)
@@ -114,6 +130,10 @@ def _comes_later(effect: effects.Effect) -> bool:
 
 
 def _started(state: State, event: events.Started, now: float, rng: Rng) -> State:
+    if state.sharing is not None and (left := state.sharing.left) is not None:
+        was_sent = state.posted_at >= left.at
+        given_up = effects.GiveUpLease(left, "doubtful" if was_sent else "intact")
+        state = sharing.now_knows(state, left=None).then(given_up)
     return state.report("login_is_parents") if state.login_is_parents else state
 
 
@@ -250,12 +270,25 @@ def _denied(state: State, event: events.Denied, now: float, rng: Rng) -> State:
 
 
 def _allowed(state: State, event: events.Allowed, now: float, rng: Rng) -> State:
-    config, early, number = state.oidc_config, schedule.is_brought_forward(state), state.attempts + 1
+    early, number = schedule.is_brought_forward(state), state.attempts + 1
+    grant = _first_grant(state, now) if state.sharing is None else sharing.claim_of(state, now)
+    state = state._replace(is_asking=False, denial=None)
+    return _begin(state if state.sharing is not None else _attempted(state, now), Attempt(number, 0, grant, early))
+
+
+def _begin(state: State, attempt: Attempt) -> State:
+    return _send(state._replace(attempt=attempt, attempts=attempt.number), attempt.grant)
+
+
+def _attempted(state: State, now: float) -> State:
+    """From here on the minimum interval counts. A claim asks no provider: then it is from when it is granted."""
+    return state._replace(attempted_at=now, wanted=False)
+
+
+def _first_grant(state: State, now: float) -> effects.Grant:
+    config = state.oidc_config
     is_known = config is not None and not (state.rules.discovers and _are_doubtful(state, now))
-    grant = _token_grant(state, config) if config is not None and is_known else effects.Discover(instead_of=config)
-    begun = Attempt(number, 0, grant, early)
-    state = state._replace(is_asking=False, attempt=begun, attempts=number, attempted_at=now, wanted=False, denial=None)
-    return _send(state, grant)
+    return _token_grant(state, config) if config is not None and is_known else effects.Discover(instead_of=config)
 
 
 def _are_doubtful(state: State, now: float) -> bool:
@@ -266,9 +299,9 @@ def _are_doubtful(state: State, now: float) -> bool:
 
 
 def _token_grant(state: State, config: OIDCConfig) -> effects.Grant:
-    if state.refresh_token is None:
-        return effects.FullGrant(config)
-    return effects.Redeem(config, state.refresh_token)
+    lease = None if state.attempt is None else state.attempt.lease
+    refresh_token = state.refresh_token if lease is None else lease.refresh_token
+    return effects.FullGrant(config) if refresh_token is None else effects.Redeem(config, refresh_token)
 
 
 def _send(state: State, grant: effects.Grant) -> State:
@@ -304,23 +337,33 @@ def _metadata_failed(state: State, event: events.FetchFailed, now: float, rng: R
 
 
 def _token_came(state: State, event: events.FetchSucceeded, now: float, rng: Rng) -> State:
-    came = event.result
+    came, attempt = event.result, state.attempt
+    assert attempt is not None
     assert isinstance(came, ParsedToken)
     state = _with_skew(state, event.skew)
     if event.at + came.lifetime_s > now:
         return _obtained(state, event, came, now, rng)
     late = TokenRequestError(f"the token had expired when it came: it lived {came.lifetime_s:.1f} s")
     # The refresh token that came with it is alive.
-    return _end(state._replace(refresh_token=_next_refresh_token(state, came.token)), late, None, now, rng)
+    refresh_token = _next_refresh_token(state, came.token)
+    if attempt.lease is None:
+        return _end(state._replace(refresh_token=refresh_token), late, None, now, rng)
+    state = sharing.share(state, attempt.lease, came.token, event.at + came.lifetime_s, came.lifetime_s, refresh_token)
+    return _end(state._replace(attempt=replace(attempt, lease=None)), late, None, now, rng)
 
 
 def _refresh_failed(state: State, event: events.FetchFailed, now: float, rng: Rng) -> State:
-    assert state.attempt is not None
-    assert isinstance(state.attempt.grant, effects.Redeem)
-    error, config = event.error, state.attempt.grant.config
+    attempt = state.attempt
+    assert attempt is not None
+    assert isinstance(attempt.grant, effects.Redeem)
+    error, config = event.error, attempt.grant.config
     if not refuses_refresh_token(error):
         is_spent = failure_policy.may_have_rotated(error) and not state.rules.own_refresh_token
         return _grant_failed(state._replace(refresh_token=None) if is_spent else state, event, now, rng)
+    if attempt.lease is not None:
+        if state.rules.own_refresh_token:
+            return _grant_failed(state, event, now, rng)
+        state = state._replace(attempt=replace(attempt, login="refused"))
     state = _with_skew(state, event.skew)._replace(refresh_token=None)
     state = state.report("refresh_token_refused", **_fields(error))
     if failure_policy.retry_after_s(error):
@@ -332,35 +375,25 @@ def _grant_failed(state: State, event: events.FetchFailed, now: float, rng: Rng)
     state = _with_skew(state, event.skew)
     if failure_policy.may_have_moved(event.error, state.failures + 1):
         state = state._replace(config_suspect=True)
+    attempt = state.attempt
+    assert attempt is not None
+    if attempt.lease is not None and (state.rules.own_refresh_token or isinstance(attempt.grant, effects.Redeem)):
+        if refuses_refresh_token(event.error):  # another member may have redeemed it, and have shared what came
+            seeks = replace(attempt, login="refused", refused=event.error)
+            return _send(state._replace(attempt=seeks), sharing.claim_of(state, now, adopts_only=True))
+        if failure_policy.may_have_rotated(event.error):
+            state = state._replace(attempt=replace(attempt, login="doubtful"))
     return _end(state, event.error, event.retry_at, now, rng)
 
 
 def _obtained(state: State, event: events.FetchSucceeded, came: ParsedToken, now: float, rng: Rng) -> State:
     assert state.attempt is not None
-    token, grant, jump = _with_kept_refresh_token(state, came.token), state.attempt.grant, state.attempt.jump
-    interval_s, expires_at = state.rules.min_interval_s, event.at + came.lifetime_s
-    state = state._replace(
-        token=token,
-        expires_at=expires_at,
-        lifetimes=(*state.lifetimes[-2:], expires_at - now),
-        answer_at=math.inf,
-        ahead_s=event.ahead_s,
-        judged_ahead_s=event.ahead_s,
-        withheld_until=events.NEVER,
-        refresh_at=schedule.refresh_point(state.refresh_buffer_seconds, event.at, came.lifetime_s, interval_s, rng),
-        refresh_token=_next_refresh_token(state, token),
-        borrowed=False,
-        attempt=None,
-        failures=0,
-        early=0,
-        probes=0,
-        last_error=None,
-        refreshes=state.refreshes + 1,
-    )
-    if jump is not None:
-        state = invalidation.jumped(state, jump, now, rng)
-    if not is_withheld(state):
-        state = _answered(state.then(effects.Publish(token, expires_at, event.ahead_s)), now)
+    token, grant, lease = _with_kept_refresh_token(state, came.token), state.attempt.grant, state.attempt.lease
+    state = state._replace(refresh_token=_next_refresh_token(state, token))
+    state = _with_token(state, token, event.at, came.lifetime_s, event.ahead_s, now, rng)
+    if state.sharing is not None:
+        state = sharing.obtained(state, lease, came.lifetime_s, state.refresh_token, rng)
+    state = _published(state, now)
     state = state.report(
         "token_obtained",
         fingerprint=fingerprint(token.access_token),
@@ -369,6 +402,39 @@ def _obtained(state: State, event: events.FetchSucceeded, came: ParsedToken, now
         refresh_in_s=round(state.refresh_at - now, 3),
     )
     return state.report("lifetime_assumed", lifetime_s=came.lifetime_s) if came.lifetime_source == "default" else state
+
+
+def _with_token(
+    state: State, token: TokenResponse, at: float, lifetime_s: float, ahead_s: float, now: float, rng: Rng
+) -> State:
+    """The attempt ends with a token that lives ``lifetime_s`` seconds from ``at`` on."""
+    assert state.attempt is not None
+    interval_s, expires_at, jump = state.rules.min_interval_s, at + lifetime_s, state.attempt.jump
+    state = state._replace(
+        token=token,
+        expires_at=expires_at,
+        lifetimes=(*state.lifetimes[-2:], expires_at - now),
+        answer_at=math.inf,
+        ahead_s=ahead_s,
+        judged_ahead_s=ahead_s,
+        withheld_until=events.NEVER,
+        refresh_at=schedule.refresh_point(state.refresh_buffer_seconds, at, lifetime_s, interval_s, rng),
+        borrowed=False,
+        attempt=None,
+        failures=0,
+        early=0,
+        probes=0,
+        last_error=None,
+        refreshes=state.refreshes + 1,
+    )
+    return state if jump is None else invalidation.jumped(state, jump, now, rng)
+
+
+def _published(state: State, now: float) -> State:
+    """Show the new token to readers, unless it is withheld."""
+    if is_withheld(state) or state.token is None:
+        return state
+    return _answered(state.then(effects.Publish(state.token, state.expires_at, state.ahead_s)), now)
 
 
 def _answered(state: State, now: float) -> State:
@@ -397,6 +463,10 @@ def _end(state: State, error: OIDCActorError, issuer_at: float | None, now: floa
     state = state._replace(retry_at=min(schedule.retry_point(state, now, issuer_at, rng), turn_at))
     state = _with_renewed_source(state) if attempt.source_renewed else state
     retry_in_s = round(schedule.next_attempt_at(state) - now, 3)
+    if attempt.lease is not None:
+        # What no retry cures may be this member's own: the others wait for no more than the least interval.
+        wait_s = state.rules.min_interval_s if error.permanent else max(0.0, retry_in_s)
+        state = state.then(effects.GiveUpLease(attempt.lease, attempt.login, wait_s))
     event = "blocked" if state.blocked else "request_failed"
     state = state.report(event, **_fields(error), failures=state.failures, retry_in_s=retry_in_s)
     return schedule.refuse(state, [waiter for waiter in state.waiters if waiter.wants_refresh], now)
@@ -432,6 +502,128 @@ def _fields(error: OIDCActorError) -> dict[str, object]:
     return {"error": str(error), "status": failure_policy.status_of(error), "code": failure_policy.code_of(error)}
 
 
+# --- the store that members share -------------------------------------------------------------------------------------
+
+
+def _claim_granted(state: State, event: events.ClaimGranted, now: float, rng: Rng) -> State:
+    attempt, lease = state.attempt, event.lease
+    assert attempt is not None
+    state = sharing.now_knows(sharing.answered(state), polls=0)
+    if lease.until <= now:  # the answer came too late: others may have been granted since
+        return _not_granted(state.then(effects.GiveUpLease(lease, "intact")), now)
+    attempt = replace(attempt, lease=lease, renew_at=lease.at + sharing.RENEWAL_S)
+    state = _attempted(state._replace(attempt=attempt), now)
+    if lease.doubtful:
+        state = state.report("login_doubtful")
+    return _send(state, _first_grant(state, now))
+
+
+def _claim_occupied(state: State, event: events.ClaimOccupied, now: float, rng: Rng) -> State:
+    assert state.attempt is not None
+    refused, state = state.attempt.refused, sharing.answered(state)
+    if refused is not None:
+        return _end(state, refused, None, now, rng)
+    return state._replace(attempt=None) if event.why == "free" else sharing.occupied(state, event, now)
+
+
+def _not_granted(state: State, now: float) -> State:
+    assert state.attempt is not None
+    attempt = state.attempt
+    soon = events.ClaimOccupied(attempt.number, attempt.request, now, now, "lease")
+    return sharing.occupied(state, soon, now)
+
+
+def _token_adopted(state: State, event: events.TokenAdopted, now: float, rng: Rng) -> State:
+    state, came = sharing.now_knows(sharing.answered(state), polls=0), event.parsed
+    if event.expires_at <= max(now, state.expires_at):  # it displaces no token that lives longer
+        return _not_granted(state, now)
+    at = event.expires_at - came.lifetime_s
+    state = _with_token(state, came.token, at, came.lifetime_s, event.ahead_s, now, rng)._replace(wanted=False)
+    state = _published(sharing.adopted(state, event.gen, came.lifetime_s, event.login, now, rng), now)
+    return state.report(
+        "token_adopted",
+        fingerprint=fingerprint(came.token.access_token),
+        expires_in_s=round(event.expires_at - now, 3),
+        refresh_in_s=round(state.refresh_at - now, 3),
+    )
+
+
+def _login_lost(state: State, event: events.LoginLost, now: float, rng: Rng) -> State:
+    assert state.attempt is not None
+    refused, state = state.attempt.refused, sharing.answered(state)
+    if refused is not None:
+        return _end(state, refused, None, now, rng)
+    lost = TokenRequestError(
+        "the refresh token is lost: a process that had redeemed it ended before it could share what came, and the provider "
+        "has not taken it once more since; log in anew, and configure the new refresh token",
+        retryable=False,
+        sent=False,
+    )
+    return _end(state.report("refresh_token_lost"), lost, None, now, rng)
+
+
+def _claim_failed(state: State, event: events.ClaimFailed, now: float, rng: Rng) -> State:
+    assert state.attempt is not None
+    attempt = state.attempt
+    if attempt.refused is not None:
+        return _end(sharing.unanswered(state, event.error), attempt.refused, None, now, rng)
+    only_adopts = isinstance(attempt.grant, effects.Claim) and attempt.grant.adopts_only
+    if only_adopts or not sharing.may_go_alone(state, now):
+        return sharing.failed(state, event.error, now)
+    state = _attempted(sharing.unanswered(state, event.error), now).report("went_alone")
+    return _send(state, _first_grant(state, now))
+
+
+def _claim_not_made(state: State, event: events.FetchFailed, now: float, rng: Rng) -> State:
+    return _end(state, event.error, event.retry_at, now, rng)
+
+
+def _record_noted(state: State, event: events.RecordSeen, now: float, rng: Rng) -> State:
+    return sharing.seen(state, event.gen, now)
+
+
+def _record_seen(state: State, event: events.RecordSeen, now: float, rng: Rng) -> State:
+    state = _record_noted(state, event, now, rng)
+    known = sharing.of(state)
+    if event.gen <= max(known.gen, known.passed):
+        return state
+    state = sharing.now_knows(state, passed=event.gen)
+    claim = sharing.claim_of(state, now, adopts_only=True)
+    return _begin(state, Attempt(state.attempts + 1, 0, claim))
+
+
+def _token_shared(state: State, event: events.TokenShared, now: float, rng: Rng) -> State:
+    return sharing.shared(state, event.gen, now) if _is_unshared(state, event.fence) else state
+
+
+def _token_overtaken(state: State, event: events.TokenOvertaken, now: float, rng: Rng) -> State:
+    return sharing.overtaken(state) if _is_unshared(state, event.fence) else state
+
+
+def _share_failed(state: State, event: events.ShareFailed, now: float, rng: Rng) -> State:
+    return sharing.share_failed(state, event.error, now) if _is_unshared(state, event.fence) else state
+
+
+def _is_unshared(state: State, fence: int) -> bool:
+    """Whether that is what the store has not taken yet: news of an earlier one may come late."""
+    unshared = sharing.of(state).unshared
+    return unshared is not None and unshared.lease.fence == fence
+
+
+def _lease_renewed(state: State, event: events.LeaseRenewed, now: float, rng: Rng) -> State:
+    attempt = state.attempt
+    if attempt is None or attempt.lease is None or attempt.lease.fence != event.fence:
+        return state
+    return state._replace(attempt=replace(attempt, lease=replace(attempt.lease, until=event.until)))
+
+
+def _lease_lost(state: State, event: events.LeaseLost, now: float, rng: Rng) -> State:
+    attempt = state.attempt
+    if attempt is None or attempt.lease is None or attempt.lease.fence != event.fence:
+        return state
+    return state._replace(attempt=replace(attempt, renew_at=math.inf)).report("lease_lost")
+
+
 # --- the machine ------------------------------------------------------------------------------------------------------
 
 
@@ -458,11 +650,12 @@ TABLE = (
     # An attempt is due: the refresh point or the end of a backoff has come, or a reader wants one.
     _Row(Phase.WAITING, None, _ask, Phase.ASKING),
     # Metadata first where they are missing or in doubt; then a refresh token if there is one; else the full grant.
+    # Where members share a store, all of that is asked of it first.
     _Row(Phase.ASKING, events.Allowed, _allowed, Phase.UNDER_WAY),
     # The circuit breaker is open, or the provider asked to wait: it waits on, as it did before.
     _Row(Phase.ASKING, events.Denied, _denied, Phase.WAITING),
     # From here on the minimum interval counts.
-    _Row(Phase.UNDER_WAY, events.FetchStarted, _request_started, Phase.SAME),
+    _Row(Phase.REQUESTING, events.FetchStarted, _request_started, Phase.SAME),
     # A refresh token is there, or not.
     _Row(Phase.DISCOVERING, events.FetchSucceeded, _metadata_came, Phase.REFRESHING | Phase.GRANTING),
     # Older metadata serve, unless the provider asks to wait: then they serve the next attempt.
@@ -470,9 +663,38 @@ TABLE = (
     # The token is published and every waiter answered; one that had expired when it came is a failure.
     _Row(Phase.REFRESHING | Phase.GRANTING, events.FetchSucceeded, _token_came, Phase.IDLE | Phase.BACKOFF),
     # A refused refresh token: the full grant in the same attempt, unless the provider asks to wait; else as below.
-    _Row(Phase.REFRESHING, events.FetchFailed, _refresh_failed, Phase.GRANTING | Phase.BACKOFF | Phase.BLOCKED),
+    # One that is the only login, and was had from the store: another member may have a newer token, so ask the store.
+    _Row(
+        Phase.REFRESHING,
+        events.FetchFailed,
+        _refresh_failed,
+        Phase.GRANTING | Phase.CLAIMING | Phase.BACKOFF | Phase.BLOCKED,
+    ),
     # A retry may help; or the error is permanent: only a change, a forced refresh, or a slow probe helps.
-    _Row(Phase.GRANTING, events.FetchFailed, _grant_failed, Phase.BACKOFF | Phase.BLOCKED),
+    _Row(Phase.GRANTING, events.FetchFailed, _grant_failed, Phase.CLAIMING | Phase.BACKOFF | Phase.BLOCKED),
+    # --- the store that members share
+    # The provider may be asked, under a lease.
+    _Row(Phase.CLAIMING, events.ClaimGranted, _claim_granted, Phase.REQUESTING | Phase.WAITING),
+    # Another member is at it, or it is too early. Where the login has just been refused, that is the outcome.
+    _Row(Phase.CLAIMING, events.ClaimOccupied, _claim_occupied, Phase.WAITING),
+    # Another member's token is published, and every waiter answered.
+    _Row(Phase.CLAIMING, events.TokenAdopted, _token_adopted, Phase.IDLE | Phase.WAITING),
+    # Only a new login helps.
+    _Row(Phase.CLAIMING, events.LoginLost, _login_lost, Phase.BACKOFF | Phase.BLOCKED),
+    # The store cannot be asked: the provider is, without a lease, where that may be; else it waits.
+    _Row(Phase.CLAIMING, events.ClaimFailed, _claim_failed, Phase.REQUESTING | Phase.WAITING),
+    # The claim could not be made: a secret that it needs cannot be read, or there is no thread.
+    _Row(Phase.CLAIMING, events.FetchFailed, _claim_not_made, Phase.BACKOFF | Phase.BLOCKED),
+    # A newer generation is asked for; a record that is lost is put back.
+    _Row(Phase.WAITING, events.RecordSeen, _record_seen, Phase.CLAIMING | Phase.WAITING),
+    _Row(Phase.ASKING | Phase.UNDER_WAY, events.RecordSeen, _record_noted, Phase.SAME),
+    # What was got is stored, or is not and is stored later, or is of no use to others.
+    _Row(Phase.ANY, events.TokenShared, _token_shared, Phase.SAME),
+    _Row(Phase.ANY, events.TokenOvertaken, _token_overtaken, Phase.SAME),
+    _Row(Phase.ANY, events.ShareFailed, _share_failed, Phase.SAME),
+    # The lease of the attempt under way.
+    _Row(Phase.ANY, events.LeaseRenewed, _lease_renewed, Phase.SAME),
+    _Row(Phase.ANY, events.LeaseLost, _lease_lost, Phase.SAME),
     # --- readers, and what they say of the token
     # A forked child whose login is its parent's says so.
     _Row(Phase.ANY, events.Started, _started, Phase.SAME),

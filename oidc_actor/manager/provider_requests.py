@@ -27,7 +27,7 @@ from dataclasses import dataclass, field
 
 from oidc_actor.endpoints.other_endpoints import request_metadata, request_revocation
 from oidc_actor.endpoints.token_endpoint import TokenRequest, request_token
-from oidc_actor.machine.effects import Discover, Fetch, Redeem, Revoke
+from oidc_actor.machine.effects import Claim, Discover, Fetch, Redeem, Revoke
 from oidc_actor.machine.events import FetchFailed, FetchLost, FetchStarted, FetchSucceeded, SecretsChecked
 from oidc_actor.machine.failure_policy import code_of, status_of
 from oidc_actor.machine.invalidation import late_tokens_to_revoke
@@ -108,7 +108,7 @@ class Incarnation:
 def fetch_token(manager: Incarnation, effect: Fetch) -> None:
     """Request a token, and put what comes into the manager's cell."""
     cell, issuer, options, grant = manager.cell, manager.issuer, manager.options, effect.grant
-    assert not isinstance(grant, Discover)
+    assert not isinstance(grant, Discover | Claim)
     if not cell.expects(effect.attempt, effect.request):
         issuer.circuit.release_probe(cell)
         return

@@ -31,8 +31,8 @@ from oidc_actor.sharing.store import (
     Restoration,
     Share,
     Shared,
-    StoreError,
 )
+from oidc_actor.values.errors import StoreError
 from oidc_actor.values.secrets import Secret
 
 AGAIN_MS = 1000
@@ -106,8 +106,8 @@ def claim(record: Record, asked: Claim, now_ms: int) -> tuple[Record, ClaimAnswe
         and record.expires_ms - now_ms > asked.need_ms
         and record.fingerprint != asked.rejected
     ):
-        newer = Newer(record.gen, token, record.expires_ms, record.fingerprint, record.refresh_token, now_ms)
-        return record, newer
+        login = record.refresh_token or record.taken
+        return record, Newer(record.gen, token, record.expires_ms, record.fingerprint, login, now_ms)
     lease = record.lease
     if lease is not None and lease.holds(now_ms):
         return record, Occupied(lease.until_ms, "lease" if lease.claimant else "down", now_ms)
@@ -208,14 +208,16 @@ def give_up(record: Record, asked: GiveUp, now_ms: int) -> Record:
 def restore(record: Record, asked: Restoration, now_ms: int) -> tuple[Record, bool]:
     """Put back a record that was lost."""
     _in_time(asked.not_after_ms, now_ms)
-    if record.gen >= asked.gen:
-        return record, False
     has_login = record.refresh_token is not None or record.taken is not None
+    if record.gen > asked.gen or (record.gen == asked.gen and (has_login or asked.login is None)):
+        return record, False
+    is_held = record.lease is not None and bool(record.lease.claimant) and record.lease.holds(now_ms)
     record = replace(record, gen=asked.gen)
-    if asked.expires_ms > now_ms:
+    if asked.token is not None and asked.expires_ms > now_ms:
         record = replace(record, token=asked.token, expires_ms=asked.expires_ms, fingerprint=asked.fingerprint)
-    if asked.login is not None and not has_login:
-        record = replace(record, taken=asked.login, taker="", tried=False)
+    # What came with a newer token is newer than what is here. Not under a lease: its holder may be redeeming that very one.
+    if asked.login is not None and not is_held and asked.login != record.taken:
+        record = replace(record, refresh_token=None, taken=asked.login, taker="", tried=False)
     keep_until_ms = max(record.keep_until_ms, asked.expires_ms + asked.keep_ms)
     return replace(record, keep_until_ms=keep_until_ms), True
 

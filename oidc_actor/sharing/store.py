@@ -18,18 +18,6 @@ from typing import Literal, Protocol, TypeAlias
 from oidc_actor.values.secrets import Secret
 
 
-class StoreError(Exception):
-    """A store could not be asked, or what it answered cannot be read. The text tells no secret.
-
-    Attributes:
-        sent: Whether the store may have carried out what it was asked.
-    """
-
-    def __init__(self, message: str, *, sent: bool = True) -> None:
-        super().__init__(message)
-        self.sent = sent
-
-
 @dataclass(frozen=True, slots=True)
 class Claim:
     """A manager's wish to be the one that asks the provider.
@@ -71,7 +59,8 @@ class Newer:
         token: It, sealed.
         expires_ms: When it ends.
         fingerprint: Its fingerprint.
-        refresh_token: The sealed refresh token that the record offers, for a record that is lost to be put back; or ``None``.
+        login: The sealed refresh token that the record offers, or has handed out: for a record that is lost to be put back.
+            ``None`` where it has none.
         now_ms: The store's clock.
     """
 
@@ -79,7 +68,7 @@ class Newer:
     token: Secret
     expires_ms: int
     fingerprint: str
-    refresh_token: Secret | None
+    login: Secret | None
     now_ms: int
 
 
@@ -225,7 +214,7 @@ class Restoration:
     Attributes:
         gen: The generation of its token.
         not_after_ms: As for `Claim`.
-        token: The token, sealed.
+        token: The token, sealed; ``None`` where only the login is put back.
         expires_ms: When it ends.
         fingerprint: Its fingerprint.
         login: The sealed refresh token that it saw last, where that is the only way to a token; it comes back as one that may
@@ -235,7 +224,7 @@ class Restoration:
 
     gen: int
     not_after_ms: int
-    token: Secret
+    token: Secret | None
     expires_ms: int
     fingerprint: str
     login: Secret | None = None

@@ -123,6 +123,18 @@ class UnusableMetadata(TokenRequestError):
     """A member of the provider's metadata that a request needs cannot be used. Retryable; nothing was sent."""
 
 
+class StoreError(OIDCActorError):
+    """A store of shared tokens could not be asked, or what it answered cannot be read. Retryable; the text tells no secret.
+
+    Attributes:
+        sent: Whether the store may have carried out what it was asked.
+    """
+
+    def __init__(self, message: str, *, sent: bool = True) -> None:
+        super().__init__(message)
+        self.sent = sent
+
+
 def refuses_refresh_token(error: BaseException) -> bool:
     """Say whether a failed refresh means that the refresh token is of no use, so that the full grant should follow.
 

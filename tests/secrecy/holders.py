@@ -28,10 +28,10 @@ from oidc_actor.credentials.keys import ClientCertificate, PrivateKey
 from oidc_actor.endpoints.token_endpoint import Sent, TokenRequest
 from oidc_actor.http.client import RequestsTransport
 from oidc_actor.http.responses import Incoming, read_response, read_status_line
-from oidc_actor.machine import effects
+from oidc_actor.machine import effects, events
 from oidc_actor.machine.events import Accepted, FetchFailed, FetchSucceeded, Refresh, Refusal, Rejected, Wait
 from oidc_actor.machine.forecast import Plan
-from oidc_actor.machine.state import Attempt
+from oidc_actor.machine.state import Attempt, Sharing
 from oidc_actor.manager.issuers import Discovery, Subscriber
 from oidc_actor.manager.workers import HTTP_WORKERS
 from oidc_actor.oidc import get_token
@@ -56,6 +56,10 @@ from supervision import Supervisor
 
 def _unreachable(request: Request) -> Response:
     raise TransportError(f"no route for {request.body.decode()}")
+
+
+def _lease(w: World) -> events.HeldLease:
+    return events.HeldLease("c", 1, 1.0, w.secret, w.secret)
 
 
 def _bad_metadata() -> object:
@@ -96,6 +100,21 @@ MADE: dict[str, Callable[[World], object]] = {
     "sharing.store.Restoration": lambda w: store.Restoration(1, 1, w.secret, 1, "f", w.secret),
     "sharing.store.Share": lambda w: store.Share("c", 1, 1, w.secret, 1, "f", w.secret),
     "sharing.records.Record": lambda w: Record(token=w.secret, refresh_token=w.secret, taken=w.secret),
+    "machine.effects.Claim": lambda w: effects.Claim(1, 1.0, w.secret),
+    "machine.effects.RenewLease": lambda w: effects.RenewLease(_lease(w)),
+    "machine.effects.ShareToken": lambda w: effects.ShareToken(_lease(w), w.token, 1.0, 1.0, w.secret),
+    "machine.effects.GiveUpLease": lambda w: effects.GiveUpLease(_lease(w), "intact"),
+    "machine.effects.RestoreRecord": lambda w: effects.RestoreRecord(1, w.token, 1.0, 1.0, w.secret, w.secret),
+    "machine.events.HeldLease": lambda w: _lease(w),
+    "machine.events.ClaimGranted": lambda w: events.ClaimGranted(1, 1, 1.0, _lease(w)),
+    "machine.events.TokenAdopted": lambda w: events.TokenAdopted(1, 1, 1.0, w.parsed, 1.0, 1, w.secret),
+    "machine.state.Sharing": lambda w: Sharing(
+        unshared=effects.ShareToken(_lease(w), w.token, 1.0, 1.0, w.secret),
+        rejected=w.secret,
+        login=w.secret,
+        refresh_token=w.secret,
+        left=_lease(w),
+    ),
     "machine.effects.Discover": lambda w: effects.Discover(CONFIG),
     "machine.effects.Fetch": lambda w: effects.Fetch(1, 1, effects.Redeem(CONFIG, w.secret)),
     "machine.effects.FullGrant": lambda w: effects.FullGrant(CONFIG),
@@ -236,12 +255,16 @@ HOLDS_NONE: dict[str, str] = {
         machine.events.WaitersArrived
         machine.events.CheckNow machine.events.ProbeFailed
         machine.events.BreakerClosed machine.events.SourceRenewed machine.events.SecretsChecked
-        machine.events.Started machine.events.Tick reading.waiters.Gone sidecar.token_files.Write""",
+        machine.events.Started machine.events.Tick machine.events.LoginLost machine.events.TokenShared
+        machine.events.RecordSeen machine.events.LeaseLost machine.events.LeaseRenewed machine.events.TokenOvertaken
+        machine.events.ClaimOccupied
+        reading.waiters.Gone sidecar.token_files.Write""",
     "what is made is one of its subclasses": """adapters.authorization.Unprintable adapters.presenter.Authenticator
         adapters.httpx_flow.AuthFlow
         adapters.httpx_flow.OneRequest values.errors.OIDCActorError values.errors.ProviderError transport.TransportError
         credentials.credentials.Credentials values.secrets.Sealed values.secrets.SecretSource""",
-    "public texts by contract": """sharing.store.StoreError
+    "public texts by contract": """values.errors.StoreError
+        machine.events.ClaimFailed machine.events.ShareFailed
         values.secrets.FrozenMapping cli.findings.Finding sidecar.asgi.RequestHeaders
         sidecar.config_reader.ConfigReader""",
     "reads a manager's counts only": """metrics.otel.Instrumentation metrics.prometheus.Collector

@@ -25,8 +25,8 @@ from oidc_actor.sharing.store import (
     Restoration,
     Share,
     Shared,
-    StoreError,
 )
+from oidc_actor.values.errors import StoreError
 from oidc_actor.values.secrets import Secret
 
 LATE = 10**9

@@ -1,0 +1,254 @@
+"""What a manager decides about the store that it shares: what to claim, how long to wait, when to go alone. Pure.
+
+Every attempt begins with a claim. It brings a newer token, and no request is needed; or the right to ask the provider, which one
+member has at a time; or neither, and the manager asks again. What was asked for under a claim is then shared, or given up.
+
+=====================================================  ==============================================================
+the claim was not granted, because                     the next one is made
+=====================================================  ==============================================================
+another member is asking the provider                  after 50 ms, and half as long again each time, to 500 ms, while a
+                                                       reader waits; else when that member's lease ends
+another member has failed, and waits for all           when its wait is over; every 500 ms while a reader waits
+the login may be spent                                 when the live token is nearly over
+there is no record, and others may put it back         every second
+the store cannot be asked                              after half a second, and twice as long each time, to 4 s
+=====================================================  ==============================================================
+
+**Alone.** Where the store cannot be asked, a manager waits for it while its token lives, and goes alone in the second half of
+the time that it has for the refresh: at a moment of its own, so that not all members ask at once. One that has no token goes
+alone at once. One whose login is a refresh token never does: another member may have redeemed that. It waits.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+
+from oidc_actor.machine.effects import Claim, RenewLease, RestoreRecord, ShareToken
+from oidc_actor.machine.events import NEVER, ClaimOccupied, HeldLease
+from oidc_actor.machine.failure_policy import Rng
+from oidc_actor.machine.state import Denial, Sharing, State, is_asked, is_valid
+from oidc_actor.values.errors import StoreError
+from oidc_actor.values.secrets import Secret
+from oidc_actor.values.tokens import TokenResponse
+
+LEASE_S = 3.0
+"""Seconds that a lease holds; it is renewed each `RENEWAL_S` while the provider is asked."""
+
+RENEWAL_S = 1.0
+
+LOOK_S = 2.0
+"""Seconds between two looks at the store."""
+
+QUARANTINE_S = 2.5 * LOOK_S
+"""Seconds that a store must have been seen without a record before the configured refresh token is taken for a fresh one."""
+
+SHORTEST_POLL_S, LONGEST_POLL_S = 0.05, 0.5
+LONGEST_RETRY_S = 4.0
+
+
+def of(state: State) -> Sharing:
+    """What is known of the store, which there is."""
+    assert state.sharing is not None
+    return state.sharing
+
+
+def now_knows(state: State, **fields: object) -> State:
+    """Change what is known of the store."""
+    return state._replace(sharing=replace(of(state), **fields))  # type: ignore[arg-type]
+
+
+def claim_of(state: State, now: float, *, adopts_only: bool = False) -> Claim:
+    """What to claim now."""
+    known, own = of(state), state.rules.own_refresh_token
+    return Claim(
+        known.gen if state.token is not None or known.rejected is not None else 0,
+        _need_s(state, now),
+        known.rejected,
+        may_begin=not own or _may_begin(known, now),
+        may_try=own and now >= _tries_at(state),
+        adopts_only=adopts_only,
+    )
+
+
+def _may_begin(known: Sharing, now: float) -> bool:
+    """Whether the configured refresh token is a fresh one: no record has been seen for a while, and none was ever seen here."""
+    return not known.gen and known.missing_since != NEVER and now - known.missing_since >= QUARANTINE_S
+
+
+def _need_s(state: State, now: float) -> float:
+    """Seconds that a token must still live to be of use: longer than the present one, and beyond its own refresh."""
+    asked = max((one.min_validity_s for one in state.waiters if not one.wants_refresh), default=0.0)
+    lead_s = min(state.refresh_buffer_seconds, of(state).lifetime_s / 2)
+    left_s = state.expires_at - now if state.token is not None else 0.0
+    return max(asked, lead_s / 2, left_s)
+
+
+def _tries_at(state: State) -> float:
+    """When a login that may be spent is tried: once the live token has but a quarter of its lead left."""
+    return state.expires_at - (state.expires_at - state.refresh_at) / 4 if state.token is not None else NEVER
+
+
+def occupied(state: State, event: ClaimOccupied, now: float) -> State:
+    """Wait before the next claim: a wait that other members impose."""
+    known, is_waited_for = of(state), is_asked(state, now) and not is_valid(state, now)
+    poll_s = min(LONGEST_POLL_S, SHORTEST_POLL_S * 1.5**known.polls)
+    until = max(event.until, now + SHORTEST_POLL_S)
+    if event.why == "doubtful":
+        until = max(until, _tries_at(state))
+    elif is_waited_for:
+        until = min(until, now + (poll_s if event.why == "lease" else LONGEST_POLL_S))
+    missing_since = known.missing_since
+    if event.why == "missing" and missing_since == NEVER:
+        missing_since = now
+    state = now_knows(state, polls=min(known.polls + 1, 20), claim_at=now + poll_s, missing_since=missing_since)
+    denial = Denial(until, now, asked=is_asked(state, now), probing=event.why == "lease")
+    return state._replace(attempt=None, denial=denial)
+
+
+def failed(state: State, error: StoreError, now: float) -> State:
+    """The store could not be asked: wait before it is asked again."""
+    known = of(state)
+    retry_s = min(LONGEST_RETRY_S, 0.5 * 2.0 ** min(known.failures, 10))
+    until = now + retry_s
+    if not state.rules.own_refresh_token and known.alone_at > now:
+        until = min(until, known.alone_at)
+    state = now_knows(unanswered(state, error), claim_at=until)
+    return state._replace(attempt=None, denial=Denial(until, asked=is_asked(state, now)))
+
+
+def unanswered(state: State, error: StoreError) -> State:
+    """The store could not be asked; the first such error is worth an event."""
+    known = of(state)
+    state = now_knows(state, error=error, failures=known.failures + 1)
+    return state if known.error is not None else state.report("store_failed", error=str(error))
+
+
+def answered(state: State) -> State:
+    """The store could be asked."""
+    if of(state).error is None:
+        return state
+    return now_knows(state, error=None, failures=0, claim_at=NEVER).report("store_back")
+
+
+def may_go_alone(state: State, now: float) -> bool:
+    """Whether a manager whose store cannot be asked asks the provider on its own."""
+    known = of(state)
+    if state.rules.own_refresh_token:
+        return False
+    return not is_valid(state, now) or state.wanted or now >= known.alone_at
+
+
+def obtained(state: State, lease: HeldLease | None, lifetime_s: float, refresh_token: Secret | None, rng: Rng) -> State:
+    """A token came from the provider: under a lease it is shared, and else this member has it alone."""
+    token = state.token
+    assert token is not None
+    known = replace(
+        of(state),
+        rejected=None,
+        alone_at=_alone_at(state, rng),
+        lifetime_s=lifetime_s,
+        has_shared=False,
+        login=None,
+        refresh_token=refresh_token,
+    )
+    state = state._replace(refresh_token=None, sharing=known)
+    if lease is None:
+        return state
+    return share(state, lease, token, state.expires_at, lifetime_s, refresh_token)
+
+
+def share(
+    state: State, lease: HeldLease, token: TokenResponse, expires_at: float, lifetime_s: float, refresh: Secret | None
+) -> State:
+    """Have the store keep a token, now and until it does."""
+    keeps = refresh is None and state.rules.own_refresh_token
+    unshared = ShareToken(lease, token, expires_at, lifetime_s, refresh, keeps)
+    return now_knows(state, unshared=unshared, share_at=math.inf, shares=1).then(unshared)
+
+
+def adopted(state: State, gen: int, lifetime_s: float, login: Secret | None, now: float, rng: Rng) -> State:
+    """A token of another member's was adopted."""
+    known = replace(
+        of(state),
+        gen=gen,
+        has_shared=True,
+        rejected=None,
+        missing_since=NEVER,
+        seen_at=now,
+        login=login,
+        refresh_token=None,
+        lifetime_s=lifetime_s,
+        alone_at=_alone_at(state, rng),
+    )
+    return state._replace(refresh_token=None, sharing=known)
+
+
+def _alone_at(state: State, rng: Rng) -> float:
+    lead_s = state.expires_at - state.refresh_at
+    return state.expires_at - lead_s * rng.uniform(0.1, 0.5)
+
+
+def shared(state: State, gen: int, now: float) -> State:
+    """The store has the token that was got last."""
+    unshared = of(state).unshared
+    is_present = unshared is not None and state.token is unshared.token
+    state = answered(state)
+    known = replace(of(state), unshared=None, share_at=math.inf, shares=0, missing_since=NEVER, seen_at=now)
+    known = replace(known, gen=max(gen, known.gen), has_shared=is_present or known.has_shared)
+    return state._replace(sharing=known)
+
+
+def overtaken(state: State) -> State:
+    """Another member was granted before this one's token could be stored: what that one gets counts."""
+    state = now_knows(answered(state), unshared=None, share_at=math.inf, shares=0)
+    return state.report("token_overtaken")
+
+
+def share_failed(state: State, error: StoreError, now: float) -> State:
+    """The token could not be stored yet: again, for as long as it, or what it came with, is of use."""
+    known = of(state)
+    unshared = known.unshared
+    assert unshared is not None
+    if unshared.expires_at <= now and unshared.refresh_token is None and not unshared.keeps:
+        return now_knows(state, unshared=None, share_at=math.inf, shares=0)
+    wait_s = min(LONGEST_RETRY_S, 0.25 * 2.0 ** min(known.shares, 10))
+    return now_knows(unanswered(state, error), share_at=now + wait_s, shares=known.shares + 1)
+
+
+def due(state: State, now: float) -> State:
+    """Renew the lease and share what is not shared yet, where that is due."""
+    known, attempt = of(state), state.attempt
+    if known.unshared is not None and known.share_at <= now:
+        state = now_knows(state, share_at=math.inf).then(known.unshared)
+    if attempt is not None and attempt.lease is not None and attempt.renew_at <= now:
+        from_now = replace(attempt, renew_at=now + RENEWAL_S)
+        state = state._replace(attempt=from_now).then(RenewLease(attempt.lease))
+    return state
+
+
+def wake_at(state: State) -> float:
+    """When something of this is due next; infinity where nothing is."""
+    known, attempt = of(state), state.attempt
+    return min(known.share_at, attempt.renew_at if attempt is not None and attempt.lease is not None else math.inf)
+
+
+def seen(state: State, gen: int, now: float) -> State:
+    """A look has shown the record's generation: put back one that was lost while its token lives here."""
+    state = answered(state)
+    known = of(state)
+    missing_since = known.missing_since
+    if gen or missing_since == NEVER:
+        missing_since = NEVER if gen else now
+    if gen >= known.gen:
+        return now_knows(state, seen_at=now, missing_since=missing_since)
+    state, own = now_knows(state, missing_since=missing_since), state.rules.own_refresh_token
+    # Under a lease the holder may be about to put the record back, and knows more.
+    if not known.has_shared or (own and now - known.seen_at < LEASE_S):
+        return state
+    if not (is_valid(state, now) or own):
+        return state
+    restored = RestoreRecord(known.gen, state.token, state.expires_at, known.lifetime_s)
+    if own:
+        restored = replace(restored, login=known.login, refresh_token=known.refresh_token)
+    return state.then(restored).report("store_restored")

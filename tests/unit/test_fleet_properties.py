@@ -1,0 +1,83 @@
+"""Whatever goes wrong between members, their store and the provider: no refresh token is sent twice, and all get a token."""
+
+import os
+
+import pytest
+from fleet_model import Faults, World
+
+SEEDS = range(int(os.environ.get("OIDC_ACTOR_FLEETS", "8")))
+
+
+@pytest.mark.parametrize("own", [False, True])
+def test_one_request_for_each_life(own: bool) -> None:
+    for seed in SEEDS:
+        world = World(seed, 4, own=own, faults=Faults()).run(100)
+        assert all(world.served)
+        assert not world.seen_too_often()
+        assert len(world.requests) <= 100 / 7  # refreshed when 10 s to 12 s of 20 s are over
+        assert world.provider.revoked == 0
+
+
+@pytest.mark.parametrize(
+    "faults",
+    [
+        Faults(loses=0.1),
+        Faults(crashes=0.05),
+        Faults(dies=0.03),
+        Faults(cuts=0.03),
+        Faults(refuses=0.2),
+        Faults(times_out=0.1),
+        Faults(loses=0.1, crashes=0.05, dies=0.02, cuts=0.02, refuses=0.1),
+        Faults(loses=0.1, crashes=0.05, dies=0.02, cuts=0.02, refuses=0.1, times_out=0.1, flushes=0.03),
+    ],
+    ids=str,
+)
+def test_a_login_that_can_be_repeated(faults: Faults) -> None:
+    for seed in SEEDS:
+        world = World(seed, 3, own=False, faults=faults).run(200)
+        assert not world.seen_too_often(), seed
+        world.heal().run(70)
+        assert all(world.served), seed
+        before = len(world.requests)
+        world.run(100)
+        assert len(world.requests) - before <= 100 / 7, seed
+
+
+@pytest.mark.parametrize(
+    "faults",
+    [
+        Faults(loses=0.1),
+        Faults(crashes=0.05),
+        Faults(cuts=0.03, cut_s=4.0),
+        Faults(refuses=0.2),
+        Faults(loses=0.1, crashes=0.05, cuts=0.02, cut_s=3.0, refuses=0.1),
+    ],
+    ids=str,
+)
+def test_a_login_that_cannot_be_repeated_is_kept(faults: Faults) -> None:
+    """But a holder that is cut off from the store after it has redeemed the login, for longer than the token lives, loses it."""
+    for seed in SEEDS:
+        world = World(seed, 3, own=True, faults=faults).run(200)
+        assert not world.seen_too_often(), seed
+        world.heal().run(70)
+        assert all(world.served), seed
+
+
+@pytest.mark.parametrize(
+    "faults",
+    [Faults(dies=0.02), Faults(dies=0.02, loses=0.1, cuts=0.02, crashes=0.03), Faults(times_out=0.03)],
+    ids=str,
+)
+def test_a_login_that_a_lost_holder_may_have_spent_is_tried_once(faults: Faults) -> None:
+    for seed in SEEDS:
+        world = World(seed, 3, own=True, faults=faults).run(200)
+        assert not world.seen_too_often(), seed
+
+
+def test_a_store_that_loses_its_record_costs_no_login() -> None:
+    for seed in SEEDS:
+        world = World(seed, 4, own=True, faults=Faults(flushes=0.02)).run(200)
+        twice = sum(times - 1 for times in world.provider.seen.values())
+        assert twice <= world.flushed, seed
+        world.heal().run(70)
+        assert all(world.served), seed
