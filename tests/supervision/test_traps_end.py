@@ -10,7 +10,7 @@ from actors import Pooled, end_hooks, every_child, every_kind, spawn
 from children import Watch, ref_of
 from holding import Gate
 from pykka import ActorDeadError, ActorRegistry
-from threads import DEADLINE_S, eventually
+from threads import DEADLINE_S, eventually, run
 
 from supervision import (
     KILLED,
@@ -56,6 +56,28 @@ def test_p11_a_backlog_longer_than_the_shutdown_time_is_abandoned(cls: Any) -> N
         assert watch.reason() == KILLED
         with pytest.raises(ActorDeadError):
             asked.get(timeout=0)
+
+
+@every_kind
+def test_p11_a_proxys_stop_is_answered_before_the_end_hook_and_every_other_stop_after_it(kind: str) -> None:
+    with Gate() as hook:
+        ref = spawn(kind, dict.fromkeys(("on_stop", "on_terminate"), hook))
+        ref.proxy().stop().get(timeout=DEADLINE_S)  # as with Pykka alone (its issue 231)
+        hook.await_entry()
+        assert not hook.left.is_set()
+    for way in (
+        stop,
+        lambda ref: ref.stop(timeout=DEADLINE_S),
+        lambda ref: ref.stop(block=False).get(timeout=DEADLINE_S),
+    ):
+        order: list[str] = []
+        with Gate() as hook:
+            ref = spawn(kind, dict.fromkeys(("on_stop", "on_terminate"), hook))
+            with run(lambda: (way(ref), order.append("stopped"))):  # noqa: B023 - it ends in this round
+                hook.await_entry()
+                order.append("let go")
+                hook.go()
+        assert order == ["let go", "stopped"]
 
 
 @every_kind
