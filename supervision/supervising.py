@@ -58,7 +58,7 @@ from supervision.process.registry import (
 )
 from supervision.runtime import timer_thread
 from supervision.runtime.per_process import PerProcess
-from supervision.runtime.reports import report
+from supervision.runtime.reports import is_heard, report
 from supervision.runtime.waits import check_timeout
 from supervision.server import ClassOrInstance
 from supervision.strategy import Intensity
@@ -477,6 +477,8 @@ class AnySupervisor(CallbackModule):
         return exits.children_end_for_restart(reason, gave_up=self._gave_up, for_restart=for_restart)
 
     def _report(self, level: str, event: str, child: Child, **fields: Any) -> None:
+        if not is_heard(level):
+            return
         child_id, name = text_of(child.spec.id), child_process.name_of_child(child)
         report(level, event, supervisor=self._label, child=child_id, name=name, restarts=child.restarts, **fields)
 

@@ -55,6 +55,13 @@ def report(
         _emit(_LEVELS[level], event, exc_info, logger, fields)
 
 
+def is_heard(level: str, logger: logging.Logger = _logger) -> bool:
+    """Whether an event of that level would go anywhere: its fields may cost more than what they tell of."""
+    with harmless:
+        return _is_configured(_imported_structlog()) or logger.isEnabledFor(_LEVELS[level])
+    return False
+
+
 class _Harmless(AbstractContextManager[None]):
     def __enter__(self) -> None:
         pass
@@ -93,7 +100,7 @@ def returned_to_caller(actor: Any, error: BaseException) -> None:
 
 def _emit(number: int, event: str, exc_info: Any, logger: logging.Logger, fields: dict[str, Any]) -> None:
     structlog = _imported_structlog()
-    configured = structlog is not None and structlog.is_configured()
+    configured = _is_configured(structlog)
     if not configured and not logger.isEnabledFor(number):
         return
     if isinstance(exc_info, BaseException):
@@ -106,6 +113,10 @@ def _emit(number: int, event: str, exc_info: Any, logger: logging.Logger, fields
         return
     own = None if configured else [structlog.contextvars.merge_contextvars, _as_record]
     structlog.wrap_logger(logger, own, structlog.stdlib.BoundLogger).log(number, event, **fields)
+
+
+def _is_configured(structlog: Any) -> bool:
+    return structlog is not None and structlog.is_configured()
 
 
 def _imported_structlog() -> Any:

@@ -156,8 +156,10 @@ def begin() -> None:
 
     For a caller that may start threads, on behalf of later ones that must not (see `Dispatcher.schedule`).
     """
-    with contextlib.suppress(RuntimeError):
+    try:
         _timer_thread.value.begin()
+    except RuntimeError:
+        return
 
 
 def call_later(delay_s: float, callback: Callable[[], None]) -> TimerHandle:

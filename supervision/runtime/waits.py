@@ -117,7 +117,7 @@ class Reply(Bell):
     __slots__ = ("_first", "_value", "deserted", "error")
 
     def __init__(self) -> None:
-        super().__init__()
+        Bell.__init__(self)  # not by `super`, which takes as long as all else here: each call makes one
         self._first = threading.Lock()  # taken for good by the first to answer; guards nothing else
         self._value: Any = None
         self.error: BaseException | None = None
@@ -245,6 +245,8 @@ def check_patches() -> None:
     Raises:
         SupervisionError: gevent has patched ``threading`` and ``queue`` after this package was imported, or only one of them.
     """
+    if "gevent.monkey" not in sys.modules:
+        return
     now = _patched()
     if all(now) and not any(_patched_at_import):
         got = "they came after that"
