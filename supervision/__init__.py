@@ -17,6 +17,7 @@
     process/pykka_internals.py  all of Pykka's private names that are used, each under a name of ours
     process/registry.py         which process is behind a name, a ref, or the calling thread
     process/mailbox.py          what lies in it, and how it is closed without losing a message
+    process/watch.py            who is in a turn; warnings of handlers that run long, and mailboxes that grow long
     process/process.py          its start, its turns, its end, and whom that is told to
     process/pykka_actors.py     unmodified ``pykka.ThreadingActor`` classes, made ours before they start
     calls.py                    `call`, `cast`, `stop`, `kill`, `send_after`

@@ -11,12 +11,13 @@ from typing import Any, ClassVar, Generic, Literal, Self, TypeVar, cast
 import pykka
 
 from supervision.children import Backoff, ChildSpec, ShutdownSetting
-from supervision.errors import AlreadyStarted, StartError, SupervisionError, check_arguments
+from supervision.errors import AlreadyStarted, StartError, SupervisionError, check_arguments, check_count, check_seconds
 from supervision.exits import Reason, Restart, is_orderly
 from supervision.process import pykka_internals
 from supervision.process.mailbox import Mailbox, StopFlag
 from supervision.process.process import Process
 from supervision.process.registry import check_name, current, whereis
+from supervision.process.watch import HANDLER_WARNING_S, MAILBOX_WARNING
 from supervision.runtime.dispatcher import POOL, OwnThread
 from supervision.runtime.reports import is_interrupt, report
 from supervision.runtime.waits import Reply, check_timeout
@@ -116,18 +117,30 @@ class Server(pykka_internals.PykkaActor):
         runtime: ``"pool"``: the actor occupies a thread of the shared pool only while it has mail, so a handler must not
             block on anything but ``call``. ``"thread"``: a daemon thread of its own.
         crash_on_call_error: whether an exception that ``call``/``ask`` hands to the caller also ends the server, as in OTP.
+        mailbox_warning: messages in the mailbox above which ``long_mailbox`` is logged; ``None`` for never.
+        handler_warning: seconds that a hook or handler has run for when ``long_handler`` is logged; ``None`` for never.
+
+    A ``pykka.ThreadingActor`` class may have the last two as well. Set on ``Server`` they hold for all servers that say nothing
+    else.
 
     Every hook runs on the pool or on the actor's own thread, never two at a time; ``__init__`` runs on the starter's.
 
     Raises:
-        TypeError: when a class is defined that has an ``async def`` hook, of its own, inherited or mixed in.
+        TypeError: when a class is defined that has an ``async def`` hook, of its own, inherited or mixed in; or a warning's limit
+            that is no number.
+        ValueError: when a class is defined with a warning's limit that is negative.
     """
 
     runtime: ClassVar[Literal["pool", "thread"]] = "pool"
     crash_on_call_error: ClassVar[bool] = True
+    mailbox_warning: ClassVar[int | None] = MAILBOX_WARNING
+    handler_warning: ClassVar[float | None] = HANDLER_WARNING_S
 
     def __init_subclass__(cls, **options: Any) -> None:
         super().__init_subclass__(**options)
+        check_count(f"{cls.__name__}.mailbox_warning", cls.mailbox_warning, or_none=True)
+        if cls.handler_warning is not None:
+            check_seconds(f"{cls.__name__}.handler_warning", cls.handler_warning)
         for hook in HOOKS:
             if is_async(getattr(cls, hook)):
                 raise TypeError(

@@ -50,13 +50,13 @@ follows without a lock, on the thread that ended it, in this order:
    killer has more to do than to wait for them. Were they run inside the turn, the thread would still be the dead actor's own:
    a callback's call to the supervisor would be refused as one that could only deadlock.
 
-**A kill and the thread that is in a turn** meet in ``busy``, a list with that thread's ident::
+**A kill and the thread that is in a turn** meet in a table of all that are busy, which has that thread's ident::
 
     thread that kills                               thread in the turn, when it comes out of it
-    1. marks the process as abandoned, has the      1. takes the ident out of the list
-       dispatcher stand in for the thread           2. was the list empty? then the kill was first: takes back
-    2. takes the ident out of the list                 what the killer's 1 has done
-    3. was the list empty? then the turn was over
+    1. marks the process as abandoned, has the      1. takes the ident out of the table
+       dispatcher stand in for the thread           2. was it gone? then the kill was first: takes back what the
+    2. takes the ident out of the table                killer's 1 has done
+    3. was it gone? then the turn was over
        first: takes back what 1 has done
 
 Exactly one of the two finds the ident. Marked only after it was found, the thread could come out, see no mark and go on,
@@ -87,6 +87,7 @@ from supervision.process.mailbox import (
 )
 from supervision.process.pykka_internals import Envelope, StopRequest, receiver_of
 from supervision.process.registry import current, current_attempt, set_current
+from supervision.process.watch import Turns
 from supervision.runtime.dispatcher import POOL, Dispatcher, is_worker
 from supervision.runtime.per_process import PerProcess
 from supervision.runtime.reports import report, returned_to_caller
@@ -184,7 +185,6 @@ class Process:
         waits_for_successors: what wakes its handler, where that waits for the successors of others; ``None`` before the first.
         waited_for_by: the process whose thread waits for this start or end.
         starts: of a supervisor, the process that its thread is starting; for those who look from outside.
-        busy: the ident of the thread that is in a turn; above it says which thread takes that out.
         turn_right: held during a turn; never waited for: a thread that does not get it leaves.
         abandoned: whether it was killed in a turn whose thread has not come out of it.
         in_hand: the envelope being handled.
@@ -213,7 +213,6 @@ class Process:
     waits_for_successors: dict[Ringable, None] | None = None
     waited_for_by: Process | None = None
     starts: Process | None = None
-    busy: list[int] | None = None
     turn_right: threading.Lock = field(default_factory=threading.Lock)
     abandoned: bool = False
     in_hand: Envelope[Any] | None = None
@@ -237,6 +236,11 @@ class Process:
     def is_ending(self) -> bool:
         """Whether it has begun to end; also once it has ended."""
         return self.phase >= ENDING
+
+    @property
+    def is_busy(self) -> bool:
+        """Whether a thread is in a turn of it; not one that was left behind by a kill."""
+        return self in _turns.value.busy
 
     @property
     def supervises(self) -> bool:
@@ -433,14 +437,22 @@ class Process:
         if not self.turn_right.acquire(blocking=False):
             set_current(None)
             return False
-        self.busy = [threading.get_ident()]
+        turns = _turns.value
+        turns.busy[self] = [threading.get_ident()]
+        if turns.chain is None:  # after that: see `timer_thread.Repeated`
+            turns.start()
         try:
             self._run_batch()
         except BaseException as error:  # noqa: BLE001 - what got past the handlers ends this actor, and not its thread
             self._broke_off(error)
         finally:
-            self._leave()
-        return not (self.phase is ENDED or self.mailbox.empty())
+            self._leave(turns)
+        if self.phase is ENDED:
+            return False
+        left = self.mailbox.qsize()
+        if left > BATCH:
+            turns.crowded[self] = None
+        return left > 0
 
     def _run_batch(self) -> None:
         if self.phase is STARTING:
@@ -460,14 +472,12 @@ class Process:
             answer_unhandled(self.in_hand, self.ref, self.reason)
         report("error", "turn_broke_off", actor=str(self.ref), exc_info=error)
 
-    def _leave(self) -> None:
+    def _leave(self, turns: Turns) -> None:
         """The calling thread's turn is over, maybe long after the actor was killed in it."""
-        busy, self.busy = self.busy, None
-        if busy is not None:
-            try:
-                busy.pop()
-            except IndexError:  # the kill has been first
-                self._take_thread_back()
+        try:
+            del turns.busy[self]
+        except KeyError:  # the kill has been first
+            self._take_thread_back()
         self.in_hand = None
         self.turn_right.release()
         set_current(None)
@@ -585,7 +595,7 @@ class Process:
                 return False
             left, observers = self._seal(reason)
         notification = self._announce(left, observers, start_failure)
-        if self.busy == [threading.get_ident()] and not callbacks_on_pool:
+        if _turns.value.busy.get(self) == [threading.get_ident()] and not callbacks_on_pool:
             self.exit_notification = notification
         else:
             self._run_user_callbacks(notification, callbacks_on_pool)
@@ -669,15 +679,14 @@ class Process:
 
     def _abandon_thread(self) -> bool:
         """Leave the thread behind that is in a turn, unless that is the caller's or is just coming out; the lock is held."""
-        busy = self.busy
-        if not busy or busy == [threading.get_ident()]:
+        turns = _turns.value
+        busy = turns.busy.get(self)
+        if busy is None or busy == [threading.get_ident()]:
             return False
         self.abandoned = True
         thread_lost(self)
         self.dispatcher.lost(self)
-        try:
-            busy.pop()
-        except IndexError:
+        if turns.busy.pop(self, None) is None:
             self._take_thread_back()
             return False
         return True
@@ -689,6 +698,9 @@ class Process:
 
     def _ended_while_starting(self) -> ActorDeadError:
         return ActorDeadError(f"{self.ref} ended while it started: {self.reason}")
+
+
+_turns = PerProcess(lambda: Turns(BATCH, Process._run_batch.__code__))
 
 
 class ExitNotification:

@@ -179,3 +179,41 @@ def call_later(delay_s: float, callback: Callable[[], None]) -> TimerHandle:
     thread = _timer_thread.value
     thread.add(thread.now() + delay_s, handle)
     return handle
+
+
+class Repeated:
+    """What is done again and again while there is something to do, and not at all otherwise.
+
+    A program's thread makes a note of what there is to do, and looks at ``chain`` after that. The timer thread forgets the
+    chain first and looks at the notes after that: so it sees a note that was made before, and a thread that makes one later
+    sees that it has to start. Where two threads start at the same time, the chain of the later goes on; the other one's finds
+    at its next time that it is not the one, and ends.
+
+    Attributes:
+        chain: stands for the times that follow each other; ``None`` while none is due.
+    """
+
+    chain: object = None
+
+    @property
+    def period_s(self) -> float:
+        """Seconds from one time to the next."""
+        raise NotImplementedError
+
+    def run(self) -> bool:
+        """Do it, on the timer thread, quickly; returns whether there is to be a next time."""
+        raise NotImplementedError
+
+    def start(self) -> None:
+        """See that it is done in ``period_s``. Silent where there is no thread to be had: the next who starts it tries again."""
+        chain = self.chain = object()
+        try:
+            call_later(self.period_s, lambda: self._once(chain))
+        except RuntimeError:
+            self.chain = None
+
+    def _once(self, chain: object) -> None:
+        if self.chain is chain:
+            self.chain = None
+            if self.run():
+                self.start()

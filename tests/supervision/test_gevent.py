@@ -96,6 +96,31 @@ Supervisor.stop(top, timeout=5)
     ) == ["[1, 2, 3] [1, 2, 3]"]
 
 
+def test_a_handler_that_runs_for_long_is_warned_of_without_its_stack() -> None:
+    """Greenlets are no threads, and have no frames that could be asked for."""
+    assert played(
+        f"""{EARLY}{SETTING}
+import logging
+from supervision.process import watch
+watch.LOOK_S = 0.01
+events = []
+class Kept(logging.Handler):
+    def emit(self, record):
+        events.append((record.event, record.fields.get("stack")))
+logging.getLogger("supervision").addHandler(Kept())
+logging.getLogger("supervision").setLevel(logging.INFO)
+class Slow(Ours):
+    handler_warning = 0.05
+    def on_receive(self, message):
+        threading.Event().wait(0.5)
+ref = Slow.start_link()
+ref.tell(1)
+print(until(lambda: len(events) == 2), events)
+ref.stop(timeout=5)
+"""
+    ) == ["True [('long_handler', []), ('long_handler_over', None)]"]
+
+
 def test_an_actor_that_pykka_has_started_is_refused_and_goes_on() -> None:
     lines = played(
         f"""{EARLY}{SETTING}

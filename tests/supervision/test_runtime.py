@@ -130,7 +130,7 @@ def test_its_thread_ends_with_it() -> None:
 def test_the_thread_of_a_killed_idle_server_ends_too() -> None:
     ref = Threaded.start_link()
     thread = call(ref, lambda _: threading.current_thread())
-    eventually(lambda: process_of(ref).busy is None)  # type: ignore[union-attr]
+    eventually(lambda: not process_of(ref).is_busy)  # type: ignore[union-attr]
     kill(ref)
     thread.join(DEADLINE_S)
     assert not thread.is_alive()

@@ -123,7 +123,7 @@ def test_p14_killing_an_idle_actor_abandons_nothing(kind: str) -> None:
     ref = spawn(kind)
     assert call(ref, 1) == 1
     watch = Watch(ref)
-    eventually(lambda: process_of(ref).busy is None)  # type: ignore[union-attr]
+    eventually(lambda: not process_of(ref).is_busy)  # type: ignore[union-attr]
     kill(ref)
     assert watch.downs[0].reason == KILLED
     assert abandoned_count() == 0
