@@ -72,6 +72,7 @@ def test_its_text_is_for_a_person(sup: Any, clock: Clock, world: World) -> None:
     die(ref_of("workers", "one"), Exit())
     die(ref_of("workers", "two"), BOOM)
     DynamicSupervisor.start_child("sessions", world.spec("s"))
+    Supervisor.which_children("workers")  # it has handled the deaths
     clock.at += 1.25
     assert str(Supervisor.tree(sup)).splitlines() == [
         "Supervisor",
