@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import inspect
 import queue
 import sys
@@ -142,7 +143,7 @@ class Server(pykka_internals.PykkaActor):
         if cls.handler_warning is not None:
             check_seconds(f"{cls.__name__}.handler_warning", cls.handler_warning)
         for hook in HOOKS:
-            if is_async(getattr(cls, hook)):
+            if is_async(getattr(cls, hook)) or is_async(inspect.getattr_static(cls, hook)):
                 raise TypeError(
                     f"{cls.__name__}.{hook}: expected a plain function, got an async one, whose coroutine nobody would await: "
                     f'write `def {hook}`, and in it asyncio.run(...) under runtime = "thread", or '
@@ -327,6 +328,22 @@ class Server(pykka_internals.PykkaActor):
 
 def is_async(hook: object) -> bool:
     """Whether a call gives something to be awaited or iterated over asynchronously, instead of doing anything."""
-    plain = (inspect.iscoroutinefunction, inspect.isasyncgenfunction)
     by_call = getattr(type(hook), "__call__", None)  # noqa: B004 - of an object that stands for the function
-    return any(one_is(it) for one_is in plain for it in (hook, by_call))
+    return any(_gives_awaitable(one) for one in (hook, by_call)) or any(is_async(one) for one in _passed_on_to(hook))
+
+
+def _gives_awaitable(function: object) -> bool:
+    flags = getattr(getattr(function, "__code__", None), "co_flags", 0)  # of one that `types.coroutine` has marked
+    is_marked = isinstance(flags, int) and bool(flags & inspect.CO_ITERABLE_COROUTINE)
+    return is_marked or inspect.iscoroutinefunction(function) or inspect.isasyncgenfunction(function)
+
+
+def _passed_on_to(hook: object) -> list[object]:
+    """What an object of the standard library hands its calls on to; a wrapper of a program's may run the coroutine."""
+    if isinstance(hook, functools.partial | functools.partialmethod):
+        return [hook.func]
+    if isinstance(hook, functools.singledispatchmethod):
+        return list(hook.dispatcher.registry.values())
+    if isinstance(hook, classmethod | staticmethod):
+        return [hook.__func__]
+    return [hook.__wrapped__] if isinstance(hook, functools._lru_cache_wrapper) else []

@@ -1,6 +1,7 @@
 """A ``Server`` has no event loop: a class with an asynchronous hook is refused when it is defined."""
 
 import functools
+import types
 from typing import Any
 
 import pytest
@@ -19,6 +20,10 @@ async def generator(self: Any, *_: Any) -> Any:
     yield
 
 
+def plain_generator(self: Any, *_: Any) -> Any:
+    yield
+
+
 class Called:
     async def __call__(self, *_: Any) -> None: ...
 
@@ -30,6 +35,13 @@ ASYNC: dict[str, Any] = {
     "static": staticmethod(coroutine),
     "class": classmethod(coroutine),
     "object": Called(),
+    "method of another": Called().__call__,
+    "partial of a method": functools.partialmethod(coroutine, 1),
+    "partial of a partial": functools.partialmethod(functools.partial(generator, None)),
+    "static partial": staticmethod(functools.partial(coroutine)),
+    "cached": functools.cache(coroutine),
+    "by type": functools.singledispatchmethod(coroutine),
+    "made a coroutine": types.coroutine(plain_generator),
 }
 every_async = pytest.mark.parametrize("function", ASYNC.values(), ids=ASYNC.keys())
 
@@ -65,6 +77,33 @@ def test_one_that_wraps_an_asynchronous_one_is_a_plain_function(hook: str) -> No
     def runs_it(self: Any, *args: Any) -> None: ...
 
     type("Worker", (Server,), {hook: runs_it})
+
+
+class ByType:
+    @functools.singledispatchmethod
+    def on_receive(self, message: Any) -> Any: ...
+
+    @on_receive.register
+    async def _(self, message: str) -> Any: ...
+
+
+def test_one_of_several_by_type_is_enough() -> None:
+    with pytest.raises(TypeError, match="on_receive"):
+        type("Worker", (ByType, Server), {})
+
+
+@every_hook
+def test_plain_ones_of_the_same_forms_are_taken(hook: str) -> None:
+    def plain(self: Any, *_: Any) -> None: ...
+
+    forms = (
+        functools.partialmethod(plain),
+        functools.cache(plain),
+        functools.singledispatchmethod(plain),
+        staticmethod(plain),
+    )
+    for form in forms:
+        type("Worker", (Server,), {hook: form})
 
 
 def test_other_methods_may_be_asynchronous() -> None:

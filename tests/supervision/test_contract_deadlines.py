@@ -1,4 +1,4 @@
-"""A dynamic supervisor's children leave at the same time, each within its own deadline, whatever the others take."""
+"""Each child leaves within its own deadline, whatever the others take: dynamic ones at the same time, static ones in turn."""
 
 import itertools
 import threading
@@ -90,3 +90,19 @@ def test_a_sibling_that_takes_long_after_its_end_holds_nobody_up(cls: Any, monke
     eventually(lambda: abandoned_count() == 0)
     assert watch.reason() == KILLED
     assert dead_by_then == [True, True, True]
+
+
+@pytest.mark.parametrize("order", ORDERS, ids="-".join)
+def test_a_static_supervisors_children_are_asked_in_turn_and_have_each_its_own_time(order: tuple[str, ...]) -> None:
+    test_is_over = threading.Event()
+    hooks = {name: lambda *_: threading.Event().wait(3 * SHORT_S) for name in ("infinite", "long")}
+    hooks |= {name: lambda *_: test_is_over.wait(DEADLINE_S) for name in ("short", "brutal")}
+    sup = Supervisor.start_link(
+        [ChildSpec(name, Threaded, ({"on_terminate": hooks[name]},), shutdown=SETTINGS[name]) for name in order]
+    )
+    watches = {row.id: Watch(row.ref) for row in Supervisor.which_children(sup)}
+    Supervisor.stop(sup, timeout=DEADLINE_S)
+    reasons = {name: watch.reason() for name, watch in watches.items()}
+    test_is_over.set()
+    eventually(lambda: abandoned_count() == 0)
+    assert reasons == {"infinite": SHUTDOWN, "long": SHUTDOWN, "short": KILLED, "brutal": KILLED}

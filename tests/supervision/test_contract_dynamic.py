@@ -1,9 +1,11 @@
 """.github/design/supervision.md 1.10: DynamicSupervisor, as Elixir's."""
 
+import dataclasses
+from collections.abc import Callable
 from typing import Any
 
 import pytest
-from children import KINDS, Probe, Scripted, Watch, World, crash, die, quiet, ref_of
+from children import KINDS, PlainProbe, Probe, Scripted, ThreadProbe, Watch, World, crash, die, quiet, ref_of
 from holding import held
 
 from supervision import (
@@ -22,6 +24,9 @@ from supervision import (
     StartError,
     Supervisor,
     call,
+    kill,
+    named,
+    register,
     whereis,
 )
 
@@ -228,6 +233,53 @@ def test_anything_else_is_not_found_and_untouched(sup: Any, world: World) -> Non
             DynamicSupervisor.terminate_child(sup, what)
     assert stranger.is_alive()
     assert count(sup).active == 1
+
+
+def starts_under_a_name(world: World, child_id: str) -> Any:
+    return Probe.start_link(world, child_id, name="it")
+
+
+NAMED: dict[str, Callable[[World], ChildSpec]] = {
+    "pooled": lambda world: world.spec("a", Probe, name="it"),
+    "threaded": lambda world: world.spec("a", ThreadProbe, name="it"),
+    "plain": lambda world: world.spec("a", PlainProbe, name="it"),
+    "callable": lambda world: ChildSpec("a", starts_under_a_name, (world, "a")),
+    "supervisor": lambda world: Supervisor.child_spec([world.spec("a")], id="s", name="it"),
+    "dynamic supervisor": lambda world: DynamicSupervisor.child_spec(id="d", name="it"),
+}
+
+
+@pytest.mark.parametrize("kind", NAMED)
+@pytest.mark.parametrize("by", [str, named])
+@pytest.mark.parametrize("restarting", [False, True])
+def test_terminate_by_name(kind: str, by: Any, restarting: bool, sup: Any, world: World) -> None:
+    """.github/design/supervision.md 1.10: also in its backoff, and a name that its start gave it."""
+    ref = start(sup, dataclasses.replace(NAMED[kind](world), backoff=FOR_EVER))
+    other = start(sup, world.spec("b", name="other"))
+    if restarting:
+        world.gone("a")
+        kill(ref)
+        assert [row.state for row in which(sup)] == ["restarting", "running"]
+    DynamicSupervisor.terminate_child(sup, by("it"))
+    assert [row.ref for row in which(sup)] == [other]
+    assert whereis("it") is None
+    with pytest.raises(ChildNotFound, match="name 'other'"):
+        DynamicSupervisor.terminate_child(sup, by("it"))
+
+
+def test_terminate_by_any_of_several_names(sup: Any, world: World) -> None:
+    ref = start(sup, world.spec("a", name="first"))
+    register("second", ref)
+    DynamicSupervisor.terminate_child(sup, "second")
+    assert which(sup) == []
+
+
+def test_a_name_is_the_childs_in_its_backoff_also_where_a_stranger_has_it(sup: Any, world: World) -> None:
+    die(start(sup, world.spec("a", name="it", backoff=FOR_EVER)), BOOM)
+    stranger = Probe.start_link(world, "stranger", name="it")
+    DynamicSupervisor.terminate_child(sup, "it")
+    assert which(sup) == []
+    assert stranger.is_alive()
 
 
 def test_a_terminated_child_is_not_restarted_by_its_late_down(sup: Any, world: World) -> None:
