@@ -29,6 +29,7 @@ def _nothing_left_behind() -> Iterator[None]:
     ActorRegistry.stop_all(block=True, timeout=DEADLINE_S)
     assert ActorRegistry.get_all() == []
     assert registry._names.value.table == {}
+    assert registry._names.value.awaited == {}
 
 
 @pytest.fixture
