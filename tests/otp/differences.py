@@ -11,8 +11,6 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from otp.scenario import parents
-
 Trace = list[list[Any]]
 Normalisation = Callable[[dict[str, Any], Trace], Trace]
 
@@ -87,7 +85,7 @@ def _without_ids_of_restarting(scenario: dict[str, Any], trace: Trace) -> Trace:
 
 def _siblings_at_once(scenario: dict[str, Any], trace: Trace) -> Trace:
     """Put ends that follow each other into the order of the dynamic supervisor's children that they are in, or below of."""
-    above = parents(scenario)
+    above = scenario["above"]
     outer_first = sorted(scenario["dynamic"], key=lambda sup: len(list(_line_of(sup, above))))
     for sup in outer_first:  # so that what ends below one child of it stands together for the inner ones
         if scenario["dynamic"][sup]:
@@ -112,16 +110,16 @@ def _orphans_together(scenario: dict[str, Any], trace: Trace) -> Trace:
 
     They may come just before it, too: ours are asked to leave before the recorder hears of the kill.
     """
-    above = parents(scenario)
-    live: dict[str, int] = {}
+    above = scenario["above"]
+    live: set[tuple[str, int]] = set()  # of OTP's a successor may start while its predecessor's children still end
     orphans: dict[tuple[str, int], Trace] = {}  # for each where its line goes
     changed: list[Trace] = []
     for line in trace:
         incarnation = (line[1], line[2]) if line[0] in ("start", "hook", "end") else None
-        if line[0] == "start":
-            live[line[1]] = line[2]
-        if line[0] == "end":
-            live.pop(line[1], None)
+        if incarnation and line[0] == "start":
+            live.add(incarnation)
+        if incarnation and line[0] == "end":
+            live.discard(incarnation)
         if incarnation in orphans:
             orphans[incarnation] += [["end", *incarnation, "with its supervisor"]] * (line[0] == "end")
             continue
@@ -130,7 +128,7 @@ def _orphans_together(scenario: dict[str, Any], trace: Trace) -> Trace:
             while changed and changed[-1][0][0] in ("hook", "end") and line[1] in _line_of(changed[-1][0][1], above):
                 early += changed.pop()
             changed.append([line, *(["end", *one[1:3], "with its supervisor"] for one in early if one[0] == "end")])
-            orphans |= {(one, live[one]): changed[-1] for one in live if line[1] in _line_of(one, above)}
+            orphans |= {one: changed[-1] for one in live if line[1] in _line_of(one[0], above)}
         else:
             changed.append([line])
     return [line for lines in changed for line in [lines[0], *sorted(lines[1:])]]

@@ -322,7 +322,7 @@ class _Player:
         if sup is None:
             return [["step", at, "gone"], *(self._first_start() if at == "top" else [])]
         with _Held(sup, step["age"]):
-            asked = [(action, self._act(sup, self._dynamic[at], action)) for action in step["actions"]]
+            asked = [(action, self._act(at, sup, action)) for action in step["actions"]]
         answers = []
         for (operation, *arguments), answer in asked:
             what = [argument["id"] if isinstance(argument, dict) else argument for argument in arguments]
@@ -332,7 +332,7 @@ class _Player:
             answers.append(["answer", operation, *what, word])
         return [["step", at, "live"], *answers, *self._observe()]
 
-    def _act(self, sup: Any, dynamic: bool, action: list[Any]) -> Any:
+    def _act(self, at: str, sup: Any, action: list[Any]) -> Any:
         match action:
             case ["die", child_id, how]:
                 ref = self.record("live", child_id)
@@ -345,10 +345,24 @@ class _Player:
                 return "ok"
             case ["start_child", child]:
                 return Post(sup).send("start_child", self.spec(child))
-            case ["terminate_child", child_id] if dynamic:
+            case ["end from above"]:
+                return self._end_from_above(at, sup)
+            case ["terminate_child", child_id] if self._dynamic[at]:
                 return Post(sup).send("terminate_child", self.record("newest", child_id) or self._recorder)
             case [operation, *arguments]:
                 return Post(sup).send(operation, *arguments)
+
+    def _end_from_above(self, at: str, sup: Any) -> Any:
+        """Its own supervisor asks it to exit, behind all that it has in its mailbox."""
+        above = self._scenario["above"][at]
+        mailbox = process_of(sup).mailbox
+        there = mailbox.qsize()
+        answer = Post(self.record("live", above)).send("terminate_child", sup if self._dynamic[above] else at)
+        while mailbox.qsize() == there:
+            if time.monotonic() > self._until:
+                raise Stuck("the exit signal")
+            self.never.wait(0.001)
+        return answer
 
     def _answer(self, answer: Any, sup: Any) -> Any:
         try:

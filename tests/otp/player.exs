@@ -234,6 +234,7 @@ defmodule Player do
     {:ok, recorder} = GenServer.start_link(Recorder, scenario["scripts"])
     Process.put(:deadline, now() + @deadline_ms)
     Process.put(:dynamic, scenario["dynamic"])
+    Process.put(:above, scenario["above"])
 
     try do
       Process.put(:top, scenario["top"])
@@ -265,6 +266,7 @@ defmodule Player do
         if step["age"], do: age(sup, step["age"])
         go = hold(sup)
         dynamic = dynamic?(step["at"])
+        Process.put(:at, step["at"])
         asked = Enum.map(step["actions"], &act(recorder, sup, dynamic, &1))
         go.()
         answers = for {action, request} <- asked, do: ["answer"] ++ tl_text(action) ++ [answer(recorder, dynamic, request)]
@@ -321,6 +323,16 @@ defmodule Player do
   defp act(_recorder, sup, _, ["stop"]) do
     send(sup, {:system, {self(), make_ref()}, {:terminate, :shutdown}})
     {["stop"], {:done, "ok"}}
+  end
+
+  # Its own supervisor asks it to exit, behind all that it has in its mailbox.
+  defp act(recorder, sup, _, ["end from above"] = action) do
+    at = Process.get(:at)
+    above = Process.get(:above)[at]
+    pid = Recorder.call(recorder, {:live, above})
+    request = :gen_server.send_request(pid, {:terminate_child, if(dynamic?(above), do: sup, else: at)})
+    await("the exit signal", fn -> exit_arrived?(sup, pid) end)
+    {action, {:asked, request}}
   end
 
   defp act(recorder, sup, dynamic, [operation | arguments] = action),

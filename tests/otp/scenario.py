@@ -7,7 +7,7 @@ A scenario has
   ``kind`` (``"pooled"``, ``"thread"``, ``"plain"``: which class of ours; a plain one traps no exits in OTP) and ``stop``: what
   its end hook does;
 - ``scripts``: for an id what its first, second, ... start does: ``"ok"``, ``"fail"``, ``"exit"``, ``"ignore"``; then ``"ok"``;
-- ``dynamic``: for the id of each supervisor whether it is a dynamic one;
+- ``dynamic``: for the id of each supervisor whether it is a dynamic one; ``above``: for each id whose child it is;
 - ``steps``: ``at`` the supervisor that is held while it gets the ``actions``, deaths and requests, in that order; ``age``:
   how many seconds pass before. Where the top is down, it is started again instead.
 
@@ -19,7 +19,6 @@ while its supervisor is busy with another.
 from __future__ import annotations
 
 import random
-from collections.abc import Iterator
 from typing import Any
 
 PERIOD_S = 1000
@@ -39,23 +38,6 @@ def make(seed: int) -> dict[str, Any]:
     return _Author(seed).scenario()
 
 
-def parents(scenario: dict[str, Any]) -> dict[str, str]:
-    """For each id the supervisor's that has it, or may get it in a step."""
-    found = dict(_pairs(scenario["top"]))
-    for step in scenario["steps"]:
-        for action in step["actions"]:
-            if action[0] == "start_child":
-                found[action[1]["id"]] = step["at"]
-                found.update(_pairs(action[1]))
-    return found
-
-
-def _pairs(child: dict[str, Any]) -> Iterator[tuple[str, str]]:
-    for one in child.get("supervisor", {}).get("children", ()):
-        yield one["id"], child["id"]
-        yield from _pairs(one)
-
-
 class _Author(random.Random):
     def __init__(self, seed: int) -> None:
         super().__init__(seed)
@@ -63,6 +45,7 @@ class _Author(random.Random):
         self.scripts: dict[str, list[str]] = {}
         self.supervisors: dict[str, dict[str, Any]] = {}
         self.calm: set[str] = set()  # supervisors that may be killed: all below them end at once
+        self.abrupt = {"top"}  # supervisors that none above asks to end
         self.known: dict[str, list[dict[str, Any]]] = {}
 
     def chance(self, share: float) -> bool:
@@ -75,7 +58,8 @@ class _Author(random.Random):
         steps = [self.step(favourite) for _ in range(self.randint(3, 10))]
         steps.append({"at": "top", "age": 0, "actions": [["stop"]]})
         dynamic = {one: sup["dynamic"] for one, sup in self.supervisors.items()}
-        return {"top": top, "scripts": self.scripts, "dynamic": dynamic, "steps": steps}
+        above = {child["id"]: sup for sup, children in self.known.items() for child in children}
+        return {"top": top, "scripts": self.scripts, "dynamic": dynamic, "above": above, "steps": steps}
 
     # --- the tree -----------------------------------------------------------------------------------------------------
 
@@ -89,7 +73,7 @@ class _Author(random.Random):
             "auto_shutdown": "never"
             if dynamic
             else self.choice(["never", "never", "any_significant", "all_significant"]),
-            "max_children": self.choice([None, None, None, 0, 2, 3]) if dynamic else None,
+            "max_children": self.choice([None, None, 0, 1, 2, 3]) if dynamic else None,
             "extra": self.choice([[], [], ["x"]]) if dynamic else [],
             "children": [],
         }
@@ -115,6 +99,8 @@ class _Author(random.Random):
         if depth <= 2 and self.chance(0.3):
             calm = calm or self.chance(0.5)
             child["shutdown"] = self.choice(["infinity", "infinity", NEVER_S, *(["brutal_kill"] if calm else [])])
+            if child["shutdown"] == "brutal_kill":
+                self.abrupt.add(name)
             self.known[sup_id].append(child)
             child["supervisor"] = self.supervisor(name, depth, calm=calm)
         else:
@@ -155,6 +141,8 @@ class _Author(random.Random):
         step = {"at": at, "age": self.choice([0, 0, *AGES_S, AGES_S[-1]]), "actions": []}
         while len(step["actions"]) < self.randint(1, 5):
             step["actions"] += self.actions(at)
+        if at not in self.abrupt and self.chance(0.15):
+            step["actions"].append(["end from above"])
         return step
 
     def actions(self, at: str) -> list[list[Any]]:
@@ -169,7 +157,11 @@ class _Author(random.Random):
         if self.chance(0.5):
             return [death]
         if sup["dynamic"]:
-            return self.choice([[["terminate_child", name]], [death, ["terminate_child", name]], [["which_children"]]])
+            more = self.start_child(at)
+            terminate = ["terminate_child", name]
+            return self.choice(
+                [[terminate], [death, terminate], [death, more], [death, more, terminate], [["which_children"]]]
+            )
         terminate, restart, delete = (
             [operation, name] for operation in ("terminate_child", "restart_child", "delete_child")
         )

@@ -142,6 +142,7 @@ TWO_CRASHES: Any = {
     "top": {"id": "top", "supervisor": ONE_CHILD},
     "scripts": {},
     "dynamic": {"top": False},
+    "above": {"a": "top"},
     "steps": [{"at": "top", "age": 0, "actions": [["die", "a", "crash"]]}] * 2,
 }
 
