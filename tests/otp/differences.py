@@ -144,6 +144,12 @@ def _line_of(child: str, above: dict[str, str]) -> Iterator[str]:
 
 DIFFERENCES = (
     Difference(
+        "a start has no timeout but the one that its start function gives",
+        "`start_timeout` of any child",
+        "a hang in a constructor, or below, hangs the supervisor",
+        "scenarios: no start hangs",
+    ),
+    Difference(
         "the intensity window counts whole seconds",
         "exact seconds",
         "a window of 5 s is 5 s",
@@ -237,7 +243,13 @@ DIFFERENCES = (
     Difference(
         "there is `observer`",
         "`Supervisor.tree`",
-        "a tree as a value, and as text",
+        "a tree as a value, as text and as JSON",
+        "not played",
+    ),
+    Difference(
+        "`erlang:system_monitor/2` is told of a `long_message_queue` or a `long_schedule`",
+        "`long_mailbox` and `long_handler` are log events, on by default",
+        "a Python program has no shell to look into",
         "not played",
     ),
 )

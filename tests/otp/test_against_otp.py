@@ -14,7 +14,7 @@ import pytest
 from otp import differences, ours, scenario
 from otp.erlang import Erlang, missing, term
 from otp.judge import compared, judge, shrunk, side_by_side
-from pages import blocks, section
+from pages import blocks
 
 from supervision import exits, strategy, supervising, supervisor
 from supervision.children import Child
@@ -171,13 +171,6 @@ def test_a_seed_makes_one_scenario_and_scenarios_have_what_they_should() -> None
         assert strategy_ in text
     for word in (*scenario.DEATHS, "fail", "ignore", "exit", "brutal_kill", "hangs", "takes along", "any_significant"):
         assert f'<<"{word}">>' in text, word
-
-
-def test_the_table_of_the_page_is_the_list_by_which_is_judged() -> None:
-    page = [
-        line for line in section("supervision/README.md", "What differs from OTP, and why").splitlines() if "|" in line
-    ]
-    assert page == differences.table()
 
 
 def test_each_difference_says_how_it_is_judged() -> None:

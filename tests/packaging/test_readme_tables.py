@@ -9,6 +9,7 @@ import re
 from pathlib import Path
 
 import pytest
+from otp import differences
 from pages import section
 from pki import KINDS, pem
 
@@ -124,3 +125,10 @@ def test_the_table_of_child_specifications_has_every_field_and_default() -> None
     for name, default in rows.items():
         if name not in {"id", "start", "shutdown"}:
             assert fields[name] == eval(default.strip("`")), name
+
+
+def test_what_differs_from_otp_is_the_list_by_which_the_judge_compares() -> None:
+    table = section("supervision/README.md", "What differs from OTP, and why")
+    assert [line for line in table.splitlines() if line.startswith("|")] == differences.table(), (
+        "a row that is written on the page is also one in tests/otp/differences.py, which says how it is judged"
+    )
