@@ -17,6 +17,7 @@ PAGES = (
     "oidc_actor/metrics/README.md",
     "oidc_actor/sidecar/README.md",
     "supervision/README.md",
+    "supervision/EXISTING.md",
     "tests/README.md",
     "tests/bench/README.md",
     "tests/otp/README.md",

@@ -11,6 +11,7 @@ import json
 import os
 import queue
 import shutil
+import signal
 import socket
 import subprocess
 import sys
@@ -70,7 +71,7 @@ class Installed:
         packages = work / "packages"
         packages.mkdir(exist_ok=True)
         with suppress(FileExistsError):
-            (packages / "supervision").symlink_to(os.environ.get("TRIAL") or Path(supervision.__file__).parent)
+            (packages / "supervision").symlink_to(Path(supervision.__file__).parent)
         kept = {name: value for name, value in os.environ.items() if not name.startswith(("PYTHON", "PYTEST", "PIP_"))}
         path = os.pathsep.join((str(packages), str(HERE)))
         return {**kept, "PYTHONPATH": path, "PYTHONUNBUFFERED": "1", "PYTHONDONTWRITEBYTECODE": "1", "HOME": str(work)}
@@ -122,6 +123,19 @@ def _run(command: list[str], timeout_s: float) -> subprocess.CompletedProcess[st
 
 
 # --- the player -------------------------------------------------------------------------------------------------------
+
+
+class RpcError(Exception):
+    """Core has raised; ``kind`` is the exception's class.
+
+    Args:
+        kind: its name.
+        text: what it says.
+    """
+
+    def __init__(self, kind: str, text: str) -> None:
+        super().__init__(f"{kind}: {text}")
+        self.kind = kind
 
 
 class Player:
@@ -183,9 +197,16 @@ class Player:
         ends_at = time.monotonic() + DEADLINE_S
         while not (found := condition()):
             assert self.process.poll() is None, f"it has ended with {self.process.returncode}:\n{self.log}"
-            assert time.monotonic() < ends_at, f"no {what} within {DEADLINE_S} s:\n{self.log}"
+            if time.monotonic() > ends_at:
+                raise AssertionError(f"no {what} within {DEADLINE_S} s:\n{self._stacks()}")
             NEVER.wait(LOOK_S)
         return found
+
+    def _stacks(self) -> str:
+        """What it wrote, and then what each of its threads is doing."""
+        self.process.send_signal(signal.SIGUSR1)  # Pykka's `log_thread_tracebacks`, which Mopidy has put there
+        NEVER.wait(1.0)
+        return self.log
 
     def tell(self, command: str) -> Any:
         """One of the driver's commands; returns its answer."""
@@ -198,17 +219,28 @@ class Player:
         """The URN of the actor of a class, which is another one for each incarnation; ``None`` while there is none."""
         return next((urn for kind, urn in self.tell("actors") if kind == name), None)
 
+    def child(self, name: str) -> dict[str, Any]:
+        """The child of that name in the supervision tree."""
+
+        def below(branch: dict[str, Any]) -> Iterator[dict[str, Any]]:
+            yield branch
+            for child in branch["children"]:
+                yield from below(child)
+
+        return next((one for one in below(self.tell("tree")) if one["name"] == name), {"state": None, "urn": None})
+
     def crash(self, name: str) -> None:
         """Have the actor of a class crash."""
         assert self.tell(f"crash {name}") == 1
 
     def rpc(self, method: str, **parameters: Any) -> Any:
-        """Ask Mopidy's core by HTTP; fails where the answer is an error."""
+        """Ask Mopidy's core by HTTP; raises `RpcError` where it answers so."""
         question = {"jsonrpc": "2.0", "id": 1, "method": f"core.{method}", "params": parameters}
         answer = requests.post(f"http://127.0.0.1:{self.http_port}/mopidy/rpc", json=question, timeout=DEADLINE_S)
         assert answer.status_code == 200, answer.text
         said = answer.json()
-        assert "error" not in said, said["error"]
+        if "error" in said:
+            raise RpcError(said["error"]["data"]["type"], said["error"]["data"]["message"])
         return said["result"]
 
     def mpd(self) -> MpdClient:
@@ -287,13 +319,24 @@ class MpdClient:
 
     def __init__(self, port: int) -> None:
         self._socket = socket.create_connection(("127.0.0.1", port), timeout=GREETING_S)
-        self._lines = self._socket.makefile("rb")
+        self._read = (
+            b""  # what has come, to the last line that was handed out; a file would not be of use after a timeout
+        )
         try:
-            assert self._lines.readline().startswith(b"OK MPD"), "no greeting"
+            greeting = self._line()
+            assert greeting.startswith("OK MPD"), greeting
         except BaseException:
             self.close()
             raise
         self._socket.settimeout(DEADLINE_S)
+
+    def _line(self) -> str:
+        while b"\n" not in self._read:
+            more = self._socket.recv(4096)
+            assert more, "the player has closed the connection"
+            self._read += more
+        line, _, self._read = self._read.partition(b"\n")
+        return line.decode()
 
     def ask(self, command: str) -> list[str]:
         """Send a command, and return its answer without the last line."""
@@ -305,13 +348,10 @@ class MpdClient:
 
     def answer(self) -> list[str]:
         lines: list[str] = []
-        while True:
-            line = self._lines.readline().decode()
-            assert line, "the player has closed the connection"
+        while (line := self._line()) != "OK":
             assert not line.startswith("ACK"), line
-            if line == "OK\n":
-                return lines
-            lines.append(line.rstrip("\n"))
+            lines.append(line)
+        return lines
 
     def told_within(self, seconds: float) -> list[str] | None:
         """What an ``idle`` is answered; ``None`` where it is not answered in that time."""
@@ -324,7 +364,6 @@ class MpdClient:
             self._socket.settimeout(DEADLINE_S)
 
     def close(self) -> None:
-        self._lines.close()
         self._socket.close()
 
     def __enter__(self) -> MpdClient:

@@ -4,6 +4,7 @@ import re
 from pathlib import Path
 
 import pytest
+from pages import PAGES as USERS_PAGES
 
 ROOT = Path(__file__).parents[2]
 DESIGN = ROOT / ".github" / "design"
@@ -59,7 +60,7 @@ def test_a_wrong_citation_would_be_found(text: str, is_there: bool) -> None:
 
 
 def test_every_page_that_is_cited_by_name_is_in_the_repository() -> None:
-    known = {path.name for folder in (ROOT, ROOT / ".github") for path in folder.glob("*.md")}
+    known = {path.name for path in (ROOT / ".github").glob("*.md")} | {page.rpartition("/")[2] for page in USERS_PAGES}
     for path in CITING:
         text = path.read_text()
         assert set(OF_A_PAGE.findall(text)) <= known, path

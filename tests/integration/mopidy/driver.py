@@ -5,7 +5,7 @@ answer is a line on standard output that begins with ``@@``:
 
 - ``crash CLASS``: the actors of that class are told to call a method that they do not have, which ends them.
 - ``actors``: the actors that are alive, each as its class and its URN.
-- ``tree``: the supervision tree as text.
+- ``tree``: the supervision tree.
 """
 
 from __future__ import annotations
@@ -32,10 +32,10 @@ def actors() -> list[tuple[str, str]]:
     return [(ref.actor_class.__name__, ref.actor_urn) for ref in pykka.ActorRegistry.get_all() if ref.is_alive()]
 
 
-def tree() -> str:
+def tree() -> object:
     from supervision import Supervisor
 
-    return str(Supervisor.tree("mopidy"))
+    return Supervisor.tree("mopidy").to_dict()
 
 
 def obey() -> None:
