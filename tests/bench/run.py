@@ -27,6 +27,7 @@ BENCHMARKS = (
     "herd",
     "actors",
     "messages",
+    "names",
     "restarts",
     "children",
     "timers",
