@@ -316,11 +316,14 @@ class _Kinds:
         if known is None and self._ref.await_restart and (process is None or process.phase is STARTING):
             process = self._ref._next_owner(self._ref._succession(SUCCESSOR_S))
         if process is not None:
+            was_starting = process.phase is STARTING  # first this, then the look: ``on_start`` may set it in between
             if self._looked_at != process.ref.actor_urn:
                 self._look(process)
             kind = self._look_for(process, path)
-            if kind is not None or (process.phase is not STARTING and not process.is_ended):
+            if kind is not None or not (was_starting or process.is_ended):
                 return kind
+            if process.phase is not STARTING and not process.is_ended:  # it is up since
+                return self.of(path)
         if known is not None:
             return known[1]
         if process is None or process.is_ended:
@@ -330,19 +333,19 @@ class _Kinds:
     def names(self, path: Path) -> list[str]:
         """The public attributes there; without an actor, those that are known."""
         process = lookup(self._name)
-        if process is not None:
-            self._look(process)
-        urn = None if process is None else process.ref.actor_urn
-        known = list(self._known.items())
-        return [one[len(path)] for one, (of, _) in known if one[: len(path)] == path != one and urn in (None, of)]
+        found = None if process is None else self._look(process)
+        return [one[len(path)] for one in found or list(self._known) if one[: len(path)] == path != one]
 
     # The next two are functions of their own so that the frame that an exception keeps holds no actor.
 
-    def _look(self, process: Process) -> None:
+    def _look(self, process: Process) -> list[Path]:
         actor, urn = process.actor, process.ref.actor_urn
-        if actor is not None:
-            self._known.update((path, (urn, kind)) for path, kind in kinds_of(actor).items())
-            self._looked_at = urn
+        if actor is None:  # it has ended since
+            return []
+        found = kinds_of(actor)
+        self._known.update((path, (urn, kind)) for path, kind in found.items())
+        self._looked_at = urn
+        return list(found)
 
     def _look_for(self, process: Process, path: Path) -> Kind | None:
         actor, urn = process.actor, process.ref.actor_urn

@@ -167,3 +167,33 @@ print(len(pykka.ActorRegistry.get_all()))
         f"{got}; call gevent.monkey.patch_all() before everything else"
     )
     assert living == "0"
+
+
+@pytest.mark.parametrize("base", ["pykka.ThreadingActor", "Server"])
+def test_a_name_follows_restarts(base: str) -> None:
+    assert played(
+        f"""{EARLY}{SETTING}
+import gevent
+from supervision import Backoff, kill, named
+@pykka.traversable
+class Inner:
+    field = "inner"
+class Shop({base}):
+    inner = Inner()
+    def greet(self, name):
+        return "hello " + name
+kept = named("shop").proxy()
+sup = Supervisor.start_link([ChildSpec("shop", Shop, name="shop", backoff=Backoff(0.05, 0.05))], max_restarts=100)
+greet, inner = kept.greet, kept.inner
+waits = named("shop", await_restart=True).proxy()
+for _ in range(3):
+    print(kept.greet("a").get(timeout=5), greet("b").get(timeout=5), inner.field.get(timeout=5))
+    kill("shop")
+    try:
+        print(greet("c").get(timeout=5))
+    except pykka.ActorDeadError:
+        print("dead")
+    print(waits.greet("d").get(timeout=5), call(named("shop"), "e"))
+print([one.get() for one in [gevent.spawn(lambda: kept.greet("f").get(timeout=5)) for _ in range(3)]])
+"""
+    ) == [*["hello a hello b inner", "dead", "hello d None"] * 3, "['hello f', 'hello f', 'hello f']"]
