@@ -66,7 +66,7 @@ from supervision.errors import AlreadyStarted, StartError
 from supervision.exits import NOPROC, SHUTDOWN, Ignore, Reason, children_end_for_restart, text_of
 from supervision.monitors import Monitor
 from supervision.process.mailbox import ExitSignal
-from supervision.process.process import Phase, Process, abandoned_count, thread_found, thread_lost
+from supervision.process.process import Phase, Process, abandoned_count, thread_found, thread_lost, took_too_long
 from supervision.process.pykka_actors import construct
 from supervision.process.registry import (
     asked_to_exit,
@@ -81,6 +81,7 @@ from supervision.process.registry import (
     set_current,
     set_current_attempt,
 )
+from supervision.process.watch import stack_of
 from supervision.runtime import timer_thread
 from supervision.runtime.reports import report
 from supervision.runtime.waits import Bell, Reply
@@ -167,13 +168,15 @@ class StartAttempt:
             is_over.ring()
             thread_found(self)
 
-        threading.Thread(target=start, name=f"start of {text_of(self.spec.id)}", daemon=True).start()
+        thread = threading.Thread(target=start, name=f"start of {text_of(self.spec.id)}", daemon=True)
+        thread.start()
         if outcome.wait(timeout):
             return outcome.outcome()
         begun = self.cancel()
         if outcome.wait(0.0):  # it was up, or has failed, at the last moment
             return outcome.outcome()
-        what = _what_hangs(begun)
+        what, hanging = _what_hangs(begun)
+        where = stack_of(thread.ident or 0, StartAttempt._start.__code__) if hanging is None else hanging.stack()
         for request in [request for process in begun for request in _kill_with_what_it_starts(process)]:
             request.await_exit()
         if not is_over.wait(LEAVE_S):
@@ -187,7 +190,7 @@ class StartAttempt:
                 )
             else:
                 thread_found(self)
-        raise TimeoutError(f"{what} took longer than start_timeout={timeout} s")
+        raise took_too_long(what, timeout, where)
 
 
 def _kill_with_what_it_starts(process: Process) -> list[ExitRequest]:
@@ -200,15 +203,15 @@ def _kill_with_what_it_starts(process: Process) -> list[ExitRequest]:
     return requests
 
 
-def _what_hangs(begun: Sequence[Process]) -> str:
-    """For the text of an error: what a start waits for, as far below as can be seen."""
+def _what_hangs(begun: Sequence[Process]) -> tuple[str, Process | None]:
+    """For an error: what a start waits for, as far below as can be seen, and in which process; ``None`` before there is one."""
     hanging = next((process for process in begun if process.phase is Phase.STARTING), None)
     if hanging is None:
-        return "__init__ or the start callable"
+        return "__init__ or the start callable", None
     link = _links.get(hanging.ref)
-    if link is None:
-        return f"on_start of {hanging.ref.actor_class.__name__}"
-    return f"init of {hanging.ref.actor_class.__name__}" if link.attempt is None else _what_hangs(link.attempt.started)
+    if link is not None and link.attempt is not None:
+        return _what_hangs(link.attempt.started)
+    return f"{'on_start' if link is None else 'init'} of {hanging.ref.actor_class.__name__}", hanging
 
 
 def start_child(attempt: StartAttempt) -> Any:

@@ -387,7 +387,7 @@ class AnySupervisor(CallbackModule):
             raise Exit(KILLED)
         own, last = process_of(self.actor_ref), child.last_ref
         assert own is not None
-        self._waits = Wait("start", child, timer_thread.now())
+        self._waits = Wait("start", child, timer_thread.now(), child.spec.start_timeout)
         own.starting_child = child
         try:
             ref = child_process.start_child(attempt)
@@ -397,7 +397,7 @@ class AnySupervisor(CallbackModule):
                 raise Exit(KILLED) from None
             raise
         finally:
-            self._waits = own.starting_child = own.starts = None
+            self._waits = own.starting_child = None
         predecessor = None if last is None else process_of(last)
         if ref is None:
             self._link.failed()

@@ -312,8 +312,9 @@ def rows(supervisor: AnySupervisor, outside: Process | None = None) -> list[tupl
     children, wait = list(supervisor._children.values()), supervisor._waits
     starting: Process | None = None
     if outside is not None and wait is not None and wait.what == "start":
-        started = outside.starts
-        starting = started if started is not None and started.phase is Phase.STARTING else None
+        attempt = supervisor._link.attempt
+        begun = [] if attempt is None else list(attempt.started)
+        starting = next((process for process in begun if process.phase is Phase.STARTING), None)
         if wait.child not in children:  # it gets its place once it is up
             children.append(wait.child)
     found: list[tuple[Branch, Process | None]] = []

@@ -87,7 +87,7 @@ from supervision.process.mailbox import (
 )
 from supervision.process.pykka_internals import Envelope, StopRequest, receiver_of
 from supervision.process.registry import current, current_attempt, set_current
-from supervision.process.watch import Turns
+from supervision.process.watch import Turns, stack_of
 from supervision.runtime.dispatcher import POOL, Dispatcher, is_worker
 from supervision.runtime.per_process import PerProcess
 from supervision.runtime.reports import report, returned_to_caller
@@ -184,7 +184,6 @@ class Process:
         waiters: those that wait for its successor; ``None`` before its names are awaited.
         waits_for_successors: what wakes its handler, where that waits for the successors of others; ``None`` before the first.
         waited_for_by: the process whose thread waits for this start or end.
-        starts: of a supervisor, the process that its thread is starting; for those who look from outside.
         turn_right: held during a turn; never waited for: a thread that does not get it leaves.
         abandoned: whether it was killed in a turn whose thread has not come out of it.
         in_hand: the envelope being handled.
@@ -212,7 +211,6 @@ class Process:
     waiters: dict[Ringable, None] | None = None
     waits_for_successors: dict[Ringable, None] | None = None
     waited_for_by: Process | None = None
-    starts: Process | None = None
     turn_right: threading.Lock = field(default_factory=threading.Lock)
     abandoned: bool = False
     in_hand: Envelope[Any] | None = None
@@ -241,6 +239,11 @@ class Process:
     def is_busy(self) -> bool:
         """Whether a thread is in a turn of it; not one that was left behind by a kill."""
         return self in _turns.value.busy
+
+    def stack(self) -> list[str]:
+        """Where the thread that is in a turn of it is now, if one is: see `stack_of`."""
+        busy = _turns.value.busy.get(self)
+        return [] if busy is None else stack_of(busy[0], Process._run_batch.__code__)
 
     @property
     def supervises(self) -> bool:
@@ -355,8 +358,9 @@ class Process:
             self.kill()
             raise
         if not arrived:
+            stack = self.stack()
             if self.kill(callbacks_on_pool=True):
-                raise StartError(what, TimeoutError(f"on_start took longer than start_timeout={timeout} s"))
+                raise StartError(what, took_too_long("on_start", timeout, stack))
             handshake.wait(LAST_TURN_S)
         match handshake.error:
             case None:
@@ -383,8 +387,6 @@ class Process:
             if self.phase is not ENDED:
                 self.handshake = handshake
                 self.starter = self.waited_for_by = starter
-                if starter is not None and starter.supervises:
-                    starter.starts = self
                 return handshake
         handshake.fail(self._ended_while_starting())
         return handshake
@@ -701,6 +703,14 @@ class Process:
 
 
 _turns = PerProcess(lambda: Turns(BATCH, Process._run_batch.__code__))
+
+
+def took_too_long(what: str, timeout: float | None, stack: list[str]) -> TimeoutError:
+    """The cause of a start that was cancelled at its ``start_timeout``; a note says where it was then."""
+    error = TimeoutError(f"{what} took longer than start_timeout={timeout} s")
+    if stack:
+        error.add_note("\n  ".join(["it was at, the innermost last:", *stack]))
+    return error
 
 
 class ExitNotification:

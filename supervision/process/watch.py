@@ -139,7 +139,7 @@ class Turns(timer_thread.Repeated):
         # Of a supervisor that waits for an actor to start or to end there is no warning, while that is in a turn itself.
         due = [(process, sight) for process, sight in due if process not in waiting]
         for number, (process, sight) in enumerate(due, 1):
-            stack = _stack(sight.turn, self._run_batch)
+            stack = stack_of(sight.turn[0], self._run_batch)
             if process.in_hand is not sight.envelope:
                 continue  # it has gone on just now, and the stack may be of another handler
             if not self._may_begin(now):
@@ -201,28 +201,39 @@ def _limit(process: Process, attribute: str, default: float) -> float | None:
     return limit if isinstance(limit, int | float) else None
 
 
-def _stack(turn: list[int], run_batch: CodeType) -> list[str]:
-    """Where the thread of a turn is now: lines and functions, the innermost last, without values; empty where it is not known."""
+def stack_of(ident: int, inside: CodeType) -> list[str]:
+    """Where a thread is now: modules, lines and functions, the innermost last, and no values.
+
+    Args:
+        ident: the thread's; nothing is known of a greenlet.
+        inside: the code of the function within which it is the actor's business; empty where the thread has left that.
+    """
     frames: list[FrameType] = []
-    frame = sys._current_frames().get(turn[0]) if turn else None
-    while frame is not None and frame.f_code is not run_batch:
+    frame = sys._current_frames().get(ident)
+    while frame is not None and frame.f_code is not inside:
         frames.append(frame)
         frame = frame.f_back
     if frame is None:
-        return []  # it has left the turn, or it is a greenlet
+        return []
     shown = list(itertools.islice(_of_the_actor(frames), SHOWN))
     return [f"{one.f_globals.get('__name__')}:{one.f_lineno} {one.f_code.co_qualname}" for one in reversed(shown)]
 
 
 def _of_the_actor(frames: list[FrameType]) -> Iterable[FrameType]:
-    """Without those between the turn and the actor's own code; the innermost first."""
+    """Without those between the turn, or the start, and the actor's own code; the innermost first."""
     outermost = len(frames)
     while outermost and frames[outermost - 1].f_globals.get("__name__") in _BETWEEN:
         outermost -= 1
     return frames[:outermost] or frames
 
 
-_BETWEEN = ("supervision.process.process", "supervision.process.pykka_actors", "supervision.server", "pykka._actor")
+_BETWEEN = (
+    "pykka._actor",
+    "supervision.child_process",
+    "supervision.process.process",
+    "supervision.process.pykka_actors",
+    "supervision.server",
+)
 
 
 class _Log:

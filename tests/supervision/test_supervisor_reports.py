@@ -206,7 +206,8 @@ def test_a_name_that_is_taken_is_told(start: Any, failures: Kept) -> None:
 
 
 @every_sup
-def test_a_start_that_takes_too_long_is_told(start: Any, failures: Kept) -> None:
+@pytest.mark.parametrize("by_start_link", [True, False])
+def test_a_start_that_takes_too_long_is_told_with_where_it_is(start: Any, by_start_link: bool, failures: Kept) -> None:
     slow = Gate()
 
     class Slow(Server):
@@ -217,13 +218,44 @@ def test_a_start_that_takes_too_long_is_told(start: Any, failures: Kept) -> None
             if Slow.starts > 1:
                 slow()
 
+    spec = (
+        ChildSpec("it", lambda: Slow.start_link(name="it", start_timeout=0.05))
+        if by_start_link
+        else ChildSpec("it", Slow, name="it", start_timeout=0.05)
+    )
     with slow:
-        watch = Watch(start(ChildSpec("it", lambda: Slow.start_link(name="it", start_timeout=0.05))))
+        watch = Watch(start(spec))
         kill("it")
         watch.reason()
+    what = "on_start" if by_start_link else "on_start of Slow"
+    assert {record.event for record in failures.records} == set(EVENTS)
     for record in failures.records:
-        assert record.fields["error"] == "TimeoutError: on_start took longer than start_timeout=0.05 s"
-        assert record.fields["exception"].startswith("TimeoutError: on_start took longer")
+        assert record.fields["error"] == f"TimeoutError: {what} took longer than start_timeout=0.05 s"
+        where = record.fields["exception"].partition("it was at, the innermost last:")[2]
+        assert ".Slow.on_start\n" in where
+        assert "Gate.__call__" in where
+
+
+@every_sup
+@pytest.mark.parametrize("cls", [Pooled, Plain])
+def test_a_constructor_that_takes_too_long_is_told_with_where_it_is(start: Any, cls: Any, failures: Kept) -> None:
+    class Slow(cls):  # type: ignore[misc]
+        starts = 0
+
+        def __init__(self) -> None:
+            super().__init__()
+            Slow.starts += 1
+            if Slow.starts > 1:
+                slow()
+
+    with Gate() as slow:
+        watch = Watch(start(ChildSpec("it", Slow, name="it", start_timeout=0.05)))
+        kill("it")
+        watch.reason()
+        slow.go()
+    for record in failures.records:
+        where = record.fields["exception"].partition("it was at, the innermost last:\n")[2]
+        assert where.partition("\n")[0].endswith(".Slow.__init__")
 
 
 @every_sup
