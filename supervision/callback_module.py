@@ -77,6 +77,9 @@ class CallbackModule(Server):
                 f"{cls.__name__}.init: expected a plain classmethod, got {got}: write @classmethod, def init(cls, ...)"
             )
 
+        if init is not None:
+            check_arguments(f"{cls.__name__}.__init__ of a supervisor with an init", cls, (), {"init": None})
+
     def __init__(self, init: Callable[[], Any] | None = None) -> None:
         super().__init__()
         self._init = init

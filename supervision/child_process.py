@@ -24,12 +24,12 @@ restarted after it was stopped.
 that is in it, and no actor may live on without a supervisor, or hold a name that the next attempt needs. `StartAttempt`::
 
     thread of the start                                   thread that cancels it
-    1. makes an actor                                     1. the start is cancelled   (one lock)
-    2. adds it, unless the start is cancelled             2. takes out those added so far
-       (one lock); then the actor has ended               3. kills each, or asks it to exit
-    3. enters it under its name, has its turns begin
+    1. makes an actor, adds it                            1. the start is cancelled
+    2. is the start cancelled? then ends the actor        2. takes those added so far
+    3. enters it under its name, has its turns begin      3. kills each, or asks it to exit
 
-An actor that was added is ended by the other thread's 3, maybe before its own 3; one that comes later never begins. At the
+An actor that was added before the other thread's 2 is ended by its 3, maybe before its own 3; for one that comes later the
+start is cancelled at its 2, and it never begins. There is no lock, which a forked child could find held. At the
 ``start_timeout`` each is killed: first a supervisor, which can do nothing about it then, and then what that one is starting,
 and so on, down to what hangs. Where the supervisor was killed for another reason, each is asked, as its other children are: it
 is ended when it has come up, or abandoned at its deadline.
@@ -121,27 +121,23 @@ class StartAttempt:
         extra_args: arguments that come before the specification's.
     """
 
-    __slots__ = ("_extra_args", "_lock", "is_cancelled", "spec", "started")
+    __slots__ = ("_extra_args", "is_cancelled", "spec", "started")
 
     def __init__(self, spec: ChildSpec, extra_args: tuple[Any, ...]) -> None:
         self.spec = spec
         self._extra_args = extra_args
-        self._lock = threading.Lock()  # guards the two below; nothing else is locked or called under it
         self.started: list[Process] = []
         self.is_cancelled = False
 
     def add(self, process: Process) -> bool:
         """Note that an actor is started in this; false where it must not be. On the thread of the start."""
-        with self._lock:
-            if not self.is_cancelled:
-                self.started.append(process)
-            return not self.is_cancelled
+        self.started.append(process)
+        return not self.is_cancelled
 
     def cancel(self) -> list[Process]:
         """Let nothing more start; returns what was started, which is the caller's to end. Any thread."""
-        with self._lock:
-            self.is_cancelled = True
-            return list(self.started)
+        self.is_cancelled = True
+        return list(self.started)
 
     def run(self) -> Any:
         """Start the child, as ``start_child`` says. On the supervisor's thread."""

@@ -158,7 +158,10 @@ class ChildSpec(_Of[A]):
 def require_spec(spec: object, what: str = "spec") -> ChildSpec:
     """The specification, or a ``TypeError`` that names ``what``."""
     if not isinstance(spec, ChildSpec):
-        raise TypeError(f"{what}: expected a ChildSpec, got {spec!r}")
+        makes_one = (
+            f": write {spec.__name__}.child_spec(...)" if hasattr(spec, "child_spec") and isinstance(spec, type) else ""
+        )
+        raise TypeError(f"{what}: expected a ChildSpec, got {spec!r}{makes_one}")
     return spec
 
 

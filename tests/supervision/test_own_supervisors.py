@@ -251,6 +251,30 @@ def test_an_init_that_could_not_be_called_on_the_class_is_refused_at_definition(
     type("Own", (base,), {"init": staticmethod(dict)})
 
 
+def test_a_constructor_of_its_own_that_could_not_be_called_is_refused_at_definition() -> None:
+    def constructor(self: Any, count: int) -> None: ...
+
+    with pytest.raises(
+        TypeError, match=r"^Own\.__init__ of a supervisor with an init: expected the arguments \(count\)"
+    ):
+        type("Own", (Billing,), {"__init__": constructor})
+
+    class Passes(Billing):
+        def __init__(self, **options: Any) -> None:
+            super().__init__(**options)
+            self.of_its_own = True
+
+    assert states(Passes.start_link(1)) == {"w0": "running"}
+
+
+def test_a_class_in_place_of_its_specification_is_told_apart() -> None:
+    for kind in (Billing, Named, Supervisor):
+        with pytest.raises(
+            TypeError, match=rf"children: expected a ChildSpec, got .*: write {kind.__name__}\.child_spec"
+        ):
+            Supervisor.start_link([kind])  # type: ignore[list-item]
+
+
 def test_a_taken_name() -> None:
     first = Billing.start_link(0, name="billing")
     with pytest.raises(AlreadyStarted) as caught:
