@@ -1,6 +1,8 @@
 """``ChildSpec(start_timeout=)``: a child that hangs in a start is cancelled, with all that this start has begun."""
 
+import contextlib
 import dataclasses
+import random
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -8,7 +10,7 @@ from typing import Any
 
 import pykka
 import pytest
-from children import PlainProbe, Probe, ThreadProbe, Watch, World, die, quiet, ref_of, states
+from children import PlainProbe, Probe, Scripted, ThreadProbe, Watch, World, die, quiet, ref_of, states
 from holding import Gate
 from pykka import ActorRegistry
 from threads import DEADLINE_S, eventually, in_background, run
@@ -29,6 +31,7 @@ from supervision import (
     unregister,
     whereis,
 )
+from supervision.process import registry
 from supervision.process.process import abandoned_count
 
 SOON_S = 0.2
@@ -464,3 +467,79 @@ def test_an_end_of_the_start_and_its_timeout_at_the_same_moment(kind: str, switc
         else:
             with run(lambda number=number: one(number), lambda number=number: one(number + 1000)):
                 pass
+
+
+# --- all at once ------------------------------------------------------------------------------------------------------
+
+
+class Storm:
+    """Starts that fail, hang and succeed by a seed, until it is over."""
+
+    def __init__(self, seed: int) -> None:
+        self._random, self.over = random.Random(seed), threading.Event()
+        self.go = threading.Event()
+
+    def __call__(self, *_: Any) -> None:
+        if self.over.is_set():
+            return
+        chance = self._random.random()
+        if chance < 0.1:
+            raise Scripted("by chance")
+        if chance < 0.25:
+            self.go.wait(DEADLINE_S)
+        elif chance < 0.5:
+            self.go.wait(0.03)
+
+
+class Below(Supervisor):
+    @classmethod
+    def init(cls, storm: Storm, depth: int) -> Any:
+        storm()
+        kinds = ("pooled", "threaded", "plain", "a constructor", "a callable", "a callable's plain actor")
+        children = [
+            ChildSpec(kind, KINDS[kind][0], (storm,), name=f"{kind} {depth}", start_timeout=0.05, shutdown=0.1)
+            for kind in kinds
+        ]
+        below = [cls.child_spec(storm, depth - 1, name=f"below {depth - 1}", start_timeout=0.4)] if depth else []
+        return [*children, *below], {"max_restarts": 20, "max_seconds": 0.5, "strategy": "rest_for_one"}
+
+
+def refs_of(sup: Any) -> set[Any]:
+    """All that is in a tree."""
+    rows = Supervisor.which_children(sup)
+    below = [refs_of(row.ref) for row in rows if row.type == "supervisor" and row.ref is not None]
+    return {sup, *(row.ref for row in rows if row.ref is not None)}.union(*below)
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_a_storm_of_kills_and_hanging_starts_leaves_one_whole_tree(seed: int, switch_often: None) -> None:
+    """Every actor that lives is in the tree, under its name, one incarnation of each."""
+    storm, chance = Storm(seed), random.Random(seed)
+    storm.over.set()
+    top: Any = StartError("top", TimeoutError())
+    while isinstance(top, StartError):  # on a busy machine 0.05 s may be too short for a first start
+        top = outcome(lambda: Supervisor.start_link([Below.child_spec(storm, 2, name="below 2")], max_restarts=10**6))
+    names = list(registry._names.value.table)
+    storm.over.clear()
+    ends_at = time.monotonic() + 2
+
+    def kill_some(chance: random.Random) -> None:
+        while time.monotonic() < ends_at:
+            ref = whereis(chance.choice(names))
+            if ref is not None:
+                with contextlib.suppress(NoProcess):
+                    kill(ref)
+            storm.go.wait(0.005)
+
+    with run(*[lambda one=one: kill_some(random.Random(one)) for one in (chance.random(), chance.random())]):
+        pass
+    storm.over.set()
+    storm.go.set()
+    eventually(lambda: abandoned_count() == 0)
+    assert quiet(top)
+
+    def is_whole() -> bool:
+        found = refs_of(top)
+        return found == set(ActorRegistry.get_all()) and {whereis(name) for name in names} == found - {top}
+
+    eventually(is_whole, "a whole tree")
