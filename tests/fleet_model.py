@@ -241,13 +241,11 @@ class Member:
             asked.may_begin,
             asked.may_try,
             unheard,
+            asked.adopts_only,
         )
         number, request = effect.attempt, effect.request
 
         def reached(now_ms: int) -> Any:
-            if asked.adopts_only:
-                _, answer = records.claim(world.record, claim, now_ms)
-                return answer if isinstance(answer, Newer) else Occupied(now_ms, "missing", now_ms)
             world.record, answer = records.claim(world.record, claim, now_ms)
             if isinstance(answer, Granted) and answer.doubtful and answer.refresh_token is not None:
                 world.tried.add(answer.refresh_token.reveal())
@@ -257,7 +255,7 @@ class Member:
             if not asked.adopts_only:
                 self.unheard = None
             if self.expects(effect):
-                self.do(self.claimed(effect, asked, claim, answer, at))
+                self.do(self.claimed(effect, claim, answer, at))
 
         def failed() -> None:
             if not asked.adopts_only:
@@ -267,7 +265,7 @@ class Member:
 
         self.ask_store(reached, then, failed)
 
-    def claimed(self, effect: effects.Fetch, asked: effects.Claim, claim: Claim, answer: Any, at: float) -> Event:
+    def claimed(self, effect: effects.Fetch, claim: Claim, answer: Any, at: float) -> Event:
         world, number, request = self.world, effect.attempt, effect.request
         match answer:
             case Newer():
@@ -278,9 +276,8 @@ class Member:
                 expires_at = at + (answer.expires_ms - answer.now_ms) / 1000
                 return events.TokenAdopted(number, request, at, parsed, expires_at, answer.gen, answer.login)
             case Occupied():
-                why: Any = "free" if asked.adopts_only else answer.why
                 until = world.now + (answer.until_ms - answer.now_ms) / 1000
-                return events.ClaimOccupied(number, request, at, until, why)
+                return events.ClaimOccupied(number, request, at, until, answer.why)
             case Granted():
                 sealed, until = answer.refresh_token or claim.login, at + LEASE_S
                 redeems, doubtful = answer.refresh_token, answer.doubtful

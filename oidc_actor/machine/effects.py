@@ -84,12 +84,14 @@ class Fetch:
         request: Number of the request within the attempt, which the answer repeats.
         grant: What to ask for.
         early: Whether a live token's nearing end brought the attempt forward, so that its failure lengthens no backoff.
+        lease: What the store has granted for it; ``None`` without a store, or where it could not be asked.
     """
 
     attempt: int
     request: int
     grant: Grant
     early: bool = False
+    lease: HeldLease | None = None
 
 
 @dataclass(frozen=True, slots=True)

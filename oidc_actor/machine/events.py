@@ -210,6 +210,7 @@ class HeldLease:
         doubtful: Whether a holder that was lost may have spent that refresh token.
         at: Reading of the manager's clock when the store's answer was there.
         store_ms: What the store's clock said then.
+        key: What the record is called in the store.
     """
 
     claimant: str
@@ -220,6 +221,7 @@ class HeldLease:
     doubtful: bool = False
     at: float = NEVER
     store_ms: int = 0
+    key: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -320,9 +322,15 @@ class ShareFailed(Event):
 
 @dataclass(frozen=True, slots=True)
 class RecordSeen(Event):
-    """A look at the store has shown the generation of this manager's record; 0 where there is none."""
+    """A look at the store has shown another generation of this manager's record than it knows of.
+
+    Attributes:
+        gen: The generation; 0 where there is no record.
+        before_at: Reading of the clock when a look showed last what it knows of; `NEVER` where none did.
+    """
 
     gen: int
+    before_at: float = NEVER
 
 
 @dataclass(frozen=True, slots=True)

@@ -233,7 +233,7 @@ def wake_at(state: State) -> float:
     return min(known.share_at, attempt.renew_at if attempt is not None and attempt.lease is not None else math.inf)
 
 
-def seen(state: State, gen: int, now: float) -> State:
+def seen(state: State, gen: int, before_at: float, now: float) -> State:
     """A look has shown the record's generation: put back one that was lost while its token lives here."""
     state = answered(state)
     known = of(state)
@@ -242,9 +242,10 @@ def seen(state: State, gen: int, now: float) -> State:
         missing_since = NEVER if gen else now
     if gen >= known.gen:
         return now_knows(state, seen_at=now, missing_since=missing_since)
-    state, own = now_knows(state, missing_since=missing_since), state.rules.own_refresh_token
+    seen_at, own = max(known.seen_at, before_at), state.rules.own_refresh_token
+    state = now_knows(state, missing_since=missing_since, seen_at=seen_at)
     # Under a lease the holder may be about to put the record back, and knows more.
-    if not known.has_shared or (own and now - known.seen_at < LEASE_S):
+    if not known.has_shared or (own and now - seen_at < LEASE_S):
         return state
     if not (is_valid(state, now) or own):
         return state

@@ -308,7 +308,8 @@ def _send(state: State, grant: effects.Grant) -> State:
     """Go on with the next request of the attempt under way."""
     assert state.attempt is not None
     attempt = replace(state.attempt, request=state.attempt.request + 1, grant=grant)
-    return state._replace(attempt=attempt).then(effects.Fetch(attempt.number, attempt.request, grant, attempt.early))
+    fetch = effects.Fetch(attempt.number, attempt.request, grant, attempt.early, attempt.lease)
+    return state._replace(attempt=attempt).then(fetch)
 
 
 def _request_started(state: State, event: events.FetchStarted, now: float, rng: Rng) -> State:
@@ -579,7 +580,7 @@ def _claim_not_made(state: State, event: events.FetchFailed, now: float, rng: Rn
 
 
 def _record_noted(state: State, event: events.RecordSeen, now: float, rng: Rng) -> State:
-    return sharing.seen(state, event.gen, now)
+    return sharing.seen(state, event.gen, event.before_at, now)
 
 
 def _record_seen(state: State, event: events.RecordSeen, now: float, rng: Rng) -> State:

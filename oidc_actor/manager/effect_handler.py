@@ -19,15 +19,20 @@ from oidc_actor.machine.effects import (
     AskPermission,
     CancelTick,
     CheckSecrets,
+    Claim,
     Discover,
     Effect,
     Fetch,
+    GiveUpLease,
     Publish,
     Reject,
+    RenewLease,
     Reply,
     Report,
+    RestoreRecord,
     Revoke,
     ScheduleTick,
+    ShareToken,
     Withhold,
 )
 from oidc_actor.machine.events import (
@@ -37,17 +42,21 @@ from oidc_actor.machine.events import (
     FetchStarted,
     FetchSucceeded,
     SecretsChecked,
+    ShareFailed,
     Tick,
 )
-from oidc_actor.manager import provider_requests
+from oidc_actor.manager import provider_requests, shared_store
 from oidc_actor.manager.issuers import Subscriber
 from oidc_actor.manager.log import raised_at
 from oidc_actor.manager.provider_requests import Incarnation, check_secrets, fetch_metadata, fetch_token, revoke_on_stop
 from oidc_actor.manager.workers import HTTP_WORKERS, LISTENER_WORKERS
 from oidc_actor.reading.directory import tell_followers
 from oidc_actor.values.clock import real_delay_s
-from oidc_actor.values.errors import DiscoveryError, TokenRequestError
+from oidc_actor.values.errors import DiscoveryError, StoreError, TokenRequestError
 from supervision.calls import Timer, send_after
+
+STORE_PATIENCE_S = 2.0
+"""Seconds after which a store that does not keep its own timeout is taken for one that does not answer."""
 
 MOST_UNDER_WAY = 2
 """Token requests of one manager on threads at a time: its present one, and one that was given up and has not returned.
@@ -70,10 +79,11 @@ class EffectHandler:
         """Do one thing; what is known at once comes back as an event."""
         return _HANDLERS[type(effect)](self, effect)
 
-    def watch(self, attempt: int, request: int) -> None:
+    def watch(self, attempt: int, request: int, patience_s: float | None = None) -> None:
         """See that a request whose transport does not keep its timeout is given up. In real time, as a transport is."""
         self.unwatch()
-        patience_s = self._manager.options.timeout_seconds + provider_requests.GRACE_S
+        if patience_s is None:
+            patience_s = self._manager.options.timeout_seconds + provider_requests.GRACE_S
         self._watchdog = send_after(patience_s, self._manager.ref, FetchLost(attempt, request))
 
     def unwatch(self) -> None:
@@ -103,6 +113,8 @@ class EffectHandler:
             return None
         if isinstance(effect.grant, Discover):
             return self._discover(effect, effect.grant)
+        if isinstance(effect.grant, Claim):
+            return self._claim(effect, effect.grant)
         failure = self._too_many() or self._submit(functools.partial(fetch_token, manager, effect))
         if failure is None:
             return None
@@ -149,6 +161,40 @@ class EffectHandler:
         except RuntimeError as error:  # the process has no thread left, or is going down
             return TokenRequestError(f"no thread for the request: {error}", sent=False)
         return None
+
+    def _claim(self, effect: Fetch, claim: Claim) -> Event | None:
+        manager = self._manager
+        release = functools.partial(manager.issuer.circuit.release_probe, manager.cell)
+        if self._ask_store(shared_store.claim, effect, claim, release):
+            self.watch(effect.attempt, effect.request, STORE_PATIENCE_S)
+            return None
+        release()
+        no_thread = TokenRequestError("no thread for the request to the store", sent=False)
+        return FetchFailed(effect.attempt, effect.request, manager.options.clock(), no_thread)
+
+    def _ask_store(self, ask: Callable[..., None], *args: object) -> bool:
+        """Ask the store on a worker's thread; false where there is none to be had."""
+        caller = self._manager.caller
+        assert caller is not None
+        try:
+            HTTP_WORKERS.value.submit(caller.client, functools.partial(ask, caller, *args))
+        except RuntimeError:  # the process has no thread left, or is going down
+            return False
+        return True
+
+    def _renew_lease(self, effect: RenewLease) -> None:
+        self._ask_store(shared_store.renew, effect)
+
+    def _share_token(self, effect: ShareToken) -> Event | None:
+        if self._ask_store(shared_store.share, effect):
+            return None
+        return ShareFailed(effect.lease.fence, StoreError("no thread for the request to the store", sent=False))
+
+    def _give_up_lease(self, effect: GiveUpLease) -> None:
+        self._ask_store(shared_store.give_up, effect)
+
+    def _restore_record(self, effect: RestoreRecord) -> None:
+        self._ask_store(shared_store.restore, effect)
 
     def _schedule_tick(self, effect: ScheduleTick) -> None:
         self._cancel_tick(CancelTick())
@@ -216,5 +262,9 @@ _HANDLERS: dict[type[Any], Callable[[EffectHandler, Any], Event | None]] = {
     Reply: EffectHandler._reply,
     CheckSecrets: EffectHandler._check_secrets,
     Revoke: EffectHandler._revoke,
+    RenewLease: EffectHandler._renew_lease,
+    ShareToken: EffectHandler._share_token,
+    GiveUpLease: EffectHandler._give_up_lease,
+    RestoreRecord: EffectHandler._restore_record,
     Report: EffectHandler._report,
 }

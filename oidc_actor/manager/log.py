@@ -39,6 +39,41 @@ EVENTS: dict[str, tuple[str, str, str]] = {
         "an attempt failed for good: something must be changed; slow probes follow",
     ),
     "issuer_held": ("info", "wait_s", "an attempt waits, because the issuer is known to be down or asked for it"),
+    "token_adopted": (
+        "info",
+        "fingerprint, expires_in_s, refresh_in_s",
+        "a token that another process has got, from the store that they share; no request was made",
+    ),
+    "store_failed": (
+        "warning",
+        "error",
+        "the shared store cannot be asked; what is held is served, and it is tried again",
+    ),
+    "store_back": ("info", "", "the shared store can be asked again"),
+    "went_alone": (
+        "warning",
+        "",
+        "the shared store cannot be asked, and the token is about to end: a request without it",
+    ),
+    "lease_lost": (
+        "warning",
+        "",
+        "the right to ask the provider has passed to another process while a request is under way",
+    ),
+    "token_overtaken": ("warning", "", "another process was faster: the token that came is not shared"),
+    "store_restored": ("warning", "", "the shared store has lost the record of a live token, and is given it again"),
+    "record_unreadable": ("warning", "", "no key opens the record in the shared store: it is taken for absent"),
+    "store_clock_differs": (
+        "warning",
+        "differs_s",
+        "by the shared store's clock a token ends at another time than by this machine's wall clock",
+    ),
+    "login_doubtful": (
+        "warning",
+        "",
+        "a process ended while it redeemed the one refresh token that there is: it is tried once more",
+    ),
+    "refresh_token_lost": ("error", "", "it was spent, and what came of it is lost: log in anew"),
     "token_rejected": ("warning", "fingerprint", "a resource server refused the token; it is taken from all readers"),
     "token_refused": (
         "warning",

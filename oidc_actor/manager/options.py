@@ -13,9 +13,10 @@ from typing import Any, Concatenate, ParamSpec, TypeAlias, TypeVar, cast
 
 from oidc_actor.credentials.credentials import Credentials
 from oidc_actor.credentials.dpop import DPoPKey
-from oidc_actor.credentials.grants import WHAT_AUTH_IS, parse_auth
+from oidc_actor.credentials.grants import WHAT_AUTH_IS, DeviceCode, parse_auth
 from oidc_actor.http import check_timeout, check_transport
 from oidc_actor.machine.failure_policy import RetryPolicy, Rng
+from oidc_actor.sharing.store import TokenStore, is_store
 from oidc_actor.transport import Transport
 from oidc_actor.values.clock import Clock, default_clock, is_seconds
 from oidc_actor.values.errors import ConfigError
@@ -48,6 +49,8 @@ def manager_options(
     default_lifetime_seconds: float = 300.0,
     timeout_seconds: float = 10.0,
     revoke_on_stop: bool = False,
+    store: TokenStore | None = None,
+    store_key: str | None = None,
 ) -> None:
     """Only a signature: that of `TokenManager.start_link` and `child_spec`. `Options` says what they mean."""
 
@@ -96,6 +99,8 @@ class Options:
         default_lifetime_seconds: Seconds a token is taken to live where nothing says.
         timeout_seconds: Seconds for one whole request.
         revoke_on_stop: Whether an orderly stop revokes the token (RFC 7009).
+        store: The store that the token is shared through; ``None`` for a manager of its own.
+        store_key: What tells managers apart in the store whose other options are the same; ``None`` where nothing need.
     """
 
     auth: Credentials
@@ -113,6 +118,8 @@ class Options:
     default_lifetime_seconds: float = 300.0
     timeout_seconds: float = 10.0
     revoke_on_stop: bool = False
+    store: TokenStore | None = None
+    store_key: str | None = None
 
     @property
     def issuer(self) -> str:
@@ -124,7 +131,7 @@ class Options:
     @property
     def identity(self) -> object:
         """What must be equal for a manager to take over from a crashed one of its name."""
-        return self.auth, self.issuer_url, self.oidc_config
+        return self.auth, self.issuer_url, self.oidc_config, self.store, self.store_key
 
     @property
     def secret_files(self) -> tuple[SecretFile, ...]:
@@ -169,12 +176,33 @@ def check_options(given: Mapping[str, Any]) -> Options:
     elif check_config(rest["oidc_config"], allow_insecure_http=insecure).revocation_endpoint is None and revoke:
         problem = "expected an issuer_url, or an oidc_config with a revocation_endpoint, got one without"
         raise ConfigError(problem, ("revoke_on_stop",))
+    _check_sharing(auth, rest)
     if "timeout_seconds" in rest:
         check_timeout(rest["timeout_seconds"], "timeout_seconds")
     if "ca_bundle" in rest:
         rest["ca_bundle"] = str(rest["ca_bundle"])
         check_transport(rest.get("transport"), rest["ca_bundle"])  # says at once where that is no bundle
     return Options(replace(auth, dpop=DPoPKey()) if auth.dpop is True else auth, **rest)
+
+
+def _check_sharing(auth: Credentials, rest: Mapping[str, Any]) -> None:
+    """Refuse what cannot be shared."""
+    if "store" not in rest:
+        if "store_key" in rest:
+            raise ConfigError("expected a store beside it, got none; add store= or drop it", ("store_key",))
+        return
+    if rest.get("revoke_on_stop"):
+        problem = "expected False beside a store, got True: the end of one process would end the token of all"
+        raise ConfigError(problem, ("revoke_on_stop",))
+    if auth.dpop is True:
+        problem = "expected a DPoPKey that all members have, got True: a key of the manager's own binds a token to it"
+        raise ConfigError(problem, ("auth", "dpop"))
+    if (auth.trades_token or isinstance(auth, DeviceCode)) and "store_key" not in rest:
+        problem = (
+            f"expected a text that names whose token it is, got none: {type(auth).__name__} does not say; "
+            "pass store_key=, such as the user's name"
+        )
+        raise ConfigError(problem, ("store_key",))
 
 
 def _refuse_unknown(given: Mapping[str, Any]) -> None:
@@ -197,6 +225,8 @@ _BUNDLE = "the path of a file or directory of certificates"
 _CHECKS: dict[str, _Check] = {
     "allow_insecure_http": _FLAG,
     "revoke_on_stop": _FLAG,
+    "store": (is_store, "a TokenStore, such as RedisStore or FileStore", _type_name),
+    "store_key": (lambda value: isinstance(value, str) and value, "a non-empty text", repr),
     "name": (lambda value: isinstance(value, str) and value, "a non-empty text or None", repr),
     "refresh_buffer_seconds": _SECONDS,
     "ca_bundle": (lambda value: isinstance(value, str | Path) and str(value), _BUNDLE, repr),

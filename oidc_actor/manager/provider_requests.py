@@ -27,7 +27,7 @@ from dataclasses import dataclass, field
 
 from oidc_actor.endpoints.other_endpoints import request_metadata, request_revocation
 from oidc_actor.endpoints.token_endpoint import TokenRequest, request_token
-from oidc_actor.machine.effects import Claim, Discover, Fetch, Redeem, Revoke
+from oidc_actor.machine.effects import Claim, Discover, Fetch, GiveUpLease, Redeem, Revoke
 from oidc_actor.machine.events import FetchFailed, FetchLost, FetchStarted, FetchSucceeded, SecretsChecked
 from oidc_actor.machine.failure_policy import code_of, status_of
 from oidc_actor.machine.invalidation import late_tokens_to_revoke
@@ -35,6 +35,7 @@ from oidc_actor.machine.state import Rules
 from oidc_actor.manager.issuers import Discovery, Issuer
 from oidc_actor.manager.log import MeasuredRequest, count_of, log, observers, outcome_of, raised_at
 from oidc_actor.manager.options import Options
+from oidc_actor.manager.shared_store import Caller, give_up, lease_ends_at, share_late
 from oidc_actor.manager.workers import HTTP_WORKERS
 from oidc_actor.protocol.response_fields import read_skew
 from oidc_actor.reading.cell import Cell, Ref
@@ -81,6 +82,7 @@ class Incarnation:
         options: The user's.
         rules: What the machine knows of them.
         secret_files: The files that its secrets are kept in.
+        caller: It, as those know it that ask its store; ``None`` without a store.
         under_way: One entry for each token request that a worker is at. Each change is one operation.
     """
 
@@ -90,6 +92,7 @@ class Incarnation:
     options: Options
     rules: Rules
     secret_files: tuple[SecretFile, ...] = ()
+    caller: Caller | None = None
     under_way: list[int] = field(default_factory=list)
 
     def log(self, event: str, attempt: int, **fields: object) -> None:
@@ -111,6 +114,7 @@ def fetch_token(manager: Incarnation, effect: Fetch) -> None:
     assert not isinstance(grant, Discover | Claim)
     if not cell.expects(effect.attempt, effect.request):
         issuer.circuit.release_probe(cell)
+        _give_back(manager, effect)
         return
     lost = _lost_after(manager, effect)
     manager.under_way.append(effect.attempt)
@@ -141,11 +145,15 @@ def fetch_token(manager: Incarnation, effect: Fetch) -> None:
         return
     retry_at = _record_failure(manager, result, early=effect.early)
     cell.deliver(FetchFailed(effect.attempt, effect.request, sending.at, result, retry_at, sending.skew))
+    if not sending.is_sent:
+        _give_back(manager, effect)
 
 
 def _started(manager: Incarnation, effect: Fetch, at: float) -> None:
     if not manager.cell.expects(effect.attempt, effect.request):
         raise SecretUnavailable("reading the secrets took too long", sent=False)
+    if effect.lease is not None and at >= lease_ends_at(manager.cell, effect.lease):
+        raise TokenRequestError("the lease of the shared store ended before the request could be sent", sent=False)
     manager.cell.tell(FetchStarted(effect.attempt, effect.request, at))
 
 
@@ -157,9 +165,17 @@ def _token_came(
     if manager.cell.deliver(result) or not manager.cell.closed:
         return
     # The manager was stopped while this was under way.
+    if manager.caller is not None and effect.lease is not None:
+        share_late(manager.caller, effect.lease, parsed, sending.at + parsed.lifetime_s)
     for late in late_tokens_to_revoke(manager.rules, effect.attempt, config, parsed.token):
         if _may_ask(manager, late):
             _revoke(manager, late, _revocation_ends_at(manager))
+
+
+def _give_back(manager: Incarnation, effect: Fetch) -> None:
+    """Give a lease back under which nothing was sent, where the manager was stopped: else that is for the manager to do."""
+    if manager.caller is not None and effect.lease is not None and manager.cell.closed:
+        give_up(manager.caller, GiveUpLease(effect.lease, "intact"))
 
 
 class _Sending:

@@ -21,10 +21,11 @@ import pykka
 
 import supervision
 from oidc_actor.credentials.grants import RefreshToken
-from oidc_actor.machine.effects import Discover, Publish
+from oidc_actor.machine.effects import Claim, Discover, Publish
 from oidc_actor.machine.events import (
     AskHealth,
     CheckNow,
+    ClaimFailed,
     ClockJumped,
     Event,
     FetchFailed,
@@ -43,13 +44,14 @@ from oidc_actor.machine.events import (
 from oidc_actor.machine.health import Health, health_of
 from oidc_actor.machine.invalidation import tokens_to_revoke
 from oidc_actor.machine.schedule import refusal
-from oidc_actor.machine.state import Attempt, Denial, Rules, State, as_forked, is_valid
+from oidc_actor.machine.state import Attempt, Denial, Rules, Sharing, State, as_forked, is_valid
 from oidc_actor.machine.transitions import adopt, step
 from oidc_actor.manager import issuers
 from oidc_actor.manager.effect_handler import EffectHandler
 from oidc_actor.manager.log import FLIGHT_JOINED
 from oidc_actor.manager.options import Options, check_options, manager_options, signed_as
 from oidc_actor.manager.provider_requests import Incarnation
+from oidc_actor.manager.shared_store import caller_of
 from oidc_actor.reading.cell import Cell, Ref, by_name, is_final
 from oidc_actor.reading.directory import (
     ManagerNotRunning,
@@ -72,7 +74,7 @@ from oidc_actor.reading.waiting_reads import (
     wait_for_token_async,
 )
 from oidc_actor.values.clock import JUMP_S, wall_ahead_s
-from oidc_actor.values.errors import TokenRequestError
+from oidc_actor.values.errors import StoreError, TokenRequestError
 from oidc_actor.values.secrets import Secret, holds_secrets
 from oidc_actor.values.tokens import ParsedToken, TokenResponse
 from supervision import ChildSpec, NoProcess, Server, ServerDied, monitor
@@ -130,6 +132,10 @@ class TokenManager(Server, metaclass=_ListsItsFunctions):
             timeout_seconds: For one whole request.
             revoke_on_stop: Whether an orderly stop has the provider revoke the token, and a refresh token that came with it
                 (RFC 7009), as far as three seconds suffice; one that is still under way is revoked when it comes.
+            store: The store that processes share the token through, such as `oidc_actor.sharing.RedisStore`; ``None`` for a
+                manager that gets its token alone.
+            store_key: What tells managers apart that share a store and whose other options are the same: whose token it is, where
+                the credentials do not say.
 
         Returns:
             Its ref.
@@ -173,6 +179,8 @@ class TokenManager(Server, metaclass=_ListsItsFunctions):
             default_lifetime_seconds: As for `start_link`.
             timeout_seconds: As for `start_link`.
             revoke_on_stop: As for `start_link`.
+            store: As for `start_link`.
+            store_key: As for `start_link`.
 
         Returns:
             The specification; nothing has started.
@@ -441,7 +449,8 @@ class TokenManager(Server, metaclass=_ListsItsFunctions):
         when_ended_for_good(self.actor_ref, self._cell.not_restarted)
         issuer = self._issuer = issuers.join(options)
         self._state = _first_state(options, self._cell, issuer)
-        manager = Incarnation(self.actor_ref, self._cell, issuer, options, self._state.rules, options.secret_files)
+        rules, caller = self._state.rules, caller_of(options, self._cell)
+        manager = Incarnation(self.actor_ref, self._cell, issuer, options, rules, options.secret_files, caller)
         self._effects, self._log = EffectHandler(manager), manager.log
         self._cell.issuer, self._cell.revive = issuer, functools.partial(type(self).launch, options)
         self._cell.save(self.actor_ref, self._state)
@@ -546,11 +555,15 @@ class TokenManager(Server, metaclass=_ListsItsFunctions):
         self._cell.forget_request(self.actor_ref)
         if isinstance(attempt.grant, Discover):
             self._issuer.give_up(self._cell)
+        numbers, now = (message.attempt, message.request), self._options.clock()
+        if isinstance(attempt.grant, Claim):
+            self._apply(ClaimFailed(*numbers, now, StoreError("no answer long after the timeout")))
+            return
         late = TokenRequestError(
             "no answer long after the timeout: the source of a secret does not return, or the transport does not keep "
             "to timeout_s"
         )
-        self._apply(FetchFailed(message.attempt, message.request, self._options.clock(), late))
+        self._apply(FetchFailed(*numbers, now, late))
 
     def _result_ready(self, message: ResultReady) -> None:
         self._take_result()
@@ -621,7 +634,10 @@ def _first_state(options: Options, cell: Cell, issuer: issuers.Issuer) -> State:
         buffer_s = options.refresh_buffer_seconds
         return state._replace(refresh_buffer_seconds=buffer_s, rules=_rules(options), denial=denial)
     config, buffer_s, first_at = options.oidc_config, options.refresh_buffer_seconds, issuer.first_attempt_at()
-    state = State(config, options.auth, None, buffer_s, rules=_rules(options), denial=Denial(first_at))
+    shared = None if options.store is None else Sharing()
+    state = State(config, options.auth, None, buffer_s, rules=_rules(options), denial=Denial(first_at), sharing=shared)
+    if shared is not None:
+        return state
     return as_forked(state) if state.rules.own_refresh_token and is_parents_login(options.auth.grant_secret) else state
 
 

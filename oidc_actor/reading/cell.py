@@ -34,7 +34,18 @@ from typing import Any, TypeAlias
 
 import pykka
 
-from oidc_actor.machine.events import NEVER, FetchFailed, FetchSucceeded, ResultReady, WaitersArrived
+from oidc_actor.machine.events import (
+    NEVER,
+    ClaimFailed,
+    ClaimGranted,
+    ClaimOccupied,
+    FetchFailed,
+    FetchSucceeded,
+    LoginLost,
+    ResultReady,
+    TokenAdopted,
+    WaitersArrived,
+)
 from oidc_actor.machine.state import State, as_forked
 from oidc_actor.reading.waiters import GONE, Subscription, TaskWaiter, ThreadWaiter
 from oidc_actor.values.clock import Clock
@@ -47,7 +58,7 @@ from supervision.monitors import Down, Monitor, demonitor, monitor
 from supervision.runtime.waits import Summons, take_all
 
 Ref: TypeAlias = pykka.ActorRef[Any]
-Result: TypeAlias = FetchSucceeded | FetchFailed
+Result: TypeAlias = FetchSucceeded | FetchFailed | ClaimGranted | ClaimOccupied | TokenAdopted | LoginLost | ClaimFailed
 AnyWaiter: TypeAlias = ThreadWaiter | TaskWaiter
 
 by_name: dict[str, Cell] = {}

@@ -108,6 +108,8 @@ def claim(record: Record, asked: Claim, now_ms: int) -> tuple[Record, ClaimAnswe
     ):
         login = record.refresh_token or record.taken
         return record, Newer(record.gen, token, record.expires_ms, record.fingerprint, login, now_ms)
+    if asked.adopts_only:
+        return record, Occupied(now_ms, "free", now_ms)
     lease = record.lease
     if lease is not None and lease.holds(now_ms):
         return record, Occupied(lease.until_ms, "lease" if lease.claimant else "down", now_ms)

@@ -15,7 +15,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal, Protocol, TypeAlias
 
-from oidc_actor.values.secrets import Secret
+from oidc_actor.values.secrets import Secret, StoredSecret
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +36,7 @@ class Claim:
             have been lost, and other members may be about to put it back.
         may_try: Whether a login that may have been spent already is to be tried now: once, and never again.
         unheard: The claimant of an earlier claim whose answer the manager never heard, so that it sent nothing; or ``None``.
+        adopts_only: Whether only a newer token is asked for, and nothing is to be granted.
     """
 
     claimant: str
@@ -48,6 +49,7 @@ class Claim:
     may_begin: bool = True
     may_try: bool = False
     unheard: str | None = None
+    adopts_only: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,12 +82,12 @@ class Occupied:
         until_ms: When to ask again at the latest; it may be worth asking sooner where a lease may end by a new token.
         why: ``"lease"``: another manager is asking the provider. ``"down"``: another one has failed, and waits on behalf of all.
             ``"doubtful"``: the login may have been spent, and is not to be tried yet. ``"missing"``: there is no record, which
-            other members may be about to put back.
+            other members may be about to put back. ``"free"``: nothing else was asked for than a newer token.
         now_ms: The store's clock.
     """
 
     until_ms: int
-    why: Literal["lease", "down", "doubtful", "missing"]
+    why: Literal["lease", "down", "doubtful", "missing", "free"]
     now_ms: int
 
 
@@ -257,7 +259,13 @@ class TokenStore(Protocol):
     Attributes:
         namespace: What keeps fleets apart that use one store.
         host: Where the store is, for people, without credentials.
+        keys: What records are sealed with, as `oidc_actor.sharing.sealing.read_keys` gives it; empty for a store that only its
+            owner can read.
     """
+
+    @property
+    def keys(self) -> Sequence[StoredSecret]:
+        """The keys that records are sealed with."""
 
     @property
     def namespace(self) -> str:
@@ -284,3 +292,12 @@ class TokenStore(Protocol):
 
     def look(self, keys: Sequence[str], /) -> Looked:
         """See which records are there, at most 500, and what the store's clock says; without keys, the clock."""
+
+
+_METHODS = ("claim", "renew", "share", "give_up", "restore", "look")
+
+
+def is_store(value: object) -> bool:
+    """Whether that has all that a `TokenStore` has."""
+    has_rest = isinstance(getattr(value, "keys", None), Sequence) and isinstance(getattr(value, "namespace", None), str)
+    return has_rest and all(callable(getattr(value, name, None)) for name in _METHODS)

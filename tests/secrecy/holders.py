@@ -8,6 +8,7 @@ from __future__ import annotations
 import io
 import json
 from collections.abc import Callable
+from dataclasses import replace
 
 import grpc
 from fakes import ISSUER
@@ -33,6 +34,7 @@ from oidc_actor.machine.events import Accepted, FetchFailed, FetchSucceeded, Ref
 from oidc_actor.machine.forecast import Plan
 from oidc_actor.machine.state import Attempt, Sharing
 from oidc_actor.manager.issuers import Discovery, Subscriber
+from oidc_actor.manager.shared_store import Caller, caller_of
 from oidc_actor.manager.workers import HTTP_WORKERS
 from oidc_actor.oidc import get_token
 from oidc_actor.protocol.device_authorization import DeviceAuthorization
@@ -45,10 +47,12 @@ from oidc_actor.secret_sources.manager_token import ManagerToken
 from oidc_actor.secret_sources.signed_assertion import SignedAssertion
 from oidc_actor.sharing import store
 from oidc_actor.sharing.records import Record
+from oidc_actor.sharing.sealing import Sealer
 from oidc_actor.sidecar.asgi import Answer
 from oidc_actor.sidecar.config import RouteToken
 from oidc_actor.sidecar.token_files import TokenFile
 from oidc_actor.streams import Renewal
+from oidc_actor.testing.memory_store import MemoryStore
 from oidc_actor.transport import Request, Response, TransportError
 from oidc_actor.values.secrets import SecretCall, SecretFile
 from supervision import Supervisor
@@ -56,6 +60,18 @@ from supervision import Supervisor
 
 def _unreachable(request: Request) -> Response:
     raise TransportError(f"no route for {request.body.decode()}")
+
+
+def _memory_store(w: World) -> MemoryStore:
+    made = MemoryStore()
+    made.records["key"] = Record(token=w.secret, refresh_token=w.secret, taken=w.secret)
+    return made
+
+
+def _caller(w: World) -> Caller:
+    caller = caller_of(replace(w.actor._options, store=_memory_store(w)), w.cell)
+    assert caller is not None
+    return caller
 
 
 def _lease(w: World) -> events.HeldLease:
@@ -93,6 +109,10 @@ MADE: dict[str, Callable[[World], object]] = {
     ),
     "credentials.grants.Password": lambda w: w.auth,
     "credentials.grants.RefreshToken": lambda w: RefreshToken(SECRET, "id", lambda: SECRET),
+    "manager.shared_store.Caller": lambda w: _caller(w),
+    "manager.shared_store.StoreClient": lambda w: _caller(w).client,
+    "sharing.sealing.Sealer": lambda w: Sealer((w.secret,)),
+    "testing.memory_store.MemoryStore": lambda w: _memory_store(w),
     "sharing.store.Claim": lambda w: store.Claim("c", 1, login=w.secret),
     "sharing.store.Granted": lambda w: store.Granted(1, w.secret, False, 1),
     "sharing.store.Newer": lambda w: store.Newer(1, w.secret, 1, "f", w.secret, 1),
@@ -244,7 +264,7 @@ HOLDS_NONE: dict[str, str] = {
         machine.effects.CheckSecrets machine.effects.ScheduleTick machine.circuit_breaker.CircuitBreaker
         machine.events.Haste machine.circuit_breaker.Limits machine.state.Heard machine.invalidation.Verdict
         machine.state.Rules machine.state.Denial machine.state.Phase machine.effects.AskPermission
-        manager.log.MeasuredRequest metrics.instruments.Instrument metrics.readings.Bound
+        manager.log.MeasuredRequest manager.shared_store.Member metrics.instruments.Instrument metrics.readings.Bound
         metrics.readings.Look metrics.readings.Reading
         sidecar.listening.ServerConfig sidecar.fleet.Changes cli.doctor.TlsFacts""",
     "a message without content": """machine.events.Event machine.events.OfRequest

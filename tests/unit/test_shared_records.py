@@ -52,6 +52,11 @@ def test_of_two_claims_one_is_granted_and_the_other_waits_for_its_lease() -> Non
     assert third.fence == 8000
 
 
+def test_where_only_a_newer_token_is_asked_for_nothing_is_granted() -> None:
+    asked = Claim("a", LATE, adopts_only=True)
+    assert records.claim(Record(), asked, 5000) == (Record(), Occupied(5000, "free", 5000))
+
+
 def test_what_was_shared_is_adopted_by_the_others_and_needs_no_request() -> None:
     record, grant = granted(Record(), Claim("a", LATE), 5000)
     record, answer = records.share(record, shared("a", grant.fence, refresh_token=Secret("r1")), 5100)

@@ -1,0 +1,523 @@
+"""The store that members share, as the managers of this process ask it: each call on a thread of the worker pool.
+
+One `StoreClient` serves all managers of a process that have the same store: one view of its clock, one circuit breaker, one look
+at all of their records every two seconds. None of the functions that the pool runs raises anything, and no reader's
+thread comes here.
+
+**A claim.** The manager notes in its cell that it expects the answer (`Cell.expect`) and submits the job. The answer goes
+into the cell, as a token does: a successor of a manager that crashed finds it there. Where it is not expected any more, a
+grant is given back at once: nothing was sent under it.
+
+**The store's clock.** A call says until when, by the store's own clock, it may be carried out. So a stopped server that
+goes on later does not grant what was given up long since. What that clock says is known from the answer before; where it is not
+known, or a call has failed, it is asked for first.
+
+**Deadlines.** A lease and an adopted token end by the manager's clock: what they still have to go by the store's, counted from
+the moment before the store was asked. So the time that the call took makes both end early, and never late.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import json
+import random
+import secrets
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Any, TypeVar
+from weakref import WeakKeyDictionary
+
+from oidc_actor.credentials.credentials import Credentials
+from oidc_actor.credentials.dpop import DPoPKey
+from oidc_actor.credentials.grants import RefreshToken
+from oidc_actor.machine import sharing
+from oidc_actor.machine.effects import Claim, Fetch, GiveUpLease, RenewLease, RestoreRecord, ShareToken
+from oidc_actor.machine.events import (
+    NEVER,
+    ClaimFailed,
+    ClaimGranted,
+    ClaimOccupied,
+    FetchFailed,
+    HeldLease,
+    LeaseLost,
+    LeaseRenewed,
+    LoginLost,
+    OfRequest,
+    RecordSeen,
+    ShareFailed,
+    TokenAdopted,
+    TokenOvertaken,
+    TokenShared,
+)
+from oidc_actor.manager.log import log
+from oidc_actor.manager.options import Options
+from oidc_actor.manager.workers import HTTP_WORKERS
+from oidc_actor.reading.cell import Cell
+from oidc_actor.sharing import store as asked
+from oidc_actor.sharing.sealing import Sealer, read_token, token_content
+from oidc_actor.sharing.store import Granted, Lost, Newer, Occupied, Shared, TokenStore
+from oidc_actor.values.clock import wall_ahead_s, wall_clock
+from oidc_actor.values.errors import SecretUnavailable, StoreError
+from oidc_actor.values.secrets import Secret, holds_secrets, resolve_secret
+from oidc_actor.values.tokens import ParsedToken
+from supervision.runtime.per_process import PerProcess
+from supervision.runtime.timer_thread import call_later
+
+T = TypeVar("T")
+
+PATIENCE_S = 1.5
+"""Seconds after its submission until which a store may carry a call out."""
+
+MOST_KEYS = 500
+"""Records that one look sees."""
+
+SHORTEST_PAUSE_S, LONGEST_PAUSE_S = 0.25, 4.0
+"""Seconds after a failed call until the store is asked again, at first and at most."""
+
+DIFFERS_S = 5.0
+"""Seconds between the end of a token by the store's clock and by this machine's beyond which a warning is logged."""
+
+KEPT_MS = 10 * 60 * 1000
+LOGIN_KEPT_MS = 90 * 24 * 3600 * 1000
+"""Milliseconds that a record is kept after its token's end; the second where it holds the only login."""
+
+
+@dataclass(eq=False)
+class Member:
+    """One manager, as the client of its store knows it.
+
+    Attributes:
+        key: What its record is called; empty before its first claim.
+        unheard: The claimant of a claim whose answer never came; ``None`` where each came.
+        before_at: Reading of its clock when a look last showed what it knows of.
+    """
+
+    key: str = ""
+    unheard: str | None = None
+    before_at: float = NEVER
+
+
+class StoreClient:
+    """One store, as the managers of this process use it. Any thread."""
+
+    def __init__(self, store: TokenStore) -> None:
+        """Connect to nothing yet.
+
+        Args:
+            store: The store.
+        """
+        self.store = store
+        self.sealer = Sealer(store.keys)
+        self._members: WeakKeyDictionary[Cell, Member] = WeakKeyDictionary()
+        self._clock: tuple[int, float] | None = None  # the store's, and this process's at that moment
+        self._failures = 0
+        self._closed_at = 0.0  # when the store may be asked again
+        self._is_probed = False
+        self._error = StoreError("the store has not been asked yet", sent=False)
+        self._looks = False
+        # Guards all above but the first two. Never held while the store is asked or a manager is told something.
+        self._lock = threading.Lock()
+
+    def member(self, cell: Cell) -> Member:
+        """What is kept of a manager."""
+        with self._lock:
+            return self._members.setdefault(cell, Member())
+
+    @holds_secrets
+    def ask(self, call: Callable[[TokenStore, int], T]) -> T:
+        """Ask the store, unless it is known not to answer.
+
+        Args:
+            call: Asks it, given the store and until when, by the store's clock, it may carry the call out.
+
+        Raises:
+            StoreError: It did not answer, now or a moment ago.
+        """
+        with self._lock:
+            if self._failures and (self._is_probed or time.monotonic() < self._closed_at):
+                raise StoreError(str(self._error), sent=False)
+            self._is_probed = True
+        try:
+            answer = call(self.store, self._not_after_ms())
+        except BaseException as error:  # noqa: BLE001 - of a user's store; a failure of this call only
+            raise self._failed(error) from None
+        self._answered(getattr(answer, "now_ms", None))
+        return answer
+
+    def _not_after_ms(self) -> int:
+        known = self._clock
+        if known is None:
+            began = time.monotonic()
+            known = self._clock = self.store.look(()).now_ms, began
+        store_ms, at = known
+        return store_ms + round(1000 * (time.monotonic() - at + PATIENCE_S))
+
+    def _failed(self, error: BaseException) -> StoreError:
+        known = error if isinstance(error, StoreError) else StoreError(f"the store raised {type(error).__name__}")
+        with self._lock:
+            pause_s = min(LONGEST_PAUSE_S, SHORTEST_PAUSE_S * 2.0 ** min(self._failures, 10))
+            self._failures += 1
+            self._closed_at = time.monotonic() + pause_s * random.uniform(0.5, 1.0)
+            self._is_probed, self._clock, self._error = False, None, known
+        known.__cause__ = known.__context__ = None
+        return known.with_traceback(None)
+
+    def _answered(self, now_ms: int | None) -> None:
+        with self._lock:
+            self._failures, self._is_probed = 0, False
+            if now_ms is not None:
+                self._clock = now_ms, time.monotonic()
+
+    # --- looks --------------------------------------------------------------------------------------------------------
+
+    def watch(self) -> None:
+        """See that there are looks, for as long as there are managers. After a manager's key is known."""
+        with self._lock:
+            if self._looks:
+                return
+            self._looks = True
+        self._look_later()
+
+    def _look_later(self) -> None:
+        every_s = sharing.LOOK_S * max(1.0, len(self._members) / 400)
+        try:
+            call_later(every_s * random.uniform(0.9, 1.1), self._look_soon)
+        except RuntimeError:  # no thread for timers can be had: the next claim tries again
+            self._looks = False
+
+    def _look_soon(self) -> None:
+        try:
+            HTTP_WORKERS.value.submit(self, self._look)
+        except RuntimeError:
+            self._look_later()
+
+    def _look(self) -> None:
+        with self._lock:
+            known = [(cell, member) for cell, member in self._members.items() if member.key and not cell.closed]
+            self._looks = bool(known)
+        for first in range(0, len(known), MOST_KEYS):
+            some = known[first : first + MOST_KEYS]
+            keys = list(dict.fromkeys(member.key for _, member in some))
+            try:
+                looked = self.ask(lambda store, _, keys=keys: store.look(keys))  # type: ignore[misc]
+            except StoreError:
+                break
+            gens = dict(zip(keys, looked.gens, strict=False))
+            for cell, member in some:
+                _tell(cell, member, gens.get(member.key, 0))
+        if known:
+            self._look_later()
+
+
+def _tell(cell: Cell, member: Member, gen: int) -> None:
+    """Tell a manager of its record where that is not as it knows it."""
+    state = cell.state
+    if state is None or state.sharing is None:
+        return
+    if gen == state.sharing.gen and state.sharing.error is None:
+        member.before_at = cell.clock()
+    else:
+        cell.tell(RecordSeen(gen, member.before_at))
+
+
+_clients: PerProcess[WeakKeyDictionary[Any, StoreClient]] = PerProcess(WeakKeyDictionary)
+_lock: PerProcess[Any] = PerProcess(threading.Lock)  # guards the above; nothing else is locked under it
+
+
+def client_of(store: TokenStore) -> StoreClient:
+    """The client of a store in this process; stores that compare equal share one."""
+    with _lock.value:
+        found = _clients.value.get(store)
+        if found is None:
+            found = _clients.value[store] = StoreClient(store)
+        return found
+
+
+# --- what a record is called ------------------------------------------------------------------------------------------
+
+
+def record_key(options: Options, login: Secret | None) -> str:
+    """What the record of a manager is called in its store: all that shapes a token is in it, and no secret.
+
+    Args:
+        options: The manager's.
+        login: The configured refresh token, where there is no other way to a token: a new login is a new record.
+    """
+    auth, config = options.auth, options.oidc_config
+    shape = [
+        options.issuer_url or (config and config.token_endpoint),
+        auth.grant_type,
+        auth.client_id,
+        getattr(auth, "username", None),
+        sorted(auth.scopes),
+        auth.audience,
+        auth.resource,
+        None if auth.extra is None else sorted(auth.extra.items()),
+        auth.client_auth,
+        getattr(auth, "requested_token_type", None),
+        auth.dpop.thumbprint() if isinstance(auth.dpop, DPoPKey) else None,
+        _certificate(auth),
+        options.store_key,
+        None if login is None else hashlib.sha256(login.reveal().encode()).hexdigest(),
+    ]
+    told = json.dumps(shape, separators=(",", ":"), default=list).encode()
+    return base64.b32encode(hashlib.sha256(told).digest()).decode().lower()[:26]
+
+
+def _certificate(auth: Credentials) -> str | None:
+    """The certificate that tokens are bound to."""
+    if auth.client_certificate is None:
+        return None
+    try:
+        return hashlib.sha256(auth.client_certificate.cert_file.read_bytes()).hexdigest()
+    except OSError as error:
+        raise SecretUnavailable(f"client_certificate: {error}", option="client_certificate") from None
+
+
+# --- on a worker's thread ---------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Caller:
+    """The manager for which the store is asked."""
+
+    client: StoreClient
+    cell: Cell
+    options: Options
+    log: Callable[..., None]
+
+    @property
+    def is_login(self) -> bool:
+        """Whether the refresh token that the record keeps is the only way to a token."""
+        return isinstance(self.options.auth, RefreshToken)
+
+    @property
+    def kept_ms(self) -> int:
+        """How long its record is kept after its token's end."""
+        return LOGIN_KEPT_MS if self.is_login else KEPT_MS
+
+
+def caller_of(options: Options, cell: Cell) -> Caller | None:
+    """A manager as those know it that ask its store; ``None`` without a store."""
+    if options.store is None:
+        return None
+    name = cell.name or f"#{cell.number}"
+
+    def report(event: str, attempt: int, **fields: object) -> None:
+        cell.count(event)
+        log(event, manager=name, issuer=options.issuer, attempt=attempt, **fields)
+
+    return Caller(client_of(options.store), cell, options, report)
+
+
+def claim(caller: Caller, effect: Fetch, wanted: Claim, release: Callable[[], None]) -> None:
+    """Claim, and put the answer into the manager's cell.
+
+    Args:
+        caller: The manager.
+        effect: The request, whose numbers the answer repeats.
+        wanted: What is claimed.
+        release: Called where the provider is not going to be asked: another manager may probe it.
+    """
+    cell, client = caller.cell, caller.client
+    if not cell.expects(effect.attempt, effect.request):
+        release()
+        return
+    at = cell.clock()
+    try:
+        event = _answer(caller, effect, wanted, at)
+    except StoreError as error:
+        event = ClaimFailed(effect.attempt, effect.request, at, error)
+    except SecretUnavailable as error:
+        error.__cause__ = error.__context__ = None
+        event = FetchFailed(effect.attempt, effect.request, at, error.with_traceback(None))
+    except BaseException as error:  # noqa: BLE001 - of a user's source of a secret
+        unknown = StoreError(f"the claim raised {type(error).__name__}", sent=False)
+        event = ClaimFailed(effect.attempt, effect.request, at, unknown)
+    if not isinstance(event, ClaimGranted | ClaimFailed):
+        release()
+    delivered = cell.deliver(event)
+    if not delivered and isinstance(event, ClaimGranted):
+        give_up(caller, GiveUpLease(event.lease, "intact"))
+    client.watch()
+
+
+@holds_secrets
+def _answer(caller: Caller, effect: Fetch, wanted: Claim, at: float) -> Any:
+    client, cell, options = caller.client, caller.cell, caller.options
+    own = options.auth.grant_secret if caller.is_login else None
+    login = None if own is None else resolve_secret(own, "refresh_token")
+    member = client.member(cell)
+    key = member.key = record_key(options, login)
+    claimant = secrets.token_hex(8)
+    given = asked.Claim(
+        claimant,
+        0,
+        wanted.known_gen,
+        round(1000 * wanted.need_s),
+        None if wanted.rejected is None else fingerprint16(wanted.rejected.reveal()),
+        round(1000 * sharing.LEASE_S),
+        None if login is None else client.sealer.seal({"refresh_token": login.reveal()}, key),
+        wanted.may_begin,
+        wanted.may_try,
+        member.unheard,
+        wanted.adopts_only,
+    )
+    ahead_s, numbers = wall_ahead_s(cell.clock), (effect.attempt, effect.request)
+    if not wanted.adopts_only:
+        member.unheard = claimant
+    answer = client.ask(lambda store, late: store.claim(key, replace(given, not_after_ms=late)))
+    if not wanted.adopts_only:
+        member.unheard = None
+    now = cell.clock()
+    if isinstance(answer, Newer):
+        adopted = _adopted(caller, answer, key, at, ahead_s, numbers)
+        return adopted or _answer(caller, effect, replace(wanted, known_gen=answer.gen), cell.clock())
+    if isinstance(answer, Occupied):
+        return ClaimOccupied(*numbers, at, now + (answer.until_ms - answer.now_ms) / 1000, answer.why)
+    if isinstance(answer, Lost):
+        return LoginLost(*numbers, at)
+    return _granted(caller, answer, given, key, at, now, numbers)
+
+
+def _adopted(
+    caller: Caller, newer: Newer, key: str, at: float, ahead_s: float, numbers: tuple[int, int]
+) -> TokenAdopted | None:
+    content = caller.client.sealer.open(newer.token, key)
+    left_s = (newer.expires_ms - newer.now_ms) / 1000
+    parsed = None if content is None else read_token(content, left_s, wall_clock())
+    if content is None or parsed is None:
+        caller.log("record_unreadable", numbers[0])
+        return None
+    left_s = min(left_s, parsed.lifetime_s)
+    issued_at = content.get("issued_at")
+    if isinstance(issued_at, int | float):
+        differs_s = issued_at + parsed.lifetime_s - wall_clock() - left_s
+        if abs(differs_s) > DIFFERS_S:
+            caller.log("store_clock_differs", numbers[0], differs_s=round(differs_s, 1))
+    return TokenAdopted(*numbers, at, parsed, at + left_s, newer.gen, newer.login, ahead_s)
+
+
+def _granted(
+    caller: Caller, granted: Granted, given: asked.Claim, key: str, at: float, now: float, numbers: tuple[int, int]
+) -> OfRequest:
+    sealed = granted.refresh_token or given.login
+    lease = HeldLease(
+        given.claimant, granted.fence, at + sharing.LEASE_S, None, sealed, granted.doubtful, now, granted.now_ms, key
+    )
+    content = caller.client.sealer.open(granted.refresh_token, key)
+    text = None if content is None else content.get("refresh_token")
+    if granted.refresh_token is not None and not isinstance(text, str):
+        caller.log("record_unreadable", numbers[0])
+        if caller.is_login:  # what it holds may be the only login, and one of the keys that are missing here opens it
+            give_up(caller, GiveUpLease(lease, "intact"))
+            raise StoreError(
+                "the record's refresh token cannot be opened with the keys that are configured", sent=False
+            )
+    redeems = Secret(text) if isinstance(text, str) and text else None
+    return ClaimGranted(*numbers, at, replace(lease, refresh_token=redeems))
+
+
+def fingerprint16(text: str) -> str:
+    """What a token is known by in a store: the first 16 hexadecimal digits of its SHA-256."""
+    return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()[:16]
+
+
+def renew(caller: Caller, effect: RenewLease) -> None:
+    """Renew a lease, and tell the manager."""
+    lease, at = effect.lease, caller.cell.clock()
+    length_ms = round(1000 * sharing.LEASE_S)
+    try:
+        held = caller.client.ask(
+            lambda store, late: store.renew(
+                lease.key, asked.Renewal(lease.claimant, lease.fence, late, length_ms, lease.sealed, lease.doubtful)
+            )
+        )
+    except StoreError:  # the lease ends, or the next renewal comes in time
+        return
+    caller.cell.tell(LeaseRenewed(lease.fence, at + sharing.LEASE_S) if held else LeaseLost(lease.fence))
+
+
+def share(caller: Caller, effect: ShareToken) -> None:
+    """Share a token, and tell the manager."""
+    lease = effect.lease
+    try:
+        given = _to_share(caller, effect)
+        answer = caller.client.ask(lambda store, late: store.share(lease.key, replace(given, not_after_ms=late)))
+    except StoreError as error:
+        caller.cell.tell(ShareFailed(lease.fence, error))
+    except SecretUnavailable as error:  # a key of the store's
+        caller.cell.tell(ShareFailed(lease.fence, StoreError(str(error), sent=False)))
+    else:
+        stored = TokenShared(lease.fence, answer.gen) if isinstance(answer, Shared) else TokenOvertaken(lease.fence)
+        caller.cell.tell(stored)
+
+
+@holds_secrets
+def _to_share(caller: Caller, effect: ShareToken) -> asked.Share:
+    lease, token, sealer = effect.lease, effect.token, caller.client.sealer
+    offered = lease.sealed if effect.keeps else None
+    if effect.refresh_token is not None:
+        offered = sealer.seal({"refresh_token": effect.refresh_token.reveal()}, lease.key)
+    sealed = sealer.seal(token_content(token, effect.lifetime_s), lease.key)
+    expires_ms = lease.store_ms + round(1000 * (effect.expires_at - lease.at))
+    named = fingerprint16(token.access_token)
+    return asked.Share(lease.claimant, lease.fence, 0, sealed, expires_ms, named, offered, caller.kept_ms)
+
+
+def share_late(caller: Caller, lease: HeldLease, parsed: ParsedToken, expires_at: float) -> None:
+    """Share a token that came after its manager was stopped: other members may have no other way to the next."""
+    text = parsed.token.refresh_token
+    refresh_token = None if text is None else Secret(text)
+    keeps = refresh_token is None and (caller.is_login or lease.refresh_token is not None)
+    share(caller, ShareToken(lease, parsed.token, expires_at, parsed.lifetime_s, refresh_token, keeps))
+
+
+def lease_ends_at(cell: Cell, lease: HeldLease) -> float:
+    """When a lease ends, as its manager knows it, which may have renewed it since."""
+    state = cell.state
+    attempt = None if state is None else state.attempt
+    held = None if attempt is None else attempt.lease
+    return held.until if held is not None and held.fence == lease.fence else lease.until
+
+
+def give_up(caller: Caller, effect: GiveUpLease) -> None:
+    """Give a lease up; where the store does not answer, it ends by itself."""
+    lease, wait_ms = effect.lease, round(1000 * effect.wait_s)
+    try:
+        caller.client.ask(
+            lambda store, late: store.give_up(
+                lease.key, asked.GiveUp(lease.claimant, lease.fence, late, effect.login, wait_ms)
+            )
+        )
+    except StoreError:
+        return
+
+
+def restore(caller: Caller, effect: RestoreRecord) -> None:
+    """Put a record back that the store has lost; where that fails, the next look finds it missing again."""
+    key, ends_at = caller.client.member(caller.cell).key, effect.expires_at
+
+    def ask(store: TokenStore, late: int) -> bool:
+        left_s = ends_at - caller.cell.clock()
+        expires_ms = late + round(1000 * (left_s - PATIENCE_S))
+        return store.restore(key, replace(given, not_after_ms=late, expires_ms=expires_ms))
+
+    try:
+        given = _to_restore(caller, effect, key)
+        caller.client.ask(ask)
+    except (StoreError, SecretUnavailable):
+        return
+
+
+@holds_secrets
+def _to_restore(caller: Caller, effect: RestoreRecord, key: str) -> asked.Restoration:
+    token, login, sealer = effect.token, effect.login, caller.client.sealer
+    if login is None and effect.refresh_token is not None:
+        login = sealer.seal({"refresh_token": effect.refresh_token.reveal()}, key)
+    sealed = None if token is None else sealer.seal(token_content(token, effect.lifetime_s), key)
+    named = "" if token is None else fingerprint16(token.access_token)
+    return asked.Restoration(effect.gen, 0, sealed, 0, named, login, caller.kept_ms)

@@ -1,0 +1,171 @@
+"""Managers that share a store: one request for each life, whatever crashes, stops or forks; alone where the store is down."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from threads import eventually
+
+import supervision
+from oidc_actor import (
+    ClientCredentials,
+    ConfigError,
+    DPoPKey,
+    NoTokenError,
+    Password,
+    RefreshToken,
+    TokenExchange,
+    TokenManager,
+    oidc,
+)
+from oidc_actor.testing import Provider
+from oidc_actor.testing.memory_store import MemoryStore
+from oidc_actor.values.errors import StoreError
+from supervision import Supervisor
+
+
+@pytest.fixture
+def provider() -> Iterator[Provider]:
+    with Provider(token_lifetime_s=6.0) as running:
+        yield running
+
+
+@pytest.fixture
+def store() -> MemoryStore:
+    return MemoryStore()
+
+
+def options(provider: Provider, store: MemoryStore, **given: Any) -> dict[str, Any]:
+    auth = ClientCredentials(provider.client_id, provider.client_secret)
+    return {"issuer_url": provider.issuer_url, "auth": auth, "store": store, **given}
+
+
+def test_members_get_one_token_by_one_request(provider: Provider, store: MemoryStore) -> None:
+    for number in range(6):
+        TokenManager.start_link(name=f"m{number}", **options(provider, store))
+    tokens = {TokenManager.get_access_token(f"m{number}") for number in range(6)}
+    assert len(tokens) == 1
+    assert provider.token_requests == 1
+    health = TokenManager.health("m0")
+    assert (health.sharing, health.store_error) == ("shared", None)
+
+
+def test_a_refresh_by_one_is_adopted_by_the_others(provider: Provider, store: MemoryStore) -> None:
+    for number in range(3):
+        TokenManager.start_link(name=f"m{number}", **options(provider, store))
+    first = {TokenManager.get_access_token(f"m{number}") for number in range(3)}
+    TokenManager.force_refresh("m0", wait=True)
+    second = TokenManager.get_access_token("m0")
+    assert second not in first
+    for number in (1, 2):
+        eventually(lambda number=number: TokenManager.get_access_token(f"m{number}") == second)
+    assert provider.token_requests == 2
+
+
+def test_what_one_rejects_no_other_hands_it_again(provider: Provider, store: MemoryStore) -> None:
+    for number in range(3):
+        TokenManager.start_link(name=f"m{number}", **options(provider, store))
+    (bad,) = {TokenManager.get_access_token(f"m{number}") for number in range(3)}
+    for number in range(3):
+        TokenManager.force_refresh(f"m{number}", rejected=bad)
+    new = {TokenManager.get_access_token(f"m{number}") for number in range(3)}
+    assert len(new) == 1
+    assert bad not in new
+    assert provider.token_requests == 2
+
+
+def test_a_login_that_rotates_goes_on_in_all(provider: Provider, store: MemoryStore) -> None:
+    password = Password(provider.username, provider.password, provider.client_id, provider.client_secret)
+    config = oidc.discover(provider.issuer_url)
+    login = oidc.get_token(config, password).refresh_token
+    assert login is not None
+    auth = RefreshToken(login, client_id=provider.client_id, client_secret=provider.client_secret)
+    given = options(provider, store, auth=auth)
+    for number in range(3):
+        TokenManager.start_link(name=f"m{number}", **given)
+    # The store is new, and another member might have a record to put back: so the first request comes late.
+    assert len({TokenManager.get_access_token(f"m{number}", timeout=15) for number in range(3)}) == 1
+    for number in range(3):
+        before = TokenManager.get_access_token(f"m{number}")
+        TokenManager.force_refresh(f"m{number}", wait=True, timeout=10)
+        assert TokenManager.get_access_token(f"m{number}") != before
+    assert provider.refresh_tokens_reused == 0
+    assert provider.token_requests <= 5
+
+
+def test_a_store_that_cannot_be_asked_leaves_managers_alone(provider: Provider, store: MemoryStore) -> None:
+    store.error = StoreError("refused", sent=False)
+    TokenManager.start_link(name="m", **options(provider, store))
+    TokenManager.get_access_token("m")
+    health = TokenManager.health("m")
+    assert (health.sharing, health.store_error) == ("alone", "refused")
+    store.error = None
+    TokenManager.force_refresh("m", wait=True)
+    eventually(lambda: TokenManager.health("m").sharing == "shared")
+
+
+def test_what_a_store_raises_harms_nothing(provider: Provider, store: MemoryStore) -> None:
+    store.error = ZeroDivisionError("hunter2")
+    TokenManager.start_link(name="m", **options(provider, store))
+    TokenManager.get_access_token("m")
+    assert TokenManager.health("m").store_error == "the store raised ZeroDivisionError"
+
+
+def test_a_login_waits_for_its_store_and_says_so(provider: Provider, store: MemoryStore) -> None:
+    store.error = StoreError("refused", sent=False)
+    auth = RefreshToken("login", client_id=provider.client_id, client_secret=provider.client_secret)
+    TokenManager.start_link(name="m", **options(provider, store, auth=auth))
+    with pytest.raises(NoTokenError, match="the store of shared tokens cannot be asked: refused"):
+        TokenManager.get_access_token("m", timeout=1.0)
+    assert provider.token_requests == 0
+
+
+def test_a_crash_costs_no_request(provider: Provider, store: MemoryStore) -> None:
+    Supervisor.start_link([TokenManager.child_spec(name="m", **options(provider, store))])
+    TokenManager.start_link(name="other", **options(provider, store))
+    token = TokenManager.get_access_token("m")
+    ref = supervision.whereis("m")
+    assert ref is not None
+    supervision.kill(ref)
+    eventually(lambda: supervision.whereis("m") not in (None, ref))
+    assert TokenManager.get_access_token("m") == TokenManager.get_access_token("other") == token
+    assert provider.token_requests == 1
+
+
+def test_two_namespaces_of_credentials_share_nothing(provider: Provider, store: MemoryStore) -> None:
+    TokenManager.start_link(name="a", **options(provider, store, store_key="alice"))
+    TokenManager.start_link(name="b", **options(provider, store, store_key="bob"))
+    assert TokenManager.get_access_token("a") != TokenManager.get_access_token("b")
+    assert len(store.records) == 2
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ({"store": object()}, "store: expected a TokenStore, such as RedisStore or FileStore, got object"),
+        ({"revoke_on_stop": True}, "revoke_on_stop: expected False beside a store"),
+        ({"auth": ClientCredentials("c", "s", dpop=True)}, "dpop: expected a DPoPKey that all members have, got True"),
+        ({"auth": TokenExchange("t", client_id="c", client_secret="s")}, "store_key: expected a text that names whose"),
+        ({"store_key": ""}, "store_key: expected a non-empty text"),
+    ],
+)
+def test_what_cannot_be_shared_is_refused(
+    provider: Provider, store: MemoryStore, given: dict[str, Any], message: str
+) -> None:
+    with pytest.raises(ConfigError, match=message):
+        TokenManager.start_link(**{**options(provider, store), **given})
+
+
+def test_a_key_without_a_store_is_refused(provider: Provider) -> None:
+    auth = ClientCredentials(provider.client_id, provider.client_secret)
+    with pytest.raises(ConfigError, match="store_key: expected a store beside it, got none"):
+        TokenManager.start_link(issuer_url=provider.issuer_url, auth=auth, store_key="alice")
+
+
+def test_a_bound_token_can_be_shared_by_those_that_have_the_key(provider: Provider, store: MemoryStore) -> None:
+    auth = ClientCredentials(provider.client_id, provider.client_secret, dpop=DPoPKey())
+    for number in range(2):
+        TokenManager.start_link(name=f"m{number}", **options(provider, store, auth=auth))
+    assert TokenManager.get_access_token("m0") == TokenManager.get_access_token("m1")
