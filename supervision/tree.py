@@ -225,9 +225,9 @@ def _until(due: float | None) -> str:
     return f"next attempt in {left_s:.1f} s" if left_s > 0 else "next attempt is due"
 
 
-def _text_of_wait(wait: Wait | None) -> str:
+def _text_of_wait(wait: Wait | None, *, is_starting: bool) -> str:
     if wait is None:
-        return "busy, gives no answer"
+        return "in its init" if is_starting else "busy, gives no answer"
     child_id = text_of(wait.child.spec.id)
     for_s = f"{timer_thread.now() - wait.since:.1f} s"
     time_s = f"({for_s})" if wait.limit_s is None else f"({for_s} of {wait.limit_s:g} s)"
@@ -254,28 +254,35 @@ def grow(sup: ServerRef) -> Tree:
 
 def _look(process: Process, ends_at: float) -> tuple[tuple[Branch, ...], str | None]:
     """What is below a supervisor, and what that waits for, ``None`` where it answers."""
-    found = _ask(process, ends_at)
-    waits_for = None
-    if found is None:
+    children, waits_for = _ask(process, ends_at), None
+    if children is not None:
+        found = [_row(child) for child in children]
+    else:
         supervisor = process.actor
         if supervisor is None:
             raise NoProcess(process.ref)
-        waits_for = _text_of_wait(supervisor._waits)
-        found = rows(supervisor, process)
+        waits_for = _text_of_wait(supervisor._waits, is_starting=process.phase is Phase.STARTING)
+        found = rows_from_outside(supervisor)
     below: list[Branch] = []
     for row, inner in found:
         if inner is not None and inner.supervises:
             try:
-                children, inner_waits_for = _look(inner, ends_at)
-                row = replace(row, children=children, waits_for=inner_waits_for or row.waits_for)  # noqa: PLW2901
+                below_it, it_waits_for = _look(inner, ends_at)
+                row = replace(row, children=below_it, waits_for=it_waits_for or row.waits_for)  # noqa: PLW2901
             except (NoProcess, ServerDied):  # it ended since; the next look will show what became of it
                 pass
         below.append(row)
     return tuple(below), waits_for
 
 
-def _ask(process: Process, ends_at: float) -> list[tuple[Branch, Process | None]] | None:
-    """The rows as a supervisor tells them, ``None`` where it does not within its share of the time; see the module."""
+def _row(child: Child, starting: Process | None = None, *, restarts: bool = False) -> tuple[Branch, Process | None]:
+    """A child's row, with its process where there is one; the arguments are those of ``Branch.of``."""
+    row = Branch.of(child, starting, restarts=restarts)
+    return row, starting if row.ref is None else process_of(row.ref)
+
+
+def _ask(process: Process, ends_at: float) -> list[Child] | None:
+    """Copies of a supervisor's children as it tells them, ``None`` where it does not within its share of the time."""
     supervisor, share_s = process.actor, (ends_at - time.monotonic()) / 2
     if supervisor is None:
         raise NoProcess(process.ref)
@@ -290,37 +297,45 @@ def _ask(process: Process, ends_at: float) -> list[tuple[Branch, Process | None]
         return None
 
 
-def _answer(supervisor: AnySupervisor) -> list[tuple[Branch, Process | None]]:
-    """On the supervisor's thread."""
-    supervisor._looks.pop(0)
-    return rows(supervisor, None)
-
-
 def _hangs(supervisor: AnySupervisor) -> bool:
     """Whether it is known to give no answer for a while."""
     since = [*supervisor._looks[:1], *([] if (wait := supervisor._waits) is None else [wait.since])]
     return any(timer_thread.now() - one > LOOK_S / 2 for one in since)
 
 
-def rows(supervisor: AnySupervisor, outside: Process | None = None) -> list[tuple[Branch, Process | None]]:
-    """The rows of a supervisor's children, as they are now, each with the child's process where there is one.
+def _answer(supervisor: AnySupervisor) -> list[Child]:
+    """On the supervisor's thread, quickly: it serves no other request meanwhile. The rows are made on the thread that looks."""
+    supervisor._looks.pop(0)
+    return copies(supervisor)
 
-    Args:
-        supervisor: the supervisor.
-        outside: its process, where its own thread is not the one that calls.
-    """
-    children, wait = list(supervisor._children.values()), supervisor._waits
-    starting: Process | None = None
-    if outside is not None and wait is not None and wait.what == "start":
-        attempt = supervisor._link.attempt
-        begun = [] if attempt is None else list(attempt.started)
-        starting = next((process for process in begun if process.phase is Phase.STARTING), None)
-        if wait.child not in children:  # it gets its place once it is up
-            children.append(wait.child)
-    found: list[tuple[Branch, Process | None]] = []
-    for child in children:
-        waited_for = outside is not None and wait is not None and wait.what == "start" and child is wait.child
-        own = starting if waited_for else None
-        row = Branch.of(child, own, restarts=waited_for and supervisor._attempting)
-        found.append((row, own if row.ref is None else process_of(row.ref)))
-    return found
+
+def copies(supervisor: AnySupervisor) -> list[Child]:
+    """What a look shows of each child, at one moment."""
+    return [
+        Child(
+            child.spec,
+            ref=child.ref,
+            state=child.state,
+            last_ref=child.last_ref,
+            retry=child.retry,
+            restarts=child.restarts,
+            started_at=child.started_at,
+            last_exit=child.last_exit,
+            failure=child.failure,
+        )
+        for child in supervisor._children.values()
+    ]
+
+
+def rows_from_outside(supervisor: AnySupervisor) -> list[tuple[Branch, Process | None]]:
+    """The rows of a supervisor whose own thread may be changing its table; with the child that it is starting."""
+    children, wait, attempt = list(supervisor._children.values()), supervisor._waits, supervisor._link.attempt
+    started = wait.child if wait is not None and wait.what == "start" else None
+    if started is not None and started not in children:  # it gets its place once it is up
+        children.append(started)
+    begun = [] if attempt is None else list(attempt.started)
+    starting = next((process for process in begun if process.phase is Phase.STARTING), None)
+    return [
+        _row(child, starting, restarts=supervisor._attempting) if child is started else _row(child)
+        for child in children
+    ]

@@ -12,7 +12,7 @@ from threads import DEADLINE_S
 
 from supervision import Backoff, ChildSpec, DynamicSupervisor, cast
 from supervision.supervising import Operation, Raised
-from supervision.tree import rows
+from supervision.tree import copies
 
 BOOM = Scripted("boom")
 
@@ -100,7 +100,7 @@ def fall(sup: Any, child_id: Any, timers: Timers) -> None:
 def _on_its_thread(kind: Any, operation: str) -> Callable[..., Any]:
     """What a supervisor's thread does for a function of the client API."""
     if operation == "tree":
-        return rows
+        return copies
     if operation == "terminate_child" and issubclass(kind, DynamicSupervisor):
         operation = "terminate_ref"
     found: Callable[..., Any] = getattr(kind, f"_{operation}")

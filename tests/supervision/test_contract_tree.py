@@ -159,5 +159,5 @@ def test_it_waits_its_turn(world: World) -> None:
     sup = Supervisor.start_link(world.specs("a"))
     with held(sup) as post:
         answer = post.send("tree")
-    assert [branch.id for branch, _ in answer()] == ["a"]
+    assert [child.spec.id for child in answer()] == ["a"]
     assert Probe.__name__ in str(ref_of(sup, "a"))

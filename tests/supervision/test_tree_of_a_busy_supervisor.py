@@ -110,6 +110,31 @@ def test_a_tree_that_is_still_starting_is_shown_down_to_the_child_that_hangs(gat
     assert branch(branch(tree_of("top"), "outer"), "inner").waits_for is None
 
 
+def test_a_supervisor_of_ones_own_in_its_init(gate: Gate) -> None:
+    class Billing(Supervisor):
+        @classmethod
+        def init(cls) -> Any:
+            gate()
+            return []
+
+    starting = in_background(Supervisor.start_link, [Billing.child_spec(id="billing", name="billing")], name="top")
+    gate.await_entry()
+    assert str(tree_of("top").waits_for).startswith("starting billing (")
+    assert branch(tree_of("top"), "billing").waits_for == tree_of("billing").waits_for == "in its init"
+    gate.go()
+    starting.join(DEADLINE_S)
+
+
+def test_a_start_with_a_timeout_says_how_long_it_may_take(gate: Gate) -> None:
+    sup = Supervisor.start_link([])
+    spec = ChildSpec("slow", Pooled, ({"on_start": gate},), start_timeout=60.0)
+    starting = in_background(Supervisor.start_child, sup, spec)
+    gate.await_entry()
+    assert str(tree_of(sup).waits_for).endswith(" s of 60 s)")
+    gate.go()
+    starting.join(DEADLINE_S)
+
+
 def test_a_restart_that_hangs(gate: Gate, world: World) -> None:
     sup = Supervisor.start_link(world.specs("ab"))
     world.script("a", gate)
@@ -260,7 +285,7 @@ def test_looks_from_outside_while_children_come_and_go(gate: Gate) -> None:
     process = sup.actor_inbox.process
     until = time.monotonic() + 1.0
     while time.monotonic() < until:
-        for row, _ in module.rows(process.actor, process):
+        for row, _ in module.rows_from_outside(process.actor):
             assert (row.ref is None) is (row.state != "running")
             json.dumps(row.to_dict())
     stop.set()
