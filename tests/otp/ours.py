@@ -163,8 +163,9 @@ class Recorder(Server):
     def failed(self, child_id: str) -> None:
         self._line("failed", child_id, self._starts[child_id])
 
-    def hook(self, ref: Any, reason: Reason) -> None:
-        self._line("hook", *self._live.get(ref, ("of a dead one",)), _reason(reason))
+    def hook(self, child_id: str, ref: Any, reason: Reason) -> None:
+        number = self._live[ref][1] if ref in self._live else "that has ended"
+        self._line("hook", child_id, number, _reason(reason))
 
     def live(self, child_id: str) -> Any:
         ref = self._newest.get(child_id)
@@ -214,7 +215,7 @@ def _raise_ordered(outcome: str) -> None:
 
 class _Pooled(_Child, Server):
     def on_terminate(self, reason: Reason) -> None:
-        self.player.record("hook", self.actor_ref, reason)
+        self.player.record("hook", self.child["id"], self.actor_ref, reason)
         match self.child["stop"]:
             case "takes":
                 self.player.never.wait(0.005)

@@ -56,11 +56,9 @@ defmodule Recorder do
   def handle_call({:failed, id}, _from, state),
     do: {:reply, :ok, line(state, ["failed", id, state.starts[id]])}
 
-  def handle_call({:hook, pid, reason}, _from, state) do
-    case state.live[pid] do
-      nil -> {:reply, :ok, line(state, ["hook of a dead one"])}
-      {id, number} -> {:reply, :ok, line(state, ["hook", id, number, Words.reason(reason)])}
-    end
+  def handle_call({:hook, id, pid, reason}, _from, state) do
+    number = with({_, number} <- state.live[pid], do: number) || "that has ended"
+    {:reply, :ok, line(state, ["hook", id, number, Words.reason(reason)])}
   end
 
   def handle_call({:live, id}, _from, state) do
@@ -141,7 +139,7 @@ defmodule Child do
   def terminate(_reason, %{child: %{"kind" => "plain"}}), do: :ok
 
   def terminate(reason, %{recorder: recorder, child: child, dying: dying}) do
-    Recorder.call(recorder, {:hook, self(), reason})
+    Recorder.call(recorder, {:hook, child["id"], self(), reason})
 
     case child["stop"] do
       "prompt" -> :ok

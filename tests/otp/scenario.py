@@ -19,6 +19,7 @@ while its supervisor is busy with another.
 from __future__ import annotations
 
 import random
+from collections.abc import Iterator
 from typing import Any
 
 PERIOD_S = 1000
@@ -36,6 +37,16 @@ MOST_IDS = 14
 def make(seed: int) -> dict[str, Any]:
     """The scenario of that seed."""
     return _Author(seed).scenario()
+
+
+def children(made: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    """All children that a scenario has, or may get in a step."""
+    roots = [made["top"]]
+    roots += [action[1] for step in made["steps"] for action in step["actions"] if action[0] == "start_child"]
+    while roots:
+        child = roots.pop()
+        yield child
+        roots += child.get("supervisor", {}).get("children", ())
 
 
 class _Author(random.Random):
