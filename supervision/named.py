@@ -39,7 +39,8 @@ def named(name: str, await_restart: bool = False) -> pykka.ActorRef[Any]:
     - ``tell``, ``ask``, ``proxy()``, ``call``, ``cast`` and timers follow restarts. Proxies, their methods and their traversable
       attributes may be kept.
     - ``stop``, ``kill``, ``monitor``, ``register`` and the functions of supervisors mean the incarnation of that moment. So do
-      ``actor_urn``, ``actor_class``, ``actor_inbox`` and ``actor_stopped``, which raise ``ActorDeadError`` where there is none.
+      ``actor_urn``, ``actor_inbox`` and ``actor_stopped``, which raise ``ActorDeadError`` where there is none. ``actor_class`` is
+      then the class of the last incarnation that the ref or its proxy has seen, because programs name a dead actor by its class.
     - While no actor has the name, ``is_alive()`` is false, ``tell`` and ``ask`` raise ``ActorDeadError``, and ``call`` raises
       ``NoProcess``. With ``block=False`` the future of ``ask`` raises it.
     - A proxy then does what Pykka's does whose actor has died: the future of each use raises ``ActorDeadError``. It knows the
@@ -83,6 +84,7 @@ class NamedRef(RefByName):
     def __init__(self, name: str, await_restart: bool) -> None:
         self.name = name
         self.await_restart = await_restart
+        self._seen_class: Any = None  # of the last incarnation that was looked at; any thread sets it
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, NamedRef) and self.name == other.name
@@ -173,12 +175,23 @@ class NamedRef(RefByName):
 
     @property
     def actor_class(self) -> Any:  # type: ignore[override]
-        """The class of the actor that has the name now; raises ``ActorDeadError`` without one, as the next three do."""
-        return self._incarnation().actor_class
+        """The class of the actor that has the name now, or of the last one that this ref or its proxy has seen.
+
+        A dead ref of Pykka's still has its class, and error handlers write it into the log: they must not fail there.
+
+        Raises:
+            ActorDeadError: it has seen none.
+        """
+        process = lookup(self.name)
+        if process is not None:
+            self._saw(process)
+        if self._seen_class is None:
+            raise self._no_incarnation()
+        return self._seen_class
 
     @property
     def actor_urn(self) -> Any:  # type: ignore[override]
-        """Its URN."""
+        """Its URN; raises ``ActorDeadError`` where no actor has the name, as the next two do."""
         return self._incarnation().actor_urn
 
     @property
@@ -194,8 +207,14 @@ class NamedRef(RefByName):
     def _incarnation(self) -> pykka.ActorRef[Any]:
         process = lookup(self.name)
         if process is None:
-            raise NoIncarnation(f"{self} not found")
+            raise self._no_incarnation()
         return process.ref
+
+    def _no_incarnation(self) -> NoIncarnation:
+        return NoIncarnation(f"{self} not found")
+
+    def _saw(self, process: Process) -> None:
+        self._seen_class = process.ref.actor_class
 
     def _supervision_actor(self) -> Any:
         process = lookup(self.name)
@@ -344,6 +363,7 @@ class _Kinds:
             return []
         found = kinds_of(actor)
         self._known.update((path, (urn, kind)) for path, kind in found.items())
+        self._ref._saw(process)
         self._looked_at = urn
         return list(found)
 

@@ -154,19 +154,25 @@ class Player:
         config.write_text(_CONFIG.format(work=work, mpd_port=self.mpd_port, http_port=self.http_port))
         (work / "playlists").mkdir(exist_ok=True)
         there = installed()
-        command = [there.python, str(HERE / "driver.py"), str(program or "-"), "--config", str(config)]
+        self._command = [there.python, str(HERE / "driver.py"), str(program or "-"), "--config", str(config)]
+        self._environment = there.environment(work)
+        self._work = work
+        self.start()
+
+    def start(self) -> None:
+        """Start it, again where it has ended."""
         with self._log.open("ab") as output:
             self.process = subprocess.Popen(
-                command,
-                cwd=work,
-                env=there.environment(work),
+                self._command,
+                cwd=self._work,
+                env=self._environment,
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=output,
                 text=True,
             )
         self._answers: queue.SimpleQueue[str] = queue.SimpleQueue()
-        self._reader = threading.Thread(target=self._read, daemon=True)
+        self._reader = threading.Thread(target=self._read, args=(self.process,), daemon=True)
         self._reader.start()
 
     def await_start(self) -> None:
@@ -178,10 +184,10 @@ class Player:
             return self.rpc("get_version") == "3.4.2"
         return False
 
-    def _read(self) -> None:
-        assert self.process.stdout is not None
+    def _read(self, process: subprocess.Popen[str]) -> None:
+        assert process.stdout is not None
         with self._log.open("a") as output:
-            for line in self.process.stdout:
+            for line in process.stdout:
                 if line.startswith("@@ "):
                     self._answers.put(line[3:])
                 else:
@@ -210,10 +216,22 @@ class Player:
 
     def tell(self, command: str) -> Any:
         """One of the driver's commands; returns its answer."""
+        self.send(command)
+        return json.loads(self._answers.get(timeout=DEADLINE_S))
+
+    def send(self, command: str) -> None:
+        """One of the driver's commands, for a player that may end of it."""
         assert self.process.stdin is not None
         self.process.stdin.write(f"{command}\n")
         self.process.stdin.flush()
-        return json.loads(self._answers.get(timeout=DEADLINE_S))
+
+    def ends_within(self, seconds: float) -> bool:
+        """Wait so long for its end."""
+        try:
+            self.process.wait(seconds)
+        except subprocess.TimeoutExpired:
+            return False
+        return True
 
     def actor(self, name: str) -> str | None:
         """The URN of the actor of a class, which is another one for each incarnation; ``None`` while there is none."""
@@ -247,6 +265,24 @@ class Player:
         """A new client."""
         return MpdClient(self.mpd_port)
 
+    def websocket(self) -> socket.socket:
+        """A connection that Mopidy sends its events to."""
+        connection = socket.create_connection(("127.0.0.1", self.http_port), timeout=DEADLINE_S)
+        lines = (
+            "GET /mopidy/ws HTTP/1.1",
+            f"Host: 127.0.0.1:{self.http_port}",
+            "Upgrade: websocket",
+            "Connection: Upgrade",
+            "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==",
+            "Sec-WebSocket-Version: 13",
+        )
+        connection.sendall("\r\n".join((*lines, "", "")).encode())
+        head = b""
+        while not head.endswith(b"\r\n\r\n"):
+            head += connection.recv(1)
+        assert head.startswith(b"HTTP/1.1 101"), head
+        return connection
+
     def terminate(self) -> int:
         """SIGTERM; returns the exit status."""
         self.process.terminate()
@@ -254,8 +290,11 @@ class Player:
             return self.process.wait(DEADLINE_S)
         except subprocess.TimeoutExpired:
             raise AssertionError(f"it did not end:\n{self.log}") from None
+        finally:
+            self.close()
 
     def close(self) -> None:
+        """End it by force, and all that reads from it."""
         self.process.kill()
         self.process.wait(DEADLINE_S)
         self._reader.join(DEADLINE_S)

@@ -183,6 +183,18 @@ def test_nothing_of_one_actor_is_there_then(what: str) -> None:
     assert not hasattr(named("nobody"), what)
 
 
+def test_the_class_of_a_dead_one_is_known_as_that_of_a_dead_ref_is(cls: Any) -> None:
+    seen, proxy, unseen = named("shop"), named("shop").proxy(), named("shop")
+    sup = Supervisor.start_link([ChildSpec("shop", cls, name="shop")])
+    assert seen.actor_class is cls
+    dir(proxy)  # it looks
+    Supervisor.stop(sup)
+    assert seen.actor_class is cls
+    assert proxy.actor_ref.actor_class is cls
+    with pytest.raises(pykka.ActorDeadError):
+        unseen.actor_class
+
+
 def test_a_dead_answer_comes_in_a_list_of_answers(sup: Any) -> None:
     future = pykka.get_all([named("shop").ask("a", block=False), named("shop").ask("b", block=False)])
     assert future == [(1, "a"), (1, "b")]
