@@ -206,7 +206,8 @@ def _what_hangs(begun: Sequence[Process]) -> tuple[str, Process | None]:
         return "__init__ or the start callable", None
     link = _links.get(hanging.ref)
     if link is not None and link.attempt is not None:
-        return _what_hangs(link.attempt.started)
+        what, below = _what_hangs(link.attempt.started)
+        return what, below or hanging
     return f"{'on_start' if link is None else 'init'} of {hanging.ref.actor_class.__name__}", hanging
 
 

@@ -3,6 +3,7 @@
 import contextlib
 import dataclasses
 import random
+import re
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -152,11 +153,11 @@ def spec(kind: str, script: Script, **options: Any) -> ChildSpec:
     return ChildSpec("child", KINDS[kind][0], (script,), name="child", start_timeout=SOON_S, **options)
 
 
-def timed_out(error: StartError, kind: str) -> bool:
-    """Whether it says who has hung, and for how long."""
-    return isinstance(error.cause, TimeoutError) and str(error.cause) == (
-        f"{KINDS[kind][1]} took longer than start_timeout={SOON_S} s"
-    )
+def timed_out(error: StartError, kind: str, script: Script) -> bool:
+    """Whether it says who has hung, and for how long; on a busy machine it may not have come as far as that."""
+    who = KINDS[kind][1] if script.starts else ".*"
+    text = rf"{who} took longer than start_timeout={SOON_S} s"
+    return isinstance(error.cause, TimeoutError) and re.fullmatch(text, str(error.cause)) is not None
 
 
 def outcome(function: Callable[..., Any], *args: Any) -> Any:
@@ -177,12 +178,12 @@ def nothing_is_left() -> bool:
 
 @every_kind
 def test_a_first_start_that_hangs_is_a_start_error(kind: str, gate: Gate, world: World) -> None:
-    began = time.monotonic()
+    began, script = time.monotonic(), Script(gate, 1)
     with pytest.raises(StartError) as caught:
-        Supervisor.start_link([world.spec("a"), spec(kind, Script(gate, 1)), world.spec("c")], name="sup")
+        Supervisor.start_link([world.spec("a"), spec(kind, script), world.spec("c")], name="sup")
     assert time.monotonic() - began < BOUND_S
     assert caught.value.child_id == "child"
-    assert timed_out(caught.value, kind)
+    assert timed_out(caught.value, kind, script)
     assert world.log() == ["start a", "stop a"]
     assert nothing_is_left()
     assert whereis("sup") is None
@@ -192,9 +193,10 @@ def test_a_first_start_that_hangs_is_a_start_error(kind: str, gate: Gate, world:
 def test_start_child_says_so_and_the_supervisor_lives(kind: str, gate: Gate) -> None:
     sup, pool = Supervisor.start_link([]), DynamicSupervisor.start_link()
     for start_child, owner in ((Supervisor.start_child, sup), (DynamicSupervisor.start_child, pool)):
+        script = Script(gate, 1)
         with pytest.raises(StartError) as caught:
-            start_child(owner, spec(kind, Script(gate, 1)))
-        assert timed_out(caught.value, kind)
+            start_child(owner, spec(kind, script))
+        assert timed_out(caught.value, kind, script)
         assert nothing_is_left()
     assert (Supervisor.which_children(sup), DynamicSupervisor.which_children(pool)) == ([], [])
     assert Supervisor.start_child(sup, dataclasses.replace(spec(kind, Script(gate)), start_timeout=60)).is_alive()
@@ -292,6 +294,15 @@ def test_the_shorter_of_two_timeouts_ends_the_start(gate: Gate) -> None:
     with pytest.raises(StartError, match=r"on_start of Pooled took longer than start_timeout=0\.2 s"):
         Supervisor.start_link([Supervisor.child_spec([quick], id="inner", start_timeout=60)])
     assert whereis("slow") is None
+
+
+@pytest.mark.parametrize(("kind", "where"), [(InConstructor, "InConstructor.__init__"), (Threaded, "Pooled.on_start")])
+def test_it_says_where_a_start_below_is(kind: Any, where: str, gate: Gate) -> None:
+    inner = Supervisor.child_spec([ChildSpec("deep", kind, (Script(gate, 1),))], id="inner", start_timeout=SOON_S)
+    with pytest.raises(StartError) as caught:
+        Supervisor.start_link([inner])
+    (note,) = caught.value.cause.__notes__
+    assert where in note
 
 
 def test_a_supervisor_killed_in_such_a_start_starts_nothing_more(gate: Gate) -> None:
