@@ -266,7 +266,8 @@ class Child:
         self._is_now("stopped" if ref is None else "running")
         if ref is not None:
             self.last_ref, self.started_at = ref, now
-        if self.spec.restart == "temporary":  # never started again: what it was started with can go (as in OTP)
+        # One that is never started again lets go of what it was started with, as in OTP.
+        if self.spec.restart == "temporary" and (self.spec.args or self.spec.kwargs):
             self.spec = replace(self.spec, args=(), kwargs={})
 
     def ended(self, state: ChildState, reason: Reason | None = None) -> None:

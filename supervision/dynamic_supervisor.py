@@ -14,7 +14,7 @@ from supervision.child_process import check_start, name_of_child
 from supervision.children import Backoff, Child, ChildSpec, ShutdownSetting, require_spec
 from supervision.errors import ChildNotFound, MaxChildren, check_count
 from supervision.exits import Reason, Restart, text_of
-from supervision.process.registry import ServerRef, name_in, whereis
+from supervision.process.registry import ServerRef, name_in, refs_of
 from supervision.strategy import Intensity
 from supervision.supervising import AnySupervisor, ask
 
@@ -266,11 +266,7 @@ class DynamicSupervisor(AnySupervisor):
         return child
 
     def _by_name(self, name: str) -> Child | None:
-        owner = whereis(name)
-        if owner in self._children:
-            return self._children[owner]
-        # One that is being restarted, or has a name besides its first; or there is none.
-        return next((child for child in self._children.values() if name_of_child(child) == name), None)
+        return next((self._children[ref] for ref in refs_of(name) if ref in self._children), None)
 
     def _listed(self) -> str:
         """For a ``ChildNotFound``: what there is instead."""

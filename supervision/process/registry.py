@@ -305,7 +305,7 @@ def await_successor(process: Process) -> None:
 
     So are those of all that have ended below it.
     """
-    if not _is_awaited_by_name(process):
+    if process.child is None and not process.awaited_below:
         return
     waiters: list[Ringable] = []
     with _names.value.succession:
@@ -338,22 +338,12 @@ def adopted(process: Process, child: Child, predecessor: Process | None) -> None
 
 def decided(process: Process) -> None:
     """The end of a process is decided: its successor is up, or none will come. Nothing is awaited of it, nor of those below."""
-    if not _is_awaited_by_name(process):
-        process.child = None
-        return
     waiters: list[Ringable] = []
     with _names.value.succession:
         _strike(process, waiters)
         process.child = None
     for waiter in waiters:
         waiter.ring()
-
-
-def _is_awaited_by_name(process: Process) -> bool:
-    """Whether its end can matter to one that waits for a name, its own or one below it; of many children without, none does."""
-    child = process.child
-    its_own = child is not None and (process.names or child.spec.name or process.supervises)
-    return bool(its_own or process.awaited_names or process.awaited_below)
 
 
 def _note_awaited(process: Process) -> None:
@@ -512,6 +502,15 @@ def _look(server: ServerRef) -> tuple[Process | None, Process | None]:
             return None, awaited[-1]
         if decided == names.decided:
             return None, None
+
+
+def refs_of(name: str) -> Iterator[pykka.ActorRef[Any]]:
+    """The ref of the owner of a name, and those of its predecessors that a supervisor is restarting, the newest first."""
+    owner = whereis(name)
+    if owner is not None:
+        yield owner
+    for process in reversed(_names.value.awaited.get(name, ())):
+        yield process.ref
 
 
 def _restarter_waits_for_caller(process: Process) -> bool:
