@@ -311,7 +311,7 @@ class _Kinds:
         self._ref = ref
         self._name = ref.name
         self._known: dict[Path, tuple[str, Kind]] = {}
-        self._looked_at = ""  # the URN of the incarnation that was looked at last
+        self._looked_at: str | None = None  # the URN of the incarnation that was looked at last, when it was up
         process = lookup(self._name)
         if process is not None:
             self._look(process)
@@ -361,10 +361,12 @@ class _Kinds:
         actor, urn = process.actor, process.ref.actor_urn
         if actor is None:  # it has ended since
             return []
-        found = kinds_of(actor)
-        self._known.update((path, (urn, kind)) for path, kind in found.items())
         self._ref._saw(process)
-        self._looked_at = urn
+        was_starting = process.phase is STARTING
+        found = {path: (urn, kind) for path, kind in kinds_of(actor).items()}
+        # What is known of its predecessor goes when it is up: nothing piles up over many restarts.
+        self._known = {**self._known, **found} if was_starting else found
+        self._looked_at = None if was_starting else urn
         return list(found)
 
     def _look_for(self, process: Process, path: Path) -> Kind | None:

@@ -568,3 +568,14 @@ def test_it_keeps_no_incarnation(sup: Any, shop: Any) -> None:
     Supervisor.restart_child(sup, "shop")
     assert get(kept[1]()) == 2
     eventually(lambda: gc.collect() is not None and first[1]() is None, "the end of its ref")
+
+
+def test_what_it_knows_of_attributes_does_not_pile_up(sup: Any, shop: Any) -> None:
+    for number in range(20):
+        get(shop.add(f"method_{number}"))
+        assert get(getattr(shop, f"method_{number}")()) == f"added as method_{number}"
+        restart(sup)
+    assert get(shop.which()) == 21
+    assert not [name for name in dir(shop) if name.startswith("method_")]
+    shut(sup)
+    assert not [name for name in dir(shop) if name.startswith("method_")]
