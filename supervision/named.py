@@ -192,19 +192,19 @@ class NamedRef(RefByName):
     @property
     def actor_urn(self) -> Any:  # type: ignore[override]
         """Its URN; raises ``ActorDeadError`` where no actor has the name, as the next two do."""
-        return self._incarnation().actor_urn
+        return self._supervision_ref().actor_urn
 
     @property
     def actor_inbox(self) -> Any:  # type: ignore[override]
         """Its mailbox."""
-        return self._incarnation().actor_inbox
+        return self._supervision_ref().actor_inbox
 
     @property
     def actor_stopped(self) -> Any:  # type: ignore[override]
         """What is set when it has stopped."""
-        return self._incarnation().actor_stopped
+        return self._supervision_ref().actor_stopped
 
-    def _incarnation(self) -> pykka.ActorRef[Any]:
+    def _supervision_ref(self) -> pykka.ActorRef[Any]:
         process = lookup(self.name)
         if process is None:
             raise self._no_incarnation()

@@ -37,7 +37,7 @@ from operator import attrgetter
 from typing import Any, TypeAlias, cast
 
 import pykka
-from pykka import ActorRegistry, _envelope, _introspection, messages
+from pykka import ActorDeadError, ActorRegistry, _envelope, _introspection, messages
 
 from supervision.runtime.per_process import in_forked_child
 from supervision.runtime.reports import harmless
@@ -150,6 +150,10 @@ class RefByName(pykka.ActorRef[Any]):
     name: str
     await_restart: bool
 
+    def _supervision_ref(self) -> Ref:
+        """The ref of the actor of this moment; raises ``ActorDeadError`` without one."""
+        raise NotImplementedError
+
     def _supervision_actor(self) -> Any:
         """The actor of this moment, ``None`` without one."""
         raise NotImplementedError
@@ -230,13 +234,18 @@ _ABSENT = object()
 
 
 class _IndexedRefs:
-    """The list operations of ``ActorRegistry``, each in constant time. Its lock, Pykka's own, guards it."""
+    """The list operations of ``ActorRegistry``, each in constant time. Its lock, Pykka's own, guards it.
+
+    A ref that is a name stands for the actor that has the name now: kept as it is, it would fail every search once none has.
+    """
 
     def __init__(self, refs: Iterable[Ref]) -> None:
         self._refs: dict[Ref, None] = dict.fromkeys(refs)
 
     def append(self, ref: Ref) -> None:
-        """Pykka is starting an actor on this thread."""
+        """Pykka is starting an actor on this thread, or a program enters a ref by hand."""
+        if isinstance(ref, RefByName):
+            ref = ref._supervision_ref()
         behind = [one for look in _lookers for one in look(ref)]
         self.enter(ref, behind)
 
@@ -251,7 +260,7 @@ class _IndexedRefs:
                 self._refs[ref] = None
 
     def remove(self, ref: Ref) -> None:
-        if not self.discard(ref):
+        if not self.discard(ref._supervision_ref() if isinstance(ref, RefByName) else ref):
             raise ValueError(ref)
 
     def discard(self, ref: Ref) -> bool:
@@ -262,7 +271,10 @@ class _IndexedRefs:
         self._refs.clear()
 
     def __contains__(self, ref: object) -> bool:
-        return ref in self._refs
+        try:
+            return (ref._supervision_ref() if isinstance(ref, RefByName) else ref) in self._refs
+        except ActorDeadError:
+            return False
 
     def __iter__(self) -> Iterator[Ref]:
         return iter(self._refs)

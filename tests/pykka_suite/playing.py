@@ -20,13 +20,14 @@ from tempfile import TemporaryDirectory
 
 from packaging.requirements import Requirement
 from packaging.version import Version
-from pykka_suite.differences import DIFFERENCES, expected, name_of
+from pykka_suite.differences import expected, listed, name_of
 
 import supervision
 
 VARIANTS = {
     "imported": "`supervision` is imported, and its dictionary stands in the place of the registry's list",
     "monitored": "each actor is started by a supervisor's start callable and monitored from its start",
+    "named": "each actor is started in that way, and its ref is `named(name)`",
     "server": "`Server` is the actor class",
     "server-thread": '`Server` is the actor class, with `runtime = "thread"`',
 }
@@ -135,7 +136,7 @@ def _pip(*arguments: str) -> str:
     except subprocess.TimeoutExpired:
         raise NotToBeHad(f"{what}: not done within {DOWNLOAD_TIMEOUT_S:.0f} s") from None
     if done.returncode:
-        raise NotToBeHad(f"{what}: {done.stderr.strip()[-400:]}")
+        raise NotToBeHad(f"{what}: {(done.stderr.splitlines() or ['no word'])[-1].strip()}")
     return done.stdout
 
 
@@ -247,4 +248,4 @@ def _new(variant: str, outcomes: Mapping[str, Outcome], differs: tuple[str, ...]
 
 def _gone(variant: str, differs: tuple[str, ...]) -> Iterator[str]:
     names = {name_of(test) for test in differs}
-    return (one.test for one in DIFFERENCES if variant in one.variants and one.test not in names)
+    return (test for test in listed(variant) if test not in names)

@@ -31,13 +31,13 @@ VARIANT = os.environ.get("PYKKA_SUITE_VARIANT", "alone")
 
 if VARIANT != "alone":
     import supervision
-    from supervision import ChildSpec, Down, DynamicSupervisor, Server, StartError, monitor
+    from supervision import ChildSpec, Down, DynamicSupervisor, Server, StartError, monitor, named, register
 
 
 def pytest_configure() -> None:
     if VARIANT == "imported":
         put_dictionary_in_place()
-    elif VARIANT == "monitored":
+    elif VARIANT in ("monitored", "named"):
         watch = Watch()
         _watches.append(watch)
         pykka.Actor.start = classmethod(lambda cls, *args, **kwargs: watch.start(cls, *args, **kwargs))  # type: ignore[assignment, method-assign]
@@ -73,6 +73,8 @@ class Watch:
         def begin() -> pykka.ActorRef[Any]:
             refs.append(self._pykkas_start(cls, *args, **kwargs))
             monitor(refs[0], self._downs.put)
+            if VARIANT == "named":
+                register(refs[0].actor_urn, refs[0])
             return refs[0]
 
         try:
@@ -82,7 +84,7 @@ class Watch:
                 raise error.cause from None
             # else on_start has failed, and Pykka's start returns before that
         self._started += refs
-        return refs[0]
+        return named(refs[0].actor_urn) if VARIANT == "named" else refs[0]
 
     def check(self) -> None:
         """Each actor that has ended has given one ``Down``, and no actor has given two."""

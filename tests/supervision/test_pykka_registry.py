@@ -15,7 +15,7 @@ from holding import Gate
 from pykka import ActorDeadError, ActorRegistry
 from threads import DEADLINE_S, eventually, run
 
-from supervision import Backoff, ChildSpec, DynamicSupervisor, Server, Supervisor, call, cast, whereis
+from supervision import Backoff, ChildSpec, DynamicSupervisor, Server, Supervisor, call, cast, named, whereis
 from supervision.process.pykka_internals import _IndexedRefs
 
 pytestmark = pytest.mark.P12
@@ -276,3 +276,21 @@ def test_a_broadcast_reaches_supervised_actors_and_restarted_ones_once() -> None
     reached = [whereis(kind) for kind in ("pooled", "managed", "raw")]
     assert len(heard) == 3
     assert set(heard) == set(reached)
+
+
+@every_child
+def test_a_ref_that_is_a_name_stands_for_the_actor_that_has_it_and_is_never_kept_itself(cls: Any) -> None:
+    sup = Supervisor.start_link([ChildSpec("it", cls, name="it")])
+    ref, by_name = whereis("it"), named("it")
+    assert ref is not None
+    ActorRegistry.unregister(by_name)
+    assert ActorRegistry.get_all() == [sup]
+    ActorRegistry.unregister(by_name)
+    ActorRegistry.register(by_name)
+    assert ActorRegistry.get_all() == [sup, ref]
+    assert ActorRegistry.get_by_urn(by_name.actor_urn) is ref
+    Supervisor.stop(sup)
+    ActorRegistry.unregister(by_name)
+    with pytest.raises(ActorDeadError, match="'it' not found"):
+        ActorRegistry.register(by_name)
+    assert ActorRegistry.get_by_class(Server) == ActorRegistry.get_all() == []
