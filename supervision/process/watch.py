@@ -139,21 +139,16 @@ class Turns(timer_thread.Repeated):
         # Of a supervisor that waits for an actor to start or to end there is no warning, while that is in a turn itself.
         due = [(process, sight) for process, sight in due if process not in waiting]
         for number, (process, sight) in enumerate(due, 1):
+            if not self._may_begin():
+                return
             stack = stack_of(sight.turn[0], self._run_batch)
             if process.in_hand is not sight.envelope:
                 continue  # it has gone on just now, and the stack may be of another handler
-            if not self._may_begin(now):
-                return
+            self._begun.append(now)
             sight.warned = True
             seconds = round(now - sight.since, 1)
-            self._say(
-                "warning",
-                "long_handler",
-                process,
-                seconds=seconds,
-                stack=stack,
-                others=self._left_out(len(due) - number),
-            )
+            others = self._left_out(len(due) - number)
+            self._say("warning", "long_handler", process, seconds=seconds, stack=stack, others=others)
 
     # --- mailboxes ----------------------------------------------------------------------------------------------------
 
@@ -172,22 +167,20 @@ class Turns(timer_thread.Repeated):
             elif limit is not None and messages > limit and not process.is_ended:
                 due.append((process, messages))
         for number, (process, messages) in enumerate(due, 1):
-            if not self._may_begin(now):
+            if not self._may_begin():
                 return
+            self._begun.append(now)
             self._long[process] = None
             self._say("warning", "long_mailbox", process, messages=messages, others=self._left_out(len(due) - number))
 
     # --- warnings -----------------------------------------------------------------------------------------------------
 
-    def _may_begin(self, now: float) -> bool:
-        if len(self._begun) >= MOST:
-            return False
-        self._begun.append(now)
-        return True
+    def _may_begin(self) -> bool:
+        return len(self._begun) < MOST
 
     def _left_out(self, more: int) -> int:
         """How many others are so now, of which there is no warning."""
-        return more if len(self._begun) >= MOST else 0
+        return 0 if self._may_begin() else more
 
     def _say(self, level: str, event: str, process: Process, **fields: Any) -> None:
         name = process.names[0] if process.names else None

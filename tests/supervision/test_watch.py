@@ -63,13 +63,27 @@ class Events(logging.Handler):
         return self.of(event)[0]
 
 
+def at_rest() -> bool:
+    """Whether there is nothing to look at and no look is due; asked on the timer thread, which is in no look then."""
+    turns, answers, answered = processes._turns.value, [], threading.Event()
+
+    def look() -> None:
+        answers.append(not (turns.chain or turns.busy or turns.crowded or turns._sights or turns._long))
+        answered.set()
+
+    timer_thread.call_later(0.0, look)
+    assert answered.wait(DEADLINE_S)
+    return answers[0]
+
+
 @pytest.fixture(autouse=True)
 def looks_often(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     monkeypatch.setattr(watch, "LOOK_S", 0.01)
     turns = processes._turns.value
     turns._begun.clear()
     turns.start()  # in place of a look that may be due much later
-    eventually(lambda: turns.chain is None and not turns._log._threads, "what another test has left is over")
+    eventually(at_rest, "what another test has left is over")
+    eventually(lambda: turns._log._queue.empty() and not turns._log._threads, "and logged")
     yield
     turns._begun.clear()
 
@@ -394,12 +408,9 @@ def test_a_crowd_of_them_is_a_few_warnings(events: Events, monkeypatch: pytest.M
 def test_idle_actors_are_not_looked_at_and_no_look_is_due() -> None:
     refs = [QuickPooled.start_link() for _ in range(500)]
     refs += [QuickThreaded.start_link() for _ in range(20)]
-    turns = processes._turns.value
-    eventually(lambda: turns.chain is None, "no look is due")
-    for what in (turns.busy, turns.crowded, turns._sights, turns._long):
-        assert not what
+    eventually(at_rest)
     assert all(call(ref, 1) == 1 for ref in refs[:10])
-    eventually(lambda: turns.chain is None, "no look is due")
+    eventually(at_rest)
 
 
 @every_kind

@@ -142,6 +142,8 @@ sup = Supervisor.start_link(
 )
 assert_type(Supervisor.which_children("sup"), list[ChildInfo])
 assert_type(Supervisor.count_children(sup), ChildCounts)
+assert_type(Supervisor.tree(sup).to_dict(), dict[str, Any])
+assert_type([branch.mailbox for branch in Supervisor.tree("sup").children], list[int | None])
 assert_type(Supervisor.get_childspec(sup, "plain"), ChildSpec)
 Supervisor.terminate_child(sup, "plain")
 Supervisor.stop(sup, timeout=5.0)
@@ -216,3 +218,17 @@ def explain(error: SupervisionError) -> object:
     if isinstance(error, ServerRestarting):
         assert_type(error.timeout, float | None)
     return isinstance(error, NoProcess | CallTimeout)
+
+
+class Patient(Server):
+    """Sets when its warnings come."""
+
+    handler_warning = 600.0
+    mailbox_warning = None
+
+
+class Impatient(pykka.ThreadingActor):
+    """An unmodified actor sets them likewise."""
+
+    handler_warning = 1.0
+    mailbox_warning = 10
