@@ -89,12 +89,12 @@ def _cause(error: BaseException) -> str:
     return _reason(error.reason) if isinstance(error, Exit) else "crash"
 
 
-def _words(value: Any, kind: Any) -> Any:
+def _words(value: Any) -> Any:
     match value:
         case None:
             return "ok"
         case list():
-            return [_row(row, kind) for row in value]
+            return [[row.id, row.state, row.type] for row in value]
         case ChildCounts():
             return [value.specs, value.active, value.supervisors, value.workers]
         case ChildSpec():
@@ -106,10 +106,11 @@ def _words(value: Any, kind: Any) -> Any:
             return "ref"
 
 
-def _row(row: Any, kind: Any) -> list[str]:
-    """A row of ``which_children``."""
-    unknown = issubclass(kind, DynamicSupervisor) and row.ref is None
-    return ["undefined" if unknown else row.id, row.state, row.type]
+def _outcome(answer: Callable[[], Any]) -> Any:
+    try:
+        return _words(answer())
+    except (SupervisionError, pykka.ActorDeadError) as error:
+        return _error(error)
 
 
 def _error(error: BaseException) -> str:
@@ -262,6 +263,9 @@ class _Player:
                 trace += self._step(step)
         except Stuck as what:
             trace = [["stuck", str(what)], *self.record("take")]
+            top = self.record("live", "top")
+            if top is not None:
+                kill(top)  # and its children with it
         finally:
             self.over.set()
         stop(recorder)
@@ -327,7 +331,7 @@ class _Player:
         answers = []
         for (operation, *arguments), answer in asked:
             what = [argument["id"] if isinstance(argument, dict) else argument for argument in arguments]
-            word = answer if isinstance(answer, str) else self._answer(answer, sup)
+            word = answer if isinstance(answer, str) else _outcome(answer)
             if word == "ok" and operation in ("start_child", "restart_child"):
                 word = "ignored"  # there is no ref
             answers.append(["answer", operation, *what, word])
@@ -364,12 +368,6 @@ class _Player:
                 raise Stuck("the exit signal")
             self.never.wait(0.001)
         return answer
-
-    def _answer(self, answer: Any, sup: Any) -> Any:
-        try:
-            return _words(answer(), sup.actor_class)
-        except (SupervisionError, pykka.ActorDeadError) as error:
-            return _error(error)
 
     def _die(self, child_id: str, ref: Any, how: str) -> None:
         """All below a killed supervisor end, too; each end is awaited."""
@@ -410,8 +408,7 @@ class _Player:
         lines: Trace = self.record("take")
         ids = self.record("all_live")
         for sup, rows, counts in sorted(found, key=lambda one: ids[one[0]]):
-            kind = sup.actor_class
-            lines += [["children", ids[sup], _words(rows, kind)], ["counts", ids[sup], _words(counts, kind)]]
+            lines += [["children", ids[sup], _words(rows)], ["counts", ids[sup], _words(counts)]]
         return lines
 
     def _quiet(self) -> list[Any]:

@@ -255,25 +255,23 @@ defmodule Player do
 
   # --- a step: the supervisor is held, gets deaths and requests in a known order, and is let go -----------------------------
 
-  defp step(recorder, step) do
-    case Recorder.call(recorder, {:live, step["at"]}) do
+  defp step(recorder, %{"at" => at} = step) do
+    case Recorder.call(recorder, {:live, at}) do
       nil ->
-        [["step", step["at"], "gone"]] ++ if(step["at"] == "top", do: first_start(recorder), else: [])
+        [["step", at, "gone"]] ++ if(at == "top", do: first_start(recorder), else: [])
 
       sup ->
-        if step["age"], do: age(sup, step["age"])
+        age(sup, step["age"])
         go = hold(sup)
-        dynamic = dynamic?(step["at"])
-        Process.put(:at, step["at"])
-        asked = Enum.map(step["actions"], &act(recorder, sup, dynamic, &1))
+        asked = Enum.map(step["actions"], &{&1, act(recorder, at, sup, &1)})
         go.()
-        answers = for {action, request} <- asked, do: ["answer"] ++ tl_text(action) ++ [answer(recorder, dynamic, request)]
-        [["step", step["at"], "live"]] ++ answers ++ observe(recorder)
+        answers = for {action, asked} <- asked, do: ["answer"] ++ written(action) ++ [answer(recorder, at, asked)]
+        [["step", at, "live"]] ++ answers ++ observe(recorder)
     end
   end
 
-  defp tl_text([operation, %{"id" => id}]), do: [operation, id]
-  defp tl_text(action), do: action
+  defp written([operation, %{"id" => id}]), do: [operation, id]
+  defp written(action), do: action
 
   # The state function runs in the supervisor, as its answer to a system message, and blocks it.
   defp hold(sup) do
@@ -306,35 +304,35 @@ defmodule Player do
     end)
   end
 
-  defp act(recorder, sup, _, ["die", id, how]) do
+  # What is done to the held supervisor, or put into its mailbox: the answer, or where it will come from.
+  defp act(recorder, _at, sup, ["die", id, how]) do
     case Recorder.call(recorder, {:live, id}) do
       nil ->
-        {["die", id, how], {:done, "nobody"}}
+        {:done, "nobody"}
 
       pid ->
-        die(recorder, id, pid, how)
+        die(id, pid, how)
         await("the exit of #{id}", fn -> exit_arrived?(sup, pid) end)
-        {["die", id, how], {:done, "ok"}}
+        {:done, "ok"}
     end
   end
 
-  defp act(_recorder, sup, _, ["stop"]) do
+  defp act(_recorder, _at, sup, ["stop"]) do
     send(sup, {:system, {self(), make_ref()}, {:terminate, :shutdown}})
-    {["stop"], {:done, "ok"}}
+    {:done, "ok"}
   end
 
   # Its own supervisor asks it to exit, behind all that it has in its mailbox.
-  defp act(recorder, sup, _, ["end from above"] = action) do
-    at = Process.get(:at)
+  defp act(recorder, at, sup, ["end from above"]) do
     above = Process.get(:above)[at]
     pid = Recorder.call(recorder, {:live, above})
     request = :gen_server.send_request(pid, {:terminate_child, if(dynamic?(above), do: sup, else: at)})
     await("the exit signal", fn -> exit_arrived?(sup, pid) end)
-    {action, {:asked, request}}
+    {:asked, request}
   end
 
-  defp act(recorder, sup, dynamic, [operation | arguments] = action),
-    do: {action, {:asked, :gen_server.send_request(sup, request(recorder, dynamic, operation, arguments))}}
+  defp act(recorder, at, sup, [operation | arguments]),
+    do: {:asked, :gen_server.send_request(sup, request(recorder, dynamic?(at), operation, arguments))}
 
   defp request(recorder, true, "start_child", [child]) do
     %{start: start, restart: restart, shutdown: shutdown, type: type} = Sup.spec(child, recorder)
@@ -350,8 +348,8 @@ defmodule Player do
   defp request(_, _, operation, []), do: String.to_atom(operation)
 
   # All below a killed supervisor end, too; each end is awaited.
-  defp die(recorder, id, pid, how) do
-    below = if how == "kill", do: below(recorder, id, pid), else: []
+  defp die(id, pid, how) do
+    below = if how == "kill" and supervisor?(id), do: below(pid), else: []
     watches = Enum.map([pid | below], &Process.monitor/1)
 
     case how do
@@ -359,8 +357,8 @@ defmodule Player do
         Process.exit(pid, :kill)
 
       "stop" ->
-        unless dynamic_or_static?(id), do: GenServer.call(pid, :dying, left())
-        GenServer.stop(pid, if(dynamic_or_static?(id), do: :shutdown, else: :normal), left())
+        unless supervisor?(id), do: GenServer.call(pid, :dying, left())
+        GenServer.stop(pid, if(supervisor?(id), do: :shutdown, else: :normal), left())
 
       "call" ->
         GenServer.call(pid, :dying, left())
@@ -375,34 +373,15 @@ defmodule Player do
     end
   end
 
-  defp below(_recorder, id, pid) do
-    if dynamic_or_static?(id) do
-      rows = ask(pid, :which_children)
-
-      Enum.flat_map(rows, fn {_, child, type, _} ->
-        cond do
-          not is_pid(child) -> []
-          type == :supervisor -> [child | below_any(child)]
-          true -> [child]
-        end
-      end)
-    else
-      []
-    end
-  end
-
-  defp below_any(pid) do
-    Enum.flat_map(ask(pid, :which_children), fn {_, child, type, _} ->
-      cond do
-        not is_pid(child) -> []
-        type == :supervisor -> [child | below_any(child)]
-        true -> [child]
-      end
+  defp below(pid) do
+    Enum.flat_map(ask(pid, :which_children), fn
+      {_, child, :supervisor, _} when is_pid(child) -> [child | below(child)]
+      {_, child, _, _} -> List.wrap(if is_pid(child), do: child)
     end)
   end
 
   # A supervisor's id is a key of the scenario's table of them.
-  defp dynamic_or_static?(id), do: Map.has_key?(Process.get(:dynamic), id)
+  defp supervisor?(id), do: Map.has_key?(Process.get(:dynamic), id)
   defp dynamic?(id), do: Map.fetch!(Process.get(:dynamic), id)
 
   defp exit_arrived?(sup, pid) do
@@ -414,9 +393,9 @@ defmodule Player do
 
   defp answer(_, _, {:done, word}), do: word
 
-  defp answer(recorder, dynamic, {:asked, request}) do
+  defp answer(recorder, at, {:asked, request}) do
     case :gen_server.receive_response(request, left()) do
-      {:reply, [{_, _, _, _} | _] = rows} -> rows(recorder, dynamic, rows)
+      {:reply, [{_, _, _, _} | _] = rows} -> rows(recorder, dynamic?(at), rows)
       {:reply, []} -> []
       {:reply, reply} when is_list(reply) or is_map_key(reply, :active) -> counts(reply)
       {:reply, reply} -> Words.answer(reply)
