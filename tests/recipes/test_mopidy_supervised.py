@@ -18,7 +18,8 @@ from integration.mopidy_program import Player, RpcError, clients_come_and_go, pl
 
 PROGRAM = Path(__file__).with_name("mopidy_supervised.py")
 CLASSES = {"mixer": "Mixer", "audio": "Audio", "core": "Core", "HttpFrontend": "Http", "MpdFrontend": "Mpd"}
-TOLD_S = 2.0  # a living frontend tells a client within some hundredths
+TOLD_S = 2.0  # how long a frozen client is looked at; a living frontend tells a client within some hundredths
+SOON_S = 20.0  # how long the same may take on a machine with other work
 
 
 @pytest.fixture
@@ -32,7 +33,7 @@ def test_without_supervisors_the_frontend_dies_and_clients_freeze(unsupervised: 
     with player.mpd() as listener, player.mpd() as other:
         listener.send("idle mixer")
         other.ask("setvol 30")
-        assert listener.told_within(TOLD_S) == ["changed: mixer"]
+        assert listener.told_within(SOON_S) == ["changed: mixer"]
         with clients_come_and_go(player):
             player.eventually(lambda: player.actor("MpdFrontend") is None, "death of the frontend")
         assert "Unhandled exception in MpdFrontend" in player.log
@@ -143,11 +144,11 @@ def test_the_frontend_that_dies_is_restarted_and_clients_are_told(player: Player
         player.eventually(lambda: is_idle(player.child("MpdFrontend")), "end of what the clients have brought about")
         assert "ActorDeadError: Session" in player.log
         other.ask("setvol 60")
-        assert listener.told_within(TOLD_S) == ["changed: mixer"], "a client that was connected all the while"
+        assert listener.told_within(SOON_S) == ["changed: mixer"], "a client that was connected all the while"
         with player.mpd() as newcomer:
             newcomer.send("idle mixer")
             other.ask("setvol 35")
-            assert newcomer.told_within(TOLD_S) == ["changed: mixer"]
+            assert newcomer.told_within(SOON_S) == ["changed: mixer"]
         assert situation(player) == PLAYING
 
 
@@ -161,7 +162,7 @@ def test_after_a_crash_the_player_goes_on_as_before(player: Player, name: str) -
         while listener.told_within(TOLD_S):  # a Core that starts again says so
             listener.send("idle mixer player")
         other.ask("setvol 36")
-        assert listener.told_within(TOLD_S) == ["changed: mixer"]
+        assert listener.told_within(SOON_S) == ["changed: mixer"]
         assert "volume: 36" in other.ask("status")
         other.ask("next")
         shows(player, (3, 36, "playing", "3.wav"))
@@ -171,7 +172,7 @@ def test_after_a_crash_of_audio_the_music_is_stopped_and_the_next_song_follows_a
     with player.mpd() as listener, player.mpd() as other, http_is_alive(player):
         listener.send("idle player")
         crash(player, "audio")
-        assert listener.told_within(TOLD_S) == ["changed: player"]
+        assert listener.told_within(SOON_S) == ["changed: player"]
         assert situation(player) == (3, 35, "stopped", "2.wav")
         other.ask("play")
         shows(player, PLAYING)
