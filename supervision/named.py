@@ -97,9 +97,7 @@ class NamedRef(RefByName):
 
     def __str__(self) -> str:
         process = lookup(self.name)
-        if process is None:
-            return repr(self.name)
-        return f"{process.ref.actor_class.__name__} {self.name!r} ({process.ref.actor_urn})"
+        return repr(self.name) if process is None else str(process.ref)
 
     def __repr__(self) -> str:
         process = lookup(self.name)

@@ -361,7 +361,7 @@ def test_it_is_not_equal_to_the_ref_of_an_incarnation(sup: Any) -> None:
 
 def test_how_it_is_shown(sup: Any, cls: Any) -> None:
     urn = whereis("shop").actor_urn  # type: ignore[union-attr]
-    assert str(named("shop")) == f"{cls.__name__} 'shop' ({urn})"
+    assert str(named("shop")) == f"{cls.__name__} ({urn})"
     assert repr(named("shop")) == f"<ActorRef named 'shop': {cls.__name__} ({urn})>"
     assert str(named("kiosk")) == "'kiosk'"
     assert repr(named("kiosk")) == "<ActorRef named 'kiosk': no live actor>"

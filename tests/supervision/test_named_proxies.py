@@ -199,7 +199,7 @@ def test_attributes_are_read_and_set(shop: Any) -> None:
 
 @pytest.mark.parametrize("name", ["_private", "missing", "__len__"])
 def test_what_is_private_or_missing_is_an_attribute_error(shop: Any, name: str) -> None:
-    with pytest.raises(AttributeError, match=f"^<ActorProxy for (Plain|Pooled) 'shop' .*> has no attribute '{name}'$"):
+    with pytest.raises(AttributeError, match=f"^<ActorProxy for (Plain|Pooled) \\(urn.*> has no attribute '{name}'$"):
         getattr(shop, name)
     assert not hasattr(shop, name)
     assert getattr(shop, name, "default") == "default"
