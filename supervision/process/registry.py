@@ -328,12 +328,21 @@ def asked_to_exit(process: Process, *, for_restart: bool) -> None:
 
 
 def adopted(process: Process, child: Child, predecessor: Process | None) -> None:
-    """A child is up, or was a moment ago. On its supervisor's thread."""
+    """A child is up, or was a moment ago. On its supervisor's thread.
+
+    One that began to end before this was no child then, and where it is a supervisor, what had ended below it was taken for gone.
+    What had ended below its predecessor stays awaited, therefore, until its own end is decided.
+    """
     process.child = child
-    if process.is_ending:
-        await_successor(process)
+    if not process.is_ending:
+        if predecessor is not None:
+            decided(predecessor)
+        return
+    await_successor(process)
     if predecessor is not None:
-        decided(predecessor)
+        with _names.value.succession:
+            process.awaited_below = process.awaited_below or {}
+            process.awaited_below[predecessor] = None
 
 
 def decided(process: Process) -> None:

@@ -70,6 +70,35 @@ def killed(ref: Any, world: World) -> None:
 # --- which names are being restarted ----------------------------------------------------------------------------------
 
 
+def test_names_below_a_supervisor_stay_awaited_where_its_successor_has_ended_before_it_was_seen(
+    held: threading.Event,
+) -> None:
+    starts = itertools.count(1)
+    third = threading.Event()
+
+    def start() -> Any:
+        number = next(starts)
+        if number == 3:
+            third.set()
+            assert held.wait(DEADLINE_S)
+        inner = Supervisor.start_link([ChildSpec("a", Server, name="a")])
+        if number == 2:
+            below = Watch(whereis("a"))
+            kill(inner)
+            below.reason()
+        return inner
+
+    spec = ChildSpec("inner", start, type="supervisor")
+    sup = Supervisor.start_link([spec], max_restarts=10)
+    kill(ref_of(sup, "inner"))
+    assert third.wait(DEADLINE_S)
+    assert state("a") == "restarting"
+    held.set()
+    eventually(lambda: state("a") == "up")
+    Supervisor.terminate_child(sup, "inner")
+    assert state("a") == "gone"
+
+
 @every_kind
 def test_a_name_is_restarting_during_the_delay_of_a_backoff(kind: Any, world: World) -> None:
     sup = Supervisor.start_link([world.spec("a", kind, name="a", backoff=LATER)])
