@@ -58,7 +58,9 @@ def has_init(cls: type) -> bool:
 def check_options(where: str, options: Any, known: Collection[str]) -> dict[str, Any]:
     """The options that an ``init`` has returned; raises ``TypeError`` for what is none."""
     if not isinstance(options, Mapping):
-        raise TypeError(f"{where}: expected a dict of options, with some of {', '.join(known)}, got {options!r}")
+        raise TypeError(
+            f"{where}: expected a dict of options, with some of {', '.join(known)}, got a value of type {type(options).__name__}"
+        )
     unknown = ", ".join(str(name) for name in options if name not in known)
     if unknown:
         raise TypeError(f"{where}: expected no options but {', '.join(known)}, got {unknown}")

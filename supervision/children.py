@@ -158,10 +158,15 @@ class ChildSpec(_Of[A]):
 def require_spec(spec: object, what: str = "spec") -> ChildSpec:
     """The specification, or a ``TypeError`` that names ``what``."""
     if not isinstance(spec, ChildSpec):
-        makes_one = (
-            f": write {spec.__name__}.child_spec(...)" if hasattr(spec, "child_spec") and isinstance(spec, type) else ""
-        )
-        raise TypeError(f"{what}: expected a ChildSpec, got {spec!r}{makes_one}")
+        how = ""
+        if isinstance(spec, type):
+            name = spec.__name__
+            how = (
+                f": write {name}.child_spec(...)"
+                if hasattr(spec, "child_spec")
+                else f": write ChildSpec(id, {name}, args)"
+            )
+        raise TypeError(f"{what}: expected a ChildSpec, got {spec!r}{how}")
     return spec
 
 

@@ -4,6 +4,7 @@ import inspect
 import threading
 from typing import Any, ClassVar
 
+import pykka
 import pytest
 from children import Scripted, Watch, World, crash, die, quiet, ref_of, states
 from threads import DEADLINE_S, run
@@ -205,7 +206,10 @@ def test_what_it_may_not_return(which: str) -> None:
 @pytest.mark.parametrize(
     ("options", "text"),
     [
-        (None, r"^Answers\.init: expected a dict of options, with some of max_children, .*got None"),
+        (
+            None,
+            r"^Answers\.init: expected a dict of options, with some of max_children, .*got a value of type NoneType",
+        ),
         ([], r"^Answers\.init: expected a dict"),
         ({"strategy": "one_for_one"}, r"^Answers\.init: expected no options but max_children, .*got strategy"),
         ({"max_children": "3"}, r"^Answers\.init: max_children: expected"),
@@ -273,6 +277,8 @@ def test_a_class_in_place_of_its_specification_is_told_apart() -> None:
             TypeError, match=rf"children: expected a ChildSpec, got .*: write {kind.__name__}\.child_spec"
         ):
             Supervisor.start_link([kind])  # type: ignore[list-item]
+    with pytest.raises(TypeError, match=r"write ChildSpec\(id, Plain, args\)"):
+        Supervisor.start_link([type("Plain", (pykka.ThreadingActor,), {})])  # type: ignore[list-item]
 
 
 def test_a_taken_name() -> None:
