@@ -194,7 +194,9 @@ class Server(pykka_internals.PykkaActor):
         mailbox = getattr(server, "actor_inbox", None)
         if not isinstance(mailbox, Mailbox):
             raise StartError(what, TypeError(f"{cls.__name__}.__init__ must call super().__init__()"))
-        return cast("pykka.ActorRef[Self]", mailbox.process.start_link(what, name=name, timeout=start_timeout))
+        # The last call of all: no caller would ever hold the ref of one that a signal handler keeps from being returned.
+        ref: pykka.ActorRef[Self] = mailbox.process.start_link(what, name=name, timeout=start_timeout)
+        return ref
 
     @classmethod
     def child_spec(

@@ -90,7 +90,7 @@ from supervision.process.registry import current, current_attempt, set_current
 from supervision.process.watch import Turns, stack_of
 from supervision.runtime.dispatcher import POOL, Dispatcher, is_worker
 from supervision.runtime.per_process import PerProcess
-from supervision.runtime.reports import report, returned_to_caller
+from supervision.runtime.reports import interrupt_behind, report, returned_to_caller
 from supervision.runtime.waits import Reply
 
 if TYPE_CHECKING:
@@ -344,20 +344,28 @@ class Process:
         handshake = self.handshake_with(current())
         try:
             self._enter_registries(name)
-            try:
-                self.begin()
-            except RuntimeError as no_thread:
-                raise StartError(what, no_thread) from no_thread
-            arrived = handshake.wait(timeout)
+            self._begin_or_fail(what)
+            return self._outcome_of_start(handshake, what, timeout)
         except AlreadyStarted:
             self.finish(NORMAL)
             raise
         except NoProcess as ended:
             raise StartError(what, ended) from ended
-        except BaseException:  # a signal handler's, while waiting: the caller would never hold its ref
+        except BaseException:  # a signal handler's, at any moment: the caller would never hold its ref
             self.kill()
             raise
-        if not arrived:
+
+    def _begin_or_fail(self, what: Any) -> None:
+        try:
+            self.begin()
+        except RuntimeError as no_thread:
+            interrupt = interrupt_behind(no_thread)
+            if interrupt is not None:
+                raise interrupt from None
+            raise StartError(what, no_thread) from no_thread
+
+    def _outcome_of_start(self, handshake: Reply, what: Any, timeout: float | None) -> Any:
+        if not handshake.wait(timeout):
             stack = self.stack()
             if self.kill(callbacks_on_pool=True):
                 raise StartError(what, took_too_long("on_start", timeout, stack))

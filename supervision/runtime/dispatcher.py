@@ -32,6 +32,7 @@ from typing import Protocol
 
 from supervision.runtime import timer_thread
 from supervision.runtime.per_process import PerProcess
+from supervision.runtime.reports import interrupt_behind
 
 WORKERS = 4
 SPARES = 16
@@ -202,8 +203,13 @@ class _Pool:
         self._workers[worker] = None
         try:
             threading.Thread(target=self._work, args=(worker,), name="supervision-worker", daemon=True).start()
-        except RuntimeError:  # out of threads, or the interpreter is going down: the workers there are must do for now
-            self._workers.pop(worker, None)
+        except RuntimeError as no_thread:
+            interrupt = interrupt_behind(no_thread)
+            if interrupt is not None:  # the thread may run already
+                raise interrupt from None
+            self._workers.pop(
+                worker, None
+            )  # out of threads, or the interpreter is going down: those there are must do for now
             self._watch()
 
     def _watch(self) -> None:

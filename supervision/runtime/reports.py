@@ -166,6 +166,20 @@ def is_interrupt(error: BaseException, *, strictly: bool = False) -> bool:
     return isinstance(error, KeyboardInterrupt) and not raised
 
 
+def interrupt_behind(error: BaseException) -> BaseException | None:
+    """What a signal handler has raised: the exception itself, or one that it has taken the place of; ``None`` for none.
+
+    Where it comes amid the wait of ``threading.Thread.start``, that may end with a ``RuntimeError`` about a lock in its place.
+
+    Args:
+        error: what was caught, as for ``is_interrupt``.
+    """
+    seen: BaseException | None = error
+    while seen is not None and not is_interrupt(seen):
+        seen = seen.__context__
+    return seen
+
+
 def _was_handed(interrupted: FrameType, frame: FrameType) -> bool:
     values = frame.f_locals.values()
     return any(value is interrupted or (type(value) is tuple and interrupted in value[1:2]) for value in values)

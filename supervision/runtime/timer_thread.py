@@ -27,7 +27,7 @@ import time
 from collections.abc import Callable
 
 from supervision.runtime.per_process import PerProcess
-from supervision.runtime.reports import report
+from supervision.runtime.reports import interrupt_behind, report
 
 HEARTBEAT_S = 15.0
 
@@ -103,7 +103,10 @@ class _TimerThread:
             return
         try:
             threading.Thread(target=self._run, name="supervision-timers", daemon=True).start()
-        except RuntimeError:
+        except RuntimeError as no_thread:
+            interrupt = interrupt_behind(no_thread)
+            if interrupt is not None:
+                raise interrupt from None
             if not self._threads:  # else another has started it meanwhile
                 raise
 

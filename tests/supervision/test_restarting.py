@@ -508,6 +508,30 @@ def fail(world: World) -> None:
     raise ValueError
 
 
+def test_a_successor_that_comes_up_between_two_looks_is_not_missed(world: World, monkeypatch: Any) -> None:
+    """A caller finds no owner of the name; the restart ends; the caller finds that the name is not awaited."""
+    sup = Supervisor.start_link([world.spec("a", name="a", backoff=SOON)])
+    names = registry._names.value
+    looks = itertools.count(1)
+
+    class Table(dict[str, Any]):
+        def get(self, name: str, default: Any = None) -> Any:
+            found = super().get(name, default)
+            if (
+                name == "a"
+                and found is None
+                and threading.current_thread() is threading.main_thread()
+                and next(looks) == 2
+            ):
+                eventually(lambda: dict.get(self, "a") is not None and not names.awaited, "the successor")
+            return found
+
+    die(ref_of(sup, "a"), ValueError())
+    monkeypatch.setattr(names, "table", Table(names.table))
+    assert call("a", "hello") == "hello"
+    assert next(looks) > 2
+
+
 # --- calls that could only deadlock -----------------------------------------------------------------------------------
 
 
