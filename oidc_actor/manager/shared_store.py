@@ -57,6 +57,7 @@ from oidc_actor.manager.options import Options
 from oidc_actor.manager.workers import HTTP_WORKERS
 from oidc_actor.reading.cell import Cell
 from oidc_actor.sharing import store as asked
+from oidc_actor.sharing.records import KEPT_MS, LOGIN_KEPT_MS
 from oidc_actor.sharing.sealing import Sealer, read_token, token_content
 from oidc_actor.sharing.store import Granted, Lost, Newer, Occupied, Shared, TokenStore
 from oidc_actor.values.clock import wall_ahead_s, wall_clock
@@ -79,10 +80,6 @@ SHORTEST_PAUSE_S, LONGEST_PAUSE_S = 0.25, 4.0
 
 DIFFERS_S = 5.0
 """Seconds between the end of a token by the store's clock and by this machine's beyond which a warning is logged."""
-
-KEPT_MS = 10 * 60 * 1000
-LOGIN_KEPT_MS = 90 * 24 * 3600 * 1000
-"""Milliseconds that a record is kept after its token's end; the second where it holds the only login."""
 
 
 @dataclass(eq=False)

@@ -35,6 +35,10 @@ from oidc_actor.sharing.store import (
 from oidc_actor.values.errors import StoreError
 from oidc_actor.values.secrets import Secret
 
+KEPT_MS = 10 * 60 * 1000
+LOGIN_KEPT_MS = 90 * 24 * 3600 * 1000
+"""Milliseconds that a record is kept after its token's end, or after a grant; the second where it has the only login."""
+
 AGAIN_MS = 1000
 """Milliseconds after which a claim may be made again that was too early for another reason than a lease."""
 
@@ -138,7 +142,8 @@ def _grant(record: Record, asked: Claim, now_ms: int) -> tuple[Record, ClaimAnsw
     lease = Lease(asked.claimant, now_ms + asked.lease_ms, asked.lease_ms)
     if record.fingerprint == asked.rejected:
         record = replace(record, token=None, fingerprint="", expires_ms=0)
-    keep_until_ms = max(record.keep_until_ms, lease.until_ms + asked.lease_ms)
+    kept_ms = KEPT_MS if asked.login is None else LOGIN_KEPT_MS
+    keep_until_ms = max(record.keep_until_ms, lease.until_ms + kept_ms)
     return (
         replace(record, fence=fence, lease=lease, keep_until_ms=keep_until_ms),
         Granted(fence, handed_out, doubtful, now_ms),
@@ -162,13 +167,15 @@ def _given_back(record: Record, claimant: str) -> Record:
 def renew(record: Record, asked: Renewal, now_ms: int) -> tuple[Record, bool]:
     """Hold a lease for longer; a record that was lost meanwhile is put back as far as its holder knows it."""
     _in_time(asked.not_after_ms, now_ms)
-    if record.fence > asked.fence:
+    has_ended = record.fence == asked.fence and (record.lease is None or record.lease.claimant != asked.claimant)
+    if record.fence > asked.fence or has_ended:
         return record, False
     if record.fence < asked.fence:
         record = replace(record, fence=asked.fence, taken=asked.taken, taker=asked.claimant, tried=asked.doubtful)
         record = replace(record, refresh_token=None)
     lease = Lease(asked.claimant, now_ms + asked.lease_ms, asked.lease_ms)
-    keep_until_ms = max(record.keep_until_ms, lease.until_ms + asked.lease_ms)
+    kept_ms = KEPT_MS if asked.taken is None else LOGIN_KEPT_MS
+    keep_until_ms = max(record.keep_until_ms, lease.until_ms + kept_ms)
     return replace(record, lease=lease, keep_until_ms=keep_until_ms), True
 
 
@@ -203,7 +210,7 @@ def give_up(record: Record, asked: GiveUp, now_ms: int) -> Record:
     elif asked.login == "refused":
         record = replace(record, tried=True)
     lease = Lease("", now_ms + asked.wait_ms, asked.wait_ms) if asked.wait_ms else None
-    keep_until_ms = max(record.keep_until_ms, now_ms + 2 * asked.wait_ms)
+    keep_until_ms = max(record.keep_until_ms, now_ms + asked.wait_ms + KEPT_MS)
     return replace(record, lease=lease, keep_until_ms=keep_until_ms)
 
 

@@ -276,22 +276,69 @@ class TokenStore(Protocol):
         """Where the store is, for people, without credentials."""
 
     def claim(self, key: str, claim: Claim, /) -> ClaimAnswer:
-        """Grant a claim, or say why not."""
+        """Grant a claim, or say why not.
+
+        Args:
+            key: The record's name.
+            claim: What is wanted.
+
+        Raises:
+            StoreError: The store could not be asked, or too late.
+        """
 
     def renew(self, key: str, renewal: Renewal, /) -> bool:
-        """Hold a lease for longer; false where another one was granted since."""
+        """Hold a lease for longer; false where another one was granted since.
+
+        Args:
+            key: The record's name.
+            renewal: Whose lease, and for how long.
+
+        Raises:
+            StoreError: The store could not be asked, or too late.
+        """
 
     def share(self, key: str, share: Share, /) -> Shared | Overtaken:
-        """Store a token for all."""
+        """Store a token for all.
+
+        Args:
+            key: The record's name.
+            share: The token, and under which grant it was got.
+
+        Raises:
+            StoreError: The store could not be asked, or too late.
+        """
 
     def give_up(self, key: str, give_up: GiveUp, /) -> None:
-        """End a lease without a token; nothing is done where another one was granted since."""
+        """End a lease without a token; nothing is done where another one was granted since.
+
+        Args:
+            key: The record's name.
+            give_up: Whose lease, and how long all are to wait.
+
+        Raises:
+            StoreError: The store could not be asked, or too late.
+        """
 
     def restore(self, key: str, restoration: Restoration, /) -> bool:
-        """Put back a record that was lost; false where one is there that is as new."""
+        """Put back a record that was lost; false where one is there that is as new.
+
+        Args:
+            key: The record's name.
+            restoration: What was in it.
+
+        Raises:
+            StoreError: The store could not be asked, or too late.
+        """
 
     def look(self, keys: Sequence[str], /) -> Looked:
-        """See which records are there, at most 500, and what the store's clock says; without keys, the clock."""
+        """See which records are there, and what the store's clock says.
+
+        Args:
+            keys: The records' names, at most 500; none for the clock only.
+
+        Raises:
+            StoreError: The store could not be asked.
+        """
 
 
 _METHODS = ("claim", "renew", "share", "give_up", "restore", "look")

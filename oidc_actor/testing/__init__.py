@@ -20,6 +20,8 @@ with Provider(token_lifetime_s=10) as provider:
 pytest all of them are fixtures: `oidc_provider`, `fault_proxy`, `manual_clock`, `token_manager`; and `stop_managers` ends what a
 program under test has started (`oidc_actor.testing.plugin`).
 
+`MemoryStore` is a shared store without a server, and `check_store` the contract of a store of one's own.
+
 `Provider` needs the extra `testing`, the others nothing: `pip install "oidc-actor[testing]"`.
 """
 
@@ -31,12 +33,21 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from oidc_actor.testing.fault_proxy import FaultProxy
     from oidc_actor.testing.manual_clock import ManualClock
+    from oidc_actor.testing.memory_store import MemoryStore
     from oidc_actor.testing.provider import Provider
     from oidc_actor.testing.script import Endpoint
+    from oidc_actor.testing.store_contract import check_store
 
-__all__ = ["Endpoint", "FaultProxy", "ManualClock", "Provider"]
+__all__ = ["Endpoint", "FaultProxy", "ManualClock", "MemoryStore", "Provider", "check_store"]
 
-_HOMES = {"Endpoint": "script", "FaultProxy": "fault_proxy", "ManualClock": "manual_clock", "Provider": "provider"}
+_HOMES = {
+    "Endpoint": "script",
+    "FaultProxy": "fault_proxy",
+    "ManualClock": "manual_clock",
+    "MemoryStore": "memory_store",
+    "Provider": "provider",
+    "check_store": "store_contract",
+}
 
 
 if not TYPE_CHECKING:  # which would take every name for one of ours

@@ -54,27 +54,74 @@ class MemoryStore:
         self._lock = threading.Lock()  # guards the records; each call is one step under it
 
     def claim(self, key: str, claim: Claim, /) -> ClaimAnswer:
-        """Grant a claim, or say why not."""
+        """Grant a claim, or say why not.
+
+        Args:
+            key: The record's name.
+            claim: What is wanted.
+
+        Raises:
+            StoreError: The store could not be asked, or too late.
+        """
         return self._step(key, lambda record, now_ms: records.claim(record, claim, now_ms))
 
     def renew(self, key: str, renewal: Renewal, /) -> bool:
-        """Hold a lease for longer."""
+        """Hold a lease for longer; false where another one was granted since.
+
+        Args:
+            key: The record's name.
+            renewal: Whose lease, and for how long.
+
+        Raises:
+            StoreError: The store could not be asked, or too late.
+        """
         return self._step(key, lambda record, now_ms: records.renew(record, renewal, now_ms))
 
     def share(self, key: str, share: Share, /) -> Shared | Overtaken:
-        """Store a token for all."""
+        """Store a token for all.
+
+        Args:
+            key: The record's name.
+            share: The token, and under which grant it was got.
+
+        Raises:
+            StoreError: The store could not be asked, or too late.
+        """
         return self._step(key, lambda record, now_ms: records.share(record, share, now_ms))
 
     def give_up(self, key: str, give_up: GiveUp, /) -> None:
-        """End a lease without a token."""
+        """End a lease without a token; nothing is done where another one was granted since.
+
+        Args:
+            key: The record's name.
+            give_up: Whose lease, and how long all are to wait.
+
+        Raises:
+            StoreError: The store could not be asked, or too late.
+        """
         self._step(key, lambda record, now_ms: (records.give_up(record, give_up, now_ms), None))
 
     def restore(self, key: str, restoration: Restoration, /) -> bool:
-        """Put back a record that was lost."""
+        """Put back a record that was lost; false where one is there that is as new.
+
+        Args:
+            key: The record's name.
+            restoration: What was in it.
+
+        Raises:
+            StoreError: The store could not be asked, or too late.
+        """
         return self._step(key, lambda record, now_ms: records.restore(record, restoration, now_ms))
 
     def look(self, keys: Sequence[str], /) -> Looked:
-        """See which records are there."""
+        """See which records are there, and what the store's clock says.
+
+        Args:
+            keys: The records' names, at most 500; none for the clock only.
+
+        Raises:
+            StoreError: The store could not be asked.
+        """
         with self._lock:
             self._begin()
             return Looked(tuple(self._record(key).gen for key in keys), self._now_ms())

@@ -56,8 +56,9 @@ NOT_MADE_BY_USERS = {
     "DynamicSupervisor",
     "Endpoint",
     "Transport",
+    "TokenStore",
 }
-"""Classes whose values come from a function, a `start_link` or a user's subclass; and two that are only for annotations."""
+"""Classes whose values come from a function, a `start_link` or a user's subclass; and three that are only for annotations."""
 
 NOT_CALLED_BY_USERS = {
     "Backoff.delay", "Backoff.starts_over", "ChildCounts.of", "Instrument.series", "Monitor.deliver",

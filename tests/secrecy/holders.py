@@ -46,7 +46,9 @@ from oidc_actor.secret_sources.github_actions import GitHubActionsToken
 from oidc_actor.secret_sources.manager_token import ManagerToken
 from oidc_actor.secret_sources.signed_assertion import SignedAssertion
 from oidc_actor.sharing import store
+from oidc_actor.sharing.file_store import FileStore
 from oidc_actor.sharing.records import Record
+from oidc_actor.sharing.redis_store import RedisStore
 from oidc_actor.sharing.sealing import Sealer
 from oidc_actor.sidecar.asgi import Answer
 from oidc_actor.sidecar.config import RouteToken
@@ -60,6 +62,9 @@ from supervision import Supervisor
 
 def _unreachable(request: Request) -> Response:
     raise TransportError(f"no route for {request.body.decode()}")
+
+
+_FLEET_KEY = "aHVudGVyMi10aGUtc2VjcmV0LWh1bnRlcjItdGhlLXM="
 
 
 def _memory_store(w: World) -> MemoryStore:
@@ -111,6 +116,10 @@ MADE: dict[str, Callable[[World], object]] = {
     "credentials.grants.RefreshToken": lambda w: RefreshToken(SECRET, "id", lambda: SECRET),
     "manager.shared_store.Caller": lambda w: _caller(w),
     "manager.shared_store.StoreClient": lambda w: _caller(w).client,
+    "sharing.file_store.FileStore": lambda w: FileStore(w.folder / "store", namespace="secrecy", keys=[_FLEET_KEY]),
+    "sharing.redis_store.RedisStore": lambda w: RedisStore.from_url(
+        f"redis://user:{SECRET}@localhost/0", namespace="secrecy", keys=[_FLEET_KEY]
+    ),
     "sharing.sealing.Sealer": lambda w: Sealer((w.secret,)),
     "testing.memory_store.MemoryStore": lambda w: _memory_store(w),
     "sharing.store.Claim": lambda w: store.Claim("c", 1, login=w.secret),
@@ -283,7 +292,7 @@ HOLDS_NONE: dict[str, str] = {
         adapters.httpx_flow.AuthFlow
         adapters.httpx_flow.OneRequest values.errors.OIDCActorError values.errors.ProviderError transport.TransportError
         credentials.credentials.Credentials values.secrets.Sealed values.secrets.SecretSource""",
-    "public texts by contract": """values.errors.StoreError
+    "public texts by contract": """values.errors.StoreError sharing.redis_scripts.Script
         machine.events.ClaimFailed machine.events.ShareFailed
         values.secrets.FrozenMapping cli.findings.Finding sidecar.asgi.RequestHeaders
         sidecar.config_reader.ConfigReader""",

@@ -18,15 +18,16 @@ import oidc_actor.adapters.grpc
 import oidc_actor.adapters.httpx
 import oidc_actor.adapters.httpx2
 import oidc_actor.adapters.requests
-from oidc_actor import ClientCredentials, OIDCConfig, TokenManager, TokenResponse, oidc
+from oidc_actor import ClientCredentials, OIDCConfig, SecretFile, TokenManager, TokenResponse, oidc
 from oidc_actor.adapters.grpc_retry import aio_interceptors, interceptors
 from oidc_actor.adapters.headers import aheaders, headers, note_nonce
 from oidc_actor.adapters.weaviate import authenticated
 from oidc_actor.metrics import INSTRUMENTS, Instrument, ready
 from oidc_actor.metrics.otel import Instrumentation, instrument
 from oidc_actor.metrics.prometheus import Collector, MultiProcessWriter
+from oidc_actor.sharing import FileStore, RedisStore, StoreError, TokenStore
 from oidc_actor.streams import Renewal, on_renewal, renewals
-from oidc_actor.testing import Endpoint, FaultProxy, ManualClock, Provider
+from oidc_actor.testing import Endpoint, FaultProxy, ManualClock, MemoryStore, Provider, check_store
 from oidc_actor.transport import MAX_BODY_BYTES, Request, Response, Transport, TransportError
 
 # --- without a manager
@@ -92,6 +93,19 @@ instrumentation: Instrumentation = instrument(max_managers=10)
 instrumentation.close()
 REGISTRY.register(Collector(max_issuers=10))
 MultiProcessWriter(interval_s=1.0).close()
+
+# --- stores
+
+store: TokenStore = RedisStore.from_url(
+    "rediss://cache:6379/0", namespace="prod", keys=[SecretFile("/run/key")], notify=True
+)
+stores: list[TokenStore] = [store, FileStore("/run/tokens", namespace="prod"), MemoryStore()]
+for one in stores:
+    TokenManager.start_link(auth=auth, oidc_config=config, store=one, store_key="alice")
+try:
+    check_store(lambda: RedisStore(requests.Session, namespace="check", keys=["key"], wait_replicas=1), histories=1)
+except StoreError as error:
+    assert_type(error.sent, bool)
 
 # --- testing
 

@@ -1,0 +1,373 @@
+"""A store in a directory of one host: `FileStore`.
+
+One file for each record, which is replaced as a whole (write, flush, rename), so that none is ever seen half written; one that
+cannot be read counts as absent. A step holds a lock of the kernel's on a file beside it. A holder also keeps one on a file of
+its lease: the kernel lets go of it when the process ends, however it ends, so that none waits for the end of a dead one's lease.
+
+Deadlines are on the clock that counts suspend and that no user sets. It begins anew at each boot: under another boot the token
+and the lease count as absent, and the refresh token stays.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import re
+import stat
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any, NoReturn, TypeVar
+
+from oidc_actor.sharing import records
+from oidc_actor.sharing.records import Lease, Record
+from oidc_actor.sharing.sealing import read_keys
+from oidc_actor.sharing.store import (
+    Claim,
+    ClaimAnswer,
+    GiveUp,
+    Granted,
+    Looked,
+    Overtaken,
+    Renewal,
+    Restoration,
+    Share,
+    Shared,
+)
+from oidc_actor.values.clock import default_clock
+from oidc_actor.values.errors import ConfigError, StoreError
+from oidc_actor.values.secrets import Secret, StoredSecret, holds_secrets, refuse_pickling
+from supervision.runtime.per_process import in_forked_child
+
+try:
+    import fcntl
+except ImportError:  # Windows
+    fcntl = None  # type: ignore[assignment]
+
+T = TypeVar("T")
+
+LOCK_S = 0.5
+"""Seconds that a step waits for another one."""
+
+_NAMESPACE = re.compile(r"[a-z0-9._-]{1,64}")
+_VERSION = 1
+_SECRETS = ("token", "refresh_token", "taken")
+
+_held: dict[tuple[str, int], int] = {}
+"""The files of this process's leases, each open and locked, by the lease's file and the fence. Each change is one operation."""
+
+
+def _let_go() -> None:
+    """In a forked child: the parent's leases are not its own, and a file that stays open here would outlive the parent."""
+    for descriptor in _held.values():
+        with contextlib.suppress(OSError):
+            os.close(descriptor)
+    _held.clear()
+
+
+in_forked_child(_let_go)
+
+
+class FileStore:
+    """A store of shared tokens for the processes of one host. It compares by value, and refuses pickling.
+
+    Without keys what it keeps is as safe as the directory, which only its owner may open then. A network file system will not do.
+    """
+
+    @holds_secrets
+    def __init__(self, path: str | Path, *, namespace: str, keys: Sequence[StoredSecret | str] | None = None) -> None:
+        """Describe a store; the directory is made where it is missing, for its owner only.
+
+        Args:
+            path: The directory.
+            namespace: What keeps fleets apart: 1 to 64 of lower-case letters, digits, ``.``, ``_`` and ``-``.
+            keys: What records are sealed with, as ``oidc-actor fleet-key`` prints them; the first seals, all open. ``None``
+                to keep them as they are.
+
+        Raises:
+            ConfigError: An argument is wrong; the directory cannot be made, or others may open it; or this system has no
+                such locks.
+        """
+        named: object = path
+        if not isinstance(named, str | Path) or not str(named):
+            raise _wrong("path", f"expected the path of a directory, got {named!r}")
+        given: object = namespace
+        if not isinstance(given, str) or not _NAMESPACE.fullmatch(given):
+            problem = f"expected 1 to 64 of lower-case letters, digits, '.', '_' and '-', got {given!r}"
+            raise _wrong("namespace", problem)
+        if fcntl is None:
+            raise _wrong("path", "expected a system with flock(2), got Windows; use RedisStore")
+        self._path, self._namespace = Path(path).absolute(), namespace
+        self._keys = () if keys is None else read_keys(keys, "FileStore")
+        self._make_directory()
+
+    def _make_directory(self) -> None:
+        try:
+            self._path.mkdir(mode=0o700, parents=True, exist_ok=True)
+            found = self._path.stat()
+        except OSError as error:
+            raise _wrong(
+                "path", f"expected a directory that can be made, got {str(self._path)!r}: {error.strerror}"
+            ) from None
+        forbidden, who = (0o077, "its owner") if not self._keys else (0o007, "its owner and group")
+        mode = stat.S_IMODE(found.st_mode)
+        if found.st_uid != os.geteuid() and not self._keys:
+            raise _wrong("path", f"expected a directory of this user, got {str(self._path)!r} of user {found.st_uid}")
+        if mode & forbidden:
+            problem = (
+                f"expected a directory that only {who} may open, got {str(self._path)!r} with mode {mode:04o}; "
+                f"chmod {0o700 if not self._keys else mode & ~forbidden:04o} it"
+            )
+            raise _wrong("path", problem)
+
+    @property
+    def keys(self) -> Sequence[StoredSecret]:
+        """What records are sealed with; empty where they are kept as they are."""
+        return self._keys
+
+    @property
+    def namespace(self) -> str:
+        """What keeps fleets apart that use one directory."""
+        return self._namespace
+
+    @property
+    def host(self) -> str:
+        """The directory."""
+        return str(self._path)
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, FileStore):
+            return NotImplemented
+        return (self._path, self._namespace, self._keys) == (other._path, other._namespace, other._keys)
+
+    def __hash__(self) -> int:
+        return hash((self._path, self._namespace, self._keys))
+
+    def __repr__(self) -> str:
+        return f"FileStore({str(self._path)!r}, namespace={self._namespace!r})"
+
+    def __reduce_ex__(self, protocol: object) -> NoReturn:
+        refuse_pickling(self)
+
+    # --- the six steps ------------------------------------------------------------------------------------------------
+
+    def claim(self, key: str, claim: Claim, /) -> ClaimAnswer:
+        """Grant a claim, or say why not.
+
+        Args:
+            key: The record's name.
+            claim: What is wanted.
+
+        Raises:
+            StoreError: The store could not be asked, or too late.
+        """
+
+        def step(record: Record, now_ms: int) -> tuple[Record, ClaimAnswer]:
+            lease = record.lease
+            if lease is not None and lease.claimant and lease.holds(now_ms) and not self._is_held(key, record.fence):
+                record = replace(record, lease=None)  # its holder has ended
+            record, answer = records.claim(record, claim, now_ms)
+            if isinstance(answer, Granted):
+                self._hold(key, answer.fence)
+            return record, answer
+
+        return self._step(key, step)
+
+    def renew(self, key: str, renewal: Renewal, /) -> bool:
+        """Hold a lease for longer; false where another one was granted since.
+
+        Args:
+            key: The record's name.
+            renewal: Whose lease, and for how long.
+
+        Raises:
+            StoreError: The store could not be asked, or too late.
+        """
+        return self._step(key, lambda record, now_ms: records.renew(record, renewal, now_ms))
+
+    def share(self, key: str, share: Share, /) -> Shared | Overtaken:
+        """Store a token for all.
+
+        Args:
+            key: The record's name.
+            share: The token, and under which grant it was got.
+
+        Raises:
+            StoreError: The store could not be asked, or too late.
+        """
+        answer = self._step(key, lambda record, now_ms: records.share(record, share, now_ms))
+        self._release(key, share.fence)
+        return answer
+
+    def give_up(self, key: str, give_up: GiveUp, /) -> None:
+        """End a lease without a token; nothing is done where another one was granted since.
+
+        Args:
+            key: The record's name.
+            give_up: Whose lease, and how long all are to wait.
+
+        Raises:
+            StoreError: The store could not be asked, or too late.
+        """
+        self._step(key, lambda record, now_ms: (records.give_up(record, give_up, now_ms), None))
+        self._release(key, give_up.fence)
+
+    def restore(self, key: str, restoration: Restoration, /) -> bool:
+        """Put back a record that was lost; false where one is there that is as new.
+
+        Args:
+            key: The record's name.
+            restoration: What was in it.
+
+        Raises:
+            StoreError: The store could not be asked, or too late.
+        """
+        return self._step(key, lambda record, now_ms: records.restore(record, restoration, now_ms))
+
+    def look(self, keys: Sequence[str], /) -> Looked:
+        """See which records are there, and what the store's clock says.
+
+        Args:
+            keys: The records' names, at most 500; none for the clock only.
+
+        Raises:
+            StoreError: The store could not be asked.
+        """
+        now_ms = _now_ms()
+        try:
+            return Looked(tuple(self._read(self._file(key), now_ms).gen for key in keys), now_ms)
+        except OSError as error:
+            raise self._failed(error) from None
+
+    # --- files --------------------------------------------------------------------------------------------------------
+
+    def _file(self, key: str) -> Path:
+        return self._path / f"{self._namespace}.{key}.json"
+
+    def _step(self, key: str, do: Callable[[Record, int], tuple[Record, T]]) -> T:
+        path = self._file(key)
+        try:
+            lock = os.open(path.with_suffix(".lock"), os.O_RDWR | os.O_CREAT, 0o600)
+            try:
+                self._lock(lock)
+                now_ms = _now_ms()
+                before = self._read(path, now_ms)
+                after, answer = do(before, now_ms)
+                if after != before:
+                    self._write(path, after)
+                return answer
+            finally:
+                os.close(lock)
+        except OSError as error:
+            raise self._failed(error) from None
+
+    def _lock(self, descriptor: int) -> None:
+        """Wait for the lock; every step is short."""
+        ends_at = time.monotonic() + LOCK_S
+        while not _locks(descriptor):
+            if time.monotonic() > ends_at:
+                raise StoreError(f"{self._path}: another process has held the lock for {LOCK_S} s", sent=False)
+            time.sleep(0.002)
+
+    def _read(self, path: Path, now_ms: int) -> Record:
+        try:
+            content = json.loads(path.read_bytes())
+            record = _record(content) if content["v"] == _VERSION else Record()
+            is_this_boot = content["boot"] == _boot()
+        except FileNotFoundError:
+            return Record()
+        except (ValueError, TypeError, KeyError, ConfigError):  # not one of ours, or broken: absent
+            return Record()
+        if not is_this_boot:  # what is a reading of the clock means nothing any more
+            return replace(record, token=None, fingerprint="", expires_ms=0, lease=None, keep_until_ms=0)
+        return record if not record.keep_until_ms or record.keep_until_ms > now_ms else Record()
+
+    @holds_secrets
+    def _write(self, path: Path, record: Record) -> None:
+        shown = {name: value.reveal() if isinstance(value, Secret) else value for name, value in _fields(record)}
+        content = json.dumps({"v": _VERSION, "boot": _boot(), **shown}).encode()
+        beside = path.with_suffix(f".{os.getpid()}.new")
+        written = os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+        try:
+            os.write(written, content)
+            os.fsync(written)
+        finally:
+            os.close(written)
+        os.replace(beside, path)
+
+    def _failed(self, error: OSError) -> StoreError:
+        return StoreError(f"{self._path}: {error.strerror or type(error).__name__}")
+
+    # --- leases -------------------------------------------------------------------------------------------------------
+
+    def _lease(self, key: str, fence: int) -> str:
+        return f"{self._file(key).with_suffix('')}.{fence}.lease"
+
+    def _hold(self, key: str, fence: int) -> None:
+        path = self._lease(key, fence)
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
+        _locks(descriptor)
+        _held[path, fence] = descriptor
+
+    def _is_held(self, key: str, fence: int) -> bool:
+        try:
+            descriptor = os.open(self._lease(key, fence), os.O_RDWR)
+        except FileNotFoundError:
+            return False
+        try:
+            if not _locks(descriptor):
+                return True
+            with contextlib.suppress(FileNotFoundError):
+                os.unlink(self._lease(key, fence))
+            return False
+        finally:
+            os.close(descriptor)
+
+    def _release(self, key: str, fence: int) -> None:
+        path = self._lease(key, fence)
+        descriptor = _held.pop((path, fence), None)
+        if descriptor is not None:
+            with contextlib.suppress(OSError):
+                os.unlink(path)
+            os.close(descriptor)
+
+
+def _locks(descriptor: int) -> bool:
+    """Take the lock of an open file, if no other open file has it."""
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
+
+
+def _now_ms() -> int:
+    return round(default_clock() * 1000)
+
+
+def _boot() -> str:
+    """What tells this boot from another."""
+    try:
+        return Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+    except OSError:  # no Linux: the moment of the boot, to the minute
+        return f"{(time.time() - default_clock()) / 60:.0f}"
+
+
+def _fields(record: Record) -> list[tuple[str, Any]]:
+    lease = None if record.lease is None else asdict(record.lease)
+    names = [name for name in Record.__dataclass_fields__ if name != "lease"]
+    return [*((name, getattr(record, name)) for name in names), ("lease", lease)]
+
+
+def _record(content: dict[str, Any]) -> Record:
+    values = {name: content[name] for name in Record.__dataclass_fields__}
+    for name in _SECRETS:
+        values[name] = None if values[name] is None else Secret(values[name])
+    values["lease"] = None if values["lease"] is None else Lease(**values["lease"])
+    return Record(**values)
+
+
+def _wrong(option: str, problem: str) -> ConfigError:
+    return ConfigError(problem, (option,), label=f"FileStore: {option}")

@@ -1,0 +1,271 @@
+"""The steps of `oidc_actor.sharing.records` in Lua, each one script that Redis or Valkey runs atomically.
+
+A record is one hash. Its fields have the names of `Record`'s and `Lease`'s; those that are empty are absent, and numbers are
+whole. Every script first reads the server's clock, does nothing where that is past ``late``, and else reads the whole record,
+changes it, and writes the whole. Redis' own expiry only clears away what is of no use any more.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+_BEGIN = """
+local key = KEYS[1]
+local time = redis.call('TIME')
+local now = time[1] * 1000 + math.floor(time[2] / 1000)
+
+local function whole(number)
+  return string.format('%.0f', number)
+end
+
+local late = tonumber(ARGV[1])
+if now > late then
+  return {'late', whole(now)}
+end
+
+local record = {}
+local read = redis.call('HGETALL', key)
+for i = 1, #read, 2 do
+  record[read[i]] = read[i + 1]
+end
+
+local function number(field)
+  return tonumber(record[field] or '0')
+end
+
+local function text(field)
+  return record[field] or ''
+end
+
+local function set(field, value)
+  if value == '' or value == false or value == nil then
+    record[field] = nil
+  elseif type(value) == 'number' then
+    record[field] = whole(value)
+  else
+    record[field] = value
+  end
+end
+
+local function later(at)
+  if at > number('keep_until_ms') then
+    set('keep_until_ms', at)
+  end
+end
+
+local function hold(claimant, length)
+  set('claimant', claimant)
+  set('until_ms', now + length)
+  set('length_ms', length)
+end
+
+local function unhold()
+  set('claimant', '')
+  set('until_ms', '')
+  set('length_ms', '')
+end
+
+local function is_held()
+  local ends = number('until_ms')
+  return now < ends and ends <= now + number('length_ms')
+end
+
+local function give_back(claimant)
+  if text('taken') == '' or text('taker') ~= claimant or text('refresh_token') ~= '' then
+    return
+  end
+  set('taker', '')
+  if text('tried') ~= '' then
+    set('tried', '')
+  else
+    set('refresh_token', text('taken'))
+    set('taken', '')
+  end
+end
+
+local function write()
+  redis.call('DEL', key)
+  local fields = {}
+  for field, value in pairs(record) do
+    fields[#fields + 1] = field
+    fields[#fields + 1] = value
+  end
+  if #fields > 0 then
+    redis.call('HSET', key, unpack(fields))
+    redis.call('PEXPIREAT', key, whole(math.max(number('keep_until_ms'), now + 1)))
+  end
+end
+"""
+
+_CLAIM = """
+local claimant, known, need, rejected = ARGV[2], tonumber(ARGV[3]), tonumber(ARGV[4]), ARGV[5]
+local lease, login, may_begin, may_try = tonumber(ARGV[6]), ARGV[7], ARGV[8] == '1', ARGV[9] == '1'
+local unheard, adopts_only = ARGV[10], ARGV[11] == '1'
+if unheard ~= '' then
+  give_back(unheard)
+  if text('claimant') == unheard then
+    unhold()
+  end
+  write()
+end
+if text('token') ~= '' and number('gen') > known and number('expires_ms') - now > need and text('fingerprint') ~= rejected then
+  local left = text('refresh_token')
+  if left == '' then
+    left = text('taken')
+  end
+  return {'newer', whole(now), text('gen'), text('token'), text('expires_ms'), text('fingerprint'), left}
+end
+if adopts_only then
+  return {'free', whole(now), whole(now)}
+end
+if is_held() then
+  return {text('claimant') ~= '' and 'lease' or 'down', whole(now), text('until_ms')}
+end
+local given, doubtful = text('refresh_token'), false
+if given ~= '' then
+  set('refresh_token', '')
+  set('taken', given)
+  set('taker', claimant)
+  set('tried', '')
+elseif login == '' then
+  set('taken', '')
+  set('taker', '')
+  set('tried', '')
+elseif number('gen') == 0 and number('fence') == 0 then
+  if not may_begin then
+    return {'missing', whole(now), whole(now + 1000)}
+  end
+  set('taken', login)
+  set('taker', claimant)
+elseif text('tried') ~= '' then
+  return {'lost', whole(now)}
+elseif not may_try then
+  return {'doubtful', whole(now), whole(now + 1000)}
+else
+  given, doubtful = text('taken'), true
+  if given == '' then
+    given = login
+  end
+  set('taken', given)
+  set('taker', claimant)
+  set('tried', '1')
+end
+local fence = math.max(now, number('fence') + 1)
+set('fence', fence)
+hold(claimant, lease)
+if rejected ~= '' and text('fingerprint') == rejected then
+  set('token', '')
+  set('fingerprint', '')
+  set('expires_ms', '')
+end
+later(now + lease + (login == '' and 600000 or 7776000000))
+write()
+return {'granted', whole(now), whole(fence), given, doubtful and '1' or ''}
+"""
+
+_RENEW = """
+local claimant, fence, lease = ARGV[2], tonumber(ARGV[3]), tonumber(ARGV[4])
+if number('fence') > fence or (number('fence') == fence and text('claimant') ~= claimant) then
+  return {'lost', whole(now)}
+end
+if number('fence') < fence then
+  set('fence', fence)
+  set('taken', ARGV[5])
+  set('taker', claimant)
+  set('tried', ARGV[6])
+  set('refresh_token', '')
+end
+hold(claimant, lease)
+later(now + lease + (ARGV[5] == '' and 600000 or 7776000000))
+write()
+return {'renewed', whole(now)}
+"""
+
+_SHARE = """
+local claimant, fence, token, expires = ARGV[2], tonumber(ARGV[3]), ARGV[4], tonumber(ARGV[5])
+local fingerprint, refresh_token, keep = ARGV[6], ARGV[7], tonumber(ARGV[8])
+if number('fence') > fence then
+  return {'overtaken', whole(now)}
+end
+if text('fingerprint') == fingerprint and text('taker') ~= claimant and text('until_ms') == '' then
+  return {'shared', whole(now), text('gen')}
+end
+local gen = math.max(now, number('gen') + 1)
+record = {}
+set('gen', gen)
+set('fence', fence)
+if expires > now then
+  set('token', token)
+  set('expires_ms', expires)
+  set('fingerprint', fingerprint)
+end
+set('refresh_token', refresh_token)
+set('keep_until_ms', math.max(expires, now) + keep)
+write()
+if ARGV[9] ~= '' then
+  redis.call(ARGV[9], key, whole(gen))
+end
+return {'shared', whole(now), whole(gen)}
+"""
+
+_GIVE_UP = """
+local claimant, fence, login, wait = ARGV[2], tonumber(ARGV[3]), ARGV[4], tonumber(ARGV[5])
+if number('fence') ~= fence then
+  return {'other', whole(now)}
+end
+if login == 'intact' then
+  give_back(claimant)
+elseif login == 'refused' then
+  set('tried', '1')
+end
+unhold()
+if wait > 0 then
+  hold('', wait)
+end
+later(now + wait + 600000)
+write()
+return {'ended', whole(now)}
+"""
+
+_RESTORE = """
+local gen, token, expires = tonumber(ARGV[2]), ARGV[3], tonumber(ARGV[4])
+local fingerprint, login, keep = ARGV[5], ARGV[6], tonumber(ARGV[7])
+local has_login = text('refresh_token') ~= '' or text('taken') ~= ''
+if number('gen') > gen or (number('gen') == gen and (has_login or login == '')) then
+  return {'newer', whole(now)}
+end
+set('gen', gen)
+if token ~= '' and expires > now then
+  set('token', token)
+  set('expires_ms', expires)
+  set('fingerprint', fingerprint)
+end
+if login ~= '' and not (text('claimant') ~= '' and is_held()) and login ~= text('taken') then
+  set('refresh_token', '')
+  set('taken', login)
+  set('taker', '')
+  set('tried', '')
+end
+later(expires + keep)
+write()
+return {'restored', whole(now)}
+"""
+
+_LOOK = """
+return {'seen', whole(now), text('gen') == '' and '0' or text('gen')}
+"""
+
+
+class Script(NamedTuple):
+    """One script: how it is called in errors, and its text."""
+
+    name: str
+    source: str
+
+
+CLAIM = Script("claim", _BEGIN + _CLAIM)
+RENEW = Script("renew", _BEGIN + _RENEW)
+SHARE = Script("share", _BEGIN + _SHARE)
+GIVE_UP = Script("give_up", _BEGIN + _GIVE_UP)
+RESTORE = Script("restore", _BEGIN + _RESTORE)
+LOOK = Script("look", _BEGIN + _LOOK)

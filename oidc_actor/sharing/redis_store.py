@@ -1,0 +1,418 @@
+"""A store on Redis or Valkey: `RedisStore`.
+
+One connection for each process, made at first use: calls come one after the other, each bounded by its timeout. In a forked child
+there is none until its first use. After any error the connection is closed, so that the next call finds the server that is
+the master by then.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import re
+import threading
+from collections.abc import Callable, Sequence
+from typing import Any, NoReturn
+from urllib.parse import urlsplit
+
+from oidc_actor.sharing.redis_scripts import CLAIM, GIVE_UP, LOOK, RENEW, RESTORE, SHARE, Script
+from oidc_actor.sharing.sealing import read_keys
+from oidc_actor.sharing.store import (
+    Claim,
+    ClaimAnswer,
+    GiveUp,
+    Granted,
+    Looked,
+    Lost,
+    Newer,
+    Occupied,
+    Overtaken,
+    Renewal,
+    Restoration,
+    Share,
+    Shared,
+)
+from oidc_actor.values.clock import is_seconds
+from oidc_actor.values.errors import ConfigError, StoreError
+from oidc_actor.values.secrets import Secret, StoredSecret, holds_secrets, refuse_pickling
+from supervision.runtime.per_process import PerProcess
+
+_NO_PACKAGE = "RedisStore needs the package redis: pip install 'oidc-actor[redis]'"
+_NAMESPACE = re.compile(r"[a-z0-9._-]{1,64}")
+_CODE = re.compile(r"[A-Z]{2,20}")
+WAIT_S = 0.2
+"""Seconds that a claim waits for its replicas."""
+
+
+class RedisStore:
+    """A store of shared tokens on Redis 5 or later, or Valkey. It compares by value, and refuses pickling.
+
+    What it keeps is sealed: the server never sees a token. Give members the same keys and the same namespace, and other
+    fleets another namespace.
+    """
+
+    @holds_secrets
+    def __init__(
+        self,
+        client: Callable[[], Any],
+        *,
+        namespace: str,
+        keys: Sequence[StoredSecret | str],
+        timeout_seconds: float = 0.5,
+        notify: bool = False,
+        wait_replicas: int = 0,
+    ) -> None:
+        """Describe a store; nothing connects before its first use.
+
+        Args:
+            client: Makes a client with redis-py's interface, once for each process: for Sentinel, or a cluster. Its timeouts
+                should be ``timeout_seconds``, and it should not retry. Called on a worker's thread.
+            namespace: What keeps fleets apart: 1 to 64 of lower-case letters, digits, ``.``, ``_`` and ``-``.
+            keys: What records are sealed with, as ``oidc-actor fleet-key`` prints them; the first seals, all open.
+            timeout_seconds: For one call.
+            notify: Whether members tell each other of a new token, so that they adopt it at once and not at the next look.
+            wait_replicas: How many replicas must have a claim before it counts.
+
+        Raises:
+            ConfigError: An argument is wrong, or a package is missing.
+        """
+        given: object = client
+        if not callable(given):
+            problem = (
+                f"expected a callable that makes a client, got {type(client).__name__}; or use RedisStore.from_url"
+            )
+            raise ConfigError(problem, ("client",), label="RedisStore: client")
+        self._make, self._host = client, "redis"
+        self._fill(namespace, keys, timeout_seconds, notify, wait_replicas)
+        self._identity: tuple[object, ...] = (client, *self._options())
+
+    def _fill(self, namespace: object, keys: object, timeout_s: object, notify: object, wait_replicas: object) -> None:
+        if not isinstance(namespace, str) or not _NAMESPACE.fullmatch(namespace):
+            problem = f"expected 1 to 64 of lower-case letters, digits, '.', '_' and '-', got {namespace!r}"
+            raise ConfigError(problem, ("namespace",), label="RedisStore: namespace")
+        if not is_seconds(timeout_s) or not timeout_s:
+            problem = f"expected finite seconds above 0, got {timeout_s!r}"
+            raise ConfigError(problem, ("timeout_seconds",), label="RedisStore: timeout_seconds")
+        if not isinstance(notify, bool):
+            raise ConfigError(f"expected True or False, got {notify!r}", ("notify",), label="RedisStore: notify")
+        if isinstance(wait_replicas, bool) or not isinstance(wait_replicas, int) or wait_replicas < 0:
+            problem = f"expected a number of replicas, got {wait_replicas!r}"
+            raise ConfigError(problem, ("wait_replicas",), label="RedisStore: wait_replicas")
+        self._namespace, self._keys = namespace, read_keys(keys, "RedisStore")
+        self._timeout_s, self._notify, self._wait_replicas = float(timeout_s), notify, wait_replicas
+        self._connection = PerProcess(_Connection)
+
+    def _options(self) -> tuple[object, ...]:
+        return self._namespace, self._keys, self._timeout_s, self._notify, self._wait_replicas
+
+    @classmethod
+    @holds_secrets
+    def from_url(
+        cls,
+        url: str,
+        *,
+        namespace: str,
+        keys: Sequence[StoredSecret | str],
+        timeout_seconds: float = 0.5,
+        notify: bool = False,
+        wait_replicas: int = 0,
+    ) -> RedisStore:
+        """Describe a store at an address.
+
+        Args:
+            url: ``redis://``, ``rediss://`` (TLS) or ``unix://``, as redis-py reads it; it may hold a user and a password.
+            namespace: As for the class, and so are the others.
+            keys: What records are sealed with.
+            timeout_seconds: For one call, and for a connection.
+            notify: Whether members tell each other of a new token.
+            wait_replicas: How many replicas must have a claim before it counts.
+
+        Raises:
+            ConfigError: An argument is wrong, or a package is missing.
+        """
+        host = _host_of(url)
+        secret = Secret(url)
+
+        def make() -> Any:
+            return _client(secret, timeout_seconds)
+
+        make()  # checks the address, and that the package is there; connects to nothing
+        store = cls(
+            make,
+            namespace=namespace,
+            keys=keys,
+            timeout_seconds=timeout_seconds,
+            notify=notify,
+            wait_replicas=wait_replicas,
+        )
+        store._host, store._identity = host, (secret, *store._options())
+        return store
+
+    @property
+    def keys(self) -> Sequence[StoredSecret]:
+        """What records are sealed with."""
+        return self._keys
+
+    @property
+    def namespace(self) -> str:
+        """What keeps fleets apart that use one server."""
+        return self._namespace
+
+    @property
+    def host(self) -> str:
+        """Where the server is; without the user and the password."""
+        return self._host
+
+    def __eq__(self, other: object) -> bool:
+        return self._identity == other._identity if isinstance(other, RedisStore) else NotImplemented
+
+    def __hash__(self) -> int:
+        return hash(self._identity)
+
+    def __repr__(self) -> str:
+        return f"RedisStore({self._host}, namespace={self._namespace!r})"
+
+    def __reduce_ex__(self, protocol: object) -> NoReturn:
+        refuse_pickling(self)
+
+    # --- the six steps ------------------------------------------------------------------------------------------------
+
+    def claim(self, key: str, claim: Claim, /) -> ClaimAnswer:
+        """Grant a claim, or say why not.
+
+        Args:
+            key: The record's name.
+            claim: What is wanted.
+
+        Raises:
+            StoreError: The store could not be asked, or too late.
+        """
+        login = "" if claim.login is None else claim.login.reveal()
+        given = (claim.claimant, claim.known_gen, claim.need_ms, claim.rejected or "", claim.lease_ms, login)
+        flags = (_flag(claim.may_begin), _flag(claim.may_try), claim.unheard or "", _flag(claim.adopts_only))
+        what, now_ms, *rest = self._run(CLAIM, key, claim.not_after_ms, *given, *flags, waits=bool(self._wait_replicas))
+        if what == "newer":
+            gen, token, expires_ms, fingerprint, left = rest
+            return Newer(int(gen), Secret(token), int(expires_ms), fingerprint, _secret(left), now_ms)
+        if what == "granted":
+            fence, refresh_token, doubtful = rest
+            return Granted(int(fence), _secret(refresh_token), bool(doubtful), now_ms)
+        return Lost(now_ms) if what == "lost" else Occupied(int(rest[0]), what, now_ms)
+
+    def renew(self, key: str, renewal: Renewal, /) -> bool:
+        """Hold a lease for longer; false where another one was granted since.
+
+        Args:
+            key: The record's name.
+            renewal: Whose lease, and for how long.
+
+        Raises:
+            StoreError: The store could not be asked, or too late.
+        """
+        taken = "" if renewal.taken is None else renewal.taken.reveal()
+        given = (renewal.claimant, renewal.fence, renewal.lease_ms, taken, "1" if renewal.doubtful else "")
+        return bool(self._run(RENEW, key, renewal.not_after_ms, *given)[0] == "renewed")
+
+    def share(self, key: str, share: Share, /) -> Shared | Overtaken:
+        """Store a token for all.
+
+        Args:
+            key: The record's name.
+            share: The token, and under which grant it was got.
+
+        Raises:
+            StoreError: The store could not be asked, or too late.
+        """
+        refresh_token = "" if share.refresh_token is None else share.refresh_token.reveal()
+        given = (share.claimant, share.fence, share.token.reveal(), share.expires_ms, share.fingerprint, refresh_token)
+        notice = "PUBLISH" if self._notify else ""
+        what, now_ms, *rest = self._run(SHARE, key, share.not_after_ms, *given, share.keep_ms, notice)
+        return Overtaken(now_ms) if what == "overtaken" else Shared(int(rest[0]), now_ms)
+
+    def give_up(self, key: str, give_up: GiveUp, /) -> None:
+        """End a lease without a token; nothing is done where another one was granted since.
+
+        Args:
+            key: The record's name.
+            give_up: Whose lease, and how long all are to wait.
+
+        Raises:
+            StoreError: The store could not be asked, or too late.
+        """
+        given = (give_up.claimant, give_up.fence, give_up.login, give_up.wait_ms)
+        self._run(GIVE_UP, key, give_up.not_after_ms, *given)
+
+    def restore(self, key: str, restoration: Restoration, /) -> bool:
+        """Put back a record that was lost; false where one is there that is as new.
+
+        Args:
+            key: The record's name.
+            restoration: What was in it.
+
+        Raises:
+            StoreError: The store could not be asked, or too late.
+        """
+        token = "" if restoration.token is None else restoration.token.reveal()
+        login = "" if restoration.login is None else restoration.login.reveal()
+        given = (restoration.gen, token, restoration.expires_ms, restoration.fingerprint, login, restoration.keep_ms)
+        return bool(self._run(RESTORE, key, restoration.not_after_ms, *given)[0] == "restored")
+
+    def look(self, keys: Sequence[str], /) -> Looked:
+        """See which records are there, and what the store's clock says.
+
+        Args:
+            keys: The records' names, at most 500; none for the clock only.
+
+        Raises:
+            StoreError: The store could not be asked.
+        """
+        answers = self._connected(lambda client: self._looks(client, [*keys] or ["clock"]))
+        read = [_read(answer) for answer in answers]
+        return Looked(tuple(int(gen) for _, _, gen in read[: len(keys)]), read[0][1])
+
+    # --- calls --------------------------------------------------------------------------------------------------------
+
+    def _name(self, key: str) -> str:
+        return f"oa1:{{{self._namespace}:{key}}}:t"
+
+    @holds_secrets
+    def _run(self, script: Script, key: str, *args: object, waits: bool = False) -> Any:
+        def run(client: Any) -> Any:
+            answer = _evaluate(client, script, self._name(key), args)
+            if (
+                waits
+                and _text(answer[0]) == "granted"
+                and client.wait(self._wait_replicas, round(1000 * WAIT_S)) < self._wait_replicas
+            ):
+                raise StoreError(f"fewer than {self._wait_replicas} replicas have the claim")
+            return answer
+
+        what, now_ms, *rest = _read(self._connected(run))
+        if what == "late":
+            raise StoreError("the store was reached too late, and has done nothing", sent=False)
+        return what, now_ms, *rest
+
+    def _looks(self, client: Any, keys: list[str]) -> list[Any]:
+        pipeline = client.pipeline(transaction=False)
+        for key in keys:
+            pipeline.evalsha(_sha(LOOK), 1, self._name(key), _NEVER_LATE)
+        answers = pipeline.execute(raise_on_error=False)
+        return [
+            _evaluate(client, LOOK, self._name(key), (_NEVER_LATE,)) if isinstance(answer, Exception) else answer
+            for key, answer in zip(keys, answers, strict=True)
+        ]
+
+    def _connected(self, do: Callable[[Any], Any]) -> Any:
+        connection = self._connection.value
+        if not connection.lock.acquire(timeout=self._timeout_s):
+            raise StoreError(f"{self._host}: earlier calls have not ended", sent=False)
+        try:
+            if connection.client is None:
+                connection.client = self._make()
+            return do(connection.client)
+        except StoreError:
+            raise
+        except Exception as error:  # noqa: BLE001 - whatever a client raises
+            _disconnect(connection.client)
+            problem = f"{self._host}: {_said(error)}"
+        finally:
+            connection.lock.release()
+        raise StoreError(problem)
+
+
+_NEVER_LATE = 2**53
+
+
+class _Connection:
+    """This process's client. The lock guards it: calls come one after the other."""
+
+    def __init__(self) -> None:
+        self.lock = threading.Lock()
+        self.client: Any = None
+
+
+def _evaluate(client: Any, script: Script, name: str, args: Sequence[object]) -> Any:
+    try:
+        return client.evalsha(_sha(script), 1, name, *args)
+    except Exception as error:
+        if "NOSCRIPT" not in str(error) and type(error).__name__ != "NoScriptError":
+            raise
+    return client.eval(script.source, 1, name, *args)  # which also keeps it
+
+
+def _sha(script: Script) -> str:
+    return hashlib.sha1(script.source.encode(), usedforsecurity=False).hexdigest()
+
+
+def _disconnect(client: Any) -> None:
+    """Close the connection: the server may not be the one to ask any more, and an answer may still be on its way."""
+    pool = getattr(client, "connection_pool", None)
+    close = getattr(pool, "disconnect", None) or getattr(client, "close", None)
+    if close is not None:
+        with contextlib.suppress(Exception):  # it is being given up
+            close()
+
+
+def _said(error: Exception) -> str:
+    """The kind of an error, and the code that the server's begin with; the rest of the text may quote what was sent."""
+    found = _CODE.match(str(error))
+    kind = type(error).__name__
+    return f"{kind} ({found.group()})" if found is not None else kind
+
+
+def _read(answer: Any) -> Any:
+    what, now_ms, *rest = [_text(one) for one in answer]
+    return what, int(now_ms), *rest
+
+
+def _text(value: Any) -> str:
+    return value.decode() if isinstance(value, bytes) else str(value)
+
+
+def _secret(text: str) -> Secret | None:
+    return Secret(text) if text else None
+
+
+def _flag(value: bool) -> str:
+    return "1" if value else ""
+
+
+def _host_of(url: object) -> str:
+    """The address without user, password and path; raises ``ConfigError``, which does not show them."""
+    label = "RedisStore.from_url: url"
+    if not isinstance(url, str):
+        raise ConfigError(
+            f"expected a text such as 'redis://host:6379/0', got {type(url).__name__}", ("url",), label=label
+        )
+    parts = urlsplit(url)
+    if parts.scheme == "unix" and parts.path:
+        return f"unix://{parts.path}"
+    if parts.scheme not in {"redis", "rediss"} or not parts.hostname:
+        raise ConfigError(
+            "expected an address that begins with redis://, rediss:// or unix://, got another", ("url",), label=label
+        )
+    try:
+        return f"{parts.scheme}://{parts.hostname}:{parts.port or 6379}"
+    except ValueError:
+        raise ConfigError("expected a number as the port, got another text", ("url",), label=label) from None
+
+
+@holds_secrets
+def _client(url: Secret, timeout_s: float) -> Any:
+    try:
+        import redis
+        from redis.backoff import NoBackoff
+        from redis.retry import Retry
+    except ImportError:
+        raise ConfigError(_NO_PACKAGE, ("store",), label="") from None
+    try:
+        return redis.Redis.from_url(
+            url.reveal(),
+            socket_timeout=timeout_s,
+            socket_connect_timeout=timeout_s,
+            retry=Retry(NoBackoff(), 0),
+            max_connections=4,
+        )
+    except (ValueError, TypeError):
+        problem = "expected an address as redis-py reads it, got another"
+        raise ConfigError(problem, ("url",), label="RedisStore.from_url: url") from None
