@@ -155,10 +155,13 @@ def test_the_frontend_that_dies_is_restarted_and_clients_are_told(player: Player
 @pytest.mark.parametrize("name", ["mixer", "FileBackend", "core"])
 def test_after_a_crash_the_player_goes_on_as_before(player: Player, name: str) -> None:
     with player.mpd() as listener, player.mpd() as other:
+        other.ask("seekcur 30")
+        player.eventually(lambda: player.rpc("playback.get_time_position") >= 30_000, "position")
         listener.send("idle mixer player")
         with http_is_alive(player):
             crash(player, name)
             shows(player, PLAYING)
+        player.eventually(lambda: player.rpc("playback.get_time_position") >= 30_000, "position")
         while listener.told_within(TOLD_S):  # a Core that starts again says so
             listener.send("idle mixer player")
         other.ask("setvol 36")
