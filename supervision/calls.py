@@ -246,8 +246,9 @@ def send_after(delay_s: float, server: ServerRef, message: Any) -> Timer:
 
     Args:
         delay_s: seconds, 0 or more.
-        server: a ref, and the message is for that incarnation only; or a name, looked up when the time comes. To an actor
-            that Pykka alone has started the message is told when the time comes, and counts as handled then.
+        server: a ref, and the message is for that incarnation only; or a name, or a ref that is one (``named``), looked up when
+            the time comes. To an actor that Pykka alone has started the message is told when the time comes, and counts as
+            handled then.
         message: what ``on_receive`` gets, as from ``cast``.
 
     Returns:

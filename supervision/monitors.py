@@ -86,7 +86,8 @@ def monitor(ref: ServerRef, watcher: Watcher) -> Monitor:
 
     Args:
         ref: the actor, by ref or by name; one that is gone already gives a ``Down`` with ``NOPROC`` at once.
-        watcher: an ``ActorRef``, which gets the ``Down`` as a message, or a callable. Callables run one after the other, when
+        watcher: an ``ActorRef``, which gets the ``Down`` as a message, or a callable. A ref that is a name (``named``) means the
+            actor that has it now. Callables run one after the other, when
             watching actors and supervisors know. They run on the thread of the actor's last turn (its own, or a worker of the
             pool); after a ``kill`` on the caller's; on a worker of the pool where a supervisor or a start timeout has killed
             the actor; and on the thread that calls this where the actor was gone already. One that blocks delays those after

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import copy
 import gc
@@ -25,6 +26,7 @@ from supervision import (
     Server,
     SupervisionError,
     Supervisor,
+    acall,
     call,
     cast,
     demonitor,
@@ -114,6 +116,15 @@ def test_every_way_to_send_follows_a_restart(sup: Any) -> None:
         assert heard.get(timeout=DEADLINE_S) == number
         if number == 1:
             crash(sup)
+
+
+def test_a_task_follows_too(sup: Any) -> None:
+    async def tell_twice() -> list[Any]:
+        first = await acall(named("shop"), "a")
+        await asyncio.to_thread(crash, sup)
+        return [first, await acall(named("shop"), "a"), await named("shop").ask("b", block=False)]
+
+    assert asyncio.run(asyncio.wait_for(tell_twice(), DEADLINE_S)) == [(1, "a"), (2, "a"), (2, "b")]
 
 
 def test_it_is_made_before_there_is_an_actor(cls: Any) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import importlib
 import pickle
 import queue
@@ -21,6 +22,7 @@ from supervision import (
     ServerRestarting,
     SupervisionError,
     Supervisor,
+    acall,
     call,
     kill,
     named,
@@ -95,12 +97,17 @@ def get(future: Any) -> Any:
     return future.get(timeout=DEADLINE_S)
 
 
+def called_by_a_task(ref: Any) -> Any:
+    return asyncio.run(asyncio.wait_for(acall(ref, "a", timeout=DEADLINE_S), 2 * DEADLINE_S))
+
+
 USES: dict[str, Callable[[Ref, Any], Any]] = {
     "ask": lambda ref, proxy: ref.ask("a", timeout=DEADLINE_S)[0],
     "ask without a timeout": lambda ref, proxy: ref.ask("a")[0],
     "ask for a future": lambda ref, proxy: get(ref.ask("a", block=False))[0],
     "call": lambda ref, proxy: call(ref, "a", timeout=DEADLINE_S)[0],
     "call without a timeout": lambda ref, proxy: call(ref, "a", timeout=None)[0],
+    "acall": lambda ref, proxy: called_by_a_task(ref)[0],
     "a method": lambda ref, proxy: get(proxy.which()),
     "an attribute": lambda ref, proxy: get(proxy.number),
     "a method of a new proxy": lambda ref, proxy: get(ref.proxy().which()),
