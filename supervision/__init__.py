@@ -43,10 +43,10 @@ the caller gets an error at once, because what is left in a closed mailbox is an
 are answered, then those who watch are told. The supervisor is one of them and gets a ``Down``. On its own thread it waits
 until the dead actor's thread is gone, looks into the tables of ``exits.py`` and ``strategy.py``, ends the siblings that the
 strategy names, in reverse start order, and starts them again in start order (``supervising.py``, ``child_process.py``). A
-start returns when ``on_start`` is done on the child's thread, and the child has its name before that. An attempt that fails
-is made again by a message of the supervisor to itself, so that requests are served in between; one attempt too many within
-the window ends the supervisor, and its own supervisor hears of that in the same way. Every ref of the old incarnation stays
-dead; a name leads to the successor.
+start returns when ``on_start`` is done on the child's thread, and the child has its name before that. Past a
+``start_timeout`` it is cancelled, and what it has begun is killed. An attempt that fails is made again by a message of the
+supervisor to itself, so that requests are served in between; one attempt too many within the window ends the supervisor, and
+its own supervisor hears of that in the same way. Every ref of the old incarnation stays dead; a name leads to the successor.
 
 **A kill** ends an actor without its hooks, on the thread that calls it. Python cannot end a thread: a handler that runs is
 abandoned, and nothing that it does later has an effect, because its process is ended and no longer owns a name.

@@ -124,7 +124,8 @@ class Server(pykka_internals.PykkaActor):
     A ``pykka.ThreadingActor`` class may have the last two as well. Set on ``Server`` they hold for all servers that say nothing
     else.
 
-    Every hook runs on the pool or on the actor's own thread, never two at a time; ``__init__`` runs on the starter's.
+    Every hook runs on the pool or on the actor's own thread, never two at a time; ``__init__`` runs on the starter's thread, or
+    on one for this start where the server is a child with a ``start_timeout``.
 
     Raises:
         TypeError: when a class is defined that has an ``async def`` hook, of its own, inherited or mixed in; or a warning's limit
