@@ -334,6 +334,11 @@ class ExitRequest:
         else:
             self._process.mailbox.offer(ExitSignal(SHUTDOWN, waiter, for_restart))
 
+    @property
+    def is_over(self) -> bool:
+        """Whether the child has ended."""
+        return self._process is None or self._process.is_ended
+
     def await_deadline(self) -> None:
         """Wait until the child has ended, and abandon it at its deadline."""
         if not self._ended.wait(self.deadline - timer_thread.now()):
@@ -432,14 +437,30 @@ class Link:
         for ref, shutdown in left.items():
             within_s = ORPHAN_S if shutdown is None or shutdown == "infinity" else shutdown
             self._orphans.append(ExitRequest(ref, within_s, for_restart=children_end_for_restart(reason)))
-        for request in self._orphans:  # not waited for: this is the thread that called `kill`
-            if request.deadline < math.inf:
-                timer_thread.call_later(request.deadline - timer_thread.now(), request.abandon)
+        # They are not waited for: this is the thread that called `kill`.
+        _abandon_in_turn(sorted(self._orphans, key=lambda request: request.deadline, reverse=True))
 
     def await_orphans(self) -> None:
         """Wait until all children that were left behind are gone, each for as long as its shutdown time allows."""
         for request in self._orphans:
             request.await_exit()
+
+
+def _abandon_in_turn(left: list[ExitRequest]) -> None:
+    """Have the timer thread abandon each that has not ended at its deadline; the first is the last of the list.
+
+    There is one timer at a time, for most have ended when the first is due.
+    """
+    while left and left[-1].is_over:
+        left.pop()
+    if left and left[-1].deadline < math.inf:
+        timer_thread.call_later(left[-1].deadline - timer_thread.now(), lambda: _abandon_first(left))
+
+
+def _abandon_first(left: list[ExitRequest]) -> None:
+    first = left.pop()
+    _abandon_in_turn(left)  # before that: whatever becomes of the first, the others have their turn
+    first.abandon()
 
 
 _links: WeakKeyDictionary[Any, Link] = WeakKeyDictionary()  # by the supervisor's ref, dead ones too

@@ -305,7 +305,7 @@ def await_successor(process: Process) -> None:
 
     So are those of all that have ended below it.
     """
-    if process.child is None and not process.awaited_below:
+    if not _concerns_names(process):
         return
     waiters: list[Ringable] = []
     with _names.value.succession:
@@ -347,12 +347,22 @@ def adopted(process: Process, child: Child, predecessor: Process | None) -> None
 
 def decided(process: Process) -> None:
     """The end of a process is decided: its successor is up, or none will come. Nothing is awaited of it, nor of those below."""
+    if not _concerns_names(process):
+        process.child = None
+        return
     waiters: list[Ringable] = []
     with _names.value.succession:
         _strike(process, waiters)
         process.child = None
     for waiter in waiters:
         waiter.ring()
+
+
+def _concerns_names(process: Process) -> bool:
+    """Whether its end can matter to one that waits for a name, its own or one below it; it cannot where there is no name."""
+    child = process.child
+    its_own = child is not None and (process.names or child.spec.name or process.supervises)
+    return bool(its_own or process.awaited_names or process.awaited_below)
 
 
 def _note_awaited(process: Process) -> None:

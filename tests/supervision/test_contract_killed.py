@@ -127,6 +127,24 @@ def test_a_killed_supervisor_is_restarted_after_its_children_have_left(world: Wo
     assert states("inner") == {"a": "running", "b": "running", "c": "running"}
 
 
+def test_each_child_of_a_killed_supervisor_is_abandoned_at_its_own_deadline(world: World, gate: Gate) -> None:
+    class Hung(Probe):
+        def on_terminate(self, reason: Any) -> None:
+            gate()
+
+    specs = [world.spec("a", Hung, shutdown=60.0), world.spec("b"), world.spec("c", Hung, shutdown=0.1)]
+    specs += [world.spec("d", Hung, shutdown=0.05), world.spec("e", Hung, shutdown="brutal_kill")]
+    sup = Supervisor.start_link(specs)
+    a, *others = [Watch(row.ref) for row in Supervisor.which_children(sup)]
+    kill(sup)
+    assert [watch.reason() for watch in others] == [SHUTDOWN, KILLED, KILLED, KILLED]
+    assert a.downs == []  # it is in its end hook, with time left
+    gate.go()
+    assert a.reason() == SHUTDOWN
+    for child in "cde":
+        world.gone(child)
+
+
 def test_a_supervisor_killed_in_the_middle_of_a_restart_starts_nothing_more(world: World, gate: Gate) -> None:
     class Slow(Probe):
         def on_terminate(self, reason: Any) -> None:
