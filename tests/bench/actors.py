@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+import asyncio
 import gc
 import statistics
 import threading
 import time
 import tracemalloc
 from collections.abc import Callable
+from concurrent.futures import Future
 from typing import Any
 
 import pykka
 from figures import Figure, at_most, median_ratio
 
-from supervision import Server, call
+from supervision import Server, acall, call
 
 
 class Pooled(Server):
@@ -40,10 +42,18 @@ class Bare(pykka.ThreadingActor):
         return message
 
 
+class Answering(Bare):
+    """It is told a future, and sets it: what a program of asyncio writes by hand."""
+
+    def on_receive(self, message: Any) -> None:
+        """Answer in the future."""
+        message.set_result(1)
+
+
 def run(*, quick: bool) -> list[Figure]:
     """Measure each."""
     few, many = (500, 5_000) if quick else (1_000, 20_000)
-    figures = _round_trips(1_000 if quick else 5_000)
+    figures = _round_trips(1_000 if quick else 5_000) + asyncio.run(_tasks(300 if quick else 2_000))
     small, large = _start_and_stop(Pooled.start_link, few), _start_and_stop(Pooled.start_link, many)
     bare = _start_and_stop(Bare.start, few)
     for what, one in (("start_link", 0), ("stop_all", 1)):
@@ -82,6 +92,46 @@ def _round_trips(rounds: int) -> list[Figure]:
         Figure("actors", name, statistics.median(found), "us", median_ratio(found, times["bare ask"]), "bare ask")
         for name, found in times.items()
     ]
+
+
+async def _tasks(rounds: int) -> list[Figure]:
+    """Microseconds for a message and its answer in a task of asyncio, one and a hundred at a time, in turns."""
+    bare, pooled, answering, loop = Bare.start(), Pooled.start_link(), Answering.start(), asyncio.get_running_loop()
+
+    async def wrapped() -> Any:
+        future: Future[Any] = Future()
+        answering.tell(future)
+        return await asyncio.wait_for(asyncio.wrap_future(future), 5.0)
+
+    works: dict[str, Callable[[], Any]] = {
+        "a task's ask in an executor": lambda: loop.run_in_executor(None, bare.ask, 1),
+        "a task's wrap_future and wait_for": wrapped,
+        "a task's acall": lambda: acall(pooled, 1),
+        "a task's acall, bare": lambda: acall(bare, 1),
+    }
+    figures: list[Figure] = []
+    for count in (1, 100):
+        times: dict[str, list[float]] = {name: [] for name in works}
+        for _ in range(rounds // count):
+            for name, work in works.items():
+                began = time.perf_counter()
+                await asyncio.gather(*(work() for _ in range(count))) if count > 1 else await work()
+                times[name].append((time.perf_counter() - began) / count * 1e6)
+        against = next(iter(works))
+        figures += [
+            Figure(
+                "actors",
+                name if count == 1 else f"{name}, {count} at a time",
+                statistics.median(found),
+                "us",
+                median_ratio(found, times[against]),
+                "ask in an executor",
+            )
+            for name, found in times.items()
+        ]
+    await loop.shutdown_default_executor()
+    pykka.ActorRegistry.stop_all()
+    return figures
 
 
 def _start_and_stop(start: Callable[[], Any], count: int) -> tuple[float, float]:
