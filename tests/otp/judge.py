@@ -135,7 +135,7 @@ def _children(child: Any, place: tuple[Any, ...]) -> Iterator[tuple[tuple[Any, .
 
 def _plain(child: Any, place: tuple[Any, ...]) -> Iterator[tuple[tuple[Any, ...], Any]]:
     if "supervisor" not in child:
-        for name, plain in (("stop", "prompt"), ("kind", "pooled"), ("shutdown", "infinity")):
+        for name, plain in (("stop", "prompt"), ("kind", "pooled"), ("shutdown", "infinity"), ("name", None)):
             if (name, child["stop"]) != ("shutdown", "hangs"):
                 yield place, (name, plain)
     for number, one in enumerate(child.get("supervisor", {}).get("children", ())):

@@ -55,7 +55,6 @@ DEATHS: dict[str, Callable[[], BaseException]] = {
 
 ERRORS = {
     AlreadyPresent: "already present",
-    AlreadyStarted: "already started",
     ChildNotFound: "not found",
     ChildRestarting: "restarting",
     ChildRunning: "running",
@@ -106,13 +105,6 @@ def _words(value: Any) -> Any:
             return "ref"
 
 
-def _outcome(answer: Callable[[], Any]) -> Any:
-    try:
-        return _words(answer())
-    except (SupervisionError, pykka.ActorDeadError) as error:
-        return _error(error)
-
-
 def _error(error: BaseException) -> str:
     if isinstance(error, NoProcess | ServerDied | pykka.ActorDeadError):
         return "dead"
@@ -135,6 +127,7 @@ class Recorder(Server):
         self._starts: dict[str, int] = {}
         self._live: dict[Any, tuple[str, int]] = {}
         self._newest: dict[str, Any] = {}
+        self._ids: dict[Any, str] = {}
         self._lines: Trace = []
 
     def on_receive(self, message: Any) -> Any:
@@ -158,7 +151,7 @@ class Recorder(Server):
 
     def up(self, child_id: str, ref: Any) -> None:
         self._live[ref] = child_id, self._starts[child_id]
-        self._newest[child_id] = ref
+        self._newest[child_id], self._ids[ref] = ref, child_id
         monitor(ref, self.actor_ref)
 
     def failed(self, child_id: str) -> None:
@@ -174,6 +167,9 @@ class Recorder(Server):
 
     def newest(self, child_id: str) -> Any:
         return self._newest.get(child_id)
+
+    def whose(self, ref: Any) -> str | None:
+        return self._ids.get(ref)
 
     def all_live(self) -> dict[Any, str]:
         return {ref: child_id for ref, (child_id, _) in self._live.items()}
@@ -297,6 +293,7 @@ class _Player:
             shutdown=shutdown if isinstance(shutdown, str) else shutdown / 1000,
             type="supervisor" if "supervisor" in child else "worker",
             significant=child["significant"],
+            name=f"{id(self)}.{child['name']}" if child.get("name") else None,
         )
 
     def _start(self, *args: Any) -> Any:
@@ -331,7 +328,7 @@ class _Player:
         answers = []
         for (operation, *arguments), answer in asked:
             what = [argument["id"] if isinstance(argument, dict) else argument for argument in arguments]
-            word = answer if isinstance(answer, str) else _outcome(answer)
+            word = answer if isinstance(answer, str) else self._outcome(answer, *what)
             if word == "ok" and operation in ("start_child", "restart_child"):
                 word = "ignored"  # there is no ref
             answers.append(["answer", operation, *what, word])
@@ -368,6 +365,14 @@ class _Player:
                 raise Stuck("the exit signal")
             self.never.wait(0.001)
         return answer
+
+    def _outcome(self, answer: Callable[[], Any], child_id: str = "") -> Any:
+        try:
+            return _words(answer())
+        except AlreadyStarted as error:
+            return "already started" if self.record("whose", error.ref) == child_id else "name taken"
+        except (SupervisionError, pykka.ActorDeadError) as error:
+            return _error(error)
 
     def _die(self, child_id: str, ref: Any, how: str) -> None:
         """All below a killed supervisor end, too; each end is awaited."""

@@ -23,7 +23,6 @@ defmodule Words do
     do: ["specification", id, to_string(restart), to_string(shutdown), to_string(type), to_string(significant)]
 
   def answer(:ok), do: "ok"
-  def answer({:error, {:already_started, _}}), do: "already started"
   def answer({:error, :already_present}), do: "already present"
   def answer({:error, :max_children}), do: "max children"
   def answer({:error, word}) when word in [:not_found, :running, :restarting], do: to_string(word) |> String.replace("_", " ")
@@ -98,8 +97,13 @@ defmodule Child do
   @moduledoc "A worker: plays its script, writes down what happens to it. Traps exits unless it is a plain one."
   use GenServer
 
-  def start_link(recorder, child), do: GenServer.start_link(__MODULE__, {[], recorder, child})
-  def start_link(extra, recorder, child), do: GenServer.start_link(__MODULE__, {[extra], recorder, child})
+  def start_link(recorder, child), do: start([], recorder, child)
+  def start_link(extra, recorder, child), do: start([extra], recorder, child)
+
+  defp start(extra, recorder, child) do
+    name = if child["name"], do: [name: {:via, Registry, {Names, {recorder, child["name"]}}}], else: []
+    GenServer.start_link(__MODULE__, {extra, recorder, child}, name)
+  end
 
   @impl true
   def init({extra, recorder, child}) do
@@ -265,7 +269,7 @@ defmodule Player do
         go = hold(sup)
         asked = Enum.map(step["actions"], &{&1, act(recorder, at, sup, &1)})
         go.()
-        answers = for {action, asked} <- asked, do: ["answer"] ++ written(action) ++ [answer(recorder, at, asked)]
+        answers = for {action, asked} <- asked, do: ["answer"] ++ written(action) ++ [answer(recorder, at, action, asked)]
         [["step", at, "live"]] ++ answers ++ observe(recorder)
     end
   end
@@ -391,18 +395,24 @@ defmodule Player do
     end
   end
 
-  defp answer(_, _, {:done, word}), do: word
+  defp answer(_, _, _, {:done, word}), do: word
 
-  defp answer(recorder, at, {:asked, request}) do
+  defp answer(recorder, at, action, {:asked, request}) do
     case :gen_server.receive_response(request, left()) do
       {:reply, [{_, _, _, _} | _] = rows} -> rows(recorder, dynamic?(at), rows)
       {:reply, []} -> []
       {:reply, reply} when is_list(reply) or is_map_key(reply, :active) -> counts(reply)
+      {:reply, {:error, {:already_started, pid}}} -> already_started(recorder, written(action), pid)
+      {:reply, {:error, {{:already_started, pid}, _}}} -> already_started(recorder, written(action), pid)
       {:reply, reply} -> Words.answer(reply)
       {:error, _} -> Words.answer(:dead)
       :timeout -> throw({:stuck, "an answer"})
     end
   end
+
+  # The child itself, or another one that has its name (OTP 25 tells them apart, later releases do not).
+  defp already_started(recorder, [_, id], pid),
+    do: if(Recorder.call(recorder, :ids)[pid] == id, do: "already started", else: "name taken")
 
   # --- what there is after a step, once all is quiet ------------------------------------------------------------------------
 
@@ -502,4 +512,5 @@ defmodule Main do
   defp json(trace), do: inspect(trace, limit: :infinity, printable_limit: :infinity, width: :infinity, charlists: :as_lists)
 end
 
+{:ok, _} = Registry.start_link(keys: :unique, name: Names)
 Main.read()

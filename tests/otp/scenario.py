@@ -4,8 +4,8 @@ A scenario has
 
 - ``top``: the child that is the tree. A child has an ``id`` (no two in a scenario have the same), ``restart``, ``shutdown``
   (milliseconds, ``"infinity"``, ``"brutal_kill"``), ``significant``, and either ``supervisor`` (flags and ``children``) or
-  ``kind`` (``"pooled"``, ``"thread"``, ``"plain"``: which class of ours; a plain one traps no exits in OTP) and ``stop``: what
-  its end hook does;
+  ``kind`` (``"pooled"``, ``"thread"``, ``"plain"``: which class of ours; a plain one traps no exits in OTP), a ``name`` that
+  two may want, and ``stop``: what its end hook does;
 - ``scripts``: for an id what its first, second, ... start does: ``"ok"``, ``"fail"``, ``"exit"``, ``"ignore"``; then ``"ok"``;
 - ``dynamic``: for the id of each supervisor whether it is a dynamic one; ``above``: for each id whose child it is;
 - ``steps``: ``at`` the supervisor that is held while it gets the ``actions``, deaths and requests, in that order; ``age``:
@@ -115,12 +115,12 @@ class _Author(random.Random):
             self.known[sup_id].append(child)
             child["supervisor"] = self.supervisor(name, depth, calm=calm)
         else:
-            child |= self.worker(sup_id)
+            child |= self.worker(sup_id, name)
             self.known[sup_id].append(child)
         self.scripts.setdefault(name, [])
         return child
 
-    def worker(self, sup_id: str) -> dict[str, Any]:
+    def worker(self, sup_id: str, child_id: str) -> dict[str, Any]:
         stop: Any = "prompt"
         kind = self.choice(["pooled", "thread", "plain"])
         if sup_id not in self.calm and kind != "plain":
@@ -130,7 +130,8 @@ class _Author(random.Random):
         shutdown = self.choice([NEVER_S, "infinity", "brutal_kill"])
         if stop == "hangs":
             kind, shutdown = "thread", self.choice([20, 40, "brutal_kill"])
-        return {"kind": kind, "stop": stop, "shutdown": shutdown}
+        name = self.choice([None] * 14 + [child_id] * 4 + ["shared"] * 2)
+        return {"kind": kind, "stop": stop, "shutdown": shutdown, "name": name}
 
     def takes_along(self, sup_id: str) -> Any:
         """A sibling's end in its end hook; those of a dynamic supervisor are all ending by then, in no order."""

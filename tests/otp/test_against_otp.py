@@ -135,7 +135,8 @@ ONE_CHILD = {
     "max_seconds": 1000,
     "auto_shutdown": "never",
     "children": [
-        {"id": "a", "restart": "permanent", "shutdown": 5000, "significant": False, "kind": "pooled", "stop": "prompt"}
+        {"id": "a", "restart": "permanent", "shutdown": 5000, "significant": False}
+        | {"kind": "pooled", "stop": "prompt", "name": None}
     ],
 }
 TWO_CRASHES: Any = {
@@ -169,7 +170,17 @@ def test_a_seed_makes_one_scenario_and_scenarios_have_what_they_should() -> None
     text = "".join(map(term, made))
     for strategy_ in ("one_for_one", "one_for_all", "rest_for_one", '"dynamic">>=>true'):
         assert strategy_ in text
-    for word in (*scenario.DEATHS, "fail", "ignore", "exit", "brutal_kill", "hangs", "takes along", "any_significant"):
+    for word in (
+        *scenario.DEATHS,
+        "fail",
+        "ignore",
+        "exit",
+        "brutal_kill",
+        "hangs",
+        "takes along",
+        "any_significant",
+        "shared",
+    ):
         assert f'<<"{word}">>' in text, word
 
 
