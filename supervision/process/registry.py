@@ -514,8 +514,12 @@ def _look(server: ServerRef) -> tuple[Process | None, Process | None]:
         process = find(server)
         return None if process is None or process.mailbox.closed else process, None
     while True:
-        decided, owner, awaited = names.decided, names.table.get(name), names.awaited.get(name)
-        if owner is not None and not owner.mailbox.closed and not (awaited and owner.is_starting):
+        decided, owner = names.decided, names.table.get(name)
+        # First whether its mailbox is open, then whether the name is awaited. An owner that ends between the two, the other way
+        # round, would be found closed, and its name not awaited.
+        is_open = owner is not None and not owner.mailbox.closed
+        awaited = names.awaited.get(name)
+        if owner is not None and is_open and not (awaited and owner.is_starting):
             return owner, None
         if awaited:
             return None, awaited[-1]

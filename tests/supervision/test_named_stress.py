@@ -15,7 +15,19 @@ from interruptions import interrupted_everywhere
 from processes import run_script
 from threads import DEADLINE_S, run
 
-from supervision import ChildSpec, NoProcess, Server, ServerDied, Supervisor, call, cast, kill, named, stop
+from supervision import (
+    ChildSpec,
+    NoProcess,
+    Server,
+    ServerDied,
+    SupervisionError,
+    Supervisor,
+    call,
+    cast,
+    kill,
+    named,
+    stop,
+)
 
 RESTARTS = 200
 
@@ -223,6 +235,65 @@ def test_a_signal_handler_waits_for_a_successor() -> None:
         )
     )
     assert done.stdout.splitlines()[-1:] == ["ok"], done.stderr
+
+
+@pytest.mark.parametrize(
+    "use", ["ref.tell(1)", "ref.ask(1)", "ref.ask(1, block=False)", "proxy.actor_urn", "new.anything"]
+)
+def test_ctrl_c_ends_a_wait_for_a_successor(use: str) -> None:
+    done = run_script(
+        f"""
+        sup = Supervisor.start_link([ChildSpec("shop", Pooled, name="shop", backoff=Backoff(30, 30))])
+        ref = named("shop", await_restart=True)
+        proxy = ref.proxy()
+        kill("shop")
+        new = ref.proxy()
+        try:
+            print("waiting", flush=True)
+            {use}
+        except KeyboardInterrupt:
+            print("ok")
+        """,
+        interrupt_at="waiting",
+    )
+    assert done.stdout.splitlines()[-1:] == ["ok"], done.stderr
+
+
+@pytest.mark.parametrize("work", [asked, called, sent, used], ids=lambda one: one.__name__)
+def test_a_use_that_waits_and_is_interrupted_by_a_restart_has_an_answer(work: Any) -> None:
+    """None is refused: only an actor that had the message already, and died of the kill, gives no answer."""
+    sup = Supervisor.start_link([ChildSpec("shop", Pooled, name="shop")], max_restarts=100_000, max_seconds=60)
+    proxy = named("shop", await_restart=True).proxy()
+
+    def guarded() -> None:
+        try:
+            work(proxy)
+        except (pykka.ActorDeadError, ServerDied) as error:
+            lost.append(str(error))
+
+    lost: list[str] = []
+    assert (
+        interrupted_everywhere(guarded, lambda: kill("shop")) > 2
+    )  # the first look at its length may have been one that waits
+    assert all("ended before it answered" in text for text in lost), lost
+    used(proxy)
+    Supervisor.stop(sup)
+
+
+@pytest.mark.parametrize("await_restart", [False, True])
+def test_a_call_by_name_that_a_kill_interrupts_is_never_told_that_the_name_is_gone(await_restart: bool) -> None:
+    sup = Supervisor.start_link([ChildSpec("shop", Pooled, name="shop")], max_restarts=100_000, max_seconds=60)
+    heard: list[str] = []
+
+    def guarded() -> None:
+        try:
+            call("shop", 1, timeout=DEADLINE_S, await_restart=await_restart)
+        except SupervisionError as error:
+            heard.append(type(error).__name__)
+
+    assert interrupted_everywhere(guarded, lambda: kill("shop")) > 2
+    assert {*heard} <= ({"ServerDied"} if await_restart else {"ServerDied", "ServerRestarting"})
+    Supervisor.stop(sup)
 
 
 # --- a fork -----------------------------------------------------------------------------------------------------------
