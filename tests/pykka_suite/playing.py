@@ -20,7 +20,7 @@ from tempfile import TemporaryDirectory
 
 from packaging.requirements import Requirement
 from packaging.version import Version
-from pykka_suite.differences import expected, listed, name_of
+from pykka_suite.differences import certain, expected, name_of
 
 import supervision
 
@@ -248,4 +248,4 @@ def _new(variant: str, outcomes: Mapping[str, Outcome], differs: tuple[str, ...]
 
 def _gone(variant: str, differs: tuple[str, ...]) -> Iterator[str]:
     names = {name_of(test) for test in differs}
-    return (test for test in listed(variant) if test not in names)
+    return (test for test in certain(variant) if test not in names)
