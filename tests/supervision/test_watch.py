@@ -174,9 +174,9 @@ def test_a_hook_that_does(cls: Any, hook: str, gate: Gate, events: Events) -> No
 @every_kind
 def test_many_short_ones_are_no_long_one(cls: Any, events: Events) -> None:
     never = threading.Event()
-    ref = begin(cls)
-    for _ in range(FEW):
-        cast(ref, lambda _: never.wait(SOON_S / 5))
+    ref = begin(type("Patient", (cls,), {"handler_warning": 0.5, "mailbox_warning": None}))
+    for _ in range(15):  # within one turn
+        cast(ref, lambda _: never.wait(0.05))
     call(ref, 1, timeout=DEADLINE_S)
     assert not events.of("long_handler")
 
