@@ -191,7 +191,7 @@ class StartAttempt:
 
 def _kill_with_what_it_starts(process: Process) -> list[ExitRequest]:
     requests = [ExitRequest(process.ref, "brutal_kill", for_restart=True)]
-    link = _links.get(process.ref)
+    link: Link | None = process.link
     attempt = None if link is None else link.attempt
     for below in () if attempt is None else attempt.cancel():
         if below.phase is Phase.STARTING:
@@ -204,7 +204,7 @@ def _what_hangs(begun: Sequence[Process]) -> tuple[str, Process | None]:
     hanging = next((process for process in begun if process.phase is Phase.STARTING), None)
     if hanging is None:
         return "__init__ or the start callable", None
-    link = _links.get(hanging.ref)
+    link: Link | None = hanging.link
     if link is not None and link.attempt is not None:
         what, below = _what_hangs(link.attempt.started)
         return what, below or hanging
@@ -373,7 +373,7 @@ def join(ref: Any) -> None:
         deadline = timer_thread.now() + JOIN_S
         while thread.is_alive() and not process.in_user_callbacks and timer_thread.now() < deadline:
             thread.join(LOOK_S)
-    link = _links.get(ref)
+    link: Link | None = None if process is None else process.link
     if link is not None:
         link.await_orphans()
 
@@ -395,9 +395,9 @@ class Link:
         self.attempt: StartAttempt | None = None  # the start that the supervisor is in, or was in when it ended
         self.is_broken = False
         self._orphans: list[ExitRequest] = []  # filled before any thread hears of the end that could look here
-        _links[supervisor] = self
         process = process_of(supervisor)
         if process is not None:
+            process.link = self  # kept by nothing else: what has ended below a killed supervisor goes with it
             process.attach(self)
 
     def begin(self, attempt: StartAttempt) -> bool:
@@ -461,9 +461,6 @@ def _abandon_first(left: list[ExitRequest]) -> None:
     first = left.pop()
     _abandon_in_turn(left)  # before that: whatever becomes of the first, the others have their turn
     first.abandon()
-
-
-_links: WeakKeyDictionary[Any, Link] = WeakKeyDictionary()  # by the supervisor's ref, dead ones too
 
 
 # --- succession -------------------------------------------------------------------------------------------------------

@@ -182,6 +182,7 @@ class Process:
         awaited_names: its names that a successor is to have.
         awaited_below: those that have ended under it, a supervisor, and get a successor; ``None`` before the first.
         waiters: those that wait for its successor; ``None`` before its names are awaited.
+        link: what asks its children to exit when it, a supervisor, is killed (`supervision.child_process`).
         waits_for_successors: what wakes its handler, where that waits for the successors of others; ``None`` before the first.
         waited_for_by: the process whose thread waits for this start or end.
         turn_right: held during a turn; never waited for: a thread that does not get it leaves.
@@ -209,6 +210,7 @@ class Process:
     awaited_names: tuple[str, ...] = ()
     awaited_below: dict[Process, None] | None = None
     waiters: dict[Ringable, None] | None = None
+    link: Any = None
     waits_for_successors: dict[Ringable, None] | None = None
     waited_for_by: Process | None = None
     turn_right: threading.Lock = field(default_factory=threading.Lock)
