@@ -21,6 +21,7 @@ looks every second at one that hangs for an hour leaves one question in its mail
 
 from __future__ import annotations
 
+import contextlib
 import math
 import time
 from collections.abc import Hashable, Iterator
@@ -288,13 +289,18 @@ def _ask(process: Process, ends_at: float) -> list[Child] | None:
         raise NoProcess(process.ref)
     if share_s <= 0 or process.phase is Phase.STARTING or process.waits_for_caller() or _hangs(supervisor):
         return None
-    supervisor._looks.append(timer_thread.now())
+    asked_at = timer_thread.now()
+    supervisor._looks.append(asked_at)
     try:
         return ask(process.ref, AnySupervisor, _answer, timeout=share_s)
-    except (NoProcess, ServerDied):
-        raise
-    except (CallTimeout, SupervisionError):  # or it has begun to wait for the caller
-        return None
+    except CallTimeout:
+        return None  # the note stays until the question is answered
+    except BaseException as error:  # it was not asked, or will not answer, or a signal handler has raised
+        with contextlib.suppress(ValueError):
+            supervisor._looks.remove(asked_at)
+        if not isinstance(error, SupervisionError) or isinstance(error, NoProcess | ServerDied):
+            raise
+        return None  # it has begun to wait for the caller
 
 
 def _hangs(supervisor: AnySupervisor) -> bool:
@@ -305,7 +311,8 @@ def _hangs(supervisor: AnySupervisor) -> bool:
 
 def _answer(supervisor: AnySupervisor) -> list[Child]:
     """On the supervisor's thread, quickly: it serves no other request meanwhile. The rows are made on the thread that looks."""
-    supervisor._looks.pop(0)
+    with contextlib.suppress(IndexError):  # the one that asked has taken its note back
+        supervisor._looks.pop(0)
     return copies(supervisor)
 
 

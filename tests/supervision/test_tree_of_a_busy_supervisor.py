@@ -23,6 +23,7 @@ from supervision import (
     NoProcess,
     Server,
     StartError,
+    SupervisionError,
     Supervisor,
     cast,
     kill,
@@ -223,6 +224,41 @@ def test_one_that_is_stuck_in_something_else(gate: Gate) -> None:
         assert tree.waits_for == "busy, gives no answer"
     assert [child.id for child in tree.children] == ["fine"]
     assert tree.mailbox == 0
+
+
+@pytest.mark.parametrize("is_asked", [True, False])
+@pytest.mark.parametrize("error", [SupervisionError("it waits for the caller"), KeyboardInterrupt()])
+def test_a_question_that_breaks_off_leaves_no_note(
+    is_asked: bool, error: BaseException, monkeypatch: pytest.MonkeyPatch, world: World
+) -> None:
+    """Before it was asked, or while it waited: the next look is answered again, and the supervisor lives."""
+    from supervision import tree as module
+
+    sup, ask = Supervisor.start_link(world.specs("a")), module.ask
+
+    def breaks_off(*args: Any, **options: Any) -> Any:
+        if is_asked:
+            ask(*args, **options)
+        raise error
+
+    monkeypatch.setattr(module, "ask", breaks_off)
+    if isinstance(error, SupervisionError):
+        assert Supervisor.tree(sup).waits_for == "busy, gives no answer"
+    else:
+        with pytest.raises(KeyboardInterrupt):
+            Supervisor.tree(sup)
+    monkeypatch.undo()
+    assert not sup.actor_inbox.process.actor._looks  # type: ignore[attr-defined]
+    assert Supervisor.tree(sup).waits_for is None
+
+
+def test_an_answer_whose_note_was_taken_back_does_no_harm(world: World) -> None:
+    from supervision.supervising import AnySupervisor, ask
+    from supervision.tree import _answer
+
+    sup = Supervisor.start_link(world.specs("a"))
+    assert [child.spec.id for child in ask(sup, AnySupervisor, _answer)] == ["a"]
+    assert Supervisor.tree(sup).waits_for is None
 
 
 @pytest.mark.parametrize("hook", ["on_start", "on_terminate"])
