@@ -299,8 +299,9 @@ class Player:
         self.process.wait(DEADLINE_S)
         self._reader.join(DEADLINE_S)
         for pipe in (self.process.stdin, self.process.stdout):
-            if pipe is not None:
-                pipe.close()
+            with suppress(BrokenPipeError):  # of a command that was never read
+                if pipe is not None:
+                    pipe.close()
 
 
 @contextmanager
