@@ -26,6 +26,7 @@ from oidc_actor.cli.findings import Finding
 from oidc_actor.cli.options import ConnectionOptions, with_connection
 from oidc_actor.http.client import RequestsTransport
 from oidc_actor.oidc import discover, get_token
+from oidc_actor.sharing.sealing import new_key
 from oidc_actor.sidecar.config import absent, load
 from oidc_actor.values.errors import ConfigError
 from oidc_actor.values.tokens import TokenResponse
@@ -231,6 +232,25 @@ def _show(console: Console, found: Iterable[Finding]) -> None:
     console.print(
         "\n" + ", ".join(f"{counts[result]} {result}" for result in STYLES if counts[result]), highlight=False
     )
+
+
+# --- fleet-key --------------------------------------------------------------------------------------------------------
+
+
+@app.command("fleet-key")
+def fleet_key() -> None:
+    """Print a new key for the records of a store that processes share, and nothing else.
+
+    All members get it, in a file: `RedisStore.from_url(..., keys=[SecretFile("/run/secrets/fleet-key")])`.
+
+    Exit status: 0 printed, 1 the extra `fleet` is missing.
+    """
+    try:
+        key = new_key()
+    except ConfigError as error:
+        sys.stderr.write(f"oidc-actor fleet-key: {error}\n")
+        raise typer.Exit(FAILED) from None
+    sys.stdout.write(f"{key}\n")
 
 
 # --- run: the sidecar -------------------------------------------------------------------------------------------------

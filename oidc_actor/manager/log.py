@@ -151,6 +151,8 @@ RequestOutcome: TypeAlias = Literal["success", "refused", "unavailable", "invali
 FLIGHT_JOINED: Final = "flight_joined"
 """Counts callers that shared an attempt which was already under way. The other counts have the names of log events."""
 
+StoreOutcome: TypeAlias = Literal["answered", "failed"]
+
 
 @dataclass(frozen=True, slots=True)
 class MeasuredRequest:
@@ -209,3 +211,8 @@ def outcome_of(result: ParsedToken | OIDCActorError) -> RequestOutcome:
 def count_of(outcome: RequestOutcome) -> str:
     """The name under which a cell counts the requests that ended so."""
     return f"request_{outcome}"
+
+
+def store_count_of(outcome: StoreOutcome) -> str:
+    """The name under which a cell counts the calls of its store that ended so."""
+    return f"store_{outcome}"

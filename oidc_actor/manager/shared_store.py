@@ -52,7 +52,7 @@ from oidc_actor.machine.events import (
     TokenOvertaken,
     TokenShared,
 )
-from oidc_actor.manager.log import log
+from oidc_actor.manager.log import log, store_count_of
 from oidc_actor.manager.options import Options
 from oidc_actor.manager.workers import HTTP_WORKERS
 from oidc_actor.reading.cell import Cell
@@ -124,11 +124,12 @@ class StoreClient:
             return self._members.setdefault(cell, Member())
 
     @holds_secrets
-    def ask(self, call: Callable[[TokenStore, int], T]) -> T:
+    def ask(self, call: Callable[[TokenStore, int], T], cell: Cell | None = None) -> T:
         """Ask the store, unless it is known not to answer.
 
         Args:
             call: Asks it, given the store and until when, by the store's clock, it may carry the call out.
+            cell: The manager on whose behalf, which counts the call; ``None`` for a look, which is on behalf of all.
 
         Raises:
             StoreError: It did not answer, now or a moment ago.
@@ -140,7 +141,11 @@ class StoreClient:
         try:
             answer = call(self.store, self._not_after_ms())
         except BaseException as error:  # noqa: BLE001 - of a user's store; a failure of this call only
+            if cell is not None:
+                cell.count(store_count_of("failed"))
             raise self._failed(error) from None
+        if cell is not None:
+            cell.count(store_count_of("answered"))
         self._answered(getattr(answer, "now_ms", None))
         return answer
 
@@ -286,6 +291,17 @@ class Caller:
     options: Options
     log: Callable[..., None]
 
+    def ask(self, call: Callable[[TokenStore, int], T]) -> T:
+        """Ask the store on behalf of the manager, as `StoreClient.ask`.
+
+        Args:
+            call: Asks it.
+
+        Raises:
+            StoreError: It did not answer, now or a moment ago.
+        """
+        return self.client.ask(call, self.cell)
+
     @property
     def is_login(self) -> bool:
         """Whether the refresh token that the record keeps is the only way to a token."""
@@ -366,7 +382,7 @@ def _answer(caller: Caller, effect: Fetch, wanted: Claim, at: float) -> Any:
     ahead_s, numbers = wall_ahead_s(cell.clock), (effect.attempt, effect.request)
     if not wanted.adopts_only:
         member.unheard = claimant
-    answer = client.ask(lambda store, late: store.claim(key, replace(given, not_after_ms=late)))
+    answer = caller.ask(lambda store, late: store.claim(key, replace(given, not_after_ms=late)))
     if not wanted.adopts_only:
         member.unheard = None
     now = cell.clock()
@@ -428,7 +444,7 @@ def renew(caller: Caller, effect: RenewLease) -> None:
     lease, at = effect.lease, caller.cell.clock()
     length_ms = round(1000 * sharing.LEASE_S)
     try:
-        held = caller.client.ask(
+        held = caller.ask(
             lambda store, late: store.renew(
                 lease.key, asked.Renewal(lease.claimant, lease.fence, late, length_ms, lease.sealed, lease.doubtful)
             )
@@ -443,7 +459,7 @@ def share(caller: Caller, effect: ShareToken) -> None:
     lease = effect.lease
     try:
         given = _to_share(caller, effect)
-        answer = caller.client.ask(lambda store, late: store.share(lease.key, replace(given, not_after_ms=late)))
+        answer = caller.ask(lambda store, late: store.share(lease.key, replace(given, not_after_ms=late)))
     except StoreError as error:
         caller.cell.tell(ShareFailed(lease.fence, error))
     except SecretUnavailable as error:  # a key of the store's
@@ -485,7 +501,7 @@ def give_up(caller: Caller, effect: GiveUpLease) -> None:
     """Give a lease up; where the store does not answer, it ends by itself."""
     lease, wait_ms = effect.lease, round(1000 * effect.wait_s)
     try:
-        caller.client.ask(
+        caller.ask(
             lambda store, late: store.give_up(
                 lease.key, asked.GiveUp(lease.claimant, lease.fence, late, effect.login, wait_ms)
             )
@@ -505,7 +521,7 @@ def restore(caller: Caller, effect: RestoreRecord) -> None:
 
     try:
         given = _to_restore(caller, effect, key)
-        caller.client.ask(ask)
+        caller.ask(ask)
     except (StoreError, SecretUnavailable):
         return
 

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Literal, TypeAlias, get_args
 
-from oidc_actor.manager.log import FLIGHT_JOINED, RequestOutcome, count_of
+from oidc_actor.manager.log import FLIGHT_JOINED, RequestOutcome, StoreOutcome, count_of, store_count_of
 from oidc_actor.metrics.readings import Reading
 
 Kind: TypeAlias = Literal["counter", "gauge", "histogram"]
@@ -54,6 +54,10 @@ def _requests(reading: Reading) -> Values:
 
 def _refreshes(reading: Reading) -> Values:
     return {outcome: reading.counts.get(event, 0) for outcome, event in _REFRESH_OUTCOMES.items()}
+
+
+def _store_calls(reading: Reading) -> Values:
+    return {outcome: reading.counts.get(store_count_of(outcome), 0) for outcome in get_args(StoreOutcome)}
 
 
 _REFRESH_OUTCOMES = {"success": "token_obtained", "transient_error": "request_failed", "permanent_error": "blocked"}
@@ -118,6 +122,30 @@ INSTRUMENTS: tuple[Instrument, ...] = (
         _MANAGER,
         "Callers that shared an attempt already under way instead of causing one.",
         lambda reading: {"": reading.counts.get(FLIGHT_JOINED, 0)},
+    ),
+    Instrument(
+        "oidc_actor.store.calls",
+        "counter",
+        "{call}",
+        (*_MANAGER, "outcome"),
+        "Calls of the shared store on behalf of the manager: answered or failed. Looks serve all managers, and are left out.",
+        _store_calls,
+    ),
+    Instrument(
+        "oidc_actor.store.adoptions",
+        "counter",
+        "{token}",
+        _MANAGER,
+        "Tokens of other processes that were adopted from the shared store instead of requested.",
+        lambda reading: {"": reading.counts.get("token_adopted", 0)},
+    ),
+    Instrument(
+        "oidc_actor.store.alone_requests",
+        "counter",
+        "{request}",
+        _MANAGER,
+        "Times that a token was requested without the shared store, because it could not be asked.",
+        lambda reading: {"": reading.counts.get("went_alone", 0)},
     ),
 )
 """All instruments, in the order of README.md."""

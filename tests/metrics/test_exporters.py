@@ -22,6 +22,9 @@ PROMETHEUS_NAMES = [
     "oidc_actor_manager_consecutive_failures",
     "oidc_actor_manager_restarts",
     "oidc_actor_flights_joined",
+    "oidc_actor_store_calls",
+    "oidc_actor_store_adoptions",
+    "oidc_actor_store_alone_requests",
 ]
 
 
