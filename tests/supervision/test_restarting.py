@@ -346,10 +346,17 @@ def nested(world: World, restart: Any = "permanent", backoff: Any = LATER) -> An
     return Supervisor.start_link([inner], name="outer")
 
 
+def gives_up(name: str) -> None:
+    """The first crash below it is one too many."""
+    watch = Watch(whereis(name))
+    die(whereis("a"), ValueError())
+    watch.reason()
+
+
 ENDS: dict[str, Any] = {
     "killed": lambda: killed_and_down("inner"),
     "stopped": lambda: Supervisor.stop("inner"),
-    "gave up": lambda: (Watch(whereis("inner")).reason if die(whereis("a"), ValueError()) else None)(),
+    "gave up": lambda: gives_up("inner"),
 }
 
 
