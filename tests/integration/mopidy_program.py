@@ -281,6 +281,7 @@ class Player:
         while not head.endswith(b"\r\n\r\n"):
             head += connection.recv(1)
         assert head.startswith(b"HTTP/1.1 101"), head
+        self.rpc("get_version")  # its event loop has come round: it tells this connection what happens from now on
         return connection
 
     def terminate(self) -> int:
