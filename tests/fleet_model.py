@@ -350,7 +350,7 @@ class Member:
         def then(gen: int, at: float) -> None:
             self.do(events.RecordSeen(gen))
 
-        self.ask_store(lambda now_ms: world.record.gen, then, lambda: None)
+        self.ask_store(lambda now_ms: world.record.gen, then, lambda: self.do(events.LookFailed(UNANSWERED)))
 
     # --- ends ---------------------------------------------------------------------------------------------------------
 

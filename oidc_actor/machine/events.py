@@ -334,6 +334,17 @@ class RecordSeen(Event):
 
 
 @dataclass(frozen=True, slots=True)
+class LookFailed(Event):
+    """The store could not be asked for the records of this process.
+
+    Attributes:
+        error: Why.
+    """
+
+    error: StoreError
+
+
+@dataclass(frozen=True, slots=True)
 class Allowed(Event):
     """The answer to `AskPermission`: the attempt may begin."""
 

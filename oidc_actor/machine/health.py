@@ -75,10 +75,17 @@ def health_of(state: State, now: float) -> Health:
         token_requests=state.token_requests,
         refreshes=state.refreshes,
         last_error=_last_error(state),
-        sharing="off" if store is None else "shared" if store.error is None else "alone",
+        sharing=sharing_of(state),
         store_error=None if store is None or store.error is None else str(store.error),
         clock_skew_s=None if skew is None else round(skew.ahead_s if skew.least_s else 0.0, 1),
     )
+
+
+def sharing_of(state: State) -> Literal["off", "shared", "alone"]:
+    """Whether the token is shared with other processes."""
+    if state.sharing is None:
+        return "off"
+    return "shared" if state.sharing.error is None else "alone"
 
 
 def _condition(state: State, now: float) -> Literal["empty", "fresh", "stale", "expired"]:

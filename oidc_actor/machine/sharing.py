@@ -124,6 +124,11 @@ def unanswered(state: State, error: StoreError) -> State:
     return state if known.error is not None else state.report("store_failed", error=str(error))
 
 
+def unseen(state: State, error: StoreError) -> State:
+    """A look has shown that the store cannot be asked. No wait grows by it: nothing was wanted of the store."""
+    return state if of(state).error is not None else now_knows(unanswered(state, error), failures=0)
+
+
 def answered(state: State) -> State:
     """The store could be asked."""
     if of(state).error is None:

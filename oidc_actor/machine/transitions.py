@@ -593,6 +593,10 @@ def _record_seen(state: State, event: events.RecordSeen, now: float, rng: Rng) -
     return _begin(state, Attempt(state.attempts + 1, 0, claim))
 
 
+def _look_failed(state: State, event: events.LookFailed, now: float, rng: Rng) -> State:
+    return sharing.unseen(state, event.error)
+
+
 def _token_shared(state: State, event: events.TokenShared, now: float, rng: Rng) -> State:
     return sharing.shared(state, event.gen, now) if _is_unshared(state, event.fence) else state
 
@@ -689,6 +693,8 @@ TABLE = (
     # A newer generation is asked for; a record that is lost is put back.
     _Row(Phase.WAITING, events.RecordSeen, _record_seen, Phase.CLAIMING | Phase.WAITING),
     _Row(Phase.ASKING | Phase.UNDER_WAY, events.RecordSeen, _record_noted, Phase.SAME),
+    # The store cannot be asked, which is worth knowing also while nothing is wanted of it.
+    _Row(Phase.ANY, events.LookFailed, _look_failed, Phase.SAME),
     # What was got is stored, or is not and is stored later, or is of no use to others.
     _Row(Phase.ANY, events.TokenShared, _token_shared, Phase.SAME),
     _Row(Phase.ANY, events.TokenOvertaken, _token_overtaken, Phase.SAME),

@@ -45,6 +45,7 @@ from oidc_actor.machine.events import (
     LeaseLost,
     LeaseRenewed,
     LoginLost,
+    LookFailed,
     OfRequest,
     RecordSeen,
     ShareFailed,
@@ -205,7 +206,9 @@ class StoreClient:
             keys = list(dict.fromkeys(member.key for _, member in some))
             try:
                 looked = self.ask(lambda store, _, keys=keys: store.look(keys))  # type: ignore[misc]
-            except StoreError:
+            except StoreError as error:
+                for cell, _ in known[first:]:
+                    _tell_unseen(cell, error)
                 break
             gens = dict(zip(keys, looked.gens, strict=False))
             for cell, member in some:
@@ -223,6 +226,13 @@ def _tell(cell: Cell, member: Member, gen: int) -> None:
         member.before_at = cell.clock()
     else:
         cell.tell(RecordSeen(gen, member.before_at))
+
+
+def _tell_unseen(cell: Cell, error: StoreError) -> None:
+    """Tell a manager that the store cannot be asked, where it does not know: its health is to say so before it wants a token."""
+    state = cell.state
+    if state is not None and state.sharing is not None and state.sharing.error is None:
+        cell.tell(LookFailed(error))
 
 
 _clients: PerProcess[WeakKeyDictionary[Any, StoreClient]] = PerProcess(WeakKeyDictionary)

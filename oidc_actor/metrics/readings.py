@@ -9,7 +9,9 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import Literal
 
+from oidc_actor.machine.health import sharing_of as sharing_of_state
 from oidc_actor.manager.issuers import Issuer
 from oidc_actor.reading.cell import Cell, Ref
 from oidc_actor.reading.directory import all_cells, locate
@@ -63,6 +65,19 @@ def ready(*servers: Ref | str) -> bool:
     except SupervisionError:
         return False
     return bool(cells) and all(expires_in_s(cell) > 0 for cell in cells)
+
+
+def sharing_of(server: Ref | str) -> Literal["off", "shared", "alone"]:
+    """How a manager shares its token, as `Health.sharing` says; waits for nothing.
+
+    Args:
+        server: Its ref or name.
+    """
+    try:
+        state = locate(server, wait_s=0.0).state
+    except SupervisionError:
+        return "off"
+    return "off" if state is None else sharing_of_state(state)
 
 
 def read_managers(most: int) -> list[Reading]:

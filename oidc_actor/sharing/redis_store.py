@@ -33,8 +33,15 @@ from oidc_actor.sharing.store import (
     Shared,
 )
 from oidc_actor.values.clock import is_seconds
-from oidc_actor.values.errors import ConfigError, StoreError
-from oidc_actor.values.secrets import Secret, StoredSecret, holds_secrets, refuse_pickling
+from oidc_actor.values.errors import ConfigError, OIDCActorError, StoreError
+from oidc_actor.values.secrets import (
+    Secret,
+    SecretSource,
+    StoredSecret,
+    holds_secrets,
+    refuse_pickling,
+    resolve_secret,
+)
 from supervision.runtime.per_process import PerProcess
 
 _NO_PACKAGE = "RedisStore needs the package redis: pip install 'oidc-actor[redis]'"
@@ -82,7 +89,7 @@ class RedisStore:
                 f"expected a callable that makes a client, got {type(client).__name__}; or use RedisStore.from_url"
             )
             raise ConfigError(problem, ("client",), label="RedisStore: client")
-        self._make, self._host = client, "redis"
+        self._make, self._host, self._rereads = client, "redis", False
         self._fill(namespace, keys, timeout_seconds, notify, wait_replicas)
         self._identity: tuple[object, ...] = (client, *self._options())
 
@@ -109,7 +116,7 @@ class RedisStore:
     @holds_secrets
     def from_url(
         cls,
-        url: str,
+        url: str | StoredSecret,
         *,
         namespace: str,
         keys: Sequence[StoredSecret | str],
@@ -120,7 +127,8 @@ class RedisStore:
         """Describe a store at an address.
 
         Args:
-            url: ``redis://``, ``rediss://`` (TLS) or ``unix://``, as redis-py reads it; it may hold a user and a password.
+            url: ``redis://``, ``rediss://`` (TLS) or ``unix://``, as redis-py reads it; it may hold a user and a password. A
+                `SecretFile` or the like is read when a client is made: at first use, and anew after each error.
             namespace: As for the class, and so are the others.
             keys: What records are sealed with.
             timeout_seconds: For one call, and for a connection.
@@ -130,8 +138,10 @@ class RedisStore:
         Raises:
             ConfigError: An argument is wrong, or a package is missing.
         """
-        host = _host_of(url)
-        secret = Secret(url)
+        if isinstance(url, SecretSource):
+            return cls._from_source(url, namespace, keys, timeout_seconds, notify, wait_replicas)
+        host = _host_of(url.reveal() if isinstance(url, Secret) else url)
+        secret = url if isinstance(url, Secret) else Secret(url)
 
         def make() -> Any:
             return _client(secret, timeout_seconds)
@@ -146,6 +156,28 @@ class RedisStore:
             wait_replicas=wait_replicas,
         )
         store._host, store._identity = host, (secret, *store._options())
+        return store
+
+    @classmethod
+    def _from_source(cls, source: SecretSource, *rest: Any) -> RedisStore:
+        """A store whose address is read when a client is made: the file may come later, and the password in it may change."""
+        namespace, keys, timeout_s, notify, wait_replicas = rest
+
+        def make() -> Any:
+            address = resolve_secret(source, "url")
+            store._host = _host_of(address.reveal())
+            return _client(address, timeout_s)
+
+        _client(Secret("redis://unused.invalid"), timeout_s)  # that the package is there
+        store = cls(
+            make,
+            namespace=namespace,
+            keys=keys,
+            timeout_seconds=timeout_s,
+            notify=notify,
+            wait_replicas=wait_replicas,
+        )
+        store._rereads, store._identity = True, (source, *store._options())
         return store
 
     @property
@@ -314,6 +346,8 @@ class RedisStore:
             raise
         except Exception as error:  # noqa: BLE001 - whatever a client raises
             _disconnect(connection.client)
+            if self._rereads:
+                connection.client = None
             problem = f"{self._host}: {_said(error)}"
         finally:
             connection.lock.release()
@@ -355,6 +389,8 @@ def _disconnect(client: Any) -> None:
 
 def _said(error: Exception) -> str:
     """The kind of an error, and the code that the server's begin with; the rest of the text may quote what was sent."""
+    if isinstance(error, OIDCActorError):  # the address cannot be read, or is none
+        return str(error)
     found = _CODE.match(str(error))
     kind = type(error).__name__
     return f"{kind} ({found.group()})" if found is not None else kind

@@ -252,8 +252,11 @@ class Application:
 
     def _readyz(self) -> Answer:
         waiting = self._routes.not_ready()
-        body = json.dumps({"ready": not waiting, "not_ready": waiting}).encode()
-        return Answer(503 if waiting else 200, body)
+        fields: dict[str, object] = {"ready": not waiting, "not_ready": waiting}
+        sharing = self._routes.sharing()
+        if sharing:  # without a store there is nothing to say
+            fields["sharing"] = sharing
+        return Answer(503 if waiting else 200, json.dumps(fields).encode())
 
     async def _metrics(self, request: RequestHeaders) -> Answer:
         try:

@@ -14,10 +14,12 @@ from typing import Any, Literal
 
 from oidc_actor.credentials.credentials import Credentials
 from oidc_actor.secret_sources.manager_token import ManagerToken
+from oidc_actor.sharing.store import TokenStore
 from oidc_actor.sidecar.config_reader import ConfigReader, meant
 from oidc_actor.sidecar.listening import ServerConfig
 from oidc_actor.sidecar.manager_tables import ManagerConfig, TokenOf, read_manager
 from oidc_actor.sidecar.routes import Routes
+from oidc_actor.sidecar.store_table import read_store
 from oidc_actor.values.errors import ConfigError
 from oidc_actor.values.secrets import Secret, SecretFile, SecretSource, StoredSecret, holds_secrets, read_file
 
@@ -31,7 +33,7 @@ class RunConfig:
 
     Attributes:
         server: The table ``[server]``.
-        managers: The tables ``[managers.<name>]``, by name.
+        managers: The tables ``[managers.<name>]``, by name. The table ``[store]`` is an option of each that shares.
     """
 
     server: ServerConfig = field(default_factory=ServerConfig)
@@ -118,10 +120,13 @@ def _parse(path: Path) -> dict[str, Any]:
 
 def _checked(table: dict[str, Any], path: Path, routes: Routes | None = None) -> tuple[ConfigReader, RunConfig]:
     reader = ConfigReader(path.absolute().parent)
-    reader.unknown("", table, ("server", "managers"))
+    reader.unknown("", table, ("server", "store", "managers"))
     server = _server(table.get("server", {}), reader)
-    managers = _managers(table.get("managers"), reader, partial(RouteToken, Routes() if routes is None else routes))
+    store = read_store(table.get("store"), reader, makes=routes is not None)
     taken = {"the configuration itself": path, "server.unix_socket": server.unix_socket}
+    taken |= dict(reader.files_read)
+    token_of = partial(RouteToken, Routes() if routes is None else routes)
+    managers = _managers(table.get("managers"), reader, token_of, store)
     _check_token_files(managers, taken, reader)
     return reader, RunConfig(server, managers)
 
@@ -153,7 +158,9 @@ _SERVER_KEYS: dict[str, Callable[[ConfigReader, str, object], Any]] = {
 }
 
 
-def _managers(tables: object, reader: ConfigReader, token_of: TokenOf) -> dict[str, ManagerConfig]:
+def _managers(
+    tables: object, reader: ConfigReader, token_of: TokenOf, store: TokenStore | None
+) -> dict[str, ManagerConfig]:
     if not isinstance(tables, dict) or not tables:
         reader.add("managers", "expected at least one table [managers.<name>], got none")
         return {}
@@ -165,7 +172,7 @@ def _managers(tables: object, reader: ConfigReader, token_of: TokenOf) -> dict[s
         if not isinstance(table, dict):
             reader.add(key, f"expected a table [{key}], got {type(table).__name__}")
             continue
-        manager = read_manager(name, table, reader, token_of)
+        manager = read_manager(name, table, reader, token_of, store)
         if manager is not None:
             found[name] = manager
     _check_uses(tables, reader)

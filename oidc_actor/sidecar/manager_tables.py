@@ -18,6 +18,7 @@ from oidc_actor.credentials.keys import ClientCertificate, PrivateKey
 from oidc_actor.manager.options import Options, check_options
 from oidc_actor.secret_sources.github_actions import GitHubActionsToken
 from oidc_actor.secret_sources.signed_assertion import SignedAssertion
+from oidc_actor.sharing.store import TokenStore
 from oidc_actor.sidecar.config_reader import KINDS, PRIVATE, ConfigReader, kind_of, meant, shown
 from oidc_actor.values.oidc_config import OIDCConfig
 from oidc_actor.values.secrets import SecretFile, SecretSource, StoredSecret
@@ -40,10 +41,11 @@ OPTIONS = (
     "allow_insecure_http",
     "ca_bundle",
     "revoke_on_stop",
+    "store_key",
 )
 """The options of a manager that have the same name in a table; the others are its credentials'."""
 
-OWN = ("grant", "token_endpoint", "token_file", "token_file_mode")
+OWN = ("grant", "token_endpoint", "token_file", "token_file_mode", "store")
 
 KEY = ("algorithm", "certificate_file", "key", "kid", "password")
 SIGNED = ("audience", "claims", "issuer", "lifetime_seconds", "subject")
@@ -106,7 +108,9 @@ class ManagerConfig:
     uses: frozenset[str] = frozenset()
 
 
-def read_manager(name: str, table: Mapping[str, Any], reader: ConfigReader, token_of: TokenOf) -> ManagerConfig | None:
+def read_manager(
+    name: str, table: Mapping[str, Any], reader: ConfigReader, token_of: TokenOf, store: TokenStore | None = None
+) -> ManagerConfig | None:
     """Read one table.
 
     Args:
@@ -114,16 +118,20 @@ def read_manager(name: str, table: Mapping[str, Any], reader: ConfigReader, toke
         table: The table.
         reader: Reads the values in it.
         token_of: Makes the source of another manager's token.
+        store: That of the table ``[store]``, which the manager shares unless it says ``store = false``.
 
     Returns:
         The manager, or ``None`` where something is wrong.
     """
-    return _ManagerTable(name, table, reader, token_of).read()
+    return _ManagerTable(name, table, reader, token_of, store).read()
 
 
 class _ManagerTable:
-    def __init__(self, name: str, table: Mapping[str, Any], reader: ConfigReader, token_of: TokenOf) -> None:
+    def __init__(
+        self, name: str, table: Mapping[str, Any], reader: ConfigReader, token_of: TokenOf, store: TokenStore | None
+    ) -> None:
         self._name = name
+        self._store = store
         self._table = table
         self._reader = reader
         self._token_of = token_of
@@ -140,6 +148,8 @@ class _ManagerTable:
                 value = self._value(key)
                 given |= {key: value} if value is not None else _IN_PLACE_OF.get(key, {})
         self._check_provider(given)
+        if self._shares():
+            given["store"] = self._store
         options = self._reader.build(self._key, self._table, given, _NEEDED, lambda **given: _options(grant, given))
         if options is None or len(self._reader) > before:
             return None
@@ -224,6 +234,15 @@ class _ManagerTable:
         if "token_file" not in self._table:
             self._reader.add(key, 'expected token_file = "<path>" beside it, got none')
         return self._reader.token_file_mode(key, self._table["token_file_mode"]) or PRIVATE
+
+    def _shares(self) -> bool:
+        value, has_store = self._table.get("store", self._store is not None), self._store is not None
+        if not isinstance(value, bool):
+            problem = f"expected false for a manager that does not share the [store] of this file, got {shown(value)}"
+            self._reader.add(f"{self._key}.store", problem)
+        elif value and not has_store:
+            self._reader.add(f"{self._key}.store", "expected a table [store] in this file, got none")
+        return has_store and value is not False
 
     # --- tables within it ---------------------------------------------------------------------------------------------
 
@@ -331,7 +350,7 @@ def _names(grant: str) -> set[str]:
 
 def _child_options(grant: str, given: Mapping[str, Any]) -> dict[str, Any]:
     """The options of `TokenManager.child_spec`, whose credentials are a mapping of their own."""
-    found = {name: value for name, value in given.items() if name in OPTIONS}
+    found = {name: value for name, value in given.items() if name in OPTIONS or name == "store"}
     if "token_endpoint" in given:
         found["oidc_config"] = OIDCConfig(token_endpoint=given["token_endpoint"])
     auth = {name: value for name, value in given.items() if name in _names(grant)}

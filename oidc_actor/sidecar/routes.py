@@ -13,7 +13,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from oidc_actor.metrics.readings import Reading, bounded, read_cell, ready, summed
+from oidc_actor.metrics.readings import Reading, bounded, read_cell, ready, sharing_of, summed
 from oidc_actor.reading.cell import Cell
 
 
@@ -65,6 +65,12 @@ class Routes:
         """The names that have no valid token."""
         servers = [(name, self.server_of(name)) for name in self.names]
         return [name for name, server in servers if server is not None and not ready(server)]
+
+    def sharing(self) -> dict[str, str]:
+        """How the names share their tokens that do: ``"shared"``, or ``"alone"`` while the store cannot be asked."""
+        servers = [(name, self.server_of(name)) for name in self.names]
+        found = {name: sharing_of(server) for name, server in servers if server is not None}
+        return {name: how for name, how in found.items() if how != "off"}
 
     def readings(self, most: int) -> list[Reading]:
         """The metrics of all names, over all managers that they have had.

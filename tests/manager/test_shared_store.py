@@ -106,6 +106,25 @@ def test_a_store_that_cannot_be_asked_leaves_managers_alone(provider: Provider, 
     eventually(lambda: TokenManager.health("m").sharing == "shared")
 
 
+def test_a_store_that_is_lost_shows_before_anything_is_wanted_of_it(
+    store: MemoryStore, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO", "oidc_actor")
+    with Provider(token_lifetime_s=600.0) as lasting:
+        TokenManager.start_link(name="m", **options(lasting, store))
+        token = TokenManager.get_access_token("m")
+        eventually(lambda: TokenManager.health("m").sharing == "shared")
+        store.error = StoreError("gone", sent=False)
+        eventually(lambda: TokenManager.health("m").sharing == "alone", "a look to fail")
+        assert TokenManager.health("m").store_error == "gone"
+        store.error = None
+        eventually(lambda: TokenManager.health("m").sharing == "shared", "a look to succeed")
+        assert TokenManager.get_access_token("m") == token
+        assert lasting.token_requests == 1
+    events = [record.getMessage() for record in caplog.records]
+    assert sum("store_failed" in text for text in events) == sum("store_back" in text for text in events) == 1
+
+
 def test_what_a_store_raises_harms_nothing(provider: Provider, store: MemoryStore) -> None:
     store.error = ZeroDivisionError("hunter2")
     TokenManager.start_link(name="m", **options(provider, store))

@@ -53,11 +53,22 @@ def test_the_table_of_events_names_every_event_of_supervision() -> None:
 
 def test_the_sidecars_configuration_is_a_good_one(tmp_path) -> None:
     path = tmp_path / "config.toml"
-    shown = [one for one in blocks("oidc_actor/sidecar/README.md") if one.language == "toml"]
-    path.write_text("\n".join(one.text for one in shown if one.kind != "recipe"))
+    shown = [one for one in blocks("oidc_actor/sidecar/README.md") if one.language == "toml" and one.kind != "recipe"]
+    alone = [one.text for one in shown if "[store]" not in one.text]
+    path.write_text("\n".join(alone))
     managers = load(path).managers
     assert {type(one.options["auth"]) for one in managers.values()} == {ClientCredentials, TokenExchange, JWTBearer}
     assert managers["upstream"].uses == {"billing"}
+    (sharing,) = (one.text for one in shown if "[store]" in one.text)
+    path.write_text("\n".join([alone[0], sharing]))  # the first has [server], and a manager that shares
+    managers = load(path).managers
+    shared = {name: one.options["store"] for name, one in managers.items() if "store" in one.options}
+    assert set(managers) - set(shared) == {"private"}
+    assert {repr(store) for store in shared.values()} == {
+        "RedisStore(rediss://cache.internal:6379, namespace='prod-eu')"
+    }
+    assert managers["alice"].options["store_key"] == "alice"
+
 
 
 def test_the_commands_are_one_pasteable_line_each() -> None:

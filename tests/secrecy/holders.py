@@ -293,7 +293,7 @@ HOLDS_NONE: dict[str, str] = {
         adapters.httpx_flow.OneRequest values.errors.OIDCActorError values.errors.ProviderError transport.TransportError
         credentials.credentials.Credentials values.secrets.Sealed values.secrets.SecretSource""",
     "public texts by contract": """values.errors.StoreError sharing.redis_scripts.Script
-        machine.events.ClaimFailed machine.events.ShareFailed
+        machine.events.ClaimFailed machine.events.ShareFailed machine.events.LookFailed
         values.secrets.FrozenMapping cli.findings.Finding sidecar.asgi.RequestHeaders
         sidecar.config_reader.ConfigReader""",
     "reads a manager's counts only": """metrics.otel.Instrumentation metrics.prometheus.Collector

@@ -29,6 +29,7 @@ from oidc_actor.machine.events import (
     LeaseLost,
     LeaseRenewed,
     LoginLost,
+    LookFailed,
     ProbeFailed,
     RecordSeen,
     Refresh,
@@ -166,6 +167,7 @@ OF_STORE: list[Callable[[Walk], Event]] = [
     lambda walk: TokenShared(walk.fence(), walk.tokens),
     lambda walk: TokenOvertaken(walk.fence()),
     lambda walk: ShareFailed(walk.fence(), UNANSWERED),
+    lambda walk: LookFailed(UNANSWERED),
     lambda walk: LeaseRenewed(walk.fence(), walk.now + 3.0),
     lambda walk: LeaseLost(walk.fence()),
 ]
