@@ -70,7 +70,6 @@ def test_the_sidecars_configuration_is_a_good_one(tmp_path) -> None:
     assert managers["alice"].options["store_key"] == "alice"
 
 
-
 def test_the_commands_are_one_pasteable_line_each() -> None:
     text = read("README.md")
     for command in ("demo", "test"):
