@@ -62,10 +62,10 @@ class _StoreTable:
     def read(self) -> TokenStore | None:
         before = len(self._reader)
         self._reader.unknown("store.", self._table, KEYS)
-        places = [name for name in ("redis", "directory") if name in self._table]
-        if len(places) != 1:
-            self._reader.add("store", f"expected {_WHERE}, got {'both' if places else 'neither'}")
-        is_file = places == ["directory"]
+        addresses = [name for name in ("redis", "directory") if name in self._table]
+        if len(addresses) != 1:
+            self._reader.add("store", f"expected {_WHERE}, got {'both' if addresses else 'neither'}")
+        is_file = addresses == ["directory"]
         for name in REDIS if is_file else ():
             if name in self._table:
                 self._reader.add(f"store.{name}", f"belongs to redis, got directory; drop {name}")
