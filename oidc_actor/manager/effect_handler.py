@@ -41,6 +41,7 @@ from oidc_actor.machine.events import (
     FetchLost,
     FetchStarted,
     FetchSucceeded,
+    HeldLease,
     SecretsChecked,
     ShareFailed,
     Tick,
@@ -53,6 +54,7 @@ from oidc_actor.manager.workers import HTTP_WORKERS, LISTENER_WORKERS
 from oidc_actor.reading.directory import tell_followers
 from oidc_actor.values.clock import real_delay_s
 from oidc_actor.values.errors import DiscoveryError, StoreError, TokenRequestError
+from oidc_actor.values.tokens import ParsedToken
 from supervision.calls import Timer, send_after
 
 STORE_PATIENCE_S = 2.0
@@ -192,6 +194,20 @@ class EffectHandler:
 
     def _give_up_lease(self, effect: GiveUpLease) -> None:
         self._ask_store(shared_store.give_up, effect)
+
+    def end_sharing(self, lease: HeldLease | None, late: FetchSucceeded | None) -> None:
+        """The manager ends for good: what came last is shared, and waited for where it is the only login.
+
+        Args:
+            lease: That of the attempt under way, if any.
+            late: A token that came after the manager had looked last.
+        """
+        caller = self._manager.caller
+        if caller is None:
+            return
+        if lease is not None and late is not None and isinstance(late.result, ParsedToken):
+            self._ask_store(shared_store.share_late, lease, late.result, late.at + late.result.lifetime_s)
+        shared_store.settle(caller)
 
     def _restore_record(self, effect: RestoreRecord) -> None:
         self._ask_store(shared_store.restore, effect)

@@ -8,6 +8,10 @@ thread comes here.
 into the cell, as a token does: a successor of a manager that crashed finds it there. Where it is not expected any more, a
 grant is given back at once: nothing was sent under it.
 
+**A login.** Where the refresh token is the only way to a token, the one that was redeemed is of no use any more, and this process
+alone has its successor until that is stored. So a manager that is stopped waits for it, and so does the interpreter at its exit:
+a process that ends in good order loses no login.
+
 **The store's clock.** A call says until when, by the store's own clock, it may be carried out. So a stopped server that
 goes on later does not grant what was given up long since. What that clock says is known from the answer before; where it is not
 known, or a call has failed, it is asked for first.
@@ -18,7 +22,9 @@ the moment before the store was asked. So the time that the call took makes both
 
 from __future__ import annotations
 
+import atexit
 import base64
+import contextlib
 import hashlib
 import json
 import random
@@ -78,6 +84,9 @@ MOST_KEYS = 500
 
 SHORTEST_PAUSE_S, LONGEST_PAUSE_S = 0.25, 4.0
 """Seconds after a failed call until the store is asked again, at first and at most."""
+
+SETTLE_S = 2.0
+"""Seconds for which an end waits, of a manager or of the process, until a login is stored that was redeemed."""
 
 DIFFERS_S = 5.0
 """Seconds between the end of a token by the store's clock and by this machine's beyond which a warning is logged."""
@@ -248,6 +257,44 @@ def client_of(store: TokenStore) -> StoreClient:
         return found
 
 
+class _Logins:
+    """The logins that this process has taken from a store: each until its successor is stored, or it is given back."""
+
+    def __init__(self) -> None:
+        self._until: dict[tuple[str, int], float] = {}  # when its lease ends at the latest, by record and fence
+        self._changed = threading.Condition()  # guards the above; notified when one is back
+
+    def taken(self, lease: HeldLease) -> None:
+        """A lease has been granted, or renewed."""
+        with self._changed:
+            self._until[lease.key, lease.fence] = time.monotonic() + sharing.LEASE_S
+
+    def returned(self, lease: HeldLease) -> None:
+        """What came under a lease is stored, or it is given up."""
+        with self._changed:
+            if self._until.pop((lease.key, lease.fence), None) is not None:
+                self._changed.notify_all()
+
+    def settle(self, key: str | None = None) -> None:
+        """Wait for those of a record, or for all, while their leases hold; for `SETTLE_S` at most."""
+        ends_at = time.monotonic() + SETTLE_S
+        with self._changed:
+            while (now := time.monotonic()) < ends_at:
+                held = [until for (of, _), until in self._until.items() if until > now and key in (None, of)]
+                if not held:
+                    return
+                self._changed.wait(min(ends_at, *held) - now)
+
+
+_logins: PerProcess[_Logins] = PerProcess(_Logins)
+
+
+@atexit.register
+def _settle_all() -> None:
+    """At the interpreter's exit, on its main thread; the daemon threads that store it still run."""
+    _logins.value.settle()
+
+
 # --- what a record is called ------------------------------------------------------------------------------------------
 
 
@@ -321,6 +368,11 @@ class Caller:
     def kept_ms(self) -> int:
         """How long its record is kept after its token's end."""
         return LOGIN_KEPT_MS if self.is_login else KEPT_MS
+
+
+def settle(caller: Caller) -> None:
+    """Wait until the login is stored that a manager has redeemed, where that is its only one; on the manager's thread."""
+    _logins.value.settle(caller.client.member(caller.cell).key)
 
 
 def caller_of(options: Options, cell: Cell) -> Caller | None:
@@ -431,6 +483,8 @@ def _granted(
     lease = HeldLease(
         given.claimant, granted.fence, at + sharing.LEASE_S, None, sealed, granted.doubtful, now, granted.now_ms, key
     )
+    if caller.is_login:
+        _logins.value.taken(lease)
     content = caller.client.sealer.open(granted.refresh_token, key)
     text = None if content is None else content.get("refresh_token")
     if granted.refresh_token is not None and not isinstance(text, str):
@@ -461,6 +515,8 @@ def renew(caller: Caller, effect: RenewLease) -> None:
         )
     except StoreError:  # the lease ends, or the next renewal comes in time
         return
+    if caller.is_login:
+        (_logins.value.taken if held else _logins.value.returned)(lease)
     caller.cell.tell(LeaseRenewed(lease.fence, at + sharing.LEASE_S) if held else LeaseLost(lease.fence))
 
 
@@ -475,6 +531,7 @@ def share(caller: Caller, effect: ShareToken) -> None:
     except SecretUnavailable as error:  # a key of the store's
         caller.cell.tell(ShareFailed(lease.fence, StoreError(str(error), sent=False)))
     else:
+        _logins.value.returned(lease)
         stored = TokenShared(lease.fence, answer.gen) if isinstance(answer, Shared) else TokenOvertaken(lease.fence)
         caller.cell.tell(stored)
 
@@ -510,14 +567,13 @@ def lease_ends_at(cell: Cell, lease: HeldLease) -> float:
 def give_up(caller: Caller, effect: GiveUpLease) -> None:
     """Give a lease up; where the store does not answer, it ends by itself."""
     lease, wait_ms = effect.lease, round(1000 * effect.wait_s)
-    try:
+    with contextlib.suppress(StoreError):
         caller.ask(
             lambda store, late: store.give_up(
                 lease.key, asked.GiveUp(lease.claimant, lease.fence, late, effect.login, wait_ms)
             )
         )
-    except StoreError:
-        return
+    _logins.value.returned(lease)
 
 
 def restore(caller: Caller, effect: RestoreRecord) -> None:

@@ -487,21 +487,24 @@ class TokenManager(Server, metaclass=_ListsItsFunctions):
         """An end for good empties the cell, and revokes the token if asked to; any other leaves it to the successor.
 
         The cell is closed first, so that no reader gets a token that is being revoked. A result that a worker delivers before
-        that is taken here; one that comes after it is refused by the cell, and the worker revokes the token itself.
+        that is taken here; one that comes after it is refused by the cell, and the worker revokes the token itself, or shares it.
         """
         self._effects.cancel_timers()
         if is_final(self.actor_ref, reason):
             self._cell.close(self.actor_ref)
             if self._cell.closed:  # else this one has been killed by now, and a successor goes on with all of it
-                for effect in tokens_to_revoke(self._state, self._options.clock(), self._late_token()):
+                late, attempt = self._late_result(), self._state.attempt
+                came = None if late is None else late.result
+                token = came.token if isinstance(came, ParsedToken) else None
+                for effect in tokens_to_revoke(self._state, self._options.clock(), token):
                     self._effects.handle(effect)
                 self._issuer.circuit.leave(self._cell)
+                self._effects.end_sharing(None if attempt is None else attempt.lease, late)
         self._log("manager_stopped", self._state.attempts, reason=str(reason))
 
-    def _late_token(self) -> TokenResponse | None:
+    def _late_result(self) -> FetchSucceeded | None:
         result = self._cell.take_result(self.actor_ref)
-        found = result.result if isinstance(result, FetchSucceeded) else None
-        return found.token if isinstance(found, ParsedToken) else None
+        return result if isinstance(result, FetchSucceeded) else None
 
     # --- messages -----------------------------------------------------------------------------------------------------
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterator
 from typing import Any
 
@@ -20,6 +21,7 @@ from oidc_actor import (
     TokenManager,
     oidc,
 )
+from oidc_actor.sharing.store import Overtaken, Share, Shared
 from oidc_actor.testing import Provider
 from oidc_actor.testing.memory_store import MemoryStore
 from oidc_actor.values.errors import StoreError
@@ -188,3 +190,46 @@ def test_a_bound_token_can_be_shared_by_those_that_have_the_key(provider: Provid
     for number in range(2):
         TokenManager.start_link(name=f"m{number}", **options(provider, store, auth=auth))
     assert TokenManager.get_access_token("m0") == TokenManager.get_access_token("m1")
+
+
+class SlowStore(MemoryStore):
+    """One that keeps a token only when it is let."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.is_asked, self.may = threading.Event(), threading.Event()
+
+    def share(self, key: str, share: Share, /) -> Shared | Overtaken:
+        self.is_asked.set()
+        assert self.may.wait(10)
+        return super().share(key, share)
+
+
+def test_a_stop_waits_until_a_redeemed_login_is_stored(provider: Provider) -> None:
+    store = SlowStore()
+    password = Password(provider.username, provider.password, provider.client_id, provider.client_secret)
+    login = oidc.get_token(oidc.discover(provider.issuer_url), password).refresh_token
+    assert login is not None
+    auth = RefreshToken(login, client_id=provider.client_id, client_secret=provider.client_secret)
+    TokenManager.start_link(name="m", **options(provider, store, auth=auth))
+    TokenManager.get_access_token("m", timeout=15)
+    assert store.is_asked.wait(10)
+    stopping = threading.Thread(target=TokenManager.stop, args=("m",))
+    stopping.start()
+    stopping.join(0.5)
+    assert stopping.is_alive()
+    store.may.set()
+    stopping.join(10)
+    (record,) = store.records.values()
+    assert record.refresh_token is not None
+
+
+def test_a_stop_does_not_wait_where_the_login_can_be_repeated(provider: Provider) -> None:
+    store = SlowStore()
+    TokenManager.start_link(name="m", **options(provider, store))
+    TokenManager.get_access_token("m")
+    assert store.is_asked.wait(10)
+    TokenManager.stop("m")
+    assert not store.may.is_set()
+    assert not any(record.gen for record in store.records.values())
+    store.may.set()
