@@ -54,6 +54,12 @@ LOCK_S = 0.5
 _NAMESPACE = re.compile(r"[a-z0-9._-]{1,64}")
 _VERSION = 1
 _SECRETS = ("token", "refresh_token", "taken")
+_KINDS = dict.fromkeys(("gen", "fence", "expires_ms", "keep_until_ms"), int) | {
+    "fingerprint": str,
+    "taker": str,
+    "tried": bool,
+}
+_LEASE_KINDS = {"claimant": str, "until_ms": int, "length_ms": int}
 
 _held: dict[tuple[str, int], int] = {}
 """The files of this process's leases, each open and locked, by the lease's file and the fence. Each change is one operation."""
@@ -362,11 +368,19 @@ def _fields(record: Record) -> list[tuple[str, Any]]:
 
 
 def _record(content: dict[str, Any]) -> Record:
-    values = {name: content[name] for name in Record.__dataclass_fields__}
+    """Read a record; raises ``TypeError`` where a value is none that we write."""
+    values = _typed({name: content[name] for name in Record.__dataclass_fields__}, _KINDS)
     for name in _SECRETS:
         values[name] = None if values[name] is None else Secret(values[name])
-    values["lease"] = None if values["lease"] is None else Lease(**values["lease"])
+    values["lease"] = None if values["lease"] is None else Lease(**_typed(values["lease"], _LEASE_KINDS))
     return Record(**values)
+
+
+def _typed(values: dict[str, Any], kinds: dict[str, type]) -> dict[str, Any]:
+    wrong = [name for name, kind in kinds.items() if type(values[name]) is not kind]
+    if wrong:
+        raise TypeError(*wrong)
+    return values
 
 
 def _wrong(option: str, problem: str) -> ConfigError:

@@ -2,7 +2,8 @@
 
 A record is one hash. Its fields have the names of `Record`'s and `Lease`'s; those that are empty are absent, and numbers are
 whole. Every script first reads the server's clock, does nothing where that is past ``late``, and else reads the whole record,
-changes it, and writes the whole. Redis' own expiry only clears away what is of no use any more.
+changes it, and writes the whole. What is no record, under the name of one, counts as absent, and is written over. Redis' own
+expiry only clears away what is of no use any more.
 """
 
 from __future__ import annotations
@@ -24,9 +25,23 @@ if now > late then
 end
 
 local record = {}
-local read = redis.call('HGETALL', key)
+local read = redis.pcall('HGETALL', key)
+if read.err then
+  if not string.find(read.err, 'WRONGTYPE', 1, true) then
+    return read
+  end
+  read = {}
+end
 for i = 1, #read, 2 do
   record[read[i]] = read[i + 1]
+end
+for _, field in ipairs({'gen', 'fence', 'expires_ms', 'until_ms', 'length_ms', 'keep_until_ms'}) do
+  local found = tonumber(record[field] or '0')
+  if not found or found < 0 or found >= 9007199254740992 or found ~= math.floor(found) then
+    record = {}
+    break
+  end
+  record[field] = record[field] and whole(found)
 end
 
 local function number(field)

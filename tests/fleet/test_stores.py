@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import json
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -11,8 +13,10 @@ from fleet.servers import Server, redis_server, valkey_server
 from oidc_actor.sharing.file_store import FileStore
 from oidc_actor.sharing.redis_store import RedisStore
 from oidc_actor.sharing.sealing import new_key
+from oidc_actor.sharing.store import Claim, Granted, Newer, Share, Shared
 from oidc_actor.testing.memory_store import MemoryStore
 from oidc_actor.testing.store_contract import check_store
+from oidc_actor.values.secrets import Secret
 
 KEY = new_key()
 
@@ -35,3 +39,61 @@ def test_the_store_on_a_file_keeps_the_contract(tmp_path: Path, keys: list[str] 
 
 def test_the_store_on_a_server_keeps_the_contract(server: Server) -> None:
     check_store(lambda: RedisStore.from_url(server.url, namespace="check", keys=[KEY]), histories=20)
+
+
+def record_of(key: str) -> str:
+    return f"oa1:{{check:{key}}}:t"
+
+
+GARBAGE = {
+    "another type": [("SET", "{}", "garbage")],
+    "a list": [("DEL", "{}"), ("LPUSH", "{}", "garbage")],
+    "no numbers": [("HSET", "{}", "gen", "x'y", "fence", "", "until_ms", "nan")],
+    "endless numbers": [("HSET", "{}", "gen", "inf", "expires_ms", "1e300")],
+    "a broken number": [("HSET", "{}", "gen", "1.5")],
+    "unknown fields": [("HSET", "{}", "colour", "red")],
+}
+
+
+@pytest.mark.parametrize("commands", GARBAGE.values(), ids=GARBAGE)
+def test_what_is_no_record_counts_as_absent_on_a_server(server: Server, commands: list[tuple[str, ...]]) -> None:
+    store, name = RedisStore.from_url(server.url, namespace="check", keys=[KEY]), record_of("garbage")
+    server.say("DEL", name)
+    for words in commands:
+        server.say(*(word.format(name) for word in words))
+    assert store.look(["garbage"]).gens == (0,)
+    keeps_a_token(store)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda content: "no JSON",
+        lambda content: "[]",
+        lambda content: json.dumps({**content, "v": 2}),
+        lambda content: json.dumps({**content, "gen": "x"}),
+        lambda content: json.dumps({**content, "token": 7}),
+        lambda content: json.dumps({**content, "lease": {"claimant": "c", "until_ms": "x", "length_ms": 1}}),
+        lambda content: json.dumps({**content, "lease": "x"}),
+        lambda content: json.dumps({**content, "fingerprint": None}),
+    ],
+    ids=["text", "list", "version", "number", "token", "lease", "no lease", "fingerprint"],
+)
+def test_what_is_no_record_counts_as_absent_on_a_file(tmp_path: Path, change: Callable[[Any], str]) -> None:
+    store = FileStore(tmp_path / "tokens", namespace="check")
+    keeps_a_token(store)
+    (file,) = (tmp_path / "tokens").glob("*.json")
+    file.write_text(change(json.loads(file.read_text())))
+    assert store.look(["garbage"]).gens == (0,)
+    keeps_a_token(store)
+
+
+def keeps_a_token(store: RedisStore | FileStore) -> None:
+    late = 2**52
+    granted = store.claim("garbage", Claim("c", late))
+    assert isinstance(granted, Granted)
+    token = Share("c", granted.fence, late, Secret("sealed"), granted.now_ms + 60_000, "f" * 16)
+    assert isinstance(store.share("garbage", token), Shared)
+    adopted = store.claim("garbage", Claim("d", late))
+    assert isinstance(adopted, Newer)
+    assert adopted.token == Secret("sealed")
