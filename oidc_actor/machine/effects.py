@@ -216,6 +216,7 @@ class RestoreRecord:
         lifetime_s: Seconds that it lived when it was issued.
         login: The refresh token that the record offered last, as the store had it; ``None`` where it can be had anew.
         refresh_token: The same, where this manager has got it itself.
+        key: What the record is called in the store.
     """
 
     gen: int
@@ -224,6 +225,7 @@ class RestoreRecord:
     lifetime_s: float
     login: Secret | None = None
     refresh_token: Secret | None = None
+    key: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -334,6 +334,17 @@ class RecordSeen(Event):
 
 
 @dataclass(frozen=True, slots=True)
+class RecordNamed(Event):
+    """What the manager's record is called, which changes with a configured refresh token: what was known of another is void.
+
+    Attributes:
+        key: Its name in the store.
+    """
+
+    key: str
+
+
+@dataclass(frozen=True, slots=True)
 class LookFailed(Event):
     """The store could not be asked for the records of this process.
 

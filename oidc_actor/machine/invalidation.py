@@ -30,6 +30,7 @@ import math
 from dataclasses import dataclass, replace
 from typing import TypeAlias
 
+from oidc_actor.machine import sharing
 from oidc_actor.machine.effects import Publish, Reject, Revoke, Withhold
 from oidc_actor.machine.events import NEVER, Accepted, ClockJumped, Rejected
 from oidc_actor.machine.failure_policy import Rng
@@ -104,8 +105,8 @@ def is_about(token: TokenResponse | None, said: Rejected | Accepted | None) -> b
 def reject(state: State, token: TokenResponse) -> State:
     """Take the token from all readers."""
     state = without_token(state).then(Reject(token))
-    if state.sharing is not None:  # it is not adopted again
-        state = state._replace(sharing=replace(state.sharing, rejected=Secret(token.access_token)))
+    if state.sharing is not None:
+        state = sharing.rejects(state, token)
     return state.report("token_rejected", fingerprint=fingerprint(token.access_token))
 
 

@@ -18,6 +18,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable
 
+from oidc_actor.machine import sharing
 from oidc_actor.machine.effects import Reply
 from oidc_actor.machine.events import NEVER, Refusal, Waiter, Waiters
 from oidc_actor.machine.failure_policy import Rng, probe_delay_s, retry_delay_s
@@ -203,6 +204,11 @@ def refusal(state: State, now: float, min_validity_s: float = 0.0, wants_refresh
         told.append(f"{trouble}: {state.last_error}")
     if state.sharing is not None and state.sharing.error is not None:
         told.append(f"the store of shared tokens cannot be asked: {state.sharing.error}")
+    elif state.sharing is not None and state.sharing.missing_since != NEVER:
+        told.append(
+            f"the store of shared tokens has no record of this login: it is redeemed when no other process has put one back in "
+            f"{sharing.QUARANTINE_S:g} s"
+        )
     return Refusal("; ".join([*told, outlook]), state.last_error, retry_in_s)
 
 

@@ -10,6 +10,7 @@ another member is asking the provider                  after 50 ms, and half as 
                                                        reader waits; else when that member's lease ends
 another member has failed, and waits for all           when its wait is over; every 500 ms while a reader waits
 the login may be spent                                 when the live token is nearly over
+this member redeemed it, and the store lacks the next  every half second, for a newer token only
 there is no record, and others may put it back         every second
 the store cannot be asked                              after half a second, and twice as long each time, to 4 s
 =====================================================  ==============================================================
@@ -61,6 +62,7 @@ def now_knows(state: State, **fields: object) -> State:
 def claim_of(state: State, now: float, *, adopts_only: bool = False) -> Claim:
     """What to claim now."""
     known, own = of(state), state.rules.own_refresh_token
+    adopts_only = adopts_only or keeps_login_back(state)
     return Claim(
         known.gen if state.token is not None or known.rejected is not None else 0,
         _need_s(state, now),
@@ -69,6 +71,11 @@ def claim_of(state: State, now: float, *, adopts_only: bool = False) -> Claim:
         may_try=own and now >= _tries_at(state),
         adopts_only=adopts_only,
     )
+
+
+def keeps_login_back(state: State) -> bool:
+    """Whether this member alone has the login, which the store has not taken yet: what that has instead is spent."""
+    return state.rules.own_refresh_token and of(state).unshared is not None
 
 
 def _may_begin(known: Sharing, now: float) -> bool:
@@ -80,7 +87,7 @@ def _need_s(state: State, now: float) -> float:
     """Seconds that a token must still live to be of use: longer than the present one, and beyond its own refresh."""
     asked = max((one.min_validity_s for one in state.waiters if not one.wants_refresh), default=0.0)
     lead_s = min(state.refresh_buffer_seconds, of(state).lifetime_s / 2)
-    left_s = state.expires_at - now if state.token is not None else 0.0
+    left_s = state.expires_at - now if is_valid(state, now) else 0.0
     return max(asked, lead_s / 2, left_s)
 
 
@@ -96,11 +103,13 @@ def occupied(state: State, event: ClaimOccupied, now: float) -> State:
     until = max(event.until, now + SHORTEST_POLL_S)
     if event.why == "doubtful":
         until = max(until, _tries_at(state))
+    elif event.why == "free":
+        until = now + LONGEST_POLL_S
     elif is_waited_for:
         until = min(until, now + (poll_s if event.why == "lease" else LONGEST_POLL_S))
-    missing_since = known.missing_since
-    if event.why == "missing" and missing_since == NEVER:
-        missing_since = now
+    missing_since = NEVER
+    if event.why == "missing":
+        missing_since = now if known.missing_since == NEVER else known.missing_since
     state = now_knows(state, polls=min(known.polls + 1, 20), claim_at=now + poll_s, missing_since=missing_since)
     denial = Denial(until, now, asked=is_asked(state, now), probing=event.why == "lease")
     return state._replace(attempt=None, denial=denial)
@@ -238,13 +247,29 @@ def wake_at(state: State) -> float:
     return min(known.share_at, attempt.renew_at if attempt is not None and attempt.lease is not None else math.inf)
 
 
+def named(state: State, key: str) -> State:
+    """The record has that name. Under another one it was another login's: nothing that is known of it holds of this."""
+    known = of(state)
+    if known.key in ("", key):
+        return now_knows(state, key=key)
+    return now_knows(
+        state, key=key, gen=0, has_shared=False, passed=0, missing_since=NEVER, seen_at=NEVER, login=None, refresh_token=None
+    )
+
+
+def rejects(state: State, token: TokenResponse) -> State:
+    """A token was rejected: it is not adopted again, and shared with no one. What came with it is."""
+    unshared = of(state).unshared
+    if unshared is not None and unshared.token is token:
+        unshared = replace(unshared, expires_at=unshared.lease.at)
+    return now_knows(state, rejected=Secret(token.access_token), unshared=unshared)
+
+
 def seen(state: State, gen: int, before_at: float, now: float) -> State:
     """A look has shown the record's generation: put back one that was lost while its token lives here."""
     state = answered(state)
     known = of(state)
-    missing_since = known.missing_since
-    if gen or missing_since == NEVER:
-        missing_since = NEVER if gen else now
+    missing_since = NEVER if gen else known.missing_since  # a look does not see a record that has had no token yet
     if gen >= known.gen:
         return now_knows(state, seen_at=now, missing_since=missing_since)
     seen_at, own = max(known.seen_at, before_at), state.rules.own_refresh_token
@@ -254,7 +279,7 @@ def seen(state: State, gen: int, before_at: float, now: float) -> State:
         return state
     if not (is_valid(state, now) or own):
         return state
-    restored = RestoreRecord(known.gen, state.token, state.expires_at, known.lifetime_s)
+    restored = RestoreRecord(known.gen, state.token, state.expires_at, known.lifetime_s, key=known.key)
     if own:
         restored = replace(restored, login=known.login, refresh_token=known.refresh_token)
     return state.then(restored).report("store_restored")

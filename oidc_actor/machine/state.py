@@ -107,6 +107,7 @@ class Sharing:
     """What a manager knows of the store that it shares with other members. Times are readings of its clock.
 
     Attributes:
+        key: What the manager's record is called; empty before its first claim.
         gen: The newest generation that was seen, 0 before the first.
         has_shared: Whether the present token is in the store, as that generation.
         unshared: A token that the store has not taken yet, or ``None``.
@@ -127,6 +128,7 @@ class Sharing:
         left: What a crashed predecessor held, and is to be given up; or ``None``.
     """
 
+    key: str = ""
     gen: int = 0
     has_shared: bool = False
     unshared: ShareToken | None = None

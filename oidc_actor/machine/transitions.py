@@ -74,7 +74,10 @@ def adopt(state: State, *, under_way: bool, rejected: bool) -> State:
     """
     state = state._replace(refresh_timer=None, checking=False, is_asking=False, waiters=())
     if rejected:  # and the reader that rejected it may have told only the predecessor
+        token = state.token
         state = invalidation.without_token(state)._replace(wanted=not under_way)
+        if state.sharing is not None and token is not None:
+            state = sharing.rejects(state, token)
     if state.sharing is not None:
         return _adopt_sharing(state, under_way=under_way)
     if under_way or state.attempt is None:
@@ -509,7 +512,7 @@ def _fields(error: OIDCActorError) -> dict[str, object]:
 def _claim_granted(state: State, event: events.ClaimGranted, now: float, rng: Rng) -> State:
     attempt, lease = state.attempt, event.lease
     assert attempt is not None
-    state = sharing.now_knows(sharing.answered(state), polls=0)
+    state = sharing.now_knows(sharing.answered(state), polls=0, missing_since=events.NEVER)
     if lease.until <= now:  # the answer came too late: others may have been granted since
         return _not_granted(state.then(effects.GiveUpLease(lease, "intact")), now)
     attempt = replace(attempt, lease=lease, renew_at=lease.at + sharing.RENEWAL_S)
@@ -524,7 +527,9 @@ def _claim_occupied(state: State, event: events.ClaimOccupied, now: float, rng: 
     refused, state = state.attempt.refused, sharing.answered(state)
     if refused is not None:
         return _end(state, refused, None, now, rng)
-    return state._replace(attempt=None) if event.why == "free" else sharing.occupied(state, event, now)
+    if event.why == "free" and not sharing.keeps_login_back(state):
+        return state._replace(attempt=None)
+    return sharing.occupied(state, event, now)
 
 
 def _not_granted(state: State, now: float) -> State:
@@ -536,7 +541,8 @@ def _not_granted(state: State, now: float) -> State:
 
 def _token_adopted(state: State, event: events.TokenAdopted, now: float, rng: Rng) -> State:
     state, came = sharing.now_knows(sharing.answered(state), polls=0), event.parsed
-    if event.expires_at <= max(now, state.expires_at):  # it displaces no token that lives longer
+    lives_until = events.NEVER if is_withheld(state) else state.expires_at
+    if event.expires_at <= max(now, lives_until):  # it displaces no token that lives longer
         return _not_granted(state, now)
     at = event.expires_at - came.lifetime_s
     state = _with_token(state, came.token, at, came.lifetime_s, event.ahead_s, now, rng)._replace(wanted=False)
@@ -577,6 +583,10 @@ def _claim_failed(state: State, event: events.ClaimFailed, now: float, rng: Rng)
 
 def _claim_not_made(state: State, event: events.FetchFailed, now: float, rng: Rng) -> State:
     return _end(state, event.error, event.retry_at, now, rng)
+
+
+def _record_named(state: State, event: events.RecordNamed, now: float, rng: Rng) -> State:
+    return sharing.named(state, event.key)
 
 
 def _record_noted(state: State, event: events.RecordSeen, now: float, rng: Rng) -> State:
@@ -693,6 +703,8 @@ TABLE = (
     # A newer generation is asked for; a record that is lost is put back.
     _Row(Phase.WAITING, events.RecordSeen, _record_seen, Phase.CLAIMING | Phase.WAITING),
     _Row(Phase.ASKING | Phase.UNDER_WAY, events.RecordSeen, _record_noted, Phase.SAME),
+    # A new login is another record, of which nothing is known yet.
+    _Row(Phase.ANY, events.RecordNamed, _record_named, Phase.SAME),
     # The store cannot be asked, which is worth knowing also while nothing is wanted of it.
     _Row(Phase.ANY, events.LookFailed, _look_failed, Phase.SAME),
     # What was got is stored, or is not and is stored later, or is of no use to others.

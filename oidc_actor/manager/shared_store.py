@@ -53,6 +53,7 @@ from oidc_actor.machine.events import (
     LoginLost,
     LookFailed,
     OfRequest,
+    RecordNamed,
     RecordSeen,
     ShareFailed,
     TokenAdopted,
@@ -229,7 +230,7 @@ class StoreClient:
 def _tell(cell: Cell, member: Member, gen: int) -> None:
     """Tell a manager of its record where that is not as it knows it."""
     state = cell.state
-    if state is None or state.sharing is None:
+    if state is None or state.sharing is None or state.sharing.key != member.key:
         return
     if gen == state.sharing.gen and state.sharing.error is None:
         member.before_at = cell.clock()
@@ -427,6 +428,7 @@ def _answer(caller: Caller, effect: Fetch, wanted: Claim, at: float) -> Any:
     login = None if own is None else resolve_secret(own, "refresh_token")
     member = client.member(cell)
     key = member.key = record_key(options, login)
+    wanted = _of_record(cell, wanted, key)
     claimant = secrets.token_hex(8)
     given = asked.Claim(
         claimant,
@@ -456,6 +458,16 @@ def _answer(caller: Caller, effect: Fetch, wanted: Claim, at: float) -> Any:
     if isinstance(answer, Lost):
         return LoginLost(*numbers, at)
     return _granted(caller, answer, given, key, at, now, numbers)
+
+
+def _of_record(cell: Cell, wanted: Claim, key: str) -> Claim:
+    """What is claimed, without what the manager knows of another login's record."""
+    state = cell.state
+    known = "" if state is None or state.sharing is None else state.sharing.key
+    if known == key:
+        return wanted
+    cell.tell(RecordNamed(key))
+    return replace(wanted, known_gen=0, may_begin=False) if known else wanted
 
 
 def _adopted(
@@ -578,7 +590,7 @@ def give_up(caller: Caller, effect: GiveUpLease) -> None:
 
 def restore(caller: Caller, effect: RestoreRecord) -> None:
     """Put a record back that the store has lost; where that fails, the next look finds it missing again."""
-    key, ends_at = caller.client.member(caller.cell).key, effect.expires_at
+    key, ends_at = effect.key, effect.expires_at
 
     def ask(store: TokenStore, late: int) -> bool:
         left_s = ends_at - caller.cell.clock()

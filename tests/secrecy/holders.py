@@ -286,7 +286,7 @@ HOLDS_NONE: dict[str, str] = {
         machine.events.BreakerClosed machine.events.SourceRenewed machine.events.SecretsChecked
         machine.events.Started machine.events.Tick machine.events.LoginLost machine.events.TokenShared
         machine.events.RecordSeen machine.events.LeaseLost machine.events.LeaseRenewed machine.events.TokenOvertaken
-        machine.events.ClaimOccupied
+        machine.events.ClaimOccupied machine.events.RecordNamed
         reading.waiters.Gone sidecar.token_files.Write""",
     "what is made is one of its subclasses": """adapters.authorization.Unprintable adapters.presenter.Authenticator
         adapters.httpx_flow.AuthFlow

@@ -31,6 +31,7 @@ from oidc_actor.machine.events import (
     LoginLost,
     LookFailed,
     ProbeFailed,
+    RecordNamed,
     RecordSeen,
     Refresh,
     Rejected,
@@ -163,6 +164,7 @@ class Walk:
 
 
 OF_STORE: list[Callable[[Walk], Event]] = [
+    lambda walk: RecordNamed(walk.rng.choice(["k", "k", "l"])),
     lambda walk: RecordSeen(walk.rng.choice([0, walk.tokens + 1])),
     lambda walk: TokenShared(walk.fence(), walk.tokens),
     lambda walk: TokenOvertaken(walk.fence()),

@@ -1,0 +1,181 @@
+"""The manager's decisions about the store that it shares, row by row: what must never be asked of it, or of the provider."""
+
+from machine_driver import Driver
+
+from oidc_actor.machine import sharing
+from oidc_actor.machine.effects import Claim, RestoreRecord, ShareToken
+from oidc_actor.machine.events import (
+    ClaimGranted,
+    ClaimOccupied,
+    ClockJumped,
+    HeldLease,
+    RecordNamed,
+    RecordSeen,
+    Refresh,
+    ShareFailed,
+    TokenAdopted,
+    TokenShared,
+)
+from oidc_actor.machine.schedule import refusal
+from oidc_actor.machine.state import Rules, Sharing
+from oidc_actor.machine.transitions import adopt
+from oidc_actor.values.errors import StoreError
+from oidc_actor.values.secrets import Secret
+from oidc_actor.values.tokens import ParsedToken, TokenResponse
+
+UNANSWERED = StoreError("no answer")
+
+
+class Member(Driver):
+    """A machine with a store."""
+
+    def __init__(self, *, own: bool) -> None:
+        rules = Rules(discovers=False, own_refresh_token=own)
+        super().__init__(rules=rules, sharing=Sharing())
+
+    @property
+    def numbers(self) -> tuple[int, int]:
+        assert self.state.attempt is not None
+        return self.state.attempt.number, self.state.attempt.request
+
+    @property
+    def knows(self) -> Sharing:
+        assert self.state.sharing is not None
+        return self.state.sharing
+
+    @property
+    def claim(self) -> Claim:
+        assert self.state.attempt is not None
+        assert isinstance(self.state.attempt.grant, Claim)
+        return self.state.attempt.grant
+
+    def granted(self, fence: int = 1, refresh_token: str = "r0") -> "Member":
+        lease = HeldLease(f"c{fence}", fence, self.now + 3.0, Secret(refresh_token), at=self.now, store_ms=1000, key="k")
+        self.do(ClaimGranted(*self.numbers, self.now, lease))
+        return self
+
+    def occupied(self, why: str) -> "Member":
+        self.do(ClaimOccupied(*self.numbers, self.now, self.now, why))  # type: ignore[arg-type]
+        return self
+
+    def adopts(self, text: str, gen: int, lifetime_s: float = 20.0) -> "Member":
+        parsed = ParsedToken(TokenResponse(text, expires_in=lifetime_s), lifetime_s, "expires_in")
+        self.do(TokenAdopted(*self.numbers, self.now, parsed, self.now + lifetime_s, gen))
+        return self
+
+    def until_it_claims(self) -> "Member":
+        while self.state.attempt is None:
+            self.tick()
+        return self
+
+
+def redeemed(*, own: bool = True) -> Member:
+    """A member that has redeemed the login, and could not store what came."""
+    member = Member(own=own)
+    member.start()
+    member.granted().sent().succeeds("a", 20.0, refresh_token="r1")
+    assert member.of(ShareToken)
+    member.do(ShareFailed(1, UNANSWERED))
+    return member
+
+
+def test_a_login_that_is_not_stored_yet_is_not_claimed_as_the_spent_one() -> None:
+    """The store still has the token that was redeemed: a claim of this very member's would be granted it, to be tried."""
+    member = redeemed()
+    member.do(Refresh(None, Secret("a")))  # no token is left, so that a doubtful login would be tried at once
+    member.until_it_claims()
+    assert member.claim.adopts_only
+    member.occupied("free")
+    assert member.state.attempt is None
+    assert member.state.refresh_timer is not None
+    assert member.state.refresh_timer > member.now  # and it does not ask again at once
+    member.do(TokenShared(1, 7)).wait(1.0)
+    member.until_it_claims()
+    assert not member.claim.adopts_only
+
+
+def test_a_rejected_token_is_not_shared_but_what_came_with_it_is() -> None:
+    member = redeemed()
+    member.do(Refresh(None, Secret("a")))
+    while not member.of(ShareToken):
+        member.tick()
+    (shared,) = member.of(ShareToken)
+    assert shared.refresh_token == Secret("r1")
+    assert shared.expires_at == shared.lease.at  # it has ended by the store's clock, and is left out
+
+
+def test_a_token_that_is_rejected_while_its_manager_is_down_is_not_adopted_again() -> None:
+    member = Member(own=False)
+    member.start()
+    member.adopts("a", 5)
+    state = adopt(member.state, under_way=False, rejected=True)
+    successor = Driver(state, now=member.now + 2.0).start()
+    assert successor.fetch is not None
+    assert isinstance(successor.fetch.grant, Claim)
+    assert successor.fetch.grant.rejected == Secret("a")
+
+
+def test_the_quarantine_begins_anew_when_a_record_has_been_there() -> None:
+    member = Member(own=True)
+    member.start()
+    member.occupied("missing").until_it_claims().occupied("lease")  # another member is granted
+    member.wait(sharing.QUARANTINE_S).until_it_claims()
+    assert not member.claim.may_begin
+    member.occupied("missing").wait(sharing.QUARANTINE_S).until_it_claims()
+    assert member.claim.may_begin
+
+
+def test_a_look_that_sees_no_token_yet_does_not_begin_the_quarantine() -> None:
+    """It cannot tell a record that has had no token yet from none: another member may be redeeming the login."""
+    member = Member(own=True)
+    member.start()
+    member.occupied("lease")
+    member.do(RecordSeen(0)).wait(sharing.QUARANTINE_S).until_it_claims()
+    assert not member.claim.may_begin
+
+
+def test_a_new_login_begins_and_gets_nothing_of_the_old_one() -> None:
+    member = Member(own=True)
+    member.start()
+    member.do(RecordNamed("old"))
+    member.granted(5).sent().succeeds("a", 20.0, refresh_token="r1")
+    member.do(TokenShared(5, 5))
+    member.until_it_claims()
+    member.do(RecordNamed("new"))
+    member.occupied("missing")
+    member.do(RecordSeen(0, member.now)).wait(sharing.LEASE_S)
+    assert not member.do(RecordSeen(0, member.now - sharing.LEASE_S)).of(RestoreRecord)
+    member.occupied("missing").wait(sharing.QUARANTINE_S).until_it_claims()
+    assert member.claim.may_begin
+
+
+def test_a_record_is_put_back_under_the_name_that_it_was_known_by() -> None:
+    member = Member(own=False)
+    member.start()
+    member.do(RecordNamed("k"))
+    member.adopts("a", 5)
+    (restored,) = member.do(RecordSeen(0)).of(RestoreRecord)
+    assert restored.key == "k"
+
+
+def test_a_token_that_the_wall_clock_has_outlived_is_displaced_by_any_newer_one() -> None:
+    member = Member(own=False)
+    member.start()
+    member.adopts("a", 5, 300.0)
+    member.wait(10.0).do(ClockJumped(1000.0, turn_at=member.now))
+    member.until_it_claims()
+    assert member.claim.need_s < 60.0
+    member.adopts("b", 6, 100.0)
+    assert member.state.token is not None
+    assert member.state.token.access_token == "b"
+
+
+def test_a_reader_is_told_of_the_quarantine() -> None:
+    member = Member(own=True)
+    member.start()
+    member.join(5.0)
+    member.occupied("missing")
+    told = refusal(member.state, member.now).message
+    assert "the store of shared tokens has no record of this login" in told
+
+
