@@ -253,7 +253,15 @@ def named(state: State, key: str) -> State:
     if known.key in ("", key):
         return now_knows(state, key=key)
     return now_knows(
-        state, key=key, gen=0, has_shared=False, passed=0, missing_since=NEVER, seen_at=NEVER, login=None, refresh_token=None
+        state,
+        key=key,
+        gen=0,
+        has_shared=False,
+        passed=0,
+        missing_since=NEVER,
+        seen_at=NEVER,
+        login=None,
+        refresh_token=None,
     )
 
 

@@ -50,7 +50,9 @@ class Member(Driver):
         return self.state.attempt.grant
 
     def granted(self, fence: int = 1, refresh_token: str = "r0") -> "Member":
-        lease = HeldLease(f"c{fence}", fence, self.now + 3.0, Secret(refresh_token), at=self.now, store_ms=1000, key="k")
+        lease = HeldLease(
+            f"c{fence}", fence, self.now + 3.0, Secret(refresh_token), at=self.now, store_ms=1000, key="k"
+        )
         self.do(ClaimGranted(*self.numbers, self.now, lease))
         return self
 
@@ -177,5 +179,3 @@ def test_a_reader_is_told_of_the_quarantine() -> None:
     member.occupied("missing")
     told = refusal(member.state, member.now).message
     assert "the store of shared tokens has no record of this login" in told
-
-
