@@ -65,12 +65,17 @@ _held: dict[tuple[str, int], int] = {}
 """The files of this process's leases, each open and locked, by the lease's file and the fence. Each change is one operation."""
 
 
+_locked: set[int] = set()
+"""The files that steps of this process lock, each until it is about to be closed. Each change is one operation."""
+
+
 def _let_go() -> None:
     """In a forked child: the parent's leases are not its own, and a file that stays open here would outlive the parent."""
-    for descriptor in _held.values():
+    for descriptor in [*_held.values(), *_locked]:
         with contextlib.suppress(OSError):
             os.close(descriptor)
     _held.clear()
+    _locked.clear()
 
 
 in_forked_child(_let_go)
@@ -256,6 +261,7 @@ class FileStore:
         path = self._file(key)
         try:
             lock = os.open(path.with_suffix(".lock"), os.O_RDWR | os.O_CREAT, 0o600)
+            _locked.add(lock)
             try:
                 self._lock(lock)
                 now_ms = _now_ms()
@@ -265,6 +271,9 @@ class FileStore:
                     self._write(path, after)
                 return answer
             finally:
+                # A child that was forked meanwhile has the file open too, and while one has, closing it here leaves it locked.
+                fcntl.flock(lock, fcntl.LOCK_UN)
+                _locked.discard(lock)  # before it is closed: its number may be another file's at once
                 os.close(lock)
         except OSError as error:
             raise self._failed(error) from None

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from processes import run_script
 
 from fleet.servers import Server, redis_server, valkey_server
 from oidc_actor.sharing.file_store import FileStore
@@ -97,3 +98,45 @@ def keeps_a_token(store: RedisStore | FileStore) -> None:
     adopted = store.claim("garbage", Claim("d", late))
     assert isinstance(adopted, Newer)
     assert adopted.token == Secret("sealed")
+
+
+@pytest.mark.parametrize("killed", [False, True], ids=["goes-on", "killed"])
+def test_a_fork_amid_a_step_on_a_file_leaves_no_lock_behind(tmp_path: Path, killed: bool) -> None:
+    """By the process that goes on, whose child has the file open too; and by one that is killed before it has let go."""
+    result = run_script(f"""
+        from oidc_actor.sharing import FileStore, file_store
+        from oidc_actor.sharing.store import GiveUp
+
+        store = FileStore({str(tmp_path / "tokens")!r}, namespace="check")
+        forked, gone, done = os.pipe(), os.pipe(), os.pipe()
+        at_write = FileStore._write
+
+        def write(self, path, record):
+            FileStore._write = at_write
+            if not os.fork():
+                os.write(forked[1], b"x")
+                os.close(done[1])
+                os.read(done[0], 1)  # the child lives on, without a use of the store
+                os._exit(0)
+            os.read(forked[0], 1)
+            if {killed}:
+                os.write(gone[1], b"x")
+                os.kill(os.getpid(), signal.SIGKILL)
+            at_write(self, path, record)
+
+        def step():
+            store.give_up("key", GiveUp("me", 0, 2**53, "intact", 1000))
+
+        FileStore._write = write
+        if {killed}:
+            pid = os.fork()
+            if not pid:
+                step()
+            os.waitpid(pid, 0)
+        else:
+            step()
+        FileStore._write = at_write
+        step()
+        print("done")
+        """)
+    assert result.stdout == "done\n", result.stderr
