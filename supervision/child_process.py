@@ -55,6 +55,7 @@ from __future__ import annotations
 
 import math
 import threading
+import weakref
 from collections.abc import Callable, Sequence
 from typing import Any, cast
 from weakref import WeakKeyDictionary
@@ -309,7 +310,7 @@ class ExitRequest:
     Args:
         ref: the child.
         shutdown: its specification's setting.
-        waiter: the supervisor that will wait; a call to it from the child's end hook could only deadlock.
+        waiter: the supervisor that will wait; a call to it from the child's last handler or end hook could only deadlock.
         for_restart: whether this end is part of a restart: the child is expected to be started again. It ends with
             ``SHUTDOWN`` all the same.
     """
@@ -386,7 +387,7 @@ class Link:
     abandons each that has not ended within its own shutdown time, or within ``ORPHAN_S`` where that is infinite.
     """
 
-    __slots__ = ("_children", "_lock", "_orphans", "attempt", "is_broken")
+    __slots__ = ("_children", "_lock", "_orphans", "_supervisor", "attempt", "is_broken")
     is_user_callback = False
 
     def __init__(self, supervisor: Any) -> None:
@@ -396,6 +397,7 @@ class Link:
         self.is_broken = False
         self._orphans: list[ExitRequest] = []  # filled before any thread hears of the end that could look here
         process = process_of(supervisor)
+        self._supervisor = None if process is None else weakref.ref(process)
         if process is not None:
             process.link = self  # kept by nothing else: what has ended below a killed supervisor goes with it
             process.attach(self)
@@ -434,9 +436,13 @@ class Link:
             attempt = self.attempt
         if attempt is not None:
             left.update({process.ref: attempt.spec.shutdown for process in attempt.cancel()})
+        # The supervisor above joins them. One that waits for a restart by that is told so now, instead of holding it up.
+        killed = None if self._supervisor is None else self._supervisor()
+        above = None if killed is None else killed.starter
+        joins = above if above is not None and above.supervises else None
         for ref, shutdown in left.items():
             within_s = ORPHAN_S if shutdown is None or shutdown == "infinity" else shutdown
-            self._orphans.append(ExitRequest(ref, within_s, for_restart=children_end_for_restart(reason)))
+            self._orphans.append(ExitRequest(ref, within_s, joins, for_restart=children_end_for_restart(reason)))
         # They are not waited for: this is the thread that called `kill`.
         _abandon_in_turn(sorted(self._orphans, key=lambda request: request.deadline, reverse=True))
 

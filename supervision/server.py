@@ -96,6 +96,9 @@ class _Future(pykka.Future[Any]):
 class _ServerHooks:
     """A ``Server``: ``on_continue``, ``on_terminate``; alive to others until that is done, as a GenServer is."""
 
+    def crashes_on_call_error(self, actor: Any) -> bool:
+        return bool(actor.crash_on_call_error)
+
     def run_continue(self, actor: Any) -> None:
         actor.on_continue()
 

@@ -182,7 +182,7 @@ class AnySupervisor(CallbackModule):
     """What ``Supervisor`` and ``DynamicSupervisor`` share. A subclass says which child is meant, and which are affected."""
 
     runtime: ClassVar[Literal["pool", "thread"]] = "thread"
-    supervises: ClassVar[bool] = True
+    _supervision_supervises: ClassVar[bool] = True
     extra_args: tuple[Any, ...] = ()
 
     def __init__(self, intensity: Intensity, init: Callable[[], Any] | None = None) -> None:

@@ -329,7 +329,7 @@ class Supervisor(AnySupervisor):
             raise kind(f"{where}: {error}") from error
         self._flags = SupervisorFlags(**flags)
         self._intensity = self._flags.intensity()
-        self._children = {spec.id: self._made(spec) for spec in specs}
+        self._children = {spec.id: self._made(spec, comes_with_supervisor=True) for spec in specs}
 
     # --- operations ---------------------------------------------------------------------------------------------------
 

@@ -218,7 +218,9 @@ def _class_name(start: Any, ref: Any) -> str | None:
 
 def _messages(process: Process) -> int:
     """How many messages wait in its mailbox; the questions of those who look are none."""
-    return max(0, process.mailbox.qsize() - len(getattr(process.actor, "_looks", ())))
+    # A worker is a program's own: whatever it has under such a name is not ours, and none of its code is to run here.
+    looks = getattr(process.actor, "_looks", ()) if process.supervises else ()
+    return max(0, process.mailbox.qsize() - len(looks))
 
 
 def _until(due: float | None) -> str:

@@ -120,6 +120,9 @@ STARTING, RUNNING, ENDING, ENDED = Phase
 class Hooks(Protocol):
     """Which hooks a kind of actor has. All run in a turn of the actor."""
 
+    def crashes_on_call_error(self, actor: Any) -> bool:
+        """Whether an exception that a caller has got ends the actor, too."""
+
     def run_continue(self, actor: Any) -> None:
         """After a good start, before any message; what it raises is a crash."""
 
@@ -250,7 +253,7 @@ class Process:
     @property
     def supervises(self) -> bool:
         """Whether its actor is a supervisor."""
-        return bool(getattr(self.ref.actor_class, "supervises", False))
+        return bool(getattr(self.ref.actor_class, "_supervision_supervises", False))
 
     # --- what others attach to it ---------------------------------------------------------------------------------
 
@@ -572,7 +575,7 @@ class Process:
         else:
             if not isinstance(reply_to, Reply) or reply_to.deserted:
                 returned_to_caller(actor, error)
-            if getattr(actor, "crash_on_call_error", False):
+            if self.hooks.crashes_on_call_error(actor):
                 self._terminate(reason_of(error), error)
             answer_error(reply_to, error)
 

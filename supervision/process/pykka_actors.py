@@ -27,6 +27,10 @@ from supervision.runtime.dispatcher import OwnThread
 class PykkaHooks:
     """A ``pykka.ThreadingActor``: its own hooks, dead to others before they run, as Pykka has it."""
 
+    def crashes_on_call_error(self, actor: Any) -> bool:
+        """It lives on. The actor is not asked: it may have a ``__getattr__`` that answers to every name."""
+        return False
+
     def run_continue(self, actor: Any) -> None:
         """Pykka has no such hook."""
 

@@ -6,7 +6,7 @@ import itertools
 import pickle
 import threading
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pykka
@@ -334,16 +334,28 @@ def test_the_error_can_be_pickled() -> None:
 # --- supervisors below supervisors ------------------------------------------------------------------------------------
 
 
-def nested(world: World, restart: Any = "permanent", backoff: Any = LATER) -> Any:
-    inner = Supervisor.child_spec(
-        [world.spec("a", name="a"), world.spec("t", name="t", restart="temporary")],
-        id="inner",
-        name="inner",
-        restart=restart,
-        backoff=backoff,
-        max_restarts=0,
-    )
-    return Supervisor.start_link([inner], name="outer")
+class Own(Supervisor):
+    """It says its children itself."""
+
+    @classmethod
+    def init(cls, children: Any, **options: Any) -> Any:
+        return children, options
+
+
+@pytest.fixture(params=[Supervisor, Own])
+def nested(request: pytest.FixtureRequest, world: World) -> Callable[..., Any]:
+    def start(restart: Any = "permanent", backoff: Any = LATER) -> Any:
+        inner = request.param.child_spec(
+            [world.spec("a", name="a"), world.spec("t", name="t", restart="temporary")],
+            id="inner",
+            name="inner",
+            restart=restart,
+            backoff=backoff,
+            max_restarts=0,
+        )
+        return Supervisor.start_link([inner], name="outer")
+
+    return start
 
 
 def gives_up(name: str) -> None:
@@ -361,8 +373,8 @@ ENDS: dict[str, Any] = {
 
 
 @pytest.mark.parametrize("end", ENDS.values(), ids=ENDS.keys())
-def test_the_children_of_a_supervisor_that_is_restarted_are_restarting(end: Any, world: World) -> None:
-    outer = nested(world)
+def test_the_children_of_a_supervisor_that_is_restarted_are_restarting(end: Any, world: World, nested: Any) -> None:
+    outer = nested()
     Supervisor.start_child("inner", world.spec("added", name="added"))
     end()
     Supervisor.count_children(outer)
@@ -375,8 +387,8 @@ def test_the_children_of_a_supervisor_that_is_restarted_are_restarting(end: Any,
 
 
 @pytest.mark.parametrize("end", ENDS.values(), ids=ENDS.keys())
-def test_they_are_up_when_it_is(end: Any, world: World) -> None:
-    nested(world, backoff=SOON)
+def test_they_are_up_when_it_is(end: Any, world: World, nested: Any) -> None:
+    nested(backoff=SOON)
     end()
     for name in ("a", "t"):
         # One that is still to be ended may get the message; but no name is ever gone.
@@ -387,15 +399,15 @@ def test_they_are_up_when_it_is(end: Any, world: World) -> None:
 
 
 @pytest.mark.parametrize("restart", ["transient", "temporary"])
-def test_the_children_of_a_supervisor_that_is_not_restarted_are_gone(restart: Any, world: World) -> None:
-    nested(world, restart=restart)
+def test_the_children_of_a_supervisor_that_is_not_restarted_are_gone(restart: Any, world: World, nested: Any) -> None:
+    nested(restart=restart)
     ENDS["gave up"]()
     assert [state(name) for name in ("inner", "a", "t")] == ["gone", "gone", "gone"]
 
 
 @pytest.mark.parametrize("end", [kill, Supervisor.stop], ids=["kill", "stop"])
-def test_the_children_of_the_topmost_supervisor_are_gone_with_it(end: Any, world: World) -> None:
-    outer = nested(world)
+def test_the_children_of_the_topmost_supervisor_are_gone_with_it(end: Any, world: World, nested: Any) -> None:
+    outer = nested()
     killed_and_down("inner")
     Supervisor.count_children(outer)
     eventually(lambda: world.live() == [], "the end of the children")
@@ -596,6 +608,39 @@ def test_a_handler_that_waits_is_refused_when_the_restart_comes_to_wait_for_it(
     eventually(lambda: len(world.starts["b"]) == 2, "the restart")
     assert found == ["SupervisionError"]
     assert quiet(sup)
+
+
+@every_kind
+@pytest.mark.parametrize("depth", [0, 1])
+@pytest.mark.parametrize("first", ["it waits", "the kill"])
+def test_a_handler_below_a_killed_supervisor_is_refused(first: str, depth: int, kind: Any, world: World) -> None:
+    """It waits for b; the supervisor above both is to start b, and waits for all below the killed one to leave."""
+    children = [world.spec("a", kind, name="a", shutdown="infinity")]
+    if depth:
+        children = [Supervisor.child_spec(children, id="deep")]
+    inner = Supervisor.child_spec(children, id="inner", name="inner")
+    outer = Supervisor.start_link([inner, world.spec("b", name="b", backoff=LATER)])
+    die(whereis("b"), ValueError())
+    assert Supervisor.count_children(outer).active == 1
+    found: list[Any] = []
+    entered, killed = threading.Event(), threading.Event()
+
+    def wait(_: Any) -> None:
+        entered.set()
+        if first == "the kill":
+            assert killed.wait(DEADLINE_S)
+        found.append(raised_by(lambda: call("b", "hello", None, await_restart=True)))
+
+    cast("a", wait)
+    assert entered.wait(DEADLINE_S)
+    if first == "it waits":
+        waits = registry.lookup("a")
+        assert waits is not None
+        eventually(lambda: bool(waits.waits_for_successors), "its wait")
+    kill(whereis("inner"))
+    killed.set()
+    eventually(lambda: len(world.starts["a"]) == 2, "the restart")
+    assert found == ["SupervisionError"]
 
 
 def test_a_handler_of_the_supervisor_itself_is_refused(world: World) -> None:
