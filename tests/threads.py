@@ -10,14 +10,14 @@ from typing import Any
 DEADLINE_S = 10.0
 
 
-def eventually(condition: Callable[[], object], what: str = "the condition") -> None:
+def eventually(condition: Callable[[], object], what: str = "the condition", *, deadline_s: float = DEADLINE_S) -> None:
     """Wait for what no event tells of, until it holds."""
     never = threading.Event()
-    for _ in range(int(DEADLINE_S / 0.002)):
+    for _ in range(int(deadline_s / 0.002)):
         if condition():
             return
         never.wait(0.002)
-    raise AssertionError(f"{what} did not come about within {DEADLINE_S} s")
+    raise AssertionError(f"{what} did not come about within {deadline_s} s")
 
 
 def in_background(work: Callable[[], Any]) -> threading.Thread:

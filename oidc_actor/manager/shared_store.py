@@ -67,7 +67,7 @@ from oidc_actor.reading.cell import Cell
 from oidc_actor.sharing import store as asked
 from oidc_actor.sharing.records import KEPT_MS, LOGIN_KEPT_MS
 from oidc_actor.sharing.sealing import Sealer, read_token, token_content
-from oidc_actor.sharing.store import Granted, Lost, Newer, Occupied, Shared, TokenStore
+from oidc_actor.sharing.store import Granted, Listening, Lost, Newer, Occupied, Shared, TokenStore
 from oidc_actor.values.clock import wall_ahead_s, wall_clock
 from oidc_actor.values.errors import SecretUnavailable, StoreError
 from oidc_actor.values.secrets import Secret, holds_secrets, resolve_secret
@@ -126,6 +126,8 @@ class StoreClient:
         self._is_probed = False
         self._error = StoreError("the store has not been asked yet", sent=False)
         self._looks = False
+        self._listening: Listening | None = None
+        self._announced: set[str] = set()  # keys that an early look is to see
         # Guards all above but the first two. Never held while the store is asked or a manager is told something.
         self._lock = threading.Lock()
 
@@ -192,6 +194,7 @@ class StoreClient:
             if self._looks:
                 return
             self._looks = True
+        self._listen()
         self._look_later()
 
     def _look_later(self) -> None:
@@ -209,8 +212,18 @@ class StoreClient:
 
     def _look(self) -> None:
         with self._lock:
-            known = [(cell, member) for cell, member in self._members.items() if member.key and not cell.closed]
+            known = self._known()
             self._looks = bool(known)
+        self._listen()
+        self._see(known)
+        if known:
+            self._look_later()
+
+    def _known(self) -> list[tuple[Cell, Member]]:
+        """The managers that have not ended, and have a record. Under the lock."""
+        return [(cell, member) for cell, member in self._members.items() if member.key and not cell.closed]
+
+    def _see(self, known: list[tuple[Cell, Member]]) -> None:
         for first in range(0, len(known), MOST_KEYS):
             some = known[first : first + MOST_KEYS]
             keys = list(dict.fromkeys(member.key for _, member in some))
@@ -223,8 +236,52 @@ class StoreClient:
             gens = dict(zip(keys, looked.gens, strict=False))
             for cell, member in some:
                 _tell(cell, member, gens.get(member.key, 0))
-        if known:
-            self._look_later()
+
+    # --- news ---------------------------------------------------------------------------------------------------------
+
+    def _listen(self) -> None:
+        """Hear of the tokens of all managers, where the store has such news; of nothing more after the last manager."""
+        listen = getattr(self.store, "listen", None)
+        if listen is None:
+            return
+        with self._lock:
+            keys = {member.key for _, member in self._known()}
+            try:
+                if keys and self._listening is None:
+                    self._listening = listen(self._heard)
+                if keys and self._listening is not None:
+                    self._listening.hear_of(keys)
+                elif self._listening is not None:
+                    self._listening.close()
+                    self._listening = None
+            except Exception:  # noqa: BLE001 - of a user's store: the looks go on
+                self._listening = None
+
+    def _heard(self, key: str, gen: int) -> None:
+        """Another member has a new token: look at that record now. On the listening's thread."""
+        with self._lock:
+            if key in self._announced or not any(_is_news(cell, gen) for cell, one in self._known() if one.key == key):
+                return
+            is_first = not self._announced
+            self._announced.add(key)
+        if is_first:
+            try:
+                HTTP_WORKERS.value.submit(self, self._look_early)
+            except RuntimeError:  # no thread can be had: the next look sees it
+                with self._lock:
+                    self._announced.clear()
+
+    def _look_early(self) -> None:
+        with self._lock:
+            keys, self._announced = self._announced, set()
+            known = [(cell, member) for cell, member in self._known() if member.key in keys]
+        self._see(known)
+
+
+def _is_news(cell: Cell, gen: int) -> bool:
+    """Whether a generation is newer than what a manager has, or is just storing."""
+    known = None if cell.state is None else cell.state.sharing
+    return known is not None and known.unshared is None and gen > known.gen
 
 
 def _tell(cell: Cell, member: Member, gen: int) -> None:
@@ -232,8 +289,10 @@ def _tell(cell: Cell, member: Member, gen: int) -> None:
     state = cell.state
     if state is None or state.sharing is None or state.sharing.key != member.key:
         return
-    if gen == state.sharing.gen and state.sharing.error is None:
-        member.before_at = cell.clock()
+    if state.sharing.error is None and (
+        gen == state.sharing.gen or (gen > state.sharing.gen and not _is_news(cell, gen))
+    ):
+        member.before_at = cell.clock()  # the second: its own, stored just now
     else:
         cell.tell(RecordSeen(gen, member.before_at))
 

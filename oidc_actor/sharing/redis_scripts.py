@@ -217,8 +217,8 @@ end
 set('refresh_token', refresh_token)
 set('keep_until_ms', math.max(expires, now) + keep)
 write()
-if ARGV[9] ~= '' then
-  redis.call(ARGV[9], key, whole(gen))
+if ARGV[9] then
+  redis.pcall(ARGV[9], key, whole(gen))
 end
 return {'shared', whole(now), whole(gen)}
 """

@@ -1,20 +1,24 @@
 """A store on Redis or Valkey: `RedisStore`.
 
-One connection for each process, made at first use: calls come one after the other, each bounded by its timeout. In a forked child
-there is none until its first use. After any error the connection is closed, so that the next call finds the server that is
-the master by then.
+One connection for each process, made at first use: calls come one after the other, each bounded by its timeout
+(`redis_connection`). With ``notify`` there is a second one (`redis_notices`).
+
+**Replicas.** With ``wait_replicas`` a claim and the wait for its replicas travel together on one connection: the server counts
+the replicas that have what came on that connection. A claim that too few have is an error, and nothing is sent under it.
+
+**Cluster.** All of a record is one hash with one tag, and so in one slot. A look asks each server once for all its keys.
 """
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import re
-import threading
 from collections.abc import Callable, Sequence
 from typing import Any, NoReturn
 from urllib.parse import urlsplit
 
+from oidc_actor.sharing.redis_connection import Connection, is_cluster
+from oidc_actor.sharing.redis_notices import Notices
 from oidc_actor.sharing.redis_scripts import CLAIM, GIVE_UP, LOOK, RENEW, RESTORE, SHARE, Script
 from oidc_actor.sharing.sealing import read_keys
 from oidc_actor.sharing.store import (
@@ -33,7 +37,7 @@ from oidc_actor.sharing.store import (
     Shared,
 )
 from oidc_actor.values.clock import is_seconds
-from oidc_actor.values.errors import ConfigError, OIDCActorError, StoreError
+from oidc_actor.values.errors import ConfigError, StoreError
 from oidc_actor.values.secrets import (
     Secret,
     SecretSource,
@@ -46,7 +50,6 @@ from supervision.runtime.per_process import PerProcess
 
 _NO_PACKAGE = "RedisStore needs the package redis: pip install 'oidc-actor[redis]'"
 _NAMESPACE = re.compile(r"[a-z0-9._-]{1,64}")
-_CODE = re.compile(r"[A-Z]{2,20}")
 WAIT_S = 0.2
 """Seconds that a claim waits for its replicas."""
 
@@ -72,8 +75,9 @@ class RedisStore:
         """Describe a store; nothing connects before its first use.
 
         Args:
-            client: Makes a client with redis-py's interface, once for each process: for Sentinel, or a cluster. Its timeouts
-                should be ``timeout_seconds``, and it should not retry. Called on a worker's thread.
+            client: Makes a client with redis-py's interface, for Sentinel, or a cluster: one that nothing else uses. It is called
+                at the first use in each process and again after an error, on a thread of the store's. Its timeouts should be
+                ``timeout_seconds``, so that no thread waits for longer; its retries are switched off.
             namespace: What keeps fleets apart: 1 to 64 of lower-case letters, digits, ``.``, ``_`` and ``-``.
             keys: What records are sealed with, as ``oidc-actor fleet-key`` prints them; the first seals, all open.
             timeout_seconds: For one call.
@@ -89,7 +93,8 @@ class RedisStore:
                 f"expected a callable that makes a client, got {type(client).__name__}; or use RedisStore.from_url"
             )
             raise ConfigError(problem, ("client",), label="RedisStore: client")
-        self._make, self._host, self._rereads = client, "redis", False
+        self._make, self._host = client, "redis"
+        self._connection: PerProcess[Connection]
         self._fill(namespace, keys, timeout_seconds, notify, wait_replicas)
         self._identity: tuple[object, ...] = (client, *self._options())
 
@@ -107,7 +112,7 @@ class RedisStore:
             raise ConfigError(problem, ("wait_replicas",), label="RedisStore: wait_replicas")
         self._namespace, self._keys = namespace, read_keys(keys, "RedisStore")
         self._timeout_s, self._notify, self._wait_replicas = float(timeout_s), notify, wait_replicas
-        self._connection = PerProcess(_Connection)
+        self._connection = PerProcess(lambda: Connection(self._make, self._timeout_s, lambda: self._host))
 
     def _options(self) -> tuple[object, ...]:
         return self._namespace, self._keys, self._timeout_s, self._notify, self._wait_replicas
@@ -177,7 +182,7 @@ class RedisStore:
             notify=notify,
             wait_replicas=wait_replicas,
         )
-        store._rereads, store._identity = True, (source, *store._options())
+        store._identity = (source, *store._options())
         return store
 
     @property
@@ -257,8 +262,7 @@ class RedisStore:
         """
         refresh_token = "" if share.refresh_token is None else share.refresh_token.reveal()
         given = (share.claimant, share.fence, share.token.reveal(), share.expires_ms, share.fingerprint, refresh_token)
-        notice = "PUBLISH" if self._notify else ""
-        what, now_ms, *rest = self._run(SHARE, key, share.not_after_ms, *given, share.keep_ms, notice)
+        what, now_ms, *rest = self._run(SHARE, key, share.not_after_ms, *given, share.keep_ms, announces=self._notify)
         return Overtaken(now_ms) if what == "overtaken" else Shared(int(rest[0]), now_ms)
 
     def give_up(self, key: str, give_up: GiveUp, /) -> None:
@@ -298,9 +302,16 @@ class RedisStore:
         Raises:
             StoreError: The store could not be asked.
         """
-        answers = self._connected(lambda client: self._looks(client, [*keys] or ["clock"]))
-        read = [_read(answer) for answer in answers]
-        return Looked(tuple(int(gen) for _, _, gen in read[: len(keys)]), read[0][1])
+        answers = self._connection.value.call(lambda client: self._looks(client, [*keys] or ["clock"]))
+        return Looked(tuple(_number(gen) for _, _, gen in answers[: len(keys)]), answers[0][1])
+
+    def listen(self, heard: Callable[[str, int], None], /) -> Notices | None:
+        """Hear of new tokens, as `oidc_actor.sharing.store.AnnouncingStore` says; ``None`` without ``notify``.
+
+        Args:
+            heard: Called with a key and a generation.
+        """
+        return Notices(self._make, self._name, heard) if self._notify else None
 
     # --- calls --------------------------------------------------------------------------------------------------------
 
@@ -308,105 +319,109 @@ class RedisStore:
         return f"oa1:{{{self._namespace}:{key}}}:t"
 
     @holds_secrets
-    def _run(self, script: Script, key: str, *args: object, waits: bool = False) -> Any:
-        def run(client: Any) -> Any:
-            answer = _evaluate(client, script, self._name(key), args)
-            if (
-                waits
-                and _text(answer[0]) == "granted"
-                and client.wait(self._wait_replicas, round(1000 * WAIT_S)) < self._wait_replicas
-            ):
-                raise StoreError(f"fewer than {self._wait_replicas} replicas have the claim")
-            return answer
+    def _run(self, script: Script, key: str, *args: object, waits: bool = False, announces: bool = False) -> Any:
+        name = self._name(key)
 
-        what, now_ms, *rest = _read(self._connected(run))
+        def run(client: Any) -> Any:
+            if waits:
+                return self._waited(client, script, name, args)
+            said = ("SPUBLISH" if is_cluster(client) else "PUBLISH",) if announces else ()
+            return _read(_evaluate(client, script, name, (*args, *said)))
+
+        what, now_ms, *rest = self._connection.value.call(run)
         if what == "late":
             raise StoreError("the store was reached too late, and has done nothing", sent=False)
         return what, now_ms, *rest
 
-    def _looks(self, client: Any, keys: list[str]) -> list[Any]:
-        pipeline = client.pipeline(transaction=False)
-        for key in keys:
-            pipeline.evalsha(_sha(LOOK), 1, self._name(key), _NEVER_LATE)
-        answers = pipeline.execute(raise_on_error=False)
-        return [
-            _evaluate(client, LOOK, self._name(key), (_NEVER_LATE,)) if isinstance(answer, Exception) else answer
-            for key, answer in zip(keys, answers, strict=True)
-        ]
+    @holds_secrets
+    def _waited(self, client: Any, script: Script, name: str, args: Sequence[object]) -> Any:
+        server = _server_of(client, name)
+        wait_ms = max(1, round(1000 * min(WAIT_S, self._timeout_s / 2)))
 
-    def _connected(self, do: Callable[[Any], Any]) -> Any:
-        connection = self._connection.value
-        if not connection.lock.acquire(timeout=self._timeout_s):
-            raise StoreError(f"{self._host}: earlier calls have not ended", sent=False)
-        try:
-            if connection.client is None:
-                connection.client = self._make()
-            return do(connection.client)
-        except StoreError:
-            raise
-        except Exception as error:  # noqa: BLE001 - whatever a client raises
-            _disconnect(connection.client)
-            if self._rereads:
-                connection.client = None
-            problem = f"{self._host}: {_said(error)}"
-        finally:
-            connection.lock.release()
-        raise StoreError(problem)
+        def send(call: str, text: str) -> Any:
+            pipeline = server.pipeline(transaction=False)
+            getattr(pipeline, call)(text, 1, name, *args)
+            pipeline.wait(self._wait_replicas, wait_ms)
+            return pipeline.execute(raise_on_error=False)
+
+        answer, replicas = send("evalsha", _sha(script))
+        if _is_unknown(answer):
+            answer, replicas = send("eval", script.source)
+        for one in (answer, replicas):
+            if isinstance(one, Exception):
+                raise one
+        read = _read(answer)
+        if read[0] == "granted" and replicas < self._wait_replicas:
+            raise StoreError(f"{self._host}: {replicas} of {self._wait_replicas} replicas have the claim")
+        return read
+
+    def _looks(self, client: Any, keys: list[str]) -> list[Any]:
+        names = [self._name(key) for key in keys]
+        by_server: dict[Any, list[str]] = {}
+        for name in names:
+            by_server.setdefault(_server_of(client, name), []).append(name)
+        answers: dict[str, Any] = {}
+        for server, some in by_server.items():
+            pipeline = server.pipeline(transaction=False)
+            for name in some:
+                pipeline.evalsha(_sha(LOOK), 1, name, _NEVER_LATE)
+            answers.update(zip(some, pipeline.execute(raise_on_error=False), strict=True))
+        for name, answer in answers.items():
+            if isinstance(answer, Exception):  # the script is not known there, or a slot is at another server by now
+                answers[name] = _evaluate(client, LOOK, name, (_NEVER_LATE,))
+        return [_read(answers[name]) for name in names]
 
 
 _NEVER_LATE = 2**53
 
 
-class _Connection:
-    """This process's client. The lock guards it: calls come one after the other."""
-
-    def __init__(self) -> None:
-        self.lock = threading.Lock()
-        self.client: Any = None
+def _server_of(client: Any, name: str) -> Any:
+    """The client of the one server that has that name; each is the same object each time."""
+    return client.get_redis_connection(client.get_node_from_key(name)) if is_cluster(client) else client
 
 
 def _evaluate(client: Any, script: Script, name: str, args: Sequence[object]) -> Any:
     try:
         return client.evalsha(_sha(script), 1, name, *args)
     except Exception as error:
-        if "NOSCRIPT" not in str(error) and type(error).__name__ != "NoScriptError":
+        if not _is_unknown(error):
             raise
     return client.eval(script.source, 1, name, *args)  # which also keeps it
+
+
+def _is_unknown(answer: object) -> bool:
+    """Whether the server says that it does not know the script."""
+    return isinstance(answer, Exception) and ("NOSCRIPT" in str(answer) or type(answer).__name__ == "NoScriptError")
 
 
 def _sha(script: Script) -> str:
     return hashlib.sha1(script.source.encode(), usedforsecurity=False).hexdigest()
 
 
-def _disconnect(client: Any) -> None:
-    """Close the connection: the server may not be the one to ask any more, and an answer may still be on its way."""
-    pool = getattr(client, "connection_pool", None)
-    close = getattr(pool, "disconnect", None) or getattr(client, "close", None)
-    if close is not None:
-        with contextlib.suppress(Exception):  # it is being given up
-            close()
-
-
-def _said(error: Exception) -> str:
-    """The kind of an error, and the code that the server's begin with; the rest of the text may quote what was sent."""
-    if isinstance(error, OIDCActorError):  # the address cannot be read, or is none
-        return str(error)
-    found = _CODE.match(str(error))
-    kind = type(error).__name__
-    return f"{kind} ({found.group()})" if found is not None else kind
+_SAID = {"late", "newer", "granted", "lost", "lease", "down", "doubtful", "missing", "free", "renewed", "shared"}
+_SAID |= {"overtaken", "ended", "other", "restored", "seen"}
+"""The first words of the scripts' answers."""
 
 
 def _read(answer: Any) -> Any:
+    if not isinstance(answer, list):
+        raise TypeError  # no server's that ran a script of ours
     what, now_ms, *rest = [_text(one) for one in answer]
+    if what not in _SAID:
+        raise ValueError
     return what, int(now_ms), *rest
 
 
 def _text(value: Any) -> str:
-    return value.decode() if isinstance(value, bytes) else str(value)
+    return value.decode(errors="replace") if isinstance(value, bytes) else str(value)
 
 
 def _secret(text: str) -> Secret | None:
     return Secret(text) if text else None
+
+
+def _number(text: str) -> int:
+    return int(text) if text.isdecimal() else 0
 
 
 def _flag(value: bool) -> str:
@@ -448,6 +463,7 @@ def _client(url: Secret, timeout_s: float) -> Any:
             socket_connect_timeout=timeout_s,
             retry=Retry(NoBackoff(), 0),
             max_connections=4,
+            protocol=2,  # whose handshake asks the server for nothing
         )
     except (ValueError, TypeError):
         problem = "expected an address as redis-py reads it, got another"

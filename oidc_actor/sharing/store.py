@@ -11,7 +11,7 @@ them is paused. The lease of a claim gives liveness only: when its holder dies a
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Literal, Protocol, TypeAlias
 
@@ -338,6 +338,34 @@ class TokenStore(Protocol):
 
         Raises:
             StoreError: The store could not be asked.
+        """
+
+
+class Listening(Protocol):
+    """What hears of new tokens for the managers of one process, on a thread of its own."""
+
+    def hear_of(self, keys: Iterable[str], /) -> None:
+        """Hear of these keys, and of no others, soon. Must not block.
+
+        Args:
+            keys: The records' names.
+        """
+
+    def close(self) -> None:
+        """Hear of nothing more. Must not block."""
+
+
+class AnnouncingStore(TokenStore, Protocol):
+    """A store whose members tell each other of new tokens, so that they need not wait for the next look. `listen` is optional.
+
+    What is heard proves nothing, and may be lost: it has the store looked at once more, a little earlier.
+    """
+
+    def listen(self, heard: Callable[[str, int], None], /) -> Listening | None:
+        """Begin to hear, once for each process; ``None`` where this store does not announce anything. Must not block.
+
+        Args:
+            heard: Called on the listening's thread with a record's name and the generation of its token; it does not block.
         """
 
 

@@ -29,7 +29,7 @@ class Server:
 
     def __init__(self, binary: str, folder: Path, *options: str) -> None:
         self.binary, self.folder, self.options = binary, folder, options
-        self.port = free_port()
+        self.port, self.bus = free_port(), free_port()
         self.process: subprocess.Popen[bytes] | None = None
 
     @property
@@ -37,10 +37,13 @@ class Server:
         return f"redis://127.0.0.1:{self.port}/0"
 
     def start(self) -> Server:
-        command = [self.binary, "--port", str(self.port), "--bind", "127.0.0.1", "--save", "", "--appendonly", "no"]
-        self.process = subprocess.Popen(
-            [*command, "--dir", str(self.folder), *self.options], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
-        )
+        given = ["--port", str(self.port), "--bind", "127.0.0.1", "--save", "", "--appendonly", "no"]
+        if "--cluster-enabled" in self.options:
+            given += ["--cluster-port", str(self.bus)]
+        return self.start_as(*given, "--dir", str(self.folder), *self.options)
+
+    def start_as(self, *given: str) -> Server:
+        self.process = subprocess.Popen([self.binary, *given], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         eventually(self.answers, "the server to answer")
         return self
 

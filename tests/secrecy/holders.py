@@ -67,6 +67,11 @@ def _unreachable(request: Request) -> Response:
 _FLEET_KEY = "aHVudGVyMi10aGUtc2VjcmV0LWh1bnRlcjItdGhlLXM="
 
 
+def _redis_store() -> RedisStore:
+    url = f"redis://user:{SECRET}@localhost/0"
+    return RedisStore.from_url(url, namespace="secrecy", keys=[_FLEET_KEY], notify=True)
+
+
 def _memory_store(w: World) -> MemoryStore:
     made = MemoryStore()
     made.records["key"] = Record(token=w.secret, refresh_token=w.secret, taken=w.secret)
@@ -117,10 +122,10 @@ MADE: dict[str, Callable[[World], object]] = {
     "manager.shared_store.Caller": lambda w: _caller(w),
     "manager.shared_store.StoreClient": lambda w: _caller(w).client,
     "sharing.file_store.FileStore": lambda w: FileStore(w.folder / "store", namespace="secrecy", keys=[_FLEET_KEY]),
-    "sharing.redis_store.RedisStore": lambda w: RedisStore.from_url(
-        f"redis://user:{SECRET}@localhost/0", namespace="secrecy", keys=[_FLEET_KEY]
-    ),
+    "sharing.redis_store.RedisStore": lambda w: _redis_store(),
     "sharing.sealing.Sealer": lambda w: Sealer((w.secret,)),
+    "sharing.redis_connection.Connection": lambda w: _redis_store()._connection.value,
+    "sharing.redis_notices.Notices": lambda w: _redis_store().listen(lambda key, gen: None),
     "testing.memory_store.MemoryStore": lambda w: _memory_store(w),
     "sharing.store.Claim": lambda w: store.Claim("c", 1, login=w.secret),
     "sharing.store.Granted": lambda w: store.Granted(1, w.secret, False, 1),
