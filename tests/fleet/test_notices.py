@@ -283,7 +283,7 @@ def test_the_thread_ends_with_the_last_manager(
 def test_a_forked_child_hears_on_its_own(server: Server, provider: Provider, rare_looks: None) -> None:
     store = store_at(server, notify=True)
     start(provider, store, "a")
-    TokenManager.get_access_token("a")
+    first = TokenManager.get_access_token("a")
     eventually(lambda: channels(server) != ["none"], "the channel")
     reads, writes = os.pipe()
     child = os.fork()
@@ -301,6 +301,7 @@ def test_a_forked_child_hears_on_its_own(server: Server, provider: Provider, rar
     os.close(writes)
     assert os.read(reads, 1) == b"1"
     eventually(lambda: server.say("PUBSUB", "NUMSUB", *channels(server)).endswith(":2\r\n"), "both to listen")
+    eventually(lambda: TokenManager.get_access_token("a") != first, "the child's token")
     TokenManager.force_refresh("a", wait=True)
     assert os.read(reads, 1) == b"2"
     os.waitpid(child, 0)
