@@ -205,8 +205,8 @@ def opened(make: Callable[[], Any]) -> Any:
     """Make a client that does not try again by itself: a call that was carried out is not to be sent once more."""
     client = make()
     _open[id(client)] = client
-    finder = getattr(getattr(client, "connection_pool", None), "sentinel_manager", None)
-    for one in (client, *getattr(finder, "sentinels", ())):
+    manager = getattr(getattr(client, "connection_pool", None), "sentinel_manager", None)
+    for one in (client, *getattr(manager, "sentinels", ())):
         package = type(one).__module__.partition(".")[0]
         with contextlib.suppress(ImportError, AttributeError):  # it has no such notion
             retry = importlib.import_module(f"{package}.retry").Retry
