@@ -505,18 +505,27 @@ def _answer(caller: Caller, effect: Fetch, wanted: Claim, at: float) -> Any:
     ahead_s, numbers = wall_ahead_s(cell.clock), (effect.attempt, effect.request)
     if not wanted.adopts_only:
         member.unheard = claimant
-    answer = caller.ask(lambda store, late: store.claim(key, replace(given, not_after_ms=late)))
+    asked_at = at
+
+    def ask(store: TokenStore, late: int) -> asked.ClaimAnswer:
+        nonlocal asked_at
+        asked_at = (
+            cell.clock()
+        )  # only now: what came before, a connection's making too, is not to shorten a token's life
+        return store.claim(key, replace(given, not_after_ms=late))
+
+    answer = caller.ask(ask)
     if not wanted.adopts_only:
         member.unheard = None
     now = cell.clock()
     if isinstance(answer, Newer):
-        adopted = _adopted(caller, answer, key, at, ahead_s, numbers)
+        adopted = _adopted(caller, answer, key, asked_at, ahead_s, numbers)
         return adopted or _answer(caller, effect, replace(wanted, known_gen=answer.gen), cell.clock())
     if isinstance(answer, Occupied):
         return ClaimOccupied(*numbers, at, now + (answer.until_ms - answer.now_ms) / 1000, answer.why)
     if isinstance(answer, Lost):
         return LoginLost(*numbers, at)
-    return _granted(caller, answer, given, key, at, now, numbers)
+    return _granted(caller, answer, given, key, asked_at, now, numbers)
 
 
 def _of_record(cell: Cell, wanted: Claim, key: str) -> Claim:

@@ -104,7 +104,8 @@ def play(what: Fault, processes: int) -> Row:
     """Play one row. An error in it is a broken promise; a server that is missing is not."""
     row = Row(what.name, what.demand, what.promise, processes, what.extra(processes))
     began = time.monotonic()
-    with fleet(processes, life_s=what.life_s) as members:
+    # Many processes on few cores take seconds to start, which a short life has not.
+    with fleet(processes, life_s=what.life_s if processes <= 16 else max(what.life_s, 20.0)) as members:
         try:
             what.play(members, row)
             if row.ends_alike:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import pytest
@@ -21,8 +21,8 @@ from oidc_actor import (
     TokenManager,
     oidc,
 )
-from oidc_actor.sharing.store import Overtaken, Share, Shared
-from oidc_actor.testing import Provider
+from oidc_actor.sharing.store import Looked, Overtaken, Share, Shared
+from oidc_actor.testing import ManualClock, Provider
 from oidc_actor.testing.memory_store import MemoryStore
 from oidc_actor.values.errors import StoreError
 from supervision import Supervisor
@@ -183,6 +183,30 @@ def test_a_key_without_a_store_is_refused(provider: Provider) -> None:
     auth = ClientCredentials(provider.client_id, provider.client_secret)
     with pytest.raises(ConfigError, match="store_key: expected a store beside it, got none"):
         TokenManager.start_link(issuer_url=provider.issuer_url, auth=auth, store_key="alice")
+
+
+class SlowToConnect(MemoryStore):
+    """Its first call takes long, as one that makes a connection does."""
+
+    connects: Callable[[], None]
+
+    def look(self, keys: Sequence[str], /) -> Looked:
+        self.connects()
+        return super().look(keys)
+
+
+def test_the_time_that_a_connection_takes_does_not_shorten_an_adopted_tokens_life(provider: Provider) -> None:
+    clock = ManualClock()
+    first, second = MemoryStore(clock=clock), SlowToConnect(clock=clock)
+    second.records, second.connects = first.records, lambda: clock.advance(2.0)
+    TokenManager.start_link(name="a", **options(provider, first, clock=clock))
+    TokenManager.get_access_token("a")
+    eventually(lambda: first.records and next(iter(first.records.values())).token is not None)
+    TokenManager.start_link(name="b", **options(provider, second, clock=clock))
+    TokenManager.get_access_token("b")
+    ends_in_s = [TokenManager.health(name).expires_in_s or 0.0 for name in ("a", "b")]
+    assert ends_in_s[1] == pytest.approx(ends_in_s[0], abs=0.1)
+    assert provider.token_requests == 1
 
 
 def test_a_bound_token_can_be_shared_by_those_that_have_the_key(provider: Provider, store: MemoryStore) -> None:
