@@ -17,7 +17,8 @@ the store cannot be asked                              after half a second, and 
 
 **Alone.** Where the store cannot be asked, a manager waits for it while its token lives, and goes alone in the second half of
 the time that it has for the refresh: at a moment of its own, so that not all members ask at once. One that has no token goes
-alone at once. One whose login is a refresh token never does: another member may have redeemed that. It waits.
+alone when the second call has failed, half a second after the first. One whose login is a refresh token never does: another
+member may have redeemed that. It waits.
 """
 
 from __future__ import annotations
@@ -150,7 +151,9 @@ def may_go_alone(state: State, now: float) -> bool:
     known = of(state)
     if state.rules.own_refresh_token:
         return False
-    return not is_valid(state, now) or state.wanted or now >= known.alone_at
+    # One call may fail on a busy machine: were that enough, members that start together would all ask the provider.
+    is_urgent = known.failures > 0 and (not is_valid(state, now) or state.wanted)
+    return is_urgent or now >= known.alone_at
 
 
 def obtained(state: State, lease: HeldLease | None, lifetime_s: float, refresh_token: Secret | None, rng: Rng) -> State:

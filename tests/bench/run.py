@@ -34,6 +34,7 @@ BENCHMARKS = (
     "fairness",
     "network",
     "scale",
+    "fleet",
 )
 
 

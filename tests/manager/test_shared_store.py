@@ -21,7 +21,7 @@ from oidc_actor import (
     TokenManager,
     oidc,
 )
-from oidc_actor.sharing.store import Looked, Overtaken, Share, Shared
+from oidc_actor.sharing.store import Claim, ClaimAnswer, Looked, Overtaken, Share, Shared
 from oidc_actor.testing import ManualClock, Provider
 from oidc_actor.testing.memory_store import MemoryStore
 from oidc_actor.values.errors import StoreError
@@ -125,6 +125,30 @@ def test_a_store_that_is_lost_shows_before_anything_is_wanted_of_it(
         assert lasting.token_requests == 1
     events = [record.getMessage() for record in caplog.records]
     assert sum("store_failed" in text for text in events) == sum("store_back" in text for text in events) == 1
+
+
+class BusyOnce(MemoryStore):
+    """Its first claim fails, as one does on a machine that is busy with starting many processes."""
+
+    claims = 0
+
+    def claim(self, key: str, claim: Claim, /) -> ClaimAnswer:
+        self.claims += 1
+        if self.claims == 1:
+            raise StoreError("too busy")
+        return super().claim(key, claim)
+
+
+def test_one_call_that_fails_leaves_no_manager_alone(provider: Provider, store: MemoryStore) -> None:
+    TokenManager.start_link(name="first", **options(provider, store))
+    token = TokenManager.get_access_token("first")
+    eventually(lambda: store.records and next(iter(store.records.values())).token is not None)
+    busy = BusyOnce()
+    busy.records = store.records
+    TokenManager.start_link(name="second", **options(provider, busy))
+    assert TokenManager.get_access_token("second") == token
+    assert busy.claims == 2
+    assert provider.token_requests == 1
 
 
 def test_what_a_store_raises_harms_nothing(provider: Provider, store: MemoryStore) -> None:
