@@ -14,7 +14,7 @@ from supervision.child_process import check_start, name_of_child
 from supervision.children import Backoff, Child, ChildSpec, ShutdownSetting, require_spec
 from supervision.errors import ChildNotFound, MaxChildren, check_count
 from supervision.exits import Reason, Restart, text_of
-from supervision.process.registry import ServerRef, name_in, refs_of
+from supervision.process.registry import ServerRef, current, name_in, refs_of
 from supervision.strategy import Intensity
 from supervision.supervising import AnySupervisor, ask
 
@@ -202,8 +202,9 @@ class DynamicSupervisor(AnySupervisor):
         Raises:
             ChildNotFound: it has no such child.
             NoProcess: the supervisor is not alive.
+            SupervisionError: the caller is in a handler of the child, or below it, and would wait for its own end.
         """
-        ask(sup, DynamicSupervisor, DynamicSupervisor._terminate_ref, ref)
+        ask(sup, DynamicSupervisor, DynamicSupervisor._terminate_ref, ref, current())
 
     # --- callbacks ----------------------------------------------------------------------------------------------------
 

@@ -44,7 +44,7 @@ from supervision.children import Child, ChildCounts, ChildInfo
 from supervision.errors import AlreadyStarted, CallTimeout, ChildNotFound, StartError, SupervisionError
 from supervision.exits import KILLED, SHUTDOWN, ExceptionText, Exit, Reason, text_of
 from supervision.monitors import Down, demonitor
-from supervision.process.process import Phase
+from supervision.process.process import Phase, Process
 from supervision.process.registry import (
     ServerRef,
     adopted,
@@ -289,8 +289,8 @@ class AnySupervisor(CallbackModule):
     def _count_children(self) -> ChildCounts:
         return ChildCounts.of(self._children.values())
 
-    def _terminate_ref(self, ref: Any) -> None:
-        self._end(self._by_ref(ref))
+    def _terminate_ref(self, ref: Any, caller: Process | None = None) -> None:
+        self._end_for(caller, self._by_ref(ref))
 
     def _child_ended(self, down: Down) -> None:
         watch = down.monitor
@@ -433,6 +433,21 @@ class AnySupervisor(CallbackModule):
             self._await_exit(child, request)
         if not for_restart:
             self._forget(child)
+
+    def _end_for(self, caller: Process | None, child: Child) -> None:
+        """End a child as a caller has asked, who waits for that: ``None`` outside an actor.
+
+        Raises:
+            SupervisionError: the child is the caller's own process, or above it, and could only be abandoned at its deadline.
+        """
+        process = None if child.ref is None else process_of(child.ref)
+        if process is not None and caller is not None and not caller.is_ended and process.is_or_supervises(caller):
+            raise SupervisionError(
+                f"{child.ref} waits for its own end: raise Exit() instead, which ends a transient or temporary child for good"
+                if process is caller
+                else f"{child.ref} supervises the actor that asks: it cannot end before that one's handler has returned"
+            )
+        self._end(child)
 
     def _end_for_restart(self, child: Child) -> None:
         self._end(child, for_restart=child.spec.restart != "temporary")

@@ -20,7 +20,8 @@ from supervision.errors import (
     StartError,
 )
 from supervision.exits import SHUTDOWN, Exit, Reason, Restart, text_of
-from supervision.process.registry import ServerRef
+from supervision.process.process import Process
+from supervision.process.registry import ServerRef, current
 from supervision.runtime.reports import report
 from supervision.strategy import AutoShutdown, Strategy, SupervisorFlags, affected, ends_supervisor
 from supervision.supervising import AnySupervisor, ask
@@ -221,8 +222,9 @@ class Supervisor(AnySupervisor):
         Raises:
             ChildNotFound: no such id.
             NoProcess: the supervisor is not alive.
+            SupervisionError: the caller is in a handler of the child, or below it, and would wait for its own end.
         """
-        ask(sup, Supervisor, Supervisor._terminate_child, id)
+        ask(sup, Supervisor, Supervisor._terminate_child, id, current())
 
     @staticmethod
     def restart_child(sup: ServerRef, id: Hashable) -> pykka.ActorRef[Any]:  # noqa: A002
@@ -349,8 +351,8 @@ class Supervisor(AnySupervisor):
     def _count_children(self) -> ChildCounts:
         return ChildCounts.of(self._children.values(), alive=True)
 
-    def _terminate_child(self, child_id: Hashable) -> None:
-        self._end(self._child(child_id))
+    def _terminate_child(self, child_id: Hashable, caller: Process | None = None) -> None:
+        self._end_for(caller, self._child(child_id))
 
     def _restart_child(self, child_id: Hashable) -> Any:
         return self._bring_up(self._stopped(child_id))

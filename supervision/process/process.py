@@ -313,11 +313,15 @@ class Process:
             return True
         caller = current()
         # Once the caller's process has ended, no process waits for what its user callbacks do on its thread.
-        starter = None if caller is None or caller.is_ended else caller.starter
-        while starter is not None and starter.supervises:
-            if starter is self:
+        return caller is not None and not caller.is_ended and self.is_or_supervises(caller)
+
+    def is_or_supervises(self, other: Process) -> bool:
+        """Whether it is that process, or a supervisor above it."""
+        above: Process | None = other
+        while above is not None and (above is other or above.supervises):
+            if above is self:
                 return True
-            starter = starter.starter
+            above = above.starter
         return False
 
     def caller_may_owe_its_turn(self) -> bool:

@@ -103,12 +103,17 @@ def find(server: ServerRef) -> Process | None:
     if isinstance(server, str):
         return lookup(server)
     if not isinstance(server, pykka.ActorRef):
-        raise TypeError(f"server: expected a pykka.ActorRef or a name, got {server!r}")
+        raise _no_server(server)
     try:
         process: Process | None = server.actor_inbox.process  # type: ignore[attr-defined]
     except AttributeError:  # as in `process_of`, which would be one more function on the way of each message
         return None
     return None if process is None or process.is_ended else process
+
+
+def _no_server(got: object) -> TypeError:
+    hint = ": give its actor_ref" if isinstance(got, pykka.ActorProxy) else ""
+    return TypeError(f"server: expected a pykka.ActorRef or a name, got {got!r}{hint}")
 
 
 def name_in(server: object) -> str | None:

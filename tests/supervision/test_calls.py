@@ -23,6 +23,7 @@ from supervision import (
     call,
     cast,
     kill,
+    named,
     stop,
 )
 
@@ -157,6 +158,8 @@ def test_a_server_is_a_ref_or_a_name(function: Any) -> None:
     for wrong in (None, 3, b"name", Plain):
         with pytest.raises(TypeError, match="server"):
             function(wrong, "message")
+    with pytest.raises(TypeError, match="give its actor_ref"):
+        function(named("a proxy").proxy(), "message")
 
 
 @every_kind

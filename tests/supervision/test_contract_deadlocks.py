@@ -11,11 +11,13 @@ from threads import DEADLINE_S
 from supervision import (
     SHUTDOWN,
     ChildSpec,
+    DynamicSupervisor,
     SupervisionError,
     Supervisor,
     call,
     cast,
     monitor,
+    whereis,
 )
 
 BOOM = Scripted("boom")
@@ -58,6 +60,43 @@ def test_a_call_to_its_supervisor_from_an_end_hook_it_waits_for_is_an_error_at_o
     Supervisor.start_link([world.spec("a", Curious)], name="top")
     Supervisor.terminate_child("top", "a")
     assert [type(error) for error in raised] == [SupervisionError]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("depth", [0, 1])
+@pytest.mark.parametrize("way", ["static", "dynamic by ref", "dynamic by name"])
+def test_a_child_that_has_itself_terminated_hears_of_it_at_once(way: str, depth: int, kind: Any, world: World) -> None:
+    """The supervisor would wait for the handler, and the handler for the supervisor, until the child is abandoned."""
+    raised: list[Any] = []
+    spec = world.spec("a", kind, name="a", shutdown="infinity")
+    if depth:
+        spec = Supervisor.child_spec([spec], id="top", name="top")
+    if way == "static":
+        sup = Supervisor.start_link([spec])
+        target: Any = spec.id
+    else:
+        sup = DynamicSupervisor.start_link()
+        ref = DynamicSupervisor.start_child(sup, spec)
+        target = ref if way == "dynamic by ref" else spec.name
+
+    def leave(_: Any) -> str:
+        try:
+            (Supervisor if way == "static" else DynamicSupervisor).terminate_child(sup, target)
+        except SupervisionError as error:
+            raised.append(str(error))
+        return "still here"
+
+    assert call("a", leave, timeout=DEADLINE_S) == "still here"
+    assert len(raised) == 1
+    assert ("before that one's handler has returned" if depth else "raise Exit() instead") in raised[0]
+    (Supervisor if way == "static" else DynamicSupervisor).terminate_child(sup, target)  # any other caller may
+    assert whereis("a") is None
+
+
+def test_a_child_may_have_a_sibling_terminated(world: World) -> None:
+    sup = Supervisor.start_link([world.spec("a", name="a"), world.spec("b", name="b")])
+    call("a", lambda _: Supervisor.terminate_child(sup, "b"))
+    assert [whereis("a") is not None, whereis("b")] == [True, None]
 
 
 def test_a_child_may_call_its_supervisor_from_any_other_hook(world: World) -> None:
