@@ -3,6 +3,14 @@
 One file for each record, which is replaced as a whole (write, flush, rename), so that none is ever seen half written; one that
 cannot be read counts as absent. A step holds a lock of the kernel's on a file beside it. A holder also keeps one on a file of
 its lease: the kernel lets go of it when the process ends, however it ends, so that none waits for the end of a dead one's lease.
+A lock belongs to an open file, which a forked child inherits: so each is let go of in words, and the child closes its own copy.
+
+==================  ==================================================================================================
+``….json``          the record
+``….new``           the next one while it is written; what a killed process left is written over
+``….lock``          whose lock a step holds
+``….<fence>.lease`` whose lock a holder keeps; the next holder, or the first step of another process, clears it away
+==================  ==================================================================================================
 
 Deadlines are on the clock that counts suspend and that no user sets. It begins anew at each boot: under another boot the token
 and the lease count as absent, and the refresh token stays.
@@ -16,7 +24,7 @@ import os
 import re
 import stat
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any, NoReturn, TypeVar
@@ -39,7 +47,7 @@ from oidc_actor.sharing.store import (
 from oidc_actor.values.clock import default_clock
 from oidc_actor.values.errors import ConfigError, StoreError
 from oidc_actor.values.secrets import Secret, StoredSecret, holds_secrets, refuse_pickling
-from supervision.runtime.per_process import in_forked_child
+from supervision.runtime.per_process import PerProcess, in_forked_child
 
 try:
     import fcntl
@@ -61,16 +69,18 @@ _KINDS = dict.fromkeys(("gen", "fence", "expires_ms", "keep_until_ms"), int) | {
 }
 _LEASE_KINDS = {"claimant": str, "until_ms": int, "length_ms": int}
 
-_held: dict[tuple[str, int], int] = {}
-"""The files of this process's leases, each open and locked, by the lease's file and the fence. Each change is one operation."""
+LARGEST = 1_000_000
+"""Bytes of a record; a file that has more is none."""
 
+_held: dict[tuple[str, int], int] = {}
+"""The files of this process's leases, each open and locked, by the record's file and the fence. Each change is one operation."""
 
 _locked: set[int] = set()
-"""The files that steps of this process lock, each until it is about to be closed. Each change is one operation."""
+"""The files whose locks steps of this process hold or wait for. Each change is one operation."""
 
 
 def _let_go() -> None:
-    """In a forked child: the parent's leases are not its own, and a file that stays open here would outlive the parent."""
+    """In a forked child: the parent's locks are not its own, and a file that stays open here would outlive the parent."""
     for descriptor in [*_held.values(), *_locked]:
         with contextlib.suppress(OSError):
             os.close(descriptor)
@@ -112,7 +122,9 @@ class FileStore:
             raise _wrong("path", "expected a system with flock(2), got Windows; use RedisStore")
         self._path, self._namespace = Path(path).absolute(), namespace
         self._keys = () if keys is None else read_keys(keys, "FileStore")
+        self._group: int | None = None  # whose members may read and write the files, too
         self._make_directory()
+        self._has_swept = PerProcess(lambda: [False])
 
     def _make_directory(self) -> None:
         try:
@@ -132,6 +144,7 @@ class FileStore:
                 f"chmod {0o700 if not self._keys else mode & ~forbidden:04o} it"
             )
             raise _wrong("path", problem)
+        self._group = found.st_gid if mode & 0o070 == 0o070 else None
 
     @property
     def keys(self) -> Sequence[StoredSecret]:
@@ -174,17 +187,30 @@ class FileStore:
         Raises:
             StoreError: The store could not be asked, or too late.
         """
+        before = Record()
 
         def step(record: Record, now_ms: int) -> tuple[Record, ClaimAnswer]:
+            nonlocal before
+            before = record
             lease = record.lease
             if lease is not None and lease.claimant and lease.holds(now_ms) and not self._is_held(key, record.fence):
                 record = replace(record, lease=None)  # its holder has ended
             record, answer = records.claim(record, claim, now_ms)
             if isinstance(answer, Granted):
                 self._hold(key, answer.fence)
+                granted.append(answer.fence)
             return record, answer
 
-        return self._step(key, step)
+        granted: list[int] = []
+        try:
+            answer = self._step(key, step)
+        except StoreError:
+            for fence in granted:  # it is not written down
+                self._release(key, fence)
+            raise
+        if granted:
+            self._end_older(key, before.fence)
+        return answer
 
     def renew(self, key: str, renewal: Renewal, /) -> bool:
         """Hold a lease for longer; false where another one was granted since.
@@ -260,40 +286,63 @@ class FileStore:
     def _step(self, key: str, do: Callable[[Record, int], tuple[Record, T]]) -> T:
         path = self._file(key)
         try:
-            lock = os.open(path.with_suffix(".lock"), os.O_RDWR | os.O_CREAT, 0o600)
-            _locked.add(lock)
-            try:
-                self._lock(lock)
+            self._sweep()
+            with self._lock(path):
                 now_ms = _now_ms()
                 before = self._read(path, now_ms)
                 after, answer = do(before, now_ms)
                 if after != before:
                     self._write(path, after)
                 return answer
-            finally:
-                # A child that was forked meanwhile has the file open too, and while one has, closing it here leaves it locked.
-                fcntl.flock(lock, fcntl.LOCK_UN)
-                _locked.discard(lock)  # before it is closed: its number may be another file's at once
-                os.close(lock)
         except OSError as error:
             raise self._failed(error) from None
 
-    def _lock(self, descriptor: int) -> None:
-        """Wait for the lock; every step is short."""
-        ends_at = time.monotonic() + LOCK_S
-        while not _locks(descriptor):
-            if time.monotonic() > ends_at:
-                raise StoreError(f"{self._path}: another process has held the lock for {LOCK_S} s", sent=False)
-            time.sleep(0.002)
+    @contextlib.contextmanager
+    def _lock(self, path: Path, *, patience_s: float = LOCK_S) -> Iterator[None]:
+        """Hold the lock of a record; each step is short."""
+        ends_at = time.monotonic() + patience_s
+        lock = path.with_suffix(".lock")
+        while True:
+            descriptor = self._open(lock, os.O_RDWR | os.O_CREAT)
+            _locked.add(descriptor)
+            try:
+                while not _locks(descriptor):
+                    if time.monotonic() > ends_at:
+                        problem = f"{self._path}: another process has held the lock for {patience_s:g} s"
+                        raise StoreError(problem, sent=False)
+                    time.sleep(0.002)
+                if _is_at(lock, descriptor):
+                    yield
+                    return
+                # It was cleared away meanwhile: the lock of a file that none finds any more is none.
+            finally:
+                _locked.discard(descriptor)
+                _unlock(descriptor)
 
+    def _open(self, path: Path, flags: int) -> int:
+        """Open a file for all that may use the directory."""
+        descriptor = os.open(path, flags | os.O_NOFOLLOW, 0o600)
+        if flags & os.O_CREAT and self._group is not None:
+            found = os.fstat(descriptor)
+            if found.st_uid == os.geteuid() and (stat.S_IMODE(found.st_mode) != 0o660 or found.st_gid != self._group):
+                try:
+                    os.fchown(descriptor, -1, self._group)
+                    os.fchmod(descriptor, 0o660)
+                except OSError:
+                    os.close(descriptor)
+                    raise
+        return descriptor
+
+    @holds_secrets
     def _read(self, path: Path, now_ms: int) -> Record:
         try:
-            content = json.loads(path.read_bytes())
+            with path.open("rb") as file:
+                content = json.loads(file.read(LARGEST + 1)[:LARGEST])
             record = _record(content) if content["v"] == _VERSION else Record()
             is_this_boot = content["boot"] == _boot()
         except FileNotFoundError:
             return Record()
-        except (ValueError, TypeError, KeyError, ConfigError):  # not one of ours, or broken: absent
+        except (ValueError, TypeError, KeyError, RecursionError, ConfigError):  # not one of ours, or broken: absent
             return Record()
         if not is_this_boot:  # what is a reading of the clock means nothing any more
             return replace(record, token=None, fingerprint="", expires_ms=0, lease=None, keep_until_ms=0)
@@ -301,52 +350,126 @@ class FileStore:
 
     @holds_secrets
     def _write(self, path: Path, record: Record) -> None:
+        """Replace a record, under its lock. It is on the disk before anything is sent under it."""
         shown = {name: value.reveal() if isinstance(value, Secret) else value for name, value in _fields(record)}
         content = json.dumps({"v": _VERSION, "boot": _boot(), **shown}).encode()
-        beside = path.with_suffix(f".{os.getpid()}.new")
-        written = os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+        beside = path.with_suffix(".new")
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(beside)
         try:
-            os.write(written, content)
-            os.fsync(written)
+            written = self._open(beside, os.O_WRONLY | os.O_CREAT | os.O_EXCL)
+            try:
+                while content:  # a disk that is filling up takes a part
+                    content = content[os.write(written, content) :]
+                os.fsync(written)
+            finally:
+                os.close(written)
+            os.replace(beside, path)
+        except OSError:
+            with contextlib.suppress(OSError):
+                os.unlink(beside)
+            raise
+        folder = os.open(self._path, os.O_RDONLY | os.O_DIRECTORY)
+        try:
+            os.fsync(folder)
         finally:
-            os.close(written)
-        os.replace(beside, path)
+            os.close(folder)
+
+    def _sweep(self) -> None:
+        """Once in each process: clear away what killed processes have left, and records that are of no use any more."""
+        if self._has_swept.value[0]:
+            return
+        self._has_swept.value[0] = True
+        found = re.compile(rf"{re.escape(self._namespace)}\.([^.]+)\.(?:json|new|lock|\d+\.lease)")
+        for key in {match[1] for name in os.listdir(self._path) if (match := found.fullmatch(name))}:
+            with contextlib.suppress(StoreError, OSError), self._lock(self._file(key), patience_s=0.0):
+                self._sweep_one(key)
+
+    def _sweep_one(self, key: str) -> None:
+        """Under the lock of its record, so that no step is at it."""
+        path, now_ms = self._file(key), _now_ms()
+        for lease in self._path.glob(f"{self._namespace}.{key}.*.lease"):
+            self._is_held(key, int(lease.suffixes[-2][1:]))
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(path.with_suffix(".new"))
+        with contextlib.suppress(FileNotFoundError):
+            if self._is_over(path, now_ms):
+                os.unlink(path)
+        if not path.exists():
+            os.unlink(path.with_suffix(".lock"))
+
+    @holds_secrets
+    def _is_over(self, path: Path, now_ms: int) -> bool:
+        """Whether that is a record of this boot, and not worth keeping any longer."""
+        try:
+            content = json.loads(path.read_bytes())
+            keep_until_ms = _record(content).keep_until_ms
+            return content["v"] == _VERSION and content["boot"] == _boot() and 0 < keep_until_ms <= now_ms
+        except (ValueError, TypeError, KeyError, RecursionError, ConfigError):  # not one of ours
+            return False
 
     def _failed(self, error: OSError) -> StoreError:
         return StoreError(f"{self._path}: {error.strerror or type(error).__name__}")
 
     # --- leases -------------------------------------------------------------------------------------------------------
 
-    def _lease(self, key: str, fence: int) -> str:
-        return f"{self._file(key).with_suffix('')}.{fence}.lease"
+    def _lease(self, key: str, fence: int) -> Path:
+        return self._file(key).with_suffix(f".{fence}.lease")
 
     def _hold(self, key: str, fence: int) -> None:
-        path = self._lease(key, fence)
-        descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
+        descriptor = self._open(self._lease(key, fence), os.O_RDWR | os.O_CREAT)
         _locks(descriptor)
-        _held[path, fence] = descriptor
+        _held[str(self._file(key)), fence] = descriptor
 
     def _is_held(self, key: str, fence: int) -> bool:
+        """Whether the holder of a lease lives; the file of one that does not is cleared away."""
+        path = self._lease(key, fence)
         try:
-            descriptor = os.open(self._lease(key, fence), os.O_RDWR)
+            descriptor = os.open(path, os.O_RDWR | os.O_NOFOLLOW)
         except FileNotFoundError:
             return False
         try:
             if not _locks(descriptor):
                 return True
             with contextlib.suppress(FileNotFoundError):
-                os.unlink(self._lease(key, fence))
+                os.unlink(path)
             return False
         finally:
-            os.close(descriptor)
+            _unlock(descriptor)
+
+    def _end_older(self, key: str, fence: int) -> None:
+        """Another one was granted: an earlier grant is of no use, whether its holder has ended or never heard of it."""
+        path = str(self._file(key))
+        for file, older in [*_held]:
+            if file == path and older <= fence:
+                self._release(key, older)
+        with contextlib.suppress(OSError):
+            self._is_held(key, fence)
 
     def _release(self, key: str, fence: int) -> None:
-        path = self._lease(key, fence)
-        descriptor = _held.pop((path, fence), None)
+        descriptor = _held.pop((str(self._file(key)), fence), None)
         if descriptor is not None:
             with contextlib.suppress(OSError):
-                os.unlink(path)
-            os.close(descriptor)
+                os.unlink(self._lease(key, fence))
+            _unlock(descriptor)
+
+
+def _is_at(path: Path, descriptor: int) -> bool:
+    """Whether that open file is the one that is found under that name."""
+    try:
+        there, here = os.stat(path), os.fstat(descriptor)
+    except FileNotFoundError:
+        return False
+    return (there.st_dev, there.st_ino) == (here.st_dev, here.st_ino)
+
+
+def _unlock(descriptor: int) -> None:
+    """Let go of a lock and close the file: closing alone would not do while a child that was forked just then has it, too."""
+    try:
+        with contextlib.suppress(OSError):
+            fcntl.flock(descriptor, fcntl.LOCK_UN)
+    finally:
+        os.close(descriptor)
 
 
 def _locks(descriptor: int) -> bool:

@@ -178,14 +178,7 @@ def _alike(got: Any, expected: Any) -> bool:
 def _check_others(factory: Callable[[], TokenStore], store: TokenStore) -> None:
     """What needs two threads, or time that is past."""
     key = f"check-{random.getrandbits(60):015x}"
-    late = Claim("late", store.look(()).now_ms - 1)
-    try:
-        store.claim(key, late)
-    except StoreError:
-        pass
-    else:
-        raise AssertionError("a claim whose time is past was carried out")
-    assert store.look([key]).gens == (0,)
+    _check_late(store, key)
     answers: list[Any] = []
     begin = threading.Barrier(8)
 
@@ -214,3 +207,29 @@ def _check_others(factory: Callable[[], TokenStore], store: TokenStore) -> None:
     found = factory().claim(key, Claim("reader", fences[1] + FAR_MS))
     assert isinstance(found, Newer)
     assert found.token == secret
+
+
+def _check_late(store: TokenStore, key: str) -> None:
+    """Nothing is carried out whose time is past: its caller has given it up."""
+    now_ms = store.look(()).now_ms
+    past_ms, far_ms, secret = now_ms - 1, now_ms + FAR_MS, Secret("sealed")
+    kept = f"{key}-late"
+    granted = store.claim(kept, Claim("holder", far_ms, lease_ms=LONG_MS))
+    assert isinstance(granted, Granted), f"the first claim of a record: {granted!r}"
+    fence = granted.fence
+    steps: dict[str, Callable[[], object]] = {
+        "claim": lambda: store.claim(key, Claim("late", past_ms)),
+        "renewal": lambda: store.renew(kept, Renewal("holder", fence, past_ms)),
+        "share": lambda: store.share(kept, Share("holder", fence, past_ms, secret, far_ms, "f")),
+        "give-up": lambda: store.give_up(kept, GiveUp("holder", fence, past_ms, "intact")),
+        "restoration": lambda: store.restore(kept, Restoration(now_ms, past_ms, secret, far_ms, "f")),
+    }
+    for what, step in steps.items():
+        try:
+            step()
+        except StoreError:
+            continue
+        raise AssertionError(f"a {what} whose time is past was carried out")
+    assert store.look([key, kept]).gens == (0, 0), "what came too late has changed a record"
+    held = store.claim(kept, Claim("next", far_ms))
+    assert isinstance(held, Occupied), f"a claim beside a lease, given up too late: {held!r}"
