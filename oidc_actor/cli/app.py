@@ -18,13 +18,15 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from oidc_actor.cli.connection import Connection, Login, connect
+from oidc_actor.cli.connection import Connection, Login, connect, names_provider
 from oidc_actor.cli.device import log_in
 from oidc_actor.cli.doctor import Doctor
 from oidc_actor.cli.exit_status import FAILED, USAGE, errors_shown
 from oidc_actor.cli.findings import Finding
-from oidc_actor.cli.options import ConnectionOptions, with_connection
+from oidc_actor.cli.options import STORE, ConnectionOptions, no_password, with_connection
+from oidc_actor.cli.store_doctor import StoreDoctor, asked_of
 from oidc_actor.http.client import RequestsTransport
+from oidc_actor.manager.options import Options
 from oidc_actor.oidc import discover, get_token
 from oidc_actor.sharing.sealing import new_key
 from oidc_actor.sidecar.config import absent, load
@@ -184,23 +186,60 @@ def check(
     refresh_buffer: Annotated[
         float, typer.Option(metavar="SECONDS", min=0, help="The manager's refresh_buffer_seconds.")
     ] = 60.0,
+    store: Annotated[
+        str | None,
+        typer.Option(
+            envvar="OIDC_STORE",
+            metavar="URL|DIRECTORY",
+            callback=no_password,
+            rich_help_panel=STORE,
+            help="A store that processes share; with a password in it, by the variable. It may be looked at alone.",
+        ),
+    ] = None,
+    namespace: Annotated[
+        str | None,
+        typer.Option(metavar="NAME", rich_help_panel=STORE, help="The members' namespace."),
+    ] = None,
+    key: Annotated[
+        list[Path] | None,
+        typer.Option(
+            metavar="FILE", rich_help_panel=STORE, help="The file of a key; the first seals. May be repeated."
+        ),
+    ] = None,
+    store_key: Annotated[
+        str | None,
+        typer.Option(metavar="TEXT", rich_help_panel=STORE, help="The members' store_key, if they have one."),
+    ] = None,
 ) -> None:
-    """Find out what is wrong: discovery, issuer, TLS, client authentication, token, lifetime, claims, clock.
+    """Find out what is wrong: discovery, issuer, TLS, client authentication, token, lifetime, claims, clock; a shared store.
 
     One discovery request and one token request are made. Where the client was refused a few more show whether the
     secret without white space or quotes around it, the other way to send it, or a DPoP proof would do. The token is
     not shown, only a fingerprint and its claims.
 
+    With --store, the store is looked at too, or alone where no provider is named. A refresh token is not redeemed then.
+
     Exit status: 0 nothing failed, 1 something failed, 2 wrong options. Piped, it is one line for each finding and fix.
     """
     with errors_shown("check"):
-        connection = connect(options, by_login=refresh_token_file is not None)
-        login = None if refresh_token_file is None else Login(refresh_token_file)
-        if login is not None:
-            login.check()
-            connection = replace(connection, auth=login.of(connection.auth))
-        transport = RequestsTransport(ca_bundle=connection.ca_bundle)
-    found = list(Doctor(connection, transport, refresh_buffer, login).examine())
+        if store is None and (namespace or key or store_key):
+            raise ConfigError("--store: expected the store's address or directory beside the others, got none")
+        doctors: list[Doctor | StoreDoctor] = []
+        shared = None
+        if store is None or names_provider(options):
+            connection = connect(options, by_login=refresh_token_file is not None)
+            login = None if refresh_token_file is None else Login(refresh_token_file)
+            if login is not None:
+                if store is None:
+                    login.check()
+                connection = replace(connection, auth=login.of(connection.auth))
+            transport = RequestsTransport(ca_bundle=connection.ca_bundle)
+            redeems = login is None or store is None
+            doctors.append(Doctor(connection, transport, refresh_buffer, login, redeems=redeems))
+            shared = Options(connection.auth, connection.issuer_url, connection.config, store_key=store_key or None)
+        if store is not None:
+            doctors.append(StoreDoctor(asked_of(store, namespace, key or [], shared)))
+    found = [finding for doctor in doctors for finding in doctor.examine()]
     ok = not any(finding.result == "fail" for finding in found)
     if as_json:
         sys.stdout.write(json.dumps({"ok": ok, "findings": [asdict(finding) for finding in found]}, indent=2) + "\n")

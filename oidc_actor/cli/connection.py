@@ -35,6 +35,12 @@ OPTIONS = {
     "scopes": "--scope",
     "audience": "--audience",
     "resource": "--resource",
+    "namespace": "--namespace",
+    "keys": "--key",
+    "url": "--store",
+    "path": "--store",
+    "store": "--store",
+    "store_key": "--store-key",
 }
 """What the options of the library are called here."""
 
@@ -76,6 +82,11 @@ class Connection:
         """
         offered = None if config is None else config.token_endpoint_auth_methods_supported
         return self.auth.choose_client_auth(offered)
+
+
+def names_provider(options: ConnectionOptions) -> bool:
+    """Whether a provider was named at all."""
+    return bool(options.issuer or options.token_endpoint)
 
 
 @dataclass(frozen=True, slots=True)

@@ -47,12 +47,20 @@ class Doctor:
         transport: Carries the requests.
         buffer_s: The `refresh_buffer_seconds` that the manager will have.
         login: The refresh token's file, where one is redeemed.
+        redeems: Whether a token is asked for; not where members that share a store may have redeemed the refresh token.
     """
 
     def __init__(
-        self, connection: Connection, transport: Transport, buffer_s: float, login: Login | None = None
+        self,
+        connection: Connection,
+        transport: Transport,
+        buffer_s: float,
+        login: Login | None = None,
+        *,
+        redeems: bool = True,
     ) -> None:
         self._login = login
+        self._redeems = redeems
         self._connection = connection
         self._recorder = Recorder(transport)
         self._buffer_s = buffer_s
@@ -138,6 +146,12 @@ class Doctor:
         later = ("lifetime", "outages", "claims")
         if self._config is None:
             yield from (skipped(check, "no token endpoint is known") for check in ("token", *later))
+            return
+        if not self._redeems:
+            because = (
+                "the members that share the store redeem this refresh token, and redeemed twice it would be revoked"
+            )
+            yield from (skipped(check, because) for check in ("token", *later))
             return
         try:
             parsed = request_token(

@@ -194,7 +194,8 @@ def judge_refresh_token(came: bool) -> Iterator[Finding]:
         found = "one came; a manager follows it as it rotates, and no process shares it with another"
         fix = (
             "Give it to one process only, as RefreshToken: several processes with one refresh token, or a restart with one "
-            "that has been redeemed, lose the login at a provider that rotates refresh tokens (RFC 9700 section 4.14)."
+            "that has been redeemed, lose the login at a provider that rotates refresh tokens (RFC 9700 section 4.14). Processes "
+            "that need the same login share a store (FileStore, RedisStore)."
         )
         yield Finding("refresh token", "pass", found, fix)
 

@@ -11,11 +11,14 @@ from typing import Annotated, Any, Concatenate, ParamSpec, get_type_hints
 
 import typer
 
+from oidc_actor.sharing.redis_store import has_password
+
 P = ParamSpec("P")
 
 PROVIDER = "Which provider"
 CLIENT = "As whom"
 REQUEST = "For what"
+STORE = "A shared store"
 
 
 def _option(panel: str, variable: str, metavar: str, text: str, **more: Any) -> Any:
@@ -36,6 +39,16 @@ def _never_an_argument(parameter: typer.CallbackParam, value: str | None) -> Non
         raise typer.BadParameter(
             f"everybody on this machine can read an argument: use {option}-file, {option}-stdin or the environment"
         )
+
+
+def no_password(context: typer.Context, parameter: typer.CallbackParam, value: str | None) -> str | None:
+    """Refuse an address with a password as an argument; from the environment it may come."""
+    source = context.get_parameter_source(parameter.name or "")
+    if value is not None and source is not None and source.name == "COMMANDLINE" and has_password(value):
+        raise typer.BadParameter(
+            "everybody on this machine can read an argument: set OIDC_STORE to an address with a password"
+        )
+    return value
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

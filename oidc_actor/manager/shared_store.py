@@ -372,8 +372,8 @@ def record_key(options: Options, login: Secret | None) -> str:
         auth.client_id,
         getattr(auth, "username", None),
         sorted(auth.scopes),
-        auth.audience,
-        auth.resource,
+        _several(auth.audience),
+        _several(auth.resource),
         None if auth.extra is None else sorted(auth.extra.items()),
         auth.client_auth,
         getattr(auth, "requested_token_type", None),
@@ -384,6 +384,11 @@ def record_key(options: Options, login: Secret | None) -> str:
     ]
     told = json.dumps(shape, separators=(",", ":"), default=list).encode()
     return base64.b32encode(hashlib.sha256(told).digest()).decode().lower()[:26]
+
+
+def _several(given: str | tuple[str, ...] | None) -> tuple[str, ...] | None:
+    """What was given as one text or as several: the same token, and so the same record."""
+    return (given,) if isinstance(given, str) else given
 
 
 def _certificate(auth: Credentials) -> str | None:

@@ -15,7 +15,7 @@ import hashlib
 import re
 from collections.abc import Callable, Sequence
 from typing import Any, NoReturn
-from urllib.parse import urlsplit
+from urllib.parse import parse_qs, urlsplit
 
 from oidc_actor.sharing.redis_connection import Connection, is_cluster
 from oidc_actor.sharing.redis_notices import Notices
@@ -426,6 +426,15 @@ def _number(text: str) -> int:
 
 def _flag(value: bool) -> str:
     return "1" if value else ""
+
+
+def has_password(url: str) -> bool:
+    """Whether a password stands in an address."""
+    try:
+        parts = urlsplit(url)
+        return parts.password is not None or "password" in parse_qs(parts.query, keep_blank_values=True)
+    except ValueError:
+        return "@" in url
 
 
 def _host_of(url: object) -> str:

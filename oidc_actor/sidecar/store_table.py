@@ -10,10 +10,9 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, cast
-from urllib.parse import parse_qs, urlsplit
 
 from oidc_actor.sharing.file_store import FileStore
-from oidc_actor.sharing.redis_store import RedisStore
+from oidc_actor.sharing.redis_store import RedisStore, has_password
 from oidc_actor.sharing.store import TokenStore
 from oidc_actor.sidecar.config_reader import ConfigReader, kind_of, shown
 from oidc_actor.values.errors import ConfigError
@@ -103,7 +102,7 @@ class _StoreTable:
         if not isinstance(value, str):
             self._reader.add(key, f'expected an address such as "rediss://<host>", got {shown(value)}')
             return None
-        if _has_password(value):
+        if has_password(value):
             self._reader.add(key, f"expected an address without a password, got one with: {_NOT_HERE}")
             return None
         return value
@@ -140,11 +139,3 @@ def _redis_store(**given: Any) -> TokenStore | None:
 
 def _renamed(error: ConfigError, name: str, key: str) -> ConfigError:
     return ConfigError(error.problem, (key,) if error.option == (name,) else error.option)
-
-
-def _has_password(address: str) -> bool:
-    try:
-        parts = urlsplit(address)
-        return parts.password is not None or "password" in parse_qs(parts.query, keep_blank_values=True)
-    except ValueError:
-        return "@" in address
