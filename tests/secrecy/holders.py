@@ -23,6 +23,7 @@ from oidc_actor.adapters.challenges import Unauthorized
 from oidc_actor.adapters.presenter import Presenter
 from oidc_actor.cli.device import Kept
 from oidc_actor.cli.doctor import Doctor
+from oidc_actor.cli.store_doctor import StoreAsked, StoreDoctor, asked_of
 from oidc_actor.credentials.dpop import DPoPKey
 from oidc_actor.credentials.grants import ClientCredentials, DeviceCode, JWTBearer, RefreshToken, TokenExchange
 from oidc_actor.credentials.keys import ClientCertificate, PrivateKey
@@ -34,6 +35,7 @@ from oidc_actor.machine.events import Accepted, FetchFailed, FetchSucceeded, Ref
 from oidc_actor.machine.forecast import Plan
 from oidc_actor.machine.state import Attempt, Sharing
 from oidc_actor.manager.issuers import Discovery, Subscriber
+from oidc_actor.manager.options import Options
 from oidc_actor.manager.shared_store import Caller, caller_of
 from oidc_actor.manager.workers import HTTP_WORKERS
 from oidc_actor.oidc import get_token
@@ -110,6 +112,8 @@ MADE: dict[str, Callable[[World], object]] = {
     "adapters.requests.OIDCAuth": lambda w: requests_adapter.OIDCAuth(w.name),
     "cli.connection.Connection": lambda w: w.connection(),
     "cli.doctor.Doctor": lambda w: Doctor(w.connection(), lambda request: w.response, 60.0),
+    "cli.store_doctor.StoreAsked": lambda w: _store_asked(w),
+    "cli.store_doctor.StoreDoctor": lambda w: StoreDoctor(_store_asked(w)),
     "cli.device.Kept": lambda w: Kept(w.folder / "secret"),
     "cli.doctor.TimedResponse": lambda w: w.recorder().last,
     "cli.doctor.Recorder": lambda w: w.recorder(),
@@ -280,7 +284,7 @@ HOLDS_NONE: dict[str, str] = {
         machine.state.Rules machine.state.Denial machine.state.Phase machine.effects.AskPermission
         manager.log.MeasuredRequest manager.shared_store.Member metrics.instruments.Instrument metrics.readings.Bound
         metrics.readings.Look metrics.readings.Reading
-        sidecar.listening.ServerConfig sidecar.fleet.Changes cli.doctor.TlsFacts""",
+        sidecar.listening.ServerConfig sidecar.fleet.Changes cli.doctor.TlsFacts cli.store_findings.DirectoryFacts""",
     "a message without content": """machine.events.Event machine.events.OfRequest
         machine.events.ResultReady machine.events.AskHealth machine.events.ClockJumped
     machine.events.FetchLost
@@ -325,6 +329,12 @@ HOLDS_NONE: dict[str, str] = {
         testing.faults.Truncate""",
 }
 """Classes whose instances hold no secret, by the reason."""
+
+
+def _store_asked(world: World) -> StoreAsked:
+    (world.folder / "fleet-key").write_text(_FLEET_KEY)
+    shared = Options(world.connection().auth, ISSUER)
+    return asked_of(f"redis://user:{SECRET}@localhost/0", "secrecy", [world.folder / "fleet-key"], shared)
 
 
 def _incoming(text: str) -> Incoming:
