@@ -698,7 +698,7 @@ TABLE = (
     _Row(Phase.CLAIMING, events.LoginLost, _login_lost, Phase.BACKOFF | Phase.BLOCKED),
     # The store cannot be asked: the provider is, without a lease, where that may be; else it waits.
     _Row(Phase.CLAIMING, events.ClaimFailed, _claim_failed, Phase.REQUESTING | Phase.WAITING),
-    # The claim could not be made: a secret that it needs cannot be read, or there is no thread.
+    # The claim could not be made: a secret that it needs cannot be read.
     _Row(Phase.CLAIMING, events.FetchFailed, _claim_not_made, Phase.BACKOFF | Phase.BLOCKED),
     # A newer generation is asked for; a record that is lost is put back.
     _Row(Phase.WAITING, events.RecordSeen, _record_seen, Phase.CLAIMING | Phase.WAITING),

@@ -36,6 +36,7 @@ from oidc_actor.machine.effects import (
     Withhold,
 )
 from oidc_actor.machine.events import (
+    ClaimFailed,
     Event,
     FetchFailed,
     FetchLost,
@@ -167,30 +168,35 @@ class EffectHandler:
     def _claim(self, effect: Fetch, claim: Claim) -> Event | None:
         manager = self._manager
         release = functools.partial(manager.issuer.circuit.release_probe, manager.cell)
-        if self._ask_store(shared_store.claim, effect, claim, release):
+        problem = self._ask_store(shared_store.claim, effect, claim, release)
+        if problem is None:
             self.watch(effect.attempt, effect.request, STORE_PATIENCE_S)
             return None
-        release()
-        no_thread = TokenRequestError("no thread for the request to the store", sent=False)
-        return FetchFailed(effect.attempt, effect.request, manager.options.clock(), no_thread)
+        return ClaimFailed(effect.attempt, effect.request, manager.options.clock(), problem)
 
-    def _ask_store(self, ask: Callable[..., None], *args: object) -> bool:
-        """Ask the store on a worker's thread; false where there is none to be had."""
+    def _ask_store(self, ask: Callable[..., None], *args: object) -> StoreError | None:
+        """Ask the store on a worker's thread.
+
+        Returns:
+            Why that is of no use: there is no thread to be had, or none that the store gives back.
+        """
         caller = self._manager.caller
         assert caller is not None
         try:
+            caller.client.refuse_hung()
             HTTP_WORKERS.value.submit(caller.client, functools.partial(ask, caller, *args))
+        except StoreError as error:
+            return error.with_traceback(None)
         except RuntimeError:  # the process has no thread left, or is going down
-            return False
-        return True
+            return StoreError("no thread for the request to the store", sent=False)
+        return None
 
     def _renew_lease(self, effect: RenewLease) -> None:
         self._ask_store(shared_store.renew, effect)
 
     def _share_token(self, effect: ShareToken) -> Event | None:
-        if self._ask_store(shared_store.share, effect):
-            return None
-        return ShareFailed(effect.lease.fence, StoreError("no thread for the request to the store", sent=False))
+        problem = self._ask_store(shared_store.share, effect)
+        return None if problem is None else ShareFailed(effect.lease.fence, problem)
 
     def _give_up_lease(self, effect: GiveUpLease) -> None:
         self._ask_store(shared_store.give_up, effect)

@@ -162,11 +162,13 @@ def _token_came(
 ) -> None:
     manager.issuer.circuit.record_answer()
     result = FetchSucceeded(effect.attempt, effect.request, sending.at, parsed, sending.skew, sending.ahead_s)
-    if manager.cell.deliver(result) or not manager.cell.closed:
+    if manager.cell.deliver(result):
         return
-    # The manager was stopped while this was under way.
+    # The manager was stopped while this was under way, or has given it up; the store refuses it where it is too late.
     if manager.caller is not None and effect.lease is not None:
         share_late(manager.caller, effect.lease, parsed, sending.at + parsed.lifetime_s)
+    if not manager.cell.closed:
+        return
     for late in late_tokens_to_revoke(manager.rules, effect.attempt, config, parsed.token):
         if _may_ask(manager, late):
             _revoke(manager, late, _revocation_ends_at(manager))

@@ -67,7 +67,17 @@ from oidc_actor.reading.cell import Cell
 from oidc_actor.sharing import store as asked
 from oidc_actor.sharing.records import KEPT_MS, LOGIN_KEPT_MS
 from oidc_actor.sharing.sealing import Sealer, read_token, token_content
-from oidc_actor.sharing.store import Granted, Listening, Lost, Newer, Occupied, Shared, TokenStore
+from oidc_actor.sharing.store import (
+    Granted,
+    Listening,
+    Looked,
+    Lost,
+    Newer,
+    Occupied,
+    Overtaken,
+    Shared,
+    TokenStore,
+)
 from oidc_actor.values.clock import wall_ahead_s, wall_clock
 from oidc_actor.values.errors import SecretUnavailable, StoreError
 from oidc_actor.values.secrets import Secret, holds_secrets, resolve_secret
@@ -86,6 +96,15 @@ MOST_KEYS = 500
 SHORTEST_PAUSE_S, LONGEST_PAUSE_S = 0.25, 4.0
 """Seconds after a failed call until the store is asked again, at first and at most."""
 
+HUNG_S = 2.0
+"""Seconds after which a call is taken for one that may never return."""
+
+MOST_HUNG = 4
+"""Calls that have not returned beyond which no other is made: each has a thread of the pool, and so would the next."""
+
+LONGEST_WAIT_S = 600.0
+"""Seconds for which a store is believed at most when it says that a claim is of no use."""
+
 SETTLE_S = 2.0
 """Seconds for which an end waits, of a manager or of the process, until a login is stored that was redeemed."""
 
@@ -99,13 +118,20 @@ class Member:
 
     Attributes:
         key: What its record is called; empty before its first claim.
-        unheard: The claimant of a claim whose answer never came; ``None`` where each came.
+        unheard: The claimant of a claim whose answer has not come, or of a grant that was given back in vain; or ``None``.
         before_at: Reading of its clock when a look last showed what it knows of.
     """
 
     key: str = ""
     unheard: str | None = None
     before_at: float = NEVER
+
+    def heard(self, claimant: str) -> bool:
+        """What has become of that claim is known. A later one may be under way: an answer can come after it was given up."""
+        is_last = self.unheard == claimant
+        if is_last:
+            self.unheard = None
+        return is_last
 
 
 class StoreClient:
@@ -123,7 +149,8 @@ class StoreClient:
         self._clock: tuple[int, float] | None = None  # the store's, and this process's at that moment
         self._failures = 0
         self._closed_at = 0.0  # when the store may be asked again
-        self._is_probed = False
+        self._probed_at = NEVER  # since when a call has been under way that tries whether it answers again
+        self._under_way: dict[object, float] = {}  # the calls, each since when
         self._error = StoreError("the store has not been asked yet", sent=False)
         self._looks = False
         self._listening: Listening | None = None
@@ -147,26 +174,51 @@ class StoreClient:
         Raises:
             StoreError: It did not answer, now or a moment ago.
         """
+        call_number = object()
         with self._lock:
-            if self._failures and (self._is_probed or time.monotonic() < self._closed_at):
+            self._refuse_many_hung()
+            now = time.monotonic()
+            if self._failures and (now - self._probed_at < HUNG_S or now < self._closed_at):
                 raise StoreError(str(self._error), sent=False)
-            self._is_probed = True
+            self._probed_at = self._under_way[call_number] = now
         try:
             answer = call(self.store, self._not_after_ms())
+            _check(answer)
         except BaseException as error:  # noqa: BLE001 - of a user's store; a failure of this call only
             if cell is not None:
                 cell.count(store_count_of("failed"))
             raise self._failed(error) from None
+        finally:
+            with self._lock:
+                del self._under_way[call_number]
         if cell is not None:
             cell.count(store_count_of("answered"))
         self._answered(getattr(answer, "now_ms", None))
         return answer
 
+    def refuse_hung(self) -> None:
+        """Make no call that would wait for a thread which none gives back.
+
+        Raises:
+            StoreError: Too many calls have not returned.
+        """
+        with self._lock:
+            self._refuse_many_hung()
+
+    def _refuse_many_hung(self) -> None:
+        if len(self._under_way) < MOST_HUNG:
+            return
+        late_at = time.monotonic() - HUNG_S
+        hung = sum(began < late_at for began in self._under_way.values())
+        if hung >= MOST_HUNG:
+            raise StoreError(f"{hung} earlier calls have not returned", sent=False)
+
     def _not_after_ms(self) -> int:
         known = self._clock
         if known is None:
-            began = time.monotonic()
-            known = self._clock = self.store.look(()).now_ms, began
+            began, looked = time.monotonic(), self.store.look(())
+            _check(looked)
+            known = self._clock = looked.now_ms, began
         store_ms, at = known
         return store_ms + round(1000 * (time.monotonic() - at + PATIENCE_S))
 
@@ -176,13 +228,13 @@ class StoreClient:
             pause_s = min(LONGEST_PAUSE_S, SHORTEST_PAUSE_S * 2.0 ** min(self._failures, 10))
             self._failures += 1
             self._closed_at = time.monotonic() + pause_s * random.uniform(0.5, 1.0)
-            self._is_probed, self._clock, self._error = False, None, known
+            self._probed_at, self._clock, self._error = NEVER, None, known
         known.__cause__ = known.__context__ = None
         return known.with_traceback(None)
 
     def _answered(self, now_ms: int | None) -> None:
         with self._lock:
-            self._failures, self._is_probed = 0, False
+            self._failures, self._probed_at = 0, NEVER
             if now_ms is not None:
                 self._clock = now_ms, time.monotonic()
 
@@ -228,12 +280,12 @@ class StoreClient:
             some = known[first : first + MOST_KEYS]
             keys = list(dict.fromkeys(member.key for _, member in some))
             try:
-                looked = self.ask(lambda store, _, keys=keys: store.look(keys))  # type: ignore[misc]
+                looked = self.ask(lambda store, _, keys=keys: _looked(store, keys))  # type: ignore[misc]
             except StoreError as error:
                 for cell, _ in known[first:]:
                     _tell_unseen(cell, error)
                 break
-            gens = dict(zip(keys, looked.gens, strict=False))
+            gens = dict(zip(keys, looked.gens, strict=True))
             for cell, member in some:
                 _tell(cell, member, gens.get(member.key, 0))
 
@@ -282,6 +334,57 @@ def _is_news(cell: Cell, gen: int) -> bool:
     """Whether a generation is newer than what a manager has, or is just storing."""
     known = None if cell.state is None else cell.state.sharing
     return known is not None and known.unshared is None and gen > known.gen
+
+
+def _looked(store: TokenStore, keys: list[str]) -> Looked:
+    looked = _expect(store.look(keys), Looked)
+    if len(looked.gens) != len(keys):
+        raise StoreError(
+            f"the store gave an answer that is none: {len(looked.gens)} generations of {len(keys)} records"
+        )
+    return looked
+
+
+def _is_whole(value: object) -> bool:
+    return type(value) is int and abs(value) < 2**53
+
+
+def _is_text_or_none(value: object) -> bool:
+    return value is None or isinstance(value, Secret)
+
+
+_IS: dict[str, Callable[[Any], bool]] = {
+    "gens": lambda value: isinstance(value, tuple) and all(_is_whole(gen) and gen >= 0 for gen in value),
+    "token": lambda value: isinstance(value, Secret),
+    "refresh_token": _is_text_or_none,
+    "login": _is_text_or_none,
+    "fingerprint": lambda value: isinstance(value, str),
+    "doubtful": lambda value: isinstance(value, bool),
+    "why": lambda value: value in ("lease", "down", "doubtful", "missing", "free"),
+}
+
+
+def _check(answer: object) -> None:
+    """See that an answer is what it says: a store may be a user's, and what it gets wrong must not get as far as a manager.
+
+    Raises:
+        StoreError: It is not.
+    """
+    if isinstance(answer, Newer | Occupied | Granted | Lost | Shared | Overtaken | Looked):
+        for name in answer.__dataclass_fields__:
+            if not _IS.get(name, _is_whole)(getattr(answer, name)):
+                raise StoreError(f"the store gave an answer that is none: {type(answer).__name__}.{name}")
+
+
+def _expect(answer: T, *kinds: type) -> T:
+    """An answer of one of those kinds.
+
+    Raises:
+        StoreError: It is another.
+    """
+    if not isinstance(answer, kinds):
+        raise StoreError(f"the store gave an answer that is none: {type(answer).__name__}")
+    return answer
 
 
 def _tell(cell: Cell, member: Member, gen: int) -> None:
@@ -470,7 +573,7 @@ def claim(caller: Caller, effect: Fetch, wanted: Claim, release: Callable[[], No
     try:
         event = _answer(caller, effect, wanted, at)
     except StoreError as error:
-        event = ClaimFailed(effect.attempt, effect.request, at, error)
+        event = ClaimFailed(effect.attempt, effect.request, at, error.with_traceback(None))
     except SecretUnavailable as error:
         error.__cause__ = error.__context__ = None
         event = FetchFailed(effect.attempt, effect.request, at, error.with_traceback(None))
@@ -486,7 +589,7 @@ def claim(caller: Caller, effect: Fetch, wanted: Claim, release: Callable[[], No
 
 
 @holds_secrets
-def _answer(caller: Caller, effect: Fetch, wanted: Claim, at: float) -> Any:
+def _answer(caller: Caller, effect: Fetch, wanted: Claim, at: float, *, unread: bool = False) -> Any:
     client, cell, options = caller.client, caller.cell, caller.options
     own = options.auth.grant_secret if caller.is_login else None
     login = None if own is None else resolve_secret(own, "refresh_token")
@@ -508,29 +611,35 @@ def _answer(caller: Caller, effect: Fetch, wanted: Claim, at: float) -> Any:
         wanted.adopts_only,
     )
     ahead_s, numbers = wall_ahead_s(cell.clock), (effect.attempt, effect.request)
-    if not wanted.adopts_only:
-        member.unheard = claimant
     asked_at = at
 
     def ask(store: TokenStore, late: int) -> asked.ClaimAnswer:
         nonlocal asked_at
-        asked_at = (
-            cell.clock()
-        )  # only now: what came before, a connection's making too, is not to shorten a token's life
-        return store.claim(key, replace(given, not_after_ms=late))
+        # Only now: what came before, a connection's making too, is not to shorten a token's life.
+        asked_at = cell.clock()
+        if not wanted.adopts_only:
+            member.unheard = claimant
+        return _expect(store.claim(key, replace(given, not_after_ms=late)), Newer, Occupied, Granted, Lost)
 
-    answer = caller.ask(ask)
-    if not wanted.adopts_only:
-        member.unheard = None
+    try:
+        answer = caller.ask(ask)
+    except StoreError as error:
+        if not error.sent and member.heard(claimant):  # nothing was granted, and what was to be taken back still is
+            member.unheard = given.unheard
+        raise
+    member.heard(claimant)
     now = cell.clock()
     if isinstance(answer, Newer):
         adopted = _adopted(caller, answer, key, asked_at, ahead_s, numbers)
-        return adopted or _answer(caller, effect, replace(wanted, known_gen=answer.gen), cell.clock())
+        if adopted is None and unread:
+            raise StoreError("the store gives a record that cannot be read for one that is newer")
+        return adopted or _answer(caller, effect, replace(wanted, known_gen=answer.gen), cell.clock(), unread=True)
     if isinstance(answer, Occupied):
-        return ClaimOccupied(*numbers, at, now + (answer.until_ms - answer.now_ms) / 1000, answer.why)
+        wait_s = min(max(0.0, (answer.until_ms - answer.now_ms) / 1000), LONGEST_WAIT_S)
+        return ClaimOccupied(*numbers, at, now + wait_s, answer.why)
     if isinstance(answer, Lost):
         return LoginLost(*numbers, at)
-    return _granted(caller, answer, given, key, asked_at, now, numbers)
+    return _granted(caller, answer, given, login, key, asked_at, now, numbers)
 
 
 def _of_record(cell: Cell, wanted: Claim, key: str) -> Claim:
@@ -562,7 +671,14 @@ def _adopted(
 
 
 def _granted(
-    caller: Caller, granted: Granted, given: asked.Claim, key: str, at: float, now: float, numbers: tuple[int, int]
+    caller: Caller,
+    granted: Granted,
+    given: asked.Claim,
+    login: Secret | None,
+    key: str,
+    at: float,
+    now: float,
+    numbers: tuple[int, int],
 ) -> OfRequest:
     sealed = granted.refresh_token or given.login
     lease = HeldLease(
@@ -579,7 +695,8 @@ def _granted(
             raise StoreError(
                 "the record's refresh token cannot be opened with the keys that are configured", sent=False
             )
-    redeems = Secret(text) if isinstance(text, str) and text else None
+    # The configured one as it was when the record was named: its file may change before it is sent.
+    redeems = Secret(text) if isinstance(text, str) and text else login
     return ClaimGranted(*numbers, at, replace(lease, refresh_token=redeems))
 
 
@@ -594,8 +711,11 @@ def renew(caller: Caller, effect: RenewLease) -> None:
     length_ms = round(1000 * sharing.LEASE_S)
     try:
         held = caller.ask(
-            lambda store, late: store.renew(
-                lease.key, asked.Renewal(lease.claimant, lease.fence, late, length_ms, lease.sealed, lease.doubtful)
+            lambda store, late: _expect(
+                store.renew(
+                    lease.key, asked.Renewal(lease.claimant, lease.fence, late, length_ms, lease.sealed, lease.doubtful)
+                ),
+                bool,
             )
         )
     except StoreError:  # the lease ends, or the next renewal comes in time
@@ -610,9 +730,11 @@ def share(caller: Caller, effect: ShareToken) -> None:
     lease = effect.lease
     try:
         given = _to_share(caller, effect)
-        answer = caller.ask(lambda store, late: store.share(lease.key, replace(given, not_after_ms=late)))
+        answer = caller.ask(
+            lambda store, late: _expect(store.share(lease.key, replace(given, not_after_ms=late)), Shared, Overtaken)
+        )
     except StoreError as error:
-        caller.cell.tell(ShareFailed(lease.fence, error))
+        caller.cell.tell(ShareFailed(lease.fence, error.with_traceback(None)))
     except SecretUnavailable as error:  # a key of the store's
         caller.cell.tell(ShareFailed(lease.fence, StoreError(str(error), sent=False)))
     else:
@@ -634,7 +756,7 @@ def _to_share(caller: Caller, effect: ShareToken) -> asked.Share:
 
 
 def share_late(caller: Caller, lease: HeldLease, parsed: ParsedToken, expires_at: float) -> None:
-    """Share a token that came after its manager was stopped: other members may have no other way to the next."""
+    """Share a token that came after its manager had been stopped, or had given it up: there may be no other way to the next."""
     text = parsed.token.refresh_token
     refresh_token = None if text is None else Secret(text)
     keeps = refresh_token is None and (caller.is_login or lease.refresh_token is not None)
@@ -650,14 +772,18 @@ def lease_ends_at(cell: Cell, lease: HeldLease) -> float:
 
 
 def give_up(caller: Caller, effect: GiveUpLease) -> None:
-    """Give a lease up; where the store does not answer, it ends by itself."""
+    """Give a lease up; where the store does not answer, it ends by itself, and the next claim says that nothing was sent."""
     lease, wait_ms = effect.lease, round(1000 * effect.wait_s)
+    member = caller.client.member(caller.cell)
+    if effect.login == "intact" and member.unheard is None:
+        member.unheard = lease.claimant
     with contextlib.suppress(StoreError):
         caller.ask(
             lambda store, late: store.give_up(
                 lease.key, asked.GiveUp(lease.claimant, lease.fence, late, effect.login, wait_ms)
             )
         )
+        member.heard(lease.claimant)
     _logins.value.returned(lease)
 
 
@@ -666,7 +792,7 @@ def restore(caller: Caller, effect: RestoreRecord) -> None:
     key, ends_at = effect.key, effect.expires_at
 
     def ask(store: TokenStore, late: int) -> bool:
-        left_s = ends_at - caller.cell.clock()
+        left_s = ends_at - caller.cell.clock() if effect.token is not None else 0.0
         expires_ms = late + round(1000 * (left_s - PATIENCE_S))
         return store.restore(key, replace(given, not_after_ms=late, expires_ms=expires_ms))
 
