@@ -141,9 +141,14 @@ def unseen(state: State, error: StoreError) -> State:
 
 def answered(state: State) -> State:
     """The store could be asked."""
+    return now_knows(readable(state), failures=0)
+
+
+def readable(state: State) -> State:
+    """A look was answered. A store that is full answers looks and nothing else: the failures of what is asked of it count on."""
     if of(state).error is None:
         return state
-    return now_knows(state, error=None, failures=0, claim_at=NEVER).report("store_back")
+    return now_knows(state, error=None, claim_at=NEVER).report("store_back")
 
 
 def may_go_alone(state: State, now: float) -> bool:
@@ -278,7 +283,7 @@ def rejects(state: State, token: TokenResponse) -> State:
 
 def seen(state: State, gen: int, before_at: float, now: float) -> State:
     """A look has shown the record's generation: put back one that was lost while its token lives here."""
-    state = answered(state)
+    state = readable(state)
     known = of(state)
     missing_since = NEVER if gen else known.missing_since  # a look does not see a record that has had no token yet
     if gen >= known.gen:

@@ -3,8 +3,9 @@
 from machine_driver import Driver
 
 from oidc_actor.machine import sharing
-from oidc_actor.machine.effects import Claim, RestoreRecord, ShareToken
+from oidc_actor.machine.effects import Claim, FullGrant, RestoreRecord, ShareToken
 from oidc_actor.machine.events import (
+    ClaimFailed,
     ClaimGranted,
     ClaimOccupied,
     ClockJumped,
@@ -179,3 +180,15 @@ def test_a_reader_is_told_of_the_quarantine() -> None:
     member.occupied("missing")
     told = refusal(member.state, member.now).message
     assert "the store of shared tokens has no record of this login" in told
+
+
+def test_a_store_that_answers_looks_only_leaves_a_member_that_has_no_token_alone() -> None:
+    """One that is full is such a one: that a look was answered does not make the failed claims undone."""
+    member = Member(own=False)
+    member.start()
+    member.do(ClaimFailed(*member.numbers, member.now, UNANSWERED))
+    member.do(RecordSeen(0))
+    member.until_it_claims()
+    member.do(ClaimFailed(*member.numbers, member.now, UNANSWERED))
+    assert member.fetch is not None
+    assert isinstance(member.fetch.grant, FullGrant)
