@@ -21,7 +21,7 @@ from oidc_actor import (
 from oidc_actor.adapters.headers import aheaders, headers
 from oidc_actor.streams import on_renewal
 from oidc_actor.transport import TransportError
-from oidc_actor.values.errors import ProviderError, SecretUnavailable, UnusableMetadata
+from oidc_actor.values.errors import ProviderError, SecretUnavailable, StoreError, UnusableMetadata
 from supervision import (
     AlreadyPresent,
     AlreadyStarted,
@@ -36,6 +36,7 @@ from supervision import (
     NoProcess,
     Server,
     ServerDied,
+    ServerRestarting,
     Shutdown,
     StartError,
     SupervisionError,
@@ -68,6 +69,7 @@ def specimens(ref) -> list[Exception]:
         MaxChildren(3),
         NoProcess("it's a 'name'"),
         NoProcess(ref),
+        ServerRestarting("a"),
         CallTimeout(ref, 1.5),
         CallTimeout("a", 1.5, stopping=True),
         ServerDied(ref, Crash(ValueError("why"))),
@@ -85,6 +87,7 @@ def specimens(ref) -> list[Exception]:
         TokenRequestError("text", status=401, error="invalid_client", retryable=False),
         SecretUnavailable("no file"),
         UnusableMetadata("text"),
+        StoreError("no answer", sent=False),
         TransportError("timed out", sent=False),
         ManagerNotRunning("a"),
         ManagerNotRunning(ref),
