@@ -93,7 +93,7 @@ PATIENCE_S = 1.5
 MOST_KEYS = 500
 """Records that one look sees."""
 
-SHORTEST_PAUSE_S, LONGEST_PAUSE_S = 0.25, 4.0
+SHORTEST_PAUSE_S, LONGEST_PAUSE_S = 0.25, 2.0
 """Seconds after a failed call until the store is asked again, at first and at most."""
 
 HUNG_S = 2.0

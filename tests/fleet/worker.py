@@ -22,7 +22,7 @@ from typing import Any
 
 from oidc_actor import ClientCredentials, NoTokenError, OIDCConfig, Password, RefreshToken, SecretFile, TokenManager
 from oidc_actor.sharing import FileStore, RedisStore, redis_scripts, redis_store
-from oidc_actor.sharing.store import Granted, Newer
+from oidc_actor.sharing.store import Granted, Newer, Shared
 
 NAME = "fleet.token"
 CALLS = ("claim", "renew", "share", "give_up", "restore", "look")
@@ -42,7 +42,7 @@ class Calls:
         self.number: int | None = None
         self.reader: int | None = None
         self.stops_at_grant = False
-        self.count = self.adopted = self.by_reader = 0
+        self.count = self.adopted = self.shared = self.by_reader = 0
         self.worst_s = 0.0
 
     def made(self, took_s: float, answer: object) -> None:
@@ -50,6 +50,7 @@ class Calls:
         self.worst_s = max(self.worst_s, took_s)
         self.by_reader += threading.get_ident() == self.reader
         self.adopted += isinstance(answer, Newer)
+        self.shared += isinstance(answer, Shared)
         if isinstance(answer, Granted) and self.number is not None:
             say(number=self.number, pid=os.getpid(), granted=answer.fence)
             if self.stops_at_grant:
@@ -87,7 +88,8 @@ def store_of(asked: dict[str, Any]) -> Any:
     keys = [SecretFile(path) for path in given.get("key_files", [])] or given.get("keys")
     if "path" in given:
         return told(FileStore)(given["path"], namespace="fleet", keys=keys)
-    return told(RedisStore).from_url(given["url"], namespace="fleet", keys=keys)
+    timeout_s = given.get("timeout_seconds", 0.5)
+    return told(RedisStore).from_url(given["url"], namespace="fleet", keys=keys, timeout_seconds=timeout_s)
 
 
 def auth_of(asked: dict[str, Any], number: int) -> Any:
@@ -112,7 +114,7 @@ class Reader(threading.Thread):
 
     def __init__(self, asked: dict[str, Any], auth: Any) -> None:
         super().__init__(daemon=True)
-        self.every_s, self.slack_s = asked["every_s"], asked.get("slack_s", 0.0)
+        self.every_s, self.life_s = asked["every_s"], asked.get("life_s", 0.0)
         self.whose = {"client_id": auth.client_id}
         if auth.scopes:
             self.whose["scope"] = " ".join(auth.scopes)
@@ -152,9 +154,12 @@ class Reader(threading.Thread):
         self.again += text in self.rejected
 
     def look_at(self, text: str) -> None:
-        claims = claims_of(text)
-        self.ends_at = claims["exp"] + self.slack_s
-        self.foreign += any(claims.get(name) != value for name, value in self.whose.items())
+        if text.count(".") == 2:
+            claims = claims_of(text)
+            self.ends_at = claims["exp"]
+            self.foreign += any(claims.get(name) != value for name, value in self.whose.items())
+        else:  # it says nothing of itself: it lives no longer than this, and at the end the provider is asked
+            self.ends_at = real_time() + self.life_s
         self.first_s = self.first_s or time.monotonic() - self.began
         self.tokens += 1
         self.text = text
@@ -175,6 +180,7 @@ def tell(number: int, reader: Reader, **more: Any) -> None:
         last=None if health.last_error is None else str(health.last_error),
         calls=CALLS_MADE.count,
         adopted=CALLS_MADE.adopted,
+        shared=CALLS_MADE.shared,
         by_reader=CALLS_MADE.by_reader,
         worst_call_s=CALLS_MADE.worst_s,
         **reader.told(),
