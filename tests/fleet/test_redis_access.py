@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import re
 import ssl
 import subprocess
 import sys
@@ -12,6 +13,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import redis
+import redis.sentinel
+from pages import blocks
 from threads import eventually
 
 from fleet.servers import Server, free_port, redis_server, valkey_server
@@ -62,8 +66,9 @@ def tls_port(certificates: Certificates) -> Iterator[int]:
 
 def test_tls_with_an_authority_of_ones_own(certificates: Certificates, tls_port: int) -> None:
     url = f"rediss://localhost:{tls_port}/0?ssl_ca_certs={certificates.ca_bundle}"
-    check_store(lambda: store_at(url, notify=True), histories=3)
-    assert store_at(url).host == f"rediss://localhost:{tls_port}"
+    store = store_at(url, notify=True)
+    check_store(lambda: store, histories=3)
+    assert store.host == f"rediss://localhost:{tls_port}"
 
 
 def test_tls_checks_the_server(tls_port: int) -> None:
@@ -97,7 +102,7 @@ def test_a_password(server: Server) -> None:
 
 def acl() -> list[str]:
     """The rules on the page."""
-    (line,) = [line for line in PAGE.read_text().splitlines() if line.startswith("ACL SETUSER billing")]
+    (line,) = [line.strip() for line in PAGE.read_text().splitlines() if "ACL SETUSER billing" in line]
     return line.replace("PASSWORD", "hunter2").replace("prod-eu", "access").split()[2:]
 
 
@@ -105,9 +110,10 @@ def test_the_rules_on_the_page_are_enough(server: Server) -> None:
     assert server.say("ACL", "SETUSER", *acl()) == "+OK\r\n"
     url = f"redis://billing:hunter2@127.0.0.1:{server.port}/0"
     server.say("SCRIPT", "FLUSH")
-    check_store(lambda: store_at(url, notify=True), histories=5)
+    store = store_at(url, notify=True)
+    check_store(lambda: store, histories=5)
     heard: list[int] = []
-    listening = store_at(url, notify=True).listen(lambda key, gen: heard.append(gen))
+    listening = store.listen(lambda key, gen: heard.append(gen))
     assert listening is not None
     listening.hear_of(["k"])
     eventually(lambda: server.say("PUBLISH", "oa1:{access:k}:t", "7") and heard)
@@ -142,21 +148,17 @@ def test_another_database(server: Server) -> None:
 
 def test_a_client_of_valkeys_own(server: Server) -> None:
     valkey = pytest.importorskip("valkey")
-    check_store(
-        lambda: RedisStore(lambda: valkey.Valkey(port=server.port), namespace="v", keys=[KEY], notify=True), histories=5
-    )
+    store = RedisStore(lambda: valkey.Valkey(port=server.port), namespace="v", keys=[KEY], notify=True)
+    check_store(lambda: store, histories=5)
 
 
 @pytest.mark.parametrize("given", [{"decode_responses": True}, {"protocol": 3}, {"single_connection_client": True}])
 def test_a_client_of_ones_own(server: Server, given: dict[str, Any]) -> None:
-    import redis
-
     store = RedisStore(lambda: redis.Redis(port=server.port, **given), namespace="own", keys=[KEY], notify=True)
     check_store(lambda: store, histories=5)
 
 
 def test_a_client_that_would_try_again_does_not(server: Server) -> None:
-    import redis
     from redis.backoff import ConstantBackoff
     from redis.retry import Retry
 
@@ -189,3 +191,21 @@ def test_a_missing_package_is_named() -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=False)
     assert "RedisStore needs the package redis: pip install 'oidc-actor[redis]'" in done.stderr
+
+
+def test_the_code_on_the_page_makes_stores() -> None:
+    (block,) = [block for block in blocks("oidc_actor/sharing/README.md") if "Sentinel" in block.text]
+    names: dict[str, Any] = {}
+    exec(block.text, names)
+    assert repr(names["watched"]) == "RedisStore(redis, namespace='prod-eu')"
+    assert names["watched"].listen(lambda key, gen: None) is None
+    assert names["spread"].listen(lambda key, gen: None) is not None
+    assert names["master"]().connection_pool.service_name == "tokens"
+
+
+def test_the_page_names_the_errors_that_there_are() -> None:
+    (table,) = [part for part in PAGE.read_text().split("\n\n") if part.startswith("| what it says |")]
+    named = set(re.findall(r"`(\w+Error)`", table))
+    known = {*dir(redis.exceptions), *dir(redis.sentinel)}
+    assert named <= known
+    assert len(named) == 7

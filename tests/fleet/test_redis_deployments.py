@@ -30,7 +30,7 @@ def succeeds(call: Callable[[], object]) -> bool:
     try:
         call()
     except StoreError:
-        assert time.monotonic() - began <= 0.6
+        assert time.monotonic() - began <= 0.8
         return False
     return True
 
