@@ -547,13 +547,17 @@ def caller_of(options: Options, cell: Cell) -> Caller | None:
     """A manager as those know it that ask its store; ``None`` without a store."""
     if options.store is None:
         return None
+    client, state = client_of(options.store), cell.state
+    if state is not None and state.sharing is not None and state.sharing.key:  # of a forked child, its parent's
+        client.member(cell).key = state.sharing.key
+        client.watch()
     name = cell.name or f"#{cell.number}"
 
     def report(event: str, attempt: int, **fields: object) -> None:
         cell.count(event)
         log(event, manager=name, issuer=options.issuer, attempt=attempt, **fields)
 
-    return Caller(client_of(options.store), cell, options, report)
+    return Caller(client, cell, options, report)
 
 
 def claim(caller: Caller, effect: Fetch, wanted: Claim, release: Callable[[], None]) -> None:
