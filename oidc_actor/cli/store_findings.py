@@ -10,7 +10,8 @@ SLOW_S = 0.1
 """Seconds of a round trip from which on it is worth a word: members give up a call after half a second."""
 
 ACL = (
-    "~oa1:* &oa1:* +eval +evalsha +time +hgetall +hset +del +pexpireat +publish +spublish +subscribe +ssubscribe +wait"
+    "~oa1:* &oa1:* +eval +evalsha +time +hgetall +hset +del +pexpireat +publish +spublish "
+    "+subscribe +unsubscribe +ssubscribe +sunsubscribe +wait"
 )
 """What a user of the server must be allowed, as ``ACL SETUSER`` takes it."""
 
