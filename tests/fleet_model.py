@@ -57,6 +57,10 @@ class Faults:
         cut_s: How long that is at most.
         flushes: That the store loses the record, for each second.
         refuses: That the provider is down, for each request.
+        late: That a store carries a call out late, and that its answer comes when it has been given up.
+        steps: That the store's clock is set by an hour or a day, back or forward, for each second.
+        fails_over: That the store loses what it was told in the last second, for each second.
+        rejects: That a resource server rejects a member's token, for each member and second.
     """
 
     loses: float = 0.0
@@ -67,6 +71,10 @@ class Faults:
     cut_s: float = 15.0
     flushes: float = 0.0
     refuses: float = 0.0
+    late: float = 0.0
+    steps: float = 0.0
+    fails_over: float = 0.0
+    rejects: float = 0.0
 
 
 class Provider:
@@ -108,6 +116,9 @@ class Member:
     cut_until: float = 0.0
     unheard: str | None = None
     valid_until: float = 0.0
+    before_at: float = events.NEVER
+    rejected: set[str] = field(default_factory=set)
+    calls: int = 0
     told: list[str] = field(default_factory=list)
 
     def do(self, event: Event) -> None:
@@ -145,10 +156,14 @@ class Member:
 
     def publish(self, effect: effects.Publish) -> None:
         assert effect.expires_at >= self.valid_until or self.world.now >= self.valid_until, "a live token is displaced"
+        assert effect.token.access_token not in self.rejected, "a rejected token is shown again"
         self.valid_until = effect.expires_at
 
     def report(self, effect: effects.Report) -> None:
         self.told.append(effect.event)
+
+    def take_back(self, effect: effects.Reject) -> None:
+        self.valid_until = 0.0
 
     def reply(self, effect: effects.Reply) -> None:
         for waiter in effect.waiters:
@@ -158,6 +173,16 @@ class Member:
         if self.tick_at == at:
             self.tick_at = None
             self.do(events.Tick())
+
+    def reject(self) -> None:
+        token = self.state.token
+        if token is not None and self.world.now < self.valid_until:
+            self.rejected.add(token.access_token)
+            self.valid_until = 0.0
+            if self.world.chance(0.7):
+                self.do(events.Refresh(None, Secret(token.access_token)))
+            else:  # it crashes before it hears of it
+                self.crash(rejected=True)
 
     # --- the provider -------------------------------------------------------------------------------------------------
 
@@ -181,6 +206,7 @@ class Member:
         if lease is not None and lease.until <= at:
             self.do(events.FetchFailed(effect.attempt, effect.request, at, UNSENT))
             return
+        world.begins(self, lease)
         self.do(events.FetchStarted(effect.attempt, effect.request, at))
         grant = effect.grant
         redeems = grant.refresh_token if isinstance(grant, effects.Redeem) else SEED if world.own else None
@@ -200,6 +226,7 @@ class Member:
         world.at(world.now + world.delay(), served)  # also where this process has ended by then
 
     def came(self, effect: effects.Fetch, at: float, result: ParsedToken | TokenRequestError) -> None:
+        self.world.leases.pop(self, None)
         if not self.expects(effect):
             return
         if isinstance(result, ParsedToken):
@@ -214,17 +241,25 @@ class Member:
     ) -> None:
         """One call: it is carried out a little later, whatever becomes of this process, and its answer may be lost."""
         world, asked_at = self.world, self.world.now
-        is_cut = world.now < self.cut_until
+        is_cut, is_late = world.now < self.cut_until, world.chance(world.faults.late)
         loses, arrives = world.chance(world.faults.loses) or is_cut, world.chance(0.5) and not is_cut
+        self.calls += 1
 
         def reached() -> None:
-            answer = do(world.ms())
-            if not loses:
+            try:
+                answer = do(world.ms())
+            except StoreError:
+                if not loses and not is_late:
+                    self.later(world.delay(), failed)
+                return
+            if is_late and not is_cut:
+                self.later(world.rng.uniform(0, 2), lambda: then(answer, asked_at))
+            elif not loses:
                 self.later(world.delay(), lambda: then(answer, asked_at))
 
         if arrives or not loses:
-            world.at(world.now + world.delay(), reached)
-        if loses:
+            world.at(world.now + (world.rng.uniform(0, 3) if is_late else world.delay()), reached)
+        if loses or is_late:
             self.later(STORE_TIMEOUT_S, failed)
 
     def claim(self, effect: effects.Fetch, asked: effects.Claim) -> None:
@@ -252,14 +287,18 @@ class Member:
             return answer
 
         def then(answer: Any, at: float) -> None:
-            if not asked.adopts_only:
+            if self.unheard == claimant:
                 self.unheard = None
             if self.expects(effect):
                 self.do(self.claimed(effect, claim, answer, at))
+            elif isinstance(answer, Granted):
+                lease = HeldLease(claimant, answer.fence, at, None, None, answer.doubtful, world.now, answer.now_ms)
+                self.give_up(effects.GiveUpLease(lease, "intact"))
+
+        if not asked.adopts_only:
+            self.unheard = claimant
 
         def failed() -> None:
-            if not asked.adopts_only:
-                self.unheard = claimant
             if self.expects(effect):
                 self.do(events.ClaimFailed(number, request, world.now, UNANSWERED))
 
@@ -328,7 +367,13 @@ class Member:
         def reached(now_ms: int) -> None:
             world.record = records.give_up(world.record, asked, now_ms)
 
-        self.ask_store(reached, lambda answer, at: None, lambda: None)
+        def then(answer: Any, at: float) -> None:
+            if self.unheard == lease.claimant:
+                self.unheard = None
+
+        if effect.login == "intact" and self.unheard is None:
+            self.unheard = lease.claimant
+        self.ask_store(reached, then, lambda: None)
 
     def restore(self, effect: effects.RestoreRecord) -> None:
         world, left_s = self.world, effect.expires_at - self.world.now
@@ -348,27 +393,33 @@ class Member:
         world = self.world
 
         def then(gen: int, at: float) -> None:
-            self.do(events.RecordSeen(gen))
+            known = self.state.sharing
+            assert known is not None
+            if gen == known.gen and known.error is None:
+                self.before_at = world.now
+            else:
+                self.do(events.RecordSeen(gen, self.before_at))
 
         self.ask_store(lambda now_ms: world.record.gen, then, lambda: self.do(events.LookFailed(UNANSWERED)))
 
     # --- ends ---------------------------------------------------------------------------------------------------------
 
-    def crash(self) -> None:
+    def crash(self, *, rejected: bool = False) -> None:
         """The incarnation ends; its successor takes over, and a request that was sent goes on."""
         self.incarnation += 1
         self.tick_at = None
         attempt = self.state.attempt
         was_sent = attempt is not None and attempt.lease is not None and self.state.posted_at >= attempt.lease.at
         under_way = attempt is not None and (was_sent or self.world.chance(0.7))
-        self.state = adopt(self.state, under_way=under_way, rejected=False)
+        self.state = adopt(self.state, under_way=under_way, rejected=rejected)
         self.do(events.Started())
 
     def die(self) -> None:
         """The process ends, and another one is started in its place."""
         self.life += 1
         self.incarnation += 1
-        self.tick_at, self.unheard, self.valid_until = None, None, 0.0
+        self.tick_at, self.unheard, self.valid_until, self.before_at = None, None, 0.0, events.NEVER
+        self.rejected = set()
         self.state = self.world.first_state()
         self.do(events.Started())
 
@@ -378,6 +429,7 @@ HANDLERS: dict[type, Callable[[Member, Any], None]] = {
     effects.ScheduleTick: Member.schedule_tick,
     effects.CancelTick: Member.cancel_tick,
     effects.Publish: Member.publish,
+    effects.Reject: Member.take_back,
     effects.Reply: Member.reply,
     effects.Report: Member.report,
     effects.RenewLease: Member.renew,
@@ -397,6 +449,10 @@ class World:
         self.numbers = itertools.count(1)
         self.heap: list[tuple[float, int, Callable[[], None]]] = []
         self.record = Record()
+        self.ahead_ms = 0
+        self.earlier = Record()
+        self.leases: dict[Member, float] = {}
+        self.began_together = 0
         self.flushed = 0
         self.tried: set[str] = set()
         self.requests: list[float] = []
@@ -413,7 +469,13 @@ class World:
         return State(CONFIG, AUTH, None, 60.0, rules=rules, sharing=Sharing())
 
     def ms(self) -> int:
-        return round(self.now * 1000)
+        return round(self.now * 1000) + self.ahead_ms
+
+    def begins(self, member: Member, lease: HeldLease | None) -> None:
+        """A request is sent, under a lease or alone."""
+        if lease is not None:
+            self.began_together += any(until > self.now for other, until in self.leases.items() if other is not member)
+            self.leases[member] = lease.until
 
     def chance(self, probability: float) -> bool:
         return probability > 0 and self.rng.random() < probability
@@ -434,12 +496,20 @@ class World:
     def harm(self, member: Member) -> None:
         if self.chance(self.faults.crashes):
             member.crash()
+        if self.chance(self.faults.rejects):
+            member.reject()
         if self.chance(self.faults.dies):
             member.die()
         if self.chance(self.faults.cuts) and self.now > member.cut_until + 10.0:
             member.cut_until = self.now + self.rng.uniform(1, self.faults.cut_s)
 
     def flush(self) -> None:
+        if self.chance(self.faults.fails_over):
+            self.record = self.earlier
+            self.flushed += 1
+        self.earlier = self.record
+        if self.chance(self.faults.steps):
+            self.ahead_ms += self.rng.choice([-86_400_000, -3_600_000, 3_600_000, 86_400_000])
         if self.chance(self.faults.flushes):
             self.record = Record()
             self.flushed += 1

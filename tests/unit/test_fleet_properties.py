@@ -5,6 +5,8 @@ import os
 import pytest
 from fleet_model import Faults, World
 
+from oidc_actor.machine.health import sharing_of
+
 SEEDS = range(int(os.environ.get("OIDC_ACTOR_FLEETS", "8")))
 
 
@@ -81,3 +83,30 @@ def test_a_store_that_loses_its_record_costs_no_login() -> None:
         assert twice <= world.flushed, seed
         world.heal().run(70)
         assert all(world.served), seed
+
+
+LATE = Faults(late=0.1)
+REJECTED = Faults(rejects=0.03, crashes=0.02, loses=0.05)
+REFUSED = Faults(refuses=0.2, loses=0.1, late=0.05)
+SET = Faults(steps=0.02, loses=0.03)
+
+
+@pytest.mark.parametrize("own", [False, True])
+@pytest.mark.parametrize("faults", [LATE, REJECTED, REFUSED, SET], ids=str)
+def test_what_holds_of_any_fleet(faults: Faults, own: bool) -> None:
+    """No live token is displaced by one that ends sooner, and no rejected one shown again: the members themselves assert that."""
+    for seed in SEEDS:
+        world = World(seed, 2 + seed % 5, own=own, faults=faults).run(150)
+        assert not world.seen_too_often(), seed
+        assert not world.began_together or faults is SET, seed  # a lease of before the clock was set holds no longer
+        assert max(member.calls for member in world.members) < 5 * 150, seed
+        world.heal().run(70)
+        assert all(world.served), seed
+        assert not [member for member in world.members if sharing_of(member.state) == "alone"], seed
+
+
+@pytest.mark.parametrize("own", [False, True])
+def test_a_store_that_forgets_its_last_second_costs_a_request_each_time(own: bool) -> None:
+    for seed in SEEDS:
+        world = World(seed, 2 + seed % 5, own=own, faults=Faults(fails_over=0.03)).run(150)
+        assert sum(times - 1 for times in world.provider.seen.values()) <= world.flushed, seed
