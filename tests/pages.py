@@ -15,6 +15,7 @@ PAGES = (
     "oidc_actor/README.md",
     "oidc_actor/adapters/README.md",
     "oidc_actor/metrics/README.md",
+    "oidc_actor/sharing/README.md",
     "oidc_actor/sidecar/README.md",
     "supervision/README.md",
     "supervision/EXISTING.md",
