@@ -60,6 +60,8 @@ class Faults:
         late: That a store carries a call out late, and that its answer comes when it has been given up.
         steps: That the store's clock is set by an hour or a day, back or forward, for each second.
         fails_over: That the store loses what it was told in the last second, for each second.
+        kills: That a process ends when it has just sent a request.
+        cuts_holders: That a member is cut off from the store when it has just sent a request.
         rejects: That a resource server rejects a member's token, for each member and second.
     """
 
@@ -75,6 +77,8 @@ class Faults:
     steps: float = 0.0
     fails_over: float = 0.0
     rejects: float = 0.0
+    kills: float = 0.0
+    cuts_holders: float = 0.0
 
 
 class Provider:
@@ -216,6 +220,10 @@ class Member:
 
         def served() -> None:
             world.requests.append(world.now)
+            if world.chance(world.faults.cuts_holders):
+                self.cut_until = world.now + world.rng.uniform(1, world.faults.cut_s)
+            if world.chance(world.faults.kills):
+                self.die()
             result = world.provider.answer(redeems)
             lost = world.chance(world.faults.times_out)
             self.later(
@@ -282,6 +290,7 @@ class Member:
 
         def reached(now_ms: int) -> Any:
             world.record, answer = records.claim(world.record, claim, now_ms)
+            self.may_be_granted(answer)
             if isinstance(answer, Granted) and answer.doubtful and answer.refresh_token is not None:
                 world.tried.add(answer.refresh_token.reveal())
             return answer
@@ -303,6 +312,11 @@ class Member:
                 self.do(events.ClaimFailed(number, request, world.now, UNANSWERED))
 
         self.ask_store(reached, then, failed)
+
+    def may_be_granted(self, answer: Any) -> None:
+        known = self.state.sharing
+        if self.world.own and isinstance(answer, Granted) and known is not None:
+            assert known.unshared is None, "a holder claims the login that it has redeemed itself"
 
     def claimed(self, effect: effects.Fetch, claim: Claim, answer: Any, at: float) -> Event:
         world, number, request = self.world, effect.attempt, effect.request

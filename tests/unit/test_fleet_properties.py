@@ -110,3 +110,24 @@ def test_a_store_that_forgets_its_last_second_costs_a_request_each_time(own: boo
     for seed in SEEDS:
         world = World(seed, 2 + seed % 5, own=own, faults=Faults(fails_over=0.03)).run(150)
         assert sum(times - 1 for times in world.provider.seen.values()) <= world.flushed, seed
+
+
+def test_a_holder_that_is_killed_after_it_has_sent_leaves_a_login_that_is_tried_once() -> None:
+    for seed in SEEDS:
+        world = World(seed, 2 + seed % 5, own=True, faults=Faults(kills=0.5)).run(150)
+        assert not world.seen_too_often(), seed
+        assert not world.began_together, seed
+
+
+def test_a_holder_that_cannot_store_what_came_does_not_redeem_the_same_again() -> None:
+    """Its token is rejected meanwhile, so that it wants another one at once."""
+    for seed in SEEDS:
+        faults = Faults(cuts_holders=0.4, cut_s=6.0, rejects=0.2)
+        world = World(seed, 2 + seed % 2, own=True, faults=faults).run(150)
+        assert not world.seen_too_often(), seed
+
+
+def test_a_process_that_starts_after_a_flush_does_not_begin_anew() -> None:
+    for seed in SEEDS:
+        world = World(seed, 6, own=True, faults=Faults(flushes=0.02, dies=0.03)).run(150)
+        assert world.provider.seen["seed"] == 1, seed
