@@ -43,6 +43,13 @@ where it is the published one. The rest is the trip above, once for all who had 
 are served from it. The supervisor starts a successor, which takes the cell over, with the token, the waiters, the
 subscriptions and the request under way. What the predecessor still does has no effect, because a cell takes only what its
 owner writes. An orderly stop empties the cell and tells the waiters.
+
+**A token that is shared.** With ``store=`` each attempt begins with a claim. ``machine/sharing.py`` says what is claimed, and
+the effect handler gives the call to a worker pool. On a worker's thread ``manager/shared_store.py`` asks the store
+(``sharing/redis_store.py`` or ``sharing/file_store.py``). The store decides in one step, by the rules of ``sharing/records.py``,
+and answers with a value of ``sharing/store.py``. A newer token is opened (``sharing/sealing.py``), put into the cell and
+published: no request is made. A grant brings a lease and the refresh token. The trip above goes on, and then
+``machine/sharing.py`` has the new token shared. A look each two seconds tells what other processes have got.
 """
 
 from __future__ import annotations
