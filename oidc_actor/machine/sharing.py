@@ -290,8 +290,10 @@ def seen(state: State, gen: int, before_at: float, now: float) -> State:
         return now_knows(state, seen_at=now, missing_since=missing_since)
     seen_at, own = max(known.seen_at, before_at), state.rules.own_refresh_token
     state = now_knows(state, missing_since=missing_since, seen_at=seen_at)
-    # Under a lease the holder may be about to put the record back, and knows more.
-    if not known.has_shared or (own and now - seen_at < LEASE_S):
+    # Under a lease the holder may be about to put the record back, and knows more. Where the login may not be tried for longer
+    # than that, it has the time, and a member that knows an older login must not be the first to put back what it knows.
+    is_early = now - seen_at < LEASE_S and now > _tries_at(state) - LEASE_S
+    if not known.has_shared or (own and is_early):
         return state
     if not (is_valid(state, now) or own):
         return state

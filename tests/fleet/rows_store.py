@@ -203,14 +203,14 @@ def store_flushed_every_3_s(fleet: Fleet, row: Row) -> None:
     fleet.live(1)
 
 
-@fault(6, "the same with one login for all: none is lost", extra=lambda n: 20 if n > 16 else 2, life_s=12.0, long=True)
+@fault(6, "three times, with one login for all: it is not lost", extra=3, life_s=12.0, long=True)
 def store_flushed_every_3_s_with_a_login(fleet: Fleet, row: Row) -> None:
     server = fleet.use_redis()
     fleet.use_login()
     fleet.start()
     fleet.ready()
     row.gaps = True
-    for _ in range(20 if fleet.processes > 16 else 6):
+    for _ in range(3):
         server.say("FLUSHALL")
         fleet.pass_time(3.0)
     fleet.live(2)

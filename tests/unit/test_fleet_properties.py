@@ -85,6 +85,17 @@ def test_a_store_that_loses_its_record_costs_no_login() -> None:
         assert all(world.served), seed
 
 
+def test_a_record_that_is_lost_again_and_again_is_put_back_by_those_that_know_its_last_login() -> None:
+    """One that knows an older login would put back a spent one: it waits, and the others do not."""
+    twice = flushes = 0
+    for seed in range(40):
+        world = World(seed, 4, own=True, faults=Faults(flushes=0.15)).run(120)
+        twice += world.provider.revoked
+        flushes += world.flushed
+    assert flushes > 500
+    assert twice <= flushes / 100
+
+
 LATE = Faults(late=0.1)
 REJECTED = Faults(rejects=0.03, crashes=0.02, loses=0.05)
 REFUSED = Faults(refuses=0.2, loses=0.1, late=0.05)
