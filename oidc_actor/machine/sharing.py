@@ -239,10 +239,12 @@ def share_failed(state: State, error: StoreError, now: float) -> State:
 
 
 def due(state: State, now: float) -> State:
-    """Renew the lease and share what is not shared yet, where that is due."""
+    """Renew the lease, share what is not shared yet, put the record back: what of it is due."""
     known, attempt = of(state), state.attempt
     if known.unshared is not None and known.share_at <= now:
         state = now_knows(state, share_at=math.inf).then(known.unshared)
+    if known.restore_at <= now:
+        state = _restore(state)
     if attempt is not None and attempt.lease is not None and attempt.renew_at <= now:
         from_now = replace(attempt, renew_at=now + RENEWAL_S)
         state = state._replace(attempt=from_now).then(RenewLease(attempt.lease))
@@ -252,7 +254,8 @@ def due(state: State, now: float) -> State:
 def wake_at(state: State) -> float:
     """When something of this is due next; infinity where nothing is."""
     known, attempt = of(state), state.attempt
-    return min(known.share_at, attempt.renew_at if attempt is not None and attempt.lease is not None else math.inf)
+    renew_at = attempt.renew_at if attempt is not None and attempt.lease is not None else math.inf
+    return min(known.share_at, known.restore_at, renew_at)
 
 
 def named(state: State, key: str) -> State:
@@ -287,17 +290,24 @@ def seen(state: State, gen: int, before_at: float, now: float) -> State:
     known = of(state)
     missing_since = NEVER if gen else known.missing_since  # a look does not see a record that has had no token yet
     if gen >= known.gen:
-        return now_knows(state, seen_at=now, missing_since=missing_since)
+        return now_knows(state, seen_at=now, missing_since=missing_since, restore_at=math.inf)
     seen_at, own = max(known.seen_at, before_at), state.rules.own_refresh_token
     state = now_knows(state, missing_since=missing_since, seen_at=seen_at)
     # Under a lease the holder may be about to put the record back, and knows more. Where the login may not be tried for longer
     # than that, it has the time, and a member that knows an older login must not be the first to put back what it knows.
     is_early = now - seen_at < LEASE_S and now > _tries_at(state) - LEASE_S
-    if not known.has_shared or (own and is_early):
+    if not known.has_shared or not (is_valid(state, now) or own):
         return state
-    if not (is_valid(state, now) or own):
-        return state
+    if (
+        own and is_early
+    ):  # not at the next look: by then a member that has just started may take its login for a fresh one
+        return now_knows(state, restore_at=seen_at + LEASE_S)
+    return _restore(state)
+
+
+def _restore(state: State) -> State:
+    known = of(state)
     restored = RestoreRecord(known.gen, state.token, state.expires_at, known.lifetime_s, key=known.key)
-    if own:
+    if state.rules.own_refresh_token:
         restored = replace(restored, login=known.login, refresh_token=known.refresh_token)
-    return state.then(restored).report("store_restored")
+    return now_knows(state, restore_at=math.inf).then(restored).report("store_restored")

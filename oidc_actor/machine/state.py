@@ -122,6 +122,7 @@ class Sharing:
         rejected: The token that was rejected last, until there is another; or ``None``.
         missing_since: Since when no record has been seen; `NEVER` where one was seen last, or none was looked for.
         seen_at: When a record as new as the present token was seen last.
+        restore_at: When the record is put back, which a look has found missing; infinity where that is not to be.
         login: The refresh token that the record offered when the last token was adopted, as the store has it; or ``None``.
         refresh_token: The refresh token that came with the last token, where this manager has got it itself; or ``None``.
         lifetime_s: Seconds that the present token lived when it was issued.
@@ -143,6 +144,7 @@ class Sharing:
     rejected: Secret | None = None
     missing_since: float = NEVER
     seen_at: float = NEVER
+    restore_at: float = math.inf
     login: Secret | None = None
     refresh_token: Secret | None = None
     lifetime_s: float = 0.0

@@ -161,6 +161,22 @@ def test_a_record_is_put_back_under_the_name_that_it_was_known_by() -> None:
     assert restored.key == "k"
 
 
+def test_a_login_is_put_back_before_a_new_member_could_begin() -> None:
+    """Where its record is missed shortly before the login may be tried, the holder has a lease's time; but no longer."""
+    member = Member(own=True)
+    member.start()
+    member.adopts("a", 7, 20.0)
+    member.wait(member.state.expires_at - member.now - 1.0)  # the login may be tried soon
+    assert not member.do(RecordSeen(0, member.now - 2.0)).of(RestoreRecord)
+    missed_at, restored = member.now, member.of(RestoreRecord)
+    while not restored:
+        member.tick()
+        restored = member.of(RestoreRecord)
+        if member.state.attempt is not None:
+            member.occupied("missing")
+    assert member.now - missed_at <= sharing.LEASE_S < sharing.QUARANTINE_S
+
+
 def test_a_token_that_the_wall_clock_has_outlived_is_displaced_by_any_newer_one() -> None:
     member = Member(own=False)
     member.start()
