@@ -171,6 +171,7 @@ def obtained(state: State, lease: HeldLease | None, lifetime_s: float, refresh_t
         alone_at=_alone_at(state, rng),
         lifetime_s=lifetime_s,
         has_shared=False,
+        restore_at=math.inf,
         login=None,
         refresh_token=refresh_token,
     )
@@ -198,6 +199,7 @@ def adopted(state: State, gen: int, lifetime_s: float, login: Secret | None, now
         rejected=None,
         missing_since=NEVER,
         seen_at=now,
+        restore_at=math.inf,
         login=login,
         refresh_token=None,
         lifetime_s=lifetime_s,
@@ -217,8 +219,8 @@ def shared(state: State, gen: int, now: float) -> State:
     is_present = unshared is not None and state.token is unshared.token
     state = answered(state)
     known = replace(of(state), unshared=None, share_at=math.inf, shares=0, missing_since=NEVER, seen_at=now)
-    known = replace(known, gen=max(gen, known.gen), has_shared=is_present or known.has_shared)
-    return state._replace(sharing=known)
+    has_shared = is_present or known.has_shared
+    return state._replace(sharing=replace(known, gen=max(gen, known.gen), has_shared=has_shared, restore_at=math.inf))
 
 
 def overtaken(state: State) -> State:
@@ -271,6 +273,7 @@ def named(state: State, key: str) -> State:
         passed=0,
         missing_since=NEVER,
         seen_at=NEVER,
+        restore_at=math.inf,
         login=None,
         refresh_token=None,
     )
@@ -294,13 +297,12 @@ def seen(state: State, gen: int, before_at: float, now: float) -> State:
     seen_at, own = max(known.seen_at, before_at), state.rules.own_refresh_token
     state = now_knows(state, missing_since=missing_since, seen_at=seen_at)
     # Under a lease the holder may be about to put the record back, and knows more. Where the login may not be tried for longer
-    # than that, it has the time, and a member that knows an older login must not be the first to put back what it knows.
+    # than that, it has the time, and a member that knows an older login must not be the first to put back what it knows. A member
+    # that waits does not wait for the next look: by then one that has just started may take its login for a fresh one.
     is_early = now - seen_at < LEASE_S and now > _tries_at(state) - LEASE_S
     if not known.has_shared or not (is_valid(state, now) or own):
         return state
-    if (
-        own and is_early
-    ):  # not at the next look: by then a member that has just started may take its login for a fresh one
+    if own and is_early:
         return now_knows(state, restore_at=seen_at + LEASE_S)
     return _restore(state)
 

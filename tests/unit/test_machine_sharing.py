@@ -14,6 +14,7 @@ from oidc_actor.machine.events import (
     RecordSeen,
     Refresh,
     ShareFailed,
+    Tick,
     TokenAdopted,
     TokenShared,
 )
@@ -175,6 +176,25 @@ def test_a_login_is_put_back_before_a_new_member_could_begin() -> None:
         if member.state.attempt is not None:
             member.occupied("missing")
     assert member.now - missed_at <= sharing.LEASE_S < sharing.QUARANTINE_S
+
+
+def test_what_was_to_be_put_back_is_not_once_another_token_came() -> None:
+    """The old generation would be put back with the new token, or under another login's name."""
+    for changed in ("granted", "adopted", "named"):
+        member = Member(own=True)
+        member.start()
+        member.adopts("a", 7, 20.0)
+        member.wait(member.state.expires_at - member.now - 1.0)
+        member.do(RecordSeen(0, member.now - 1.0))
+        assert member.knows.restore_at > member.now
+        member.do(Refresh()).until_it_claims()
+        if changed == "granted":
+            member.granted().sent().succeeds("b", 20.0, refresh_token="r1")
+        elif changed == "adopted":
+            member.adopts("b", 9, 30.0)
+        else:
+            member.do(RecordNamed("k1")).do(RecordNamed("k2"))
+        assert not member.wait(sharing.LEASE_S).do(Tick()).of(RestoreRecord), changed
 
 
 def test_a_token_that_the_wall_clock_has_outlived_is_displaced_by_any_newer_one() -> None:
