@@ -10,7 +10,13 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-_BEGIN = """
+from oidc_actor.sharing.records import AGAIN_MS, KEPT_MS, LOGIN_KEPT_MS
+
+_BEGIN = (
+    f"""
+local kept, login_kept, again = {KEPT_MS}, {LOGIN_KEPT_MS}, {AGAIN_MS}
+"""
+    + """
 local key = KEYS[1]
 local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
@@ -111,6 +117,7 @@ local function write()
   end
 end
 """
+)
 
 _CLAIM = """
 local claimant, known, need, rejected = ARGV[2], tonumber(ARGV[3]), tonumber(ARGV[4]), ARGV[5]
@@ -148,14 +155,14 @@ elseif login == '' then
   set('tried', '')
 elseif number('gen') == 0 and number('fence') == 0 then
   if not may_begin then
-    return {'missing', whole(now), whole(now + 1000)}
+    return {'missing', whole(now), whole(now + again)}
   end
   set('taken', login)
   set('taker', claimant)
 elseif text('tried') ~= '' then
   return {'lost', whole(now)}
 elseif not may_try then
-  return {'doubtful', whole(now), whole(now + 1000)}
+  return {'doubtful', whole(now), whole(now + again)}
 else
   given, doubtful = text('taken'), true
   if given == '' then
@@ -173,7 +180,7 @@ if rejected ~= '' and text('fingerprint') == rejected then
   set('fingerprint', '')
   set('expires_ms', '')
 end
-later(now + lease + (login == '' and 600000 or 7776000000))
+later(now + lease + (login == '' and kept or login_kept))
 write()
 return {'granted', whole(now), whole(fence), given, doubtful and '1' or ''}
 """
@@ -191,7 +198,7 @@ if number('fence') < fence then
   set('refresh_token', '')
 end
 hold(claimant, lease)
-later(now + lease + (ARGV[5] == '' and 600000 or 7776000000))
+later(now + lease + (ARGV[5] == '' and kept or login_kept))
 write()
 return {'renewed', whole(now)}
 """
@@ -237,7 +244,7 @@ unhold()
 if wait > 0 then
   hold('', wait)
 end
-later(now + wait + 600000)
+later(now + wait + kept)
 write()
 return {'ended', whole(now)}
 """
