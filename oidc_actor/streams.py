@@ -15,7 +15,6 @@ A token that is bound to a key (``token_type`` DPoP) is presented with a proof o
 
 from __future__ import annotations
 
-import asyncio
 import math
 from collections.abc import AsyncGenerator, Callable
 from dataclasses import dataclass
@@ -82,8 +81,8 @@ async def renewals(server: ServerRef) -> AsyncGenerator[Renewal]:
     """Iterate over a manager's tokens: the present one first, as soon as there is one, then every new one.
 
     A slow consumer gets the newest token next, and the end of the one that it got last. The iteration goes on across
-    restarts of the manager, and ends when it is stopped. Only the iterator's own event loop runs it; close it
-    (`contextlib.aclosing`) to leave before that.
+    restarts of the manager, and ends when it is stopped. Only the iterator's own event loop, asyncio's or trio's, runs it; close
+    it (`contextlib.aclosing`) to leave before that.
 
     Args:
         server: The manager's ref or name.
@@ -96,8 +95,7 @@ async def renewals(server: ServerRef) -> AsyncGenerator[Renewal]:
     """
     cell = locate(server)
     watch = _Watch(cell)
-    loop = asyncio.get_running_loop()
-    waiter = _waiter(loop)
+    waiter = _waiter()
 
     def ring(token: TokenResponse) -> None:  # on a thread for listeners
         waiter.resolve(token)  # the newest, whatever the event loop has come to
@@ -109,7 +107,7 @@ async def renewals(server: ServerRef) -> AsyncGenerator[Renewal]:
             # is published later rings a waiter that is there already, and wakes it even before it waits. With the look first, a
             # token in between would ring the waiter of the round before, and this round would sleep through it. A restarted
             # manager may wake a waiter too, in vain: then the look finds nothing new.
-            waiter = _waiter(loop)
+            waiter = _waiter()
             renewal = watch.look()
             if renewal is not None:
                 yield renewal
@@ -121,15 +119,15 @@ async def renewals(server: ServerRef) -> AsyncGenerator[Renewal]:
         raise ManagerNotRunning(server)
 
 
-def _waiter(loop: asyncio.AbstractEventLoop) -> TaskWaiter:
-    return TaskWaiter(loop, math.inf, 0.0, wants_refresh=False)
+def _waiter() -> TaskWaiter:
+    return TaskWaiter(math.inf, 0.0, wants_refresh=False)
 
 
 async def _outcome(cell: Cell, waiter: TaskWaiter) -> object:
     """Wait for a token, or for the manager's end, which only the waiters in its cell are told."""
     try:
         cell.add_waiter(waiter, quietly=True)
-        return await waiter.future
+        return await waiter.wait(None)
     finally:
         cell.remove_waiter(waiter)
 

@@ -14,7 +14,8 @@ module                           what a program writes
 ===============================  ===============================================================================
 
 - Every request carries the manager's valid token as of its sending. Where there is none, it waits for one up to ``timeout``
-  seconds and then raises `NoTokenError`; an async caller waits without blocking its event loop.
+  seconds and then raises `NoTokenError`; an async caller waits without blocking its event loop, asyncio's or trio's (aiohttp
+  and grpc.aio have asyncio's only).
 - The token goes to the origin that the caller names and never with a redirect to another one; over plain http only to this
   machine, and not through a proxy that the environment names (aiohttp: any), unless ``allow_insecure_http=True``.
 - A 401 about the token (`oidc_actor.adapters.challenges`) has that very token replaced, once for all callers that got one,

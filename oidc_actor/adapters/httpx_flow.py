@@ -102,7 +102,7 @@ class AuthFlow(Authenticator):
             fields = self._presenter.again(self._hear(response), tries, partial(self._can_repeat, request))
 
     async def async_auth_flow(self, request: Any) -> AsyncGenerator[Any, Any]:
-        """Do what `sync_auth_flow` does, without blocking the event loop (asyncio's; trio only while there is a token)."""
+        """Do what `sync_auth_flow` does, in a task of asyncio or trio, without blocking its event loop."""
         if self._presenter.destination(str(request.url)) is None:
             yield request
             return

@@ -13,7 +13,7 @@ import functools
 import time
 from abc import ABCMeta
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from dataclasses import replace
 from typing import Any, ClassVar, NoReturn, Self
 
@@ -69,6 +69,7 @@ from oidc_actor.reading.waiting_reads import (
     error_of,
     read_rejected,
     refresh_now,
+    refresh_now_async,
     refresh_soon,
     wait_for_token,
     wait_for_token_async,
@@ -237,7 +238,7 @@ class TokenManager(Server, metaclass=_ListsItsFunctions):
 
     @staticmethod
     async def aget_token(server: ServerRef, *, timeout: float = 5.0, min_validity: float = 0.0) -> TokenResponse:
-        """Do what `get_token` does, without blocking the event loop and without its default executor.
+        """Do what `get_token` does, in a task of asyncio or trio; it yields only where there is no token, and makes no thread.
 
         Args:
             server: The manager's ref or name.
@@ -253,7 +254,7 @@ class TokenManager(Server, metaclass=_ListsItsFunctions):
 
     @staticmethod
     async def aget_access_token(server: ServerRef, *, timeout: float = 5.0, min_validity: float = 0.0) -> str:
-        """Do what `get_access_token` does, without blocking the event loop and without its default executor.
+        """Do what `get_access_token` does, in a task of asyncio or trio; it yields only where there is no token.
 
         Args:
             server: The manager's ref or name.
@@ -293,6 +294,26 @@ class TokenManager(Server, metaclass=_ListsItsFunctions):
             refresh_now(server, timeout, secret)
         else:
             refresh_soon(server, secret)
+
+    @staticmethod
+    @holds_secrets
+    def aforce_refresh(
+        server: ServerRef, *, timeout: float = 5.0, rejected: str | None = None
+    ) -> Coroutine[Any, Any, None]:
+        """Do what `force_refresh` does with ``wait=True``, in a task of asyncio or trio; without, it never waits.
+
+        Args:
+            server: The manager's ref or name.
+            timeout: Seconds to wait.
+            rejected: As for `force_refresh`.
+
+        Raises:
+            NoTokenError: The attempt failed or did not end in time, even where an older token lives on.
+            ManagerNotRunning: No manager is there.
+            ConfigError: An argument is wrong.
+        """
+        # No coroutine of its own: its frame would hold the text of the token until it ends.
+        return refresh_now_async(server, timeout, read_rejected(rejected))
 
     @staticmethod
     def health(server: ServerRef) -> Health:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
+
 from oidc_actor.reading.cell import Cell, Ref
-from oidc_actor.reading.directory import locate
-from oidc_actor.reading.waiting_reads import wait_for_token
+from oidc_actor.reading.directory import ManagerNotRunning, locate
+from oidc_actor.reading.waiting_reads import wait_for_token, wait_for_token_async
 from oidc_actor.values.tokens import TokenResponse
 
 
@@ -65,12 +67,50 @@ class TokenSource:
             return snapshot.token
         return self._wait(timeout)
 
+    async def aaccess_token(self, timeout: float = 5.0) -> str:
+        """Do what `access_token` does, in a task of asyncio or trio; it yields only where there is no token.
+
+        Args:
+            timeout: Seconds to wait for one where there is none; 0 never waits.
+
+        Raises:
+            NoTokenError: As for `access_token`, and so are the others.
+            ManagerNotRunning: The manager is not there.
+            ConfigError: The timeout is wrong.
+        """
+        snapshot = self._cell.snapshot
+        if self._clock() < snapshot.deadline:
+            return snapshot.text
+        return (await self._await(timeout)).access_token
+
+    async def atoken(self, timeout: float = 5.0) -> TokenResponse:
+        """Do what `token` does, in a task of asyncio or trio; it yields only where there is no token.
+
+        Args:
+            timeout: Seconds to wait for one where there is none; 0 never waits.
+
+        Raises:
+            NoTokenError: As for `token`, and so are the others.
+            ManagerNotRunning: The manager is not there.
+            ConfigError: The timeout is wrong.
+        """
+        snapshot = self._cell.snapshot
+        if self._clock() < snapshot.deadline and snapshot.token is not None:
+            return snapshot.token
+        return await self._await(timeout)
+
     def __repr__(self) -> str:
         return f"TokenSource({self._server!s})"
 
     def _wait(self, timeout: float) -> TokenResponse:
         self._bind(locate(self._server))
         return wait_for_token(self._server, timeout, 0.0)
+
+    async def _await(self, timeout: float) -> TokenResponse:
+        token = await wait_for_token_async(self._server, timeout, 0.0)
+        with suppress(ManagerNotRunning):  # it may have been stopped since
+            self._bind(locate(self._server, wait_s=0.0))
+        return token
 
     def _bind(self, cell: Cell) -> None:
         # Two threads may both bind; the clock goes first, so that no thread reads a new cell with an old clock for long: a

@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-import contextlib
 import threading
 from collections.abc import Callable
 from inspect import iscoroutinefunction
-from typing import TYPE_CHECKING, Final, Protocol
+from typing import Final, Protocol
 
 from oidc_actor.machine.events import Outcome, Rejected
 from oidc_actor.values.errors import ConfigError
 from oidc_actor.values.tokens import TokenResponse
+from supervision.runtime.tasks import task_bell
 from supervision.runtime.waits import wait_for
-
-if TYPE_CHECKING:
-    import asyncio
 
 
 class Gone:
@@ -25,9 +22,13 @@ GONE: Final = Gone()
 
 
 class _Waiter:
-    """What a reader waits for."""
+    """A reader that waits for an outcome; the first one stands.
 
-    __slots__ = ("deadline", "known_to", "min_validity_s", "rejected", "wants_refresh")
+    Two threads may resolve it at once, a manager's and one that closes the cell. The thread that takes `_first` stores its
+    outcome and *then* lets the reader go, which therefore finds it. A reader whose time is over takes what is there by then.
+    """
+
+    __slots__ = ("_first", "deadline", "known_to", "min_validity_s", "outcome", "rejected", "wants_refresh")
 
     def __init__(
         self, deadline: float, min_validity_s: float, *, wants_refresh: bool, rejected: Rejected | None = None
@@ -37,31 +38,30 @@ class _Waiter:
         self.wants_refresh = wants_refresh
         self.rejected = rejected
         self.known_to: object = None  # the incarnation that knows of it
-
-
-class ThreadWaiter(_Waiter):
-    """A thread that waits; the first outcome stands.
-
-    Two threads may resolve it at once, a manager's and one that closes the cell. The thread that takes `_first` stores its
-    outcome and *then* lets the reader go, which therefore finds it. A reader whose time is over takes what is there by then.
-    """
-
-    __slots__ = ("_done", "_first", "outcome")
-
-    def __init__(
-        self, deadline: float, min_validity_s: float, *, wants_refresh: bool, rejected: Rejected | None = None
-    ) -> None:
-        super().__init__(deadline, min_validity_s, wants_refresh=wants_refresh, rejected=rejected)
         self.outcome: Outcome | Gone | None = None
         self._first = threading.Lock()  # taken for good by the thread that resolves first; guards nothing else
-        self._done = threading.Lock()  # held until there is an outcome
-        self._done.acquire()
 
     def resolve(self, outcome: Outcome | Gone) -> None:
         """Give the outcome; any thread."""
         if self._first.acquire(blocking=False):
             self.outcome = outcome
-            self._done.release()
+            self._let_go()
+
+    def _let_go(self) -> None:
+        raise NotImplementedError
+
+
+class ThreadWaiter(_Waiter):
+    """A thread that waits."""
+
+    __slots__ = ("_done",)
+
+    def __init__(
+        self, deadline: float, min_validity_s: float, *, wants_refresh: bool, rejected: Rejected | None = None
+    ) -> None:
+        super().__init__(deadline, min_validity_s, wants_refresh=wants_refresh, rejected=rejected)
+        self._done = threading.Lock()  # held until there is an outcome
+        self._done.acquire()
 
     def wait(self, timeout_s: float) -> Outcome | Gone | None:
         """Wait for the outcome; ``None`` where none came in time. On a pooled actor's thread a spare one stands in."""
@@ -71,41 +71,28 @@ class ThreadWaiter(_Waiter):
     def _wait(self, seconds: float) -> bool:
         return self._done.acquire(timeout=seconds)
 
+    def _let_go(self) -> None:
+        self._done.release()
+
 
 class TaskWaiter(_Waiter):
-    """A task that waits on its event loop; the first outcome stands, because the loop sets them one after the other."""
+    """A task of asyncio or trio that waits, without blocking its event loop. Where that is closed no task waits any more."""
 
-    __slots__ = ("_loop", "future")
+    __slots__ = ("_bell",)
 
     def __init__(
-        self,
-        loop: asyncio.AbstractEventLoop,
-        deadline: float,
-        min_validity_s: float,
-        *,
-        wants_refresh: bool,
-        rejected: Rejected | None = None,
+        self, deadline: float, min_validity_s: float, *, wants_refresh: bool, rejected: Rejected | None = None
     ) -> None:
         super().__init__(deadline, min_validity_s, wants_refresh=wants_refresh, rejected=rejected)
-        self.future: asyncio.Future[Outcome | Gone | None] = loop.create_future()
-        self._loop = loop
+        self._bell = task_bell()
 
-    def resolve(self, outcome: Outcome | Gone) -> None:
-        """Give the outcome; any thread."""
-        with contextlib.suppress(RuntimeError):  # the loop is closed: no task waits any more
-            self._loop.call_soon_threadsafe(self._set, outcome)
+    async def wait(self, timeout_s: float | None) -> Outcome | Gone | None:
+        """Wait for the outcome, ``None`` seconds for ever; ``None`` where none came in time."""
+        await self._bell.wait(timeout_s)
+        return self.outcome
 
-    async def wait(self, timeout_s: float) -> Outcome | Gone | None:
-        """Wait for the outcome; ``None`` where none came in time."""
-        deadline = self._loop.call_later(timeout_s, self._set, None)
-        try:
-            return await self.future
-        finally:
-            deadline.cancel()
-
-    def _set(self, outcome: Outcome | Gone | None) -> None:
-        if not self.future.done():
-            self.future.set_result(outcome)
+    def _let_go(self) -> None:
+        self._bell.ring()
 
 
 def check_listener(listener: object) -> None:

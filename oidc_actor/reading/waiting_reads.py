@@ -24,6 +24,7 @@ from oidc_actor.values.secrets import Secret, holds_secrets, secret_problem
 from oidc_actor.values.tokens import TokenResponse
 from supervision.errors import NoProcess
 from supervision.process.registry import is_current
+from supervision.runtime.tasks import task_bell
 
 ServerRef: TypeAlias = Ref | str
 """What names a manager: its ref, or a name of it (OTP's ``server_ref()``)."""
@@ -58,14 +59,11 @@ def wait_for_token(
 async def wait_for_token_async(
     server: ServerRef, timeout: float, min_validity: float, rejected: Rejected | None = None
 ) -> TokenResponse:
-    """Do what `wait_for_token` does, without blocking the event loop."""
-    import asyncio
-
+    """Do what `wait_for_token` does, in a task of asyncio or trio; it yields only where it waits."""
     check_wait(timeout, min_validity)
     ends_at = time.monotonic() + timeout
     while True:
-        while is_starting(server) and time.monotonic() < ends_at:
-            await asyncio.sleep(LOOK_ASYNC_S)
+        await _started(server, ends_at)
         cell = _found(server, 0.0)
         token = _token_of(cell, min_validity, rejected)
         if token is not None:
@@ -73,8 +71,7 @@ async def wait_for_token_async(
         left_s = ends_at - time.monotonic()
         if left_s <= 0:
             raise _too_late(cell, server, timeout, min_validity, rejected=rejected)
-        loop = asyncio.get_running_loop()
-        waiter = TaskWaiter(loop, cell.clock() + left_s, min_validity, wants_refresh=False, rejected=rejected)
+        waiter = TaskWaiter(cell.clock() + left_s, min_validity, wants_refresh=False, rejected=rejected)
         try:
             cell.add_waiter(waiter)
             outcome = await waiter.wait(left_s)
@@ -121,6 +118,30 @@ def refresh_now(server: ServerRef, timeout: float, rejected: Secret | None) -> N
             raise _too_late(cell, server, timeout, 0.0, wants_refresh=True)
 
 
+async def refresh_now_async(server: ServerRef, timeout: float, rejected: Secret | None) -> None:
+    """Do what `refresh_now` does, in a task of asyncio or trio."""
+    check_wait(timeout, 0.0)
+    ends_at = time.monotonic() + timeout
+    outcome: Outcome | Gone | None = GONE
+    while outcome is GONE:
+        await _started(server, ends_at)
+        cell = locate(server, wait_s=0.0)
+        if rejected is not None and not cell.reject(rejected.reveal()):
+            return
+        left_s = max(0.0, ends_at - time.monotonic())
+        waiter = TaskWaiter(cell.clock() + left_s, 0.0, wants_refresh=True)
+        try:
+            cell.add_waiter(waiter)
+            cell.tell(Refresh(waiter, rejected))
+            outcome = await waiter.wait(left_s)
+        finally:
+            cell.remove_waiter(waiter)
+        _raise_refusal(outcome, cell, server)
+        rejected = None  # it is rejected by now
+        if outcome is None or (outcome is GONE and not left_s):
+            raise _too_late(cell, server, timeout, 0.0, wants_refresh=True)
+
+
 @holds_secrets
 def read_rejected(rejected: object) -> Secret | None:
     """What a reader says was rejected."""
@@ -152,6 +173,12 @@ def _found(server: ServerRef, ends_at: float) -> Cell:
         if is_starting(server):
             raise NoTokenError("no token yet: the manager is starting") from None
         raise
+
+
+async def _started(server: ServerRef, ends_at: float) -> None:
+    """Wait while a manager is there that has no cell yet."""
+    while is_starting(server) and time.monotonic() < ends_at:
+        await task_bell().wait(LOOK_ASYNC_S)  # nothing rings it
 
 
 def _waits_in_vain(cell: Cell) -> bool:

@@ -5,7 +5,9 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import ssl
+import threading
 from collections.abc import AsyncIterator, Iterator
+from concurrent.futures import Future
 from typing import Any
 
 import aiohttp
@@ -14,6 +16,7 @@ import grpc.aio
 import httpx
 import httpx2
 import requests
+import trio
 from adapters.api import DEADLINE_S, Api
 from adapters.rpc import SERVICE, Rpc
 
@@ -177,6 +180,40 @@ class AsyncHttpx2(AsyncHttpx):
     adapter = oidc_actor.adapters.httpx2
 
 
+class TrioHttpx(AsyncHttpx):
+    """One run of trio for its whole life, on a thread, because a connection belongs to the run that opened it."""
+
+    def open(self, server: Any) -> None:
+        started: Future[trio.lowlevel.TrioToken] = Future()
+        self.closing = trio.Event()
+
+        async def live() -> None:
+            started.set_result(trio.lowlevel.current_trio_token())
+            await self.closing.wait()
+
+        self.thread = threading.Thread(target=trio.run, args=(live,), daemon=True)
+        self.thread.start()
+        self.token = started.result(DEADLINE_S)
+        self.run(self.aopen(server))
+
+    def run(self, coroutine: Any) -> Any:
+        async def in_time() -> Any:
+            with trio.fail_after(DEADLINE_S):
+                return await coroutine
+
+        return trio.from_thread.run(in_time, trio_token=self.token)
+
+    def close(self) -> None:
+        self.run(self.aclose())
+        trio.from_thread.run_sync(self.closing.set, trio_token=self.token)
+        self.thread.join(DEADLINE_S)
+
+
+class TrioHttpx2(TrioHttpx):
+    library = httpx2
+    adapter = oidc_actor.adapters.httpx2
+
+
 class Aiohttp(AsyncDriver):
     async def aopen(self, server: Any) -> None:
         middleware = oidc_actor.adapters.aiohttp.OIDCAuth(server)
@@ -260,7 +297,7 @@ class AsyncGrpc(AsyncDriver):
         return self.rpc.tokens
 
 
-WEB_DRIVERS = [Requests, Httpx, AsyncHttpx, Httpx2, AsyncHttpx2, Aiohttp]
+WEB_DRIVERS = [Requests, Httpx, AsyncHttpx, TrioHttpx, Httpx2, AsyncHttpx2, Aiohttp]
 DRIVERS = [*WEB_DRIVERS, Grpc, AsyncGrpc]
 
 

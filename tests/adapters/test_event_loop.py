@@ -8,15 +8,16 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
 
 import pytest
+import trio
 from adapters.api import DEADLINE_S, Api, Gatekeeper
-from adapters.drivers import Aiohttp, AsyncDriver, AsyncGrpc, AsyncHttpx, AsyncHttpx2, opened
+from adapters.drivers import Aiohttp, AsyncDriver, AsyncGrpc, AsyncHttpx, AsyncHttpx2, TrioHttpx, TrioHttpx2, opened
 from adapters.held_manager import Held
 from adapters.rpc import Rpc
 
 from oidc_actor.adapters.headers import aheaders
 from oidc_actor.testing import Provider
 
-KINDS = [AsyncHttpx, AsyncHttpx2, Aiohttp, AsyncGrpc]
+KINDS = [AsyncHttpx, AsyncHttpx2, Aiohttp, AsyncGrpc, TrioHttpx, TrioHttpx2]
 
 
 class Forbidden(ThreadPoolExecutor):
@@ -26,6 +27,8 @@ class Forbidden(ThreadPoolExecutor):
 
 async def let_go_meanwhile(held: Held, call: Awaitable[Any]) -> Any:
     """Await a call whose token comes only if the loop gets to run while it waits."""
+    if trio.lowlevel.in_trio_run():
+        return await let_go_meanwhile_in_trio(held, call)
     asyncio.get_running_loop().set_default_executor(Forbidden())
     task = asyncio.ensure_future(call)
     while not held.waiting:
@@ -33,6 +36,21 @@ async def let_go_meanwhile(held: Held, call: Awaitable[Any]) -> Any:
         await asyncio.sleep(0)
     held.gate.release()
     return await task
+
+
+async def let_go_meanwhile_in_trio(held: Held, call: Awaitable[Any]) -> Any:
+    found: list[Any] = []
+
+    async def ask() -> None:
+        found.append(await call)
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(ask)
+        while not held.waiting:
+            assert not found
+            await trio.lowlevel.checkpoint()
+        held.gate.release()
+    return found[0]
 
 
 @pytest.mark.parametrize("kind", KINDS)

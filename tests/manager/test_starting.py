@@ -8,6 +8,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from types import SimpleNamespace
 
 import pytest
+import trio
 from fakes import AUTH, ISSUER, ScriptedTransport
 from managers import Start
 from threads import DEADLINE_S, eventually
@@ -73,6 +74,8 @@ EARLY: dict[str, Callable[[object], object]] = {
     "get_token": lambda server: TokenManager.get_token(server).access_token,
     "get_access_token": lambda server: TokenManager.get_access_token(server),
     "aget_token": lambda server: asyncio.run(TokenManager.aget_access_token(server)),
+    "aget_token, trio": lambda server: trio.run(TokenManager.aget_access_token, server),
+    "aforce_refresh": lambda server: asyncio.run(TokenManager.aforce_refresh(server)),
     "source": lambda server: TokenManager.source(server)(),
     "force_refresh": lambda server: TokenManager.force_refresh(server, wait=True),
     "health": lambda server: TokenManager.health(server).state,
@@ -88,7 +91,7 @@ def test_those_who_come_early_wait_for_it(held: Held, by: str) -> None:
     held.go.set()
     held.started.result(DEADLINE_S)
     found = {name: one.result(DEADLINE_S) for name, one in early.items()}
-    assert found["get_token"] == found["get_access_token"] == found["aget_token"]
+    assert found["get_token"] == found["get_access_token"] == found["aget_token"] == found["aget_token, trio"]
     TokenManager.stop("starting")
 
 

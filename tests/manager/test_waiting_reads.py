@@ -2,8 +2,10 @@
 
 import asyncio
 import time
+from functools import partial
 
 import pytest
+import trio
 from fakes import AUTH, Fixed, ScriptedTransport, Stopwatch, failing, minted, refused
 from managers import Start
 from threads import DEADLINE_S, eventually
@@ -11,6 +13,12 @@ from threads import DEADLINE_S, eventually
 import supervision
 from oidc_actor import ConfigError, NoTokenError, TokenManager, TokenRequestError
 from supervision import NoProcess, Server
+
+
+def in_trio(find):
+    """A read by a task of trio; what it finds may raise as the read does."""
+    return lambda server, **wait: trio.run(partial(find(server), **wait))
+
 
 READS = [
     pytest.param(lambda server, **wait: TokenManager.get_token(server, **wait).access_token, id="get_token"),
@@ -24,6 +32,11 @@ READS = [
     pytest.param(lambda server, **wait: TokenManager.source(server).access_token(**wait), id="source.access_token"),
     pytest.param(lambda server, **wait: TokenManager.source(server).token(**wait).access_token, id="source.token"),
     pytest.param(lambda server, **wait: TokenManager.source(server)(**wait), id="source()"),
+    pytest.param(in_trio(lambda server: partial(TokenManager.aget_access_token, server)), id="aget_access_token, trio"),
+    pytest.param(in_trio(lambda server: TokenManager.source(server).aaccess_token), id="source.aaccess_token, trio"),
+    pytest.param(
+        lambda server, **wait: asyncio.run(TokenManager.source(server).atoken(**wait)).access_token, id="source.atoken"
+    ),
 ]
 every_read = pytest.mark.parametrize("read", READS)
 

@@ -109,9 +109,13 @@ class World:
 
     def task_waiter(self) -> TaskWaiter:
         """A task that has its token."""
-        waiter = TaskWaiter(self.loop, 1.0, 0.0, wants_refresh=False)
-        waiter.future.set_result(self.token)
-        return waiter
+
+        async def resolved() -> TaskWaiter:
+            waiter = TaskWaiter(1.0, 0.0, wants_refresh=False)
+            waiter.resolve(self.token)
+            return waiter
+
+        return self.loop.run_until_complete(resolved())
 
     def recorder(self) -> doctor.Recorder:
         """A transport of the command line that has carried a token."""

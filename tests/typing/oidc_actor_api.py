@@ -70,6 +70,9 @@ TokenManager.start_link(issuer_url="https://x")  # type: ignore[call-arg]  # pyr
 async def read() -> None:
     assert_type(await TokenManager.aget_token("m", timeout=1.0), TokenResponse)
     assert_type(await TokenManager.aget_access_token(ref), str)
+    await TokenManager.aforce_refresh("m", timeout=1.0, rejected="text")
+    assert_type(await TokenManager.source("m").atoken(timeout=1.0), TokenResponse)
+    assert_type(await TokenManager.source("m").aaccess_token(timeout=1.0), str)
 
 
 def explain(error: NoTokenError) -> None:
