@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import contextlib
+import faulthandler
 import os
 import signal
 import subprocess
 import sys
 import textwrap
+import threading
 import traceback
 from collections.abc import Callable
 
@@ -15,6 +17,7 @@ import pytest
 from threads import DEADLINE_S
 
 SCRIPT_S = 20
+CHILD_S = 3 * int(DEADLINE_S)  # longer than a wait in there, so that one which is in vain ends first, and says what for
 
 PRELUDE = f"""
 import faulthandler, os, signal, sys, threading, time
@@ -91,12 +94,19 @@ NEEDS_FORK = [
 
 
 def in_child(check: Callable[[], None]) -> None:
-    """Run a check in a forked child; it must pass there, and the child must end, within the deadline."""
+    """Run a check in a forked child; it must pass there, and the child must end, within `CHILD_S`.
+
+    The captured stderr says what the check or a thread of the child raised, and where all threads are if it hangs. A signal
+    has them shown: the thread of ``faulthandler.dump_traceback_later`` may be the parent's, and would be waited for in vain.
+    """
+    own_s = signal.alarm(0)  # of a child that has a child: its own time stands still until that has ended
     process = os.fork()
     if process == 0:
         status = 1
         try:
-            signal.alarm(int(DEADLINE_S))
+            faulthandler.register(signal.SIGALRM, file=2, chain=True)
+            signal.alarm(CHILD_S)
+            threading.excepthook = threading.__excepthook__  # pytest's keeps it for a report that the child never makes
             check()
             status = 0
         except BaseException:
@@ -105,4 +115,9 @@ def in_child(check: Callable[[], None]) -> None:
         finally:
             os._exit(status)
     _, status = os.waitpid(process, 0)
-    assert os.waitstatus_to_exitcode(status) == 0
+    signal.alarm(own_s)
+    code = os.waitstatus_to_exitcode(status)
+    assert code != -signal.SIGALRM, f"the child hung for {CHILD_S} s; its stacks are in stderr"
+    assert code == 0, (
+        f"the child ended by {signal.Signals(-code).name}" if code < 0 else f"the child's exit status: {code}"
+    )

@@ -563,7 +563,7 @@ class TokenManager(Server, metaclass=_ListsItsFunctions):
     def _refresh(self, message: Refresh) -> None:
         # The waiter was put into the cell before this message was sent: an incarnation that started in between knows it.
         waiter = message.waiter
-        known = waiter is not None and not self._is_new(waiter)
+        known = waiter is not None and not self._cell.is_new(self.actor_ref, waiter)
         self._share(Refresh(None, message.rejected) if known else message)
 
     def _fetch_started(self, message: FetchStarted) -> None:
@@ -624,11 +624,6 @@ class TokenManager(Server, metaclass=_ListsItsFunctions):
         attempt = self._state.attempt
         same = attempt is not None and (attempt.number, attempt.request) == (message.attempt, message.request)
         return attempt if same else None
-
-    def _is_new(self, waiter: Any) -> bool:
-        new = waiter.known_to is not self.actor_ref
-        waiter.known_to = self.actor_ref
-        return new
 
 
 def _taken(options: dict[str, Any]) -> Options:

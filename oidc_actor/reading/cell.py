@@ -173,13 +173,23 @@ class Cell:
             return result
 
     def new_waiters(self, ref: Ref, *, refreshes: bool = True) -> list[AnyWaiter]:
-        """The waiters that this incarnation does not know yet, with or without those for a refresh."""
+        """The waiters that this incarnation does not know yet, with or without those for a refresh; none once it was killed."""
         with self._lock:
+            if not self.is_owned_by(ref):
+                return []
             self.summons.heard()  # before the look: a reader that comes after the look makes another
             found = [w for w in list(self.waiting) if w.known_to is not ref and (refreshes or not w.wants_refresh)]
             for waiter in found:
                 waiter.known_to = ref
             return found
+
+    def is_new(self, ref: Ref, waiter: Any) -> bool:
+        """Whether this incarnation did not know a waiter, which it does from now on; no waiter is news to one that was killed."""
+        with self._lock:
+            new = self.is_owned_by(ref) and waiter.known_to is not ref
+            if new:
+                waiter.known_to = ref
+            return new
 
     def count(self, what: str) -> None:
         """One more of something that happens here; any thread."""
@@ -323,9 +333,14 @@ class Cell:
         self._dismiss_in_vain()
 
     def _dismiss_in_vain(self) -> None:
-        """Tell the waiters where no manager can come any more; after that was marked, so that later waiters see it."""
+        """Tell the waiters where no manager can come any more; after that was marked, so that later waiters see it.
+
+        In a forked child one of them may have a manager made anew before the others wake. Each is taken out first, so that this
+        manager does not take over a wait that is over: its reader comes back.
+        """
         if not self.may_be_served():
             for waiter in list(self.waiting):
+                self.remove_waiter(waiter)
                 waiter.resolve(GONE)
 
     def _watch_over(self, supervisor: Ref) -> None:

@@ -147,10 +147,33 @@ def test_waiters_are_known_to_an_incarnation_once(cell: Cell, owner, successor) 
     assert reader.outcome is None
     assert cell.new_waiters(owner) == [reader]
     assert cell.new_waiters(owner) == []
+    assert not cell.is_new(owner, reader)
+    cell.set_owner(successor, None)
+    assert cell.is_new(successor, reader)
+    assert cell.new_waiters(successor) == []
+    cell.remove_waiter(reader)
+    cell.remove_waiter(reader)
+    assert cell.new_waiters(successor) == []
+
+
+def test_an_incarnation_that_was_killed_takes_no_waiter_from_its_successor(cell: Cell, owner, successor) -> None:
+    reader = waiter()
+    cell.add_waiter(reader)
+    cell.set_owner(successor, None)
     assert cell.new_waiters(successor) == [reader]
-    cell.remove_waiter(reader)
-    cell.remove_waiter(reader)
     assert cell.new_waiters(owner) == []
+    assert not cell.is_new(owner, reader)
+    assert not cell.is_new(successor, reader)
+
+
+def test_a_waiter_that_was_dismissed_is_none_of_the_one_made_anew(cell: Cell, owner, successor) -> None:
+    reader = waiter()
+    cell.add_waiter(reader)
+    cell.forked = True
+    cell.owner_ended(down(owner))
+    cell.set_owner(successor, None, anew=True)
+    assert cell.new_waiters(successor) == []
+    assert reader.wait(0) is GONE
 
 
 def told(cell: Cell, count: int) -> list[str]:
@@ -182,6 +205,7 @@ def test_a_herd_sends_one_message_and_a_quiet_listener_none(cell: Cell) -> None:
 def test_whoever_comes_behind_a_quiet_listener_or_a_known_reader_is_announced(cell: Cell, owner) -> None:
     cell.add_waiter(waiter(), quietly=True)
     assert told(cell, 1) == ["WaitersArrived"]
+    cell.set_owner(owner, None)
     assert len(cell.new_waiters(owner)) == 3
     assert told(cell, 1) == ["WaitersArrived"]
 
