@@ -47,12 +47,14 @@ def discover(
     allow_insecure_http: bool = False,
     ca_bundle: str | Path | None = None,
 ) -> OIDCConfig:
-    """Get a provider's metadata (OpenID Connect Discovery 1.0, section 4).
+    """Get a provider's metadata (OpenID Connect Discovery 1.0, section 4; RFC 8414, section 3).
+
+    OpenID's document is asked for first. Where that is not there (HTTP 404, 401, 403, 405 or 410, or no JSON), RFC 8414's is.
 
     Args:
         issuer_url: The issuer identifier, exactly as the provider writes it (a trailing slash counts).
         transport: What performs the request; ``None`` for HTTP by requests.
-        timeout_seconds: Seconds for the whole request, until its response is there.
+        timeout_seconds: Seconds for all of it, until the metadata are there.
         allow_insecure_http: Whether plain http is acceptable beyond loopback.
         ca_bundle: File or directory of the certificates to trust instead of the usual ones.
 
@@ -63,12 +65,13 @@ def discover(
         ConfigError: Where an argument is wrong.
         DiscoveryError: Where the metadata cannot be had or trusted.
     """
-    return request_metadata(
+    config, _ = request_metadata(
         check_transport(transport, ca_bundle),
         check_issuer_url(issuer_url, allow_insecure_http=allow_insecure_http),
         timeout_s=check_timeout(timeout_seconds),
         allow_insecure_http=allow_insecure_http,
     )
+    return config
 
 
 @holds_secrets

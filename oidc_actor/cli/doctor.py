@@ -28,7 +28,7 @@ from oidc_actor.endpoints.other_endpoints import request_metadata
 from oidc_actor.endpoints.token_endpoint import TokenRequest, request_token
 from oidc_actor.machine.forecast import Plan
 from oidc_actor.machine.state import Rules
-from oidc_actor.protocol.metadata import discovery_url, parse_discovery
+from oidc_actor.protocol.metadata import parse_discovery
 from oidc_actor.protocol.response_fields import read_claims, read_object, read_skew
 from oidc_actor.transport import Request, Response, Transport
 from oidc_actor.values.clock import Skew
@@ -83,7 +83,7 @@ class Doctor:
         insecure = self._connection.allow_insecure_http
         error: OIDCActorError | None = None
         try:
-            self._config = request_metadata(
+            self._config, _ = request_metadata(
                 self._recorder,
                 issuer_url,
                 timeout_s=self._connection.timeout_s,
@@ -102,8 +102,9 @@ class Doctor:
             yield Finding("discovery", "fail", in_options(error), fix)
             yield skipped("issuer", "no metadata")
             return
-        took = f", {answer.took_s:.2f} s" if answer is not None else ""
-        yield Finding("discovery", "pass", f"{discovery_url(issuer_url)}{took}")
+        if answer is not None:
+            *absent, found = self._recorder.responses
+            yield findings.judge_discovery(found.url, answer.took_s, [(one.url, one.response.status) for one in absent])
         yield findings.judge_issuer(issuer_url, named)
 
     def _tls(self) -> Iterator[Finding]:
@@ -326,11 +327,13 @@ class TimedResponse:
     """What came back for one request, and when.
 
     Attributes:
+        url: What was asked.
         response: The response.
         took_s: How long it took.
         ended_wall: When it ended, in seconds since the epoch.
     """
 
+    url: str
     response: Response
     took_s: float
     ended_wall: float
@@ -357,7 +360,7 @@ class Recorder:
         self.last = None
         began = time.monotonic()
         response = self._transport(request)
-        self.last = TimedResponse(response, time.monotonic() - began, time.time())
+        self.last = TimedResponse(request.url, response, time.monotonic() - began, time.time())
         self.responses.append(self.last)
         return response
 

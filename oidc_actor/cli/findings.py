@@ -40,6 +40,18 @@ def skipped(check: str, because: str) -> Finding:
     return Finding(check, "skip", because)
 
 
+def judge_discovery(url: str, took_s: float, absent: Sequence[tuple[str, int]]) -> Finding:
+    """Where the metadata are.
+
+    Args:
+        url: The address that has them.
+        took_s: How long its answer took.
+        absent: The addresses that were asked before, and with what status they answered.
+    """
+    others = "".join(f"; none at {one} (HTTP {status})" for one, status in absent)
+    return Finding("discovery", "pass", f"{url}, {took_s:.2f} s{others}")
+
+
 def judge_issuer(asked: str, named: object) -> Finding:
     """Whether the metadata's `issuer` is, byte for byte, the one asked for (OpenID Connect Discovery section 4.3)."""
     if named == asked:

@@ -8,7 +8,7 @@ from oidc_actor.credentials.credentials import Credentials
 from oidc_actor.endpoints.token_endpoint import perform, read_secrets
 from oidc_actor.protocol.device_authorization import DeviceAuthorization, read_device_authorization
 from oidc_actor.protocol.error_response import check_revoked
-from oidc_actor.protocol.metadata import build_metadata_request, parse_discovery
+from oidc_actor.protocol.metadata import Tried, build_metadata_request, discovery_error, discovery_urls, read_metadata
 from oidc_actor.protocol.token_request import build_device_request, build_revocation_request, sent_in
 from oidc_actor.protocol.token_response import parse_token
 from oidc_actor.transport import Transport
@@ -20,25 +20,44 @@ from oidc_actor.values.tokens import TokenTypeHint
 
 @holds_secrets
 def request_metadata(
-    transport: Transport, issuer_url: str, *, timeout_s: float, allow_insecure_http: bool = False
-) -> OIDCConfig:
-    """Request an issuer's metadata (RFC 8414, OpenID Connect Discovery 1.0) on the calling thread.
+    transport: Transport,
+    issuer_url: str,
+    *,
+    timeout_s: float,
+    allow_insecure_http: bool = False,
+    first: str | None = None,
+) -> tuple[OIDCConfig, str]:
+    """Request an issuer's metadata (OpenID Connect Discovery 1.0, RFC 8414) on the calling thread.
+
+    An address that has no document is followed by the next one; any other failure is the end, an outage above all.
 
     Args:
-        transport: What performs the request.
+        transport: What performs the requests.
         issuer_url: The issuer identifier, already checked.
-        timeout_s: Seconds for the whole request, until its response is there.
+        timeout_s: Seconds for all of it, until the metadata are there.
         allow_insecure_http: Whether plain http is acceptable beyond loopback.
+        first: Where they were found before; ``None`` where that is not known.
 
     Returns:
-        The metadata.
+        The metadata, and where they are.
 
     Raises:
         DiscoveryError: Where the metadata cannot be had or trusted.
     """
-    now_wall = time.time()
-    response = perform(transport, build_metadata_request(issuer_url, timeout_s=timeout_s), (), DiscoveryError)
-    return parse_discovery(response, issuer_url, now_wall=now_wall, allow_insecure_http=allow_insecure_http)
+    now_wall, ends_at = time.time(), time.monotonic() + timeout_s
+    tried: list[Tried] = []
+    for url in discovery_urls(issuer_url, first):
+        left_s = ends_at - time.monotonic() if tried else timeout_s
+        if left_s <= 0:
+            break
+        response = perform(transport, build_metadata_request(url, timeout_s=left_s), (), DiscoveryError)
+        found = read_metadata(response, issuer_url, allow_insecure_http=allow_insecure_http)
+        if isinstance(found, OIDCConfig):
+            return found, url
+        tried.append(Tried(url, response, found))
+        if not tried[-1].is_absent(now_wall=now_wall):
+            break
+    raise discovery_error(tried, now_wall=now_wall)
 
 
 @holds_secrets

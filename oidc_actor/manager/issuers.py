@@ -70,6 +70,7 @@ class Issuer:
         self._ca_bundle = options.ca_bundle
         self._config: OIDCConfig | None = None
         self._config_at = 0.0
+        self.metadata_url: str | None = None  # where the metadata were found last, and are looked for first
         self._discovery: Discovery | None = None
         self._first_attempt_at = NEVER  # of the manager that started last
         # Guards everything above but the first five. Never held while a request runs or a manager is told something.
@@ -117,7 +118,12 @@ class Issuer:
                 self._discovery = None
 
     def discovery_ended(
-        self, discovery: Discovery, at: float, result: OIDCConfig | OIDCActorError, retry_at: float | None = None
+        self,
+        discovery: Discovery,
+        at: float,
+        result: OIDCConfig | OIDCActorError,
+        retry_at: float | None = None,
+        found_at: str | None = None,
     ) -> None:
         """Keep what it brought, then tell every subscriber; on a worker's thread, or that of a manager that got no worker.
 
@@ -128,7 +134,7 @@ class Issuer:
             if self._discovery is discovery:
                 self._discovery = None
             if isinstance(result, OIDCConfig):
-                self._config, self._config_at = result, at
+                self._config, self._config_at, self.metadata_url = result, at, found_at
         if not isinstance(result, OIDCConfig) and failure_policy.opens_circuit(result):
             self.circuit.tell_when_closed(one.cell for one in discovery.subscribers)
         for one in discovery.subscribers:

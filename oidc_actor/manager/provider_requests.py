@@ -268,13 +268,16 @@ def fetch_metadata(manager: Incarnation, effect: Fetch, discovery: Discovery) ->
     issuer, options = manager.issuer, manager.options
     assert options.issuer_url is not None
     sending = _Sending(issuer, functools.partial(issuer.discovery_started, discovery))
+    result: OIDCConfig | OIDCActorError
+    found_at = None
     try:
         sending.begin()
-        result: OIDCConfig | OIDCActorError = request_metadata(
+        result, found_at = request_metadata(
             sending,
             options.issuer_url,
             timeout_s=options.timeout_seconds,
             allow_insecure_http=options.allow_insecure_http,
+            first=issuer.metadata_url,
         )
     except BaseException as error:  # noqa: BLE001 - as above
         result = _as_value(error, DiscoveryError)
@@ -284,7 +287,7 @@ def fetch_metadata(manager: Incarnation, effect: Fetch, discovery: Discovery) ->
     else:
         among = [one.cell for one in discovery.subscribers]
         retry_at = _record_failure(manager, result, early=effect.early, among=among)
-    issuer.discovery_ended(discovery, sending.at, result, retry_at)
+    issuer.discovery_ended(discovery, sending.at, result, retry_at, found_at)
 
 
 def check_secrets(manager: Incarnation) -> None:

@@ -1,8 +1,9 @@
-"""Discovery (RFC 8414, OpenID Connect Discovery 1.0): the request for an issuer's metadata, and what came back."""
+"""Discovery (OpenID Connect Discovery 1.0, RFC 8414): where an issuer's metadata may be, and what came back from there."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -12,11 +13,14 @@ from oidc_actor.transport import Request, Response
 from oidc_actor.values.errors import DiscoveryError
 from oidc_actor.values.oidc_config import ENDPOINTS, MEMBERS, OIDCConfig, alias_name, metadata_problem
 from oidc_actor.values.secrets import FrozenMapping, put
-from oidc_actor.values.urls import WELL_KNOWN, is_loopback, public_url, url_problem
+from oidc_actor.values.urls import WELL_KNOWN, WELL_KNOWN_OAUTH, is_loopback, public_url, url_problem
+
+_ABSENT = frozenset({401, 403, 404, 405, 410})
+_BUSY = frozenset({408, 425, 429})
 
 
 def discovery_url(issuer_url: str) -> str:
-    """Build the address of an issuer's metadata (OpenID Connect Discovery 1.0, section 4).
+    """Build the address of an OpenID provider's metadata (OpenID Connect Discovery 1.0, section 4).
 
     Args:
         issuer_url: The issuer identifier.
@@ -27,23 +31,88 @@ def discovery_url(issuer_url: str) -> str:
     return issuer_url.removesuffix("/") + WELL_KNOWN
 
 
-def build_metadata_request(issuer_url: str, *, timeout_s: float) -> Request:
-    """Build the request for an issuer's metadata.
+def discovery_urls(issuer_url: str, first: str | None = None) -> list[str]:
+    """List where an issuer's metadata may be, in the order in which they are looked for.
 
     Args:
         issuer_url: The issuer identifier.
+        first: The one of these addresses where they were found before; ``None`` where that is not known.
+
+    Returns:
+        OpenID's, then RFC 8414's: with the issuer's path behind the well-known one (section 3.1), and before it, as many servers
+        have it that know OpenID's only.
+    """
+    issuer = issuer_url.removesuffix("/")
+    path = urlsplit(issuer).path
+    inserted = f"{issuer.removesuffix(path)}{WELL_KNOWN_OAUTH}{path}"
+    found = list(dict.fromkeys([discovery_url(issuer_url), inserted, issuer + WELL_KNOWN_OAUTH]))
+    return sorted(found, key=lambda url: url != first)
+
+
+def build_metadata_request(url: str, *, timeout_s: float) -> Request:
+    """Build the request for a metadata document.
+
+    Args:
+        url: Its address.
         timeout_s: Seconds for the whole request, until its response is there.
 
     Returns:
         The request.
     """
-    return Request("GET", discovery_url(issuer_url), {"Accept": "application/json"}, b"", timeout_s)
+    return Request("GET", url, {"Accept": "application/json"}, b"", timeout_s)
+
+
+@dataclass(frozen=True, slots=True)
+class Tried:
+    """An address that has no metadata to be used, and what it answered.
+
+    Attributes:
+        url: The address.
+        response: The answer.
+        problem: What is wrong with it.
+    """
+
+    url: str
+    response: Response
+    problem: str
+
+    def is_absent(self, *, now_wall: float) -> bool:
+        """Whether no document is there, and the next address is worth a request; not in an outage, nor with a ``Retry-After``.
+
+        Args:
+            now_wall: Seconds since the epoch.
+        """
+        status = self.response.status
+        if retry_after_s(self.response, now_wall=now_wall):
+            return False
+        no_json = status < 500 and status not in _BUSY and isinstance(read_pairs(self.response.body), str)
+        return no_json or status in _ABSENT
+
+
+def discovery_error(tried: Sequence[Tried], *, now_wall: float) -> DiscoveryError:
+    """Say that none of the addresses that were asked has metadata that can be used.
+
+    Args:
+        tried: The addresses, in their order.
+        now_wall: Seconds since the epoch, for a ``Retry-After`` that is a date.
+
+    Returns:
+        The error. Its status is the last answer's if that ended the search, else the first one's.
+    """
+    last = tried[-1]
+    told = "; ".join(f"at {one.url}: HTTP {one.response.status}: {one.problem}" for one in tried[1:])
+    first = f"discovery at {tried[0].url} failed: HTTP {tried[0].response.status}: {tried[0].problem}"
+    return DiscoveryError(
+        f"{first}; {told}" if told else first,
+        status=tried[0].response.status if last.is_absent(now_wall=now_wall) else last.response.status,
+        retry_after_s=retry_after_s(last.response, now_wall=now_wall),
+    )
 
 
 def parse_discovery(
     response: Response, issuer_url: str, *, now_wall: float, allow_insecure_http: bool = False
 ) -> OIDCConfig:
-    """Read an issuer's metadata.
+    """Read an OpenID provider's metadata.
 
     Args:
         response: What came back.
@@ -57,17 +126,23 @@ def parse_discovery(
     Raises:
         DiscoveryError: Where the response is anything else. Retryable.
     """
-    found = _read_metadata(response, issuer_url, allow_insecure_http=allow_insecure_http)
+    found = read_metadata(response, issuer_url, allow_insecure_http=allow_insecure_http)
     if isinstance(found, str):
-        raise DiscoveryError(
-            f"discovery at {discovery_url(issuer_url)} failed: HTTP {response.status}: {found}",
-            status=response.status,
-            retry_after_s=retry_after_s(response, now_wall=now_wall),
-        )
+        raise discovery_error([Tried(discovery_url(issuer_url), response, found)], now_wall=now_wall)
     return found
 
 
-def _read_metadata(response: Response, issuer_url: str, *, allow_insecure_http: bool) -> OIDCConfig | str:
+def read_metadata(response: Response, issuer_url: str, *, allow_insecure_http: bool = False) -> OIDCConfig | str:
+    """Read an issuer's metadata, of either kind: RFC 8414's have the same members as OpenID's, as far as they are used here.
+
+    Args:
+        response: What came back.
+        issuer_url: The issuer identifier, which the document must repeat byte for byte (RFC 8414 section 3.3).
+        allow_insecure_http: Whether plain http is acceptable beyond loopback.
+
+    Returns:
+        The metadata, or what is wrong with the response.
+    """
     if response.status != 200:
         return status_problem(response.status, "metadata")
     document = read_pairs(response.body)

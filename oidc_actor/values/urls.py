@@ -11,6 +11,12 @@ from oidc_actor.values.errors import ConfigError
 WELL_KNOWN = "/.well-known/openid-configuration"
 """Where an issuer's metadata are (OpenID Connect Discovery 1.0, section 4)."""
 
+WELL_KNOWN_OAUTH = "/.well-known/oauth-authorization-server"
+"""Where those of a server are that is no OpenID provider (RFC 8414 section 3)."""
+
+WELL_KNOWN_RESOURCE = "/.well-known/oauth-protected-resource"
+"""Where a protected resource's are (RFC 9728 section 3)."""
+
 SCHEMES = {"http": "http", "ws": "http", "https": "https", "wss": "https"}
 """What counts as the scheme of an origin: a WebSocket begins as a request to the same server (RFC 6455 section 1.7)."""
 
@@ -55,9 +61,11 @@ def check_issuer_url(value: object, *, allow_insecure_http: bool = False) -> str
     if "?" in issuer_url:
         problem = f"expected an address without a query, got {public_url(issuer_url)!r} with one"
         raise ConfigError(problem, ("issuer_url",))
-    if issuer_url.rstrip("/").endswith(WELL_KNOWN):
-        problem = f"expected the issuer, got the address of its metadata {issuer_url!r}; leave {WELL_KNOWN!r} out"
-        raise ConfigError(problem, ("issuer_url",))
+    for name in (WELL_KNOWN, WELL_KNOWN_OAUTH, WELL_KNOWN_RESOURCE):
+        if name in issuer_url:
+            what = "a resource's" if name == WELL_KNOWN_RESOURCE else "its"
+            problem = f"expected the issuer, got the address of {what} metadata {issuer_url!r}; leave {name!r} out"
+            raise ConfigError(problem, ("issuer_url",))
     return issuer_url
 
 

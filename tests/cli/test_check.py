@@ -139,6 +139,17 @@ def test_no_metadata_fails_discovery_and_skips_what_needs_them(
     assert words is None or words in findings(done)["discovery"]["fix"]
 
 
+def test_each_address_that_was_asked_is_said(provider: Provider, run: Run) -> None:
+    variables = access(provider, OIDC_ISSUER_URL=f"{provider.issuer_url}/tenant")
+    said = findings(run("check", "--json", **variables))["discovery"]
+    paths = [
+        "/tenant/.well-known/openid-configuration",
+        "/.well-known/oauth-authorization-server/tenant",
+        "/tenant/.well-known/oauth-authorization-server",
+    ]
+    assert re.findall(rf"{provider.issuer_url}(\S+?)(?: failed)?: HTTP 404", said["found"]) == paths
+
+
 def test_metadata_of_a_stranger_fail_the_issuer(provider: Provider, run: Run) -> None:
     stranger = {"issuer": "https://stranger.example", "token_endpoint": provider.token_endpoint}
     provider.fail_next(status=200, body=json.dumps(stranger), endpoint="discovery")

@@ -120,6 +120,38 @@ def test_metadata_are_renewed_when_they_are_old(start: Start, transport, clock) 
     assert len(transport.gets) == 2
 
 
+OPENID, OAUTH = (f"{ISSUER}/.well-known/{name}" for name in ("openid-configuration", "oauth-authorization-server"))
+
+
+def only_rfc_8414(request: Request) -> Response:
+    return metadata() if request.url == OAUTH else failing(404)
+
+
+@pytest.mark.P7
+def test_a_server_that_is_no_openid_provider_is_found_and_asked_there_again(start: Start, transport, clock) -> None:
+    transport.lifetime, transport.discovery = 10 * METADATA_AGE_S, only_rfc_8414
+    ref = start()
+    TokenManager.get_token(ref)
+    assert [request.url for request in transport.gets] == [OPENID, OAUTH]
+    clock.advance(METADATA_AGE_S + 1)
+    TokenManager.force_refresh(ref, wait=True)
+    start(name="another")
+    TokenManager.get_token("another")
+    assert [request.url for request in transport.gets] == [OPENID, OAUTH, OAUTH]
+
+
+@pytest.mark.P7
+@pytest.mark.P6
+def test_in_an_outage_no_other_document_is_asked_for(start: Start, transport, clock) -> None:
+    transport.discovery = lambda request: metadata() if request.url == OAUTH else failing(503)
+    start(name="m")
+    eventually(lambda: TokenManager.health("m").consecutive_failures == 1)
+    assert [request.url for request in transport.gets] == [OPENID]
+    transport.discovery = only_rfc_8414
+    clock.advance(1)
+    assert TokenManager.get_access_token("m") == "t1"
+
+
 @pytest.mark.P7
 def test_old_metadata_serve_where_they_cannot_be_renewed(start: Start, transport, clock) -> None:
     transport.lifetime = 10 * METADATA_AGE_S

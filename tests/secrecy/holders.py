@@ -41,7 +41,7 @@ from oidc_actor.manager.workers import HTTP_WORKERS
 from oidc_actor.oidc import get_token
 from oidc_actor.protocol.device_authorization import DeviceAuthorization
 from oidc_actor.protocol.error_response import read_error_response
-from oidc_actor.protocol.metadata import parse_discovery
+from oidc_actor.protocol.metadata import Tried, parse_discovery
 from oidc_actor.protocol.redaction import layers
 from oidc_actor.reading.cell import Snapshot
 from oidc_actor.secret_sources.github_actions import GitHubActionsToken
@@ -96,6 +96,7 @@ def _bad_metadata() -> object:
 
 
 MADE: dict[str, Callable[[World], object]] = {
+    "protocol.metadata.Tried": lambda w: Tried(ISSUER, w.response, "expected metadata, got none"),
     "protocol.redaction.Layer": lambda w: next(layers(SECRET)),
     "protocol.error_response.ErrorResponse": lambda w: read_error_response(w.echo(), w.sent.all(), "a token"),
     "adapters.aiohttp.OIDCAuth": lambda w: aiohttp.OIDCAuth(w.name),

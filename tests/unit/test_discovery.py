@@ -32,7 +32,7 @@ pytestmark = pytest.mark.P7
 )
 def test_where_metadata_are(issuer_url, url):
     assert discovery_url(issuer_url) == url
-    request = build_metadata_request(issuer_url, timeout_s=3.0)
+    request = build_metadata_request(url, timeout_s=3.0)
     assert (request.method, request.url, request.body, request.timeout_s) == ("GET", url, b"", 3.0)
     assert request.headers == {"Accept": "application/json"}
 
