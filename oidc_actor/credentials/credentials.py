@@ -12,9 +12,13 @@ from oidc_actor.credentials.keys import ClientCertificate, PrivateKey, read_cert
 from oidc_actor.credentials.parameters import (
     ExtraParameters,
     Repeatable,
+    RequestHeaders,
     parse_scopes,
+    read_bearer_names,
+    read_body,
     read_extra,
     read_repeatable,
+    read_request_headers,
     read_text,
     read_token_type,
 )
@@ -61,6 +65,9 @@ class Credentials(Sealed):
             binds the tokens. ``None`` for none.
         dpop: The key that tokens are bound to (RFC 9449): a `DPoPKey`; ``True`` for one that each manager makes for itself;
             ``None`` for bearer tokens.
+        body: How the parameters of a request are sent: ``"form"`` (RFC 6749), or ``"json"``.
+        request_headers: Further header fields of each request to the provider but that for its metadata; ``None`` for none.
+        accept_token_types: Names besides ``Bearer`` by which the provider calls a bearer token.
     """
 
     grant_type: ClassVar[str]
@@ -80,6 +87,9 @@ class Credentials(Sealed):
     assertion_audience: str | None
     client_certificate: ClientCertificate | None
     dpop: DPoPKey | Literal[True] | None
+    body: Literal["form", "json"]
+    request_headers: RequestHeaders | None
+    accept_token_types: tuple[str, ...]
 
     def _fill(self, given: Mapping[str, object]) -> None:
         """Check the arguments and set them as fields, of an object under construction. Each caller holds secrets, as this does.
@@ -164,7 +174,8 @@ class Credentials(Sealed):
         single = (self.client_secret, self.grant_secret, self.actor_secret, self.client_assertion)
         held = (self.private_key, self.client_certificate, self.dpop if isinstance(self.dpop, DPoPKey) else None)
         within = [source for one in held if one is not None for source in one.sources]
-        return (*(source for source in single if source is not None), *within)
+        fetched = () if self.request_headers is None else self.request_headers.fetched
+        return (*(source for source in single if source is not None), *within, *fetched)
 
     @property
     def grant_secret(self) -> StoredSecret | None:
@@ -196,7 +207,8 @@ class Credentials(Sealed):
 
     def __repr__(self) -> str:
         shown = [(name, getattr(self, name, None)) for name in self._names()]  # under construction, too
-        return f"{type(self).__name__}({', '.join(f'{name}={value!r}' for name, value in shown if value)})"
+        told = [f"{name}={value!r}" for name, value in shown if value and (name, value) != _USUAL]
+        return f"{type(self).__name__}({', '.join(told)})"
 
 
 def _read_client_auth(method: object, name: str) -> str | None:
@@ -217,7 +229,13 @@ _READERS: Mapping[str, Callable[[Any, str], object]] = {
     "private_key": lambda value, _: read_private_key(value),
     "client_certificate": lambda value, _: read_certificate(value),
     "dpop": lambda value, _: read_dpop(value),
+    "body": lambda value, _: read_body(value),
+    "request_headers": lambda value, _: read_request_headers(value),
+    "accept_token_types": lambda value, _: read_bearer_names(value),
 }
+
+_USUAL = ("body", "form")
+"""A field that is not shown, because it says nothing."""
 
 _NEEDING_CLIENT = frozenset({"client_credentials", "refresh_token", "urn:ietf:params:oauth:grant-type:device_code"})
 _OPTIONAL = frozenset({"client_secret", "client_assertion", "assertion_audience", "actor_token"})

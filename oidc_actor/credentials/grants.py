@@ -6,7 +6,7 @@ import difflib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, fields
 from inspect import signature
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal
 
 from oidc_actor.credentials.credentials import Credentials
 from oidc_actor.credentials.dpop import DPoPKey
@@ -39,6 +39,9 @@ class ClientCredentials(Credentials):
         assertion_audience: str | None = None,
         client_certificate: ClientCertificate | Mapping[str, Any] | None = None,
         dpop: DPoPKey | bool | None = None,
+        body: Literal["form", "json"] | None = None,
+        request_headers: Mapping[str, GivenSecret] | None = None,
+        accept_token_types: Iterable[str] | None = None,
     ) -> None:
         """Check and keep the credentials.
 
@@ -55,6 +58,9 @@ class ClientCredentials(Credentials):
             assertion_audience: Whom signed assertions name: ``"issuer"``, ``"token_endpoint"``, or another text as it is.
             client_certificate: A `ClientCertificate` to show in mutual TLS (RFC 8705).
             dpop: The key that tokens are bound to (RFC 9449): a `DPoPKey`, or ``True`` for one that each manager makes.
+            body: How parameters are sent: ``"json"`` for a server that reads JSON; ``None`` for ``"form"`` (RFC 6749).
+            request_headers: Further header fields of each request: texts, or for secrets a callable or `SecretFile`.
+            accept_token_types: Other names by which the server calls a bearer token; ``None`` for none.
 
         Raises:
             ConfigError: Where something does not fit.
@@ -94,6 +100,9 @@ class Password(Credentials):
         assertion_audience: str | None = None,
         client_certificate: ClientCertificate | Mapping[str, Any] | None = None,
         dpop: DPoPKey | bool | None = None,
+        body: Literal["form", "json"] | None = None,
+        request_headers: Mapping[str, GivenSecret] | None = None,
+        accept_token_types: Iterable[str] | None = None,
     ) -> None:
         """Check and keep the credentials.
 
@@ -112,6 +121,9 @@ class Password(Credentials):
             assertion_audience: Whom signed assertions name: ``"issuer"``, ``"token_endpoint"``, or another text as it is.
             client_certificate: A `ClientCertificate` to show in mutual TLS (RFC 8705).
             dpop: The key that tokens are bound to (RFC 9449): a `DPoPKey`, or ``True`` for one that each manager makes.
+            body: How parameters are sent: ``"json"`` for a server that reads JSON; ``None`` for ``"form"`` (RFC 6749).
+            request_headers: Further header fields of each request: texts, or for secrets a callable or `SecretFile`.
+            accept_token_types: Other names by which the server calls a bearer token; ``None`` for none.
 
         Raises:
             ConfigError: Where something does not fit.
@@ -154,6 +166,9 @@ class RefreshToken(Credentials):
         assertion_audience: str | None = None,
         client_certificate: ClientCertificate | Mapping[str, Any] | None = None,
         dpop: DPoPKey | bool | None = None,
+        body: Literal["form", "json"] | None = None,
+        request_headers: Mapping[str, GivenSecret] | None = None,
+        accept_token_types: Iterable[str] | None = None,
     ) -> None:
         """Check and keep the credentials.
 
@@ -171,6 +186,9 @@ class RefreshToken(Credentials):
             assertion_audience: Whom signed assertions name: ``"issuer"``, ``"token_endpoint"``, or another text as it is.
             client_certificate: A `ClientCertificate` to show in mutual TLS (RFC 8705).
             dpop: The key that tokens are bound to (RFC 9449): a `DPoPKey`, or ``True`` for one that each manager makes.
+            body: How parameters are sent: ``"json"`` for a server that reads JSON; ``None`` for ``"form"`` (RFC 6749).
+            request_headers: Further header fields of each request: texts, or for secrets a callable or `SecretFile`.
+            accept_token_types: Other names by which the server calls a bearer token; ``None`` for none.
 
         Raises:
             ConfigError: Where something does not fit.
@@ -236,6 +254,9 @@ class JWTBearer(Credentials):
         assertion_audience: str | None = None,
         client_certificate: ClientCertificate | Mapping[str, Any] | None = None,
         dpop: DPoPKey | bool | None = None,
+        body: Literal["form", "json"] | None = None,
+        request_headers: Mapping[str, GivenSecret] | None = None,
+        accept_token_types: Iterable[str] | None = None,
     ) -> None:
         """Check and keep the credentials.
 
@@ -253,6 +274,9 @@ class JWTBearer(Credentials):
             assertion_audience: Whom signed assertions name: ``"issuer"``, ``"token_endpoint"``, or another text as it is.
             client_certificate: A `ClientCertificate` to show in mutual TLS (RFC 8705).
             dpop: The key that tokens are bound to (RFC 9449): a `DPoPKey`, or ``True`` for one that each manager makes.
+            body: How parameters are sent: ``"json"`` for a server that reads JSON; ``None`` for ``"form"`` (RFC 6749).
+            request_headers: Further header fields of each request: texts, or for secrets a callable or `SecretFile`.
+            accept_token_types: Other names by which the server calls a bearer token; ``None`` for none.
 
         Raises:
             ConfigError: Where something does not fit.
@@ -312,6 +336,9 @@ class TokenExchange(Credentials):
         assertion_audience: str | None = None,
         client_certificate: ClientCertificate | Mapping[str, Any] | None = None,
         dpop: DPoPKey | bool | None = None,
+        body: Literal["form", "json"] | None = None,
+        request_headers: Mapping[str, GivenSecret] | None = None,
+        accept_token_types: Iterable[str] | None = None,
     ) -> None:
         """Check and keep the credentials.
 
@@ -334,6 +361,9 @@ class TokenExchange(Credentials):
             assertion_audience: Whom signed assertions name: ``"issuer"``, ``"token_endpoint"``, or another text as it is.
             client_certificate: A `ClientCertificate` to show in mutual TLS (RFC 8705).
             dpop: The key that tokens are bound to (RFC 9449): a `DPoPKey`, or ``True`` for one that each manager makes.
+            body: How parameters are sent: ``"json"`` for a server that reads JSON; ``None`` for ``"form"`` (RFC 6749).
+            request_headers: Further header fields of each request: texts, or for secrets a callable or `SecretFile`.
+            accept_token_types: Other names by which the server calls a bearer token; ``None`` for none.
 
         Raises:
             ConfigError: Where something does not fit.

@@ -3,11 +3,19 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Mapping
-from typing import Any, NoReturn, TypeAlias, TypeVar
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from typing import Any, Literal, NoReturn, TypeAlias, TypeVar
 
 from oidc_actor.values.errors import ConfigError
-from oidc_actor.values.secrets import FrozenMapping, refuse_pickling
+from oidc_actor.values.secrets import (
+    FrozenMapping,
+    Sealed,
+    Secret,
+    StoredSecret,
+    put,
+    refuse_pickling,
+    store_secret,
+)
 
 Scopes: TypeAlias = str | Iterable[str] | None
 Repeatable: TypeAlias = str | tuple[str, ...] | None
@@ -40,6 +48,41 @@ class ExtraParameters(FrozenMapping):
 
     def __repr__(self) -> str:
         return f"ExtraParameters({', '.join(sorted(self))})"
+
+
+class RequestHeaders(Sealed, Mapping[str, StoredSecret]):
+    """Further header fields of a request, which may be secrets. The ``repr`` shows their names only; pickling is refused."""
+
+    __slots__ = ("_items",)
+    _items: dict[str, StoredSecret]
+
+    def __init__(self, items: Mapping[str, StoredSecret]) -> None:
+        put(self, _items=dict(items))
+
+    @property
+    def fetched(self) -> tuple[StoredSecret, ...]:
+        """Where the values come from that are no texts."""
+        return tuple(value for value in self._items.values() if not isinstance(value, Secret))
+
+    @property
+    def texts(self) -> tuple[Secret, ...]:
+        """The values that are texts, which need not be secrets."""
+        return tuple(value for value in self._items.values() if isinstance(value, Secret))
+
+    def __getitem__(self, name: str) -> StoredSecret:
+        return self._items[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._items)
+
+    def __len__(self) -> int:
+        return len(self._items)
+
+    def __hash__(self) -> int:
+        return hash(frozenset(self._items.items()))
+
+    def __repr__(self) -> str:
+        return f"RequestHeaders({', '.join(sorted(self))})"
 
 
 def parse_scopes(value: Scopes) -> tuple[str, ...]:
@@ -169,6 +212,108 @@ def read_extra(value: object) -> ExtraParameters | None:
         if not isinstance(text, str) or any("\ud800" <= character <= "\udfff" for character in text):
             raise ConfigError(f"expected a text for {name!r}, got {type(text).__name__}", ("extra",))
     return ExtraParameters(value) if value else None
+
+
+_FIELD_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")  # RFC 9110 section 5.6.2
+_OWN_FIELDS = {
+    "authorization": "the client's authentication writes it; use client_auth, or Custom for another scheme",
+    "dpop": "the proof writes it; use dpop",
+    "content-type": "the body's form writes it; use body",
+    **dict.fromkeys(("content-length", "content-encoding", "accept-encoding", "transfer-encoding"), "HTTP writes it"),
+    **dict.fromkeys(("host", "connection", "keep-alive", "te", "trailer", "upgrade", "expect"), "HTTP writes it"),
+    **dict.fromkeys(
+        ("proxy-authorization", "proxy-connection"), "it is for a proxy, whose address may hold credentials"
+    ),
+}
+"""Header fields that may not be set, each with the reason."""
+
+
+def read_request_headers(value: object) -> RequestHeaders | None:
+    """Check further header fields. Reads and calls nothing.
+
+    Args:
+        value: A mapping from names to texts or sources of secrets, or ``None``.
+
+    Returns:
+        The fields, ``None`` where there are none.
+
+    Raises:
+        ConfigError: Where it is no such mapping, or names a field that is not the user's. The message shows no value.
+    """
+    if value is None:
+        return None
+    if not isinstance(value, Mapping):
+        problem = f"expected a mapping from names of header fields to texts, got {type(value).__name__}"
+        raise ConfigError(problem, ("request_headers",))
+    found: dict[str, StoredSecret] = {}
+    for name, text in value.items():
+        if not isinstance(name, str) or _FIELD_NAME.fullmatch(name) is None:
+            problem = "expected names of header fields: letters, digits and hyphens, got another"
+            raise ConfigError(problem, ("request_headers",))
+        if name.lower() in _OWN_FIELDS:
+            raise ConfigError(f"{name!r} cannot be set: {_OWN_FIELDS[name.lower()]}", ("request_headers",))
+        if name.lower() in {one.lower() for one in found}:
+            raise ConfigError(f"expected each header field once, got {name!r} twice", ("request_headers",))
+        try:
+            source = store_secret(text, name)
+        except ConfigError as error:
+            raise error.within("request_headers") from None
+        if isinstance(source, Secret) and not is_field_value(source):
+            raise ConfigError(f"{WHAT_A_FIELD_HOLDS}, got another text", ("request_headers", name))
+        found[name] = source
+    return RequestHeaders(found) if found else None
+
+
+WHAT_A_FIELD_HOLDS = "expected visible ASCII characters with no space at the ends"
+
+
+def is_field_value(secret: Secret) -> bool:
+    """Tell whether a text may stand in a header field (RFC 9110 section 5.5): anything else could begin another field."""
+    text = secret.reveal()
+    return text.isascii() and text.isprintable() and text == text.strip()
+
+
+def read_bearer_names(value: object) -> tuple[str, ...]:
+    """Check the names by which a provider calls a bearer token.
+
+    Args:
+        value: An iterable of names, or ``None`` for none.
+
+    Raises:
+        ConfigError: Where it is none, a name is no text, or is that of a token which is no bearer token.
+    """
+    if value is None:
+        return ()
+    option, expected = "accept_token_types", 'a list of names, such as ("BearerToken",)'
+    if isinstance(value, str):
+        raise ConfigError(f"expected {expected}, got one text; put it into a tuple", (option,))
+    names = tuple(read_text(one, option) for one in _texts(value, option, expected))
+    for name in names:
+        if name.lower() in _NOT_BEARER:
+            raise ConfigError(f"{name!r} is no other name of a bearer token; {_NOT_BEARER[name.lower()]}", (option,))
+    return names
+
+
+_NOT_BEARER = {
+    "dpop": "a DPoP token is of no use as one: give the credentials a key with dpop",
+    "n_a": "it says that the token is no access token (RFC 8693 section 2.2.1): use requested_token_type",
+}
+
+
+def read_body(value: object) -> Literal["form", "json"]:
+    """Check how parameters are sent.
+
+    Args:
+        value: ``"form"``, ``"json"``, or ``None`` for a form.
+
+    Raises:
+        ConfigError: Where it is something else.
+    """
+    if value is None or value == "form":
+        return "form"
+    if value == "json":
+        return "json"
+    raise ConfigError(f"expected 'form' or 'json', got {value!r}", ("body",))
 
 
 def from_mapping(

@@ -10,6 +10,7 @@ from secrets import token_urlsafe
 from oidc_actor.credentials.credentials import Credentials
 from oidc_actor.credentials.dpop import DPoPKey, nonce_of, read_nonce
 from oidc_actor.credentials.keys import Signer, require_jose, secret_signer
+from oidc_actor.credentials.parameters import WHAT_A_FIELD_HOLDS, is_field_value
 from oidc_actor.protocol.error_response import refusal_advice
 from oidc_actor.protocol.redaction import presentable
 from oidc_actor.protocol.response_fields import provider_now, read_error_object
@@ -100,6 +101,7 @@ def request_token(asked: TokenRequest) -> ParsedToken:
         refreshing=asked.refresh_token is not None,
         advice=lambda: _advice(asked, sent.secrets),
         may_be_no_access_token=asked.auth.may_be_no_access_token,
+        bearer_names=asked.auth.accept_token_types,
     )
     if asked.refresh_token is None or parsed.token.refresh_token is not None:
         return parsed
@@ -234,16 +236,35 @@ def read_secrets(
         if file.version() is None:
             problem = f"client_certificate cannot be read: {str(file.path)!r}: no such file"
             raise SecretUnavailable(problem, option="client_certificate", sent=False)
+    headers = _further_headers(auth)
     return SentSecrets(
         None if auth.client_secret is None else resolve_secret(auth.client_secret, "client_secret"),
         refresh_token or _grant_secret(auth, now_wall),
-        secrets_in(auth),
+        (*secrets_in(auth), *(value for name, value in headers if not _is_text(auth, name))),
         client_assertion=_client_assertion(config, auth, now_wall),
         actor_token=None
         if refresh_token is not None
         else _signed_elsewhere(auth.actor_secret, "actor_token", now_wall),
         dpop_proof=_dpop_proof(config, auth, now_wall),
+        headers=headers,
     )
+
+
+def _further_headers(auth: Credentials) -> tuple[tuple[str, Secret], ...]:
+    found = []
+    for name, source in (auth.request_headers or {}).items():
+        label = f"request_headers: {name}"
+        value = resolve_secret(source, label)
+        if not is_field_value(value):
+            problem = f"{label} cannot be sent: {WHAT_A_FIELD_HOLDS}, got another text"
+            raise SecretUnavailable(problem, option=label, sent=False)
+        found.append((name, value))
+    return tuple(found)
+
+
+def _is_text(auth: Credentials, name: str) -> bool:
+    """Whether a header field was given as a text, which need be no secret."""
+    return auth.request_headers is not None and isinstance(auth.request_headers[name], Secret)
 
 
 def _dpop_proof(config: OIDCConfig, auth: Credentials, now_wall: float) -> Secret | None:

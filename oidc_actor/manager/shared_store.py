@@ -469,7 +469,7 @@ def record_key(options: Options, login: Secret | None) -> str:
         login: The configured refresh token, where there is no other way to a token: a new login is a new record.
     """
     auth, config = options.auth, options.oidc_config
-    shape = [
+    shape: list[Any] = [
         options.issuer_url or (config and config.token_endpoint),
         auth.grant_type,
         auth.client_id,
@@ -485,6 +485,11 @@ def record_key(options: Options, login: Secret | None) -> str:
         options.store_key,
         None if login is None else hashlib.sha256(login.reveal().encode()).hexdigest(),
     ]
+    if auth.request_headers is not None:  # as ``extra``; what a source fetches changes, and is a secret
+        headers = auth.request_headers.items()
+        shape.append(
+            sorted((name.lower(), value.reveal() if isinstance(value, Secret) else "") for name, value in headers)
+        )
     told = json.dumps(shape, separators=(",", ":"), default=list).encode()
     return base64.b32encode(hashlib.sha256(told).digest()).decode().lower()[:26]
 

@@ -7,6 +7,7 @@ says, and whether one that another party signed is still valid, is here too. So 
 from __future__ import annotations
 
 import base64
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -34,6 +35,7 @@ class SentSecrets:
         client_assertion: The signed assertion that authenticates the client; ``None`` where the method sends none.
         actor_token: The token of the party that acts for the subject of a token exchange; ``None`` without such a party.
         dpop_proof: The proof for this one request (RFC 9449); ``None`` for a bearer token.
+        headers: The further header fields, each with its value.
     """
 
     client_secret: Secret | None = None
@@ -42,6 +44,7 @@ class SentSecrets:
     client_assertion: Secret | None = None
     actor_token: Secret | None = None
     dpop_proof: Secret | None = None
+    headers: tuple[tuple[str, Secret], ...] = ()
 
     def all(self) -> tuple[Secret, ...]:
         """Every secret there is."""
@@ -163,13 +166,29 @@ def _post(
 ) -> Request:
     method = chosen_method(config, auth)
     parameters = [*parameters, *_client_parameters(method, auth, secrets)]
-    headers = {"Accept": "application/json", "Content-Type": "application/x-www-form-urlencoded"}
+    further = {name: value.reveal() for name, value in secrets.headers}
+    names = {name.lower() for name in further}
+    headers = {"Content-Type": _CONTENT_TYPES[auth.body], **further}
+    if "accept" not in names:
+        headers["Accept"] = "application/json"
     if method == "client_secret_basic":
         headers["Authorization"] = _basic(auth.client_id or "", secrets.client_secret)
     if secrets.dpop_proof is not None and endpoint == "token_endpoint":
         headers["DPoP"] = secrets.dpop_proof.reveal()
-    body = urlencode(parameters).encode("ascii")
-    return Request("POST", address_of(config, auth, endpoint), headers, body, timeout_s, auth.client_certificate)
+    body = urlencode(parameters) if auth.body == "form" else json.dumps(_members(parameters))
+    url = address_of(config, auth, endpoint)
+    return Request("POST", url, headers, body.encode("ascii"), timeout_s, auth.client_certificate)
+
+
+_CONTENT_TYPES = {"form": "application/x-www-form-urlencoded", "json": "application/json"}
+
+
+def _members(parameters: list[tuple[str, str]]) -> dict[str, str | list[str]]:
+    """Parameters as the members of a JSON object; one that comes more than once is a list."""
+    found: dict[str, list[str]] = {}
+    for name, value in parameters:
+        found.setdefault(name, []).append(value)
+    return {name: values[0] if len(values) == 1 else values for name, values in found.items()}
 
 
 def secrets_in(auth: Credentials) -> tuple[Secret, ...]:
@@ -179,10 +198,11 @@ def secrets_in(auth: Credentials) -> tuple[Secret, ...]:
         auth: The credentials.
 
     Returns:
-        Secrets that are given as texts, and further parameters that may be one: to redact ``"yes"`` or ``"production"`` would
-        only make texts unreadable.
+        Secrets that are given as texts, and further parameters and header fields that may be one: to redact ``"yes"`` or
+        ``"production"`` would only make texts unreadable.
     """
-    values = (auth.extra or {}).values()
+    fields = () if auth.request_headers is None else auth.request_headers.texts
+    values = (*(auth.extra or {}).values(), *(field.reveal() for field in fields))
     given = tuple(source for source in auth.sources if isinstance(source, Secret))
     return (
         *given,

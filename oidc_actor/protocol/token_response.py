@@ -25,7 +25,7 @@ from oidc_actor.protocol.redaction import presentable
 from oidc_actor.protocol.response_fields import Pairs, provider_now, read_claims, read_number, read_object
 from oidc_actor.transport import Response
 from oidc_actor.values.secrets import Secret, holds_secrets
-from oidc_actor.values.tokens import LifetimeSource, ParsedToken, TokenResponse
+from oidc_actor.values.tokens import DEEPEST, NO_EXTRA, ExtraMembers, LifetimeSource, ParsedToken, TokenResponse
 
 DEFAULT_LIFETIME_S = 300.0
 """Seconds a token is taken to live where nothing says."""
@@ -46,6 +46,7 @@ def parse_token(
     refreshing: bool = False,
     advice: Callable[[], str | None] = lambda: None,
     may_be_no_access_token: bool = False,
+    bearer_names: Collection[str] = (),
 ) -> ParsedToken:
     """Read the response to a token request (RFC 6749 sections 5.1 and 5.2).
 
@@ -58,6 +59,7 @@ def parse_token(
         refreshing: Whether a refresh token was redeemed in place of that grant.
         advice: Called where it is the client that is refused: what to say then, or ``None``.
         may_be_no_access_token: Whether the type ``N_A`` is a good one (RFC 8693 section 2.2.1).
+        bearer_names: Other names of a bearer token.
 
     Returns:
         The token with its lifetime.
@@ -65,7 +67,9 @@ def parse_token(
     Raises:
         TokenRequestError: Where the response is anything else.
     """
-    types = {**_TOKEN_TYPES, "n_a": "N_A"} if may_be_no_access_token else _TOKEN_TYPES
+    types = {**dict.fromkeys((name.lower() for name in bearer_names), "Bearer"), **_TOKEN_TYPES}
+    if may_be_no_access_token:
+        types["n_a"] = "N_A"
     found = _read_token(response, tuple(sent_secrets), types, now_wall=now_wall, default_lifetime_s=default_lifetime_s)
     if isinstance(found, ErrorResponse):
         permanent = is_permanent(found.error, status=response.status, grant_type=grant_type, refreshing=refreshing)
@@ -110,6 +114,7 @@ def _read_token(
         _text(members.get("id_token")),
         _scope(members.get("scope")),
         datetime.fromtimestamp(now_wall, UTC),
+        _extra(members),
     )
     return ParsedToken(token, life.seconds, life.source)
 
@@ -137,8 +142,27 @@ def _token_problem(members: Mapping[str, Any], secrets: Collection[Secret], type
             if isinstance(token_type, str)
             else _kind(token_type)
         )
-        return f"expected the token_type Bearer or DPoP, got {shown!r}"
+        hint = "; accept_token_types=(...) takes another name of a bearer token" if isinstance(token_type, str) else ""
+        return f"expected the token_type Bearer or DPoP, got {shown!r}{hint}"
     return None
+
+
+_READ = frozenset({"access_token", "token_type", "expires_in", "refresh_token", "id_token", "scope"})
+"""The members that have an attribute of their own."""
+
+
+def _extra(members: Mapping[str, Any]) -> ExtraMembers:
+    others = {name: _without_pairs(value) for name, value in members.items() if name not in _READ}
+    return ExtraMembers(others) if others else NO_EXTRA
+
+
+def _without_pairs(value: Any, levels: int = DEEPEST) -> Any:
+    """The same with dicts for objects. What lies too deep to be kept may stay as it is."""
+    if not isinstance(value, list) or not levels:
+        return value
+    if isinstance(value, Pairs):
+        return {name: _without_pairs(one, levels - 1) for name, one in value}
+    return [_without_pairs(one, levels - 1) for one in value]
 
 
 def _text(value: object) -> str | None:

@@ -144,6 +144,7 @@ class Sealer:
 @holds_secrets
 def token_content(token: TokenResponse, lifetime_s: float) -> dict[str, Any]:
     """What is kept of a token: all but the refresh token, which is sealed apart."""
+    others = {"extra": token.extra.plain()} if token.extra else {}
     return {
         "access_token": token.access_token,
         "token_type": token.token_type,
@@ -152,6 +153,7 @@ def token_content(token: TokenResponse, lifetime_s: float) -> dict[str, Any]:
         "id_token": token.id_token,
         "issued_at": token.issued_at.timestamp(),
         "lifetime_s": lifetime_s,
+        **others,
     }
 
 
@@ -182,6 +184,7 @@ def read_token(content: dict[str, Any], left_s: float, now_wall: float) -> Parse
             content.get("id_token"),
             content.get("scope"),
             datetime.fromtimestamp(now_wall - max(0.0, lifetime_s - left_s), UTC),
+            content.get("extra"),
         )
     except (ConfigError, KeyError, ValueError, OverflowError, OSError):
         return None

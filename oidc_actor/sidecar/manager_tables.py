@@ -192,6 +192,8 @@ class _ManagerTable:
             return self._private_key(path, value)
         if key == "client_certificate":
             return self._certificate(path, value)
+        if key == "request_headers":
+            return self._headers(path, value)
         if key == "extra":
             return self._reader.anything(path, value)
         found = self._reader.plain(path, value)
@@ -268,6 +270,20 @@ class _ManagerTable:
             return None
         reads = {"cert_file": self._reader.file, "key_file": self._reader.file, "password": self._reader.secret}
         return self._object(key, value, CERTIFICATE, {"cert_file": _STAND_IN}, ClientCertificate, reads)
+
+    def _headers(self, key: str, value: object) -> dict[str, Any] | None:
+        """Read header fields: a text each, or where a secret is."""
+        if not isinstance(value, dict):
+            self._reader.add(key, f"expected a table from names of header fields to texts, got {kind_of(value)}")
+            return None
+        before = len(self._reader)
+        found = {
+            name: self._reader.secret(f"{key}.{name}", one)
+            if isinstance(one, dict)
+            else self._reader.anything(f"{key}.{name}", one)
+            for name, one in value.items()
+        }
+        return found if len(self._reader) == before else None
 
     def _token(self, key: str, value: object) -> StoredSecret | None:
         """Read where a token comes from that another party has signed, or a key of one's own signs."""

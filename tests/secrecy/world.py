@@ -45,10 +45,12 @@ class World:
     def __init__(self, stack: ExitStack) -> None:
         self.folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
         self.secret = Secret(SECRET)
-        self.token = TokenResponse(SECRET, "Bearer", 300, f"{SECRET}-refresh", f"{SECRET}-id", "read")
+        extra = {"key": SECRET, "inner": [{"key": SECRET}]}
+        self.token = TokenResponse(SECRET, "Bearer", 300, f"{SECRET}-refresh", f"{SECRET}-id", "read", extra=extra)
         self.parsed = ParsedToken(self.token, 300.0, "expires_in")
-        self.auth = Password("user", SECRET, "id", SECRET, extra={"otp": SECRET})
-        self.sent = SentSecrets(self.secret, self.secret, (self.secret,))
+        headers = {"X-Key": SECRET, "X-Call": lambda: SECRET}
+        self.auth = Password("user", SECRET, "id", SECRET, extra={"otp": SECRET}, request_headers=headers)
+        self.sent = SentSecrets(self.secret, self.secret, (self.secret,), headers=(("X-Key", self.secret),))
         self.request = build_token_request(CONFIG, self.auth, self.sent, timeout_s=1.0)
         self.response = Response(200, {"X-Echo": SECRET}, json.dumps({"access_token": SECRET}))
         self.refused = raised(lambda: parse_token(self.echo(), now_wall=0.0, sent_secrets=self.sent.all()))

@@ -22,6 +22,42 @@ from oidc_actor.sidecar.config import RouteToken
 from oidc_actor.sidecar.routes import Routes
 from oidc_actor.values.secrets import Secret
 
+# --- servers that are no OpenID providers -------------------------------------------------------------------------------
+
+
+def test_a_server_that_is_no_openid_provider(read, tmp_path: Path) -> None:
+    auth = auth_of(
+        read,
+        *CLIENT,
+        'client_secret = { file = "secret" }',
+        'body = "json"',
+        'accept_token_types = ["BearerToken"]',
+        'request_headers = { X-Version = "7", X-Api-Key = { file = "secret" } }',
+    )
+    assert auth == ClientCredentials(
+        "id",
+        SecretFile(tmp_path / "secret"),
+        body="json",
+        accept_token_types=("BearerToken",),
+        request_headers={"X-Version": "7", "X-Api-Key": SecretFile(tmp_path / "secret")},
+    )
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        ('request_headers = ["X"]', "request_headers: expected a table from names of header fields"),
+        ('request_headers = { X = { path = "x" } }', "request_headers.X"),
+        ('request_headers = { Host = "x" }', "request_headers: 'Host' cannot be set"),
+        ('body = "xml"', "body: expected 'form' or 'json', got 'xml'"),
+        ('accept_token_types = "JWT"', "accept_token_types: expected a list of names"),
+    ],
+)
+def test_mistakes_about_such_a_server(read, line: str, message: str) -> None:
+    (mistake,) = mistakes(read, *CLIENT, line)
+    assert message in mistake
+
+
 # --- grants -----------------------------------------------------------------------------------------------------------
 
 

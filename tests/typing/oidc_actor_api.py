@@ -89,6 +89,9 @@ grants = [
     ClientCredentials("id", private_key=key, assertion_audience="token_endpoint", dpop=True),
     ClientCredentials("id", client_assertion=GitHubActionsToken("api"), client_auth="private_key_jwt"),
     ClientCredentials("id", client_certificate=ClientCertificate("/run/tls.crt", "/run/tls.key")),
+    ClientCredentials(
+        "id", body="json", request_headers={"X": SecretFile("/x"), "Y": "7"}, accept_token_types=("JWT",)
+    ),
     Password("user", "password", "id", "secret", ["a"], dpop=DPoPKey(key)),
     RefreshToken(SecretFile("/run/secrets/login"), "id"),
     JWTBearer(SignedAssertion(key, issuer="me@x", audience="https://x/token", claims={"scope": "a"})),
@@ -98,6 +101,8 @@ for auth in grants:
     TokenManager.start_link(
         auth=auth, issuer_url="https://auth.example.com", revoke_on_stop=True, ca_bundle="/etc/ca.pem"
     )
+ClientCredentials("id", body="xml")  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+TokenResponse.new("text", expires_in=60.0, extra={"a": [1]}).extra["a"]
 ClientCredentials("id", audiance="api")  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue]
 ClientCredentials("id", "secret", (), "api")  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue]
 TokenManager.start_link(auth=grants[0], retry=5)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]

@@ -91,7 +91,7 @@ def test_the_mapping_form(mapping, credentials):
         ),
         (
             {"type": "oidc_client_credentials", "client_id": "id", "pin": "hunter2"},
-            "unknown option pin; the options are assertion_audience, audience, client_assertion, client_auth",
+            "unknown option pin; the options are accept_token_types, assertion_audience, audience, body, client_assertion",
         ),
         ({"type": "oidc_password", "username": "u", "password": "hunter2", 5: 6}, "unknown option 5"),
     ],
