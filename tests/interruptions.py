@@ -23,25 +23,15 @@ def interrupted_at(point: int, work: Callable[[], object], handler: Callable[[],
     """
     left = point + 1
 
-    def local(frame: FrameType, event: str, _: Any) -> Any:
+    def counts() -> bool:
         nonlocal left
-        if event == "opcode":
-            left -= 1
-            if left == 0:
-                sys.settrace(None)
-                handler()
-        return local if left > 0 else None
+        left -= 1
+        if left == 0:
+            sys.settrace(None)
+            handler()
+        return left > 0
 
-    def called(frame: FrameType, _event: str, _: Any) -> Any:
-        frame.f_trace_opcodes = True
-        return local if left > 0 else None
-
-    before = sys.gettrace()
-    sys.settrace(called)
-    try:
-        work()
-    finally:
-        sys.settrace(before)
+    _trace(work, counts)
     return left <= 0
 
 
@@ -56,12 +46,33 @@ def interrupted_everywhere(work: Callable[[], object], handler: Callable[[], obj
     """
     total = 0
 
-    def local(_frame: FrameType, event: str, _: Any) -> Any:
+    def counts() -> bool:
         nonlocal total
-        total += event == "opcode"
-        return local
+        total += 1
+        return True
+
+    _trace(work, counts)
+    step = max(1, total // MOST)
+    count = 0
+    while count <= MOST and interrupted_at(count * step + step // 2, work, handler):
+        count += 1
+    return count
+
+
+def _trace(work: Callable[[], object], instruction: Callable[[], bool]) -> None:
+    """Do the work, and call a function before each of its instructions until that returns false."""
+    goes_on = True
+
+    def local(_frame: FrameType, event: str, _: Any) -> Any:
+        nonlocal goes_on
+        if goes_on and event == "opcode":
+            goes_on = instruction()
+        return local if goes_on else None
 
     def called(frame: FrameType, _event: str, _: Any) -> Any:
+        if not goes_on:
+            return None
+        frame.f_trace = local  # Python 3.13 looks at the line below only where this is set
         frame.f_trace_opcodes = True
         return local
 
@@ -71,8 +82,6 @@ def interrupted_everywhere(work: Callable[[], object], handler: Callable[[], obj
         work()
     finally:
         sys.settrace(before)
-    step = max(1, total // MOST)
-    count = 0
-    while count <= MOST and interrupted_at(count * step + step // 2, work, handler):
-        count += 1
-    return count
+
+
+_trace(lambda: None, lambda: True)  # Python 3.12 begins to trace instructions when it has once been asked to
