@@ -12,6 +12,7 @@ from threads import DEADLINE_S
 
 from oidc_actor import ClientCredentials
 from oidc_actor.transport import Request, Response, TransportError
+from supervision.runtime.per_process import PerProcess
 
 ISSUER = "https://auth.example.com"
 AUTH = ClientCredentials("id", "a-client-secret")
@@ -62,9 +63,9 @@ class ScriptedTransport:
         self.most_at_once = 0
         self._now = 0
         self._numbers = iter(range(1, 10**9))  # which can be copied: the sweep copies all that it finds
-        self._changed = threading.Condition()  # guards everything above
-        self._open = threading.Event()
-        self._open.set()
+        # A forked child has its own: a thread of the parent's may hold the condition for ever, and requests are held back there.
+        self._changes = PerProcess(threading.Condition)  # guards everything above
+        self._gate = PerProcess(_open_gate)
 
     def __call__(self, request: Request, /) -> Response:
         with self._changed:
@@ -83,6 +84,14 @@ class ScriptedTransport:
             with self._changed:
                 self._now -= 1
                 self._changed.notify_all()
+
+    @property
+    def _changed(self) -> threading.Condition:
+        return self._changes.value
+
+    @property
+    def _open(self) -> threading.Event:
+        return self._gate.value
 
     def _answer(self, request: Request) -> Answer:
         if request.method == "GET":
@@ -143,6 +152,12 @@ class ScriptedTransport:
         with self._changed:
             came = self._changed.wait_for(lambda: len(self.requests) >= count, DEADLINE_S)
         assert came, f"{len(self.requests)} requests came, not {count}"
+
+
+def _open_gate() -> threading.Event:
+    gate = threading.Event()
+    gate.set()
+    return gate
 
 
 def form_of(request: Request) -> Mapping[str, str]:

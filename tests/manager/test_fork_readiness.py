@@ -7,7 +7,7 @@ from concurrent.futures import ProcessPoolExecutor
 
 import pytest
 import requests
-from fakes import AUTH, ISSUER, ScriptedTransport
+from fakes import AUTH, ISSUER
 from managers import Start
 from processes import NEEDS_FORK, in_child
 from threads import DEADLINE_S, eventually
@@ -21,12 +21,6 @@ from oidc_actor.reading.directory import all_cells, locate
 from supervision import DynamicSupervisor, NoProcess, Supervisor
 
 pytestmark = NEEDS_FORK
-
-
-def as_in_a_child(transport: ScriptedTransport) -> None:
-    """The condition may have been held by a thread of the parent's."""
-    transport._changed = type(transport._changed)()
-    transport._open.set()
 
 
 def supervised(transport, clock, name: str | None) -> object:
@@ -62,8 +56,8 @@ def test_a_cold_parents_child_becomes_ready_by_being_probed(start: Start, transp
         transport.wait_for_requests(1)
 
         def check() -> None:
-            as_in_a_child(transport)
             assert not ready()
+            TokenManager.health("m")  # as above
             clock.advance(1)
             eventually(ready, "readiness")
 
@@ -165,6 +159,8 @@ def test_what_a_probe_starts_goes_at_the_issuers_rate_and_a_reader_does_not_wait
         clock.advance(301)
         assert not ready()
         transport.wait_for_posts(239)
+        for name in names:
+            TokenManager.health(name)  # its tick is set by then
         waiting = [cell.name for cell in all_cells(unused_s=0) if cell.state.attempts == 1]
         assert len(waiting) in (40, 41)  # a hundred at once, as far as floats can tell
         assert TokenManager.get_access_token(waiting[-1])  # does not wait for its turn

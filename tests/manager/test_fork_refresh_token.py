@@ -107,8 +107,6 @@ def test_one_that_the_parents_manager_was_just_using_is_not_used(start: Start, t
         transport.wait_for_posts(1)
 
         def check() -> None:
-            transport._open.set()
-            transport._changed = type(transport._changed)()
             clock.advance(10)
             refused(lambda: TokenManager.get_token("m"))
             assert len(transport.posts) == 1
