@@ -59,7 +59,14 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from oidc_actor.credentials.dpop import DPoPKey
-    from oidc_actor.credentials.grants import ClientCredentials, JWTBearer, Password, RefreshToken, TokenExchange
+    from oidc_actor.credentials.grants import (
+        ClientCredentials,
+        IdentityAssertion,
+        JWTBearer,
+        Password,
+        RefreshToken,
+        TokenExchange,
+    )
     from oidc_actor.credentials.keys import ClientCertificate, PrivateKey
     from oidc_actor.machine.events import ForceRefresh, GetToken
     from oidc_actor.machine.failure_policy import RetryPolicy
@@ -70,7 +77,14 @@ if TYPE_CHECKING:
     from oidc_actor.secret_sources.github_actions import GitHubActionsToken
     from oidc_actor.secret_sources.manager_token import ManagerToken
     from oidc_actor.secret_sources.signed_assertion import SignedAssertion
-    from oidc_actor.values.errors import ConfigError, DiscoveryError, NoTokenError, OIDCActorError, TokenRequestError
+    from oidc_actor.values.errors import (
+        ConfigError,
+        DiscoveryError,
+        IdentityProviderError,
+        NoTokenError,
+        OIDCActorError,
+        TokenRequestError,
+    )
     from oidc_actor.values.oidc_config import OIDCConfig
     from oidc_actor.values.secrets import SecretFile
     from oidc_actor.values.tokens import TokenResponse
@@ -87,6 +101,8 @@ __all__ = [
     "GetToken",
     "GitHubActionsToken",
     "Health",
+    "IdentityAssertion",
+    "IdentityProviderError",
     "JWTBearer",
     "ManagerNotRunning",
     "ManagerToken",
@@ -110,9 +126,23 @@ __all__ = [
 _HOMES = {
     "machine.failure_policy": ["RetryPolicy"],
     "credentials.keys": ["ClientCertificate", "PrivateKey"],
-    "credentials.grants": ["ClientCredentials", "JWTBearer", "Password", "RefreshToken", "TokenExchange"],
+    "credentials.grants": [
+        "ClientCredentials",
+        "IdentityAssertion",
+        "JWTBearer",
+        "Password",
+        "RefreshToken",
+        "TokenExchange",
+    ],
     "credentials.dpop": ["DPoPKey"],
-    "values.errors": ["ConfigError", "DiscoveryError", "NoTokenError", "OIDCActorError", "TokenRequestError"],
+    "values.errors": [
+        "ConfigError",
+        "DiscoveryError",
+        "IdentityProviderError",
+        "NoTokenError",
+        "OIDCActorError",
+        "TokenRequestError",
+    ],
     "secret_sources.github_actions": ["GitHubActionsToken"],
     "machine.health": ["Health"],
     "manager.token_manager": ["TokenManager"],

@@ -11,12 +11,14 @@ Example::
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, TypeAlias
 
 from oidc_actor.credentials.credentials import Credentials
-from oidc_actor.credentials.grants import parse_auth
+from oidc_actor.credentials.grants import IdentityAssertion, parse_auth
 from oidc_actor.credentials.parameters import parse_scopes
+from oidc_actor.endpoints.identity_provider import statement_alone
 from oidc_actor.endpoints.other_endpoints import request_metadata, request_revocation
 from oidc_actor.endpoints.token_endpoint import TokenRequest, request_token
 from oidc_actor.http import check_timeout, check_transport
@@ -187,13 +189,18 @@ def _requested(
     allow_insecure_http: bool,
     ca_bundle: str | Path | None,
 ) -> TokenResponse:
+    parsed = parse_auth(auth)
     asked = TokenRequest(
         check_transport(transport, ca_bundle),
         check_config(config, allow_insecure_http=allow_insecure_http),
-        parse_auth(auth),
+        parsed,
         refresh_token,
         check_timeout(timeout_seconds),
     )
+    if isinstance(parsed, IdentityAssertion):
+        parsed.check(config.issuer, allow_insecure_http=allow_insecure_http)
+        statement = statement_alone(asked, parsed, allow_insecure_http=allow_insecure_http)
+        asked = replace(asked, statement=statement)
     return request_token(asked).token
 
 

@@ -23,7 +23,9 @@ from oidc_actor.credentials.parameters import (
     read_token_type,
 )
 from oidc_actor.values.errors import ConfigError
+from oidc_actor.values.oidc_config import OIDCConfig, check_config
 from oidc_actor.values.secrets import Sealed, Secret, StoredSecret, put, store_secret
+from oidc_actor.values.urls import check_issuer_url
 
 METHODS = (
     "client_secret_basic",
@@ -193,6 +195,11 @@ class Credentials(Sealed):
         return [("grant_type", self.grant_type), *own]
 
     @property
+    def sent_audience(self) -> Repeatable:
+        """What the token request says of the service that the token is for; ``None`` to say nothing."""
+        return self.audience
+
+    @property
     def actor_secret(self) -> StoredSecret | None:
         """The token of the party that acts for the subject (RFC 8693 section 2.1); ``None`` without such a party."""
         return None
@@ -232,11 +239,44 @@ _READERS: Mapping[str, Callable[[Any, str], object]] = {
     "body": lambda value, _: read_body(value),
     "request_headers": lambda value, _: read_request_headers(value),
     "accept_token_types": lambda value, _: read_bearer_names(value),
+    "identity_provider": lambda value, name: read_provider(value, name, allow_insecure_http=True),
+    "identity_client": lambda value, name: _read_client(value, name),  # noqa: PLW0108 - defined below
 }
 
 _USUAL = ("body", "form")
 """A field that is not shown, because it says nothing."""
 
+
+def read_provider(value: object, name: str, *, allow_insecure_http: bool) -> str | OIDCConfig:
+    """Check an identity provider.
+
+    Args:
+        value: Its issuer, or its metadata.
+        name: The option, for the error's message.
+        allow_insecure_http: Whether plain http is acceptable beyond loopback, which is judged with the manager's options.
+
+    Raises:
+        ConfigError: Where it is neither.
+    """
+    try:
+        if isinstance(value, OIDCConfig):
+            return check_config(value, allow_insecure_http=allow_insecure_http)
+        return check_issuer_url(value, allow_insecure_http=allow_insecure_http)
+    except ConfigError as error:
+        raise ConfigError(error.problem, (name,)) from None
+
+
+def _read_client(value: object, name: str) -> Credentials:
+    if not isinstance(value, Credentials) or value.client_id is None:
+        got = "some without a client_id" if isinstance(value, Credentials) else type(value).__name__
+        raise ConfigError(f"expected credentials with a client_id, such as ClientCredentials(...), got {got}", (name,))
+    if value.dpop is not None:
+        raise ConfigError(
+            "expected credentials without dpop, got some with it: what it brings is no access token", (name,)
+        )
+    return value
+
+
 _NEEDING_CLIENT = frozenset({"client_credentials", "refresh_token", "urn:ietf:params:oauth:grant-type:device_code"})
-_OPTIONAL = frozenset({"client_secret", "client_assertion", "assertion_audience", "actor_token"})
+_OPTIONAL = frozenset({"client_secret", "client_assertion", "assertion_audience", "actor_token", "identity_client"})
 """Fields that may be ``None`` although their readers do not take it."""

@@ -8,11 +8,12 @@ from dataclasses import dataclass, fields
 from inspect import signature
 from typing import Any, ClassVar, Literal
 
-from oidc_actor.credentials.credentials import Credentials
+from oidc_actor.credentials.credentials import Credentials, read_provider
 from oidc_actor.credentials.dpop import DPoPKey
 from oidc_actor.credentials.keys import ClientCertificate, PrivateKey
 from oidc_actor.credentials.parameters import TOKEN_TYPE, Scopes
 from oidc_actor.values.errors import ConfigError
+from oidc_actor.values.oidc_config import OIDCConfig
 from oidc_actor.values.secrets import GivenSecret, Secret, StoredSecret, holds_secrets
 
 
@@ -386,12 +387,177 @@ class TokenExchange(Credentials):
         return found
 
 
+@dataclass(frozen=True, slots=True, init=False, repr=False)
+class IdentityAssertion(Credentials):
+    """What an identity provider says of a user, traded at a resource's authorization server: an ID-JAG, in two steps.
+
+    An enterprise's identity provider decides which programs may act for a user at which services
+    (draft-ietf-oauth-identity-assertion-authz-grant; MCP calls it enterprise-managed authorization). For each token
+
+    1. the identity provider is asked, by a token exchange (RFC 8693), for a statement that names the authorization server;
+    2. the authorization server, which is the manager's issuer, takes it for an access token (RFC 7523 section 4).
+
+    The statement is good for one request. It is kept nowhere, and a repeated second step gets one of its own.
+
+    Attributes:
+        subject_token: Where the user's token at the identity provider comes from, read for every request; one that says itself
+            that it has expired is not sent.
+        subject_token_type: What it is (RFC 8693 section 3), as a URI.
+        identity_provider: The identity provider: its issuer, or its metadata.
+        identity_client: The client as the identity provider knows it; ``None`` where both know it alike.
+    """
+
+    grant_type: ClassVar[str] = "urn:ietf:params:oauth:grant-type:jwt-bearer"
+    grant_field: ClassVar[str] = "subject_token"
+    trades_token: ClassVar[bool] = True
+    subject_token: StoredSecret
+    subject_token_type: str
+    identity_provider: str | OIDCConfig
+    identity_client: Credentials | None
+
+    @holds_secrets
+    def __init__(
+        self,
+        subject_token: GivenSecret,
+        client_id: str | None = None,
+        client_secret: GivenSecret | None = None,
+        scopes: Scopes = (),
+        *,
+        identity_provider: str | OIDCConfig,
+        identity_client: Credentials | Mapping[str, Any] | str | None = None,
+        subject_token_type: str = "id_token",  # noqa: S107 - the name of a type
+        audience: str | Iterable[str] | None = None,
+        resource: str | Iterable[str] | None = None,
+        extra: Mapping[str, str] | None = None,
+        client_auth: str | None = None,
+        private_key: PrivateKey | GivenSecret | Mapping[str, Any] | None = None,
+        client_assertion: GivenSecret | None = None,
+        assertion_audience: str | None = None,
+        client_certificate: ClientCertificate | Mapping[str, Any] | None = None,
+        dpop: DPoPKey | bool | None = None,
+        body: Literal["form", "json"] | None = None,
+        request_headers: Mapping[str, GivenSecret] | None = None,
+        accept_token_types: Iterable[str] | None = None,
+    ) -> None:
+        """Check and keep the credentials.
+
+        Args:
+            subject_token: The user's token at the identity provider: a callable, `SecretFile`, `ManagerToken`, or a text.
+            client_id: The client's identifier at the authorization server.
+            client_secret: Its secret there; ``None`` for a public client.
+            scopes: What the access token is to allow: a list, or a string separated by spaces or commas. Both are asked for them.
+            identity_provider: Its issuer, whose metadata are discovered, or an `OIDCConfig` with its token endpoint.
+            identity_client: The client as the identity provider knows it: credentials such as
+                ``ClientCredentials("id", "secret")``, whose grant is not used, their mapping form without a type, or the
+                identifier of a public client. ``None`` for the client of the authorization server.
+            subject_token_type: A URI, or ``"id_token"``, ``"refresh_token"``, ``"saml2"``, ... for RFC 8693's own.
+            audience: Whom the statement is to name; ``None`` for the authorization server's issuer.
+            resource: Where the token is used (RFC 8707): one or several addresses. Both are told; ``None`` to say nothing.
+            extra: Further parameters of the second step; those of the first are ``identity_client``'s. ``None`` for none.
+            client_auth: The client authentication method, by RFC 8414's name; ``None`` chooses from the metadata.
+            private_key: What signs the client's assertions (RFC 7523 section 2.2): a `PrivateKey`, or the key as PEM or JWK.
+            client_assertion: An assertion that another party signs for the client: a callable or `SecretFile`.
+            assertion_audience: Whom signed assertions name: ``"issuer"``, ``"token_endpoint"``, or another text as it is.
+            client_certificate: A `ClientCertificate` to show in mutual TLS (RFC 8705).
+            dpop: The key that tokens are bound to (RFC 9449): a `DPoPKey`, or ``True`` for one that each manager makes.
+            body: How parameters are sent: ``"json"`` for a server that reads JSON; ``None`` for ``"form"`` (RFC 6749).
+            request_headers: Further header fields of each request of the second step: texts, or for secrets a callable or
+                `SecretFile`.
+            accept_token_types: Other names by which the server calls a bearer token; ``None`` for none.
+
+        Raises:
+            ConfigError: Where something does not fit.
+        """
+        subject_token_type = subject_token_type or "id_token"
+        if isinstance(identity_client, str):
+            identity_client = {"client_id": identity_client}
+        if isinstance(identity_client, Mapping):
+            try:
+                identity_client = parse_auth({"type": "oidc_client_credentials", **identity_client})
+            except ConfigError as error:
+                raise ConfigError(error.problem, ("identity_client",)) from None
+        self._fill(locals())
+        if self.identity_client is None and self.client_id is None:
+            problem = "expected one of client_id and identity_client, got neither; the identity provider has to know the client"
+            raise ConfigError(problem, ("client_id",))
+
+    def grant_parameters(self, secret: Secret | None, actor_token: Secret | None) -> list[tuple[str, str]]:
+        """Return the second step's parameters, where ``secret`` is the statement."""
+        own = [] if secret is None else [("assertion", secret.reveal())]
+        return [("grant_type", self.grant_type), *own]
+
+    @property
+    def sent_audience(self) -> None:
+        """Nothing: the authorization server is the audience of the first step."""
+        return None
+
+    @property
+    def sources(self) -> tuple[StoredSecret, ...]:
+        """Where each secret in it comes from, those of the first step included."""
+        own = Credentials.sources.fget(self)  # type: ignore[attr-defined] # `super` does not find a class with slots
+        return own if self.identity_client is None else (*own, *self.identity_client.sources)
+
+    def token_exchange(self, issuer: str | None) -> TokenExchange:
+        """Make the credentials of the first step.
+
+        Args:
+            issuer: The authorization server's; ``None`` where that is not known.
+
+        Raises:
+            ConfigError: It is not known whom the statement is to name.
+        """
+        audience = self.audience or issuer
+        if audience is None:
+            problem = "expected a text, got none: the authorization server's metadata have no issuer to name"
+            raise ConfigError(problem, ("audience",))
+        client: Credentials = self if self.identity_client is None else self.identity_client
+        return TokenExchange(
+            self.subject_token,
+            client.client_id,
+            client.client_secret,
+            self.scopes,
+            subject_token_type=self.subject_token_type,
+            requested_token_type=ID_JAG,
+            audience=audience,
+            resource=self.resource,
+            extra=None if client is self else client.extra,
+            client_auth=client.client_auth,
+            private_key=client.private_key,
+            client_assertion=client.client_assertion,
+            assertion_audience=client.assertion_audience,
+            client_certificate=client.client_certificate,
+            body=client.body,
+            request_headers=None if client is self else client.request_headers,
+        )
+
+    def check(self, issuer: str | None, *, allow_insecure_http: bool) -> None:
+        """Check what needs the manager's options beside the credentials.
+
+        Args:
+            issuer: The authorization server's; ``None`` where no response will ever say it.
+            allow_insecure_http: Whether plain http is acceptable beyond loopback.
+
+        Raises:
+            ConfigError: The identity provider's address will not do, or it is not known whom the statement is to name.
+        """
+        try:
+            read_provider(self.identity_provider, "identity_provider", allow_insecure_http=allow_insecure_http)
+            self.token_exchange(issuer)
+        except ConfigError as error:
+            raise error.within("auth") from None
+
+
+ID_JAG = f"{TOKEN_TYPE}id-jag"
+"""What an identity assertion authorization grant is called among the types of tokens."""
+
+
 _TYPES: dict[str, type[Credentials]] = {
     "oidc_client_credentials": ClientCredentials,
     "oidc_password": Password,
     "oidc_refresh_token": RefreshToken,
     "oidc_jwt_bearer": JWTBearer,
     "oidc_token_exchange": TokenExchange,
+    "oidc_identity_assertion": IdentityAssertion,
 }
 
 
@@ -423,13 +589,13 @@ def parse_auth(value: object) -> Credentials:
         problem = f"expected a 'type' of {', '.join(map(repr, _TYPES))}, got {shown}"
         raise ConfigError(problem, ("auth", "type"), label="auth")
     cls, label = _TYPES[kind], f"auth of type {kind!r}"
-    known = {field.name for field in fields(cls)}
+    known = set(signature(cls).parameters)
     unknown = sorted(str(name) for name in options if name not in known)
     if unknown:
         near = difflib.get_close_matches(unknown[0], sorted(known), n=1)
         hint = f"did you mean {near[0]!r}?" if near else f"the options are {', '.join(sorted(known))}"
         raise ConfigError(f"unknown option {', '.join(unknown)}; {hint}", ("auth", unknown[0]), label=label)
-    parameters = [one for one in signature(cls).parameters.values() if one.kind is one.POSITIONAL_OR_KEYWORD]
+    parameters = signature(cls).parameters.values()
     missing = [one.name for one in parameters if one.default is one.empty and options.get(one.name) is None]
     if missing:
         raise ConfigError(f"{', '.join(missing)} is missing", ("auth", missing[0]), label=label)

@@ -49,6 +49,8 @@ class TokenRequest:
         default_lifetime_s: Seconds a token is taken to live where nothing says.
         known: Further secrets that no error may show: tokens that the provider has given out before.
         sending: Called before the request is sent, each time, and before the token's ``issued_at`` is taken.
+        statement: Gets the statement of an `IdentityAssertion` from the identity provider, for one request; ``None`` for other
+            credentials.
     """
 
     transport: Transport = field(repr=False)
@@ -59,6 +61,7 @@ class TokenRequest:
     default_lifetime_s: float = DEFAULT_LIFETIME_S
     known: tuple[Secret, ...] = ()
     sending: Callable[[], object] | None = field(default=None, repr=False)
+    statement: Callable[[], Secret] | None = field(default=None, repr=False)
 
 
 @holds_secrets
@@ -78,6 +81,7 @@ def request_token(asked: TokenRequest) -> ParsedToken:
     Raises:
         ConfigError: Where the DPoP key is left to a manager, and there is none.
         SecretUnavailable: Where a secret cannot be read; nothing was sent.
+        IdentityProviderError: Where the identity provider of an `IdentityAssertion` gives no statement.
         TokenRequestError: Where the provider refuses, answers nonsense, or cannot be reached.
     """
     if asked.auth.dpop is True:
@@ -138,7 +142,10 @@ def _advice(asked: TokenRequest, secrets: SentSecrets) -> str | None:
 
 def _send(asked: TokenRequest, signed_wall: float, timeout_s: float) -> Sent:
     """Send the request, with everything read and signed anew: assertions and proofs are taken once."""
-    secrets = read_secrets(asked.config, asked.auth, refresh_token=asked.refresh_token, now_wall=signed_wall)
+    grant_secret = asked.refresh_token
+    if grant_secret is None and asked.statement is not None:
+        grant_secret = asked.statement()
+    secrets = read_secrets(asked.config, asked.auth, refresh_token=grant_secret, now_wall=signed_wall)
     refreshing = asked.refresh_token is not None
     request = build_token_request(asked.config, asked.auth, secrets, refreshing=refreshing, timeout_s=timeout_s)
     hidden = (*sent_in(request, secrets), *asked.known)

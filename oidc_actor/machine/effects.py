@@ -85,6 +85,7 @@ class Fetch:
         grant: What to ask for.
         early: Whether a live token's nearing end brought the attempt forward, so that its failure lengthens no backoff.
         lease: What the store has granted for it; ``None`` without a store, or where it could not be asked.
+        haste: Why the attempt is made now, for a further party that has to be asked.
     """
 
     attempt: int
@@ -92,6 +93,7 @@ class Fetch:
     grant: Grant
     early: bool = False
     lease: HeldLease | None = None
+    haste: Haste = Haste.CALM
 
 
 @dataclass(frozen=True, slots=True)

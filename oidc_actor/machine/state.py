@@ -11,7 +11,7 @@ from typing import Literal, NamedTuple, TypeAlias
 
 from oidc_actor.credentials.credentials import Credentials
 from oidc_actor.machine.effects import Claim, Discover, Effect, FullGrant, Grant, Redeem, Report, ShareToken
-from oidc_actor.machine.events import NEVER, ClockJumped, HeldLease, Waiter
+from oidc_actor.machine.events import NEVER, ClockJumped, Haste, HeldLease, Waiter
 from oidc_actor.machine.failure_policy import RetryPolicy
 from oidc_actor.values.clock import Skew
 from oidc_actor.values.errors import OIDCActorError, SecretUnavailable, StoreError, TokenRequestError
@@ -88,6 +88,7 @@ class Attempt:
         renew_at: When that lease is to be renewed next.
         login: What has become, as far as is known, of the refresh token that the store handed out with the lease.
         refused: The error that refused the login, while the store is asked if another member has a newer token; or ``None``.
+        haste: Why it is made now.
     """
 
     number: int
@@ -100,6 +101,7 @@ class Attempt:
     renew_at: float = math.inf
     login: Literal["intact", "doubtful", "refused"] = "intact"
     refused: OIDCActorError | None = None
+    haste: Haste = Haste.CALM
 
 
 @dataclass(frozen=True, slots=True)

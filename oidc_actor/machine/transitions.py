@@ -227,7 +227,10 @@ def _source_renewed(state: State, event: events.SourceRenewed, now: float, rng: 
 
 
 def _with_renewed_source(state: State) -> State:
-    """The minimum interval counts from the last request for a token: an attempt that had none to trade sent nothing."""
+    """The minimum interval counts from the last request for a token: an attempt that had none to trade sent nothing.
+
+    An identity provider that was asked for what is traded had such a request, too (`FetchStarted`).
+    """
     if not failure_policy.is_about_secrets(state.last_error):
         return state
     return state._replace(wanted=True, attempted_at=min(state.attempted_at, state.posted_at))
@@ -274,9 +277,11 @@ def _denied(state: State, event: events.Denied, now: float, rng: Rng) -> State:
 
 def _allowed(state: State, event: events.Allowed, now: float, rng: Rng) -> State:
     early, number = schedule.is_brought_forward(state), state.attempts + 1
+    haste = _haste(state, now)
     grant = _first_grant(state, now) if state.sharing is None else sharing.claim_of(state, now)
     state = state._replace(is_asking=False, denial=None)
-    return _begin(state if state.sharing is not None else _attempted(state, now), Attempt(number, 0, grant, early))
+    attempt = Attempt(number, 0, grant, early, haste=haste)
+    return _begin(state if state.sharing is not None else _attempted(state, now), attempt)
 
 
 def _begin(state: State, attempt: Attempt) -> State:
@@ -311,7 +316,7 @@ def _send(state: State, grant: effects.Grant) -> State:
     """Go on with the next request of the attempt under way."""
     assert state.attempt is not None
     attempt = replace(state.attempt, request=state.attempt.request + 1, grant=grant)
-    fetch = effects.Fetch(attempt.number, attempt.request, grant, attempt.early, attempt.lease)
+    fetch = effects.Fetch(attempt.number, attempt.request, grant, attempt.early, attempt.lease, attempt.haste)
     return state._replace(attempt=attempt).then(fetch)
 
 

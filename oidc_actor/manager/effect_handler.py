@@ -100,6 +100,13 @@ class EffectHandler:
         self.unwatch()
         self._cancel_tick(CancelTick())
 
+    def leave_circuits(self) -> None:
+        """The manager ends for good: no other waits for its attempt."""
+        manager = self._manager
+        manager.issuer.circuit.leave(manager.cell)
+        if manager.identity_provider is not None:
+            manager.identity_provider.issuer.circuit.leave(manager.cell)
+
     # --- effects ------------------------------------------------------------------------------------------------------
 
     def _ask_permission(self, effect: AskPermission) -> Event:

@@ -5,9 +5,11 @@ An `Issuer` lives as long as a manager of it does. It is shared by those with th
 
 from __future__ import annotations
 
+import contextlib
 import threading
+import time
 import weakref
-from collections.abc import Hashable, Iterable
+from collections.abc import Callable, Hashable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import TypeAlias
 
@@ -27,10 +29,11 @@ from oidc_actor.machine.events import (
 )
 from oidc_actor.machine.state import METADATA_AGE_S
 from oidc_actor.manager.options import Options
+from oidc_actor.protocol.response_fields import read_skew
 from oidc_actor.reading.cell import Cell
-from oidc_actor.transport import Transport
-from oidc_actor.values.clock import Clock
-from oidc_actor.values.errors import OIDCActorError
+from oidc_actor.transport import Request, Response, Transport
+from oidc_actor.values.clock import Clock, Skew, wall_ahead_s, wall_clock
+from oidc_actor.values.errors import DiscoveryError, OIDCActorError
 from oidc_actor.values.oidc_config import OIDCConfig
 from supervision.runtime.per_process import PerProcess, in_forked_child
 
@@ -75,6 +78,8 @@ class Issuer:
         self._first_attempt_at = NEVER  # of the manager that started last
         # Guards everything above but the first five. Never held while a request runs or a manager is told something.
         self._lock = threading.Lock()
+        # Guards nothing: a worker holds it while it requests the metadata for the first step of a token request.
+        self._turn = threading.Lock()
 
     @property
     def transport(self) -> Transport:
@@ -143,6 +148,32 @@ class Issuer:
             else:
                 one.cell.deliver(FetchFailed(one.attempt, one.request, at, result, retry_at))
 
+    def keep_config(self, config: OIDCConfig, at: float, url: str) -> None:
+        """Keep metadata that were requested at that reading of the clock, and found at that address."""
+        with self._lock:
+            self._config, self._config_at, self.metadata_url = config, at, url
+
+    @contextlib.contextmanager
+    def discovering(self, patience_s: float) -> Iterator[bool]:
+        """Wait for the turn to request the metadata on a thread that has no use for anything else, which one at a time does.
+
+        Args:
+            patience_s: Seconds to wait for the turn.
+
+        Returns:
+            Whether the turn came at once.
+
+        Raises:
+            DiscoveryError: It did not come in time.
+        """
+        is_first = self._turn.acquire(blocking=False)
+        if not is_first and not self._turn.acquire(timeout=patience_s):
+            raise DiscoveryError("another request for its metadata does not end", sent=False)
+        try:
+            yield is_first
+        finally:
+            self._turn.release()
+
     # --- starts -------------------------------------------------------------------------------------------------------
 
     def first_attempt_at(self) -> float:
@@ -153,9 +184,44 @@ class Issuer:
 
     def fork(self) -> None:
         """In a forked child: no request is under way, and the lock may be held for ever."""
-        self._lock = threading.Lock()
+        self._lock, self._turn = threading.Lock(), threading.Lock()
         self._discovery = None
         self.circuit.fork()
+
+
+class Sending:
+    """The issuer's transport, with a note of when the request was sent: a token's life counts from there.
+
+    The moment is noted (`begin`) before the token's ``issued_at`` is taken. So the deadline that readers compare is never later
+    than the ``expires_at`` that they see.
+
+    Attributes:
+        is_sent: Whether a request was sent.
+        at: Reading of the manager's clock when the last one was.
+        skew: How the provider's clock goes, as its last answer shows it; ``None`` where it does not.
+        ahead_s: How far the wall clock was ahead of the manager's when the last request was sent.
+    """
+
+    def __init__(self, issuer: Issuer, started: Callable[[float], None]) -> None:
+        self._issuer = issuer
+        self._started = started
+        self.is_sent = False
+        self.at, self.ahead_s = issuer.clock(), 0.0
+        self.skew: Skew | None = None
+
+    def begin(self) -> None:
+        """Note that a request is about to be sent."""
+        self.at, self.ahead_s = self._issuer.clock(), wall_ahead_s(self._issuer.clock)
+        self._started(self.at)
+        self.is_sent = True
+
+    def __call__(self, request: Request, /) -> Response:
+        """Perform a request, and see how the provider's clock goes."""
+        began = time.monotonic()
+        response = self._issuer.transport(request)
+        if isinstance(response, Response):  # an injected transport may return anything
+            self.skew = read_skew(response, ended_wall=wall_clock(), took_s=time.monotonic() - began)
+        return response
 
 
 _Cells: TypeAlias = weakref.WeakValueDictionary[int, Cell]

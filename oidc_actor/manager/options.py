@@ -13,7 +13,7 @@ from typing import Any, Concatenate, ParamSpec, TypeAlias, TypeVar, cast
 
 from oidc_actor.credentials.credentials import Credentials
 from oidc_actor.credentials.dpop import DPoPKey
-from oidc_actor.credentials.grants import WHAT_AUTH_IS, DeviceCode, parse_auth
+from oidc_actor.credentials.grants import WHAT_AUTH_IS, DeviceCode, IdentityAssertion, parse_auth
 from oidc_actor.http import check_timeout, check_transport
 from oidc_actor.machine.failure_policy import RetryPolicy, Rng
 from oidc_actor.sharing.store import TokenStore, is_store
@@ -176,6 +176,10 @@ def check_options(given: Mapping[str, Any]) -> Options:
     elif check_config(rest["oidc_config"], allow_insecure_http=insecure).revocation_endpoint is None and revoke:
         problem = "expected an issuer_url, or an oidc_config with a revocation_endpoint, got one without"
         raise ConfigError(problem, ("revoke_on_stop",))
+    if isinstance(auth, IdentityAssertion):
+        config = rest.get("oidc_config")
+        issuer = rest["issuer_url"] if config is None else config.issuer
+        auth.check(issuer, allow_insecure_http=insecure)
     _check_sharing(auth, rest)
     if "timeout_seconds" in rest:
         check_timeout(rest["timeout_seconds"], "timeout_seconds")

@@ -22,9 +22,10 @@ from __future__ import annotations
 import functools
 import threading
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 
+from oidc_actor.credentials.grants import IdentityAssertion
 from oidc_actor.endpoints.other_endpoints import request_metadata, request_revocation
 from oidc_actor.endpoints.token_endpoint import TokenRequest, request_token
 from oidc_actor.machine.effects import Claim, Discover, Fetch, GiveUpLease, Redeem, Revoke
@@ -32,18 +33,17 @@ from oidc_actor.machine.events import FetchFailed, FetchLost, FetchStarted, Fetc
 from oidc_actor.machine.failure_policy import code_of, status_of
 from oidc_actor.machine.invalidation import late_tokens_to_revoke
 from oidc_actor.machine.state import Rules
-from oidc_actor.manager.issuers import Discovery, Issuer
-from oidc_actor.manager.log import MeasuredRequest, count_of, log, observers, outcome_of, raised_at
+from oidc_actor.manager.identity_providers import FirstStep, IdentityProvider
+from oidc_actor.manager.issuers import Discovery, Issuer, Sending
+from oidc_actor.manager.log import MeasuredRequest, RequestOutcome, count_of, log, observers, outcome_of, raised_at
 from oidc_actor.manager.options import Options
 from oidc_actor.manager.shared_store import Caller, give_up, lease_ends_at, share_late
 from oidc_actor.manager.workers import HTTP_WORKERS
-from oidc_actor.protocol.response_fields import read_skew
 from oidc_actor.reading.cell import Cell, Ref
-from oidc_actor.transport import Request, Response
-from oidc_actor.values.clock import Skew, wall_ahead_s, wall_clock
 from oidc_actor.values.errors import (
     ConfigError,
     DiscoveryError,
+    IdentityProviderError,
     OIDCActorError,
     ProviderError,
     SecretUnavailable,
@@ -83,6 +83,7 @@ class Incarnation:
         rules: What the machine knows of them.
         secret_files: The files that its secrets are kept in.
         caller: It, as those know it that ask its store; ``None`` without a store.
+        identity_provider: Whom it has to ask first; ``None`` but for `IdentityAssertion`.
         under_way: One entry for each token request that a worker is at. Each change is one operation.
     """
 
@@ -93,6 +94,7 @@ class Incarnation:
     rules: Rules
     secret_files: tuple[SecretFile, ...] = ()
     caller: Caller | None = None
+    identity_provider: IdentityProvider | None = None
     under_way: list[int] = field(default_factory=list)
 
     def log(self, event: str, attempt: int, **fields: object) -> None:
@@ -120,7 +122,8 @@ def fetch_token(manager: Incarnation, effect: Fetch) -> None:
     manager.under_way.append(effect.attempt)
     cell.versions = manager.file_versions()
     present = cell.snapshot.text
-    sending = _Sending(issuer, functools.partial(_started, manager, effect))
+    sending = Sending(issuer, functools.partial(_started, manager, effect))
+    first = _first_step(manager, effect, grant.config)
     asked = TokenRequest(
         sending,
         grant.config,
@@ -130,6 +133,7 @@ def fetch_token(manager: Incarnation, effect: Fetch) -> None:
         default_lifetime_s=options.default_lifetime_seconds,
         known=(Secret(present),) if present else (),
         sending=sending.begin,
+        statement=first,
     )
     try:
         result: ParsedToken | OIDCActorError = request_token(asked)
@@ -139,11 +143,17 @@ def fetch_token(manager: Incarnation, effect: Fetch) -> None:
     if lost is not None:
         lost.cancel()
     if sending.is_sent:
-        _measure(manager, effect, result, issuer.clock() - sending.at)
+        _measure(manager, effect, issuer.name, outcome_of(result), issuer.clock() - sending.at)
     if isinstance(result, ParsedToken):
         _token_came(manager, effect, grant.config, sending, result)
         return
-    retry_at = _record_failure(manager, result, early=effect.early)
+    if first is not None and isinstance(
+        result, IdentityProviderError
+    ):  # which says nothing of the authorization server
+        issuer.circuit.release_probe(cell)
+        retry_at = first.retry_at
+    else:
+        retry_at = _record_failure(manager, result, early=effect.early)
     cell.deliver(FetchFailed(effect.attempt, effect.request, sending.at, result, retry_at, sending.skew))
     if not sending.is_sent:
         _give_back(manager, effect)
@@ -157,9 +167,7 @@ def _started(manager: Incarnation, effect: Fetch, at: float) -> None:
     manager.cell.tell(FetchStarted(effect.attempt, effect.request, at))
 
 
-def _token_came(
-    manager: Incarnation, effect: Fetch, config: OIDCConfig, sending: _Sending, parsed: ParsedToken
-) -> None:
+def _token_came(manager: Incarnation, effect: Fetch, config: OIDCConfig, sending: Sending, parsed: ParsedToken) -> None:
     manager.issuer.circuit.record_answer()
     result = FetchSucceeded(effect.attempt, effect.request, sending.at, parsed, sending.skew, sending.ahead_s)
     if manager.cell.deliver(result):
@@ -180,51 +188,26 @@ def _give_back(manager: Incarnation, effect: Fetch) -> None:
         give_up(manager.caller, GiveUpLease(effect.lease, "intact"))
 
 
-class _Sending:
-    """The issuer's transport, with a note of when the request was sent: a token's life counts from there.
-
-    The moment is noted (`begin`) before the token's ``issued_at`` is taken. So the deadline that readers compare is never later
-    than the ``expires_at`` that they see.
-
-    Attributes:
-        is_sent: Whether a request was sent.
-        at: Reading of the manager's clock when the last one was.
-        skew: How the provider's clock goes, as its last answer shows it; ``None`` where it does not.
-        ahead_s: How far the wall clock was ahead of the manager's when the last request was sent.
-    """
-
-    def __init__(self, issuer: Issuer, started: Callable[[float], None]) -> None:
-        self._issuer = issuer
-        self._started = started
-        self.is_sent = False
-        self.at, self.ahead_s = issuer.clock(), 0.0
-        self.skew: Skew | None = None
-
-    def begin(self) -> None:
-        """Note that a request is about to be sent."""
-        self.at, self.ahead_s = self._issuer.clock(), wall_ahead_s(self._issuer.clock)
-        self._started(self.at)
-        self.is_sent = True
-
-    def __call__(self, request: Request, /) -> Response:
-        began = time.monotonic()
-        response = self._issuer.transport(request)
-        if isinstance(response, Response):  # an injected transport may return anything
-            self.skew = read_skew(response, ended_wall=wall_clock(), took_s=time.monotonic() - began)
-        return response
-
-
 def _lost_after(manager: Incarnation, effect: Fetch) -> Timer | None:
     """Set the timer for a request that is never sent; once it is sent the manager's own timer stands for it."""
-    patience_s = SECRETS_S + manager.options.timeout_seconds + GRACE_S
+    steps = 1 if manager.identity_provider is None else 3  # the metadata and the statement are had before
+    patience_s = SECRETS_S + steps * manager.options.timeout_seconds + GRACE_S
     try:
         return send_after(patience_s, manager.ref, FetchLost(effect.attempt, effect.request))
     except RuntimeError:  # no thread for timers can be had: it is waited for
         return None
 
 
-def _measure(manager: Incarnation, effect: Fetch, result: ParsedToken | OIDCActorError, duration_s: float) -> None:
-    measured = MeasuredRequest(manager.issuer.name, outcome_of(result), duration_s)
+def _first_step(manager: Incarnation, effect: Fetch, server: OIDCConfig) -> FirstStep | None:
+    provider, auth = manager.identity_provider, manager.options.auth
+    if provider is None or not isinstance(auth, IdentityAssertion):
+        return None
+    started, measure = (functools.partial(one, manager, effect) for one in (_started, _measure))
+    return FirstStep(provider, auth, manager.cell, effect, server, started, measure)
+
+
+def _measure(manager: Incarnation, effect: Fetch, issuer: str, outcome: RequestOutcome, duration_s: float) -> None:
+    measured = MeasuredRequest(issuer, outcome, duration_s)
     manager.cell.count(count_of(measured.outcome))
     for observer in observers():
         try:
@@ -267,7 +250,7 @@ def fetch_metadata(manager: Incarnation, effect: Fetch, discovery: Discovery) ->
     """Request the metadata, for every manager that has subscribed to this discovery."""
     issuer, options = manager.issuer, manager.options
     assert options.issuer_url is not None
-    sending = _Sending(issuer, functools.partial(issuer.discovery_started, discovery))
+    sending = Sending(issuer, functools.partial(issuer.discovery_started, discovery))
     result: OIDCConfig | OIDCActorError
     found_at = None
     try:

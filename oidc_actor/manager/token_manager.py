@@ -20,7 +20,7 @@ from typing import Any, ClassVar, NoReturn, Self
 import pykka
 
 import supervision
-from oidc_actor.credentials.grants import RefreshToken
+from oidc_actor.credentials.grants import IdentityAssertion, RefreshToken
 from oidc_actor.machine.effects import Claim, Discover, Publish
 from oidc_actor.machine.events import (
     AskHealth,
@@ -48,6 +48,7 @@ from oidc_actor.machine.state import Attempt, Denial, Rules, Sharing, State, as_
 from oidc_actor.machine.transitions import adopt, step
 from oidc_actor.manager import issuers
 from oidc_actor.manager.effect_handler import EffectHandler
+from oidc_actor.manager.identity_providers import IdentityProvider
 from oidc_actor.manager.log import FLIGHT_JOINED
 from oidc_actor.manager.options import Options, check_options, manager_options, signed_as
 from oidc_actor.manager.provider_requests import Incarnation
@@ -471,7 +472,9 @@ class TokenManager(Server, metaclass=_ListsItsFunctions):
         issuer = self._issuer = issuers.join(options)
         self._state = _first_state(options, self._cell, issuer)
         rules, caller = self._state.rules, caller_of(options, self._cell)
-        manager = Incarnation(self.actor_ref, self._cell, issuer, options, rules, options.secret_files, caller)
+        files, auth = options.secret_files, options.auth
+        provider = IdentityProvider(options, auth) if isinstance(auth, IdentityAssertion) else None
+        manager = Incarnation(self.actor_ref, self._cell, issuer, options, rules, files, caller, provider)
         self._effects, self._log = EffectHandler(manager), manager.log
         self._cell.issuer, self._cell.revive = issuer, functools.partial(type(self).launch, options)
         self._cell.save(self.actor_ref, self._state)
@@ -519,7 +522,7 @@ class TokenManager(Server, metaclass=_ListsItsFunctions):
                 token = came.token if isinstance(came, ParsedToken) else None
                 for effect in tokens_to_revoke(self._state, self._options.clock(), token):
                     self._effects.handle(effect)
-                self._issuer.circuit.leave(self._cell)
+                self._effects.leave_circuits()
                 self._effects.end_sharing(None if attempt is None else attempt.lease, late)
         self._log("manager_stopped", self._state.attempts, reason=str(reason))
 

@@ -217,7 +217,9 @@ def _chosen_parameters(config: OIDCConfig, auth: Credentials) -> list[tuple[str,
         chosen["scope"] = " ".join(auth.scopes)
     if auth.resource is not None:
         chosen.pop("resource", None)
-    repeated = [("audience", one) for one in _each(auth.audience)] + [("resource", one) for one in _each(auth.resource)]
+    repeated = [("audience", one) for one in _each(auth.sent_audience)] + [
+        ("resource", one) for one in _each(auth.resource)
+    ]
     return [*chosen.items(), *repeated, *(auth.extra or {}).items()]
 
 

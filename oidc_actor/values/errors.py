@@ -119,6 +119,33 @@ class SecretUnavailable(TokenRequestError):
         self.option = option
 
 
+class IdentityProviderError(SecretUnavailable):
+    """The first of the two steps of `IdentityAssertion` failed: the identity provider gave no statement to go on with.
+
+    The authorization server, which the second step asks, has been sent nothing. It has `ProviderError`'s attributes, which speak
+    of the identity provider here.
+    """
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        status: int | None = None,
+        error: str | None = None,
+        error_description: str | None = None,
+        retryable: bool = True,
+        retry_after_s: float | None = None,
+        sent: bool = True,
+        option: str = "",
+    ) -> None:
+        super().__init__(message, option=option, sent=sent)
+        self.status = status
+        self.error = error
+        self.error_description = error_description
+        self.retryable = retryable
+        self.retry_after_s = retry_after_s
+
+
 class UnusableMetadata(TokenRequestError):
     """A member of the provider's metadata that a request needs cannot be used. Retryable; nothing was sent."""
 

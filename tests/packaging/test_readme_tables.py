@@ -17,6 +17,7 @@ from oidc_actor import (
     ClientCertificate,
     ClientCredentials,
     GitHubActionsToken,
+    IdentityAssertion,
     JWTBearer,
     OIDCConfig,
     Password,
@@ -52,7 +53,10 @@ def test_every_option_is_in_the_table_with_its_default() -> None:
 
 
 def test_the_table_of_credentials_has_each_with_its_arguments_in_order() -> None:
-    kinds = {kind.__name__: kind for kind in (ClientCredentials, Password, RefreshToken, JWTBearer, TokenExchange)}
+    kinds = {
+        kind.__name__: kind
+        for kind in (ClientCredentials, Password, RefreshToken, JWTBearer, TokenExchange, IdentityAssertion)
+    }
     table = section(PAGE, "Credentials").partition("\n\nEach also takes")[0]
     rows = re.findall(r"^\| `(\w+)\((.*?)\)` \| (.*) \|", table, flags=re.MULTILINE)
     assert {kind for kind, _, _ in rows} == set(kinds)

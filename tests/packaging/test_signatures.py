@@ -12,10 +12,10 @@ from inspect import Parameter, signature
 import pytest
 from public_modules import MODULES
 
-from oidc_actor import ClientCredentials, JWTBearer, Password, RefreshToken, TokenExchange
+from oidc_actor import ClientCredentials, IdentityAssertion, JWTBearer, Password, RefreshToken, TokenExchange
 from oidc_actor.credentials.credentials import Credentials
 
-GRANTS = (ClientCredentials, Password, RefreshToken, JWTBearer, TokenExchange)
+GRANTS = (ClientCredentials, Password, RefreshToken, JWTBearer, TokenExchange, IdentityAssertion)
 SHARED = [field.name for field in dataclasses.fields(Credentials)]
 
 
@@ -40,6 +40,7 @@ def test_a_grant_takes_what_all_credentials_have_each_by_the_same_name_and_defau
         (RefreshToken, "refresh_token client_id client_secret scopes"),
         (JWTBearer, "assertion client_id client_secret scopes"),
         (TokenExchange, "subject_token client_id client_secret scopes"),
+        (IdentityAssertion, "subject_token client_id client_secret scopes"),
     ],
 )
 def test_what_a_grant_takes_by_position(grant: type[Credentials], by_position: str) -> None:
@@ -63,7 +64,8 @@ NOT_MADE_BY_USERS = {
 NOT_CALLED_BY_USERS = {
     "Backoff.delay", "Backoff.starts_over", "ChildCounts.of", "Instrument.series", "Monitor.deliver",
     "OIDCAuth.async_auth_flow", "OIDCAuth.sync_auth_flow", "Password.grant_parameters", "Timer.start",
-    "TokenExchange.grant_parameters",
+    "TokenExchange.grant_parameters", "IdentityAssertion.grant_parameters", "IdentityAssertion.check",
+    "IdentityAssertion.token_exchange",
     "TokenManager.start",
 }  # fmt: skip
 """Methods that this package or a client library calls, and one that only refuses."""

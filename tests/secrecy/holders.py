@@ -25,7 +25,14 @@ from oidc_actor.cli.device import Kept
 from oidc_actor.cli.doctor import Doctor
 from oidc_actor.cli.store_doctor import StoreAsked, StoreDoctor, asked_of
 from oidc_actor.credentials.dpop import DPoPKey
-from oidc_actor.credentials.grants import ClientCredentials, DeviceCode, JWTBearer, RefreshToken, TokenExchange
+from oidc_actor.credentials.grants import (
+    ClientCredentials,
+    DeviceCode,
+    IdentityAssertion,
+    JWTBearer,
+    RefreshToken,
+    TokenExchange,
+)
 from oidc_actor.credentials.keys import ClientCertificate, PrivateKey
 from oidc_actor.endpoints.token_endpoint import Sent, TokenRequest
 from oidc_actor.http.client import RequestsTransport
@@ -34,7 +41,8 @@ from oidc_actor.machine import effects, events
 from oidc_actor.machine.events import Accepted, FetchFailed, FetchSucceeded, Refresh, Refusal, Rejected, Wait
 from oidc_actor.machine.forecast import Plan
 from oidc_actor.machine.state import Attempt, Sharing
-from oidc_actor.manager.issuers import Discovery, Subscriber
+from oidc_actor.manager.identity_providers import FirstStep, IdentityProvider
+from oidc_actor.manager.issuers import Discovery, Sending, Subscriber
 from oidc_actor.manager.options import Options
 from oidc_actor.manager.shared_store import Caller, caller_of
 from oidc_actor.manager.workers import HTTP_WORKERS
@@ -175,6 +183,9 @@ MADE: dict[str, Callable[[World], object]] = {
         lambda: get_token(CONFIG, ClientCredentials("id", lambda: int(SECRET)), transport=_unreachable)
     ),
     "values.errors.TokenRequestError": lambda w: w.refused,
+    "values.errors.IdentityProviderError": lambda w: raised(
+        lambda: get_token(CONFIG, _assertion(), transport=lambda request: Response(400, {}, request.body))
+    ),
     "http.responses.BadResponse": lambda w: raised(lambda: read_status_line(_incoming(f"{SECRET}\r\n"))),
     "http.responses.Incoming": lambda w: _incoming(SECRET),
     "http.responses.WholeResponse": lambda w: read_response(
@@ -197,6 +208,20 @@ MADE: dict[str, Callable[[World], object]] = {
     "protocol.token_request.SentSecrets": lambda w: w.sent,
     "credentials.grants.JWTBearer": lambda w: JWTBearer(SECRET),
     "credentials.grants.TokenExchange": lambda w: TokenExchange(SECRET, actor_token=SECRET),
+    "credentials.grants.IdentityAssertion": lambda w: _assertion(),
+    "manager.identity_providers.IdentityProvider": lambda w: IdentityProvider(
+        replace(w.actor._options, auth=_assertion()), _assertion()
+    ),
+    "manager.identity_providers.FirstStep": lambda w: FirstStep(
+        IdentityProvider(replace(w.actor._options, auth=_assertion()), _assertion()),
+        _assertion(),
+        w.cell,
+        effects.Fetch(1, 1, effects.FullGrant(CONFIG)),
+        CONFIG,
+        lambda at: None,
+        lambda issuer, outcome, duration_s: None,
+    ),
+    "manager.issuers.Sending": lambda w: Sending(w.cell.issuer, lambda at: None),
     "machine.health.Health": lambda w: TokenManager.health(w.name),
     "manager.issuers.Discovery": lambda w: Discovery(),
     "manager.issuers.Circuit": lambda w: w.cell.issuer.circuit,
@@ -338,6 +363,11 @@ def _store_asked(world: World) -> StoreAsked:
     (world.folder / "fleet-key").write_text(_FLEET_KEY)
     shared = Options(world.connection().auth, ISSUER)
     return asked_of(f"redis://user:{SECRET}@localhost/0", "secrecy", [world.folder / "fleet-key"], shared)
+
+
+def _assertion() -> IdentityAssertion:
+    client = ClientCredentials("idp-client", SECRET)
+    return IdentityAssertion(SECRET, "id", SECRET, identity_provider=ISSUER, identity_client=client)
 
 
 def _incoming(text: str) -> Incoming:

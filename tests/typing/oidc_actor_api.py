@@ -15,6 +15,8 @@ from oidc_actor import (
     GetToken,
     GitHubActionsToken,
     Health,
+    IdentityAssertion,
+    IdentityProviderError,
     JWTBearer,
     ManagerNotRunning,
     ManagerToken,
@@ -95,6 +97,14 @@ grants = [
     Password("user", "password", "id", "secret", ["a"], dpop=DPoPKey(key)),
     RefreshToken(SecretFile("/run/secrets/login"), "id"),
     JWTBearer(SignedAssertion(key, issuer="me@x", audience="https://x/token", claims={"scope": "a"})),
+    IdentityAssertion(
+        ManagerToken("login", "id_token"),
+        "id",
+        "s",
+        ["read"],
+        identity_provider="https://idp",
+        identity_client="idp-id",
+    ),
     TokenExchange(ManagerToken("m", "id_token"), "id", subject_token_type="id_token", requested_token_type="jwt"),
 ]
 for auth in grants:
@@ -114,6 +124,7 @@ def branch(error: OIDCActorError) -> float | None:
         assert_type(error.option, tuple[str, ...])
     if isinstance(error, ManagerNotRunning):
         return None
+    assert not isinstance(error, IdentityProviderError)
     if isinstance(error, DiscoveryError | TokenRequestError):
         assert_type(error.status, int | None)
         assert_type(error.retryable, bool)

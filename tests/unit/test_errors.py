@@ -20,7 +20,7 @@ from oidc_actor.values.errors import (
 
 def test_every_error_has_one_root():
     found = [one for one in vars(errors).values() if isinstance(one, type) and issubclass(one, Exception)]
-    assert len(found) == 9
+    assert len(found) == 10
     assert all(issubclass(one, OIDCActorError) for one in found)
 
 

@@ -21,7 +21,13 @@ from oidc_actor import (
 from oidc_actor.adapters.headers import aheaders, headers
 from oidc_actor.streams import on_renewal
 from oidc_actor.transport import TransportError
-from oidc_actor.values.errors import ProviderError, SecretUnavailable, StoreError, UnusableMetadata
+from oidc_actor.values.errors import (
+    IdentityProviderError,
+    ProviderError,
+    SecretUnavailable,
+    StoreError,
+    UnusableMetadata,
+)
 from supervision import (
     AlreadyPresent,
     AlreadyStarted,
@@ -86,6 +92,7 @@ def specimens(ref) -> list[Exception]:
         DiscoveryError("text", status=404),
         TokenRequestError("text", status=401, error="invalid_client", retryable=False),
         SecretUnavailable("no file"),
+        IdentityProviderError("no statement", status=400),
         UnusableMetadata("text"),
         StoreError("no answer", sent=False),
         TransportError("timed out", sent=False),
