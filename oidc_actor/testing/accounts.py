@@ -12,9 +12,14 @@ import threading
 from dataclasses import dataclass, field
 from typing import TypeVar
 
+from joserfc.jwk import KeySet
+
 T = TypeVar("T")
 
-GRANTS = ("client_credentials", "password", "refresh_token")
+JWT_BEARER = "urn:ietf:params:oauth:grant-type:jwt-bearer"
+TOKEN_EXCHANGE = "urn:ietf:params:oauth:grant-type:token-exchange"  # noqa: S105 - a name
+GRANTS = ("client_credentials", "password", "refresh_token", JWT_BEARER, TOKEN_EXCHANGE)
+AUTH_METHODS = ("client_secret_basic", "client_secret_post", "client_secret_jwt", "private_key_jwt", "none")
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,13 +28,20 @@ class Client:
 
     Attributes:
         client_id: Its public name.
-        client_secret: Its secret; `None` makes it a public client (`client_auth` "none").
+        client_secret: Its secret; without it and without keys it is a public client (`client_auth` "none").
         auth_methods: The ways it may authenticate, by RFC 8414's names.
+        keys: What it signs assertions with, the public half; `None` for none.
     """
 
     client_id: str
     client_secret: str | None = field(repr=False)
     auth_methods: tuple[str, ...]
+    keys: KeySet | None = field(default=None, repr=False)
+
+    @property
+    def is_public(self) -> bool:
+        """Whether it has nothing to authenticate with."""
+        return self.client_secret is None and self.keys is None
 
     def get_client_id(self) -> str:
         """The id that goes into a token's `client_id` and `aud`."""
@@ -50,7 +62,7 @@ class Client:
 
     def check_grant_type(self, grant_type: str) -> bool:
         """Whether it may use this grant; a public client has no client_credentials (RFC 6749 section 4.4)."""
-        return grant_type in GRANTS and not (grant_type == "client_credentials" and self.client_secret is None)
+        return grant_type in GRANTS and not (grant_type == "client_credentials" and self.is_public)
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,6 +127,12 @@ class Accounts:
         """The client of that id."""
         with self._lock:
             return self._clients.get(client_id)
+
+    def jwt_methods(self) -> list[str]:
+        """The methods with a signed assertion that clients use here."""
+        with self._lock:
+            used = {method for client in self._clients.values() for method in client.auth_methods}
+        return sorted(used & {"client_secret_jwt", "private_key_jwt"})
 
     def put_user(self, username: str, password: str) -> None:
         """Register a user, or change a user's password."""

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+import secrets
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import flask
@@ -16,12 +17,13 @@ from joserfc import jwt
 from joserfc.errors import JoseError
 from joserfc.jwk import ECKey, KeySet
 
-from oidc_actor.testing.accounts import Accounts, Client, IssuedRefreshToken, User
+from oidc_actor.testing.accounts import AUTH_METHODS, Accounts, Client, IssuedRefreshToken, User
 from oidc_actor.testing.dpop import ProofRefused, Proofs
 from oidc_actor.testing.script import Policy, Script
+from oidc_actor.testing.statements import Statements
+from oidc_actor.testing.trades import JWTBearer, TokenExchange, client_by_assertion
 
 ALGORITHM = "ES256"  # 30 times cheaper to sign than RS256, so the provider is not what a load test measures
-AUTH_METHODS = ("client_secret_basic", "client_secret_post", "none")
 
 
 def new_keys() -> KeySet:
@@ -63,7 +65,10 @@ class Realm:
         accounts: Clients, users and refresh tokens.
         script: How each request is treated, and the counters.
         proofs: The DPoP proofs that came here.
+        statements: The issuers that are trusted here, and the signed statements that came.
         keys: The signing key.
+        documents: Which metadata documents there are, by their names below `/.well-known/`.
+        path: The issuer's path; empty for none.
     """
 
     issuer: Callable[[], str]
@@ -75,7 +80,23 @@ class Realm:
     accounts: Accounts
     script: Script
     proofs: Proofs
-    keys: KeySet = field(default_factory=new_keys)
+    statements: Statements
+    keys: KeySet
+    documents: Sequence[str]
+    path: str = ""
+
+    def sign(self, claims: Mapping[str, Any], *, lifetime_s: float, typ: str = "JWT") -> str:
+        """Sign a statement as this issuer.
+
+        Args:
+            claims: What it says; `iss`, `iat`, `exp` and `jti` are added where they are missing. `None` leaves one out.
+            lifetime_s: Seconds until its `exp`.
+            typ: What it is.
+        """
+        now, (key, *_) = self.clock(), self.keys.keys
+        full = {"iss": self.issuer(), "iat": now, "exp": now + lifetime_s, "jti": secrets.token_hex(16), **claims}
+        told = {name: value for name, value in full.items() if value is not None}
+        return jwt.encode({"alg": ALGORITHM, "kid": key.kid, "typ": typ}, told, key)
 
 
 class _IssuedToken(dict[str, Any]):
@@ -103,12 +124,16 @@ class _Generator(JWTBearerTokenGenerator):  # type: ignore[misc] # Authlib has n
 
     def get_audiences(self, client: Client, user: User | None, scope: str) -> str | list[str]:
         asked = flask.request.form
+        if "audience" in flask.g:
+            named: str | list[str] = flask.g.audience
+            return named
         return asked.getlist("audience") or asked.getlist("resource") or client.client_id
 
     def get_extra_claims(self, client: Client, grant_type: str, user: User | None, scope: str) -> dict[str, Any]:
         now = self._realm.clock()
         bound = {"cnf": {"jkt": flask.g.jkt}} if "jkt" in flask.g else {}
-        return {"iss": self._realm.issuer(), "iat": now, "exp": now + _policy().token_lifetime_s, **bound}
+        told = flask.g.get("claims", {})
+        return {"iss": self._realm.issuer(), "iat": now, "exp": now + _policy().token_lifetime_s, **bound, **told}
 
     def _lifetime(self, client: Client, grant_type: str) -> float:
         lifetime_s = _policy().token_lifetime_s
@@ -132,7 +157,15 @@ class _Password(grants.ResourceOwnerPasswordCredentialsGrant):  # type: ignore[m
         token: dict[str, Any] = super().generate_token(user=user, scope=scope)
         client: Client = self.request.client
         token["refresh_token"] = self.server.accounts.issue(client.client_id, user, token.get("scope", ""), None)
-        return token
+        return _with_id_token(self, token, user)
+
+
+def _with_id_token(grant: Any, token: dict[str, Any], user: User) -> dict[str, Any]:
+    """A token of a login, with an ID token where the scope says `openid` (OpenID Connect Core 1.0 section 2)."""
+    if "openid" in token.get("scope", "").split():
+        claims = {"sub": user.username, "aud": grant.request.client.client_id, "jti": None}
+        token["id_token"] = grant.server.realm.sign(claims, lifetime_s=_policy().token_lifetime_s)
+    return token
 
 
 class _RefreshToken(grants.RefreshTokenGrant):  # type: ignore[misc] # Authlib has no types
@@ -155,7 +188,7 @@ class _RefreshToken(grants.RefreshTokenGrant):  # type: ignore[misc] # Authlib h
         if policy.rotation:
             scope, family = refresh_token.scope, refresh_token.family
             token["refresh_token"] = accounts.issue(refresh_token.client_id, user, scope, family)
-        return token
+        return _with_id_token(self, token, user)
 
     def revoke_old_credential(self, refresh_token: IssuedRefreshToken) -> None:
         """Nothing is left to do: `issue_token` has spent it."""
@@ -185,14 +218,17 @@ class TokenServer(AuthorizationServer):  # type: ignore[misc] # Authlib has no t
     """
 
     def __init__(self, app: Any, realm: Realm) -> None:
+        self.realm = realm
         self.accounts = realm.accounts
         self._proofs = realm.proofs
         note_issued = realm.script.note_issued
         super().__init__(app, query_client=realm.accounts.client, save_token=lambda token, request: note_issued())
         self.scopes_supported = list(realm.scopes) if realm.scopes is not None else None
         self.register_token_generator("default", _Generator(realm))
-        for grant in (_ClientCredentials, _Password, _RefreshToken):
+        for grant in (_ClientCredentials, _Password, _RefreshToken, JWTBearer, TokenExchange):
             self.register_grant(grant)
+        for method in ("client_secret_jwt", "private_key_jwt"):
+            self.register_client_auth_method(method, client_by_assertion(realm, method))
         self.register_endpoint(_Revocation)
 
     def generate_token(self, *args: Any, **kwargs: Any) -> dict[str, Any]:
@@ -200,6 +236,11 @@ class TokenServer(AuthorizationServer):  # type: ignore[misc] # Authlib has no t
         self._bind(flask.request.headers.get("DPoP"))
         token = _IssuedToken(super().generate_token(*args, **kwargs))
         return _IssuedToken(token, token_type="DPoP") if "jkt" in flask.g else token  # noqa: S106 - a scheme's name
+
+    @staticmethod
+    def unprintable(answer: dict[str, Any]) -> dict[str, Any]:
+        """A token response that nothing prints."""
+        return _IssuedToken(answer)
 
     def _bind(self, proof: str | None) -> None:
         """RFC 9449 section 5: the access token is the key's. Its refresh token is not (a confidential client's)."""

@@ -14,11 +14,15 @@ from oidc_actor.testing.accounts import GRANTS
 from oidc_actor.testing.authorization_server import ALGORITHM, Realm, TokenServer, read_token
 from oidc_actor.testing.listener import break_connection
 from oidc_actor.testing.script import Endpoint, Treatment
+from oidc_actor.testing.statements import SIGNED
 
 View: TypeAlias = Callable[[], flask.Response]
 
-DISCOVERY_PATH = "/.well-known/openid-configuration"
+OPENID, OAUTH, RESOURCE = "openid-configuration", "oauth-authorization-server", "oauth-protected-resource"
+"""The documents, by their names below `/.well-known/`."""
+
 REVOCATION_PATH = "/revoke"
+RESOURCE_PATH = "/resource"
 
 
 class Endpoints:
@@ -36,17 +40,22 @@ class Endpoints:
         self.token_path = "/token"  # noqa: S105 - a path
         self.app = flask.Flask("oidc_actor.testing", static_folder=None, template_folder=None)
         self._tokens = TokenServer(self.app, realm)
-        self._route(DISCOVERY_PATH, "discovery", self._metadata)
-        self._route("/jwks", "jwks", lambda: flask.jsonify(self._realm.keys.as_dict(private=False)))
-        self._route("/resource", "resource", self._resource)
-        self._route(REVOCATION_PATH, "revocation", self._revoke, "POST")
+        path = realm.path
+        if OPENID in realm.documents:
+            self._route(f"{path}/.well-known/{OPENID}", "discovery", self._metadata)
+        if OAUTH in realm.documents:  # RFC 8414 section 3.1: the path comes after
+            self._route(f"/.well-known/{OAUTH}{path}", "discovery", self._metadata)
+        self._route(f"/.well-known/{RESOURCE}{path}{RESOURCE_PATH}", "resource_metadata", self._resource_metadata)
+        self._route(f"{path}/jwks", "jwks", lambda: flask.jsonify(self._realm.keys.as_dict(private=False)))
+        self._route(f"{path}{RESOURCE_PATH}", "resource", self._resource)
+        self._route(f"{path}{REVOCATION_PATH}", "revocation", self._revoke, "POST")
         self.app.add_url_rule("/<path:_>", "token", self._token, methods=["GET", "POST"])
 
     def _route(self, path: str, endpoint: Endpoint, view: View, method: str = "GET") -> None:
-        self.app.add_url_rule(path, endpoint, lambda: self._answer(endpoint, view), methods=[method])
+        self.app.add_url_rule(path, path, lambda: self._answer(endpoint, view), methods=[method])
 
     def _token(self, _: str) -> flask.Response:
-        if flask.request.path != self.token_path:
+        if flask.request.path != self._realm.path + self.token_path:
             flask.abort(404)
         if flask.request.method != "POST":
             flask.abort(405)
@@ -64,21 +73,35 @@ class Endpoints:
         return _unsent() if treatment.lost else response
 
     def _metadata(self) -> flask.Response:
-        """The discovery document (OpenID Connect Discovery 1.0 section 3), without an authorization endpoint."""
-        issuer, scopes = self._realm.issuer(), self._realm.scopes
+        """Either document (OpenID Connect Discovery 1.0 section 3, RFC 8414 section 2), without an authorization endpoint."""
+        issuer, scopes, jwt_methods = self._realm.issuer(), self._realm.scopes, self._realm.accounts.jwt_methods()
         listed = {"scopes_supported": list(scopes)} if scopes is not None else {}
+        if jwt_methods:
+            listed["token_endpoint_auth_signing_alg_values_supported"] = [*SIGNED, "HS256"]
         return flask.jsonify(
             issuer=issuer,
             token_endpoint=f"{issuer}{self.token_path}",
             jwks_uri=f"{issuer}/jwks",
             revocation_endpoint=f"{issuer}{REVOCATION_PATH}",
             grant_types_supported=list(GRANTS),
-            token_endpoint_auth_methods_supported=list(self._realm.auth_methods),
+            authorization_grant_profiles_supported=["urn:ietf:params:oauth:grant-profile:id-jag"],
+            token_endpoint_auth_methods_supported=list(dict.fromkeys([*self._realm.auth_methods, *jwt_methods])),
             response_types_supported=[],
             subject_types_supported=["public"],
             id_token_signing_alg_values_supported=[ALGORITHM],
             dpop_signing_alg_values_supported=dpop.ALGORITHMS,
             **listed,
+        )
+
+    def _resource_metadata(self) -> flask.Response:
+        """The document of the API (RFC 9728 section 2)."""
+        issuer, scopes = self._realm.issuer(), self._realm.scopes
+        return flask.jsonify(
+            resource=f"{issuer}{RESOURCE_PATH}",
+            authorization_servers=[issuer],
+            bearer_methods_supported=["header"],
+            dpop_signing_alg_values_supported=dpop.ALGORITHMS,
+            **({"scopes_supported": list(scopes)} if scopes is not None else {}),
         )
 
     def _revoke(self) -> flask.Response:

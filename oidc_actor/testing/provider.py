@@ -11,13 +11,14 @@ from types import TracebackType
 from typing import Any, Self
 
 from oidc_actor.testing.accounts import Accounts, Client
-from oidc_actor.testing.authorization_server import Realm
+from oidc_actor.testing.authorization_server import Realm, new_keys
 from oidc_actor.testing.certificates import Certificates
 from oidc_actor.testing.dpop import Proofs
-from oidc_actor.testing.endpoints import Endpoints
+from oidc_actor.testing.endpoints import OAUTH, OPENID, Endpoints
 from oidc_actor.testing.listener import Listener
 from oidc_actor.testing.port import HOST
 from oidc_actor.testing.script import Endpoint, Policy, Script, Treatment, error_answer
+from oidc_actor.testing.statements import GivenKey, Statements, read_keys
 
 CONFIDENTIAL_METHODS = ("client_secret_basic", "client_secret_post")
 
@@ -32,8 +33,15 @@ class Provider:
 
     It has one confidential client and one user to begin with; grants `client_credentials`, `password` and
     `refresh_token` with rotation and reuse detection; discovery, JWKS, revocation (RFC 7009), and `/resource`, an API that
-    accepts its tokens until they expire or are revoked. A request for a token that comes with a DPoP proof (RFC 9449) gets one
-    that is bound to its key, which `/resource` takes with a proof only; it asks for no nonces.
+    accepts its tokens until they expire or are revoked, with metadata of its own (RFC 9728). A request for a token that comes
+    with a DPoP proof (RFC 9449) gets one that is bound to its key, which `/resource` takes with a proof only; it asks for no
+    nonces.
+
+    Signed statements are traded for tokens: an assertion of an issuer that it trusts (`trust`, RFC 7523), and a subject's token
+    (RFC 8693). For that it also gives an ID-JAG, and it takes one (draft-ietf-oauth-identity-assertion-authz-grant). Clients may
+    authenticate with `client_secret_jwt` and `private_key_jwt` (`add_client`): each assertion is taken once. A login whose scope
+    says `openid` brings an ID token.
+
     All methods may be called from any thread.
 
     Args:
@@ -48,6 +56,9 @@ class Provider:
         clock_skew_s: How many seconds its clock (`Date`, `iat`, `exp`) is ahead of `clock`.
         client_auth_methods: The ways the first client may authenticate, by RFC 8414's names; also its metadata.
         scopes: All the scopes there are, others are `invalid_scope`; `None` accepts any.
+        documents: Which metadata documents there are, by their names below `/.well-known/`: `openid-configuration`, and
+            `oauth-authorization-server` (RFC 8414), or both, or none.
+        path: The path of its issuer, such as `"/tenant"`: all but the documents of RFC 8414 and RFC 9728 is below it.
         port: The port to use; 0 takes a free one.
         tls: Answer by https, with a certificate that clients accept if they trust `ca_bundle`.
         public_url: What it calls itself in its metadata and tokens: the `url` of a `FaultProxy` before it, so that
@@ -75,6 +86,8 @@ class Provider:
         clock_skew_s: float = 0.0,
         client_auth_methods: Sequence[str] = CONFIDENTIAL_METHODS,
         scopes: Sequence[str] | None = None,
+        documents: Sequence[str] = (OPENID,),
+        path: str = "",
         port: int = 0,
         tls: bool = False,
         public_url: str | None = None,
@@ -82,6 +95,10 @@ class Provider:
     ) -> None:
         if token_lifetime_s <= 0:
             raise ValueError(f"token_lifetime_s must be more than 0 seconds, got {token_lifetime_s!r}")
+        if unknown := set(documents) - {OPENID, OAUTH}:
+            raise ValueError(f"documents must be of {OPENID!r} and {OAUTH!r}, got {sorted(unknown)!r}")
+        if path and (not path.startswith("/") or path.endswith("/")):
+            raise ValueError(f"path must begin with a slash and not end with one, got {path!r}")
         self.token_lifetime_s = token_lifetime_s
         self.rotation = rotation
         self.reuse_detection = reuse_detection
@@ -93,6 +110,10 @@ class Provider:
         self.username = username
         self._auth_methods = tuple(client_auth_methods)
         self._scopes = tuple(scopes) if scopes is not None else None
+        self._documents = tuple(documents)
+        self._path = path
+        self._keys = new_keys()
+        self._statements = Statements(self._clock)
         self._port = port
         self._tls = tls
         self.public_url = public_url
@@ -128,7 +149,12 @@ class Provider:
                 accounts=self._accounts,
                 script=self._script,
                 proofs=Proofs(self._clock),
+                statements=self._statements,
+                keys=self._keys,
+                documents=self._documents,
+                path=self._path,
             )
+            self._realm = realm
             self._endpoints = Endpoints(realm)
             self.up()
         return self
@@ -168,11 +194,11 @@ class Provider:
     @property
     def issuer_url(self) -> str:
         """The issuer identifier; append nothing to it, it has no trailing slash."""
-        return self.public_url or self.listen_url
+        return (self.public_url or self.listen_url) + self._path
 
     @property
     def listen_url(self) -> str:
-        """Where it listens, also where its issuer has another name: the target of a `FaultProxy`."""
+        """Where it listens, without its path; also where its issuer has another name: the target of a `FaultProxy`."""
         return f"{'https' if self._tls else 'http'}://{HOST}:{self._running().port}"
 
     @property
@@ -187,7 +213,7 @@ class Provider:
 
     @property
     def token_path(self) -> str:
-        """Path of the token endpoint; assign to move it, and the old path is 404 from then on."""
+        """Path of the token endpoint, behind the issuer's; assign to move it, and the old path is 404 from then on."""
         self._running()
         return self._endpoints.token_path
 
@@ -222,16 +248,61 @@ class Provider:
         self._accounts.put_user(self.username, value)
 
     def add_client(
-        self, client_id: str, client_secret: str | None, auth_methods: Sequence[str] = CONFIDENTIAL_METHODS
+        self,
+        client_id: str,
+        client_secret: str | None,
+        auth_methods: Sequence[str] | None = None,
+        *,
+        public_key: GivenKey | None = None,
     ) -> None:
         """Register one more client.
 
         Args:
             client_id: Its identifier.
-            client_secret: Its secret; `None` makes it public (`client_auth` "none").
-            auth_methods: How it may authenticate, by RFC 8414's names.
+            client_secret: Its secret; `None` makes it public (`client_auth` "none"), unless it has a key.
+            auth_methods: How it may authenticate, by RFC 8414's names; `None` for what fits a secret (`client_secret_basic`,
+                `client_secret_post`) or a key (`private_key_jwt`).
+            public_key: What it signs its assertions with: PEM, a JWK, or a JWK set. Of a private key the public half is used.
+
+        Raises:
+            ValueError: The key cannot be read.
         """
-        self._accounts.put_client(Client(client_id, client_secret, tuple(auth_methods) if client_secret else ("none",)))
+        keys = None if public_key is None else read_keys(public_key)
+        fitting = ("private_key_jwt",) if keys is not None else CONFIDENTIAL_METHODS
+        methods = fitting if auth_methods is None else tuple(auth_methods)
+        is_public = client_secret is None and keys is None
+        self._accounts.put_client(Client(client_id, client_secret, ("none",) if is_public else methods, keys))
+
+    def trust(self, issuer: Provider | str, key: GivenKey | None = None) -> None:
+        """Take the signed statements of an issuer: as assertions (RFC 7523), subject tokens (RFC 8693), and ID-JAGs.
+
+        Args:
+            issuer: Another provider, or what `iss` says of any other issuer.
+            key: What that one signs with: PEM, a JWK, or a JWK set. Not for a provider, which has its own.
+
+        Raises:
+            ValueError: The key is missing or cannot be read.
+        """
+        if isinstance(issuer, Provider):
+            self._statements.trust(lambda: issuer.issuer_url, issuer._keys)
+            return
+        if key is None:
+            raise ValueError("an issuer that is no Provider needs a key, got none")
+        self._statements.trust(lambda: issuer, read_keys(key))
+
+    def sign(self, claims: Mapping[str, Any], *, typ: str = "JWT") -> str:
+        """Sign a statement with its key: an ID token, an assertion for a server that trusts it, or a wrong one of either.
+
+        Args:
+            claims: What it says. `iss`, `iat`, `exp` (the life of an access token) and `jti` are added where they are missing;
+                one that is `None` is left out.
+            typ: The `typ` of its header.
+
+        Returns:
+            The JWT.
+        """
+        self._running()
+        return self._realm.sign(claims, lifetime_s=self.token_lifetime_s, typ=typ)
 
     def add_user(self, username: str, password: str) -> None:
         """Register one more user.

@@ -9,7 +9,7 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-Endpoint = Literal["token", "discovery", "jwks", "resource", "revocation"]
+Endpoint = Literal["token", "discovery", "jwks", "resource", "resource_metadata", "revocation"]
 
 
 @dataclass(frozen=True, slots=True)

@@ -342,6 +342,7 @@ HOLDS_NONE: dict[str, str] = {
     "the demonstration: its own provider's tokens, shown by fingerprint": """cli.demo.promises.Figures cli.demo.promises.Pace
         cli.demo.promises.Promise cli.demo.story.Readers cli.demo.story.Play cli.demo.view.View""",
     "the other side, for tests: it knows the secrets that it makes up, and sends the tokens": """
+        testing.statements.Statements testing.trades.JWTBearer testing.trades.TokenExchange
         testing.certificates.Certificates testing.dpop.Proofs testing.dpop.ProofRefused
         testing.endpoints.Endpoints testing.fault_proxy.FaultProxy
         testing.authorization_server.Realm testing.authorization_server.TokenServer
