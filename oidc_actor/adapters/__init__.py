@@ -1,17 +1,21 @@
 """The token where it is needed: one small module for each client library, all with the same semantics.
 
-===============================  ===============================================================================
-module                           what a program writes
-===============================  ===============================================================================
-`oidc_actor.adapters.requests`   ``session.auth = OIDCAuth("name")``
-`oidc_actor.adapters.httpx`      ``httpx.Client(auth=OIDCAuth("name"))``, ``httpx.AsyncClient(auth=OIDCAuth("name"))``
-`oidc_actor.adapters.httpx2`     the same, for its successor httpx2
-`oidc_actor.adapters.aiohttp`    ``aiohttp.ClientSession(middlewares=[OIDCAuth("name")])``
-`oidc_actor.adapters.grpc`       ``grpc.metadata_call_credentials(OIDCAuth("name"))``, in `grpc.composite_channel_credentials`
-`oidc_actor.adapters.grpc_retry` ``grpc.intercept_channel(channel, *interceptors("name"))``: what call credentials cannot do
-`oidc_actor.adapters.weaviate`   ``with authenticated(weaviate.WeaviateClient(...), "name") as client:``
-`oidc_actor.adapters.headers`    ``headers("name")``, ``await aheaders("name")``: for everything else
-===============================  ===============================================================================
+================================= =======================================================================================
+module                            what a program writes
+================================= =======================================================================================
+`oidc_actor.adapters.requests`    ``session.auth = OIDCAuth("name")``
+`oidc_actor.adapters.httpx`       ``httpx.Client(auth=OIDCAuth("name"))``, ``httpx.AsyncClient(auth=OIDCAuth("name"))``
+`oidc_actor.adapters.httpx2`      the same, for its successor httpx2
+`oidc_actor.adapters.aiohttp`     ``aiohttp.ClientSession(middlewares=[OIDCAuth("name")])``
+`oidc_actor.adapters.grpc`        ``grpc.metadata_call_credentials(OIDCAuth("name"))``, in `grpc.composite_channel_credentials`
+`oidc_actor.adapters.grpc_retry`  ``grpc.intercept_channel(channel, *interceptors("name"))``: what call credentials cannot do
+`oidc_actor.adapters.weaviate`    ``with authenticated(weaviate.WeaviateClient(...), "name") as client:``
+`oidc_actor.adapters.google_auth` ``AuthorizedSession(OIDCCredentials("name"))``, and what else takes google-auth's credentials
+`oidc_actor.adapters.azure_core`  ``BlobServiceClient(url, credential=OIDCCredential("name"))``, and the Azure SDK's other clients
+`oidc_actor.adapters.redis`       ``redis.Redis(credential_provider=OIDCCredentials("name"))``
+`oidc_actor.adapters.otlp`        OpenTelemetry's exporters, by environment variables
+`oidc_actor.adapters.headers`     ``headers("name")``, ``await aheaders("name")``: for everything else
+================================= =======================================================================================
 
 - Every request carries the manager's valid token as of its sending. Where there is none, it waits for one up to ``timeout``
   seconds and then raises `NoTokenError`; an async caller waits without blocking its event loop, asyncio's or trio's (aiohttp
@@ -34,12 +38,15 @@ that one request; where the provider gives a bearer token all the same, it is se
 - `oidc_actor.adapters.headers` needs ``method=`` and ``url=`` then, and is told of nonces by its ``note_nonce``. There is no
   DPoP for gRPC: a call with such a token fails and says so, and nothing is sent.
 
-Each module needs its library, which its extra of the same name brings; importing this package needs none.
+Each module needs its library, which an extra brings, and says which in one line; importing this package needs none.
 """
 
 from __future__ import annotations
 
-_MODULES = ("aiohttp", "grpc", "grpc_retry", "headers", "httpx", "httpx2", "requests", "weaviate")
+_MODULES = (
+    "aiohttp", "azure_core", "google_auth", "grpc", "grpc_retry", "headers", "httpx", "httpx2", "otlp", "redis", "requests",
+    "weaviate",
+)  # fmt: skip
 
 
 def __dir__() -> list[str]:

@@ -13,9 +13,11 @@ from oidc_actor.adapters.challenges import Remedy, Tries, Unauthorized, refuses_
 from oidc_actor.http.client import environ_proxy
 from oidc_actor.machine.events import Accepted, Rejected
 from oidc_actor.manager.token_manager import TokenManager
+from oidc_actor.reading.waiters import Subscription
 from oidc_actor.reading.waiting_reads import ServerRef, check_wait, tell_soon, wait_for_token, wait_for_token_async
 from oidc_actor.values.errors import ConfigError, NoTokenError
 from oidc_actor.values.secrets import Secret, secret_problem
+from oidc_actor.values.tokens import TokenResponse
 from oidc_actor.values.urls import SCHEMES, is_loopback, origin_of, public_url
 from supervision import NoProcess
 
@@ -122,8 +124,8 @@ class Presenter:
         token = await TokenManager.aget_token(self._server, timeout=self._timeout_s)
         return present(self._server, token, method, url, nonce=nonce)
 
-    def bearer(self, timeout_s: float | None = None) -> Authorization:
-        """Return the value of ``Authorization`` for a protocol that has no proofs, waiting for a token if need be.
+    def bearer_token(self, timeout_s: float | None = None) -> TokenResponse:
+        """Return the token for a protocol that has no proofs, waiting for one if need be.
 
         Args:
             timeout_s: Seconds to wait; ``None`` for those of the adapter.
@@ -133,13 +135,19 @@ class Presenter:
             ManagerNotRunning: The manager is not there.
             ConfigError: The token is bound to a key, or no access token.
         """
-        token = TokenManager.get_token(self._server, timeout=self._patience(timeout_s))
-        if key_of(self._server, token) is not None:
-            raise ConfigError(
-                f"expected a bearer token of the manager {self._server!s}, got one that is bound to a key: DPoP (RFC 9449) is "
-                "of HTTP requests, and this is none; use a manager whose credentials have no dpop="
-            )
-        return Authorization.bearer(token.access_token)
+        return self._unbound(TokenManager.get_token(self._server, timeout=self._patience(timeout_s)))
+
+    async def abearer_token(self) -> TokenResponse:
+        """Do what `bearer_token` does, without blocking the event loop."""
+        return self._unbound(await TokenManager.aget_token(self._server, timeout=self._timeout_s))
+
+    def bearer(self, timeout_s: float | None = None) -> Authorization:
+        """Return the value of ``Authorization`` with that token; arguments and errors as for `bearer_token`."""
+        return Authorization.bearer(self.bearer_token(timeout_s).access_token)
+
+    def subscribe(self, listener: Callable[[TokenResponse], object]) -> Subscription:
+        """Have a listener told of every new token; see `TokenManager.subscribe`."""
+        return TokenManager.subscribe(self._server, listener)
 
     def present(self) -> Authorization | None:
         """Return the value of ``Authorization`` as it is now, or ``None`` where there is no token to present; never waits."""
@@ -295,6 +303,14 @@ class Presenter:
         if refused is not None and refused.remedy is Remedy.TOKEN:
             self.reject(origin_of(refused.url), refused.authorization)
         return None
+
+    def _unbound(self, token: TokenResponse) -> TokenResponse:
+        if key_of(self._server, token) is not None:
+            raise ConfigError(
+                f"expected a bearer token of the manager {self._server!s}, got one that is bound to a key: DPoP (RFC 9449) is "
+                "of HTTP requests, and this is none; use a manager whose credentials have no dpop="
+            )
+        return token
 
     def _patience(self, timeout_s: float | None) -> float:
         return self._timeout_s if timeout_s is None else timeout_s

@@ -111,6 +111,8 @@ def check_listener(listener: object) -> None:
 
 
 class _Home(Protocol):
+    closed: bool
+
     def unsubscribe(self, subscription: Subscription, /) -> None: ...
 
 
@@ -125,7 +127,7 @@ class Subscription:
         self.fork()
 
     def __dir__(self) -> list[str]:
-        return ["cancel"]
+        return ["cancel", "is_over"]
 
     def __repr__(self) -> str:
         state = "cancelled" if self._listener is None else "active"
@@ -136,6 +138,11 @@ class Subscription:
         self._lock = threading.Lock()  # guards the two below; never held while the listener runs
         self._is_told = False
         self._missed: TokenResponse | None = None  # the newest that came while it was told of another
+
+    @property
+    def is_over(self) -> bool:
+        """Whether the listener is told no more: it was cancelled, or the manager was stopped."""
+        return self._listener is None or self._home.closed
 
     def cancel(self) -> None:
         """Have the listener told no more; one call may still be under way. Idempotent; any thread."""

@@ -149,6 +149,35 @@ class AsyncDriver(Driver):
         raise NotImplementedError
 
 
+class TrioDriver(AsyncDriver):
+    """One run of trio for its whole life, on a thread, because a connection belongs to the run that opened it."""
+
+    def open(self, server: Any) -> None:
+        started: Future[trio.lowlevel.TrioToken] = Future()
+        self.closing = trio.Event()
+
+        async def live() -> None:
+            started.set_result(trio.lowlevel.current_trio_token())
+            await self.closing.wait()
+
+        self.thread = threading.Thread(target=trio.run, args=(live,), daemon=True)
+        self.thread.start()
+        self.token = started.result(DEADLINE_S)
+        self.run(self.aopen(server))
+
+    def run(self, coroutine: Any) -> Any:
+        async def in_time() -> Any:
+            with trio.fail_after(DEADLINE_S):
+                return await coroutine
+
+        return trio.from_thread.run(in_time, trio_token=self.token)
+
+    def close(self) -> None:
+        self.run(self.aclose())
+        trio.from_thread.run_sync(self.closing.set, trio_token=self.token)
+        self.thread.join(DEADLINE_S)
+
+
 class AsyncHttpx(AsyncDriver):
     library: Any = httpx
     adapter: Any = oidc_actor.adapters.httpx
@@ -180,38 +209,12 @@ class AsyncHttpx2(AsyncHttpx):
     adapter = oidc_actor.adapters.httpx2
 
 
-class TrioHttpx(AsyncHttpx):
-    """One run of trio for its whole life, on a thread, because a connection belongs to the run that opened it."""
-
-    def open(self, server: Any) -> None:
-        started: Future[trio.lowlevel.TrioToken] = Future()
-        self.closing = trio.Event()
-
-        async def live() -> None:
-            started.set_result(trio.lowlevel.current_trio_token())
-            await self.closing.wait()
-
-        self.thread = threading.Thread(target=trio.run, args=(live,), daemon=True)
-        self.thread.start()
-        self.token = started.result(DEADLINE_S)
-        self.run(self.aopen(server))
-
-    def run(self, coroutine: Any) -> Any:
-        async def in_time() -> Any:
-            with trio.fail_after(DEADLINE_S):
-                return await coroutine
-
-        return trio.from_thread.run(in_time, trio_token=self.token)
-
-    def close(self) -> None:
-        self.run(self.aclose())
-        trio.from_thread.run_sync(self.closing.set, trio_token=self.token)
-        self.thread.join(DEADLINE_S)
+class TrioHttpx(TrioDriver, AsyncHttpx):
+    """httpx on trio."""
 
 
-class TrioHttpx2(TrioHttpx):
-    library = httpx2
-    adapter = oidc_actor.adapters.httpx2
+class TrioHttpx2(TrioDriver, AsyncHttpx2):
+    """httpx2 on trio."""
 
 
 class Aiohttp(AsyncDriver):

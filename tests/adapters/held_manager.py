@@ -38,8 +38,8 @@ class Gate:
 class Held:
     """A manager whose time passes when the test says so, and whose requests go out once it lets them."""
 
-    def __init__(self, provider: Provider, *, bound: bool = False) -> None:
-        self.name = f"adapters.{next(_numbers)}"
+    def __init__(self, provider: Provider, *, bound: bool = False, name: str | None = None) -> None:
+        self.name = name or f"adapters.{next(_numbers)}"
         self.clock = ManualClock()
         self.gate = Gate()
         self._heard = threading.Semaphore(0)  # one for each new token

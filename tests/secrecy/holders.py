@@ -15,8 +15,9 @@ from fakes import ISSUER
 from secrecy.world import CONFIG, KEY, SECRET, World, raised
 
 from oidc_actor import TokenManager
-from oidc_actor.adapters import aiohttp, httpx, httpx2
+from oidc_actor.adapters import aiohttp, azure_core, google_auth, httpx, httpx2
 from oidc_actor.adapters import grpc as grpc_adapter
+from oidc_actor.adapters import redis as redis_adapter
 from oidc_actor.adapters import requests as requests_adapter
 from oidc_actor.adapters.authorization import Authorization, Proof
 from oidc_actor.adapters.challenges import Unauthorized
@@ -111,6 +112,10 @@ MADE: dict[str, Callable[[World], object]] = {
     "adapters.authorization.Authorization": lambda w: Authorization.bearer(SECRET),
     "adapters.authorization.Part": lambda w: Authorization.bearer(SECRET)[3:],
     "adapters.authorization.Proof": lambda w: Proof(SECRET),
+    "adapters.azure_core.AsyncOIDCCredential": lambda w: azure_core.AsyncOIDCCredential(w.name),
+    "adapters.azure_core.OIDCCredential": lambda w: azure_core.OIDCCredential(w.name),
+    "adapters.google_auth.OIDCCredentials": lambda w: google_auth.OIDCCredentials(w.name),
+    "adapters.google_auth.SubjectToken": lambda w: google_auth.SubjectToken(w.name),
     "adapters.grpc.OIDCAuth": lambda w: grpc_adapter.OIDCAuth(w.name),
     "adapters.httpx.OIDCAuth": lambda w: httpx.OIDCAuth(w.name),
     "adapters.httpx2.OIDCAuth": lambda w: httpx2.OIDCAuth(w.name),
@@ -118,6 +123,7 @@ MADE: dict[str, Callable[[World], object]] = {
     "adapters.challenges.Unauthorized": lambda w: Unauthorized(
         "GET", ISSUER, Authorization.dpop(SECRET), Proof(SECRET), ['DPoP error="use_dpop_nonce"'], "nonce"
     ),
+    "adapters.redis.OIDCCredentials": lambda w: redis_adapter.OIDCCredentials(w.name),
     "adapters.requests.OIDCAuth": lambda w: requests_adapter.OIDCAuth(w.name),
     "cli.connection.Connection": lambda w: w.connection(),
     "cli.doctor.Doctor": lambda w: Doctor(w.connection(), lambda request: w.response, 60.0),

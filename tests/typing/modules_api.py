@@ -11,16 +11,22 @@ import httpx2
 import requests
 import weaviate
 from prometheus_client import REGISTRY
+from redis import Redis
 from weaviate.connect import ConnectionParams
 
 import oidc_actor.adapters.aiohttp
 import oidc_actor.adapters.grpc
 import oidc_actor.adapters.httpx
 import oidc_actor.adapters.httpx2
+import oidc_actor.adapters.redis
 import oidc_actor.adapters.requests
 from oidc_actor import ClientCredentials, OIDCConfig, SecretFile, TokenManager, TokenResponse, oidc
+from oidc_actor.adapters.azure_core import AsyncOIDCCredential, OIDCCredential
+from oidc_actor.adapters.google_auth import OIDCCredentials, SubjectToken
 from oidc_actor.adapters.grpc_retry import aio_interceptors, interceptors
 from oidc_actor.adapters.headers import aheaders, headers, note_nonce
+from oidc_actor.adapters.otlp import channel_credentials
+from oidc_actor.adapters.otlp import session as otlp_session
 from oidc_actor.adapters.weaviate import authenticated
 from oidc_actor.metrics import INSTRUMENTS, Instrument, ready
 from oidc_actor.metrics.otel import Instrumentation, instrument
@@ -56,6 +62,13 @@ TokenManager.start_link(auth=auth, oidc_config=config, transport=transport, cloc
 
 # --- adapters
 
+OIDCCredentials("m", timeout=1.0, origins=["https://api.example.com"]).before_request(None, "GET", "https://x", {})
+assert_type(SubjectToken("m").get_subject_token(None, None), str)
+assert_type(OIDCCredential("m", timeout=1.0).get_token("scope").expires_on, int)
+AsyncOIDCCredential("m", timeout=1.0)
+Redis(credential_provider=oidc_actor.adapters.redis.OIDCCredentials("m", username="default", timeout=1.0))
+assert_type(otlp_session(), requests.Session)
+assert_type(channel_credentials(), grpc.ChannelCredentials)
 session = requests.Session()
 session.auth = oidc_actor.adapters.requests.OIDCAuth("m", timeout=1.0, origins=["https://api.example.com"])
 client = httpx.Client(auth=oidc_actor.adapters.httpx.OIDCAuth("m"))
