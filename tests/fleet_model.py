@@ -15,9 +15,10 @@ from machine_driver import CONFIG, Reader
 
 from oidc_actor.machine import effects, events
 from oidc_actor.machine.events import Event, HeldLease
-from oidc_actor.machine.sharing import LEASE_S, LOOK_S
+from oidc_actor.machine.sharing import LEASE_S, LOOK_S, PUT_BACK_S, QUARANTINE_S
 from oidc_actor.machine.state import Rules, Sharing, State, is_valid
 from oidc_actor.machine.transitions import adopt, step
+from oidc_actor.manager.shared_store import CLOSE_S
 from oidc_actor.sharing import records
 from oidc_actor.sharing.records import Record
 from oidc_actor.sharing.store import (
@@ -120,7 +121,6 @@ class Member:
     cut_until: float = 0.0
     unheard: str | None = None
     valid_until: float = 0.0
-    before_at: float = events.NEVER
     rejected: set[str] = field(default_factory=set)
     calls: int = 0
     told: list[str] = field(default_factory=list)
@@ -281,7 +281,7 @@ class Member:
             None if asked.rejected is None else asked.rejected.reveal(),
             round(1000 * LEASE_S),
             SEED if world.own else None,
-            asked.may_begin,
+            round(1000 * QUARANTINE_S),
             asked.may_try,
             unheard,
             asked.adopts_only,
@@ -368,8 +368,12 @@ class Member:
             return answer
 
         def then(answer: Any, at: float) -> None:
-            known = isinstance(answer, Shared)
-            self.do(events.TokenShared(lease.fence, answer.gen) if known else events.TokenOvertaken(lease.fence))
+            if not isinstance(answer, Shared):
+                self.do(events.TokenOvertaken(lease.fence))
+                return
+            self.do(events.TokenShared(lease.fence, answer.gen, offered))
+            for number in range(1, round(1.5 * LOOK_S / CLOSE_S) + 1) if world.own else ():
+                self.later(number * CLOSE_S, self.look)
 
         self.ask_store(reached, then, lambda: self.do(events.ShareFailed(lease.fence, UNANSWERED)))
 
@@ -392,11 +396,11 @@ class Member:
     def restore(self, effect: effects.RestoreRecord) -> None:
         world, left_s = self.world, effect.expires_at - self.world.now
         text = "" if effect.token is None else effect.token.access_token
-        login = effect.login or effect.refresh_token
         late = world.ms() + round(1000 * STORE_TIMEOUT_S)
         asked = Restoration(
-            effect.gen, late, Secret(text) if text else None, world.ms() + round(1000 * left_s), text, login
+            effect.gen, late, Secret(text) if text else None, world.ms() + round(1000 * left_s), text, effect.login
         )
+        asked = replace(asked, quarantine_ms=round(1000 * PUT_BACK_S))
 
         def reached(now_ms: int) -> None:
             world.record, _ = records.restore(world.record, asked, now_ms)
@@ -409,10 +413,8 @@ class Member:
         def then(gen: int, at: float) -> None:
             known = self.state.sharing
             assert known is not None
-            if gen == known.gen and known.error is None:
-                self.before_at = world.now
-            else:
-                self.do(events.RecordSeen(gen, self.before_at))
+            if gen != known.gen or known.error is not None:
+                self.do(events.RecordSeen(gen))
 
         self.ask_store(lambda now_ms: world.record.gen, then, lambda: self.do(events.LookFailed(UNANSWERED)))
 
@@ -432,7 +434,7 @@ class Member:
         """The process ends, and another one is started in its place."""
         self.life += 1
         self.incarnation += 1
-        self.tick_at, self.unheard, self.valid_until, self.before_at = None, None, 0.0, events.NEVER
+        self.tick_at, self.unheard, self.valid_until = None, None, 0.0
         self.rejected = set()
         self.state = self.world.first_state()
         self.do(events.Started())
@@ -476,7 +478,7 @@ class World:
             self.at(self.now + self.rng.uniform(0, 1), lambda member=member: member.do(events.Started()))  # type: ignore[misc]
             self.every(LOOK_S, member.look)
             self.every(1.0, lambda member=member: self.harm(member))  # type: ignore[misc]
-        self.every(1.0, lambda: self.flush())
+        self.every(1.0, self.harm_store)
 
     def first_state(self) -> State:
         rules = Rules(discovers=False, own_refresh_token=self.own)
@@ -518,6 +520,11 @@ class World:
             member.cut_until = self.now + self.rng.uniform(1, self.faults.cut_s)
 
     def flush(self) -> None:
+        """The store loses all."""
+        self.record = Record()
+        self.flushed += 1
+
+    def harm_store(self) -> None:
         if self.chance(self.faults.fails_over):
             self.record = self.earlier
             self.flushed += 1
@@ -525,8 +532,7 @@ class World:
         if self.chance(self.faults.steps):
             self.ahead_ms += self.rng.choice([-86_400_000, -3_600_000, 3_600_000, 86_400_000])
         if self.chance(self.faults.flushes):
-            self.record = Record()
-            self.flushed += 1
+            self.flush()
 
     def run(self, seconds: float) -> World:
         end = self.now + seconds

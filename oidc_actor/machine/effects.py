@@ -46,7 +46,6 @@ class Claim:
         known_gen: The newest generation that is known, 0 without one.
         need_s: Seconds that a newer token must still live to be of use.
         rejected: A token that is of no use, or ``None``.
-        may_begin: Whether a missing record means that there never was one.
         may_try: Whether a login that may be spent is to be tried now.
         adopts_only: Whether only a newer token is asked for.
     """
@@ -54,7 +53,6 @@ class Claim:
     known_gen: int = 0
     need_s: float = 0.0
     rejected: Secret | None = None
-    may_begin: bool = True
     may_try: bool = False
     adopts_only: bool = False
 
@@ -216,8 +214,7 @@ class RestoreRecord:
         token: The token; ``None`` where it has been rejected, and only the login is put back.
         expires_at: Reading of the manager's clock when it ends, or has ended.
         lifetime_s: Seconds that it lived when it was issued.
-        login: The refresh token that the record offered last, as the store had it; ``None`` where it can be had anew.
-        refresh_token: The same, where this manager has got it itself.
+        login: The refresh token that the record had last, as the store had it; ``None`` where it can be had anew.
         key: What the record is called in the store.
     """
 
@@ -226,7 +223,6 @@ class RestoreRecord:
     expires_at: float
     lifetime_s: float
     login: Secret | None = None
-    refresh_token: Secret | None = None
     key: str = ""
 
 

@@ -299,10 +299,17 @@ class LeaseLost(Event):
 
 @dataclass(frozen=True, slots=True)
 class TokenShared(Event):
-    """The store has the token that was got under that fence, as that generation."""
+    """The store has the token that was got under that fence.
+
+    Attributes:
+        fence: Its fence.
+        gen: Its generation.
+        login: The refresh token that is redeemed next, as the store has it; ``None`` where it has none.
+    """
 
     fence: int
     gen: int
+    login: Secret | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -326,11 +333,9 @@ class RecordSeen(Event):
 
     Attributes:
         gen: The generation; 0 where there is no record.
-        before_at: Reading of the clock when a look showed last what it knows of; `NEVER` where none did.
     """
 
     gen: int
-    before_at: float = NEVER
 
 
 @dataclass(frozen=True, slots=True)

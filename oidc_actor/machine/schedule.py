@@ -204,10 +204,10 @@ def refusal(state: State, now: float, min_validity_s: float = 0.0, wants_refresh
         told.append(f"{trouble}: {state.last_error}")
     if state.sharing is not None and state.sharing.error is not None:
         told.append(f"the store of shared tokens cannot be asked: {state.sharing.error}")
-    elif state.sharing is not None and state.sharing.missing_since != NEVER:
+    elif state.sharing is not None and state.sharing.is_missing:
         told.append(
-            f"the store of shared tokens has no record of this login: it is redeemed when no other process has put one back in "
-            f"{sharing.QUARANTINE_S:g} s"
+            f"the store of shared tokens has no record of this login, or has lost it: it is redeemed when no other process has "
+            f"put back a newer one in {sharing.QUARANTINE_S:g} s"
         )
     return Refusal("; ".join([*told, outlook]), state.last_error, retry_in_s)
 

@@ -11,7 +11,8 @@ another member is asking the provider                  after 50 ms, and half as 
 another member has failed, and waits for all           when its wait is over; every 500 ms while a reader waits
 the login may be spent                                 when the live token is nearly over
 this member redeemed it, and the store lacks the next  every half second, for a newer token only
-there is no record, and others may put it back         every second
+the record was lost, or there never was one            when others have had the time to put back what they know; every
+                                                       500 ms while a reader waits
 the store cannot be asked                              after half a second, and twice as long each time, to 4 s
 =====================================================  ==============================================================
 
@@ -43,7 +44,10 @@ LOOK_S = 2.0
 """Seconds between two looks at the store."""
 
 QUARANTINE_S = 2.5 * LOOK_S
-"""Seconds that a store must have been seen without a record before the configured refresh token is taken for a fresh one."""
+"""Seconds that a record must have been missing before the configured refresh token is taken for a fresh one."""
+
+PUT_BACK_S = 2 * RENEWAL_S
+"""Seconds that a login which was put back is handed out to none: by then a holder has renewed its lease, or been stored."""
 
 SHORTEST_POLL_S, LONGEST_POLL_S = 0.05, 0.5
 LONGEST_RETRY_S = 4.0
@@ -68,7 +72,6 @@ def claim_of(state: State, now: float, *, adopts_only: bool = False) -> Claim:
         known.gen if state.token is not None or known.rejected is not None else 0,
         _need_s(state, now),
         known.rejected,
-        may_begin=not own or _may_begin(known, now),
         may_try=own and now >= _tries_at(state),
         adopts_only=adopts_only,
     )
@@ -77,11 +80,6 @@ def claim_of(state: State, now: float, *, adopts_only: bool = False) -> Claim:
 def keeps_login_back(state: State) -> bool:
     """Whether this member alone has the login, which the store has not taken yet: what that has instead is spent."""
     return state.rules.own_refresh_token and of(state).unshared is not None
-
-
-def _may_begin(known: Sharing, now: float) -> bool:
-    """Whether the configured refresh token is a fresh one: no record has been seen for a while, and none was ever seen here."""
-    return not known.gen and known.missing_since != NEVER and now - known.missing_since >= QUARANTINE_S
 
 
 def _need_s(state: State, now: float) -> float:
@@ -102,16 +100,18 @@ def occupied(state: State, event: ClaimOccupied, now: float) -> State:
     known, is_waited_for = of(state), is_asked(state, now) and not is_valid(state, now)
     poll_s = min(LONGEST_POLL_S, SHORTEST_POLL_S * 1.5**known.polls)
     until = max(event.until, now + SHORTEST_POLL_S)
+    if event.why == "missing" and _can_restore(state, now):
+        # Once: the looks see to it where it is lost again.
+        until = min(until, now + PUT_BACK_S) if known.is_missing else now + PUT_BACK_S
+        state = state if known.is_missing else _restore(state)
     if event.why == "doubtful":
         until = max(until, _tries_at(state))
     elif event.why == "free":
         until = now + LONGEST_POLL_S
     elif is_waited_for:
         until = min(until, now + (poll_s if event.why == "lease" else LONGEST_POLL_S))
-    missing_since = NEVER
-    if event.why == "missing":
-        missing_since = now if known.missing_since == NEVER else known.missing_since
-    state = now_knows(state, polls=min(known.polls + 1, 20), claim_at=now + poll_s, missing_since=missing_since)
+    is_missing = event.why == "missing"
+    state = now_knows(state, polls=min(known.polls + 1, 20), claim_at=now + poll_s, is_missing=is_missing)
     denial = Denial(until, now, asked=is_asked(state, now), probing=event.why == "lease")
     return state._replace(attempt=None, denial=denial)
 
@@ -146,9 +146,12 @@ def answered(state: State) -> State:
 
 def readable(state: State) -> State:
     """A look was answered. A store that is full answers looks and nothing else: the failures of what is asked of it count on."""
-    if of(state).error is None:
+    known = of(state)
+    if known.error is None:
         return state
-    return now_knows(state, error=None, claim_at=NEVER).report("store_back")
+    # What waits to be stored goes first: a member that knows an older login may be about to put that back.
+    share_at = known.share_at if known.share_at == math.inf else NEVER
+    return now_knows(state, error=None, claim_at=NEVER, share_at=share_at).report("store_back")
 
 
 def may_go_alone(state: State, now: float) -> bool:
@@ -171,9 +174,7 @@ def obtained(state: State, lease: HeldLease | None, lifetime_s: float, refresh_t
         alone_at=_alone_at(state, rng),
         lifetime_s=lifetime_s,
         has_shared=False,
-        restore_at=math.inf,
         login=None,
-        refresh_token=refresh_token,
     )
     state = state._replace(refresh_token=None, sharing=known)
     if lease is None:
@@ -190,18 +191,15 @@ def share(
     return now_knows(state, unshared=unshared, share_at=math.inf, shares=1).then(unshared)
 
 
-def adopted(state: State, gen: int, lifetime_s: float, login: Secret | None, now: float, rng: Rng) -> State:
+def adopted(state: State, gen: int, lifetime_s: float, login: Secret | None, rng: Rng) -> State:
     """A token of another member's was adopted."""
     known = replace(
         of(state),
         gen=gen,
         has_shared=True,
         rejected=None,
-        missing_since=NEVER,
-        seen_at=now,
-        restore_at=math.inf,
+        is_missing=False,
         login=login,
-        refresh_token=None,
         lifetime_s=lifetime_s,
         alone_at=_alone_at(state, rng),
     )
@@ -213,14 +211,16 @@ def _alone_at(state: State, rng: Rng) -> float:
     return state.expires_at - lead_s * rng.uniform(0.1, 0.5)
 
 
-def shared(state: State, gen: int, now: float) -> State:
-    """The store has the token that was got last."""
+def shared(state: State, gen: int, login: Secret | None) -> State:
+    """The store has the token that was got last, and the login that came with it."""
     unshared = of(state).unshared
     is_present = unshared is not None and state.token is unshared.token
     state = answered(state)
-    known = replace(of(state), unshared=None, share_at=math.inf, shares=0, missing_since=NEVER, seen_at=now)
-    has_shared = is_present or known.has_shared
-    return state._replace(sharing=replace(known, gen=max(gen, known.gen), has_shared=has_shared, restore_at=math.inf))
+    known = replace(of(state), unshared=None, share_at=math.inf, shares=0, is_missing=False)
+    if gen > known.gen:
+        # A token that was rejected meanwhile leaves its login, which is put back without it.
+        known = replace(known, gen=gen, login=login, has_shared=is_present or known.has_shared or state.token is None)
+    return state._replace(sharing=known)
 
 
 def overtaken(state: State) -> State:
@@ -245,8 +245,6 @@ def due(state: State, now: float) -> State:
     known, attempt = of(state), state.attempt
     if known.unshared is not None and known.share_at <= now:
         state = now_knows(state, share_at=math.inf).then(known.unshared)
-    if known.restore_at <= now:
-        state = _restore(state)
     if attempt is not None and attempt.lease is not None and attempt.renew_at <= now:
         from_now = replace(attempt, renew_at=now + RENEWAL_S)
         state = state._replace(attempt=from_now).then(RenewLease(attempt.lease))
@@ -257,7 +255,7 @@ def wake_at(state: State) -> float:
     """When something of this is due next; infinity where nothing is."""
     known, attempt = of(state), state.attempt
     renew_at = attempt.renew_at if attempt is not None and attempt.lease is not None else math.inf
-    return min(known.share_at, known.restore_at, renew_at)
+    return min(known.share_at, renew_at)
 
 
 def named(state: State, key: str) -> State:
@@ -271,11 +269,8 @@ def named(state: State, key: str) -> State:
         gen=0,
         has_shared=False,
         passed=0,
-        missing_since=NEVER,
-        seen_at=NEVER,
-        restore_at=math.inf,
+        is_missing=False,
         login=None,
-        refresh_token=None,
     )
 
 
@@ -287,29 +282,22 @@ def rejects(state: State, token: TokenResponse) -> State:
     return now_knows(state, rejected=Secret(token.access_token), unshared=unshared)
 
 
-def seen(state: State, gen: int, before_at: float, now: float) -> State:
+def seen(state: State, gen: int, now: float) -> State:
     """A look has shown the record's generation: put back one that was lost while its token lives here."""
     state = readable(state)
-    known = of(state)
-    missing_since = NEVER if gen else known.missing_since  # a look does not see a record that has had no token yet
-    if gen >= known.gen:
-        return now_knows(state, seen_at=now, missing_since=missing_since, restore_at=math.inf)
-    seen_at, own = max(known.seen_at, before_at), state.rules.own_refresh_token
-    state = now_knows(state, missing_since=missing_since, seen_at=seen_at)
-    # Under a lease the holder may be about to put the record back, and knows more. Where the login may not be tried for longer
-    # than that, it has the time, and a member that knows an older login must not be the first to put back what it knows. A member
-    # that waits does not wait for the next look: by then one that has just started may take its login for a fresh one.
-    is_early = now - seen_at < LEASE_S and now > _tries_at(state) - LEASE_S
-    if not known.has_shared or not (is_valid(state, now) or own):
-        return state
-    if own and is_early:
-        return now_knows(state, restore_at=seen_at + LEASE_S)
-    return _restore(state)
+    return _restore(state) if gen < of(state).gen and _can_restore(state, now) else state
+
+
+def _can_restore(state: State, now: float) -> bool:
+    """Whether this member has what was in the record.
+
+    Another one may know more: of a login it puts that back in turn, while what is put back now is in quarantine.
+    """
+    return of(state).has_shared and (is_valid(state, now) or state.rules.own_refresh_token)
 
 
 def _restore(state: State) -> State:
     known = of(state)
-    restored = RestoreRecord(known.gen, state.token, state.expires_at, known.lifetime_s, key=known.key)
-    if state.rules.own_refresh_token:
-        restored = replace(restored, login=known.login, refresh_token=known.refresh_token)
-    return now_knows(state, restore_at=math.inf).then(restored).report("store_restored")
+    login = known.login if state.rules.own_refresh_token else None
+    restored = RestoreRecord(known.gen, state.token, state.expires_at, known.lifetime_s, login, known.key)
+    return state.then(restored).report("store_restored")

@@ -122,12 +122,8 @@ class Sharing:
         passed: The newest generation that a look has led to asking for.
         alone_at: When a manager whose store cannot be asked asks the provider on its own.
         rejected: The token that was rejected last, until there is another; or ``None``.
-        missing_since: Since when no record has been seen; `NEVER` where one was seen last, or none was looked for.
-        seen_at: When a record as new as the present token was seen last.
-        restore_at: When the record is put back, which a look has found missing; infinity where that is not to be, or another
-            token came since.
-        login: The refresh token that the record offered when the last token was adopted, as the store has it; or ``None``.
-        refresh_token: The refresh token that came with the last token, where this manager has got it itself; or ``None``.
+        is_missing: Whether the last claim was refused because the record is missing, or was put back a moment ago.
+        login: The refresh token that the record had beside the present token, as the store has it; or ``None``.
         lifetime_s: Seconds that the present token lived when it was issued.
         left: What a crashed predecessor held, and is to be given up; or ``None``.
     """
@@ -145,11 +141,8 @@ class Sharing:
     passed: int = 0
     alone_at: float = math.inf
     rejected: Secret | None = None
-    missing_since: float = NEVER
-    seen_at: float = NEVER
-    restore_at: float = math.inf
+    is_missing: bool = False
     login: Secret | None = None
-    refresh_token: Secret | None = None
     lifetime_s: float = 0.0
     left: HeldLease | None = None
 
@@ -362,7 +355,7 @@ def as_forked(state: State) -> State:
     """
     state = state._replace(waiters=(), refresh_token=None, borrowed=True, denial=None)
     if state.sharing is not None:  # the child is a member of its own, which holds nothing
-        kept = replace(state.sharing, unshared=None, share_at=math.inf, restore_at=math.inf, left=None)
+        kept = replace(state.sharing, unshared=None, share_at=math.inf, left=None)
         return state._replace(attempt=None, sharing=kept)
     if not state.login_is_parents:
         return state

@@ -517,7 +517,7 @@ def _fields(error: OIDCActorError) -> dict[str, object]:
 def _claim_granted(state: State, event: events.ClaimGranted, now: float, rng: Rng) -> State:
     attempt, lease = state.attempt, event.lease
     assert attempt is not None
-    state = sharing.now_knows(sharing.answered(state), polls=0, missing_since=events.NEVER)
+    state = sharing.now_knows(sharing.answered(state), polls=0, is_missing=False)
     if lease.until <= now:  # the answer came too late: others may have been granted since
         return _not_granted(state.then(effects.GiveUpLease(lease, "intact")), now)
     attempt = replace(attempt, lease=lease, renew_at=lease.at + sharing.RENEWAL_S)
@@ -551,7 +551,7 @@ def _token_adopted(state: State, event: events.TokenAdopted, now: float, rng: Rn
         return _not_granted(state, now)
     at = event.expires_at - came.lifetime_s
     state = _with_token(state, came.token, at, came.lifetime_s, event.ahead_s, now, rng)._replace(wanted=False)
-    state = _published(sharing.adopted(state, event.gen, came.lifetime_s, event.login, now, rng), now)
+    state = _published(sharing.adopted(state, event.gen, came.lifetime_s, event.login, rng), now)
     return state.report(
         "token_adopted",
         fingerprint=fingerprint(came.token.access_token),
@@ -595,7 +595,7 @@ def _record_named(state: State, event: events.RecordNamed, now: float, rng: Rng)
 
 
 def _record_noted(state: State, event: events.RecordSeen, now: float, rng: Rng) -> State:
-    return sharing.seen(state, event.gen, event.before_at, now)
+    return sharing.seen(state, event.gen, now)
 
 
 def _record_seen(state: State, event: events.RecordSeen, now: float, rng: Rng) -> State:
@@ -613,7 +613,7 @@ def _look_failed(state: State, event: events.LookFailed, now: float, rng: Rng) -
 
 
 def _token_shared(state: State, event: events.TokenShared, now: float, rng: Rng) -> State:
-    return sharing.shared(state, event.gen, now) if _is_unshared(state, event.fence) else state
+    return sharing.shared(state, event.gen, event.login) if _is_unshared(state, event.fence) else state
 
 
 def _token_overtaken(state: State, event: events.TokenOvertaken, now: float, rng: Rng) -> State:

@@ -90,10 +90,13 @@ T = TypeVar("T")
 PATIENCE_S = 1.5
 """Seconds after its submission until which a store may carry a call out."""
 
+CLOSE_S = 0.5
+"""Seconds between two looks at a record that has a new login."""
+
 MOST_KEYS = 500
 """Records that one look sees."""
 
-SHORTEST_PAUSE_S, LONGEST_PAUSE_S = 0.25, 2.0
+SHORTEST_PAUSE_S, LONGEST_PAUSE_S = 0.25, 1.0
 """Seconds after a failed call until the store is asked again, at first and at most."""
 
 HUNG_S = 2.0
@@ -119,12 +122,10 @@ class Member:
     Attributes:
         key: What its record is called; empty before its first claim.
         unheard: The claimant of a claim whose answer has not come, or of a grant that was given back in vain; or ``None``.
-        before_at: Reading of its clock when a look last showed what it knows of.
     """
 
     key: str = ""
     unheard: str | None = None
-    before_at: float = NEVER
 
     def heard(self, claimant: str) -> bool:
         """What has become of that claim is known. A later one may be under way: an answer can come after it was given up."""
@@ -155,6 +156,7 @@ class StoreClient:
         self._looks = False
         self._listening: Listening | None = None
         self._announced: set[str] = set()  # keys that an early look is to see
+        self._closely: dict[str, float] = {}  # keys that are looked at more often, each until when
         # Guards all above but the first two. Never held while the store is asked or a manager is told something.
         self._lock = threading.Lock()
 
@@ -251,6 +253,8 @@ class StoreClient:
 
     def _look_later(self) -> None:
         every_s = sharing.LOOK_S * max(1.0, len(self._members) / 400)
+        if self._failures:  # it is soon known that the store is back, and what waits is stored
+            every_s = sharing.LOOK_S / 2
         try:
             call_later(every_s * random.uniform(0.9, 1.1), self._look_soon)
         except RuntimeError:  # no thread for timers can be had: the next claim tries again
@@ -314,8 +318,37 @@ class StoreClient:
         with self._lock:
             if key in self._announced or not any(_is_news(cell, gen) for cell, one in self._known() if one.key == key):
                 return
+        self._look_at({key})
+
+    def watch_closely(self, key: str) -> None:
+        """Look at a record more often that has a new login, until others have seen it: were it lost, they know a spent one."""
+        with self._lock:
+            is_first = not self._closely
+            self._closely[key] = time.monotonic() + 1.5 * sharing.LOOK_S * max(1.0, len(self._members) / 400)
+        if is_first:
+            self._look_closely_later()
+
+    def _look_closely_later(self) -> None:
+        try:
+            call_later(CLOSE_S, self._look_closely)
+        except RuntimeError:  # no thread for timers can be had: the looks go on
+            with self._lock:
+                self._closely.clear()
+
+    def _look_closely(self) -> None:
+        with self._lock:
+            now = time.monotonic()
+            self._closely = {key: until for key, until in self._closely.items() if until > now}
+            keys = set(self._closely)
+        if keys:
+            self._look_at(keys)
+            self._look_closely_later()
+
+    def _look_at(self, keys: set[str]) -> None:
+        """See some records now, on a thread of the pool."""
+        with self._lock:
             is_first = not self._announced
-            self._announced.add(key)
+            self._announced |= keys
         if is_first:
             try:
                 HTTP_WORKERS.value.submit(self, self._look_early)
@@ -392,12 +425,8 @@ def _tell(cell: Cell, member: Member, gen: int) -> None:
     state = cell.state
     if state is None or state.sharing is None or state.sharing.key != member.key:
         return
-    if state.sharing.error is None and (
-        gen == state.sharing.gen or (gen > state.sharing.gen and not _is_news(cell, gen))
-    ):
-        member.before_at = cell.clock()  # the second: its own, stored just now
-    else:
-        cell.tell(RecordSeen(gen, member.before_at))
+    if state.sharing.error is not None or gen < state.sharing.gen or _is_news(cell, gen):
+        cell.tell(RecordSeen(gen))
 
 
 def _tell_unseen(cell: Cell, error: StoreError) -> None:
@@ -614,7 +643,7 @@ def _answer(caller: Caller, effect: Fetch, wanted: Claim, at: float, *, unread: 
         None if wanted.rejected is None else fingerprint16(wanted.rejected.reveal()),
         round(1000 * sharing.LEASE_S),
         None if login is None else client.sealer.seal({"refresh_token": login.reveal()}, key),
-        wanted.may_begin,
+        round(1000 * sharing.QUARANTINE_S),
         wanted.may_try,
         member.unheard,
         wanted.adopts_only,
@@ -658,7 +687,7 @@ def _of_record(cell: Cell, wanted: Claim, key: str) -> Claim:
     if known == key:
         return wanted
     cell.tell(RecordNamed(key))
-    return replace(wanted, known_gen=0, may_begin=False) if known else wanted
+    return replace(wanted, known_gen=0)
 
 
 def _adopted(
@@ -748,8 +777,12 @@ def share(caller: Caller, effect: ShareToken) -> None:
         caller.cell.tell(ShareFailed(lease.fence, StoreError(str(error), sent=False)))
     else:
         _logins.value.returned(lease)
-        stored = TokenShared(lease.fence, answer.gen) if isinstance(answer, Shared) else TokenOvertaken(lease.fence)
-        caller.cell.tell(stored)
+        if isinstance(answer, Overtaken):
+            caller.cell.tell(TokenOvertaken(lease.fence))
+            return
+        caller.cell.tell(TokenShared(lease.fence, answer.gen, given.refresh_token))
+        if caller.is_login:
+            caller.client.watch_closely(lease.key)
 
 
 @holds_secrets
@@ -814,9 +847,8 @@ def restore(caller: Caller, effect: RestoreRecord) -> None:
 
 @holds_secrets
 def _to_restore(caller: Caller, effect: RestoreRecord, key: str) -> asked.Restoration:
-    token, login, sealer = effect.token, effect.login, caller.client.sealer
-    if login is None and effect.refresh_token is not None:
-        login = sealer.seal({"refresh_token": effect.refresh_token.reveal()}, key)
+    token, sealer = effect.token, caller.client.sealer
     sealed = None if token is None else sealer.seal(token_content(token, effect.lifetime_s), key)
     named = "" if token is None else fingerprint16(token.access_token)
-    return asked.Restoration(effect.gen, 0, sealed, 0, named, login, caller.kept_ms)
+    quarantine_ms = round(1000 * sharing.PUT_BACK_S)
+    return asked.Restoration(effect.gen, 0, sealed, 0, named, effect.login, caller.kept_ms, quarantine_ms)

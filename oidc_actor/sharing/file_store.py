@@ -62,7 +62,7 @@ LOCK_S = 0.5
 _NAMESPACE = re.compile(r"[a-z0-9._-]{1,64}")
 _VERSION = 1
 _SECRETS = ("token", "refresh_token", "taken")
-_KINDS = dict.fromkeys(("gen", "fence", "expires_ms", "keep_until_ms"), int) | {
+_KINDS = dict.fromkeys(("gen", "fence", "expires_ms", "quarantine_ms", "keep_until_ms"), int) | {
     "fingerprint": str,
     "taker": str,
     "tried": bool,
@@ -345,7 +345,9 @@ class FileStore:
         except (ValueError, TypeError, KeyError, RecursionError, ConfigError):  # not one of ours, or broken: absent
             return Record()
         if not is_this_boot:  # what is a reading of the clock means nothing any more
-            return replace(record, token=None, fingerprint="", expires_ms=0, lease=None, keep_until_ms=0)
+            return replace(
+                record, token=None, fingerprint="", expires_ms=0, lease=None, quarantine_ms=0, keep_until_ms=0
+            )
         return record if not record.keep_until_ms or record.keep_until_ms > now_ms else Record()
 
     @holds_secrets

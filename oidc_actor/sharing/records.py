@@ -12,6 +12,10 @@ tried               the holder was lost, and another one has been given it, once
 ==================  ===============================================================================================
 
 A refresh token that is only one way of several is not tried twice at all: the next holder uses the other way.
+
+**Quarantine.** A record that is not there may have been lost, and what a member puts in its place may be older than what another
+one knows, which has just redeemed that. So a login is handed out only when what was put back, or the note that nothing was, has
+stood for a while. Where the store loses that too, the while begins anew for all members.
 """
 
 from __future__ import annotations
@@ -77,6 +81,7 @@ class Record:
         taker: The claimant that has it; empty where that is unknown.
         tried: Whether ``taken`` was handed out once more.
         lease: The present or last lease, or ``None``.
+        quarantine_ms: Until when no login is handed out; 0 where nothing is known to have been lost.
         keep_until_ms: When the record is of no use any more.
     """
 
@@ -90,6 +95,7 @@ class Record:
     taker: str = ""
     tried: bool = False
     lease: Lease | None = None
+    quarantine_ms: int = 0
     keep_until_ms: int = 0
 
     @property
@@ -121,14 +127,16 @@ def claim(record: Record, asked: Claim, now_ms: int) -> tuple[Record, ClaimAnswe
 
 
 def _grant(record: Record, asked: Claim, now_ms: int) -> tuple[Record, ClaimAnswer]:
+    if asked.login is not None:
+        record, until_ms = _in_quarantine(record, asked, now_ms)
+        if now_ms < until_ms:
+            return record, Occupied(until_ms, "missing", now_ms)
     handed_out, doubtful = record.refresh_token, False
     if handed_out is not None:
         record = replace(record, refresh_token=None, taken=handed_out, taker=asked.claimant, tried=False)
     elif asked.login is None:
         record = replace(record, taken=None, taker="", tried=False)
     elif record.is_missing:
-        if not asked.may_begin:
-            return record, Occupied(now_ms + AGAIN_MS, "missing", now_ms)
         record = replace(record, taken=asked.login, taker=asked.claimant)
     elif record.tried:
         return record, Lost(now_ms)
@@ -145,9 +153,21 @@ def _grant(record: Record, asked: Claim, now_ms: int) -> tuple[Record, ClaimAnsw
     kept_ms = KEPT_MS if asked.login is None else LOGIN_KEPT_MS
     keep_until_ms = max(record.keep_until_ms, lease.until_ms + kept_ms)
     return (
-        replace(record, fence=fence, lease=lease, keep_until_ms=keep_until_ms),
+        replace(record, fence=fence, lease=lease, quarantine_ms=0, keep_until_ms=keep_until_ms),
         Granted(fence, handed_out, doubtful, now_ms),
     )
+
+
+def _in_quarantine(record: Record, asked: Claim, now_ms: int) -> tuple[Record, int]:
+    """Until when a login is not handed out, which a record that is missing has noted from now on."""
+    if not record.is_missing and record.gen < asked.known_gen:  # older than what the claimant knows, and is to put back
+        return record, now_ms + AGAIN_MS
+    length_ms = asked.quarantine_ms
+    is_unset = record.is_missing and not record.quarantine_ms
+    if is_unset or record.quarantine_ms > now_ms + length_ms:  # the second: the store's clock was set back
+        keep_until_ms = max(record.keep_until_ms, now_ms + length_ms + KEPT_MS)
+        record = replace(record, quarantine_ms=now_ms + length_ms, keep_until_ms=keep_until_ms)
+    return record, record.quarantine_ms
 
 
 def _as_if_unasked(record: Record, claimant: str) -> Record:
@@ -172,7 +192,7 @@ def renew(record: Record, asked: Renewal, now_ms: int) -> tuple[Record, bool]:
         return record, False
     if record.fence < asked.fence:
         record = replace(record, fence=asked.fence, taken=asked.taken, taker=asked.claimant, tried=asked.doubtful)
-        record = replace(record, refresh_token=None)
+        record = replace(record, refresh_token=None, quarantine_ms=0)
     lease = Lease(asked.claimant, now_ms + asked.lease_ms, asked.lease_ms)
     kept_ms = KEPT_MS if asked.taken is None else LOGIN_KEPT_MS
     keep_until_ms = max(record.keep_until_ms, lease.until_ms + kept_ms)
@@ -226,7 +246,8 @@ def restore(record: Record, asked: Restoration, now_ms: int) -> tuple[Record, bo
         record = replace(record, token=asked.token, expires_ms=asked.expires_ms, fingerprint=asked.fingerprint)
     # What came with a newer token is newer than what is here. Not under a lease: its holder may be redeeming that very one.
     if asked.login is not None and not is_held and asked.login != record.taken:
-        record = replace(record, refresh_token=None, taken=asked.login, taker="", tried=False)
+        record = replace(record, refresh_token=asked.login, taken=None, taker="", tried=False)
+        record = replace(record, quarantine_ms=now_ms + asked.quarantine_ms)
     keep_until_ms = max(record.keep_until_ms, asked.expires_ms + asked.keep_ms)
     return replace(record, keep_until_ms=keep_until_ms), True
 

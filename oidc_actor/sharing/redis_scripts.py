@@ -41,7 +41,7 @@ end
 for i = 1, #read, 2 do
   record[read[i]] = read[i + 1]
 end
-for _, field in ipairs({'gen', 'fence', 'expires_ms', 'until_ms', 'length_ms', 'keep_until_ms'}) do
+for _, field in ipairs({'gen', 'fence', 'expires_ms', 'until_ms', 'length_ms', 'quarantine_ms', 'keep_until_ms'}) do
   local found = tonumber(record[field] or '0')
   if not found or found < 0 or found >= 9007199254740992 or found ~= math.floor(found) then
     record = {}
@@ -121,7 +121,7 @@ end
 
 _CLAIM = """
 local claimant, known, need, rejected = ARGV[2], tonumber(ARGV[3]), tonumber(ARGV[4]), ARGV[5]
-local lease, login, may_begin, may_try = tonumber(ARGV[6]), ARGV[7], ARGV[8] == '1', ARGV[9] == '1'
+local lease, login, quarantine, may_try = tonumber(ARGV[6]), ARGV[7], tonumber(ARGV[8]), ARGV[9] == '1'
 local unheard, adopts_only = ARGV[10], ARGV[11] == '1'
 if unheard ~= '' then
   give_back(unheard)
@@ -143,6 +143,21 @@ end
 if is_held() then
   return {text('claimant') ~= '' and 'lease' or 'down', whole(now), text('until_ms')}
 end
+local is_missing = number('gen') == 0 and number('fence') == 0
+if login ~= '' then
+  if not is_missing and number('gen') < known then
+    return {'missing', whole(now), whole(now + again)}
+  end
+  local is_unset = is_missing and number('quarantine_ms') == 0
+  if is_unset or number('quarantine_ms') > now + quarantine then
+    set('quarantine_ms', now + quarantine)
+    later(now + quarantine + kept)
+    write()
+  end
+  if now < number('quarantine_ms') then
+    return {'missing', whole(now), text('quarantine_ms')}
+  end
+end
 local given, doubtful = text('refresh_token'), false
 if given ~= '' then
   set('refresh_token', '')
@@ -153,10 +168,7 @@ elseif login == '' then
   set('taken', '')
   set('taker', '')
   set('tried', '')
-elseif number('gen') == 0 and number('fence') == 0 then
-  if not may_begin then
-    return {'missing', whole(now), whole(now + again)}
-  end
+elseif is_missing then
   set('taken', login)
   set('taker', claimant)
 elseif text('tried') ~= '' then
@@ -174,6 +186,7 @@ else
 end
 local fence = math.max(now, number('fence') + 1)
 set('fence', fence)
+set('quarantine_ms', '')
 hold(claimant, lease)
 if rejected ~= '' and text('fingerprint') == rejected then
   set('token', '')
@@ -196,6 +209,7 @@ if number('fence') < fence then
   set('taker', claimant)
   set('tried', ARGV[6])
   set('refresh_token', '')
+  set('quarantine_ms', '')
 end
 hold(claimant, lease)
 later(now + lease + (ARGV[5] == '' and kept or login_kept))
@@ -251,7 +265,7 @@ return {'ended', whole(now)}
 
 _RESTORE = """
 local gen, token, expires = tonumber(ARGV[2]), ARGV[3], tonumber(ARGV[4])
-local fingerprint, login, keep = ARGV[5], ARGV[6], tonumber(ARGV[7])
+local fingerprint, login, keep, quarantine = ARGV[5], ARGV[6], tonumber(ARGV[7]), tonumber(ARGV[8])
 local has_login = text('refresh_token') ~= '' or text('taken') ~= ''
 if number('gen') > gen or (number('gen') == gen and (has_login or login == '')) then
   return {'newer', whole(now)}
@@ -263,10 +277,11 @@ if token ~= '' and expires > now then
   set('fingerprint', fingerprint)
 end
 if login ~= '' and not (text('claimant') ~= '' and is_held()) and login ~= text('taken') then
-  set('refresh_token', '')
-  set('taken', login)
+  set('refresh_token', login)
+  set('taken', '')
   set('taker', '')
   set('tried', '')
+  set('quarantine_ms', now + quarantine)
 end
 later(expires + keep)
 write()

@@ -226,7 +226,7 @@ class RedisStore:
         """
         login = "" if claim.login is None else claim.login.reveal()
         given = (claim.claimant, claim.known_gen, claim.need_ms, claim.rejected or "", claim.lease_ms, login)
-        flags = (_flag(claim.may_begin), _flag(claim.may_try), claim.unheard or "", _flag(claim.adopts_only))
+        flags = (claim.quarantine_ms, _flag(claim.may_try), claim.unheard or "", _flag(claim.adopts_only))
         what, now_ms, *rest = self._run(CLAIM, key, claim.not_after_ms, *given, *flags, waits=bool(self._wait_replicas))
         if what == "newer":
             gen, token, expires_ms, fingerprint, left = rest
@@ -290,8 +290,9 @@ class RedisStore:
         """
         token = "" if restoration.token is None else restoration.token.reveal()
         login = "" if restoration.login is None else restoration.login.reveal()
-        given = (restoration.gen, token, restoration.expires_ms, restoration.fingerprint, login, restoration.keep_ms)
-        return bool(self._run(RESTORE, key, restoration.not_after_ms, *given)[0] == "restored")
+        given = (restoration.gen, token, restoration.expires_ms, restoration.fingerprint, login)
+        times = (restoration.keep_ms, restoration.quarantine_ms)
+        return bool(self._run(RESTORE, key, restoration.not_after_ms, *given, *times)[0] == "restored")
 
     def look(self, keys: Sequence[str], /) -> Looked:
         """See which records are there, and what the store's clock says.

@@ -32,8 +32,8 @@ class Claim:
         lease_ms: How long the grant holds, unless it is renewed.
         login: The sealed refresh token that the credentials were configured with; ``None`` where the grant can be repeated, so
             that no refresh token is the only way to a token.
-        may_begin: Whether a missing record means that there never was one, so that ``login`` may be redeemed. A record may
-            have been lost, and other members may be about to put it back.
+        quarantine_ms: How long a record must have been missing before ``login`` may be redeemed: it may have been lost, and other
+            members may be about to put it back. The store counts that, and anew where it is emptied meanwhile.
         may_try: Whether a login that may have been spent already is to be tried now: once, and never again.
         unheard: The claimant of an earlier claim whose answer the manager never heard, so that it sent nothing; or ``None``.
         adopts_only: Whether only a newer token is asked for, and nothing is to be granted.
@@ -46,7 +46,7 @@ class Claim:
     rejected: str | None = None
     lease_ms: int = 3000
     login: Secret | None = None
-    may_begin: bool = True
+    quarantine_ms: int = 0
     may_try: bool = False
     unheard: str | None = None
     adopts_only: bool = False
@@ -81,8 +81,9 @@ class Occupied:
     Attributes:
         until_ms: When to ask again at the latest; it may be worth asking sooner where a lease may end by a new token.
         why: ``"lease"``: another manager is asking the provider. ``"down"``: another one has failed, and waits on behalf of all.
-            ``"doubtful"``: the login may have been spent, and is not to be tried yet. ``"missing"``: there is no record, which
-            other members may be about to put back. ``"free"``: nothing else was asked for than a newer token.
+            ``"doubtful"``: the login may have been spent, and is not to be tried yet. ``"missing"``: there is no record, or one
+            that was just put back: other members may be about to put back a newer one. ``"free"``: nothing else was asked for
+            than a newer token.
         now_ms: The store's clock.
     """
 
@@ -219,9 +220,10 @@ class Restoration:
         token: The token, sealed; ``None`` where only the login is put back.
         expires_ms: When it ends.
         fingerprint: Its fingerprint.
-        login: The sealed refresh token that it saw last, where that is the only way to a token; it comes back as one that may
-            have been spent. ``None`` else: one that can be had anew is not put back.
+        login: The sealed refresh token that it saw last, where that is the only way to a token. ``None`` else: one that can be
+            had anew is not put back.
         keep_ms: As for `Share`.
+        quarantine_ms: How long it is offered to none, while a holder that has redeemed it may put back what it knows.
     """
 
     gen: int
@@ -231,6 +233,7 @@ class Restoration:
     fingerprint: str
     login: Secret | None = None
     keep_ms: int = 600_000
+    quarantine_ms: int = 0
 
 
 @dataclass(frozen=True, slots=True)

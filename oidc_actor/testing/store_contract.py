@@ -88,12 +88,12 @@ class _History:
         claim = Claim(
             f"c{self._claims}",
             self._late(),
-            rng.choice([0, known.gen]),
+            rng.choice([0, known.gen, known.gen + 1]),
             rng.choice([0, 1000, LONG_MS * 2]),
             rng.choice([None, known.fingerprint or None]),
             rng.choice([0, LONG_MS]),
             rng.choice([None, Secret("login")]),
-            rng.random() < 0.7,
+            rng.choice([0, LONG_MS]),
             rng.random() < 0.5,
             earlier,
             rng.random() < 0.2,
@@ -159,6 +159,7 @@ class _History:
         gen = max(1, self._model.gen + rng.choice([-1, 0, 1000]))
         login = rng.choice([None, Secret("r0")])
         restoration = Restoration(gen, now_ms + FAR_MS, Secret("t0"), now_ms + LONG_MS, "f0", login, LONG_MS)
+        restoration = replace(restoration, quarantine_ms=rng.choice([0, 0, LONG_MS]))
         got = self._store.restore(self._key, restoration)
         self._model, expected = records.restore(self._model, restoration, self._now())
         self._agree(f"restore {restoration}", got, expected)

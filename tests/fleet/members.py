@@ -41,6 +41,7 @@ class Member:
     pid: int = 0
     said: dict[str, Any] = field(default_factory=dict)
     gone: bool = False
+    stopped_at: float | None = None
 
     @property
     def has_token(self) -> bool:
@@ -251,6 +252,10 @@ class Fleet:
     def present(self) -> list[Member]:
         return [member for member in self.members.values() if not member.gone]
 
+    @property
+    def running(self) -> list[Member]:
+        return [member for member in self.present if member.stopped_at is None]
+
     def ready(self) -> None:
         """Wait until each has a token."""
         self.until(lambda: all(member.has_token for member in self.present), "each member has a token")
@@ -296,6 +301,18 @@ class Fleet:
     def kill(self, number: int) -> None:
         self.signal(number, signal.SIGKILL)
         self.members[number].gone = True
+
+    def stop(self, number: int) -> None:
+        self.signal(number, signal.SIGSTOP)
+        self.members[number].stopped_at = time.monotonic()
+
+    def let_go_on(self, after_s: float = 0.0) -> None:
+        """Have those go on that have been stopped for so long."""
+        now = time.monotonic()
+        for member in self.present:
+            if member.stopped_at is not None and now - member.stopped_at >= after_s:
+                self.signal(member.number, signal.SIGCONT)
+                member.stopped_at = None
 
     def end(self) -> None:
         """Have each say the last, and end."""

@@ -16,12 +16,17 @@ def refreshes(fleet: Fleet) -> int:
     return int(fleet.provider.token_requests_by_grant.get("refresh_token", 0))
 
 
+def lives(fleet: Fleet) -> int:
+    """How many more lives are seen, after the first: five in all with many processes."""
+    return 4 if fleet.processes > 16 else 1
+
+
 @fault(1, "the client's own grant: one request for each life, and all have its token")
 def nothing_client_credentials(fleet: Fleet, row: Row) -> None:
     fleet.use_redis()
     fleet.start()
     fleet.ready()
-    fleet.live(1)
+    fleet.live(lives(fleet))
 
 
 @fault(1, "a login that can be repeated, by refresh tokens: one request for each life")
@@ -30,7 +35,7 @@ def nothing_password_with_rotation(fleet: Fleet, row: Row) -> None:
     fleet.use_password()
     fleet.start()
     fleet.ready()
-    fleet.live(1)
+    fleet.live(lives(fleet))
     row.check("refreshes by refresh token", used := refreshes(fleet), used >= 1)
 
 
@@ -40,7 +45,7 @@ def nothing_refresh_token(fleet: Fleet, row: Row) -> None:
     fleet.use_login()
     fleet.start()
     fleet.ready()
-    fleet.live(1)
+    fleet.live(lives(fleet))
 
 
 @fault(1, "the certified provider, whose tokens are opaque: none is refused, and each member's is taken", life_s=20.0)
@@ -50,7 +55,7 @@ def npm_password_with_rotation(fleet: Fleet, row: Row) -> None:
     fleet.use_password()
     fleet.start()
     fleet.ready()
-    fleet.live(1)
+    fleet.live(lives(fleet))
     row.check("refreshes by refresh token", used := refreshes(fleet), used >= 1)
 
 
@@ -61,7 +66,7 @@ def npm_refresh_token(fleet: Fleet, row: Row) -> None:
     fleet.use_login()
     fleet.start()
     fleet.ready()
-    fleet.live(1)
+    fleet.live(lives(fleet))
     row.check("refreshes by refresh token", used := refreshes(fleet), used >= 2)
 
 
@@ -87,7 +92,7 @@ def nothing_file_store(fleet: Fleet, row: Row) -> None:
     fleet.use_password()
     fleet.start()
     fleet.ready()
-    fleet.live(1)
+    fleet.live(lives(fleet))
 
 
 @fault(3, "all start at once: one request; one that comes late adopts, with none", life_s=60.0)
@@ -211,43 +216,68 @@ def holder_of_the_login_killed_after_it_sent(fleet: Fleet, row: Row) -> None:
     )
 
 
-@fault(
-    4,
-    "kill -9 of the holder at a random instant, again and again",
-    extra=lambda n: 10 if n > 16 else 3,
-    life_s=20.0,
-    long=True,
-)
+def times(processes: int) -> int:
+    """How often a holder is lost."""
+    return 20 if processes > 16 else 3
+
+
+def next_holder(fleet: Fleet, row: Row) -> int:
+    """Have a member wish for another token; the one that is granted the request."""
+    row.asked += 1
+    for _ in range(10):
+        fleet.signal(random.choice(fleet.running).number, signal.SIGUSR2)
+        with contextlib.suppress(AssertionError):
+            return fleet.next_grant(4.0)
+    raise AssertionError("no wish was granted")
+
+
+def move_on(fleet: Fleet, before: set[str]) -> None:
+    """Have a member that runs wish for another token; all that run get one."""
+    fleet.signal(random.choice(fleet.running).number, signal.SIGUSR2)
+    fleet.until(lambda: not {m.said.get("token") for m in fleet.running} & before, "all have another token")
+
+
+@fault(4, "kill -9 of the holder at a random instant, again and again", extra=times, life_s=600.0, long=True)
 def holders_killed_at_random(fleet: Fleet, row: Row) -> None:
     fleet.use_redis()
-    fleet.use_password()
-    kill_at_random(fleet, 10 if fleet.processes > 16 else 3)
+    kill_at_random(fleet, row)
 
 
-@fault(
-    12,
-    "the same on a file: the kernel lets go of a dead one's lease",
-    extra=lambda n: 10 if n > 16 else 3,
-    life_s=20.0,
-    long=True,
-)
+@fault(12, "the same on a file: the kernel lets go of a dead one's lease", extra=times, life_s=600.0, long=True)
 def holders_killed_at_random_on_a_file(fleet: Fleet, row: Row) -> None:
     fleet.use_file()
+    kill_at_random(fleet, row)
+
+
+def kill_at_random(fleet: Fleet, row: Row) -> None:
+    """What the one that is killed has asked for is one request; what another one asks for after it is at most one more."""
     fleet.use_password()
-    kill_at_random(fleet, 10 if fleet.processes > 16 else 3)
-
-
-def kill_at_random(fleet: Fleet, times: int) -> None:
-    """One holder in each life: no store helps a fleet of which each holder is killed."""
     fleet.provider.delay_s = 0.15
     fleet.start()
     fleet.ready()
-    for _ in range(times):
-        number = fleet.next_grant()
+    for _ in range(times(fleet.processes)):
+        fleet.alike()
+        before = fleet.tokens()
+        number = next_holder(fleet, row)
         fleet.pass_time(random.uniform(0.0, 0.4))
-        before = fleet.lives()
         fleet.kill(number)
         fleet.start_one()
+        move_on(fleet, before)
+
+
+@fault(
+    4, "the holder of each life is killed as it refreshes: no read is without a token", extra=3, life_s=20.0, long=True
+)
+def holder_of_each_life_killed(fleet: Fleet, row: Row) -> None:
+    fleet.use_redis("valkey")
+    fleet.use_password()
+    fleet.provider.delay_s = 0.15
+    fleet.start()
+    fleet.ready()
+    for _ in range(3):
+        number, before = fleet.next_grant(), fleet.lives()
+        fleet.pass_time(random.uniform(0.0, 0.4))
+        fleet.kill(number)
         fleet.until(lambda before=before: fleet.lives() > before, "the next life", 2 * fleet.life_s)  # type: ignore[misc]
     fleet.live(1)
 
@@ -306,27 +336,22 @@ def holder_stopped_for_two_leases(fleet: Fleet, row: Row) -> None:
     fleet.alike()
 
 
-@fault(
-    4,
-    "SIGSTOP of the holder at a random instant, for two leases",
-    extra=lambda n: 10 if n > 16 else 3,
-    life_s=20.0,
-    long=True,
-)
+@fault(4, "SIGSTOP of the holder at a random instant, for two leases", extra=times, life_s=600.0, long=True)
 def holders_stopped_at_random(fleet: Fleet, row: Row) -> None:
     fleet.use_redis()
     fleet.use_password()
     fleet.provider.delay_s = 0.15
     fleet.start()
     fleet.ready()
-    row.gaps = True  # one that is stopped beyond its token's end reads again before it has the next
-    for _ in range(10 if fleet.processes > 16 else 3):
-        number = fleet.next_grant()
+    for _ in range(times(fleet.processes)):
+        before = {member.said.get("token") for member in fleet.running}
+        number = next_holder(fleet, row)
         fleet.pass_time(random.uniform(0.0, 0.3))
-        fleet.signal(number, signal.SIGSTOP)
-        fleet.pass_time(6.5)
-        fleet.signal(number, signal.SIGCONT)
-    fleet.live(1)
+        fleet.stop(number)
+        move_on(fleet, before)
+        fleet.let_go_on(6.5)
+    fleet.pass_time(6.5)
+    fleet.let_go_on()
 
 
 @fault(8, "all complain of one token at once: one request, and none is handed it again", life_s=60.0)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 import traceback
+from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, field
 from typing import Any
@@ -41,6 +42,7 @@ class Row:
     """What came of it.
 
     Attributes:
+        queued_ms: How long, of the longest call of the store, its thread waited for a processor.
         asked: Requests that the row itself has asked for.
         gaps: Whether readers may be without a token for a while after their first.
         reuses: Refresh tokens that the provider may see twice.
@@ -66,6 +68,7 @@ class Row:
     reused: int = 0
     worst_read_ms: float = 0.0
     worst_call_ms: float = 0.0
+    queued_ms: float = 0.0
     gap_ms: float = 0.0
     seconds: float = 0.0
     notes: dict[str, Any] = field(default_factory=dict)
@@ -105,7 +108,7 @@ def play(what: Fault, processes: int) -> Row:
     row = Row(what.name, what.demand, what.promise, processes, what.extra(processes))
     began = time.monotonic()
     # Many processes on few cores take seconds to start, which a short life has not.
-    with fleet(processes, life_s=what.life_s if processes <= 16 else max(what.life_s, 20.0)) as members:
+    with fleet(processes, life_s=what.life_s if processes <= 16 else max(what.life_s, 12.0)) as members:
         try:
             what.play(members, row)
             if row.ends_alike:
@@ -133,7 +136,8 @@ def _judge(row: Row, members: Fleet) -> None:
     for name in ("reads", "failed", "expired", "foreign"):
         setattr(row, name, sum(one.get(name, 0) for one in said))
     row.worst_read_ms = 1000 * max((one.get("worst_s", 0.0) for one in said), default=0.0)
-    row.worst_call_ms = 1000 * max((one.get("worst_call_s", 0.0) for one in said), default=0.0)
+    longest = max(((one.get("worst_call_s", 0.0), one.get("queued_s", 0.0)) for one in said), default=(0.0, 0.0))
+    row.worst_call_ms, row.queued_ms = 1000 * longest[0], 1000 * longest[1]
     row.gap_ms = 1000 * max((one.get("gap_s", 0.0) for one in said), default=0.0)
     row.reused = members.provider.refresh_tokens_reused
     problems = {
@@ -148,13 +152,18 @@ def _judge(row: Row, members: Fleet) -> None:
         f"members raised {members.raised[:3]}": members.raised,
     }
     row.broken += [what for what, broken in problems.items() if broken]
+    if row.broken:
+        errors: Counter[str] = Counter()
+        for one in said:
+            errors.update(one.get("errors", {}))
+        row.notes["errors of the store"] = dict(errors.most_common(5))
     wrote = members.heard()
     row.broken += [f"standard error: {wrote[-300:]}"] if "Traceback" in wrote else []
 
 
 HEAD = (
     f"{'':6} {'demand':>6} {'fault':44} {'procs':>5} {'lives':>5} {'reqs':>5} {'allowed':>7} {'extra':>5} "
-    f"{'reads':>8} {'failed':>6} {'expired':>7} {'twice':>5} {'read ms':>7} {'call ms':>7} {'gap ms':>6} {'s':>5}"
+    f"{'reads':>8} {'failed':>6} {'expired':>7} {'twice':>5} {'read ms':>7} {'call ms':>7} {'queued':>6} {'gap ms':>6} {'s':>5}"
 )
 
 
@@ -163,7 +172,7 @@ def as_text(row: Row) -> str:
     line = (
         f"{'kept' if row.kept else 'BROKEN':6} {row.demand:6} {row.name:44} {row.processes:5} {row.lives:5} {row.requests:5} "
         f"{row.allowed:7} {row.extra:5} {row.reads:8} {row.failed:6} {row.expired:7} {row.reused:5} "
-        f"{row.worst_read_ms:7.0f} {row.worst_call_ms:7.0f} {row.gap_ms:6.0f} {row.seconds:5.1f}"
+        f"{row.worst_read_ms:7.0f} {row.worst_call_ms:7.0f} {row.queued_ms:6.0f} {row.gap_ms:6.0f} {row.seconds:5.1f}"
     )
     notes = [f"         {what}: {measured}" for what, measured in row.notes.items()]
     return "\n".join([line, *notes, *(f"         BROKEN: {what}" for what in row.broken)])

@@ -35,8 +35,8 @@ def store(tmp_path: Path) -> Iterator[FileStore]:
 
 
 def claim(store: FileStore, claimant: str = "me", **given: Any) -> Any:
-    now_ms = store.look(()).now_ms
-    asked = {"known_gen": 2**53, "lease_ms": LEASE_MS, **given}
+    now_ms, known_gen = store.look(()).now_ms, store.look(["k"]).gens[0]
+    asked = {"known_gen": known_gen, "lease_ms": LEASE_MS, **given}
     return store.claim("k", Claim(claimant, now_ms + FAR_MS, **asked))
 
 

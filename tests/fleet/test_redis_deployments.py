@@ -38,7 +38,8 @@ def succeeds(call: Callable[[], object]) -> bool:
 def share(store: RedisStore, key: str, claimant: str, login: str) -> bool:
     """Claim and share; whether both were done."""
     now_ms = store.look(()).now_ms
-    granted = store.claim(key, Claim(claimant, now_ms + FAR_MS, known_gen=2**53, login=Secret(login), lease_ms=100))
+    known = store.look([key]).gens[0]
+    granted = store.claim(key, Claim(claimant, now_ms + FAR_MS, known_gen=known, login=Secret(login), lease_ms=100))
     if not isinstance(granted, Granted):
         return False
     token, next_one = Secret(f"token-{claimant}"), Secret(f"login-{claimant}")
@@ -96,22 +97,22 @@ def test_a_claim_that_no_replica_has_is_an_error(watched: Sentinels) -> None:
     store = sentinel_store(watched, wait_replicas=1)
     eventually(watched.is_in_step, "the replica", deadline_s=60)
     assert share(store, "waits", "one", "first")
-    replica = watched.replica()
+    known, replica = store.look(["waits"]).gens[0], watched.replica()
     replica.pause()
     try:
         now_ms = store.look(()).now_ms
         with pytest.raises(StoreError, match="0 of 1 replicas have the claim"):
-            store.claim("waits", Claim("two", now_ms + FAR_MS, known_gen=2**53, login=Secret("first")))
+            store.claim("waits", Claim("two", now_ms + FAR_MS, known_gen=known, login=Secret("first")))
         # One that is not granted needs no replica.
-        answer = store.claim("waits", Claim("three", now_ms + FAR_MS, known_gen=2**53, login=Secret("first")))
+        answer = store.claim("waits", Claim("three", now_ms + FAR_MS, known_gen=known, login=Secret("first")))
         assert isinstance(answer, Occupied)
         # What was never heard is taken back by the next claim; that one needs the replica too.
         with pytest.raises(StoreError, match="0 of 1 replicas have the claim"):
-            store.claim("waits", Claim("four", now_ms + FAR_MS, known_gen=2**53, login=Secret("first"), unheard="two"))
+            store.claim("waits", Claim("four", now_ms + FAR_MS, known_gen=known, login=Secret("first"), unheard="two"))
     finally:
         replica.go_on()
     eventually(watched.is_in_step, "the replica", deadline_s=60)
-    claim = Claim("five", now_ms + FAR_MS, known_gen=2**53, login=Secret("first"), unheard="four")
+    claim = Claim("five", now_ms + FAR_MS, known_gen=known, login=Secret("first"), unheard="four")
     granted = store.claim("waits", claim)
     assert isinstance(granted, Granted)
     assert granted.refresh_token == Secret("login-one")

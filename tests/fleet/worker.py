@@ -18,11 +18,13 @@ import threading
 import time
 import urllib.error
 import urllib.request
+from collections import Counter
 from typing import Any
 
 from oidc_actor import ClientCredentials, NoTokenError, OIDCConfig, Password, RefreshToken, SecretFile, TokenManager
 from oidc_actor.sharing import FileStore, RedisStore, redis_scripts, redis_store
 from oidc_actor.sharing.store import Granted, Newer, Shared
+from oidc_actor.values.errors import StoreError
 
 NAME = "fleet.token"
 CALLS = ("claim", "renew", "share", "give_up", "restore", "look")
@@ -43,11 +45,13 @@ class Calls:
         self.reader: int | None = None
         self.stops_at_grant = False
         self.count = self.adopted = self.shared = self.by_reader = 0
-        self.worst_s = 0.0
+        self.worst_s = self.queued_s = 0.0
+        self.errors: Counter[str] = Counter()
 
-    def made(self, took_s: float, answer: object) -> None:
+    def made(self, took_s: float, queued_s: float, answer: object) -> None:
         self.count += 1
-        self.worst_s = max(self.worst_s, took_s)
+        if took_s > self.worst_s:
+            self.worst_s, self.queued_s = took_s, queued_s
         self.by_reader += threading.get_ident() == self.reader
         self.adopted += isinstance(answer, Newer)
         self.shared += isinstance(answer, Shared)
@@ -61,6 +65,15 @@ class Calls:
 CALLS_MADE = Calls()
 
 
+def queued_s() -> float:
+    """How long this thread has waited for a processor so far."""
+    try:
+        with open("/proc/thread-self/schedstat") as file:
+            return int(file.read().split()[1]) / 1e9
+    except (OSError, IndexError):  # no Linux, or one that does not count it
+        return 0.0
+
+
 def told(store: type) -> type:
     """A store's class whose instances tell of each call."""
 
@@ -68,11 +81,14 @@ def told(store: type) -> type:
         original = getattr(store, name)
 
         def call(self: Any, *args: Any) -> Any:
-            began, answer = time.monotonic(), None
+            began, queued, answer = time.monotonic(), queued_s(), None
             try:
                 answer = original(self, *args)
+            except StoreError as error:
+                CALLS_MADE.errors[f"{name}: {error}"] += 1
+                raise
             finally:
-                CALLS_MADE.made(time.monotonic() - began, answer)
+                CALLS_MADE.made(time.monotonic() - began, queued_s() - queued, answer)
             return answer
 
         return call
@@ -183,6 +199,8 @@ def tell(number: int, reader: Reader, **more: Any) -> None:
         shared=CALLS_MADE.shared,
         by_reader=CALLS_MADE.by_reader,
         worst_call_s=CALLS_MADE.worst_s,
+        queued_s=CALLS_MADE.queued_s,
+        errors=dict(CALLS_MADE.errors.most_common(5)),
         **reader.told(),
         **more,
     )

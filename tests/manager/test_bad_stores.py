@@ -226,7 +226,7 @@ def test_a_login_is_put_back_whose_token_was_rejected() -> None:
         lambda *_: None,  # type: ignore[arg-type]
     )
     shared_store.restore(caller, RestoreRecord(5, None, NEVER, 20.0, login=SECRET, key="k"))
-    assert store.records["k"].taken == SECRET
+    assert store.records["k"].refresh_token == SECRET
 
 
 def test_a_login_is_redeemed_as_it_was_when_its_record_was_named(

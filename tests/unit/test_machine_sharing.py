@@ -14,7 +14,6 @@ from oidc_actor.machine.events import (
     RecordSeen,
     Refresh,
     ShareFailed,
-    Tick,
     TokenAdopted,
     TokenShared,
 )
@@ -119,25 +118,6 @@ def test_a_token_that_is_rejected_while_its_manager_is_down_is_not_adopted_again
     assert successor.fetch.grant.rejected == Secret("a")
 
 
-def test_the_quarantine_begins_anew_when_a_record_has_been_there() -> None:
-    member = Member(own=True)
-    member.start()
-    member.occupied("missing").until_it_claims().occupied("lease")  # another member is granted
-    member.wait(sharing.QUARANTINE_S).until_it_claims()
-    assert not member.claim.may_begin
-    member.occupied("missing").wait(sharing.QUARANTINE_S).until_it_claims()
-    assert member.claim.may_begin
-
-
-def test_a_look_that_sees_no_token_yet_does_not_begin_the_quarantine() -> None:
-    """It cannot tell a record that has had no token yet from none: another member may be redeeming the login."""
-    member = Member(own=True)
-    member.start()
-    member.occupied("lease")
-    member.do(RecordSeen(0)).wait(sharing.QUARANTINE_S).until_it_claims()
-    assert not member.claim.may_begin
-
-
 def test_a_new_login_begins_and_gets_nothing_of_the_old_one() -> None:
     member = Member(own=True)
     member.start()
@@ -146,11 +126,9 @@ def test_a_new_login_begins_and_gets_nothing_of_the_old_one() -> None:
     member.do(TokenShared(5, 5))
     member.until_it_claims()
     member.do(RecordNamed("new"))
-    member.occupied("missing")
-    member.do(RecordSeen(0, member.now)).wait(sharing.LEASE_S)
-    assert not member.do(RecordSeen(0, member.now - sharing.LEASE_S)).of(RestoreRecord)
-    member.occupied("missing").wait(sharing.QUARANTINE_S).until_it_claims()
-    assert member.claim.may_begin
+    assert not member.occupied("missing").of(RestoreRecord)
+    assert not member.do(RecordSeen(0)).of(RestoreRecord)
+    assert member.until_it_claims().claim.known_gen == 0
 
 
 def test_a_record_is_put_back_under_the_name_that_it_was_known_by() -> None:
@@ -162,39 +140,35 @@ def test_a_record_is_put_back_under_the_name_that_it_was_known_by() -> None:
     assert restored.key == "k"
 
 
-def test_a_login_is_put_back_before_a_new_member_could_begin() -> None:
-    """Where its record is missed shortly before the login may be tried, the holder has a lease's time; but no longer."""
+def test_a_member_whose_claim_finds_no_record_puts_it_back_and_claims_again_after_the_quarantine() -> None:
     member = Member(own=True)
     member.start()
+    member.do(RecordNamed("k"))
     member.adopts("a", 7, 20.0)
-    member.wait(member.state.expires_at - member.now - 1.0)  # the login may be tried soon
-    assert not member.do(RecordSeen(0, member.now - 2.0)).of(RestoreRecord)
-    missed_at, restored = member.now, member.of(RestoreRecord)
-    while not restored:
-        member.tick()
-        restored = member.of(RestoreRecord)
-        if member.state.attempt is not None:
-            member.occupied("missing")
-    assert member.now - missed_at <= sharing.LEASE_S < sharing.QUARANTINE_S
+    member.until_it_claims()
+    (restored,) = member.occupied("missing").of(RestoreRecord)
+    assert (restored.gen, restored.key) == (7, "k")
+    asked_at = member.now
+    assert member.until_it_claims().now == asked_at + sharing.PUT_BACK_S
+    assert not member.occupied("missing").of(RestoreRecord)  # it has been put back
 
 
-def test_what_was_to_be_put_back_is_not_once_another_token_came() -> None:
-    """The old generation would be put back with the new token, or under another login's name."""
-    for changed in ("granted", "adopted", "named"):
-        member = Member(own=True)
-        member.start()
-        member.adopts("a", 7, 20.0)
-        member.wait(member.state.expires_at - member.now - 1.0)
-        member.do(RecordSeen(0, member.now - 1.0))
-        assert member.knows.restore_at > member.now
-        member.do(Refresh()).until_it_claims()
-        if changed == "granted":
-            member.granted().sent().succeeds("b", 20.0, refresh_token="r1")
-        elif changed == "adopted":
-            member.adopts("b", 9, 30.0)
-        else:
-            member.do(RecordNamed("k1")).do(RecordNamed("k2"))
-        assert not member.wait(sharing.LEASE_S).do(Tick()).of(RestoreRecord), changed
+def test_a_login_is_put_back_as_the_store_had_it_also_where_its_token_was_rejected() -> None:
+    for rejected in (False, True):
+        member = redeemed()
+        if rejected:
+            member.do(Refresh(None, Secret("a")))
+        member.do(TokenShared(1, 7, Secret("sealed")))
+        (restored,) = member.do(RecordSeen(0)).of(RestoreRecord)
+        assert restored.login == Secret("sealed")
+        assert (restored.token is None) is rejected
+
+
+def test_what_is_not_stored_yet_is_stored_when_a_look_shows_that_the_store_is_back() -> None:
+    """Before another member has put back the login that was spent."""
+    member = redeemed()
+    assert member.of(ShareToken) == []
+    assert member.do(RecordSeen(0)).of(ShareToken)
 
 
 def test_a_token_that_the_wall_clock_has_outlived_is_displaced_by_any_newer_one() -> None:

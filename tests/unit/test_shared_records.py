@@ -105,9 +105,27 @@ class TestALogin:
         assert record.taken == Secret("seed")
 
     def test_does_not_begin_while_a_lost_record_may_be_put_back(self) -> None:
-        record, answer = records.claim(Record(), replace(self.OWN, may_begin=False), 5000)
-        assert answer == Occupied(6000, "missing", 5000)
-        assert record == Record()
+        asked = replace(self.OWN, quarantine_ms=5000)
+        record, answer = records.claim(Record(), asked, 5000)
+        assert answer == Occupied(10_000, "missing", 5000)
+        _, answer = records.claim(Record(), asked, 9999)  # the store has lost that too
+        assert answer == Occupied(14_999, "missing", 9999)
+        assert records.claim(record, replace(asked, claimant="b"), 9999)[1] == Occupied(10_000, "missing", 9999)
+        granted(record, asked, 10_000)
+
+    def test_waits_no_longer_where_the_store_s_clock_was_set_back(self) -> None:
+        asked = replace(self.OWN, quarantine_ms=5000)
+        record, _ = records.claim(Record(), asked, 500_000)
+        record, answer = records.claim(record, asked, 1000)
+        assert answer == Occupied(6000, "missing", 1000)
+        granted(record, asked, 6000)
+
+    def test_is_not_handed_out_as_an_older_store_has_it(self) -> None:
+        """After a failover that has forgotten the last second."""
+        record, grant = granted(Record(), self.OWN, 5000)
+        record, _ = records.share(record, shared("a", grant.fence, refresh_token=Secret("r1")), 5100)
+        _, answer = records.claim(record, replace(self.OWN, known_gen=6000), 7000)
+        assert answer == Occupied(8000, "missing", 7000)
 
     def test_that_may_be_spent_is_tried_once_and_only_when_asked_for(self) -> None:
         record, _ = granted(Record(), self.OWN, 5000)
@@ -138,16 +156,30 @@ class TestALogin:
         record, answer = granted(record, replace(self.OWN, claimant="a2", unheard="a"), 5100)
         assert (answer.refresh_token, answer.doubtful) == (Secret("seed"), False)
 
-    def test_comes_back_as_a_doubtful_one(self) -> None:
-        asked = Restoration(7000, LATE, Secret("t"), 60_000, "f", login=Secret("r1"))
+    def test_that_comes_back_is_handed_out_after_its_quarantine(self) -> None:
+        asked = Restoration(7000, LATE, Secret("t"), 60_000, "f", login=Secret("r1"), quarantine_ms=2000)
         record, done = records.restore(Record(), asked, 8000)
         assert done
         _, newer = records.claim(record, replace(self.OWN, need_ms=1), 8100)
         assert isinstance(newer, Newer)
-        _, waits = records.claim(record, replace(self.OWN, known_gen=7000), 8100)
-        assert isinstance(waits, Occupied)
-        _, tried = granted(record, replace(self.OWN, known_gen=7000, may_try=True), 8100)
-        assert (tried.refresh_token, tried.doubtful) == (Secret("r1"), True)
+        waiting = replace(self.OWN, known_gen=7000, quarantine_ms=5000, may_try=True)
+        assert records.claim(record, waiting, 8100) == (record, Occupied(10_000, "missing", 8100))
+        _, goes_on = granted(record, waiting, 10_000)
+        assert (goes_on.refresh_token, goes_on.doubtful) == (Secret("r1"), False)
+
+    def test_that_comes_back_is_replaced_by_a_newer_one_and_waits_anew(self) -> None:
+        asked = Restoration(7000, LATE, Secret("t"), 60_000, "f", login=Secret("r1"), quarantine_ms=2000)
+        record, _ = records.restore(Record(), asked, 8000)
+        record, _ = records.restore(record, replace(asked, gen=7500, login=Secret("r2")), 9000)
+        assert (record.refresh_token, record.quarantine_ms) == (Secret("r2"), 11_000)
+
+    def test_whose_holder_had_put_it_back_before_it_was_lost_is_still_doubtful(self) -> None:
+        record, grant = granted(Record(), self.OWN, 5000)
+        record, _ = records.renew(Record(), Renewal("a", grant.fence, LATE, taken=Secret("r1")), 6000)
+        asked = Restoration(4000, LATE, Secret("t"), 60_000, "f", login=Secret("r1"), quarantine_ms=2000)
+        record, _ = records.restore(record, asked, 10_000)
+        _, answer = granted(record, replace(self.OWN, known_gen=4000, may_try=True), 20_000)
+        assert (answer.refresh_token, answer.doubtful) == (Secret("r1"), True)
 
 
 def test_a_holder_that_was_overtaken_shares_nothing() -> None:
