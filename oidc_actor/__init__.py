@@ -9,7 +9,7 @@
     http/            the transport that `requests` makes: connections, deadlines, TLS, proxies
     sharing/         one token for many processes: what a store of shared tokens is asked, and does
     machine/         what to do when: ``step(state, event, now, rng) -> (state, effects)``                pure
-    endpoints/       one request to one endpoint of a provider
+    endpoints/       one request to one endpoint of a provider, or one call of a function that brings a token
     oidc.py          discovery and tokens without a manager
     reading/         the cell: what readers see of a manager, and where they wait for it
     manager/         the actor: client functions, callbacks, effect handler, worker pools, issuers
@@ -68,6 +68,7 @@ if TYPE_CHECKING:
         TokenExchange,
     )
     from oidc_actor.credentials.keys import ClientCertificate, PrivateKey
+    from oidc_actor.endpoints.custom import Custom, FetchContext
     from oidc_actor.machine.events import ForceRefresh, GetToken
     from oidc_actor.machine.failure_policy import RetryPolicy
     from oidc_actor.machine.health import Health
@@ -95,8 +96,10 @@ __all__ = [
     "ClientCertificate",
     "ClientCredentials",
     "ConfigError",
+    "Custom",
     "DPoPKey",
     "DiscoveryError",
+    "FetchContext",
     "ForceRefresh",
     "GetToken",
     "GitHubActionsToken",
@@ -135,6 +138,7 @@ _HOMES = {
         "TokenExchange",
     ],
     "credentials.dpop": ["DPoPKey"],
+    "endpoints.custom": ["Custom", "FetchContext"],
     "values.errors": [
         "ConfigError",
         "DiscoveryError",

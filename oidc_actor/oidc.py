@@ -173,7 +173,7 @@ def revoke_token(
     request_revocation(
         check_transport(transport, ca_bundle),
         check_config(config, allow_insecure_http=allow_insecure_http),
-        parse_auth(auth),
+        _asking(auth),
         _given_token(token, "token"),
         token_type_hint,
         timeout_s=check_timeout(timeout_seconds),
@@ -189,7 +189,7 @@ def _requested(
     allow_insecure_http: bool,
     ca_bundle: str | Path | None,
 ) -> TokenResponse:
-    parsed = parse_auth(auth)
+    parsed = _asking(auth)
     asked = TokenRequest(
         check_transport(transport, ca_bundle),
         check_config(config, allow_insecure_http=allow_insecure_http),
@@ -202,6 +202,14 @@ def _requested(
         statement = statement_alone(asked, parsed, allow_insecure_http=allow_insecure_http)
         asked = replace(asked, statement=statement)
     return request_token(asked).token
+
+
+def _asking(auth: Auth) -> Credentials:
+    parsed = parse_auth(auth)
+    if not parsed.asks_provider:
+        problem = f"expected credentials that ask a provider, got {type(parsed).__name__}; call its function"
+        raise ConfigError(problem, ("auth",))
+    return parsed
 
 
 def _given_token(token: str | Secret, name: str) -> Secret:

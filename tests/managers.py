@@ -9,7 +9,7 @@ from pykka import ActorRegistry
 from threads import DEADLINE_S, eventually
 
 from oidc_actor import TokenManager
-from oidc_actor.manager.workers import HTTP_WORKERS
+from oidc_actor.manager.workers import FUNCTION_WORKERS, HTTP_WORKERS
 from oidc_actor.reading.directory import all_cells
 from supervision import NoProcess, Supervisor
 from supervision.supervising import is_supervisor
@@ -29,3 +29,4 @@ def leave_nothing_behind() -> None:
     ) in all_cells():  # of managers that were killed, those without a name too: somebody may still hold their ref
         cell.close(None)
     eventually(lambda: not HTTP_WORKERS.value.busy, "the end of every exchange")
+    eventually(lambda: not FUNCTION_WORKERS.value.busy, "the end of every function")

@@ -75,6 +75,8 @@ class Credentials(Sealed):
     grant_type: ClassVar[str]
     grant_field: ClassVar[str | None] = None
     """The field whose secret the full grant sends, by the name that it has in the request, too."""
+    asks_provider: ClassVar[bool] = True
+    """Whether a provider's token endpoint is asked; else a function of the user's brings the token (`Custom`)."""
     trades_token: ClassVar[bool] = False
     """Whether what the full grant sends is a token from elsewhere, which ends by itself."""
     client_id: str | None

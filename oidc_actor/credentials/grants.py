@@ -561,7 +561,7 @@ _TYPES: dict[str, type[Credentials]] = {
 }
 
 
-WHAT_AUTH_IS = f"{', '.join(cls.__name__ for cls in _TYPES.values())}, or a mapping with a 'type'"
+WHAT_AUTH_IS = f"{', '.join(cls.__name__ for cls in _TYPES.values())}, Custom, or a mapping with a 'type'"
 
 
 @holds_secrets

@@ -33,9 +33,16 @@ class Redeem:
 
 @dataclass(frozen=True, slots=True)
 class FullGrant:
-    """Get a token with the credentials themselves."""
+    """Get a token with the credentials themselves.
+
+    Attributes:
+        config: The provider's metadata.
+        previous: Where a function of the user's brings the token: the one before, with the refresh token that is known; or
+            ``None``.
+    """
 
     config: OIDCConfig
+    previous: TokenResponse | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -212,6 +212,8 @@ class State(NamedTuple):
         answer_at: When a rejection of ``token`` that waits its turn is answered; ``inf`` where there is none.
         lifetimes: What the last tokens, at most three, had left of their lives when they came, in seconds.
         refresh_token: What the next attempt redeems, or ``None`` for the full grant.
+        previous: Where a function of the user's brings the token (`Credentials.asks_provider`): the last that came, also where it
+            was rejected since, with the refresh token that came last; else ``None``.
         borrowed: Whether all this was the parent process's before a fork: ``token``, and the login that it came from.
         is_asking: Whether the circuit breaker is being asked if an attempt may begin.
         attempt: The attempt under way, or ``None``.
@@ -255,6 +257,7 @@ class State(NamedTuple):
     answer_at: float = math.inf
     lifetimes: tuple[float, ...] = ()
     refresh_token: Secret | None = None
+    previous: TokenResponse | None = None
     borrowed: bool = False
     is_asking: bool = False
     attempt: Attempt | None = None
@@ -353,7 +356,8 @@ def as_forked(state: State) -> State:
 
     The credentials' own refresh token cannot be left out; with those the child makes no request (`State.login_is_parents`).
     """
-    state = state._replace(waiters=(), refresh_token=None, borrowed=True, denial=None)
+    previous = None if state.previous is None else state.previous.with_refresh_token(None)
+    state = state._replace(waiters=(), refresh_token=None, previous=previous, borrowed=True, denial=None)
     if state.sharing is not None:  # the child is a member of its own, which holds nothing
         kept = replace(state.sharing, unshared=None, share_at=math.inf, left=None)
         return state._replace(attempt=None, sharing=kept)

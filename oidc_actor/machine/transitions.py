@@ -307,6 +307,8 @@ def _are_doubtful(state: State, now: float) -> bool:
 
 
 def _token_grant(state: State, config: OIDCConfig) -> effects.Grant:
+    if not state.auth.asks_provider:
+        return effects.FullGrant(config, state.previous)
     lease = None if state.attempt is None else state.attempt.lease
     refresh_token = state.refresh_token if lease is None else lease.refresh_token
     return effects.FullGrant(config) if refresh_token is None else effects.Redeem(config, refresh_token)
@@ -355,6 +357,7 @@ def _token_came(state: State, event: events.FetchSucceeded, now: float, rng: Rng
     late = TokenRequestError(f"the token had expired when it came: it lived {came.lifetime_s:.1f} s")
     # The refresh token that came with it is alive.
     refresh_token = _next_refresh_token(state, came.token)
+    state = state._replace(previous=_next_previous(state, came.token))
     if attempt.lease is None:
         return _end(state._replace(refresh_token=refresh_token), late, None, now, rng)
     state = sharing.share(state, attempt.lease, came.token, event.at + came.lifetime_s, came.lifetime_s, refresh_token)
@@ -426,6 +429,7 @@ def _with_token(
         answer_at=math.inf,
         ahead_s=ahead_s,
         judged_ahead_s=ahead_s,
+        previous=_next_previous(state, token),
         withheld_until=events.NEVER,
         refresh_at=schedule.refresh_point(state.refresh_buffer_seconds, at, lifetime_s, interval_s, rng),
         borrowed=False,
@@ -493,7 +497,11 @@ def _with_skew(state: State, skew: Skew | None) -> State:
 def _with_kept_refresh_token(state: State, token: TokenResponse) -> TokenResponse:
     """The token with the refresh token that stays in use where the response left it out (RFC 6749 section 6)."""
     grant = None if state.attempt is None else state.attempt.grant
-    if token.refresh_token or not isinstance(grant, effects.Redeem):
+    if token.refresh_token:
+        return token
+    if state.previous is not None and state.previous.refresh_token:
+        return token.with_refresh_token(state.previous.refresh_token)
+    if not isinstance(grant, effects.Redeem):
         return token
     return token.with_refresh_token(grant.refresh_token.reveal())
 
@@ -501,10 +509,15 @@ def _with_kept_refresh_token(state: State, token: TokenResponse) -> TokenRespons
 def _next_refresh_token(state: State, token: TokenResponse) -> Secret | None:
     """The refresh token that the next attempt redeems; ``None`` where the full grant redeems that very one."""
     text = _with_kept_refresh_token(state, token).refresh_token
-    if not text:
+    if not text or not state.auth.asks_provider:
         return None
     refresh_token = Secret(text)
     return None if refresh_token == state.auth.grant_secret else refresh_token
+
+
+def _next_previous(state: State, token: TokenResponse) -> TokenResponse | None:
+    """What a function of the user's is given next time; ``None`` where a provider is asked."""
+    return None if state.auth.asks_provider else _with_kept_refresh_token(state, token)
 
 
 def _fields(error: OIDCActorError) -> dict[str, object]:

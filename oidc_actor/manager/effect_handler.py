@@ -51,7 +51,7 @@ from oidc_actor.manager import provider_requests, shared_store
 from oidc_actor.manager.issuers import Subscriber
 from oidc_actor.manager.log import raised_at
 from oidc_actor.manager.provider_requests import Incarnation, check_secrets, fetch_metadata, fetch_token, revoke_on_stop
-from oidc_actor.manager.workers import HTTP_WORKERS, LISTENER_WORKERS
+from oidc_actor.manager.workers import FUNCTION_WORKERS, HTTP_WORKERS, LISTENER_WORKERS
 from oidc_actor.reading.directory import tell_followers
 from oidc_actor.values.clock import real_delay_s
 from oidc_actor.values.errors import DiscoveryError, StoreError, TokenRequestError
@@ -66,6 +66,9 @@ MOST_UNDER_WAY = 2
 
 More would take, one after the other, all the threads that other managers of the issuer need.
 """
+
+MOST_LEFT_BEHIND = 64
+"""Functions of `Custom` that have not returned in their time, in this process, beyond which no other is called."""
 
 
 class EffectHandler:
@@ -86,7 +89,7 @@ class EffectHandler:
         """See that a request whose transport does not keep its timeout is given up. In real time, as a transport is."""
         self.unwatch()
         if patience_s is None:
-            patience_s = self._manager.options.timeout_seconds + provider_requests.GRACE_S
+            patience_s = provider_requests.patience_s(self._manager.options)
         self._watchdog = send_after(patience_s, self._manager.ref, FetchLost(attempt, request))
 
     def unwatch(self) -> None:
@@ -125,16 +128,23 @@ class EffectHandler:
             return self._discover(effect, effect.grant)
         if isinstance(effect.grant, Claim):
             return self._claim(effect, effect.grant)
-        failure = self._too_many() or self._submit(functools.partial(fetch_token, manager, effect))
+        failure = self._too_many() or self._submit(functools.partial(fetch_token, manager, effect), of_token=True)
         if failure is None:
             return None
         circuit.release_probe(cell)
         return FetchFailed(effect.attempt, effect.request, options.clock(), failure)
 
     def _too_many(self) -> TokenRequestError | None:
-        under_way = len(self._manager.under_way)
+        under_way, asks_provider = len(self._manager.under_way), self._manager.options.auth.asks_provider
+        hung = 0 if asks_provider else FUNCTION_WORKERS.value.left_behind
+        if hung >= MOST_LEFT_BEHIND:
+            told = f"{hung} functions of Custom have not returned in their time; there is no other call until one does"
+            return TokenRequestError(told, sent=False)
         if under_way < MOST_UNDER_WAY:
             return None
+        if not asks_provider:
+            told = f"{under_way} earlier calls of the function have not returned; there is no other until one does"
+            return TokenRequestError(told, sent=False)
         return TokenRequestError(
             f"{under_way} earlier requests were given up and have not returned: the source of a secret hangs, or "
             "the transport; there is no other until one of them does",
@@ -165,9 +175,14 @@ class EffectHandler:
             issuer.discovery_ended(discovery, now, failure)
         return None
 
-    def _submit(self, job: Callable[[], None]) -> TokenRequestError | None:
+    def _submit(self, job: Callable[[], None], *, of_token: bool = False) -> TokenRequestError | None:
+        manager = self._manager
         try:
-            HTTP_WORKERS.value.submit(self._manager.issuer, job)
+            if of_token and not manager.options.auth.asks_provider:
+                late_s = provider_requests.patience_s(manager.options)
+                FUNCTION_WORKERS.value.submit(manager.issuer, job, late=lambda: None, patience_s=late_s)
+            else:
+                HTTP_WORKERS.value.submit(manager.issuer, job)
         except RuntimeError as error:  # the process has no thread left, or is going down
             return TokenRequestError(f"no thread for the request: {error}", sent=False)
         return None

@@ -382,7 +382,7 @@ class Circuit:
         if not wait_s:
             return
         known = {"manager": cell.number, "client": _client(options), "issuer": _ALL_MANAGERS}
-        bound = known[failure_policy.bound_by_retry_after(error)]
+        bound = known[failure_policy.bound_by_retry_after(error) if options.auth.asks_provider else "manager"]
         if discovers and bound is not _ALL_MANAGERS:
             bound = _METADATA
         self._floors = {one: floor for one, floor in self._floors.items() if floor > now}
@@ -434,6 +434,7 @@ def join(options: Options) -> Issuer:
     """Find or make the issuer that a manager shares with its like; it lives as long as one of them keeps it."""
     key = (
         options.issuer,
+        None if options.auth.asks_provider else options.auth,  # a function is no issuer that others share
         options.allow_insecure_http,
         options.ca_bundle,
         _identity(options.transport),

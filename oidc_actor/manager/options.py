@@ -14,6 +14,7 @@ from typing import Any, Concatenate, ParamSpec, TypeAlias, TypeVar, cast
 from oidc_actor.credentials.credentials import Credentials
 from oidc_actor.credentials.dpop import DPoPKey
 from oidc_actor.credentials.grants import WHAT_AUTH_IS, DeviceCode, IdentityAssertion, parse_auth
+from oidc_actor.endpoints.custom import Custom
 from oidc_actor.http import check_timeout, check_transport
 from oidc_actor.machine.failure_policy import RetryPolicy, Rng
 from oidc_actor.sharing.store import TokenStore, is_store
@@ -125,6 +126,8 @@ class Options:
     def issuer(self) -> str:
         """What the issuer is called in logs, and what managers of the same one have in common; unnamed, it is an origin."""
         config = self.oidc_config
+        if isinstance(self.auth, Custom):
+            return self.auth.name
         known = self.issuer_url or (config and config.issuer)
         return known or (origin_of(config.token_endpoint) if config and config.token_endpoint else "")
 
@@ -163,13 +166,38 @@ def check_options(given: Mapping[str, Any]) -> Options:
         raise ConfigError(_NO_AUTH, ("auth",))
     auth = parse_auth(given["auth"])
     rest = {name: value for name, value in given.items() if name != "auth" and value is not None}
+    if auth.asks_provider:
+        _check_one_source(rest)
+    else:
+        _refuse_provider(rest)
+    for name, (is_right, expected, shown) in _CHECKS.items():
+        if name in rest and not is_right(rest[name]):
+            raise ConfigError(f"expected {expected}, got {shown(rest[name])}", (name,))
+    if auth.asks_provider:
+        _check_provider(auth, rest)
+    else:
+        rest["oidc_config"] = NO_PROVIDER
+    _check_sharing(auth, rest)
+    if "timeout_seconds" in rest:
+        check_timeout(rest["timeout_seconds"], "timeout_seconds")
+    if "ca_bundle" in rest:
+        rest["ca_bundle"] = str(rest["ca_bundle"])
+        check_transport(rest.get("transport"), rest["ca_bundle"])  # says at once where that is no bundle
+    return Options(replace(auth, dpop=DPoPKey()) if auth.dpop is True else auth, **rest)
+
+
+NO_PROVIDER = OIDCConfig()
+"""The metadata of a manager that asks no provider: there is nothing to discover."""
+
+
+def _check_one_source(rest: Mapping[str, Any]) -> None:
     if ("issuer_url" in rest) == ("oidc_config" in rest):
         got = "both" if "issuer_url" in rest else "neither"
         option = "oidc_config" if "issuer_url" in rest else "issuer_url"
         raise ConfigError(f"expected exactly one of issuer_url and oidc_config, got {got}", (option,), label="")
-    for name, (is_right, expected, shown) in _CHECKS.items():
-        if name in rest and not is_right(rest[name]):
-            raise ConfigError(f"expected {expected}, got {shown(rest[name])}", (name,))
+
+
+def _check_provider(auth: Credentials, rest: Mapping[str, Any]) -> None:
     insecure, revoke = (rest.get(name, False) for name in ("allow_insecure_http", "revoke_on_stop"))
     if "issuer_url" in rest:
         check_issuer_url(rest["issuer_url"], allow_insecure_http=insecure)
@@ -180,13 +208,15 @@ def check_options(given: Mapping[str, Any]) -> Options:
         config = rest.get("oidc_config")
         issuer = rest["issuer_url"] if config is None else config.issuer
         auth.check(issuer, allow_insecure_http=insecure)
-    _check_sharing(auth, rest)
-    if "timeout_seconds" in rest:
-        check_timeout(rest["timeout_seconds"], "timeout_seconds")
-    if "ca_bundle" in rest:
-        rest["ca_bundle"] = str(rest["ca_bundle"])
-        check_transport(rest.get("transport"), rest["ca_bundle"])  # says at once where that is no bundle
-    return Options(replace(auth, dpop=DPoPKey()) if auth.dpop is True else auth, **rest)
+
+
+def _refuse_provider(rest: Mapping[str, Any]) -> None:
+    """Refuse what is about a provider, where none is asked."""
+    for name in ("issuer_url", "oidc_config"):
+        if name in rest:
+            raise ConfigError("expected none beside Custom, whose function asks for the token; drop it", (name,))
+    if rest.get("revoke_on_stop"):
+        raise ConfigError("expected False beside Custom, which knows no endpoint for it, got True", ("revoke_on_stop",))
 
 
 def _check_sharing(auth: Credentials, rest: Mapping[str, Any]) -> None:
@@ -201,6 +231,12 @@ def _check_sharing(auth: Credentials, rest: Mapping[str, Any]) -> None:
     if auth.dpop is True:
         problem = "expected a DPoPKey that all members have, got True: a key of the manager's own binds a token to it"
         raise ConfigError(problem, ("auth", "dpop"))
+    if isinstance(auth, Custom) and auth.identity is None:
+        problem = (
+            "expected a text that is the same in each process, got none: a function says nothing to another process; "
+            'pass Custom(..., identity="...")'
+        )
+        raise ConfigError(problem, ("auth", "identity"))
     if (auth.trades_token or isinstance(auth, DeviceCode)) and "store_key" not in rest:
         problem = (
             f"expected a text that names whose token it is, got none: {type(auth).__name__} does not say; "

@@ -26,9 +26,10 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 from oidc_actor.credentials.grants import IdentityAssertion
+from oidc_actor.endpoints.custom import Call, Custom, call_function
 from oidc_actor.endpoints.other_endpoints import request_metadata, request_revocation
 from oidc_actor.endpoints.token_endpoint import TokenRequest, request_token
-from oidc_actor.machine.effects import Claim, Discover, Fetch, GiveUpLease, Redeem, Revoke
+from oidc_actor.machine.effects import Claim, Discover, Fetch, FullGrant, GiveUpLease, Redeem, Revoke
 from oidc_actor.machine.events import FetchFailed, FetchLost, FetchStarted, FetchSucceeded, SecretsChecked
 from oidc_actor.machine.failure_policy import code_of, status_of
 from oidc_actor.machine.invalidation import late_tokens_to_revoke
@@ -40,6 +41,7 @@ from oidc_actor.manager.options import Options
 from oidc_actor.manager.shared_store import Caller, give_up, lease_ends_at, share_late
 from oidc_actor.manager.workers import HTTP_WORKERS
 from oidc_actor.reading.cell import Cell, Ref
+from oidc_actor.transport import Request, Response
 from oidc_actor.values.errors import (
     ConfigError,
     DiscoveryError,
@@ -58,6 +60,9 @@ from supervision.runtime.per_process import PerProcess
 
 GRACE_S = 5.0
 """Seconds beyond its timeout after which a request is taken for lost."""
+
+FUNCTION_GRACE_S = 0.25
+"""The same for a function of the user's, which is bounded by nothing else."""
 
 SECRETS_S = 30.0
 """Seconds beyond that for reading the secrets, which a source of the application's may never end."""
@@ -112,7 +117,7 @@ class Incarnation:
 
 def fetch_token(manager: Incarnation, effect: Fetch) -> None:
     """Request a token, and put what comes into the manager's cell."""
-    cell, issuer, options, grant = manager.cell, manager.issuer, manager.options, effect.grant
+    cell, issuer, grant = manager.cell, manager.issuer, effect.grant
     assert not isinstance(grant, Discover | Claim)
     if not cell.expects(effect.attempt, effect.request):
         issuer.circuit.release_probe(cell)
@@ -121,22 +126,10 @@ def fetch_token(manager: Incarnation, effect: Fetch) -> None:
     lost = _lost_after(manager, effect)
     manager.under_way.append(effect.attempt)
     cell.versions = manager.file_versions()
-    present = cell.snapshot.text
     sending = Sending(issuer, functools.partial(_started, manager, effect))
     first = _first_step(manager, effect, grant.config)
-    asked = TokenRequest(
-        sending,
-        grant.config,
-        options.auth,
-        refresh_token=grant.refresh_token if isinstance(grant, Redeem) else None,
-        timeout_s=options.timeout_seconds,
-        default_lifetime_s=options.default_lifetime_seconds,
-        known=(Secret(present),) if present else (),
-        sending=sending.begin,
-        statement=first,
-    )
     try:
-        result: ParsedToken | OIDCActorError = request_token(asked)
+        result: ParsedToken | OIDCActorError = _ask(manager, effect, grant, sending, first)
     except BaseException as error:  # noqa: BLE001 - of a user's source or transport; a failure of this attempt only
         result = _as_value(error, TokenRequestError)
     manager.under_way.pop()
@@ -157,6 +150,48 @@ def fetch_token(manager: Incarnation, effect: Fetch) -> None:
     cell.deliver(FetchFailed(effect.attempt, effect.request, sending.at, result, retry_at, sending.skew))
     if not sending.is_sent:
         _give_back(manager, effect)
+
+
+def _ask(
+    manager: Incarnation, effect: Fetch, grant: Redeem | FullGrant, sending: Sending, first: FirstStep | None
+) -> ParsedToken:
+    options, present = manager.options, manager.cell.snapshot.text
+    if isinstance(options.auth, Custom) and isinstance(grant, FullGrant):
+        transport = functools.partial(_transport_of, manager.issuer)
+        return call_function(
+            Call(
+                options.auth,
+                transport,
+                grant.previous,
+                effect.attempt,
+                options.timeout_seconds,
+                options.default_lifetime_seconds,
+                sending.begin,
+            )
+        )
+    return request_token(
+        TokenRequest(
+            sending,
+            grant.config,
+            options.auth,
+            refresh_token=grant.refresh_token if isinstance(grant, Redeem) else None,
+            timeout_s=options.timeout_seconds,
+            default_lifetime_s=options.default_lifetime_seconds,
+            known=(Secret(present),) if present else (),
+            sending=sending.begin,
+            statement=first,
+        )
+    )
+
+
+def _transport_of(issuer: Issuer, request: Request, /) -> Response:
+    """HTTP is imported where a function sends something, and not before."""
+    return issuer.transport(request)
+
+
+def patience_s(options: Options) -> float:
+    """Seconds after the start of a request beyond which it is taken for lost."""
+    return options.timeout_seconds + (GRACE_S if options.auth.asks_provider else FUNCTION_GRACE_S)
 
 
 def _started(manager: Incarnation, effect: Fetch, at: float) -> None:

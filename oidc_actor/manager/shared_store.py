@@ -39,6 +39,7 @@ from weakref import WeakKeyDictionary
 from oidc_actor.credentials.credentials import Credentials
 from oidc_actor.credentials.dpop import DPoPKey
 from oidc_actor.credentials.grants import RefreshToken
+from oidc_actor.endpoints.custom import Custom
 from oidc_actor.machine import sharing
 from oidc_actor.machine.effects import Claim, Fetch, GiveUpLease, RenewLease, RestoreRecord, ShareToken
 from oidc_actor.machine.events import (
@@ -514,6 +515,8 @@ def record_key(options: Options, login: Secret | None) -> str:
         options.store_key,
         None if login is None else hashlib.sha256(login.reveal().encode()).hexdigest(),
     ]
+    if isinstance(auth, Custom):
+        shape.append(["custom", auth.identity])
     if auth.request_headers is not None:  # as ``extra``; what a source fetches changes, and is a secret
         headers = auth.request_headers.items()
         shape.append(
@@ -799,7 +802,7 @@ def _to_share(caller: Caller, effect: ShareToken) -> asked.Share:
 
 def share_late(caller: Caller, lease: HeldLease, parsed: ParsedToken, expires_at: float) -> None:
     """Share a token that came after its manager had been stopped, or had given it up: there may be no other way to the next."""
-    text = parsed.token.refresh_token
+    text = parsed.token.refresh_token if caller.options.auth.asks_provider else None
     refresh_token = None if text is None else Secret(text)
     keeps = refresh_token is None and (caller.is_login or lease.refresh_token is not None)
     share(caller, ShareToken(lease, parsed.token, expires_at, parsed.lifetime_s, refresh_token, keeps))

@@ -589,6 +589,8 @@ class TokenManager(Server, metaclass=_ListsItsFunctions):
         late = TokenRequestError(
             "no answer long after the timeout: the source of a secret does not return, or the transport does not keep "
             "to timeout_s"
+            if self._options.auth.asks_provider
+            else f"{self._issuer.name} has not returned in {self._options.timeout_seconds:g} s (timeout_seconds)"
         )
         self._apply(FetchFailed(*numbers, now, late))
 

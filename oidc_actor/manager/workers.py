@@ -56,8 +56,16 @@ class WorkerPool:
         self._resting: list[_Worker] = []
         self._threads = 0
         self._running = 0
+        self._left_behind = 0
 
-    def submit(self, lane: Hashable, run: Callable[[], None], *, late: Callable[[], None] | None = None) -> None:
+    def submit(
+        self,
+        lane: Hashable,
+        run: Callable[[], None],
+        *,
+        late: Callable[[], None] | None = None,
+        patience_s: float | None = None,
+    ) -> None:
         """Have a job run soon; any thread.
 
         Args:
@@ -65,11 +73,12 @@ class WorkerPool:
             run: The job; must not raise.
             late: Called on the timer thread when the job is left behind; quick, and must not raise. ``None`` for a job
                 that ends by itself, which never is.
+            patience_s: Seconds after which this one is; ``None`` for those of the pool.
 
         Raises:
             RuntimeError: No thread can be had and none is running; the job will not run.
         """
-        job = _Job(run, late)
+        job = _Job(run, late, self._patience_s if patience_s is None else patience_s)
         with self._lock:
             found = self._lanes.setdefault(lane, _Lane(lane))
             if not found.waiting:
@@ -94,6 +103,11 @@ class WorkerPool:
     def threads(self) -> int:
         """How many threads there are, without those that were left behind."""
         return self._threads
+
+    @property
+    def left_behind(self) -> int:
+        """How many threads were left behind with their jobs, and have not ended."""
+        return self._left_behind
 
     @property
     def resting(self) -> int:
@@ -174,6 +188,7 @@ class WorkerPool:
             timer.cancel()
         with self._lock:
             worker.is_left_behind = job.is_over
+            self._left_behind -= job.is_over
             if not job.is_over:
                 job.is_over = True
                 self._end(lane)
@@ -185,7 +200,7 @@ class WorkerPool:
         if job.late is None:
             return None
         try:
-            return call_later(self._patience_s, functools.partial(self._leave_behind, lane, job, job.late))
+            return call_later(job.patience_s, functools.partial(self._leave_behind, lane, job, job.late))
         except RuntimeError:  # no thread for timers can be had: it is waited for
             return None
 
@@ -217,6 +232,7 @@ class WorkerPool:
                 return
             job.is_over = True
             self._threads -= 1
+            self._left_behind += 1
             self._end(lane)
             self._hand_out()
         late()
@@ -234,11 +250,12 @@ class _Lane:
 class _Job:
     """What is to run, and what to call if it is left behind; over when it has ended, or was left behind. Compares by identity."""
 
-    __slots__ = ("is_over", "late", "run")
+    __slots__ = ("is_over", "late", "patience_s", "run")
 
-    def __init__(self, run: Callable[[], None], late: Callable[[], None] | None) -> None:
+    def __init__(self, run: Callable[[], None], late: Callable[[], None] | None, patience_s: float) -> None:
         self.run = run
         self.late = late
+        self.patience_s = patience_s
         self.is_over = False
 
 
@@ -265,6 +282,10 @@ class _Worker:
 # A forked child has none of the threads, and so begins with pools of its own.
 HTTP_WORKERS = PerProcess(lambda: WorkerPool("oidc-actor-http", threads=32, per_lane=16))
 """Run requests to providers; a lane is an issuer."""
+
+FUNCTION_WORKERS = PerProcess(lambda: WorkerPool("oidc-actor-custom", threads=32, per_lane=16))
+"""Run the functions of `Custom`, which may hang, so that they take no thread from requests. A lane is a manager, or several with
+equal credentials. A function that has not returned in its time is left behind."""
 
 LISTENER_WORKERS = PerProcess(lambda: WorkerPool("oidc-actor-listeners", threads=4, per_lane=1, patience_s=10.0))
 """Run listeners; a lane is a manager. One that has not returned after 10 s keeps the others waiting no longer."""

@@ -132,10 +132,9 @@ def _token_problem(members: Mapping[str, Any], secrets: Collection[Secret], type
     access_token, token_type = members.get("access_token"), members.get("token_type") or "Bearer"
     if not isinstance(access_token, str) or not access_token:
         return f"expected an access_token, got {_kind(access_token)}"
-    # Anything else could end the Authorization header early and begin another (RFC 6749 appendix A.12 allows spaces,
-    # RFC 6750 does not).
-    if not (access_token.isascii() and access_token.isprintable()) or " " in access_token:
-        return "expected an access_token of visible ASCII characters, got one with others"
+    problem = access_token_problem(access_token)
+    if problem is not None:
+        return problem
     if not isinstance(token_type, str) or token_type.lower() not in types:
         shown = (
             presentable(token_type, (*secrets, *tokens_in(members)))[:40]
@@ -163,6 +162,20 @@ def _without_pairs(value: Any, levels: int = DEEPEST) -> Any:
     if isinstance(value, Pairs):
         return {name: _without_pairs(one, levels - 1) for name, one in value}
     return [_without_pairs(one, levels - 1) for one in value]
+
+
+def access_token_problem(access_token: str) -> str | None:
+    """Say what is wrong with the text of an access token, without showing it; ``None`` where nothing is.
+
+    Anything but visible ASCII could end the ``Authorization`` header early and begin another (RFC 6749 appendix A.12 allows
+    spaces, RFC 6750 does not).
+
+    Args:
+        access_token: The text.
+    """
+    if not (access_token.isascii() and access_token.isprintable()) or " " in access_token:
+        return "expected an access_token of visible ASCII characters, got one with others"
+    return None
 
 
 def _text(value: object) -> str | None:

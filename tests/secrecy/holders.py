@@ -5,6 +5,7 @@ A new public class without an entry here fails `test_sweep`.
 
 from __future__ import annotations
 
+import functools
 import io
 import json
 from collections.abc import Callable
@@ -35,6 +36,7 @@ from oidc_actor.credentials.grants import (
     TokenExchange,
 )
 from oidc_actor.credentials.keys import ClientCertificate, PrivateKey
+from oidc_actor.endpoints.custom import Call, Custom, FetchContext
 from oidc_actor.endpoints.token_endpoint import Sent, TokenRequest
 from oidc_actor.http.client import RequestsTransport
 from oidc_actor.http.responses import Incoming, read_response, read_status_line
@@ -68,6 +70,7 @@ from oidc_actor.streams import Renewal
 from oidc_actor.testing.memory_store import MemoryStore
 from oidc_actor.transport import Request, Response, TransportError
 from oidc_actor.values.secrets import SecretCall, SecretFile
+from oidc_actor.values.tokens import TokenResponse
 from supervision import Supervisor
 
 
@@ -97,6 +100,10 @@ def _caller(w: World) -> Caller:
 
 def _lease(w: World) -> events.HeldLease:
     return events.HeldLease("c", 1, 1.0, w.secret, w.secret)
+
+
+def _custom() -> Custom:
+    return Custom(functools.partial(lambda secret, context: TokenResponse(secret), SECRET), identity="app")
 
 
 def _bad_metadata() -> object:
@@ -170,7 +177,7 @@ MADE: dict[str, Callable[[World], object]] = {
     ),
     "machine.effects.Discover": lambda w: effects.Discover(CONFIG),
     "machine.effects.Fetch": lambda w: effects.Fetch(1, 1, effects.Redeem(CONFIG, w.secret)),
-    "machine.effects.FullGrant": lambda w: effects.FullGrant(CONFIG),
+    "machine.effects.FullGrant": lambda w: effects.FullGrant(CONFIG, w.token),
     "machine.effects.Publish": lambda w: effects.Publish(w.token, 1.0),
     "machine.effects.Redeem": lambda w: effects.Redeem(CONFIG, w.secret),
     "machine.effects.Reply": lambda w: effects.Reply([w.waiter()], w.token),
@@ -208,6 +215,9 @@ MADE: dict[str, Callable[[World], object]] = {
     "protocol.device_authorization.DeviceAuthorization": lambda w: DeviceAuthorization(
         {"device_code": SECRET, "user_code": SECRET, "verification_uri": "https://x"}, 1.0, 1.0
     ),
+    "endpoints.custom.Custom": lambda w: _custom(),
+    "endpoints.custom.FetchContext": lambda w: FetchContext(1.0, w.token, _unreachable, 1),
+    "endpoints.custom.Call": lambda w: Call(_custom(), _unreachable, w.token, 1, 1.0, 1.0, w.waiter),
     "credentials.grants.DeviceCode": lambda w: DeviceCode(w.secret, ClientCredentials("id", SECRET)),
     "credentials.parameters.ExtraParameters": lambda w: w.auth.extra,
     "credentials.parameters.RequestHeaders": lambda w: w.auth.request_headers,

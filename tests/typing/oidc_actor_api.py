@@ -9,8 +9,10 @@ from oidc_actor import (
     ClientCertificate,
     ClientCredentials,
     ConfigError,
+    Custom,
     DiscoveryError,
     DPoPKey,
+    FetchContext,
     ForceRefresh,
     GetToken,
     GitHubActionsToken,
@@ -36,6 +38,7 @@ from oidc_actor import (
     TokenSource,
     after_restore,
 )
+from oidc_actor.transport import Request
 from supervision import ChildSpec
 
 ref = TokenManager.start_link(
@@ -107,6 +110,17 @@ grants = [
     ),
     TokenExchange(ManagerToken("m", "id_token"), "id", subject_token_type="id_token", requested_token_type="jwt"),
 ]
+
+
+def fetch(context: FetchContext) -> TokenResponse:
+    assert_type(context.previous, TokenResponse | None)
+    raise context.refusal(
+        context.transport(Request("GET", "https://x", {}, b"", context.timeout_s)), ["secret"], retryable=True
+    )
+
+
+TokenManager.start_link(auth=Custom(fetch, identity="app"), name="custom")
+Custom(lambda: "token")  # type: ignore[arg-type, misc]  # pyright: ignore[reportArgumentType]
 for auth in grants:
     TokenManager.start_link(
         auth=auth, issuer_url="https://auth.example.com", revoke_on_stop=True, ca_bundle="/etc/ca.pem"

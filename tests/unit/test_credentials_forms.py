@@ -74,7 +74,7 @@ def test_the_mapping_form(mapping, credentials):
 @pytest.mark.parametrize(
     ("value", "message"),
     [
-        (None, "auth: expected ClientCredentials, .*IdentityAssertion, or a mapping with a 'type', got NoneType$"),
+        (None, "auth: expected ClientCredentials, .*Custom, or a mapping with a 'type', got NoneType$"),
         ("hunter2", "auth: expected ClientCredentials.*got str"),
         ({}, "expected a 'type' of 'oidc_client_credentials', 'oidc_password', 'oidc_refresh_token', .*got NoneType"),
         ({"type": "oidc_magic"}, "got 'oidc_magic'"),
