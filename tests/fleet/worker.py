@@ -10,6 +10,7 @@ provider takes its token, and end. It says four times a second what it has seen,
 from __future__ import annotations
 
 import base64
+import importlib
 import json
 import os
 import signal
@@ -260,11 +261,20 @@ def change_store_clock(ahead_s: int) -> None:
         setattr(redis_store, name, script._replace(source=source))
 
 
+def load(asked: dict[str, Any]) -> None:
+    """Import what members use, once and not in each of them: 64 processes that import at the same time have two cores here."""
+    store_of(asked)
+    importlib.import_module("oidc_actor.http.client")
+    if asked["store"] is not None and asked["store"].get("keys"):
+        importlib.import_module("cryptography.fernet")
+
+
 def main() -> None:
     """Fork members as told; all end with this process."""
     asked = json.loads(sys.stdin.readline())
     if asked.get("store_ahead_s"):
         change_store_clock(asked["store_ahead_s"])
+    load(asked)
     if asked.get("loads_first"):
         start_manager(asked, 0)
         TokenManager.get_access_token(NAME, timeout=20)

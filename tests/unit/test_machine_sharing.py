@@ -171,6 +171,25 @@ def test_what_is_not_stored_yet_is_stored_when_a_look_shows_that_the_store_is_ba
     assert member.do(RecordSeen(0)).of(ShareToken)
 
 
+def test_a_wish_that_comes_while_only_a_newer_token_is_asked_for_is_not_lost() -> None:
+    for answer in ("none is newer", "one is"):
+        member = Member(own=False)
+        member.start()
+        member.adopts("a", 5)
+        member.wait(2.0).do(RecordSeen(6))
+        assert member.claim.adopts_only
+        reader = member.refresh()
+        if answer == "one is":
+            member.adopts("b", 6, 30.0)
+            assert member.state.attempt is None
+            assert not member.state.wanted
+            continue
+        member.occupied("free").until_it_claims()
+        assert not member.claim.adopts_only
+        member.granted(7).sent().succeeds("b", 20.0)
+        assert reader.outcomes == [member.state.token]
+
+
 def test_a_token_that_the_wall_clock_has_outlived_is_displaced_by_any_newer_one() -> None:
     member = Member(own=False)
     member.start()
