@@ -196,7 +196,9 @@ def _first_at_once(state: State) -> State:
 def _at_once(state: State) -> State:
     """Make an attempt due as soon as one may be made; an attempt under way serves, but for one that may only adopt."""
     attempt = state.attempt
-    if attempt is None or (isinstance(attempt.grant, effects.Claim) and attempt.grant.adopts_only and not attempt.refused):
+    if attempt is None or (
+        isinstance(attempt.grant, effects.Claim) and attempt.grant.adopts_only and not attempt.refused
+    ):
         return state._replace(wanted=True)
     return state
 
