@@ -4,7 +4,7 @@ MODULES = [
     "oidc_actor",
     "supervision",
     *(f"oidc_actor.{name}" for name in ("oidc", "sharing", "streams", "transport", "testing", "metrics")),
-    *(f"oidc_actor.metrics.{name}" for name in ("otel", "prometheus")),
+    *(f"oidc_actor.metrics.{name}" for name in ("otel", "prometheus", "spans")),
     *(f"oidc_actor.adapters.{name}" for name in ("aiohttp", "grpc", "grpc_retry", "headers", "httpx", "httpx2")),
     *(f"oidc_actor.adapters.{name}" for name in ("requests", "weaviate", "google_auth", "azure_core", "redis", "otlp")),
 ]

@@ -4,13 +4,13 @@ Every event has ``manager``, ``issuer`` and ``flight`` (0 before the first attem
 ``fingerprint`` stands for a token. Silent by default: without a handler of the application's nothing is written.
 
 What can be counted is kept in the manager's cell (`Cell.counts`) and read by a scrape or an export; the duration of a request is
-told to the observers of that moment. `oidc_actor.metrics` does both. Any thread.
+told to the observers of that moment, and its begin and end to the tracers. `oidc_actor.metrics` does all three. Any thread.
 """
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, Literal, TypeAlias
 
@@ -196,6 +196,65 @@ def observe(observer: Observer) -> Callable[[], None]:
 def observers() -> list[Observer]:
     """The functions that are told of every token request."""
     return list(_observers.values())
+
+
+@dataclass(frozen=True, slots=True)
+class BegunRequest:
+    """A token request that begins, before its secrets are read.
+
+    Attributes:
+        manager: The manager's name, or its URN.
+        issuer: The issuer's URL, or the token endpoint where none is known.
+        attempt: The attempt's number, as in the log.
+        grant: The grant type, such as ``"client_credentials"``; ``"refresh_token"`` where one is redeemed.
+    """
+
+    manager: str
+    issuer: str
+    attempt: int
+    grant: str
+
+
+@dataclass(frozen=True, slots=True)
+class EndedRequest:
+    """How it ended.
+
+    Attributes:
+        result: A token, or the error.
+        callers: What the readers that wait now were doing when they began to (`oidc_actor.reading.waiters.note_callers`).
+    """
+
+    result: ParsedToken | OIDCActorError
+    callers: Sequence[object]
+
+
+Tracer: TypeAlias = Callable[[BegunRequest], Callable[[EndedRequest], object]]
+
+_tracers: dict[object, Tracer] = {}  # as `_observers`
+
+
+def trace(tracer: Tracer) -> Callable[[], None]:
+    """Have a function told of every token request of this process when it begins.
+
+    Args:
+        tracer: Called on the thread that makes the request, and so is what it returns when that has ended; what they raise is
+            logged.
+
+    Returns:
+        A function that ends it. Idempotent.
+    """
+    key = object()
+    _tracers[key] = tracer
+
+    def end() -> None:
+        _tracers.pop(key, None)
+
+    return end
+
+
+def tracers() -> list[Tracer]:
+    """The functions that are told of every token request that begins."""
+    return list(_tracers.values())
 
 
 def outcome_of(result: ParsedToken | OIDCActorError) -> RequestOutcome:

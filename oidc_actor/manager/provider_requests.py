@@ -22,8 +22,9 @@ from __future__ import annotations
 import functools
 import threading
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
+from typing import TypeVar
 
 from oidc_actor.credentials.grants import IdentityAssertion
 from oidc_actor.endpoints.custom import Call, Custom, call_function
@@ -36,7 +37,18 @@ from oidc_actor.machine.invalidation import late_tokens_to_revoke
 from oidc_actor.machine.state import Rules
 from oidc_actor.manager.identity_providers import FirstStep, IdentityProvider
 from oidc_actor.manager.issuers import Discovery, Issuer, Sending
-from oidc_actor.manager.log import MeasuredRequest, RequestOutcome, count_of, log, observers, outcome_of, raised_at
+from oidc_actor.manager.log import (
+    BegunRequest,
+    EndedRequest,
+    MeasuredRequest,
+    RequestOutcome,
+    count_of,
+    log,
+    observers,
+    outcome_of,
+    raised_at,
+    tracers,
+)
 from oidc_actor.manager.options import Options
 from oidc_actor.manager.shared_store import Caller, give_up, lease_ends_at, share_late
 from oidc_actor.manager.workers import HTTP_WORKERS
@@ -72,6 +84,9 @@ REVOCATION_S = 3.0
 
 MOST_WAITING = 32
 """Stops that wait at a time, as many as there are threads for HTTP; what the others began goes on after they have returned."""
+
+T = TypeVar("T")
+R = TypeVar("R")
 
 _waiting = PerProcess(lambda: threading.BoundedSemaphore(MOST_WAITING))
 
@@ -128,10 +143,13 @@ def fetch_token(manager: Incarnation, effect: Fetch) -> None:
     cell.versions = manager.file_versions()
     sending = Sending(issuer, functools.partial(_started, manager, effect))
     first = _first_step(manager, effect, grant.config)
+    endings = _begin_traces(manager, effect)
     try:
         result: ParsedToken | OIDCActorError = _ask(manager, effect, grant, sending, first)
     except BaseException as error:  # noqa: BLE001 - of a user's source or transport; a failure of this attempt only
         result = _as_value(error, TokenRequestError)
+    if endings:
+        _end_traces(manager, effect, endings, result)
     manager.under_way.pop()
     if lost is not None:
         lost.cancel()
@@ -241,14 +259,41 @@ def _first_step(manager: Incarnation, effect: Fetch, server: OIDCConfig) -> Firs
     return FirstStep(provider, auth, manager.cell, effect, server, started, measure)
 
 
+def _begin_traces(manager: Incarnation, effect: Fetch) -> list[Callable[[EndedRequest], object]]:
+    found = tracers()
+    if not found:
+        return []
+    grant = "refresh_token" if isinstance(effect.grant, Redeem) else manager.options.auth.grant_type
+    begun = BegunRequest(manager.cell.name or manager.ref.actor_urn, manager.issuer.name, effect.attempt, grant)
+    return [ending for one in found if (ending := _told(manager, effect, one, begun)) is not None]
+
+
+def _end_traces(
+    manager: Incarnation,
+    effect: Fetch,
+    endings: list[Callable[[EndedRequest], object]],
+    result: ParsedToken | OIDCActorError,
+) -> None:
+    """Before the result is there: who waits for it does so until then. The last that began ends first."""
+    cell = manager.cell
+    callers = [one.caller for one in list(cell.waiting) if one.caller is not None and one.known_to is not cell]
+    for ending in reversed(endings):
+        _told(manager, effect, ending, EndedRequest(result, callers))
+
+
+def _told(manager: Incarnation, effect: Fetch, told: Callable[[T], R], what: T) -> R | None:
+    try:
+        return told(what)
+    except BaseException as error:  # noqa: BLE001 - of a user callback, which must cost neither token nor thread
+        manager.log("listener_failed", effect.attempt, error=type(error).__name__, at=raised_at(error))
+        return None
+
+
 def _measure(manager: Incarnation, effect: Fetch, issuer: str, outcome: RequestOutcome, duration_s: float) -> None:
     measured = MeasuredRequest(issuer, outcome, duration_s)
     manager.cell.count(count_of(measured.outcome))
     for observer in observers():
-        try:
-            observer(measured)
-        except BaseException as error:  # noqa: BLE001 - of a user callback, which must cost neither token nor thread
-            manager.log("listener_failed", effect.attempt, error=type(error).__name__, at=raised_at(error))
+        _told(manager, effect, observer, measured)
 
 
 def _record_failure(

@@ -2,6 +2,7 @@
 
 `ready` needs nothing. The instruments of one table (`INSTRUMENTS`) come as OpenTelemetry metrics in `oidc_actor.metrics.otel`
 (extra ``otel``) and as a Prometheus collector in `oidc_actor.metrics.prometheus` (extra ``prometheus``).
+`oidc_actor.metrics.spans` has the spans of token requests; alerts.yaml beside this has rules for Prometheus.
 """
 
 from __future__ import annotations

@@ -18,7 +18,7 @@ from oidc_actor.values.errors import TokenRequestError
 from oidc_actor.values.oidc_config import OIDCConfig
 from oidc_actor.values.secrets import Secret, has_space_at_an_end, holds_secrets, secret_problem
 
-_KNOWN_CODES = frozenset(
+KNOWN_CODES = frozenset(
     {
         "invalid_request", "invalid_client", "invalid_grant", "unauthorized_client", "unsupported_grant_type",
         "invalid_scope", "invalid_target", "invalid_token", "unsupported_token_type", "invalid_dpop_proof",
@@ -102,7 +102,7 @@ def _code(code: object, secrets: Collection[Secret]) -> str | None:
     if not isinstance(code, str) or not code:
         return None
     # A weak secret such as "client" must not hide what the code says.
-    return code if code in _KNOWN_CODES else presentable(code, secrets)
+    return code if code in KNOWN_CODES else presentable(code, secrets)
 
 
 def is_permanent(error: str | None, *, status: int | None, grant_type: str, refreshing: bool) -> bool:

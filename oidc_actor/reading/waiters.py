@@ -21,6 +21,19 @@ class Gone:
 GONE: Final = Gone()
 
 
+_caller_now: Callable[[], object] | None = None
+
+
+def note_callers(caller_now: Callable[[], object] | None) -> None:
+    """Have each waiter that is made keep what its reader is doing; ``None`` ends that.
+
+    Args:
+        caller_now: Called on the reader's thread, or in its task; it must be quick and raise nothing.
+    """
+    global _caller_now  # noqa: PLW0603 - one for the process, as the library that traces is
+    _caller_now = caller_now
+
+
 class _Waiter:
     """A reader that waits for an outcome; the first one stands.
 
@@ -28,7 +41,7 @@ class _Waiter:
     outcome and *then* lets the reader go, which therefore finds it. A reader whose time is over takes what is there by then.
     """
 
-    __slots__ = ("_first", "deadline", "known_to", "min_validity_s", "outcome", "rejected", "wants_refresh")
+    __slots__ = ("_first", "caller", "deadline", "known_to", "min_validity_s", "outcome", "rejected", "wants_refresh")
 
     def __init__(
         self, deadline: float, min_validity_s: float, *, wants_refresh: bool, rejected: Rejected | None = None
@@ -38,6 +51,7 @@ class _Waiter:
         self.wants_refresh = wants_refresh
         self.rejected = rejected
         self.known_to: object = None  # the incarnation that knows of it
+        self.caller = None if _caller_now is None else _caller_now()  # what the reader is doing, for a trace
         self.outcome: Outcome | Gone | None = None
         self._first = threading.Lock()  # taken for good by the thread that resolves first; guards nothing else
 

@@ -145,7 +145,11 @@ def test_opentelemetry_after_close_has_no_values(start, otel) -> None:
 
 @pytest.mark.parametrize(
     ("module", "missing", "extra"),
-    [("prometheus", "prometheus_client", "prometheus"), ("otel", "opentelemetry", "otel")],
+    [
+        ("prometheus", "prometheus_client", "prometheus"),
+        ("otel", "opentelemetry", "otel"),
+        ("spans", "opentelemetry", "otel"),
+    ],
 )
 def test_without_its_extra_one_line_says_what_to_install(module: str, missing: str, extra: str) -> None:
     code = f"import sys; sys.modules[{missing!r}] = None; import oidc_actor.metrics.{module}"

@@ -16,7 +16,7 @@ from pages import HEADING, PAGES, ROOT, Block, anchors, blocks, place, read, sec
 
 import oidc_actor.oidc
 import supervision
-from oidc_actor.metrics import INSTRUMENTS
+from oidc_actor.metrics import INSTRUMENTS, spans
 from oidc_actor.testing import Provider
 from supervision import whereis
 
@@ -200,7 +200,7 @@ def resolved(name: str) -> object:
 def test_every_dotted_name_of_ours_is_there(page: str) -> None:
     text = re.sub(r"\]\([^)]*\)", "]", read(page))
     named = set(re.findall(r"(?<![\w./-])((?:oidc_actor|supervision)(?:\.[A-Za-z_]\w*)+)", text))
-    others = {one.name for one in INSTRUMENTS} | {"oidc_actor.run"}
+    others = {one.name for one in INSTRUMENTS} | {"oidc_actor.run", spans.SPAN, *spans.ATTRIBUTES}
     for name in sorted(named - others):
         if not name.endswith((".py", ".md")):
             resolved(name)

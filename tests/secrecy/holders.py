@@ -46,6 +46,7 @@ from oidc_actor.machine.forecast import Plan
 from oidc_actor.machine.state import Attempt, Sharing
 from oidc_actor.manager.identity_providers import FirstStep, IdentityProvider
 from oidc_actor.manager.issuers import Discovery, Sending, Subscriber
+from oidc_actor.manager.log import EndedRequest
 from oidc_actor.manager.options import Options
 from oidc_actor.manager.shared_store import Caller, caller_of
 from oidc_actor.manager.workers import HTTP_WORKERS
@@ -237,6 +238,7 @@ MADE: dict[str, Callable[[World], object]] = {
         lambda at: None,
         lambda issuer, outcome, duration_s: None,
     ),
+    "manager.log.EndedRequest": lambda w: EndedRequest(w.parsed, ()),
     "manager.issuers.Sending": lambda w: Sending(w.cell.issuer, lambda at: None),
     "machine.health.Health": lambda w: TokenManager.health(w.name),
     "manager.issuers.Discovery": lambda w: Discovery(),
@@ -326,7 +328,8 @@ HOLDS_NONE: dict[str, str] = {
         machine.effects.CheckSecrets machine.effects.ScheduleTick machine.circuit_breaker.CircuitBreaker
         machine.events.Haste machine.circuit_breaker.Limits machine.state.Heard machine.invalidation.Verdict
         machine.state.Rules machine.state.Denial machine.state.Phase machine.effects.AskPermission
-        manager.log.MeasuredRequest manager.shared_store.Member metrics.instruments.Instrument metrics.readings.Bound
+        manager.log.MeasuredRequest manager.log.BegunRequest
+        manager.shared_store.Member metrics.instruments.Instrument metrics.readings.Bound
         metrics.readings.Look metrics.readings.Reading
         sidecar.listening.ServerConfig sidecar.fleet.Changes cli.doctor.TlsFacts cli.store_findings.DirectoryFacts""",
     "a message without content": """machine.events.Event machine.events.OfRequest
@@ -349,7 +352,7 @@ HOLDS_NONE: dict[str, str] = {
         machine.events.ClaimFailed machine.events.ShareFailed machine.events.LookFailed
         values.secrets.FrozenMapping cli.findings.Finding sidecar.asgi.RequestHeaders
         sidecar.config_reader.ConfigReader""",
-    "reads a manager's counts only": """metrics.otel.Instrumentation metrics.prometheus.Collector
+    "reads a manager's counts only": """metrics.otel.Instrumentation metrics.spans.Spans metrics.prometheus.Collector
         metrics.prometheus.MultiProcessWriter""",
     "sockets and what they are made by; no text passes through a field": """http.sockets.BoundedPool
         sidecar.connections.HTTPConnection sidecar.connections.Peers

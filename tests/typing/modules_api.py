@@ -31,6 +31,7 @@ from oidc_actor.adapters.weaviate import authenticated
 from oidc_actor.metrics import INSTRUMENTS, Instrument, ready
 from oidc_actor.metrics.otel import Instrumentation, instrument
 from oidc_actor.metrics.prometheus import Collector, MultiProcessWriter
+from oidc_actor.metrics.spans import Spans, record_spans
 from oidc_actor.sharing import FileStore, RedisStore, StoreError, TokenStore
 from oidc_actor.streams import Renewal, on_renewal, renewals
 from oidc_actor.testing import Endpoint, FaultProxy, ManualClock, MemoryStore, Provider, check_store
@@ -59,6 +60,11 @@ def refuse(request: Request) -> Response:
 
 transport: Transport = refuse
 TokenManager.start_link(auth=auth, oidc_config=config, transport=transport, clock=ManualClock())
+
+# --- spans
+
+assert_type(record_spans(None, max_managers=10, max_issuers=1), Spans)
+record_spans().close()
 
 # --- adapters
 
