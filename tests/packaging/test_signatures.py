@@ -52,6 +52,7 @@ NOT_MADE_BY_USERS = {
     "Monitor",
     "Timer",
     "Instrumentation",
+    "Spans",
     "Server",
     "Supervisor",
     "DynamicSupervisor",
