@@ -68,6 +68,7 @@ if TYPE_CHECKING:
         TokenExchange,
     )
     from oidc_actor.credentials.keys import ClientCertificate, PrivateKey
+    from oidc_actor.credentials.overlap import Overlap
     from oidc_actor.endpoints.custom import Custom, FetchContext
     from oidc_actor.machine.events import ForceRefresh, GetToken
     from oidc_actor.machine.failure_policy import RetryPolicy
@@ -112,6 +113,7 @@ __all__ = [
     "NoTokenError",
     "OIDCActorError",
     "OIDCConfig",
+    "Overlap",
     "Password",
     "PrivateKey",
     "RefreshToken",
@@ -138,6 +140,7 @@ _HOMES = {
         "TokenExchange",
     ],
     "credentials.dpop": ["DPoPKey"],
+    "credentials.overlap": ["Overlap"],
     "endpoints.custom": ["Custom", "FetchContext"],
     "values.errors": [
         "ConfigError",

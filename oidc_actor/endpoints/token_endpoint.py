@@ -6,10 +6,12 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from secrets import token_urlsafe
+from typing import TypeAlias
 
 from oidc_actor.credentials.credentials import Credentials
 from oidc_actor.credentials.dpop import DPoPKey, nonce_of, read_nonce
 from oidc_actor.credentials.keys import Signer, require_jose, secret_signer
+from oidc_actor.credentials.overlap import Overlap
 from oidc_actor.credentials.parameters import WHAT_A_FIELD_HOLDS, is_field_value
 from oidc_actor.protocol.error_response import refusal_advice
 from oidc_actor.protocol.redaction import presentable
@@ -49,6 +51,7 @@ class TokenRequest:
         default_lifetime_s: Seconds a token is taken to live where nothing says.
         known: Further secrets that no error may show: tokens that the provider has given out before.
         sending: Called before the request is sent, each time, and before the token's ``issued_at`` is taken.
+        tries_one: Whether, of two client secrets (`Overlap`), one only is tried: a slow probe.
         statement: Gets the statement of an `IdentityAssertion` from the identity provider, for one request; ``None`` for other
             credentials.
     """
@@ -61,6 +64,7 @@ class TokenRequest:
     default_lifetime_s: float = DEFAULT_LIFETIME_S
     known: tuple[Secret, ...] = ()
     sending: Callable[[], object] | None = field(default=None, repr=False)
+    tries_one: bool = False
     statement: Callable[[], Secret] | None = field(default=None, repr=False)
 
 
@@ -68,8 +72,8 @@ class TokenRequest:
 def request_token(asked: TokenRequest) -> ParsedToken:
     """Request a token on the calling thread. Secrets are read from their sources first, here.
 
-    What the provider refused for a reason that can be mended at once (it wants a nonce, a statement is out of date) is sent once
-    more, at most once for each reason.
+    What the provider refused for a reason that can be mended at once (it wants a nonce, a statement is out of date, the client
+    has another secret) is sent once more, at most once for each reason.
 
     Args:
         asked: What to request it with.
@@ -88,14 +92,21 @@ def request_token(asked: TokenRequest) -> ParsedToken:
         problem = "expected a DPoPKey where no manager makes one: its tokens are of no use without the key"
         raise ConfigError(problem, ("dpop",))
     left_s = asked.timeout_s
-    sent = _send(asked, time.time(), left_s)
-    remedies = [_sign_with_nonce, _sign_in_time]
+    sent = _send(asked, time.time(), None, left_s)
+    remedies = [_sign_with_nonce, _sign_in_time, _take_other_secret]
     while (left_s := left_s - sent.took_s) > 0:
-        mended = next(((remedy, at) for remedy in remedies if (at := remedy(asked, sent)) is not None), None)
+        mended = next(((remedy, again) for remedy in remedies if (again := remedy(asked, sent)) is not None), None)
         if mended is None:
             break
         remedies.remove(mended[0])
-        sent = _send(asked, mended[1], left_s)
+        try:
+            sent = _send(asked, *mended[1], left_s, sent.hidden)
+        except SecretUnavailable:
+            if (
+                mended[0] is _take_other_secret
+            ):  # it is not there yet, or not any more: the refusal of the first one stands
+                break
+            raise
     parsed = parse_token(
         sent.response,
         now_wall=sent.sent_wall,
@@ -107,6 +118,8 @@ def request_token(asked: TokenRequest) -> ParsedToken:
         may_be_no_access_token=asked.auth.may_be_no_access_token,
         bearer_names=asked.auth.accept_token_types,
     )
+    if isinstance(asked.auth.client_secret, Overlap) and sent.secrets.which is not None:
+        asked.auth.client_secret.ask_first(sent.secrets.which)
     if asked.refresh_token is None or parsed.token.refresh_token is not None:
         return parsed
     return replace(parsed, token=parsed.token.with_refresh_token(asked.refresh_token.reveal()))
@@ -135,20 +148,38 @@ class Sent:
     brought_nonce: bool
 
 
+_Again: TypeAlias = tuple[float, int | None]
+"""How a request is sent once more: the time that statements are signed for, and which of two client secrets."""
+
+
 def _advice(asked: TokenRequest, secrets: SentSecrets) -> str | None:
     method = chosen_method(asked.config, asked.auth)
     return refusal_advice(asked.config, asked.auth, method, secrets.client_secret, secrets.client_assertion)
 
 
-def _send(asked: TokenRequest, signed_wall: float, timeout_s: float) -> Sent:
-    """Send the request, with everything read and signed anew: assertions and proofs are taken once."""
+def _send(
+    asked: TokenRequest,
+    signed_wall: float,
+    which: int | None,
+    timeout_s: float,
+    before: tuple[Secret, ...] = (),
+) -> Sent:
+    """Send the request, with everything read and signed anew: assertions and proofs are taken once.
+
+    Args:
+        asked: What it is made with.
+        signed_wall: The time that statements are signed for.
+        which: Of two client secrets the one to send; ``None`` for the one that is asked first.
+        timeout_s: Seconds for it.
+        before: What was sent before in this attempt, and no error may show.
+    """
     grant_secret = asked.refresh_token
     if grant_secret is None and asked.statement is not None:
         grant_secret = asked.statement()
-    secrets = read_secrets(asked.config, asked.auth, refresh_token=grant_secret, now_wall=signed_wall)
+    secrets = read_secrets(asked.config, asked.auth, refresh_token=grant_secret, now_wall=signed_wall, which=which)
     refreshing = asked.refresh_token is not None
     request = build_token_request(asked.config, asked.auth, secrets, refreshing=refreshing, timeout_s=timeout_s)
-    hidden = (*sent_in(request, secrets), *asked.known)
+    hidden = (*sent_in(request, secrets), *(before or asked.known))
     # In this order: a manager counts the token's life from the reading that it takes in `sending`, so that it gives the token to
     # no reader after the end that the token itself shows, which counts from `sent_wall`.
     if asked.sending is not None:
@@ -156,6 +187,8 @@ def _send(asked: TokenRequest, signed_wall: float, timeout_s: float) -> Sent:
     sent_wall, began = time.time(), time.monotonic()
     response = perform(asked.transport, request, hidden, TokenRequestError)
     took_s = time.monotonic() - began
+    if isinstance(asked.auth.client_secret, Overlap) and secrets.which is not None and _refuses_client(response):
+        asked.auth.client_secret.ask_first(1 - secrets.which)
     return Sent(signed_wall, sent_wall, took_s, secrets, hidden, response, _keep_nonce(asked.auth, request, response))
 
 
@@ -167,13 +200,14 @@ def _keep_nonce(auth: Credentials, request: Request, response: Response) -> bool
     return auth.dpop.note_nonce(request.url, nonce) and nonce != nonce_of(request.headers["DPoP"])
 
 
-def _sign_with_nonce(_: TokenRequest, sent: Sent) -> float | None:
-    """The time to sign anew for, because the provider wants its nonce in the proof (RFC 9449 section 8), or ``None``."""
-    return sent.signed_wall if sent.brought_nonce and _code(sent.response) == "use_dpop_nonce" else None
+def _sign_with_nonce(_: TokenRequest, sent: Sent) -> _Again | None:
+    """Sign anew, because the provider wants its nonce in the proof (RFC 9449 section 8); or ``None``."""
+    is_wanted = sent.brought_nonce and _code(sent.response) == "use_dpop_nonce"
+    return (sent.signed_wall, sent.secrets.which) if is_wanted else None
 
 
-def _sign_in_time(asked: TokenRequest, sent: Sent) -> float | None:
-    """The time to sign anew for, because a statement is out of date by the provider's clock, which then counts; or ``None``.
+def _sign_in_time(asked: TokenRequest, sent: Sent) -> _Again | None:
+    """Sign anew, because a statement is out of date by the provider's clock, which then counts; or ``None``.
 
     A file may have been replaced since it was read, and this machine's clock may be off.
     """
@@ -181,7 +215,21 @@ def _sign_in_time(asked: TokenRequest, sent: Sent) -> float | None:
         return None
     at = provider_now(sent.response, now_wall=sent.sent_wall)
     statements = sent.secrets.signed(of_grant=asked.refresh_token is None and asked.auth.trades_token)
-    return None if all(is_timely(one, at=at) for one in statements) else at
+    return None if all(is_timely(one, at=at) for one in statements) else (at, sent.secrets.which)
+
+
+def _take_other_secret(asked: TokenRequest, sent: Sent) -> _Again | None:
+    """Send the client's other secret, because the first was refused; or ``None``."""
+    which = sent.secrets.which
+    if which is None or asked.tries_one or not _refuses_client(sent.response):
+        return None
+    return sent.signed_wall, 1 - which
+
+
+def _refuses_client(response: Response) -> bool:
+    """Some providers (Keycloak) call a client whose secret is wrong unauthorized, with status 401."""
+    code = _code(response)
+    return code == "invalid_client" or (code == "unauthorized_client" and response.status == 401)
 
 
 def _code(response: Response) -> str | None:
@@ -222,7 +270,7 @@ def perform(
 
 
 def read_secrets(
-    config: OIDCConfig, auth: Credentials, *, refresh_token: Secret | None, now_wall: float
+    config: OIDCConfig, auth: Credentials, *, refresh_token: Secret | None, now_wall: float, which: int | None = None
 ) -> SentSecrets:
     """Read and sign what one token request needs; callables run on the calling thread.
 
@@ -231,6 +279,7 @@ def read_secrets(
         auth: The credentials.
         refresh_token: What to redeem in place of the full grant; ``None`` for the full grant.
         now_wall: Seconds since the epoch.
+        which: Of two client secrets (`Overlap`) the one to send; ``None`` for the one that is asked first.
 
     Returns:
         The secrets. Of a client secret that only signs, the assertion is sent in its place.
@@ -244,16 +293,22 @@ def read_secrets(
             problem = f"client_certificate cannot be read: {str(file.path)!r}: no such file"
             raise SecretUnavailable(problem, option="client_certificate", sent=False)
     headers = _further_headers(auth)
+    client_secret = None
+    if isinstance(auth.client_secret, Overlap):
+        which, client_secret = auth.client_secret.read(which)
+    elif auth.client_secret is not None:
+        client_secret = resolve_secret(auth.client_secret, "client_secret")
     return SentSecrets(
-        None if auth.client_secret is None else resolve_secret(auth.client_secret, "client_secret"),
+        client_secret,
         refresh_token or _grant_secret(auth, now_wall),
         (*secrets_in(auth), *(value for name, value in headers if not _is_text(auth, name))),
-        client_assertion=_client_assertion(config, auth, now_wall),
+        client_assertion=_client_assertion(config, auth, client_secret, now_wall),
         actor_token=None
         if refresh_token is not None
         else _signed_elsewhere(auth.actor_secret, "actor_token", now_wall),
         dpop_proof=_dpop_proof(config, auth, now_wall),
         headers=headers,
+        which=which,
     )
 
 
@@ -288,14 +343,16 @@ def _grant_secret(auth: Credentials, now_wall: float) -> Secret | None:
     return None if auth.grant_secret is None else resolve_secret(auth.grant_secret, auth.grant_type)
 
 
-def _client_assertion(config: OIDCConfig, auth: Credentials, now_wall: float) -> Secret | None:
+def _client_assertion(
+    config: OIDCConfig, auth: Credentials, client_secret: Secret | None, now_wall: float
+) -> Secret | None:
     method = chosen_method(config, auth)
     if method == "private_key_jwt" and auth.client_assertion is not None:
         return _signed_elsewhere(auth.client_assertion, "client_assertion", now_wall)
     if method not in ("private_key_jwt", "client_secret_jwt"):
         return None
     claims = client_claims(auth, config, now_wall=now_wall, jti=token_urlsafe(16))
-    signer = _signer(config, auth)
+    signer = _signer(config, auth, client_secret)
     header = {} if auth.private_key is None else auth.private_key.header()
     signed = signer if isinstance(signer, str) else signer.sign(claims, header)
     if isinstance(signed, str):
@@ -303,16 +360,16 @@ def _client_assertion(config: OIDCConfig, auth: Credentials, now_wall: float) ->
     return signed
 
 
-def _signer(config: OIDCConfig, auth: Credentials) -> Signer | str:
+def _signer(config: OIDCConfig, auth: Credentials, client_secret: Secret | None) -> Signer | str:
     if auth.private_key is not None:
         config.require("token_endpoint_auth_signing_alg_values_supported")
         return auth.private_key.signer(config.token_endpoint_auth_signing_alg_values_supported)
-    assert auth.client_secret is not None
+    assert client_secret is not None
     try:
         require_jose("the provider takes client_secret_jwt only, which")
     except ConfigError as error:
         return str(error)
-    return secret_signer(resolve_secret(auth.client_secret, "client_secret"))
+    return secret_signer(client_secret)
 
 
 def _signed_elsewhere(source: StoredSecret | None, name: str, now_wall: float) -> Secret | None:

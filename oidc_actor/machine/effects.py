@@ -91,6 +91,7 @@ class Fetch:
         early: Whether a live token's nearing end brought the attempt forward, so that its failure lengthens no backoff.
         lease: What the store has granted for it; ``None`` without a store, or where it could not be asked.
         haste: Why the attempt is made now, for a further party that has to be asked.
+        probes: Whether it is a slow probe, after an error that no retry cures.
     """
 
     attempt: int
@@ -99,6 +100,7 @@ class Fetch:
     early: bool = False
     lease: HeldLease | None = None
     haste: Haste = Haste.CALM
+    probes: bool = False
 
 
 @dataclass(frozen=True, slots=True)

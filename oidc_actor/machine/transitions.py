@@ -323,7 +323,8 @@ def _send(state: State, grant: effects.Grant) -> State:
     """Go on with the next request of the attempt under way."""
     assert state.attempt is not None
     attempt = replace(state.attempt, request=state.attempt.request + 1, grant=grant)
-    fetch = effects.Fetch(attempt.number, attempt.request, grant, attempt.early, attempt.lease, attempt.haste)
+    probes = state.blocked and attempt.haste is not events.Haste.EXPLICIT
+    fetch = effects.Fetch(attempt.number, attempt.request, grant, attempt.early, attempt.lease, attempt.haste, probes)
     return state._replace(attempt=attempt).then(fetch)
 
 

@@ -197,6 +197,7 @@ def _ask(
             default_lifetime_s=options.default_lifetime_seconds,
             known=(Secret(present),) if present else (),
             sending=sending.begin,
+            tries_one=effect.probes,
             statement=first,
         )
     )

@@ -14,6 +14,7 @@ from typing import Any
 from urllib.parse import quote, urlencode, urlsplit
 
 from oidc_actor.credentials.credentials import ASSERTING, Credentials
+from oidc_actor.credentials.overlap import Overlap
 from oidc_actor.protocol.redaction import is_guessable
 from oidc_actor.protocol.response_fields import read_claims, read_number
 from oidc_actor.transport import Request
@@ -36,6 +37,7 @@ class SentSecrets:
         actor_token: The token of the party that acts for the subject of a token exchange; ``None`` without such a party.
         dpop_proof: The proof for this one request (RFC 9449); ``None`` for a bearer token.
         headers: The further header fields, each with its value.
+        which: Of two client secrets (`Overlap`) the one that is sent: 0 or 1; ``None`` where there are not two.
     """
 
     client_secret: Secret | None = None
@@ -45,6 +47,7 @@ class SentSecrets:
     actor_token: Secret | None = None
     dpop_proof: Secret | None = None
     headers: tuple[tuple[str, Secret], ...] = ()
+    which: int | None = None
 
     def all(self) -> tuple[Secret, ...]:
         """Every secret there is."""
@@ -204,6 +207,8 @@ def secrets_in(auth: Credentials) -> tuple[Secret, ...]:
     fields = () if auth.request_headers is None else auth.request_headers.texts
     values = (*(auth.extra or {}).values(), *(field.reveal() for field in fields))
     given = tuple(source for source in auth.sources if isinstance(source, Secret))
+    if isinstance(auth.client_secret, Overlap):
+        given += auth.client_secret.texts
     return (
         *given,
         *(Secret(value) for value in values if len(value) >= _SHORTEST_SECRET_IN_EXTRA and not is_guessable(value)),

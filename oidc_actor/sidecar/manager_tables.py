@@ -15,6 +15,7 @@ from typing import Any, TypeAlias, TypeVar
 from oidc_actor.credentials.credentials import Credentials
 from oidc_actor.credentials.grants import ClientCredentials, JWTBearer, Password, RefreshToken, TokenExchange
 from oidc_actor.credentials.keys import ClientCertificate, PrivateKey
+from oidc_actor.credentials.overlap import Overlap
 from oidc_actor.manager.options import Options, check_options
 from oidc_actor.secret_sources.github_actions import GitHubActionsToken
 from oidc_actor.secret_sources.signed_assertion import SignedAssertion
@@ -184,6 +185,8 @@ class _ManagerTable:
 
     def _value(self, key: str) -> Any:
         path, value = f"{self._key}.{key}", self._table[key]
+        if key == "client_secret" and isinstance(value, list):
+            return self._overlap(path, value)
         if key in _SECRETS:
             return self._reader.secret(path, value)
         if key in _TOKENS:
@@ -270,6 +273,14 @@ class _ManagerTable:
             return None
         reads = {"cert_file": self._reader.file, "key_file": self._reader.file, "password": self._reader.secret}
         return self._object(key, value, CERTIFICATE, {"cert_file": _STAND_IN}, ClientCertificate, reads)
+
+    def _overlap(self, key: str, value: list[object]) -> Overlap | None:
+        """Read the two secrets of an overlap window."""
+        if len(value) != 2:
+            self._reader.add(key, f"expected one secret, or two in a list, got a list of {len(value)}")
+            return None
+        first, second = (self._reader.secret(f"{key}.{number}", one) for number, one in enumerate(value))
+        return None if first is None or second is None else Overlap(first, second)
 
     def _headers(self, key: str, value: object) -> dict[str, Any] | None:
         """Read header fields: a text each, or where a secret is."""

@@ -21,7 +21,7 @@ import types
 from collections.abc import Callable, Hashable, Iterator, Mapping
 from dataclasses import FrozenInstanceError, dataclass
 from pathlib import Path
-from typing import Any, NoReturn, ParamSpec, Self, TypeAlias, TypeVar
+from typing import Any, ClassVar, NoReturn, ParamSpec, Self, TypeAlias, TypeVar
 
 from oidc_actor.values.errors import ConfigError, SecretUnavailable
 
@@ -254,6 +254,8 @@ class SecretSource:
     """Where a secret is fetched from anew for every request: `SecretFile`, and those in `oidc_actor.secret_sources`."""
 
     __slots__ = ()
+    fits: ClassVar[tuple[str, ...] | None] = None
+    """The options that it may be given as; ``None`` for all."""
 
     def fetch(self) -> Secret | str:
         """Fetch the secret, or say in a phrase why it cannot be had now; raises nothing. Runs on the request's thread."""
@@ -386,6 +388,9 @@ def store_secret(source: object, name: str) -> StoredSecret:
     Raises:
         ConfigError: Where it is none of the forms.
     """
+    if isinstance(source, SecretSource) and source.fits is not None and name not in source.fits:
+        kind = type(source).__name__
+        raise ConfigError(f"{kind} is for {', '.join(source.fits)} only; give one secret here", (name,))
     if isinstance(source, (Secret, SecretSource)):
         return source
     if inspect.iscoroutinefunction(source):

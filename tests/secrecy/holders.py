@@ -36,6 +36,7 @@ from oidc_actor.credentials.grants import (
     TokenExchange,
 )
 from oidc_actor.credentials.keys import ClientCertificate, PrivateKey
+from oidc_actor.credentials.overlap import Overlap
 from oidc_actor.endpoints.custom import Call, Custom, FetchContext
 from oidc_actor.endpoints.token_endpoint import Sent, TokenRequest
 from oidc_actor.http.client import RequestsTransport
@@ -216,6 +217,7 @@ MADE: dict[str, Callable[[World], object]] = {
     "protocol.device_authorization.DeviceAuthorization": lambda w: DeviceAuthorization(
         {"device_code": SECRET, "user_code": SECRET, "verification_uri": "https://x"}, 1.0, 1.0
     ),
+    "credentials.overlap.Overlap": lambda w: Overlap(SECRET, lambda: SECRET),
     "endpoints.custom.Custom": lambda w: _custom(),
     "endpoints.custom.FetchContext": lambda w: FetchContext(1.0, w.token, _unreachable, 1),
     "endpoints.custom.Call": lambda w: Call(_custom(), _unreachable, w.token, 1, 1.0, 1.0, w.waiter),

@@ -13,6 +13,7 @@ from oidc_actor import (
     ClientCredentials,
     GitHubActionsToken,
     JWTBearer,
+    Overlap,
     PrivateKey,
     SecretFile,
     SignedAssertion,
@@ -43,9 +44,16 @@ def test_a_server_that_is_no_openid_provider(read, tmp_path: Path) -> None:
     )
 
 
+def test_two_secrets_of_a_client(read, tmp_path: Path) -> None:
+    auth = auth_of(read, *CLIENT, 'client_secret = [{ file = "new" }, { file = "old" }]')
+    assert auth == ClientCredentials("id", Overlap(SecretFile(tmp_path / "new"), SecretFile(tmp_path / "old")))
+
+
 @pytest.mark.parametrize(
     ("line", "message"),
     [
+        ('client_secret = [{ file = "x" }]', "client_secret: expected one secret, or two in a list, got a list of 1"),
+        ('client_secret = [{ file = "x" }, "hunter2"]', "client_secret.1: expected { file"),
         ('request_headers = ["X"]', "request_headers: expected a table from names of header fields"),
         ('request_headers = { X = { path = "x" } }', "request_headers.X"),
         ('request_headers = { Host = "x" }', "request_headers: 'Host' cannot be set"),

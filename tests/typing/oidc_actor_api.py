@@ -25,6 +25,7 @@ from oidc_actor import (
     NoTokenError,
     OIDCActorError,
     OIDCConfig,
+    Overlap,
     Password,
     PrivateKey,
     RefreshToken,
@@ -94,6 +95,7 @@ grants = [
     ClientCredentials("id", private_key=key, assertion_audience="token_endpoint", dpop=True),
     ClientCredentials("id", client_assertion=GitHubActionsToken("api"), client_auth="private_key_jwt"),
     ClientCredentials("id", client_certificate=ClientCertificate("/run/tls.crt", "/run/tls.key")),
+    ClientCredentials("id", Overlap(SecretFile("/run/new"), lambda: "old")),
     ClientCredentials(
         "id", body="json", request_headers={"X": SecretFile("/x"), "Y": "7"}, accept_token_types=("JWT",)
     ),
