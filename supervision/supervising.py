@@ -117,6 +117,13 @@ def starting_supervisor() -> pykka.ActorRef[Any] | None:
     return process.ref if process is not None and is_supervisor(process.ref) else None
 
 
+def starting_predecessor() -> pykka.ActorRef[Any] | None:
+    """The last incarnation of the child that is started again on the calling thread; ``None`` elsewhere, and at a first start."""
+    process = current()
+    child = None if process is None else process.starting_child
+    return None if child is None else child.last_ref
+
+
 def stop_for_good(ref: pykka.ActorRef[Any], *, timeout: float | None = 5.0) -> None:
     """Stop an actor: at its supervisor, which does not restart it and counts nothing, else as ``stop`` does.
 

@@ -195,7 +195,7 @@ def key_of(server: ServerRef, token: TokenResponse) -> DPoPKey | None:
             f"expected an access token of the manager {server!s}, got a token that its provider says is none (N_A), and which "
             "may be a refresh token: leave out requested_token_type=, or hand it to another manager by ManagerToken"
         )
-    return _own_key(server) if token.token_type == "DPoP" else None  # noqa: S105 - a scheme's name
+    return _own_key(server, token) if token.token_type == "DPoP" else None  # noqa: S105 - a scheme's name
 
 
 def note_nonce(server: ServerRef, url: str, nonce: str | None) -> bool:
@@ -220,7 +220,13 @@ def note_nonce(server: ServerRef, url: str, nonce: str | None) -> bool:
     return key is not None and key.note_nonce(url, nonce)
 
 
-def _own_key(server: ServerRef) -> DPoPKey | None:
-    identity: Any = locate(server).identity
-    key = identity[0].dpop
+def _own_key(server: ServerRef, token: TokenResponse | None = None) -> DPoPKey | None:
+    cell = locate(server)
+    former, identity = (
+        cell.former
+    )  # a token that was read just before other credentials came is bound to the key before
+    if token is None or former is not token:
+        identity = cell.identity
+    auth: Any = identity
+    key = auth[0].dpop
     return key if isinstance(key, DPoPKey) else None

@@ -57,6 +57,11 @@ class DPoPKey(Sealed):
         put(self, _key=given, _signers=[new_signer()] if given is None else [], _nonces={})
 
     @property
+    def is_made(self) -> bool:
+        """Whether it was made here, and ends with the process."""
+        return self._key is None
+
+    @property
     def sources(self) -> tuple[StoredSecret, ...]:
         """Where the key comes from, so that its file can be watched."""
         return () if self._key is None else self._key.sources

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Literal, TypeAlias
+from typing import Any, Literal, TypeAlias
 
 from oidc_actor.machine.events import Haste, HeldLease, Outcome, Waiters
 from oidc_actor.values.oidc_config import OIDCConfig
@@ -236,6 +236,47 @@ class RestoreRecord:
 
 
 @dataclass(frozen=True, slots=True)
+class ForTrial:
+    """Do something on behalf of the options that are tried: with their transport, for their cell.
+
+    Attributes:
+        number: The number of the trial.
+        effect: What.
+    """
+
+    number: int
+    effect: Any
+
+
+@dataclass(frozen=True, slots=True)
+class TakeOver:
+    """Put the options that were tried in force. It comes before all else of its step.
+
+    Attributes:
+        number: The number of the trial.
+        is_adopted: Whether the manager goes on as it was, with its attempt under way, and only its options are others.
+        revoke: What is to be revoked at the former provider, once readers and listeners have the new token.
+    """
+
+    number: int
+    is_adopted: bool = False
+    revoke: tuple[Revoke, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class DropTrial:
+    """End a trial; the options in force stay.
+
+    Attributes:
+        number: The number of the trial.
+        state: What was known with those options, `oidc_actor.machine.state.State`.
+    """
+
+    number: int
+    state: Any
+
+
+@dataclass(frozen=True, slots=True)
 class Report:
     """Log an event of the table in `oidc_actor.manager.log`."""
 
@@ -259,5 +300,8 @@ Effect: TypeAlias = (
     | ShareToken
     | GiveUpLease
     | RestoreRecord
+    | ForTrial
+    | TakeOver
+    | DropTrial
     | Report
 )

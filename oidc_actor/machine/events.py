@@ -6,7 +6,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import IntEnum
-from typing import Literal, Protocol, TypeAlias
+from typing import Any, Literal, Protocol, TypeAlias
 
 from oidc_actor.values.clock import Skew
 from oidc_actor.values.errors import OIDCActorError, StoreError
@@ -419,6 +419,53 @@ class SecretsChecked(Event):
 @dataclass(frozen=True, slots=True)
 class SourceRenewed(Event):
     """Another manager, whose token this one trades, has a new one."""
+
+
+@dataclass(frozen=True, slots=True)
+class Replacing(Event):
+    """Other options are to be in force. A trial that is under way ends: the last wish counts.
+
+    Attributes:
+        number: The number of the trial: that of its cell.
+        first: What a manager with those options knows at first, `oidc_actor.machine.state.State`.
+        until: Reading of the clock from which on they hold, where no answer has come.
+        how: They are tried beside those in force (``"try"``); they ask for the same token, or with the same login, which cannot
+            be in two hands, and so hold at once (``"adopt"``); or they are the ones in force (``"keep"``).
+    """
+
+    number: int
+    first: Any
+    until: float
+    how: Literal["try", "adopt", "keep"] = "try"
+
+
+@dataclass(frozen=True, slots=True)
+class OfTrial(Event):
+    """Something happened to the options that are tried; it means nothing once that trial has ended.
+
+    Attributes:
+        number: The number of the trial.
+        event: What happened. In the mailbox it may be a message to the manager, which is no event.
+    """
+
+    number: int
+    event: Any
+
+
+@dataclass(frozen=True, slots=True)
+class TrialOverdue(Event):
+    """There was no answer in time for the options that are tried: they hold from now on.
+
+    Attributes:
+        number: The number of the trial.
+    """
+
+    number: int
+
+
+@dataclass(frozen=True, slots=True)
+class TrialWanted:
+    """The manager's cell has options that are to replace those in force."""
 
 
 @dataclass(frozen=True, slots=True)

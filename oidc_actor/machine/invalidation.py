@@ -222,7 +222,8 @@ def tokens_to_revoke(state: State, now: float, late: TokenResponse | None = None
     """
     found = [] if late is None else [_pair_of(late)]
     if not state.borrowed:
-        found.insert(0, (state.refresh_token, state.token if state.expires_at > now else None))
+        is_own = state.expires_at > now and not state.is_former
+        found.insert(0, (state.refresh_token, state.token if is_own else None))
     return _revocation(state.rules, state.attempts, state.oidc_config, found)
 
 

@@ -22,7 +22,7 @@ from oidc_actor.machine import sharing
 from oidc_actor.machine.effects import Reply
 from oidc_actor.machine.events import NEVER, Refusal, Waiter, Waiters
 from oidc_actor.machine.failure_policy import Rng, probe_delay_s, retry_delay_s
-from oidc_actor.machine.state import State, is_asked, is_out_of_reach, is_valid, is_withheld
+from oidc_actor.machine.state import State, is_asked, is_out_of_reach, is_trying, is_valid, is_withheld
 
 JITTER = 0.1
 """Share of its lifetime by which a token may be refreshed early, so that equal expiries do not meet."""
@@ -136,7 +136,7 @@ def hopeless(state: State, waiter: Waiter, now: float) -> bool:
     """
     if is_out_of_reach(state, waiter.min_validity_s):
         return True
-    if state.attempt is not None or state.is_asking or _is_given_back_to(state, waiter):
+    if state.attempt is not None or state.is_asking or is_trying(state) or _is_given_back_to(state, waiter):
         return False
     if state.checking:
         return waiter.deadline <= now
@@ -193,9 +193,10 @@ def refusal(state: State, now: float, min_validity_s: float = 0.0, wants_refresh
         return Refusal(f"{missing(state, now, min_validity_s, wants_refresh)}; {state.last_error}", state.last_error)
     retry_in_s: float | None = max(0.0, next_attempt_at(state) - now)
     outlook = f"the next attempt is due in {retry_in_s:.1f} s"
-    if state.attempt is not None or awaits_probe(state, now):
+    is_under_way = state.attempt is not None or is_trying(state)
+    if is_under_way or awaits_probe(state, now):
         retry_in_s = None
-        outlook = "a request is under way" if state.attempt is not None else "another manager is asking the same issuer"
+        outlook = "a request is under way" if is_under_way else "another manager is asking the same issuer"
     if is_out_of_reach(state, min_validity_s):
         return Refusal(_too_much(state, min_validity_s), None, retry_in_s)
     told = [missing(state, now, min_validity_s, wants_refresh)]

@@ -148,6 +148,21 @@ class Sharing:
 
 
 @dataclass(frozen=True, slots=True)
+class Trial:
+    """Other options, which a second machine tries beside the one that readers see.
+
+    Attributes:
+        number: What the trial is known by.
+        state: What is known with those options; it has no token, or it would be in force.
+        until: Reading of the clock from which on they hold, with or without a token.
+    """
+
+    number: int
+    state: State
+    until: float = math.inf
+
+
+@dataclass(frozen=True, slots=True)
 class Denial:
     """A wait that the issuer's other managers impose: it is known to be down, or they have all just started.
 
@@ -239,6 +254,9 @@ class State(NamedTuple):
         refreshes: Tokens obtained.
         sharing: What is known of the store; ``None`` without one. With one, ``refresh_token`` is ``None``: it is in the store, or
             with the attempt.
+        trial: The options that are to replace these, while they are tried; or ``None``.
+        not_replaced: Why the last ones that were tried are not in force; ``None`` where the last ones are.
+        is_former: Whether ``token`` was had with the options before these, which no other provider must see.
         effects: What is to be done at the end of the step under way, in order; empty between two steps.
     """
 
@@ -282,6 +300,9 @@ class State(NamedTuple):
     token_requests: int = 0
     refreshes: int = 0
     sharing: Sharing | None = None
+    trial: Trial | None = None
+    not_replaced: OIDCActorError | None = None
+    is_former: bool = False
     effects: tuple[Effect, ...] = ()
 
     def then(self, *effects: Effect) -> State:
@@ -335,6 +356,11 @@ def is_asked(state: State, now: float) -> bool:
     return any(waiter.deadline >= now for waiter in state.waiters)
 
 
+def is_trying(state: State) -> bool:
+    """Whether a request is under way, or about to be, with options that are to replace these."""
+    return state.trial is not None and (state.trial.state.attempt is not None or state.trial.state.is_asking)
+
+
 def is_out_of_reach(state: State, min_validity_s: float) -> bool:
     """Whether no new token can be expected to live that long: none of the last three did. Unknown before the first."""
     return bool(state.lifetimes) and min_validity_s >= max(state.lifetimes)
@@ -357,7 +383,7 @@ def as_forked(state: State) -> State:
     The credentials' own refresh token cannot be left out; with those the child makes no request (`State.login_is_parents`).
     """
     previous = None if state.previous is None else state.previous.with_refresh_token(None)
-    state = state._replace(waiters=(), refresh_token=None, previous=previous, borrowed=True, denial=None)
+    state = state._replace(waiters=(), refresh_token=None, previous=previous, borrowed=True, denial=None, trial=None)
     if state.sharing is not None:  # the child is a member of its own, which holds nothing
         kept = replace(state.sharing, unshared=None, share_at=math.inf, left=None)
         return state._replace(attempt=None, sharing=kept)
@@ -369,9 +395,11 @@ def as_forked(state: State) -> State:
 
 def logins(state: State) -> list[StoredSecret]:
     """Every refresh token that a manager may still redeem: none of them is a forked child's."""
+    found: list[StoredSecret] = [] if state.trial is None else logins(state.trial.state)
     if state.sharing is not None:  # the store sees to it that one of them redeems it
-        return []
-    found: list[StoredSecret] = [] if state.refresh_token is None else [state.refresh_token]
+        return found
+    if state.refresh_token is not None:
+        found.append(state.refresh_token)
     if state.rules.own_refresh_token and state.auth.grant_secret is not None:
         found.append(state.auth.grant_secret)
     if state.token is not None and state.token.refresh_token:

@@ -19,7 +19,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any
 
-from oidc_actor.machine import effects, events, failure_policy, invalidation, schedule, sharing
+from oidc_actor.machine import effects, events, failure_policy, invalidation, replacing, schedule, sharing
 from oidc_actor.machine.failure_policy import Rng
 from oidc_actor.machine.state import (
     METADATA_AGE_S,
@@ -58,7 +58,7 @@ def step(state: State, event: events.Event, now: float, rng: Rng) -> tuple[State
     if not state.effects:
         return state, []
     # The tick is set before a reader can see the outcome: a reader that then moves a clock made for tests moves it past the tick.
-    return state._replace(effects=()), sorted(state.effects, key=_comes_later)
+    return state._replace(effects=()), sorted(state.effects, key=_order)
 
 
 def adopt(state: State, *, under_way: bool, rejected: bool) -> State:
@@ -125,8 +125,11 @@ def _dismiss(state: State, event: events.Event, now: float) -> State:
     return schedule.refuse(state, gone, now)
 
 
-def _comes_later(effect: effects.Effect) -> bool:
-    return not isinstance(effect, effects.ScheduleTick | effects.CancelTick)
+def _order(effect: effects.Effect) -> int:
+    return _FIRST.get(type(effect), 2)
+
+
+_FIRST: dict[type[Any], int] = {effects.TakeOver: 0, effects.ScheduleTick: 1, effects.CancelTick: 1}
 
 
 # --- readers, and what they say of the token --------------------------------------------------------------------------
@@ -439,6 +442,7 @@ def _with_token(
         withheld_until=events.NEVER,
         refresh_at=schedule.refresh_point(state.refresh_buffer_seconds, at, lifetime_s, interval_s, rng),
         borrowed=False,
+        is_former=False,
         attempt=None,
         failures=0,
         early=0,
@@ -663,6 +667,34 @@ def _lease_lost(state: State, event: events.LeaseLost, now: float, rng: Rng) -> 
     return state._replace(attempt=replace(attempt, renew_at=math.inf)).report("lease_lost")
 
 
+# --- options that are to replace those in force -----------------------------------------------------------------------
+
+
+def _replacing(state: State, event: events.Replacing, now: float, rng: Rng) -> State:
+    return replacing.begin(state, event, now, rng)
+
+
+def _of_trial(state: State, event: events.OfTrial, now: float, rng: Rng) -> State:
+    trial = state.trial
+    if trial is None or trial.number != event.number:
+        return state
+    # Attempts are counted for both: a late result of the one must not be taken for the other's.
+    tried, wanted = step(trial.state._replace(attempts=state.attempts), event.event, now, rng)
+    state, trial = state._replace(attempts=tried.attempts), replace(trial, state=tried)
+    if tried.token is not None:
+        return _answered(replacing.in_place(state, trial, wanted, now), now)
+    if tried.blocked:
+        return replacing.refused(state, trial, wanted)
+    return replacing.going_on(state, trial, wanted)
+
+
+def _trial_overdue(state: State, event: events.TrialOverdue, now: float, rng: Rng) -> State:
+    trial = state.trial
+    if trial is None or trial.number != event.number:
+        return state
+    return replacing.in_place(state, trial, (), now)
+
+
 # --- the machine ------------------------------------------------------------------------------------------------------
 
 
@@ -764,6 +796,16 @@ TABLE = (
     _Row(Phase.ANY, events.BreakerClosed, _breaker_closed, Phase.SAME),
     # The other manager's probe that was waited for has failed: the breaker is asked anew.
     _Row(Phase.ANY, events.ProbeFailed, _probe_failed, Phase.SAME),
+    # --- options that are to replace those in force
+    # They are tried beside them; those of the same login hold at once.
+    _Row(Phase.ANY, events.Replacing, _replacing, Phase.SAME),
+    # The trial has a token: its state takes this one's place. An error that no retry cures: it is dropped. Else it goes on.
+    *(_Row(phase, events.OfTrial, _of_trial, phase | Phase.IDLE) for phase in Phase.ANY),
+    # It has none in time: what was tried holds from now on, whatever it is doing.
+    *(
+        _Row(phase, events.TrialOverdue, _trial_overdue, phase | Phase.IDLE | Phase.BACKOFF | Phase.UNDER_WAY)
+        for phase in Phase.ANY
+    ),
 )
 
 DUE = TABLE[0]

@@ -53,7 +53,6 @@ from oidc_actor.manager.log import raised_at
 from oidc_actor.manager.provider_requests import Incarnation, check_secrets, fetch_metadata, fetch_token, revoke_on_stop
 from oidc_actor.manager.workers import FUNCTION_WORKERS, HTTP_WORKERS, LISTENER_WORKERS
 from oidc_actor.reading.directory import tell_followers
-from oidc_actor.values.clock import real_delay_s
 from oidc_actor.values.errors import DiscoveryError, StoreError, TokenRequestError
 from oidc_actor.values.tokens import ParsedToken
 from supervision.calls import Timer, send_after
@@ -90,7 +89,8 @@ class EffectHandler:
         self.unwatch()
         if patience_s is None:
             patience_s = provider_requests.patience_s(self._manager.options)
-        self._watchdog = send_after(patience_s, self._manager.ref, FetchLost(attempt, request))
+        lost = self._manager.cell.addressed(FetchLost(attempt, request))
+        self._watchdog = send_after(patience_s, self._manager.ref, lost)
 
     def unwatch(self) -> None:
         """The request has ended."""
@@ -223,32 +223,28 @@ class EffectHandler:
     def _give_up_lease(self, effect: GiveUpLease) -> None:
         self._ask_store(shared_store.give_up, effect)
 
-    def end_sharing(self, lease: HeldLease | None, late: FetchSucceeded | None) -> None:
-        """The manager ends for good: what came last is shared, and waited for where it is the only login.
+    def end_sharing(self, lease: HeldLease | None, late: FetchSucceeded | None, *, awaits_store: bool) -> None:
+        """The manager ends for good, or these options do: what came last is shared.
 
         Args:
             lease: That of the attempt under way, if any.
             late: A token that came after the manager had looked last.
+            awaits_store: Whether to wait until what was redeemed is stored, where that is the only login.
         """
         caller = self._manager.caller
         if caller is None:
             return
         if lease is not None and late is not None and isinstance(late.result, ParsedToken):
             self._ask_store(shared_store.share_late, lease, late.result, late.at + late.result.lifetime_s)
-        shared_store.settle(caller)
+        if awaits_store:
+            shared_store.settle(caller)
 
     def _restore_record(self, effect: RestoreRecord) -> None:
         self._ask_store(shared_store.restore, effect)
 
     def _schedule_tick(self, effect: ScheduleTick) -> None:
         self._cancel_tick(CancelTick())
-        clock = self._manager.options.clock
-        # A clock made for tests may keep its own timers, so that a tick comes exactly when it is advanced that far.
-        send = getattr(clock, "send_after", None)
-        if send is not None:
-            self._tick = send(effect.delay_s, self._manager.ref, Tick())
-        else:
-            self._tick = send_after(real_delay_s(clock, effect.delay_s), self._manager.ref, Tick())
+        self._tick = self._manager.later(effect.delay_s, self._manager.cell.addressed(Tick()))
 
     def _cancel_tick(self, effect: CancelTick) -> None:
         if self._tick is not None:

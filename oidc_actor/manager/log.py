@@ -98,6 +98,17 @@ EVENTS: dict[str, tuple[str, str, str]] = {
         "skew_s",
         "the provider's clock is that much ahead of this machine's: signed assertions and proofs may be refused",
     ),
+    "replacement_tried": ("info", "", "other options are tried, beside those in force"),
+    "replacement_refused": (
+        "error",
+        "error, status, code",
+        "other options were refused for good: those in force stay",
+    ),
+    "options_replaced": (
+        "info",
+        "adopted",
+        "other options are in force; `adopted`: they ask for the same token, or with the same login",
+    ),
     "listener_failed": (
         "error",
         "error, at",

@@ -9,11 +9,11 @@ import random
 from collections.abc import Callable, Hashable, Mapping
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
-from typing import Any, Concatenate, ParamSpec, TypeAlias, TypeVar, cast
+from typing import Any, Concatenate, Literal, ParamSpec, TypeAlias, TypeVar, cast
 
 from oidc_actor.credentials.credentials import Credentials
 from oidc_actor.credentials.dpop import DPoPKey
-from oidc_actor.credentials.grants import WHAT_AUTH_IS, DeviceCode, IdentityAssertion, parse_auth
+from oidc_actor.credentials.grants import WHAT_AUTH_IS, DeviceCode, IdentityAssertion, RefreshToken, parse_auth
 from oidc_actor.endpoints.custom import Custom
 from oidc_actor.http import check_timeout, check_transport
 from oidc_actor.machine.failure_policy import RetryPolicy, Rng
@@ -54,6 +54,30 @@ def manager_options(
     store_key: str | None = None,
 ) -> None:
     """Only a signature: that of `TokenManager.start_link` and `child_spec`. `Options` says what they mean."""
+
+
+def replacing_options(
+    *,
+    timeout: float = 10.0,
+    auth: Credentials | Mapping[str, Any],
+    issuer_url: str | None = None,
+    oidc_config: OIDCConfig | None = None,
+    name: str | None = None,
+    refresh_buffer_seconds: float = 60.0,
+    ca_bundle: str | Path | None = None,
+    allow_insecure_http: bool = False,
+    transport: Transport | None = None,
+    clock: Clock | None = None,
+    rng: Rng | None = None,
+    retry: RetryPolicy = RetryPolicy(),  # noqa: B008 - it is frozen
+    min_interval_seconds: float = 1.0,
+    default_lifetime_seconds: float = 300.0,
+    timeout_seconds: float = 10.0,
+    revoke_on_stop: bool = False,
+    store: TokenStore | None = None,
+    store_key: str | None = None,
+) -> None:
+    """Only a signature: that of `TokenManager.replace`, beside the manager."""
 
 
 def signed_as(
@@ -132,7 +156,7 @@ class Options:
         return known or (origin_of(config.token_endpoint) if config and config.token_endpoint else "")
 
     @property
-    def identity(self) -> object:
+    def identity(self) -> tuple[object, ...]:
         """What must be equal for a manager to take over from a crashed one of its name."""
         return self.auth, self.issuer_url, self.oidc_config, self.store, self.store_key
 
@@ -149,6 +173,44 @@ class Options:
 
 _NAMES = [one.name for one in fields(Options)]
 _NO_AUTH = f"expected {WHAT_AUTH_IS}, got nothing; pass auth=ClientCredentials(client_id=..., client_secret=...)"
+
+
+@holds_secrets
+def check_replacing(given: Mapping[str, Any], before: Options) -> Options:
+    """Check the options that are to replace others.
+
+    Args:
+        given: The options as the user named them.
+        before: Those of the manager, whose name and clock stay, and a key for DPoP that it has made (``dpop=True``).
+
+    Raises:
+        ConfigError: One of them is wrong, or would be another name or clock.
+    """
+    for name in ("name", "clock"):
+        if given.get(name) not in (None, getattr(before, name)):
+            kept = repr(before.name) if name == "name" else "the one that it has"
+            raise ConfigError(f"expected {kept}, or none: a manager keeps its {name}; start another one", (name,))
+    options = replace(check_options(given), name=before.name, clock=before.clock)
+    key = before.auth.dpop
+    if isinstance(key, DPoPKey) and key.is_made and asks_for_key(given["auth"]):
+        return replace(options, auth=replace(options.auth, dpop=key))
+    return options
+
+
+def asks_for_key(auth: object) -> bool:
+    """Whether credentials ask for a DPoP key of the manager's own."""
+    return (auth.get("dpop") if isinstance(auth, Mapping) else getattr(auth, "dpop", None)) is True
+
+
+def how_to_replace(before: Options, options: Options) -> Literal["try", "adopt", "keep"]:
+    """How options replace others, as `oidc_actor.machine.events.Replacing` has it."""
+    if options == before:
+        return "keep"
+    if options.identity == before.identity:
+        return "adopt"
+    rest, login = options.identity[1:], options.auth.grant_secret
+    is_same_login = isinstance(options.auth, RefreshToken) and login == before.auth.grant_secret
+    return "adopt" if is_same_login and rest == before.identity[1:] else "try"
 
 
 @holds_secrets

@@ -24,7 +24,7 @@ import threading
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from oidc_actor.credentials.grants import IdentityAssertion
 from oidc_actor.endpoints.custom import Call, Custom, call_function
@@ -51,9 +51,10 @@ from oidc_actor.manager.log import (
 )
 from oidc_actor.manager.options import Options
 from oidc_actor.manager.shared_store import Caller, give_up, lease_ends_at, share_late
-from oidc_actor.manager.workers import HTTP_WORKERS
+from oidc_actor.manager.workers import HTTP_WORKERS, LISTENER_WORKERS
 from oidc_actor.reading.cell import Cell, Ref
 from oidc_actor.transport import Request, Response
+from oidc_actor.values.clock import real_delay_s
 from oidc_actor.values.errors import (
     ConfigError,
     DiscoveryError,
@@ -121,6 +122,22 @@ class Incarnation:
         """Log and count an event of this manager."""
         self.cell.count(event)
         log(event, manager=self.cell.name or self.ref.actor_urn, issuer=self.issuer.name, attempt=attempt, **fields)
+
+    def later(self, delay_s: float, message: object) -> Any:
+        """Send the manager a message when its clock has gone on that far; what is returned has ``cancel()``."""
+        clock = self.options.clock
+        # A clock made for tests may keep its own timers, so that a message comes exactly when it is advanced that far.
+        send = getattr(clock, "send_after", None)
+        return (
+            send_after(real_delay_s(clock, delay_s), self.ref, message)
+            if send is None
+            else send(delay_s, self.ref, message)
+        )
+
+    @property
+    def is_in_force(self) -> bool:
+        """Whether the manager runs with these options, or tries them."""
+        return not self.cell.closed and self.cell.options == self.options
 
     def file_versions(self) -> object:
         """The versions of the secrets' files, which are read from the disk."""
@@ -229,7 +246,7 @@ def _token_came(manager: Incarnation, effect: Fetch, config: OIDCConfig, sending
     # The manager was stopped while this was under way, or has given it up; the store refuses it where it is too late.
     if manager.caller is not None and effect.lease is not None:
         share_late(manager.caller, effect.lease, parsed, sending.at + parsed.lifetime_s)
-    if not manager.cell.closed:
+    if manager.is_in_force:
         return
     for late in late_tokens_to_revoke(manager.rules, effect.attempt, config, parsed.token):
         if _may_ask(manager, late):
@@ -238,7 +255,7 @@ def _token_came(manager: Incarnation, effect: Fetch, config: OIDCConfig, sending
 
 def _give_back(manager: Incarnation, effect: Fetch) -> None:
     """Give a lease back under which nothing was sent, where the manager was stopped: else that is for the manager to do."""
-    if manager.caller is not None and effect.lease is not None and manager.cell.closed:
+    if manager.caller is not None and effect.lease is not None and not manager.is_in_force:
         give_up(manager.caller, GiveUpLease(effect.lease, "intact"))
 
 
@@ -247,7 +264,8 @@ def _lost_after(manager: Incarnation, effect: Fetch) -> Timer | None:
     steps = 1 if manager.identity_provider is None else 3  # the metadata and the statement are had before
     patience_s = SECRETS_S + steps * manager.options.timeout_seconds + GRACE_S
     try:
-        return send_after(patience_s, manager.ref, FetchLost(effect.attempt, effect.request))
+        lost = manager.cell.addressed(FetchLost(effect.attempt, effect.request))
+        return send_after(patience_s, manager.ref, lost)
     except RuntimeError:  # no thread for timers can be had: it is waited for
         return None
 
@@ -387,6 +405,33 @@ def revoke_on_stop(manager: Incarnation, effect: Revoke) -> None:
                 ended.wait(max(0.0, ends_at - time.monotonic()))
         finally:
             waiting.release()
+
+
+def revoke_replaced(manager: Incarnation, effects: Iterable[Revoke]) -> None:
+    """Have the tokens of former options revoked, and do not wait. On the manager's thread; raises nothing.
+
+    The job goes through the manager's listeners: one that hands tokens on has the new one by then.
+    """
+
+    def revoke() -> None:
+        for effect in effects:
+            _revoke(manager, effect, _revocation_ends_at(manager))
+
+    def submit() -> None:
+        try:
+            HTTP_WORKERS.value.submit(manager.issuer, revoke)
+        except RuntimeError as error:  # the process has no thread left, or is going down
+            for effect in effects:
+                _give_up(manager, effect, f"no thread for the request: {error}")
+
+    due = [effect for effect in effects if _may_ask(manager, effect)]
+    if not due:
+        return
+    effects = due
+    try:
+        LISTENER_WORKERS.value.submit(manager.cell, submit)
+    except RuntimeError:
+        submit()
 
 
 def _revocation_ends_at(manager: Incarnation) -> float:

@@ -166,6 +166,18 @@ class StoreClient:
         with self._lock:
             return self._members.setdefault(cell, Member())
 
+    def forget(self, cell: Cell) -> None:
+        """A manager asks this store no more, or for another record."""
+        with self._lock:
+            self._members.pop(cell, None)
+
+    def move(self, cell: Cell, to: Cell) -> None:
+        """What is kept of a manager is kept for another cell from now on."""
+        with self._lock:
+            member = self._members.pop(cell, None)
+            if member is not None:
+                self._members[to] = member
+
     @holds_secrets
     def ask(self, call: Callable[[TokenStore, int], T], cell: Cell | None = None) -> T:
         """Ask the store, unless it is known not to answer.
@@ -564,6 +576,11 @@ class Caller:
         """
         return self.client.ask(call, self.cell)
 
+    def tell(self, message: object) -> None:
+        """Send the manager a message, unless it has gone on with other options, and another record, since."""
+        if self.cell.options == self.options:
+            self.cell.tell(message)
+
     @property
     def is_login(self) -> bool:
         """Whether the refresh token that the record keeps is the only way to a token."""
@@ -578,6 +595,20 @@ class Caller:
 def settle(caller: Caller) -> None:
     """Wait until the login is stored that a manager has redeemed, where that is its only one; on the manager's thread."""
     _logins.value.settle(caller.client.member(caller.cell).key)
+
+
+def hand_over(former: Caller | None, new: Caller | None, cell: Cell) -> None:
+    """A manager goes on with other options: the record of the ones before is looked at no longer.
+
+    Args:
+        former: It, as those knew it that asked the store with the options before.
+        new: It, as those know it that ask with the new ones, whose cell was another until now.
+        cell: Its own cell.
+    """
+    if former is not None:
+        former.client.forget(cell)
+    if new is not None:
+        new.client.move(new.cell, cell)
 
 
 def caller_of(options: Options, cell: Cell) -> Caller | None:
@@ -763,7 +794,7 @@ def renew(caller: Caller, effect: RenewLease) -> None:
         return
     if caller.is_login:
         (_logins.value.taken if held else _logins.value.returned)(lease)
-    caller.cell.tell(LeaseRenewed(lease.fence, at + sharing.LEASE_S) if held else LeaseLost(lease.fence))
+    caller.tell(LeaseRenewed(lease.fence, at + sharing.LEASE_S) if held else LeaseLost(lease.fence))
 
 
 def share(caller: Caller, effect: ShareToken) -> None:
@@ -775,15 +806,15 @@ def share(caller: Caller, effect: ShareToken) -> None:
             lambda store, late: _expect(store.share(lease.key, replace(given, not_after_ms=late)), Shared, Overtaken)
         )
     except StoreError as error:
-        caller.cell.tell(ShareFailed(lease.fence, error.with_traceback(None)))
+        caller.tell(ShareFailed(lease.fence, error.with_traceback(None)))
     except SecretUnavailable as error:  # a key of the store's
-        caller.cell.tell(ShareFailed(lease.fence, StoreError(str(error), sent=False)))
+        caller.tell(ShareFailed(lease.fence, StoreError(str(error), sent=False)))
     else:
         _logins.value.returned(lease)
         if isinstance(answer, Overtaken):
-            caller.cell.tell(TokenOvertaken(lease.fence))
+            caller.tell(TokenOvertaken(lease.fence))
             return
-        caller.cell.tell(TokenShared(lease.fence, answer.gen, given.refresh_token))
+        caller.tell(TokenShared(lease.fence, answer.gen, given.refresh_token))
         if caller.is_login:
             caller.client.watch_closely(lease.key)
 

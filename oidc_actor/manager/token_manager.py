@@ -20,45 +20,48 @@ from typing import Any, ClassVar, NoReturn, Self
 import pykka
 
 import supervision
-from oidc_actor.credentials.grants import IdentityAssertion, RefreshToken
-from oidc_actor.machine.effects import Claim, Discover, Publish
+from oidc_actor.machine.effects import DropTrial, Effect, ForTrial, Publish, TakeOver
 from oidc_actor.machine.events import (
     AskHealth,
     CheckNow,
-    ClaimFailed,
     ClockJumped,
     Event,
-    FetchFailed,
     FetchLost,
-    FetchStarted,
-    FetchSucceeded,
     ForceRefresh,
     GetToken,
+    OfTrial,
     Refresh,
+    Replacing,
     ResultReady,
-    SourceRenewed,
     Started,
+    TrialOverdue,
+    TrialWanted,
     Wait,
     WaitersArrived,
 )
 from oidc_actor.machine.health import Health, health_of
-from oidc_actor.machine.invalidation import tokens_to_revoke
+from oidc_actor.machine.replacing import resumed
 from oidc_actor.machine.schedule import refusal
-from oidc_actor.machine.state import Attempt, Denial, Rules, Sharing, State, as_forked, is_valid
+from oidc_actor.machine.state import Denial, State, is_valid
 from oidc_actor.machine.transitions import adopt, step
 from oidc_actor.manager import issuers
-from oidc_actor.manager.effect_handler import EffectHandler
-from oidc_actor.manager.identity_providers import IdentityProvider
-from oidc_actor.manager.log import FLIGHT_JOINED
-from oidc_actor.manager.options import Options, check_options, manager_options, signed_as
-from oidc_actor.manager.provider_requests import Incarnation
-from oidc_actor.manager.shared_store import caller_of
-from oidc_actor.reading.cell import Cell, Ref, by_name, is_final
+from oidc_actor.manager.options import (
+    Options,
+    check_options,
+    check_replacing,
+    how_to_replace,
+    manager_options,
+    replacing_options,
+    signed_as,
+)
+from oidc_actor.manager.performer import Performer, first_state, rules_of
+from oidc_actor.manager.provider_requests import revoke_replaced
+from oidc_actor.manager.shared_store import hand_over
+from oidc_actor.reading.cell import Candidate, Cell, Ref, by_name, is_final
 from oidc_actor.reading.directory import (
     ManagerNotRunning,
     await_successor,
-    follow,
-    is_parents_login,
+    in_force,
     locate,
     take_cell,
     watch_clocks,
@@ -67,6 +70,8 @@ from oidc_actor.reading.token_source import TokenSource
 from oidc_actor.reading.waiters import Subscription, check_listener
 from oidc_actor.reading.waiting_reads import (
     ServerRef,
+    await_replacement,
+    check_wait,
     error_of,
     read_rejected,
     refresh_now,
@@ -76,16 +81,15 @@ from oidc_actor.reading.waiting_reads import (
     wait_for_token_async,
 )
 from oidc_actor.values.clock import JUMP_S, wall_ahead_s
-from oidc_actor.values.errors import StoreError, TokenRequestError
-from oidc_actor.values.secrets import Secret, holds_secrets
-from oidc_actor.values.tokens import ParsedToken, TokenResponse
+from oidc_actor.values.secrets import holds_secrets
+from oidc_actor.values.tokens import TokenResponse
 from supervision import ChildSpec, NoProcess, Server, ServerDied, monitor
 from supervision.child_process import when_ended_for_good
 from supervision.errors import check_seconds
 from supervision.exits import Reason
 from supervision.process.registry import name_in
 from supervision.server import ClassOrInstance
-from supervision.supervising import starting_supervisor, stop_for_good
+from supervision.supervising import starting_predecessor, starting_supervisor, stop_for_good
 
 
 class _ListsItsFunctions(ABCMeta):
@@ -372,6 +376,57 @@ class TokenManager(Server, metaclass=_ListsItsFunctions):
         """
         return TokenSource(server)
 
+    @staticmethod
+    @holds_secrets
+    @signed_as(replacing_options)
+    def replace(server: ServerRef, _options: dict[str, Any]) -> None:
+        """Put other options in force, without a gap: readers get the present token until there is one of the new options.
+
+        The manager stays the same: its ref, its name and its listeners are as before, and it is not restarted. The options are
+        all of them, as for `start_link`: nothing is taken from those in force but the name and the clock. Where they are the
+        ones in force, nothing changes.
+
+        It returns once the new options have a token. Where they are refused for good (``invalid_client`` and its like), those
+        before stay in force, and refresh their token as ever. Where no answer comes in time, as in an outage, the new ones hold,
+        as after `start_link`, and the present token is served while it lives. A restart by the supervisor uses those in force.
+        Of several calls the last one counts.
+
+        With ``revoke_on_stop`` among the former options their token is revoked when the new one is there. `RefreshToken`
+        credentials with the refresh token of those in force hold at once: a login cannot be tried beside itself.
+
+        Args:
+            server: The manager's ref or name.
+            timeout: Seconds to wait for a token of the new options.
+            auth: As for `start_link`.
+            issuer_url: As for `start_link`.
+            oidc_config: As for `start_link`.
+            name: The name that it has, or ``None``.
+            refresh_buffer_seconds: As for `start_link`.
+            ca_bundle: As for `start_link`.
+            allow_insecure_http: As for `start_link`.
+            transport: As for `start_link`.
+            clock: The clock that it has, or ``None``.
+            rng: As for `start_link`.
+            retry: As for `start_link`.
+            min_interval_seconds: As for `start_link`.
+            default_lifetime_seconds: As for `start_link`.
+            timeout_seconds: As for `start_link`.
+            revoke_on_stop: As for `start_link`.
+            store: As for `start_link`.
+            store_key: As for `start_link`.
+
+        Raises:
+            ConfigError: An option is wrong, missing or unknown; nothing was changed.
+            NoTokenError: The new options are refused for good (``.cause``), and not in force; or they have no token in time, and
+                are in force; or other options came meanwhile.
+            ManagerNotRunning: No manager is there.
+        """
+        timeout = _options.pop("timeout", 10.0)
+        check_wait(timeout, 0.0)
+        ends_at = time.monotonic() + timeout
+        cell = locate(server)
+        await_replacement(server, cell, _offered(server, cell, _options, timeout), timeout, ends_at)
+
     # On an instance this is Pykka's `stop()`.
     @ClassOrInstance
     def stop(server: ServerRef, *, timeout: float = 5.0) -> None:  # type: ignore[override]
@@ -437,6 +492,7 @@ class TokenManager(Server, metaclass=_ListsItsFunctions):
         self._inherited = inherited
         # The first use in a forked child may be on the thread of a supervisor, which is none of this manager's.
         self._supervisor = starting_supervisor() if inherited is None else None
+        self._predecessor = starting_predecessor() if inherited is None else None
 
     @classmethod
     def launch(cls, options: Options, inherited: Cell | None = None) -> pykka.ActorRef[Self]:
@@ -457,6 +513,9 @@ class TokenManager(Server, metaclass=_ListsItsFunctions):
         The cell comes first. From then on readers send messages here, which wait until this has returned. Only then is the end of
         this actor watched for: a callback that came before the cell is owned would be taken for a predecessor's, and ignored.
         """
+        given = self._options
+        if self._supervisor is not None or self._inherited is not None:
+            self._options = in_force(given, given.name, self._predecessor, self._inherited)
         options = self._options
         self._cell = take_cell(
             self.actor_ref,
@@ -465,22 +524,22 @@ class TokenManager(Server, metaclass=_ListsItsFunctions):
             clock=options.clock,
             supervisor=self._supervisor,
             inherited=self._inherited,
+            options=options,
+            began_as=given.identity,
         )
         self._inherited = None
         monitor(self.actor_ref, self._cell.owner_ended)
         when_ended_for_good(self.actor_ref, self._cell.not_restarted)
-        issuer = self._issuer = issuers.join(options)
-        self._state = _first_state(options, self._cell, issuer)
-        rules, caller = self._state.rules, caller_of(options, self._cell)
-        files, auth = options.secret_files, options.auth
-        provider = IdentityProvider(options, auth) if isinstance(auth, IdentityAssertion) else None
-        manager = Incarnation(self.actor_ref, self._cell, issuer, options, rules, files, caller, provider)
-        self._effects, self._log = EffectHandler(manager), manager.log
-        self._cell.issuer, self._cell.revive = issuer, functools.partial(type(self).launch, options)
+        issuer = issuers.join(options)
+        self._state = _state_of(options, self._cell, issuer)
+        self._own = Performer(self.actor_ref, self._cell, options, issuer, state=lambda: self._state, apply=self._apply)
+        self._trials: dict[int, Performer[Candidate]] = {}
+        self._replaced: Callable[[], None] | None = None  # revokes what the options before had, after a step
+        self._held = 0  # the number of the last trial that came into force
+        self._overdue: Any = None
+        self._cell.revive = functools.partial(type(self).launch, options)
         self._cell.save(self.actor_ref, self._state)
         watch_clocks()
-        for source in options.followed:
-            follow(source, self._cell)
 
     def on_continue(self) -> None:
         """Begin: with the predecessor's token, its request under way and its readers, or with a first attempt.
@@ -495,17 +554,14 @@ class TokenManager(Server, metaclass=_ListsItsFunctions):
             self._clock_jumped(ClockJumped(ahead_s))
         state = self._state
         token = state.token
-        self._log("manager_started", state.attempts, adopted=token is not None)
+        self._own.log("manager_started", state.attempts, adopted=token is not None)
         if token is not None and self._cell.snapshot.token is not token and is_valid(state, self._options.clock()):
-            self._effects.handle(Publish(token, state.expires_at, state.ahead_s))
-        if state.attempt is not None:
-            self._effects.watch(state.attempt.number, state.attempt.request)
-        self._take_result()  # the predecessor's; that of a request which begins here would come before `FetchStarted`
-        if self._options.followed:  # there may have been a new one while no incarnation was here to be told
-            self._apply(SourceRenewed())
+            self._own.effects.handle(Publish(token, state.expires_at, state.ahead_s))
+        self._own.begin(state)
         self._apply(Started())
         for waiter in self._cell.new_waiters(self.actor_ref):
             self._apply(Wait(waiter))
+        self._try(TrialWanted())
 
     def on_terminate(self, reason: Reason) -> None:
         """An end for good empties the cell, and revokes the token if asked to; any other leaves it to the successor.
@@ -513,34 +569,32 @@ class TokenManager(Server, metaclass=_ListsItsFunctions):
         The cell is closed first, so that no reader gets a token that is being revoked. A result that a worker delivers before
         that is taken here; one that comes after it is refused by the cell, and the worker revokes the token itself, or shares it.
         """
-        self._effects.cancel_timers()
+        self._own.effects.cancel_timers()
+        for trial in self._trials.values():
+            trial.effects.cancel_timers()
+        self._forget_deadline()
         if is_final(self.actor_ref, reason):
             self._cell.close(self.actor_ref)
             if self._cell.closed:  # else this one has been killed by now, and a successor goes on with all of it
-                late, attempt = self._late_result(), self._state.attempt
-                came = None if late is None else late.result
-                token = came.token if isinstance(came, ParsedToken) else None
-                for effect in tokens_to_revoke(self._state, self._options.clock(), token):
-                    self._effects.handle(effect)
-                self._effects.leave_circuits()
-                self._effects.end_sharing(None if attempt is None else attempt.lease, late)
-        self._log("manager_stopped", self._state.attempts, reason=str(reason))
-
-    def _late_result(self) -> FetchSucceeded | None:
-        result = self._cell.take_result(self.actor_ref)
-        return result if isinstance(result, FetchSucceeded) else None
+                self._own.retire(self._state, awaits_store=True)
+                tried = self._state.trial
+                if tried is not None and tried.number in self._trials:
+                    self._trials[tried.number].retire(tried.state, awaits_store=True)
+        self._own.log("manager_stopped", self._state.attempts, reason=str(reason))
 
     # --- messages -----------------------------------------------------------------------------------------------------
 
     def on_receive(self, message: Any) -> Any:
         """Handle a message; every one of them also makes the machine look at the clock."""
         handle = _HANDLERS.get(type(message))
-        if handle is None:
-            return self._apply(message) if isinstance(message, Event) else super().on_receive(message)
-        return handle(self, message)
+        if handle is not None:
+            return handle(self, message)
+        if isinstance(message, _ABOUT_OPTIONS):
+            return self._own.receive(message)
+        return super().on_receive(message)
 
     def _clock_jumped(self, message: ClockJumped) -> None:
-        self._apply(replace(message, turn_at=self._issuer.first_attempt_at()))
+        self._apply(replace(message, turn_at=self._own.manager.issuer.first_attempt_at()))
 
     def _get_token(self, message: GetToken) -> TokenResponse:
         self._apply(CheckNow())
@@ -556,52 +610,82 @@ class TokenManager(Server, metaclass=_ListsItsFunctions):
     def _force_refresh(self, message: ForceRefresh) -> None:
         self._apply(Refresh())
 
-    def _waiters_arrived(self, message: WaitersArrived) -> None:
-        # A refresh has a message of its own. A reader that rejected the token may have been interrupted before it sent that.
-        if (token := self._state.token) is not None and self._cell.rejected is token:
-            self._apply(Refresh(None, Secret(token.access_token)))
-        for waiter in self._cell.new_waiters(self.actor_ref, refreshes=False):
-            self._share(Wait(waiter))
+    # --- other options ------------------------------------------------------------------------------------------------
 
-    def _refresh(self, message: Refresh) -> None:
-        # The waiter was put into the cell before this message was sent: an incarnation that started in between knows it.
-        waiter = message.waiter
-        known = waiter is not None and not self._cell.is_new(self.actor_ref, waiter)
-        self._share(Refresh(None, message.rejected) if known else message)
-
-    def _fetch_started(self, message: FetchStarted) -> None:
-        if self._attempt_of(message) is not None:  # else it is of an earlier request: the present one keeps its timer
-            self._effects.watch(message.attempt, message.request)
-        self._apply(message)
-
-    def _fetch_lost(self, message: FetchLost) -> None:
-        self._take_result()  # it may have come at the last moment
-        attempt = self._attempt_of(message)
-        if attempt is None:
+    def _try(self, message: TrialWanted) -> None:
+        """Try what the cell has, which may be what a predecessor has begun to try."""
+        candidate = self._cell.take_candidate(self.actor_ref)
+        if candidate is None or candidate.number in self._trials:
             return
-        self._cell.forget_request(self.actor_ref)
-        if isinstance(attempt.grant, Discover):
-            self._issuer.give_up(self._cell)
-        numbers, now = (message.attempt, message.request), self._options.clock()
-        if isinstance(attempt.grant, Claim):
-            self._apply(ClaimFailed(*numbers, now, StoreError("no answer long after the timeout")))
-            return
-        late = TokenRequestError(
-            "no answer long after the timeout: the source of a secret does not return, or the transport does not keep "
-            "to timeout_s"
-            if self._options.auth.asks_provider
-            else f"{self._issuer.name} has not returned in {self._options.timeout_seconds:g} s (timeout_seconds)"
+        options, trial = candidate.options, self._state.trial
+        is_begun = trial is not None and trial.number == candidate.number
+        issuer = issuers.join(options)
+        self._trials[candidate.number] = performer = Performer(
+            self.actor_ref,
+            candidate,
+            options,
+            issuer,
+            state=functools.partial(self._tried, candidate),
+            apply=functools.partial(self._apply_to_trial, candidate.number),
         )
-        self._apply(FetchFailed(*numbers, now, late))
+        if not is_begun:
+            first, how = first_state(options, issuer), how_to_replace(self._options, options)
+            self._apply(Replacing(candidate.number, first, candidate.until, how))
+        if candidate.number not in self._trials:  # they hold already
+            self._own.receive(WaitersArrived())
+            return
+        left_s = max(0.0, candidate.until - options.clock())
+        self._overdue = performer.manager.later(left_s, TrialOverdue(candidate.number))
+        performer.begin(self._tried(candidate))
+        performer.receive(Started())
+        for waiter in candidate.new_waiters(self.actor_ref):
+            performer.receive(Wait(waiter))
 
-    def _result_ready(self, message: ResultReady) -> None:
-        self._take_result()
+    def _tried(self, candidate: Candidate) -> State:
+        """What is known with those options, or with those in force where they have come to that."""
+        trial = self._state.trial
+        return self._state if trial is None or trial.number != candidate.number else trial.state
 
-    def _take_result(self) -> None:
-        result = self._cell.take_result(self.actor_ref)
-        if result is not None:
-            self._effects.unwatch()
-            self._apply(result)
+    def _of_trial(self, message: OfTrial) -> None:
+        """Something is about options that are tried, or that have come into force since it was sent."""
+        if message.number in self._trials:
+            self._trials[message.number].receive(message.event)
+        elif message.number == self._held:
+            self.on_receive(message.event)
+
+    def _apply_to_trial(self, number: int, event: Event) -> None:
+        self._apply(OfTrial(number, event) if number in self._trials else event)
+
+    def _take_over(self, effect: TakeOver) -> None:
+        """The options that were tried are in force, and the cell says so already: go on with them in all that is done here."""
+        former, new = self._own, self._trials.pop(effect.number)
+        self._forget_deadline()
+        self._held, self._options = effect.number, new.manager.options
+        new.effects.cancel_timers()
+        former.effects.cancel_timers()
+        if former.manager.caller is not None or new.manager.caller is not None:
+            hand_over(former.manager.caller, new.manager.caller, self._cell)
+        self._own = Performer(
+            self.actor_ref, self._cell, self._options, new.manager.issuer, state=lambda: self._state, apply=self._apply
+        )
+        self._cell.revive = functools.partial(type(self).launch, self._options)
+        if (attempt := self._state.attempt) is not None:
+            self._own.effects.watch(attempt.number, attempt.request)
+        if not effect.is_adopted:
+            former.effects.leave_circuits()
+        if effect.revoke:
+            self._replaced = functools.partial(revoke_replaced, former.manager, effect.revoke)
+
+    def _drop(self, effect: DropTrial) -> None:
+        performer = self._trials.pop(effect.number)
+        self._forget_deadline()
+        self._cell.drop_candidate(performer.cell)
+        performer.retire(effect.state)
+
+    def _forget_deadline(self) -> None:
+        if self._overdue is not None:
+            self._overdue.cancel()
+            self._overdue = None
 
     # --- steps --------------------------------------------------------------------------------------------------------
 
@@ -611,24 +695,43 @@ class TokenManager(Server, metaclass=_ListsItsFunctions):
             self._state, effects = step(self._state, events.popleft(), self._options.clock(), self._options.rng)
             # Saved before anything is done: this incarnation may be killed in between, and its successor must know of all that
             # may have been done. What was not done after all it sees in the cell, which expects no such request.
-            if not self._cell.save(self.actor_ref, self._state):
+            first = effects[0] if effects else None
+            heir = self._trials[first.number].cell if isinstance(first, TakeOver) else None
+            is_adopted = isinstance(first, TakeOver) and first.is_adopted
+            if not self._cell.save(self.actor_ref, self._state, heir, is_adopted=is_adopted):
                 return
             for effect in effects:
-                known = self._effects.handle(effect)
+                known = self._perform(effect)
                 if known is not None:
                     events.append(known)
+            if self._replaced is not None:  # the new token is published, and the listeners are being told
+                replaced, self._replaced = self._replaced, None
+                replaced()
 
-    def _share(self, event: Wait | Refresh) -> None:
-        under_way = self._state.attempt is not None
-        self._apply(event)
-        if under_way and event.waiter in self._state.waiters[-1:]:
-            self._cell.count(FLIGHT_JOINED)
+    def _perform(self, effect: Effect) -> Event | None:
+        if isinstance(effect, ForTrial):
+            known = self._trials[effect.number].effects.handle(effect.effect)
+            return None if known is None else OfTrial(effect.number, known)
+        if isinstance(effect, TakeOver):
+            self._take_over(effect)
+        elif isinstance(effect, DropTrial):
+            self._drop(effect)
+        else:
+            return self._own.effects.handle(effect)
+        return None
 
-    def _attempt_of(self, message: FetchStarted | FetchLost) -> Attempt | None:
-        """The attempt under way, if the message is about its present request."""
-        attempt = self._state.attempt
-        same = attempt is not None and (attempt.number, attempt.request) == (message.attempt, message.request)
-        return attempt if same else None
+
+@holds_secrets
+def _offered(server: ServerRef, cell: Cell, options: dict[str, Any], timeout: float) -> Candidate:
+    """Have options tried, and empty their dict, as `_taken` does."""
+    try:
+        checked = check_replacing(options, cell.options)
+    finally:
+        options.clear()
+    offered = cell.offer(Candidate(cell, checked, cell.clock() + timeout))
+    if offered is None:
+        raise ManagerNotRunning(server)
+    return offered
 
 
 def _taken(options: dict[str, Any]) -> Options:
@@ -646,45 +749,39 @@ def _running(server: ServerRef, cell: Cell) -> Ref | None:
     return ref if ref is not None and ref.is_alive() else None
 
 
-def _first_state(options: Options, cell: Cell, issuer: issuers.Issuer) -> State:
-    if cell.state is not None:
-        rejected = cell.rejected is not None and cell.rejected is cell.state.token
-        attempt = cell.state.attempt
-        # What is expected may be an earlier request, whose end the manager knew at once.
-        under_way = attempt is not None and cell.expects(attempt.number, attempt.request)
-        state = adopt(cell.state, under_way=under_way, rejected=rejected)
-        # A forked child may make many anew at once.
-        denial = Denial(issuer.first_attempt_at()) if state.borrowed else state.denial
-        buffer_s = options.refresh_buffer_seconds
-        return state._replace(refresh_buffer_seconds=buffer_s, rules=_rules(options), denial=denial)
-    config, buffer_s, first_at = options.oidc_config, options.refresh_buffer_seconds, issuer.first_attempt_at()
-    shared = None if options.store is None else Sharing()
-    state = State(config, options.auth, None, buffer_s, rules=_rules(options), denial=Denial(first_at), sharing=shared)
-    if shared is not None:
-        return state
-    return as_forked(state) if state.rules.own_refresh_token and is_parents_login(options.auth.grant_secret) else state
+def _state_of(options: Options, cell: Cell, issuer: issuers.Issuer) -> State:
+    """What a manager starts with: what its crashed predecessor knew, or nothing."""
+    if cell.state is None:
+        return first_state(options, issuer)
+    rejected = cell.rejected is not None and cell.rejected is cell.state.token
+    state = adopt(cell.state, under_way=_is_under_way(cell.state, cell), rejected=rejected)
+    trial, candidate = state.trial, cell.candidate
+    if trial is not None:
+        is_known = candidate is not None and candidate.number == trial.number
+        tried = (
+            adopt(trial.state, under_way=_is_under_way(trial.state, candidate), rejected=False) if is_known else None
+        )
+        state = resumed(state, tried)
+    # A forked child may make many anew at once.
+    denial = Denial(issuer.first_attempt_at()) if state.borrowed else state.denial
+    buffer_s = options.refresh_buffer_seconds
+    return state._replace(refresh_buffer_seconds=buffer_s, rules=rules_of(options), denial=denial)
 
 
-def _rules(options: Options) -> Rules:
-    return Rules(
-        retry=options.retry,
-        min_interval_s=options.min_interval_seconds,
-        discovers=options.issuer_url is not None,
-        own_refresh_token=isinstance(options.auth, RefreshToken),
-        watches_files=bool(options.secret_files),
-        revokes=options.revoke_on_stop,
-    )
+def _is_under_way(state: State, cell: Cell | None) -> bool:
+    """Whether the request that a crashed predecessor waited for is to be heard of; it may have known the end at once."""
+    attempt = state.attempt
+    return attempt is not None and cell is not None and cell.expects(attempt.number, attempt.request)
 
 
-# An event of the machine that is not named here is applied as it is.
+_ABOUT_OPTIONS = (Event, WaitersArrived, ResultReady, FetchLost)
+
+# What is not named here is about the options in force, and theirs to take in (`oidc_actor.manager.performer`).
 _HANDLERS: dict[type[Any], Callable[[TokenManager, Any], Any]] = {
     GetToken: TokenManager._get_token,
     ForceRefresh: TokenManager._force_refresh,
     AskHealth: TokenManager._ask_health,
-    WaitersArrived: TokenManager._waiters_arrived,
-    Refresh: TokenManager._refresh,
-    ResultReady: TokenManager._result_ready,
-    FetchStarted: TokenManager._fetch_started,
-    FetchLost: TokenManager._fetch_lost,
     ClockJumped: TokenManager._clock_jumped,
+    TrialWanted: TokenManager._try,
+    OfTrial: TokenManager._of_trial,
 }

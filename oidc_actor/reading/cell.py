@@ -42,8 +42,10 @@ from oidc_actor.machine.events import (
     FetchFailed,
     FetchSucceeded,
     LoginLost,
+    OfTrial,
     ResultReady,
     TokenAdopted,
+    TrialWanted,
     WaitersArrived,
 )
 from oidc_actor.machine.state import State, as_forked
@@ -72,14 +74,23 @@ class Cell:
     """A manager as its readers know it, across its incarnations."""
 
     __slots__ = (
-        "__weakref__", "_lock", "_owner", "aside_at", "clock", "closed", "counts", "expected", "forked", "identity",
-        "inherited", "is_down", "issuer", "name", "number", "rejected", "result", "revive", "snapshot", "state",
-        "subscriptions", "summons", "supervisor", "versions", "waiting", "watches",
+        "__weakref__", "_lock", "_owner", "aside_at", "began_as", "candidate", "clock", "closed", "counts", "expected",
+        "forked", "former", "identity", "inherited", "is_down", "issuer", "name", "number", "options", "rejected", "result",
+        "revive", "snapshot", "state", "subscriptions", "summons", "supervisor", "versions", "waiting", "watches",
     )  # fmt: skip
 
     def __init__(self, name: str | None, identity: object, clock: Clock) -> None:
         self.snapshot, self.number = EMPTY, next(_numbers)
         self.clock, self.name, self.identity = clock, name, identity
+        self.began_as: object = (
+            identity  # of the options that the manager was started with; `identity` is of those in force
+        )
+        self.options: Any = None  # those in force, which a successor starts with; `oidc_actor.manager.options.Options`
+        self.candidate: Candidate | None = None  # options that are to replace them, from the wish for that on
+        self.former: tuple[TokenResponse | None, object] = (
+            None,
+            None,
+        )  # the last token of the options before, and their identity
         self.state: State | None = None  # what the owner knows, for its successor
         self.waiting: dict[AnyWaiter, None] = {}
         self.summons = Summons()  # has the owner look for new readers among those that wait
@@ -124,13 +135,69 @@ class Cell:
         self._unwatch()
         return True
 
-    def save(self, ref: Ref, state: State) -> bool:
-        """Keep what the manager knows, for its successor; false where it has one already."""
+    def save(self, ref: Ref, state: State, heir: Candidate | None = None, *, is_adopted: bool = False) -> bool:
+        """Keep what the manager knows, for its successor; false where it has one already.
+
+        Args:
+            ref: The manager.
+            state: What it knows.
+            heir: The options that come into force with this very state, so that no successor finds one without the other.
+            is_adopted: Whether the request under way stays the manager's own; else it is what was asked with those options.
+        """
         with self._lock:
             if not self.is_owned_by(ref):
                 return False
             self.state = state
+            if heir is not None:
+                self._inherit(heir, is_adopted=is_adopted)
             return True
+
+    def _inherit(self, heir: Candidate, *, is_adopted: bool) -> None:
+        self.former = self.snapshot.token, self.identity
+        expected, result, versions = heir.hand_over()
+        if not is_adopted:
+            self.expected, self.result, self.versions = expected, result, versions
+        self.options, self.identity, self.issuer = heir.options, heir.identity, heir.issuer
+        self.waiting.update(heir.waiting)
+        if self.candidate is heir:
+            self.candidate = None
+
+    def offer(self, candidate: Candidate) -> Candidate | None:
+        """Have other options tried. Those that are tried already are joined; any others end now: the last wish counts.
+
+        The wish is in here before the message is sent: if the manager is killed before it reads that, its successor looks.
+
+        Returns:
+            What to wait for; ``None`` where no manager is here, and none may come.
+        """
+        with self._lock:
+            if self.closed:
+                return None
+            before = self.candidate
+            if before is not None and before.options == candidate.options and not before.closed:
+                return before
+            self.candidate = candidate
+        if before is not None:
+            before.close(None)
+        self.tell(TrialWanted())
+        return candidate if self.may_be_served() else None
+
+    def take_candidate(self, ref: Ref) -> Candidate | None:
+        """The options that are to replace those in force, for this incarnation to try; ``None`` where there are none."""
+        with self._lock:
+            found = self.candidate if self.is_owned_by(ref) else None
+            return found if found is not None and found.set_owner(ref, None) else None
+
+    def drop_candidate(self, candidate: Candidate) -> None:
+        """Those options are tried no longer, and not in force. On the manager's thread."""
+        with self._lock:
+            if self.candidate is candidate:
+                self.candidate = None
+        candidate.close(None)
+
+    def addressed(self, message: object) -> object:
+        """What to send the manager where that message is about this cell."""
+        return message
 
     def publish(self, ref: Ref, token: TokenResponse, deadline: float, ahead_s: float = 0.0) -> None:
         """Show a token to every reader until its deadline, unless it is one that was rejected: a successor may be late."""
@@ -326,10 +393,13 @@ class Cell:
             if self.closed or (ref is not None and not self.is_owned_by(ref)):
                 return
             self.closed, self.snapshot, self.forked = True, EMPTY, False
+            candidate, self.candidate = self.candidate, None
             self.subscriptions.clear()
             self.inherited = self.state = self.issuer = self.revive = self.supervisor = None
         if self.name is not None and by_name.get(self.name) is self:
             by_name.pop(self.name, None)
+        if candidate is not None:
+            candidate.close(None)
         self._dismiss_in_vain()
 
     def _dismiss_in_vain(self) -> None:
@@ -339,7 +409,8 @@ class Cell:
         manager does not take over a wait that is over: its reader comes back.
         """
         if not self.may_be_served():
-            for waiter in list(self.waiting):
+            candidate = self.candidate
+            for waiter in [*self.waiting, *(() if candidate is None else candidate.waiting)]:
                 self.remove_waiter(waiter)
                 waiter.resolve(GONE)
 
@@ -358,7 +429,7 @@ class Cell:
     def fork(self) -> None:
         """No manager runs here, until the first use. On the child's only thread, before any other code of ours."""
         self._lock = threading.RLock()
-        self.waiting, self.expected, self.result, self.counts = {}, None, None, {}
+        self.waiting, self.expected, self.result, self.counts, self.candidate = {}, None, None, {}, None
         self.summons = Summons()
         for subscription in list(self.subscriptions):
             subscription.fork()
@@ -372,6 +443,81 @@ class Cell:
         if self.inherited is None:
             self.inherited, self.snapshot = self.snapshot, EMPTY
         self.aside_at = time.monotonic()
+
+
+class Candidate(Cell):
+    """Options that are to replace those in force, and what is asked with them: a cell that no reader has.
+
+    What a worker, the circuit breaker or the store tells a manager about it is marked as the trial's (`OfTrial`). When they come
+    into force it *is* the manager's own cell: what is still under way, on whatever thread, is passed on to that one.
+    """
+
+    __slots__ = ("holds", "main", "until")
+
+    def __init__(self, main: Cell, options: Any, until: float) -> None:
+        """Begin with nothing.
+
+        Args:
+            main: The manager's cell.
+            options: The options.
+            until: Reading of the clock from which on they hold where there is no answer.
+        """
+        self.main, self.holds, self.until = main, False, until
+        super().__init__(main.name, options.identity, main.clock)
+        self.options = options
+
+    @property
+    def state(self) -> State | None:
+        """What the manager knows with these options."""
+        known = self.main.state
+        if self.holds or known is None:
+            return known
+        trial = known.trial
+        return trial.state if trial is not None and trial.number == self.number else None
+
+    @state.setter
+    def state(self, _state: State | None) -> None:  # the manager saves it with its own
+        pass
+
+    def addressed(self, message: object) -> object:
+        """What to send the manager where that message is about this cell."""
+        return message if self.holds else OfTrial(self.number, message)
+
+    def tell(self, message: object) -> None:
+        """Send the manager a message about this cell."""
+        self.main.tell(self.addressed(message))
+
+    def count(self, what: str) -> None:
+        """One more of something that happens here; any thread."""
+        self.main.count(what)
+
+    def expects(self, attempt: int, request: int) -> bool:
+        """Whether the result of that request is still waited for; any thread."""
+        return self.main.expects(attempt, request) if self.holds else super().expects(attempt, request)
+
+    def deliver(self, result: Result) -> bool:
+        """Keep a result until the manager takes it; false where it is not waited for any longer."""
+        with self._lock:  # either it is in here when the manager takes all over, or it comes after that
+            if not self.holds:
+                return super().deliver(result)
+        return self.main.deliver(result)
+
+    def add_waiter(self, waiter: AnyWaiter, *, quietly: bool = False) -> None:
+        """Have somebody wait for these options to have a token."""
+        super().add_waiter(waiter, quietly=quietly)
+        if self.holds:  # after the line above: what took all over may not have seen it
+            self.main.add_waiter(waiter)
+
+    def remove_waiter(self, waiter: AnyWaiter) -> None:
+        """Wait no longer."""
+        super().remove_waiter(waiter)
+        self.main.remove_waiter(waiter)
+
+    def hand_over(self) -> tuple[tuple[int, int] | None, Result | None, object]:
+        """Be the manager's own cell from now on: what is waited for here, what it brought, and the versions of the files."""
+        with self._lock:
+            self.holds = True
+            return self.expected, self.result, self.versions
 
 
 def is_final(ref: Ref, reason: Reason) -> bool:

@@ -73,6 +73,8 @@ def take_cell(
     clock: Clock,
     supervisor: Ref | None,
     inherited: Cell | None = None,
+    options: Any = None,
+    began_as: object = None,
 ) -> Cell:
     """Give a starting manager its cell: its predecessor's, where that crashed and was the same in all that matters.
 
@@ -83,6 +85,8 @@ def take_cell(
         clock: What the deadlines are readings of.
         supervisor: The supervisor that restarts it, or ``None``.
         inherited: In a forked child, the cell that the manager is made anew for.
+        options: The options that it begins with.
+        began_as: The credentials and issuer that it was started with, before others came into force.
 
     Returns:
         The cell.
@@ -96,6 +100,7 @@ def take_cell(
         if found is None or not found.set_owner(ref, supervisor, anew=inherited is not None):
             found = Cell(name, identity, clock)
             found.set_owner(ref, supervisor)
+        found.options, found.began_as = options, began_as
         # By ref first. Closing the other cell takes it out of `by_name`: a reader that looks in between finds the name's owner,
         # and by that ref the new cell.
         _by_ref[ref] = found
@@ -106,6 +111,21 @@ def take_cell(
     for bell in list(_arrivals.value):
         bell.ring()
     return found
+
+
+def in_force(given: Any, name: str | None, predecessor: Ref | None, inherited: Cell | None = None) -> Any:
+    """The options that a manager which is started again goes on with: others may have come into force since it was first.
+
+    Args:
+        given: Those that it is started with.
+        name: Its name.
+        predecessor: Its last incarnation, as its supervisor knows it, or ``None``.
+        inherited: In a forked child, the cell that it is made anew for.
+    """
+    cell = inherited or (None if predecessor is None else _by_ref.get(predecessor))
+    if cell is None and name is not None:
+        cell = by_name.get(name)
+    return cell.options if cell is not None and cell.options and cell.began_as == given.identity else given
 
 
 def locate(server: Ref | str, *, revive: bool = True, wait_s: float = START_S) -> Cell:

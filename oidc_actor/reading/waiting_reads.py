@@ -13,9 +13,9 @@ import contextlib
 import time
 from typing import TypeAlias
 
-from oidc_actor.machine.events import Accepted, CheckNow, Outcome, Refresh, Refusal, Rejected
+from oidc_actor.machine.events import Accepted, CheckNow, Outcome, Refresh, Refusal, Rejected, TrialOverdue
 from oidc_actor.machine.schedule import missing, refusal
-from oidc_actor.reading.cell import Cell, Ref
+from oidc_actor.reading.cell import Candidate, Cell, Ref
 from oidc_actor.reading.directory import ManagerNotRunning, is_making_anew, is_starting, locate
 from oidc_actor.reading.waiters import GONE, Gone, TaskWaiter, ThreadWaiter
 from oidc_actor.values.clock import is_seconds
@@ -140,6 +140,49 @@ async def refresh_now_async(server: ServerRef, timeout: float, rejected: Secret 
         rejected = None  # it is rejected by now
         if outcome is None or (outcome is GONE and not left_s):
             raise _too_late(cell, server, timeout, 0.0, wants_refresh=True)
+
+
+def await_replacement(server: ServerRef, cell: Cell, candidate: Candidate, timeout: float, ends_at: float) -> None:
+    """Wait until other options have a token; see `TokenManager.replace`.
+
+    However the wait ends, with an exception of a signal handler too, the manager is told that it is over: options that have had
+    no answer by then hold. It keeps that time by its own clock as well.
+
+    Args:
+        server: The manager, as its caller named it.
+        cell: Its cell.
+        candidate: The options.
+        timeout: Seconds that the caller waits.
+        ends_at: When that is over, by `time.monotonic`.
+    """
+    left_s = max(0.0, ends_at - time.monotonic())
+    waiter = ThreadWaiter(cell.clock() + left_s, 0.0, wants_refresh=False)
+    try:
+        candidate.add_waiter(waiter)
+        outcome = waiter.wait(left_s)
+    finally:
+        candidate.remove_waiter(waiter)
+        if not candidate.holds:
+            cell.tell(TrialOverdue(candidate.number))
+    if isinstance(outcome, TokenResponse) or _has_taken_place(cell, candidate):
+        return
+    if isinstance(outcome, Refusal):
+        raise error_of(outcome)
+    if not cell.may_be_served():
+        raise ManagerNotRunning(server)
+    state = candidate.state or cell.state
+    if outcome is GONE:
+        raise NoTokenError("the options are not in force", cause=None if state is None else state.not_replaced)
+    cause = None if state is None else state.last_error
+    trouble = "" if cause is None else f"; the last attempt failed: {cause}"
+    late = f"within {timeout:g} s: no token of the new options yet, which are in force from now on{trouble}"
+    raise NoTokenError(late, cause=cause)
+
+
+def _has_taken_place(cell: Cell, candidate: Candidate) -> bool:
+    state = cell.state
+    is_theirs = candidate.holds and cell.options is candidate.options
+    return is_theirs and state is not None and not state.is_former and _token_of(cell, 0.0, None) is not None
 
 
 @holds_secrets

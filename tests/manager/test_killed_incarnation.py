@@ -2,6 +2,7 @@
 
 import math
 import threading
+from typing import Any
 
 import pytest
 from fakes import AUTH, ISSUER, ScriptedTransport
@@ -12,10 +13,11 @@ from oidc_actor import TokenManager
 from oidc_actor.machine.effects import Reject
 from oidc_actor.machine.events import ResultReady
 from oidc_actor.machine.state import Rules
-from oidc_actor.manager import token_manager
+from oidc_actor.manager import performer
 from oidc_actor.manager.effect_handler import EffectHandler
 from oidc_actor.manager.issuers import join
 from oidc_actor.manager.options import Options
+from oidc_actor.manager.performer import Performer
 from oidc_actor.manager.provider_requests import Incarnation
 from oidc_actor.reading.directory import locate
 from oidc_actor.testing import ManualClock
@@ -99,7 +101,7 @@ def test_one_that_was_killed_while_it_began_takes_no_result_from_the_successor(
     start: Start, transport: ScriptedTransport, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     options = {"name": "late", "oidc_config": OIDCConfig(token_endpoint=f"{ISSUER}/token")}
-    on_continue, take, log = TokenManager.on_continue, token_manager._HANDLERS[ResultReady], Incarnation.log
+    on_continue, take, log = TokenManager.on_continue, performer._HANDLERS[ResultReady], Incarnation.log
     begun, go_on, came, go, over = (threading.Event() for _ in range(5))
 
     def begin(manager: TokenManager) -> None:
@@ -113,14 +115,14 @@ def test_one_that_was_killed_while_it_began_takes_no_result_from_the_successor(
             begun.set()
             go_on.wait(DEADLINE_S)
 
-    def take_late(manager: TokenManager, message: ResultReady) -> None:
+    def take_late(own: Performer[Any], message: ResultReady) -> None:
         came.set()
         go.wait(DEADLINE_S)
-        take(manager, message)
+        take(own, message)
 
     monkeypatch.setattr(TokenManager, "on_continue", begin)
     monkeypatch.setattr(Incarnation, "log", log_late)
-    monkeypatch.setitem(token_manager._HANDLERS, ResultReady, take_late)
+    monkeypatch.setitem(performer._HANDLERS, ResultReady, take_late)
     with transport.held_back():
         first = start(**options)
         transport.wait_for_posts(1)

@@ -45,7 +45,7 @@ def test_the_package_of_adapters_shows_those_that_were_imported() -> None:
 def test_the_manager_shows_what_users_call() -> None:
     assert dir(TokenManager) == [
         "aforce_refresh", "aget_access_token", "aget_token", "child_spec", "force_refresh", "get_access_token", "get_token",
-        "health", "source", "start_link", "stop", "subscribe",
+        "health", "replace", "source", "start_link", "stop", "subscribe",
     ]  # fmt: skip
 
 

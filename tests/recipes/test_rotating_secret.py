@@ -153,3 +153,14 @@ def test_a_command_tries_a_new_secret_before_it_is_put_in_place(provider: Provid
     assert check() == 3
     tried.write_text(OLD)
     assert check() == 0
+
+
+def test_other_credentials_for_the_running_manager(provider: Provider, program: None) -> None:
+    provider.add_client("another-service", NEW)
+    names: dict[str, Any] = {}
+    exec(compile(pasted("replace_credentials.py", provider), "replace_credentials.py", "exec"), names)
+    old = TokenManager.get_access_token(NAME)
+    assert not names["replace_credentials"]("another-service", "wrong")
+    assert TokenManager.get_access_token(NAME) == old
+    assert names["replace_credentials"]("another-service", NEW)
+    assert TokenManager.get_access_token(NAME) != old

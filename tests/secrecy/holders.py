@@ -44,7 +44,7 @@ from oidc_actor.http.responses import Incoming, read_response, read_status_line
 from oidc_actor.machine import effects, events
 from oidc_actor.machine.events import Accepted, FetchFailed, FetchSucceeded, Refresh, Refusal, Rejected, Wait
 from oidc_actor.machine.forecast import Plan
-from oidc_actor.machine.state import Attempt, Sharing
+from oidc_actor.machine.state import Attempt, Sharing, Trial
 from oidc_actor.manager.identity_providers import FirstStep, IdentityProvider
 from oidc_actor.manager.issuers import Discovery, Sending, Subscriber
 from oidc_actor.manager.log import EndedRequest
@@ -56,7 +56,7 @@ from oidc_actor.protocol.device_authorization import DeviceAuthorization
 from oidc_actor.protocol.error_response import read_error_response
 from oidc_actor.protocol.metadata import Tried, parse_discovery
 from oidc_actor.protocol.redaction import layers
-from oidc_actor.reading.cell import Snapshot
+from oidc_actor.reading.cell import Candidate, Snapshot
 from oidc_actor.secret_sources.github_actions import GitHubActionsToken
 from oidc_actor.secret_sources.manager_token import ManagerToken
 from oidc_actor.secret_sources.signed_assertion import SignedAssertion
@@ -98,6 +98,10 @@ def _caller(w: World) -> Caller:
     caller = caller_of(replace(w.actor._options, store=_memory_store(w)), w.cell)
     assert caller is not None
     return caller
+
+
+def _revoke(w: World) -> effects.Revoke:
+    return effects.Revoke(1, None, (("access_token", w.secret),))
 
 
 def _lease(w: World) -> events.HeldLease:
@@ -255,7 +259,15 @@ MADE: dict[str, Callable[[World], object]] = {
     "machine.events.Refresh": lambda w: Refresh(w.waiter(), w.secret),
     "machine.events.Rejected": lambda w: Rejected(ISSUER, w.secret),
     "machine.events.Refusal": lambda w: Refusal(str(w.refused), w.refused),
+    "machine.events.Replacing": lambda w: events.Replacing(1, w.cell.state, 1.0),
+    "machine.events.OfTrial": lambda w: events.OfTrial(1, Refresh(w.waiter(), w.secret)),
+    "machine.effects.ForTrial": lambda w: effects.ForTrial(1, effects.Publish(w.token, 1.0)),
+    "machine.effects.TakeOver": lambda w: effects.TakeOver(1, revoke=(_revoke(w),)),
+    "machine.effects.DropTrial": lambda w: effects.DropTrial(1, w.cell.state),
+    "machine.state.Trial": lambda w: Trial(1, w.cell.state),
     "manager.options.Options": lambda w: w.actor._options,
+    "manager.performer.Performer": lambda w: w.actor._own,
+    "reading.cell.Candidate": lambda w: Candidate(w.cell, w.actor._options, 1.0),
     "credentials.keys.ClientCertificate": lambda w: ClientCertificate("c", password=SECRET),
     "credentials.dpop.DPoPKey": lambda w: DPoPKey(KEY),
     "secret_sources.github_actions.GitHubActionsToken": lambda w: GitHubActionsToken(
@@ -284,8 +296,8 @@ MADE: dict[str, Callable[[World], object]] = {
     "sidecar.routes.Tally": lambda w: w.routes.by_name["secrecy-run"].tally,
     "sidecar.service.Service": lambda w: w.service,
     "sidecar.token_files.TokenFile": lambda w: TokenFile(w.folder / "token", 0o600, lambda: w.token),
-    "manager.effect_handler.EffectHandler": lambda w: w.actor._effects,
-    "manager.provider_requests.Incarnation": lambda w: w.actor._effects._manager,
+    "manager.effect_handler.EffectHandler": lambda w: w.actor._own.effects,
+    "manager.provider_requests.Incarnation": lambda w: w.actor._own.manager,
     "values.secrets.Secret": lambda w: w.secret,
     "values.secrets.SecretCall": lambda w: SecretCall(lambda: SECRET),
     "values.secrets.SecretFile": lambda w: SecretFile(w.folder / "secret"),
@@ -339,7 +351,7 @@ HOLDS_NONE: dict[str, str] = {
     machine.events.FetchLost
         machine.events.FetchStarted
         machine.events.ForceRefresh machine.events.GetToken machine.events.Allowed machine.events.Denied
-        machine.events.WaitersArrived
+        machine.events.WaitersArrived machine.events.TrialWanted machine.events.TrialOverdue
         machine.events.CheckNow machine.events.ProbeFailed
         machine.events.BreakerClosed machine.events.SourceRenewed machine.events.SecretsChecked
         machine.events.Started machine.events.Tick machine.events.LoginLost machine.events.TokenShared

@@ -30,11 +30,13 @@ from oidc_actor.machine.events import (
     LeaseRenewed,
     LoginLost,
     LookFailed,
+    OfTrial,
     ProbeFailed,
     RecordNamed,
     RecordSeen,
     Refresh,
     Rejected,
+    Replacing,
     SecretsChecked,
     ShareFailed,
     SourceRenewed,
@@ -43,6 +45,7 @@ from oidc_actor.machine.events import (
     TokenAdopted,
     TokenOvertaken,
     TokenShared,
+    TrialOverdue,
     Wait,
 )
 from oidc_actor.machine.state import Phase, Rules, Sharing, State
@@ -51,7 +54,7 @@ from oidc_actor.values.errors import DiscoveryError, OIDCActorError, SecretUnava
 from oidc_actor.values.secrets import Secret
 from oidc_actor.values.tokens import ParsedToken, TokenResponse
 
-EVENTS = 80_000
+EVENTS = 100_000
 UNANSWERED = StoreError("no answer")
 ERRORS: list[OIDCActorError] = [
     DOWN,
@@ -84,8 +87,32 @@ class Walk:
             discovers=bool(seed % 2), watches_files=bool(seed % 3), own_refresh_token=self.shares and seed % 4 == 0
         )
         self.state = State(None if seed % 2 else CONFIG, AUTH, rules=rules, sharing=Sharing() if self.shares else None)
+        self.first = self.state
+        self.without_token: dict[Phase, State] = {}  # the last state of each phase that could be a trial's
+
+    def of_trial(self) -> Event:
+        trial = self.state.trial
+        if trial is None:
+            first = self.rng.choice([self.first, *self.without_token.values()])
+            return Replacing(self.tokens, first, self.now, self.rng.choice(["try", "try", "try", "adopt", "keep"]))
+        if self.rng.random() < 0.6:
+            return TrialOverdue(self.rng.choice([trial.number, trial.number, -1]))
+        attempt = trial.state.attempt
+        if trial.state.is_asking:
+            return OfTrial(trial.number, Allowed())
+        if attempt is None:
+            return OfTrial(trial.number, self.rng.choice([Started(), Tick(), CheckNow(), Wait(self.reader())]))
+        if isinstance(attempt.grant, Claim):
+            return OfTrial(trial.number, self.answer_of_store(attempt.number, attempt.request))
+        numbers = (attempt.number, attempt.request, self.now)
+        if self.rng.random() < 0.2:
+            return OfTrial(trial.number, FetchFailed(*numbers, self.rng.choice([DOWN, INVALID_CLIENT])))
+        result = CONFIG if isinstance(attempt.grant, Discover) else self.token()
+        return OfTrial(trial.number, FetchSucceeded(*numbers, result))
 
     def event(self) -> Event:
+        if self.rng.random() < 0.2:
+            return self.of_trial()
         if self.state.is_asking and self.rng.random() < 0.6:
             return self.rng.choice([Allowed(), Allowed(), self.denied()])
         attempt = self.state.attempt
@@ -148,7 +175,7 @@ class Walk:
         return ClockJumped(self.ahead, self.now + self.rng.uniform(0, 3))
 
     def stale(self, kind: type[Any], *rest: Any) -> Any:
-        return kind(self.state.attempts - 1, self.rng.randint(1, 3), self.now, *rest)
+        return kind(-1, self.rng.randint(1, 3), self.now, *rest)
 
     def steps(self, count: int) -> Iterator[Seen]:
         for _ in range(count):
@@ -159,6 +186,10 @@ class Walk:
                 between = row.decide(before, event, self.now, Fixed(0.5)).phase
                 yield Seen(NUMBERS[row.event, before.phase], before.phase, between)
             self.state, _ = step(before, event, self.now, self.rng)
+            after = self.state
+            if after.token is None and not after.is_asking and not after.blocked and after.trial is None:
+                attempt = None if after.attempt is None else replace(after.attempt, number=-1000)
+                self.without_token[after.phase] = after._replace(waiters=(), attempt=attempt, refreshes=0)
             if between != self.state.phase:
                 yield Seen(NUMBERS[None, between], between, self.state.phase)
 
