@@ -40,11 +40,15 @@ LEASE_S = 3.0
 
 RENEWAL_S = 1.0
 
-LOOK_S = 2.0
+LOOK_S = 1.6
 """Seconds between two looks at the store."""
 
 QUARANTINE_S = 2.5 * LOOK_S
-"""Seconds that a record must have been missing before the configured refresh token is taken for a fresh one."""
+"""Seconds that a record must have been missing before the configured refresh token is taken for a fresh one.
+
+Two looks of a member that knows the record, and a second less than a reader waits that says nothing of its patience: else the
+first read of a new login would fail.
+"""
 
 PUT_BACK_S = 2 * RENEWAL_S
 """Seconds that a login which was put back is handed out to none: by then a holder has renewed its lease, or been stored."""
@@ -110,8 +114,8 @@ def occupied(state: State, event: ClaimOccupied, now: float) -> State:
         until = now + LONGEST_POLL_S
     elif is_waited_for:
         until = min(until, now + (poll_s if event.why == "lease" else LONGEST_POLL_S))
-    is_missing = event.why == "missing"
-    state = now_knows(state, polls=min(known.polls + 1, 20), claim_at=now + poll_s, is_missing=is_missing)
+    is_missing, claim_at = event.why == "missing", min(now + poll_s, until)
+    state = now_knows(state, polls=min(known.polls + 1, 20), claim_at=claim_at, is_missing=is_missing)
     denial = Denial(until, now, asked=is_asked(state, now), probing=event.why == "lease")
     return state._replace(attempt=None, denial=denial)
 
@@ -145,13 +149,27 @@ def answered(state: State) -> State:
 
 
 def readable(state: State) -> State:
-    """A look was answered. A store that is full answers looks and nothing else: the failures of what is asked of it count on."""
+    """The store is there again."""
     known = of(state)
     if known.error is None:
         return state
     # What waits to be stored goes first: a member that knows an older login may be about to put that back.
     share_at = known.share_at if known.share_at == math.inf else NEVER
     return now_knows(state, error=None, claim_at=NEVER, share_at=share_at).report("store_back")
+
+
+def looked_at(state: State, now: float) -> State:
+    """A look was answered. A store that is full answers looks and nothing else: what it has not done is asked for at once."""
+    known = of(state)
+    if known.error is None:
+        return state
+    is_claiming = state.attempt is not None and isinstance(state.attempt.grant, Claim)
+    if known.unshared is None and not (known.failures and (is_claiming or known.claim_at > now)):
+        return readable(state)
+    is_ours = state.denial is not None and state.denial.until == known.claim_at
+    share_at = known.share_at if known.unshared is None or math.isinf(known.share_at) else now
+    state = state._replace(denial=None if is_ours else state.denial)
+    return now_knows(state, claim_at=NEVER, share_at=share_at)
 
 
 def may_go_alone(state: State, now: float) -> bool:
@@ -284,7 +302,7 @@ def rejects(state: State, token: TokenResponse) -> State:
 
 def seen(state: State, gen: int, now: float) -> State:
     """A look has shown the record's generation: put back one that was lost while its token lives here."""
-    state = readable(state)
+    state = looked_at(state, now)
     return _restore(state) if gen < of(state).gen and _can_restore(state, now) else state
 
 

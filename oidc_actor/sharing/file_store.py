@@ -10,6 +10,7 @@ A lock belongs to an open file, which a forked child inherits: so each is let go
 ``….new``           the next one while it is written; what a killed process left is written over
 ``….lock``          whose lock a step holds
 ``….<fence>.lease`` whose lock a holder keeps; the next holder, or the first step of another process, clears it away
+``….known``         whose lock all share that have the login of the record: without one, none can put it back
 ==================  ==================================================================================================
 
 Deadlines are on the clock that counts suspend and that no user sets. It begins anew at each boot: under another boot the token
@@ -32,15 +33,15 @@ from typing import Any, NoReturn, TypeVar
 from oidc_actor.sharing import records
 from oidc_actor.sharing.records import Lease, Record
 from oidc_actor.sharing.sealing import read_keys
+from oidc_actor.sharing.stepping import SteppingStore
 from oidc_actor.sharing.store import (
     Claim,
     ClaimAnswer,
     GiveUp,
     Granted,
     Looked,
+    Newer,
     Overtaken,
-    Renewal,
-    Restoration,
     Share,
     Shared,
 )
@@ -75,6 +76,12 @@ LARGEST = 1_000_000
 _held: dict[tuple[str, int], int] = {}
 """The files of this process's leases, each open and locked, by the record's file and the fence. Each change is one operation."""
 
+_knows: dict[str, int] = {}
+"""The files that say which logins this process knows, each open and locked. A forked child keeps them: it knows the same."""
+
+MOST_KNOWN = 100
+"""Logins for which a process keeps a file open; that of a further one has a byte in it, and counts as locked for ever."""
+
 _locked: set[int] = set()
 """The files whose locks steps of this process hold or wait for. Each change is one operation."""
 
@@ -91,7 +98,7 @@ def _let_go() -> None:
 in_forked_child(_let_go)
 
 
-class FileStore:
+class FileStore(SteppingStore):
     """A store of shared tokens for the processes of one host. It compares by value, and refuses pickling.
 
     Without keys what it keeps is as safe as the directory, which only its owner may open then. A network file system will not do.
@@ -178,7 +185,7 @@ class FileStore:
     # --- the six steps ------------------------------------------------------------------------------------------------
 
     def claim(self, key: str, claim: Claim, /) -> ClaimAnswer:
-        """Grant a claim, or say why not.
+        """Grant a claim, or say why not; the lease of a process that has ended is over.
 
         Args:
             key: The record's name.
@@ -193,12 +200,15 @@ class FileStore:
             nonlocal before
             before = record
             lease = record.lease
-            if lease is not None and lease.claimant and lease.holds(now_ms) and not self._is_held(key, record.fence):
+            is_leased = lease is not None and lease.claimant and lease.holds(now_ms)
+            if is_leased and not _is_locked(self._lease(key, record.fence)):
                 record = replace(record, lease=None)  # its holder has ended
             record, answer = records.claim(record, claim, now_ms)
             if isinstance(answer, Granted):
                 self._hold(key, answer.fence)
                 granted.append(answer.fence)
+            if claim.login is not None and isinstance(answer, Granted | Newer):
+                self._know(key)
             return record, answer
 
         granted: list[int] = []
@@ -212,18 +222,6 @@ class FileStore:
             self._end_older(key, before.fence)
         return answer
 
-    def renew(self, key: str, renewal: Renewal, /) -> bool:
-        """Hold a lease for longer; false where another one was granted since.
-
-        Args:
-            key: The record's name.
-            renewal: Whose lease, and for how long.
-
-        Raises:
-            StoreError: The store could not be asked, or too late.
-        """
-        return self._step(key, lambda record, now_ms: records.renew(record, renewal, now_ms))
-
     def share(self, key: str, share: Share, /) -> Shared | Overtaken:
         """Store a token for all.
 
@@ -234,7 +232,7 @@ class FileStore:
         Raises:
             StoreError: The store could not be asked, or too late.
         """
-        answer = self._step(key, lambda record, now_ms: records.share(record, share, now_ms))
+        answer = super().share(key, share)
         self._release(key, share.fence)
         return answer
 
@@ -248,20 +246,24 @@ class FileStore:
         Raises:
             StoreError: The store could not be asked, or too late.
         """
-        self._step(key, lambda record, now_ms: (records.give_up(record, give_up, now_ms), None))
+        super().give_up(key, give_up)
         self._release(key, give_up.fence)
 
-    def restore(self, key: str, restoration: Restoration, /) -> bool:
-        """Put back a record that was lost; false where one is there that is as new.
+    def is_known(self, key: str, /) -> bool:
+        """Whether a process that lives has had a token from the record, or may have, and so could put it back.
 
         Args:
             key: The record's name.
-            restoration: What was in it.
 
         Raises:
-            StoreError: The store could not be asked, or too late.
+            StoreError: The store could not be asked.
         """
-        return self._step(key, lambda record, now_ms: records.restore(record, restoration, now_ms))
+        try:
+            with self._lock(self._file(key)):
+                path = self._known(key)
+                return _is_locked(path) or (path.exists() and path.stat().st_size > 0)
+        except OSError as error:
+            raise self._failed(error) from None
 
     def look(self, keys: Sequence[str], /) -> Looked:
         """See which records are there, and what the store's clock says.
@@ -382,7 +384,7 @@ class FileStore:
         if self._has_swept.value[0]:
             return
         self._has_swept.value[0] = True
-        found = re.compile(rf"{re.escape(self._namespace)}\.([^.]+)\.(?:json|new|lock|\d+\.lease)")
+        found = re.compile(rf"{re.escape(self._namespace)}\.([^.]+)\.(?:json|new|lock|known|\d+\.lease)")
         for key in {match[1] for name in os.listdir(self._path) if (match := found.fullmatch(name))}:
             with contextlib.suppress(StoreError, OSError), self._lock(self._file(key), patience_s=0.0):
                 self._sweep_one(key)
@@ -391,7 +393,7 @@ class FileStore:
         """Under the lock of its record, so that no step is at it."""
         path, now_ms = self._file(key), _now_ms()
         for lease in self._path.glob(f"{self._namespace}.{key}.*.lease"):
-            self._is_held(key, int(lease.suffixes[-2][1:]))
+            _is_locked(lease)
         with contextlib.suppress(FileNotFoundError):
             os.unlink(path.with_suffix(".new"))
         with contextlib.suppress(FileNotFoundError):
@@ -399,6 +401,8 @@ class FileStore:
                 os.unlink(path)
         if not path.exists():
             os.unlink(path.with_suffix(".lock"))
+            if not _is_locked(self._known(key)):
+                self._known(key).unlink(missing_ok=True)
 
     @holds_secrets
     def _is_over(self, path: Path, now_ms: int) -> bool:
@@ -423,22 +427,6 @@ class FileStore:
         _locks(descriptor)
         _held[str(self._file(key)), fence] = descriptor
 
-    def _is_held(self, key: str, fence: int) -> bool:
-        """Whether the holder of a lease lives; the file of one that does not is cleared away."""
-        path = self._lease(key, fence)
-        try:
-            descriptor = os.open(path, os.O_RDWR | os.O_NOFOLLOW)
-        except FileNotFoundError:
-            return False
-        try:
-            if not _locks(descriptor):
-                return True
-            with contextlib.suppress(FileNotFoundError):
-                os.unlink(path)
-            return False
-        finally:
-            _unlock(descriptor)
-
     def _end_older(self, key: str, fence: int) -> None:
         """Another one was granted: an earlier grant is of no use, whether its holder has ended or never heard of it."""
         path = str(self._file(key))
@@ -446,7 +434,26 @@ class FileStore:
             if file == path and older <= fence:
                 self._release(key, older)
         with contextlib.suppress(OSError):
-            self._is_held(key, fence)
+            _is_locked(self._lease(key, fence))
+
+    def _known(self, key: str) -> Path:
+        return self._file(key).with_suffix(".known")
+
+    def _know(self, key: str) -> None:
+        """Have it seen that this process knows the record, while it or a child of its lives. Under the record's lock."""
+        path = self._known(key)
+        with contextlib.suppress(OSError):  # else a new member does not wait for this one to put the record back
+            if _is_at(path, _knows.get(str(path), -1)):
+                return
+            descriptor = self._open(path, os.O_RDWR | os.O_CREAT)
+            fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+            if str(path) not in _knows and len(_knows) >= MOST_KNOWN:
+                os.write(descriptor, b"+")
+                os.close(descriptor)
+                return
+            before, _knows[str(path)] = _knows.get(str(path)), descriptor
+            if before is not None:
+                os.close(before)
 
     def _release(self, key: str, fence: int) -> None:
         descriptor = _held.pop((str(self._file(key)), fence), None)
@@ -460,9 +467,26 @@ def _is_at(path: Path, descriptor: int) -> bool:
     """Whether that open file is the one that is found under that name."""
     try:
         there, here = os.stat(path), os.fstat(descriptor)
-    except FileNotFoundError:
+    except OSError:
         return False
     return (there.st_dev, there.st_ino) == (here.st_dev, here.st_ino)
+
+
+def _is_locked(path: Path) -> bool:
+    """Whether a process that lives has that file's lock. The file is cleared away where none has; under the record's lock."""
+    try:
+        descriptor = os.open(path, os.O_RDWR | os.O_NOFOLLOW)
+    except FileNotFoundError:
+        return False
+    try:
+        if not _locks(descriptor):
+            return True
+        if not os.fstat(descriptor).st_size:
+            with contextlib.suppress(FileNotFoundError):
+                os.unlink(path)
+        return False
+    finally:
+        _unlock(descriptor)
 
 
 def _unlock(descriptor: int) -> None:

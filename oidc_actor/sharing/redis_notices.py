@@ -4,8 +4,8 @@ A message is the generation of the token and nothing else. It proves nothing, an
 a little earlier than it would have.
 
 One thread and one connection, while there are keys to hear of. In a cluster the channels are sharded: a message goes to the
-servers of its key's slot alone. The thread asks again for all channels every `RENEWAL_S`: a connection that has died without
-a word is found so, and a slot that has moved.
+servers of its key's slot alone. The thread asks again for a channel every `RENEWAL_S`, so that a connection that has died without
+a word is found, and in a cluster for all: a slot may have moved.
 """
 
 from __future__ import annotations
@@ -91,9 +91,10 @@ class Notices:
             renew_at = confirmed_by = time.monotonic() + RENEWAL_S
             while not self._closed.is_set():
                 keys, now = self._keys, time.monotonic()
-                new = set(keys) if now >= renew_at else set(keys) - asked
+                new = set(keys) - asked
                 if now >= renew_at:
                     renew_at = now + RENEWAL_S
+                    new |= link.doubted(set(keys))
                 if new:
                     if not link.unconfirmed:
                         confirmed_by = now + CONFIRMED_S
@@ -119,6 +120,10 @@ class _Link:
         self._is_sharded = is_cluster(client)
         self._has_more = False  # whether a message was just there, after which more may be
         self.unconfirmed: set[str] = set()
+
+    def doubted(self, channels: set[str]) -> set[str]:
+        """Those that are to be asked for again."""
+        return channels if self._is_sharded else set(sorted(channels)[:1])
 
     def subscribe(self, channels: set[str]) -> None:
         self.unconfirmed |= channels

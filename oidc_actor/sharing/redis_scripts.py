@@ -1,7 +1,7 @@
-"""The steps of `oidc_actor.sharing.records` in Lua, each one script that Redis or Valkey runs atomically.
+"""The steps of `oidc_actor.sharing.records` in Lua, each one script that Redis or Valkey runs atomically; and a look at records.
 
 A record is one hash. Its fields have the names of `Record`'s and `Lease`'s; those that are empty are absent, and numbers are
-whole. Every script first reads the server's clock, does nothing where that is past ``late``, and else reads the whole record,
+whole. Every step first reads the server's clock, does nothing where that is past ``late``, and else reads the whole record,
 changes it, and writes the whole. What is no record, under the name of one, counts as absent, and is written over. Redis' own
 expiry only clears away what is of no use any more.
 """
@@ -12,12 +12,7 @@ from typing import NamedTuple
 
 from oidc_actor.sharing.records import AGAIN_MS, KEPT_MS, LOGIN_KEPT_MS
 
-_BEGIN = (
-    f"""
-local kept, login_kept, again = {KEPT_MS}, {LOGIN_KEPT_MS}, {AGAIN_MS}
-"""
-    + """
-local key = KEYS[1]
+_READ = """
 local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
 
@@ -25,29 +20,41 @@ local function whole(number)
   return string.format('%.0f', number)
 end
 
+local function read(key)
+  local found = redis.pcall('HGETALL', key)
+  if found.err then
+    return {}, not string.find(found.err, 'WRONGTYPE', 1, true) and found or nil
+  end
+  local record = {}
+  for i = 1, #found, 2 do
+    record[found[i]] = found[i + 1]
+  end
+  for _, field in ipairs({'gen', 'fence', 'expires_ms', 'until_ms', 'length_ms', 'quarantine_ms', 'keep_until_ms'}) do
+    local value = tonumber(record[field] or '0')
+    if not value or value < 0 or value >= 9007199254740992 or value ~= math.floor(value) then
+      return {}
+    end
+    record[field] = record[field] and whole(value)
+  end
+  return record
+end
+"""
+
+_BEGIN = (
+    f"""
+local kept, login_kept, again = {KEPT_MS}, {LOGIN_KEPT_MS}, {AGAIN_MS}
+"""
+    + _READ
+    + """
 local late = tonumber(ARGV[1])
 if now > late then
   return {'late', whole(now)}
 end
 
-local record = {}
-local read = redis.pcall('HGETALL', key)
-if read.err then
-  if not string.find(read.err, 'WRONGTYPE', 1, true) then
-    return read
-  end
-  read = {}
-end
-for i = 1, #read, 2 do
-  record[read[i]] = read[i + 1]
-end
-for _, field in ipairs({'gen', 'fence', 'expires_ms', 'until_ms', 'length_ms', 'quarantine_ms', 'keep_until_ms'}) do
-  local found = tonumber(record[field] or '0')
-  if not found or found < 0 or found >= 9007199254740992 or found ~= math.floor(found) then
-    record = {}
-    break
-  end
-  record[field] = record[field] and whole(found)
+local key = KEYS[1]
+local record, problem = read(key)
+if problem then
+  return problem
 end
 
 local function number(field)
@@ -289,7 +296,15 @@ return {'restored', whole(now)}
 """
 
 _LOOK = """
-return {'seen', whole(now), text('gen') == '' and '0' or text('gen')}
+local seen = {'seen', whole(now)}
+for _, key in ipairs(KEYS) do
+  local record, problem = read(key)
+  if problem then
+    return problem
+  end
+  seen[#seen + 1] = record.gen or '0'
+end
+return seen
 """
 
 
@@ -305,4 +320,4 @@ RENEW = Script("renew", _BEGIN + _RENEW)
 SHARE = Script("share", _BEGIN + _SHARE)
 GIVE_UP = Script("give_up", _BEGIN + _GIVE_UP)
 RESTORE = Script("restore", _BEGIN + _RESTORE)
-LOOK = Script("look", _BEGIN + _LOOK)
+LOOK = Script("look", _READ + _LOOK)

@@ -6,7 +6,8 @@ One connection for each process, made at first use: calls come one after the oth
 **Replicas.** With ``wait_replicas`` a claim and the wait for its replicas travel together on one connection: the server counts
 the replicas that have what came on that connection. A claim that too few have is an error, and nothing is sent under it.
 
-**Cluster.** All of a record is one hash with one tag, and so in one slot. A look asks each server once for all its keys.
+**Cluster.** All of a record is one hash with one tag, and so in one slot. A script sees one slot, so a look is a script for each
+key, and asks each server once for all its keys. Else it is one script.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from __future__ import annotations
 import hashlib
 import re
 from collections.abc import Callable, Sequence
+from functools import cache
 from typing import Any, NoReturn
 from urllib.parse import parse_qs, urlsplit
 
@@ -303,8 +305,8 @@ class RedisStore:
         Raises:
             StoreError: The store could not be asked.
         """
-        answers = self._connection.value.call(lambda client: self._looks(client, [*keys] or ["clock"]))
-        return Looked(tuple(_number(gen) for _, _, gen in answers[: len(keys)]), answers[0][1])
+        now_ms, gens = self._connection.value.call(lambda client: self._looks(client, [*keys] or ["clock"]))
+        return Looked(tuple(_number(gen) for gen in gens[: len(keys)]), now_ms)
 
     def listen(self, heard: Callable[[str, int], None], /) -> Notices | None:
         """Hear of new tokens, as `oidc_actor.sharing.store.AnnouncingStore` says; ``None`` without ``notify``.
@@ -327,7 +329,7 @@ class RedisStore:
             if waits:
                 return self._waited(client, script, name, args)
             said = ("SPUBLISH" if is_cluster(client) else "PUBLISH",) if announces else ()
-            return _read(_evaluate(client, script, name, (*args, *said)))
+            return _read(_evaluate(client, script, [name], (*args, *said)))
 
         what, now_ms, *rest = self._connection.value.call(run)
         if what == "late":
@@ -356,8 +358,11 @@ class RedisStore:
             raise StoreError(f"{self._host}: {replicas} of {self._wait_replicas} replicas have the claim")
         return read
 
-    def _looks(self, client: Any, keys: list[str]) -> list[Any]:
+    def _looks(self, client: Any, keys: list[str]) -> tuple[int, list[str]]:
         names = [self._name(key) for key in keys]
+        if not is_cluster(client):
+            _, now_ms, *gens = _read(_evaluate(client, LOOK, names, ()))
+            return now_ms, gens
         by_server: dict[Any, list[str]] = {}
         for name in names:
             by_server.setdefault(_server_of(client, name), []).append(name)
@@ -365,15 +370,13 @@ class RedisStore:
         for server, some in by_server.items():
             pipeline = server.pipeline(transaction=False)
             for name in some:
-                pipeline.evalsha(_sha(LOOK), 1, name, _NEVER_LATE)
+                pipeline.evalsha(_sha(LOOK), 1, name)
             answers.update(zip(some, pipeline.execute(raise_on_error=False), strict=True))
         for name, answer in answers.items():
             if isinstance(answer, Exception):  # the script is not known there, or a slot is at another server by now
-                answers[name] = _evaluate(client, LOOK, name, (_NEVER_LATE,))
-        return [_read(answers[name]) for name in names]
-
-
-_NEVER_LATE = 2**53
+                answers[name] = _evaluate(client, LOOK, [name], ())
+        read = [_read(answers[name]) for name in names]
+        return read[0][1], [gen for _, _, gen in read]
 
 
 def _server_of(client: Any, name: str) -> Any:
@@ -381,13 +384,13 @@ def _server_of(client: Any, name: str) -> Any:
     return client.get_redis_connection(client.get_node_from_key(name)) if is_cluster(client) else client
 
 
-def _evaluate(client: Any, script: Script, name: str, args: Sequence[object]) -> Any:
+def _evaluate(client: Any, script: Script, names: Sequence[str], args: Sequence[object]) -> Any:
     try:
-        return client.evalsha(_sha(script), 1, name, *args)
+        return client.evalsha(_sha(script), len(names), *names, *args)
     except Exception as error:
         if not _is_unknown(error):
             raise
-    return client.eval(script.source, 1, name, *args)  # which also keeps it
+    return client.eval(script.source, len(names), *names, *args)  # which also keeps it
 
 
 def _is_unknown(answer: object) -> bool:
@@ -395,6 +398,7 @@ def _is_unknown(answer: object) -> bool:
     return isinstance(answer, Exception) and ("NOSCRIPT" in str(answer) or type(answer).__name__ == "NoScriptError")
 
 
+@cache
 def _sha(script: Script) -> str:
     return hashlib.sha1(script.source.encode(), usedforsecurity=False).hexdigest()
 

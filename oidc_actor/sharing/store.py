@@ -372,6 +372,20 @@ class AnnouncingStore(TokenStore, Protocol):
         """
 
 
+class KnowingStore(TokenStore, Protocol):
+    """A store that can tell whether a missing record may be put back: a new login need not wait. `is_known` is optional."""
+
+    def is_known(self, key: str, /) -> bool:
+        """Whether a member that lives has had a token from the record, or may have; asked where there is no record.
+
+        Args:
+            key: The record's name.
+
+        Raises:
+            StoreError: The store could not be asked.
+        """
+
+
 _METHODS = ("claim", "renew", "share", "give_up", "restore", "look")
 
 

@@ -7,25 +7,17 @@ import time
 from collections.abc import Callable, Sequence
 from typing import TypeVar
 
-from oidc_actor.sharing import records
 from oidc_actor.sharing.records import Record
+from oidc_actor.sharing.stepping import SteppingStore
 from oidc_actor.sharing.store import (
-    Claim,
-    ClaimAnswer,
-    GiveUp,
     Looked,
-    Overtaken,
-    Renewal,
-    Restoration,
-    Share,
-    Shared,
 )
 from oidc_actor.values.secrets import StoredSecret
 
 T = TypeVar("T")
 
 
-class MemoryStore:
+class MemoryStore(SteppingStore):
     """A `oidc_actor.sharing.TokenStore` for the managers of one process: what a shared store does, without a server.
 
     It keeps texts as they are. Tests may read `records`, empty it, and set `error`, which every call raises then.
@@ -52,66 +44,6 @@ class MemoryStore:
         self.calls = 0
         self._clock = clock
         self._lock = threading.Lock()  # guards the records; each call is one step under it
-
-    def claim(self, key: str, claim: Claim, /) -> ClaimAnswer:
-        """Grant a claim, or say why not.
-
-        Args:
-            key: The record's name.
-            claim: What is wanted.
-
-        Raises:
-            StoreError: The store could not be asked, or too late.
-        """
-        return self._step(key, lambda record, now_ms: records.claim(record, claim, now_ms))
-
-    def renew(self, key: str, renewal: Renewal, /) -> bool:
-        """Hold a lease for longer; false where another one was granted since.
-
-        Args:
-            key: The record's name.
-            renewal: Whose lease, and for how long.
-
-        Raises:
-            StoreError: The store could not be asked, or too late.
-        """
-        return self._step(key, lambda record, now_ms: records.renew(record, renewal, now_ms))
-
-    def share(self, key: str, share: Share, /) -> Shared | Overtaken:
-        """Store a token for all.
-
-        Args:
-            key: The record's name.
-            share: The token, and under which grant it was got.
-
-        Raises:
-            StoreError: The store could not be asked, or too late.
-        """
-        return self._step(key, lambda record, now_ms: records.share(record, share, now_ms))
-
-    def give_up(self, key: str, give_up: GiveUp, /) -> None:
-        """End a lease without a token; nothing is done where another one was granted since.
-
-        Args:
-            key: The record's name.
-            give_up: Whose lease, and how long all are to wait.
-
-        Raises:
-            StoreError: The store could not be asked, or too late.
-        """
-        self._step(key, lambda record, now_ms: (records.give_up(record, give_up, now_ms), None))
-
-    def restore(self, key: str, restoration: Restoration, /) -> bool:
-        """Put back a record that was lost; false where one is there that is as new.
-
-        Args:
-            key: The record's name.
-            restoration: What was in it.
-
-        Raises:
-            StoreError: The store could not be asked, or too late.
-        """
-        return self._step(key, lambda record, now_ms: records.restore(record, restoration, now_ms))
 
     def look(self, keys: Sequence[str], /) -> Looked:
         """See which records are there, and what the store's clock says.

@@ -1,4 +1,4 @@
-"""A token that processes share on a real Redis: what reads, adoptions, and a thousand managers at rest cost.
+"""A token that processes share on a real Redis: what reads, adoptions, and thousands of managers at rest cost.
 
 It needs `redis-server` and is left out, and says so, where there is none.
 """
@@ -40,7 +40,7 @@ def run(*, quick: bool) -> list[Figure]:
         url, key = f"redis://127.0.0.1:{port}/0", new_key()
         figures = _reads(url, key, rounds=25 if quick else 100)
         figures += _adoptions(url, key, seconds=30 if quick else 120)
-        return figures + _at_rest(url, key, port, seconds=15 if quick else 60)
+        return figures + _at_rest(url, key, port, processes=2 if quick else 8, seconds=15 if quick else 60)
 
 
 @contextmanager
@@ -72,9 +72,9 @@ def ask(port: int, *words: str) -> str:
         return link.recv(1 << 20).decode()
 
 
-def store_of(url: str, key: str) -> RedisStore:
+def store_of(url: str, key: str, *, notify: bool = False) -> RedisStore:
     """The store, as each process describes it."""
-    return RedisStore.from_url(url, namespace="bench", keys=[key], timeout_seconds=2.0)
+    return RedisStore.from_url(url, namespace="bench", keys=[key], timeout_seconds=2.0, notify=notify)
 
 
 class Grants:
@@ -166,31 +166,61 @@ def member(url: str, key: str, seconds: float) -> None:
 # --- at rest ----------------------------------------------------------------------------------------------------------
 
 
-def _at_rest(url: str, key: str, port: int, *, seconds: float) -> list[Figure]:
-    """Many managers of one process whose tokens live long: what their looks cost."""
-    grants, store = Grants(36_000.0), store_of(url, key)
+def _at_rest(url: str, key: str, port: int, *, processes: int, seconds: float) -> list[Figure]:
+    """Processes that have the same managers, whose tokens live long: what their looks cost, and their connections."""
+    found = {notify: _rest(url, key, port, processes, seconds, notify) for notify in (False, True)}
+    shares, calls_each, links = found[False]
+    notified, _, notified_links = found[True]
+    label = f"{processes} processes, {AT_REST:,} managers in each, at rest"
+    return [
+        Figure("fleet", f"{label}: processor time", shares[-1], "% of a core", **at_most(1.0, shares[-1])),
+        Figure("fleet", f"{label}, notify: processor time", notified[-1], "% of a core", **at_most(1.0, notified[-1])),
+        Figure("fleet", f"{label}: store calls of a process", calls_each, "/s"),
+        Figure("fleet", f"{label}: connections of a process", links, "", **at_most(1, links)),
+        Figure("fleet", f"{label}, notify: connections", notified_links, "", **at_most(2, notified_links)),
+    ]
+
+
+def _rest(
+    url: str, key: str, port: int, processes: int, seconds: float, notify: bool
+) -> tuple[list[float], float, float]:
+    """The processes' shares of a core, the calls of a process in a second, the connections of a process."""
+    command = [sys.executable, __file__, "rest", url, key, str(seconds), str(int(notify))]
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
+    started = [subprocess.Popen(command, **pipes) for _ in range(processes)]  # type: ignore[call-overload]
+    try:
+        for process in started:
+            assert process.stdout.readline() == "ready\n"
+        threading.Event().wait(15.0)  # each record has been seen by each process
+        calls, began = _calls(port), time.perf_counter()
+        for process in started:
+            process.stdin.write("begin\n")
+            process.stdin.flush()
+        links = ask(port, "CLIENT", "LIST").count(" addr=") - 1
+        shares = sorted(float(process.stdout.readline()) for process in started)
+        each = (_calls(port) - calls) / (time.perf_counter() - began) / processes
+    finally:
+        for process in started:
+            process.kill()
+            process.communicate()
+    return shares, each, links / processes
+
+
+def rest(url: str, key: str, seconds: float, *, notify: bool) -> None:
+    """One of those processes: say when each manager has its token, and then which share of a core a rest has taken."""
+    grants, store = Grants(36_000.0), store_of(url, key, notify=notify)
     names = [f"m{number}" for number in range(AT_REST)]
     for name in names:
-        auth = ClientCredentials(name, "s")
+        auth = ClientCredentials(f"{name}-{notify}", "s")
         TokenManager.start_link(name=name, auth=auth, oidc_config=CONFIG, transport=grants, store=store)
     for name in names:
-        TokenManager.get_access_token(name, timeout=60)
-    pause = threading.Event()
-    pause.wait(6.0)  # all have been shared, and seen once
-    calls, cpu, began = _calls(port), time.process_time(), time.perf_counter()
-    pause.wait(seconds)
-    lived_s = time.perf_counter() - began
-    share = (time.process_time() - cpu) / lived_s
-    each = (_calls(port) - calls) / lived_s / AT_REST
-    links = sum(line.startswith("id=") or "\nid=" in line for line in ask(port, "CLIENT", "LIST").split("\n")) - 1
-    for name in names:
-        TokenManager.stop(name)
-    label = f"{AT_REST:,} managers at rest"
-    return [
-        Figure("fleet", f"{label}: processor time", 100 * share, "% of a core", **at_most(1.0, 100 * share)),
-        Figure("fleet", f"{label}: store calls of each", each, "/s"),
-        Figure("fleet", f"{label}: connections", links, "", **at_most(1, links)),
-    ]
+        TokenManager.get_access_token(name, timeout=120)
+    print("ready", flush=True)
+    sys.stdin.readline()
+    cpu, began = time.process_time(), time.perf_counter()
+    threading.Event().wait(seconds)
+    print(100 * (time.process_time() - cpu) / (time.perf_counter() - began), flush=True)
+    sys.stdin.readline()
 
 
 def _calls(port: int) -> int:
@@ -200,4 +230,7 @@ def _calls(port: int) -> int:
 
 
 if __name__ == "__main__":
-    member(sys.argv[1], sys.argv[2], float(sys.argv[3]))
+    if sys.argv[1] == "rest":
+        rest(sys.argv[2], sys.argv[3], float(sys.argv[4]), notify=sys.argv[5] == "1")
+    else:
+        member(sys.argv[1], sys.argv[2], float(sys.argv[3]))

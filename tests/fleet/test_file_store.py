@@ -300,7 +300,7 @@ def test_a_full_disk_loses_nothing(tmp_path: Path) -> None:
         with pytest.raises(StoreError, match="No space left on device"):
             claim(store, login=Secret("first"))
         assert store.look(["k"]).gens == (gen,)
-        assert left(store) == ["files.k.json", "files.k.lock", "filler"]
+        assert left(store) == ["files.k.json", "files.k.known", "files.k.lock", "filler"]
         assert file_store._held == held
         (folder / "filler").unlink()
         granted = claim(store, login=Secret("first"))
@@ -431,3 +431,53 @@ def test_two_users_of_a_group_share_with_keys(tmp_path: Path) -> None:
     fourth.end()
     assert {(shared / name).stat().st_mode & 0o777 for name in os.listdir(shared)} == {0o660}
     assert {(shared / name).stat().st_gid for name in os.listdir(shared)} == {group}
+
+
+# --- who knows a login ------------------------------------------------------------------------------------------------
+
+LOGIN = Secret("login")
+
+
+def test_a_login_is_known_while_a_process_lives_that_has_claimed_it(store: FileStore) -> None:
+    assert not store.is_known("k")
+
+    def knows() -> int:
+        assert isinstance(claim(store, "child", login=LOGIN), Granted)
+        return Child(lambda: "there").pid  # and a child of its has its knowledge
+
+    child = Child(knows)
+    assert store.is_known("k")
+    child.end(signal.SIGKILL)
+    assert store.is_known("k")
+    os.kill(int(child.said), signal.SIGKILL)
+    eventually(lambda: not store.is_known("k"), "the end of the grandchild")
+    assert "files.k.known" not in left(store)
+
+
+def test_one_that_adopts_a_login_knows_it_too(store: FileStore) -> None:
+    other = Child(lambda: share(store, claim(store, "other", login=LOGIN), "other", "next"))
+    adopts = Child(lambda: type(claim(store, known_gen=0, login=LOGIN)).__name__)
+    assert adopts.said == "Newer"
+    other.end(signal.SIGKILL)
+    assert store.is_known("k")
+    adopts.end(signal.SIGKILL)
+    assert not store.is_known("k")
+
+
+def test_what_needs_no_login_keeps_no_file_open(store: FileStore) -> None:
+    share(store, claim(store))
+    assert not store.is_known("k")
+    assert isinstance(claim(store, known_gen=0), Newer)
+    assert not store.is_known("k")
+
+
+def test_the_logins_of_many_are_known_without_a_file_for_each(
+    store: FileStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(file_store, "MOST_KNOWN", len(file_store._knows))
+    open_before = len(os.listdir("/proc/self/fd"))
+    granted = claim(store, login=LOGIN)
+    assert store.is_known("k")
+    store._release("k", granted.fence)
+    assert len(os.listdir("/proc/self/fd")) == open_before
+    assert store.is_known("k")

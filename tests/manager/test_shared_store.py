@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import threading
 from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -21,6 +23,8 @@ from oidc_actor import (
     TokenManager,
     oidc,
 )
+from oidc_actor.manager import shared_store
+from oidc_actor.sharing import FileStore
 from oidc_actor.sharing.store import Claim, ClaimAnswer, Looked, Overtaken, Share, Shared
 from oidc_actor.testing import ManualClock, Provider
 from oidc_actor.testing.memory_store import MemoryStore
@@ -39,7 +43,7 @@ def store() -> MemoryStore:
     return MemoryStore()
 
 
-def options(provider: Provider, store: MemoryStore, **given: Any) -> dict[str, Any]:
+def options(provider: Provider, store: Any, **given: Any) -> dict[str, Any]:
     auth = ClientCredentials(provider.client_id, provider.client_secret)
     return {"issuer_url": provider.issuer_url, "auth": auth, "store": store, **given}
 
@@ -78,23 +82,49 @@ def test_what_one_rejects_no_other_hands_it_again(provider: Provider, store: Mem
     assert provider.token_requests == 2
 
 
-def test_a_login_that_rotates_goes_on_in_all(provider: Provider, store: MemoryStore) -> None:
+def login_of(provider: Provider) -> RefreshToken:
     password = Password(provider.username, provider.password, provider.client_id, provider.client_secret)
     config = oidc.discover(provider.issuer_url)
     login = oidc.get_token(config, password).refresh_token
     assert login is not None
-    auth = RefreshToken(login, client_id=provider.client_id, client_secret=provider.client_secret)
-    given = options(provider, store, auth=auth)
+    return RefreshToken(login, client_id=provider.client_id, client_secret=provider.client_secret)
+
+
+def test_a_login_that_rotates_goes_on_in_all(provider: Provider, store: MemoryStore) -> None:
+    given = options(provider, store, auth=login_of(provider))
     for number in range(3):
         TokenManager.start_link(name=f"m{number}", **given)
-    # The store is new, and another member might have a record to put back: so the first request comes late.
-    assert len({TokenManager.get_access_token(f"m{number}", timeout=15) for number in range(3)}) == 1
+    # The store is new, and another member might have a record to put back: so the first request comes late, but in time for
+    # a read that says nothing of its patience.
+    assert len({TokenManager.get_access_token(f"m{number}") for number in range(3)}) == 1
     for number in range(3):
         before = TokenManager.get_access_token(f"m{number}")
         TokenManager.force_refresh(f"m{number}", wait=True, timeout=10)
         assert TokenManager.get_access_token(f"m{number}") != before
     assert provider.refresh_tokens_reused == 0
     assert provider.token_requests <= 5
+
+
+def test_a_new_login_on_a_file_need_not_wait(provider: Provider, tmp_path: Path) -> None:
+    store = FileStore(tmp_path / "tokens", namespace="prod")
+    TokenManager.start_link(name="m", **options(provider, store, auth=login_of(provider)))
+    assert TokenManager.get_access_token("m", timeout=3.0)  # less than it would have to wait
+
+
+def test_a_login_whose_file_was_deleted_is_not_redeemed_anew(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """Nothing but the open file of the process that knows it tells a lost record from one that never was."""
+    caplog.set_level("INFO", "oidc_actor")
+    with Provider(token_lifetime_s=600.0) as lasting:
+        given = options(lasting, FileStore(tmp_path / "tokens", namespace="prod"), auth=login_of(lasting))
+        TokenManager.start_link(name="knows", **given)
+        token = TokenManager.get_access_token("knows")
+        (file,) = (tmp_path / "tokens").glob("*.json")
+        eventually(lambda: json.loads(file.read_text())["token"], "the token in the record")
+        file.unlink()
+        TokenManager.start_link(name="new", **given)
+        assert TokenManager.get_access_token("new") == token
+        assert lasting.refresh_tokens_reused == 0
+    assert any("store_restored" in one.getMessage() for one in caplog.records)
 
 
 def test_a_store_that_cannot_be_asked_leaves_managers_alone(provider: Provider, store: MemoryStore) -> None:
@@ -125,6 +155,37 @@ def test_a_store_that_is_lost_shows_before_anything_is_wanted_of_it(
         assert lasting.token_requests == 1
     events = [record.getMessage() for record in caplog.records]
     assert sum("store_failed" in text for text in events) == sum("store_back" in text for text in events) == 1
+
+
+class Watched(MemoryStore):
+    def __init__(self) -> None:
+        super().__init__()
+        self.looks: list[int] = []
+
+    def look(self, keys: Sequence[str], /) -> Looked:
+        self.looks.append(len(keys))
+        return super().look(keys)
+
+
+def test_looks_of_many_managers_take_turns_but_what_is_lost_is_put_back_at_once(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(shared_store, "MOST_KEYS", 2)
+    watched = Watched()
+    with Provider(token_lifetime_s=600.0) as lasting:
+        for number in range(5):
+            TokenManager.start_link(name=f"m{number}", **options(lasting, watched, store_key=f"{number}"))
+            TokenManager.get_access_token(f"m{number}")
+        eventually(lambda: len(watched.records) == 5 and all(one.gen for one in watched.records.values()))
+        assert max(watched.looks) <= 2
+        watched.looks.clear()
+        eventually(lambda: 1 in watched.looks, "the last one's turn")
+        assert sum(watched.looks) <= 5, watched.looks
+        watched.records.clear()
+        watched.looks.clear()
+        eventually(lambda: len(watched.records) == 5, "all records, by one look and what follows it")
+        assert len(watched.looks) <= 4, watched.looks
+        assert lasting.token_requests == 5
 
 
 class BusyOnce(MemoryStore):

@@ -19,7 +19,6 @@ supervisor = Supervisor.start_link(
         )
     ]
 )
-# The very first start waits about 5 s, in case another process has a record to put back.
-answer = requests.get("https://api.example.com", auth=OIDCAuth("login.token", timeout=20), timeout=10)
+answer = requests.get("https://api.example.com", auth=OIDCAuth("login.token"), timeout=10)
 print(answer.status_code)
 Supervisor.stop(supervisor)

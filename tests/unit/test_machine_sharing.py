@@ -1,5 +1,6 @@
 """The manager's decisions about the store that it shares, row by row: what must never be asked of it, or of the provider."""
 
+import pytest
 from machine_driver import Driver
 
 from oidc_actor.machine import sharing
@@ -221,3 +222,42 @@ def test_a_store_that_answers_looks_only_leaves_a_member_that_has_no_token_alone
     member.do(ClaimFailed(*member.numbers, member.now, UNANSWERED))
     assert member.fetch is not None
     assert isinstance(member.fetch.grant, FullGrant)
+
+
+def test_a_store_that_answers_looks_only_is_no_news_each_time() -> None:
+    """What is asked of it and not done shows that it is not back, whatever looks say; each look has it asked again at once."""
+    member = redeemed()
+    assert member.reports == ["store_failed"]
+    for _ in range(3):
+        assert member.do(RecordSeen(0)).of(ShareToken)
+        assert member.knows.error is not None
+        assert not member.reports
+        assert not member.do(ShareFailed(1, UNANSWERED)).reports
+    assert member.do(TokenShared(1, 7)).reports == ["store_back"]
+
+
+def test_a_claim_that_fails_tells_once_however_many_looks_are_answered() -> None:
+    member = Member(own=True)
+    member.start()
+    assert member.do(ClaimFailed(*member.numbers, member.now, UNANSWERED)).reports == ["store_failed"]
+    for _ in range(3):
+        member.do(RecordSeen(0))
+        assert "store_back" not in member.reports
+        assert member.state.attempt is not None, "each look has it claim again at once"
+        assert not member.do(ClaimFailed(*member.numbers, member.now, UNANSWERED)).reports
+    member.do(RecordSeen(0))
+    assert member.occupied("lease").reports == ["store_back"]
+
+
+def test_the_first_read_of_a_new_login_ends_in_time() -> None:
+    """A reader that says nothing of its patience has 5 s: the login is redeemed with the last second to spare, and not later."""
+    member = Member(own=True)
+    member.start()
+    reader, began = member.join(5.0), member.now
+    begins_at = began + sharing.QUARANTINE_S
+    while member.now < begins_at:
+        member.do(ClaimOccupied(*member.numbers, member.now, begins_at, "missing")).until_it_claims()
+    assert member.now == pytest.approx(begins_at)
+    assert begins_at <= began + 4.0
+    member.granted().sent().succeeds("a", 20.0, refresh_token="r1")
+    assert isinstance(reader.outcomes[0], TokenResponse)
