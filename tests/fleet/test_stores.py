@@ -39,7 +39,9 @@ def test_the_store_on_a_file_keeps_the_contract(tmp_path: Path, keys: list[str] 
 
 
 def test_the_store_on_a_server_keeps_the_contract(server: Server) -> None:
-    check_store(lambda: RedisStore.from_url(server.url, namespace="check", keys=[KEY]), histories=20)
+    check_store(
+        lambda: RedisStore.from_url(server.url, namespace="check", keys=[KEY], timeout_seconds=5.0), histories=20
+    )
 
 
 def record_of(key: str) -> str:
@@ -58,7 +60,10 @@ GARBAGE = {
 
 @pytest.mark.parametrize("commands", GARBAGE.values(), ids=GARBAGE)
 def test_what_is_no_record_counts_as_absent_on_a_server(server: Server, commands: list[tuple[str, ...]]) -> None:
-    store, name = RedisStore.from_url(server.url, namespace="check", keys=[KEY]), record_of("garbage")
+    store, name = (
+        RedisStore.from_url(server.url, namespace="check", keys=[KEY], timeout_seconds=5.0),
+        record_of("garbage"),
+    )
     server.say("DEL", name)
     for words in commands:
         server.say(*(word.format(name) for word in words))

@@ -165,5 +165,6 @@ def test_a_holder_that_cannot_store_what_came_does_not_redeem_the_same_again() -
 
 def test_a_process_that_starts_after_a_flush_does_not_begin_anew() -> None:
     for seed in SEEDS:
-        world = World(seed, 6, own=True, faults=Faults(flushes=0.02, dies=0.03)).run(150)
-        assert world.provider.seen["seed"] == 1, seed
+        world = World(seed, 6, own=True, faults=Faults()).run(10)  # the one that redeems it is not killed just then
+        world.faults = Faults(flushes=0.02, dies=0.03)
+        assert world.run(150).provider.seen["seed"] == 1, seed
