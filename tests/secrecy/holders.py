@@ -334,6 +334,7 @@ HOLDS_NONE: dict[str, str] = {
     "what a provider says of itself, before anything secret is sent to it": "values.errors.UnusableMetadata",
     "an answer's inner objects while it is read; none is kept": "protocol.response_fields.Pairs",
     "the first line of an answer; the phrase in it is read by nobody": "http.responses.StatusLine",
+    "steps; what they are done to its subclasses have": "sharing.stepping.SteppingStore",
     "times, counts and rules": """values.clock.Skew sharing.records.Lease sharing.store.Occupied sharing.store.Lost
         sharing.store.Shared sharing.store.Overtaken sharing.store.Looked sharing.store.GiveUp protocol.token_response.Lifetime
         machine.failure_policy.RetryPolicy machine.effects.CancelTick
