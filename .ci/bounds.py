@@ -46,7 +46,7 @@ def read_bound(requirement: str) -> tuple[str, str] | None:
     """Name and lower bound; ``None`` for an extra of our own."""
     if requirement.startswith("oidc-actor"):
         return None
-    found = re.match(r"([A-Za-z0-9._-]+)>=([0-9.]+)", requirement)
+    found = re.match(r"([A-Za-z0-9._-]+)(?:\[[a-z,]+\])?>=([0-9.]+)", requirement)
     if found is None:
         raise SystemExit(f"{requirement}: expected a lower bound")
     return found[1].lower(), found[2]

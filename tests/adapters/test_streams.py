@@ -10,6 +10,7 @@ from datetime import UTC, datetime, timedelta
 from typing import TypeVar
 
 import pytest
+import trio
 from adapters.api import DEADLINE_S
 from adapters.held_manager import LIFETIME_S, Held
 from fakes import AUTH, ISSUER, ScriptedTransport
@@ -86,6 +87,22 @@ def test_the_iterator_gives_the_present_token_and_then_each_new_one(cold: Held) 
     assert [second.reconnect_in_s, third.reconnect_in_s] == [pytest.approx(40), pytest.approx(40)]
 
 
+def test_under_trio_it_gives_the_same(cold: Held) -> None:
+    async def two() -> list[str]:
+        found = []
+        with trio.fail_after(DEADLINE_S):
+            async with contextlib.aclosing(renewals(cold.name)) as arriving:
+                cold.gate.release()
+                async for renewal in arriving:
+                    found.append(renewal.token.access_token)
+                    if len(found) == 2:
+                        break
+                    cold.clock.advance(560)
+        return found
+
+    assert len(set(trio.run(two))) == 2
+
+
 def test_a_slow_consumer_gets_the_newest_and_the_end_of_the_one_that_it_had(settled: Held) -> None:
     async def skip(arriving: AsyncGenerator[Renewal]) -> tuple[Renewal, Renewal]:
         first = await anext(arriving)
@@ -148,3 +165,5 @@ def test_the_iteration_fails_where_a_crashed_manager_is_not_restarted() -> None:
 
     with pytest.raises(NoProcess):
         run(follow())
+    with pytest.raises(NoProcess):
+        TokenManager.stop("streams.dead")  # which takes the token of the killed one from the readers that come

@@ -12,6 +12,7 @@ from types import SimpleNamespace
 from typing import Any
 from urllib.parse import parse_qs
 
+import openai
 import opentelemetry.exporter.otlp.proto.http._common as otlp_http
 import pytest
 from adapters.api import Api, Gatekeeper
@@ -62,6 +63,23 @@ def test_models(recipe: str, provider: Provider, api: Api) -> None:
         else:
             client.messages.create(model="m", max_tokens=1, messages=MESSAGES)
     assert len(set(api.tokens)) == 2
+
+
+def test_a_source_as_the_key_of_openai(provider: Provider, api: Api) -> None:
+    TokenManager.start_link(name="k", issuer_url=provider.issuer_url, auth=ClientCredentials("my-service", "s3cret"))
+    source = TokenManager.source("k")
+
+    async def ask() -> None:
+        async with openai.AsyncOpenAI(api_key=source.aaccess_token, base_url=f"{api.url}/v1") as client:
+            await client.chat.completions.create(model="m", messages=MESSAGES)
+
+    with openai.OpenAI(api_key=source, base_url=f"{api.url}/v1") as client:
+        client.chat.completions.create(model="m", messages=MESSAGES)
+        TokenManager.force_refresh("k", wait=True)
+        client.chat.completions.create(model="m", messages=MESSAGES)
+    asyncio.run(ask())
+    assert len(set(api.tokens)) == 2
+    assert len(api.tokens) == 3
 
 
 def test_kubernetes_client(provider: Provider, api: Api) -> None:
