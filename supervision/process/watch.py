@@ -23,18 +23,20 @@ A warning that is put in before the other's 3 is seen there; for a later one the
 from __future__ import annotations
 
 import contextlib
+import gc
 import itertools
 import queue
 import sys
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from types import CodeType, FrameType
 from typing import TYPE_CHECKING, Any
 
 from supervision.runtime import timer_thread
+from supervision.runtime.per_process import PerProcess
 from supervision.runtime.reports import report
 
 if TYPE_CHECKING:
@@ -202,14 +204,36 @@ def stack_of(ident: int, inside: CodeType) -> list[str]:
         inside: the code of the function within which it is the actor's business; empty where the thread has left that.
     """
     frames: list[FrameType] = []
-    frame = sys._current_frames().get(ident)
-    while frame is not None and frame.f_code is not inside:
-        frames.append(frame)
-        frame = frame.f_back
+    with _no_collection():
+        frame = sys._current_frames().get(ident)
+        while frame is not None and frame.f_code is not inside:
+            frames.append(frame)
+            frame = frame.f_back
     if frame is None:
         return []
     shown = list(itertools.islice(_of_the_actor(frames), SHOWN))
     return [f"{one.f_globals.get('__name__')}:{one.f_lineno} {one.f_code.co_qualname}" for one in reversed(shown)]
+
+
+@contextlib.contextmanager
+def _no_collection() -> Iterator[None]:
+    """Have no garbage collected meanwhile, on any thread.
+
+    Python 3.11 may collect amid ``f_back``. What is finalized then may let the thread go on whose frames these are. It
+    leaves the one that is just being looked at, and the interpreter crashes.
+    """
+    with _switch.value:
+        collects = gc.isenabled()
+        gc.disable()
+        try:
+            yield
+        finally:
+            if collects:
+                gc.enable()
+
+
+# Guards the collector's switch, for a few microseconds. Reentrant: a signal handler may look at a thread while this one does.
+_switch = PerProcess(threading.RLock)
 
 
 def _of_the_actor(frames: list[FrameType]) -> Iterable[FrameType]:

@@ -634,3 +634,35 @@ for ref in refs:
 assert said.wait(10)
 """
     )
+
+
+def test_a_collection_does_not_let_the_thread_go_on_that_is_looked_at() -> None:
+    done = run_script(
+        """
+        import gc
+        from supervision.process.watch import stack_of
+
+        def deep(left):
+            if left:
+                deep(left - 1)
+
+        def work():
+            while True:
+                deep(300)
+
+        def let_go(phase, info):
+            if threading.current_thread() is threading.main_thread():
+                time.sleep(1e-5)
+
+        thread = threading.Thread(target=work, daemon=True)
+        thread.start()
+        gc.callbacks.append(let_go)
+        gc.set_threshold(30)
+        sys.setswitchinterval(1e-5)
+        for _ in range(8000):
+            stack_of(thread.ident, work.__code__)
+        assert gc.isenabled()
+        print("ok")
+        """
+    )
+    assert done.stdout == "ok\n", done.stderr
