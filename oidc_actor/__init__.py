@@ -88,6 +88,7 @@ if TYPE_CHECKING:
         TokenRequestError,
     )
     from oidc_actor.values.oidc_config import OIDCConfig
+    from oidc_actor.values.resource_metadata import ResourceMetadata
     from oidc_actor.values.secrets import SecretFile
     from oidc_actor.values.tokens import TokenResponse
 
@@ -117,6 +118,7 @@ __all__ = [
     "Password",
     "PrivateKey",
     "RefreshToken",
+    "ResourceMetadata",
     "RetryPolicy",
     "SecretFile",
     "SignedAssertion",
@@ -156,6 +158,7 @@ _HOMES = {
     "secret_sources.manager_token": ["ManagerToken"],
     "machine.events": ["ForceRefresh", "GetToken"],
     "values.oidc_config": ["OIDCConfig"],
+    "values.resource_metadata": ["ResourceMetadata"],
     "reading.directory": ["ManagerNotRunning", "after_restore"],
     "values.secrets": ["SecretFile"],
     "secret_sources.signed_assertion": ["SignedAssertion"],

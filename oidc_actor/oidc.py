@@ -19,18 +19,20 @@ from oidc_actor.credentials.credentials import Credentials
 from oidc_actor.credentials.grants import IdentityAssertion, parse_auth
 from oidc_actor.credentials.parameters import parse_scopes
 from oidc_actor.endpoints.identity_provider import statement_alone
-from oidc_actor.endpoints.other_endpoints import request_metadata, request_revocation
+from oidc_actor.endpoints.other_endpoints import request_metadata, request_resource_metadata, request_revocation
 from oidc_actor.endpoints.token_endpoint import TokenRequest, request_token
 from oidc_actor.http import check_timeout, check_transport
 from oidc_actor.transport import Transport
 from oidc_actor.values.errors import ConfigError
 from oidc_actor.values.oidc_config import OIDCConfig, check_config
+from oidc_actor.values.resource_metadata import ResourceMetadata
 from oidc_actor.values.secrets import Secret, holds_secrets, secret_problem
 from oidc_actor.values.tokens import TokenResponse, TokenTypeHint
-from oidc_actor.values.urls import check_issuer_url
+from oidc_actor.values.urls import check_issuer_url, check_resource_url
 
 __all__ = [
     "discover",
+    "discover_resource",
     "get_token",
     "parse_scopes",
     "refresh_token",
@@ -74,6 +76,41 @@ def discover(
         allow_insecure_http=allow_insecure_http,
     )
     return config
+
+
+def discover_resource(
+    resource_url: str,
+    *,
+    transport: Transport | None = None,
+    timeout_seconds: float = 10,
+    allow_insecure_http: bool = False,
+    ca_bundle: str | Path | None = None,
+) -> ResourceMetadata:
+    """Get the metadata of a protected resource, such as an API or an MCP server (RFC 9728, section 3).
+
+    They say whose tokens the resource takes. Which of these issuers a program trusts with its secret is not for the resource to
+    say: give a manager the issuer as ``issuer_url``, and this address as ``resource_url``.
+
+    Args:
+        resource_url: The resource identifier, exactly as the resource writes it (a trailing slash counts).
+        transport: What performs the requests; ``None`` for HTTP by requests.
+        timeout_seconds: Seconds for all of it, until the metadata are there.
+        allow_insecure_http: Whether plain http is acceptable beyond loopback.
+        ca_bundle: File or directory of the certificates to trust instead of the usual ones.
+
+    Returns:
+        The metadata.
+
+    Raises:
+        ConfigError: Where an argument is wrong.
+        DiscoveryError: Where the metadata cannot be had, or are another resource's.
+    """
+    found, _ = request_resource_metadata(
+        check_transport(transport, ca_bundle),
+        check_resource_url(resource_url, allow_insecure_http=allow_insecure_http),
+        timeout_s=check_timeout(timeout_seconds),
+    )
+    return found
 
 
 @holds_secrets

@@ -27,6 +27,7 @@ from oidc_actor.machine.transitions import step
 from oidc_actor.values.clock import Skew
 from oidc_actor.values.errors import DiscoveryError, OIDCActorError, TokenRequestError
 from oidc_actor.values.oidc_config import OIDCConfig
+from oidc_actor.values.resource_metadata import ResourceMetadata
 from oidc_actor.values.tokens import ParsedToken, TokenResponse
 
 CONFIG = OIDCConfig(issuer="https://i", token_endpoint="https://i/token")
@@ -127,7 +128,9 @@ class Driver:
         token = ParsedToken(TokenResponse(text, expires_in=lifetime, **members), lifetime, "expires_in")
         return self.ends_with(token, ago=ago, skew=skew)
 
-    def ends_with(self, result: OIDCConfig | ParsedToken, *, ago: float = 0.0, skew: Skew | None = None) -> "Driver":
+    def ends_with(
+        self, result: OIDCConfig | ResourceMetadata | ParsedToken, *, ago: float = 0.0, skew: Skew | None = None
+    ) -> "Driver":
         assert self.state.attempt is not None
         return self.do(
             FetchSucceeded(self.state.attempt.number, self.state.attempt.request, self.now - ago, result, skew)
@@ -145,6 +148,10 @@ class Driver:
         reader = Reader(self.now + timeout, min_validity)
         self.do(Wait(reader))
         return reader
+
+    def refreshed(self) -> "Driver":
+        """A reader forces a refresh, and does not wait."""
+        return self.do(Refresh())
 
     def refresh(self, timeout: float = 5.0) -> Reader:
         reader = Reader(self.now + timeout, wants_refresh=True)

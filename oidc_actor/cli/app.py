@@ -25,6 +25,7 @@ from oidc_actor.cli.exit_status import FAILED, USAGE, errors_shown
 from oidc_actor.cli.findings import Finding
 from oidc_actor.cli.options import STORE, ConnectionOptions, no_password, with_connection
 from oidc_actor.cli.store_doctor import StoreDoctor, asked_of
+from oidc_actor.endpoints.other_endpoints import request_resource_metadata
 from oidc_actor.http.client import RequestsTransport
 from oidc_actor.manager.options import Options
 from oidc_actor.oidc import discover, get_token
@@ -143,6 +144,10 @@ def _got(connection: Connection, *, by_device: bool) -> TokenResponse:
             allow_insecure_http=connection.allow_insecure_http,
         )
     assert config is not None
+    if connection.resource_url is not None:
+        request_resource_metadata(
+            transport, connection.resource_url, timeout_s=connection.timeout_s, issuer_url=connection.issuer_url
+        )
     if by_device:
         return log_in(connection, config, transport)
     return get_token(
@@ -213,7 +218,8 @@ def check(
 ) -> None:
     """Find out what is wrong: discovery, issuer, TLS, client authentication, token, lifetime, claims, clock; a shared store.
 
-    One discovery request and one token request are made. Where the client was refused a few more show whether the
+    One discovery request and one token request are made, and with --resource-url one for the resource's metadata; where a
+    document is not there, the next address is asked. Where the client was refused a few more show whether the
     secret without white space or quotes around it, the other way to send it, or a DPoP proof would do. The token is
     not shown, only a fingerprint and its claims.
 

@@ -17,11 +17,12 @@ from oidc_actor.credentials.parameters import parse_scopes
 from oidc_actor.values.errors import ConfigError, OIDCActorError, SecretUnavailable
 from oidc_actor.values.oidc_config import OIDCConfig, check_config
 from oidc_actor.values.secrets import BYTE_ORDER_MARK, Secret, SecretFile, holds_secrets, secret_problem
-from oidc_actor.values.urls import check_issuer_url
+from oidc_actor.values.urls import check_issuer_url, check_resource_url
 
 OPTIONS = {
     "issuer_url": "--issuer",
     "token_endpoint": "--token-endpoint",
+    "resource_url": "--resource-url",
     "ca_bundle": "--ca-bundle",
     "client_id": "--client-id",
     "client_secret": "--client-secret-file",
@@ -64,6 +65,7 @@ class Connection:
         timeout_s: Seconds for each request.
         allow_insecure_http: Whether plain http is acceptable beyond loopback.
         secret_from: Where the client's secret was given, as the user knows it.
+        resource_url: The resource whose metadata have to name the issuer; `None` where that is not asked.
     """
 
     issuer_url: str | None
@@ -73,6 +75,7 @@ class Connection:
     timeout_s: float
     allow_insecure_http: bool
     secret_from: str = "OIDC_CLIENT_SECRET"  # noqa: S105 - a variable's name
+    resource_url: str | None = None
 
     def method(self, config: OIDCConfig | None) -> str:
         """How the client is authenticated.
@@ -137,12 +140,20 @@ def connect(options: ConnectionOptions, *, by_device: bool = False, by_login: bo
         ConfigError: Something is missing, contradicts itself or is malformed; the message names the option.
     """
     issuer_url, config = _provider(options)
+    resource_url = _resource(options)
     auth = _credentials(options, by_device=by_device, by_login=by_login)
     bundle = options.ca_bundle
     if bundle is not None and not bundle.is_file():
         raise ConfigError(f"--ca-bundle: expected a PEM file, found none at {bundle}")
     return Connection(
-        issuer_url, config, auth, bundle, options.timeout, options.allow_insecure_http, _secret_from(options)
+        issuer_url,
+        config,
+        auth,
+        bundle,
+        options.timeout,
+        options.allow_insecure_http,
+        _secret_from(options),
+        resource_url,
     )
 
 
@@ -180,6 +191,16 @@ def _provider(options: ConnectionOptions) -> tuple[str | None, OIDCConfig | None
     raise ConfigError("no provider: give --issuer URL or set OIDC_ISSUER_URL")
 
 
+def _resource(options: ConnectionOptions) -> str | None:
+    if not options.resource_url:
+        return None
+    if not options.issuer:
+        raise ConfigError("--resource-url: expected --issuer beside it, which the resource's metadata have to name")
+    if set(options.resource or ()) - {options.resource_url}:
+        raise ConfigError("--resource: expected none beside --resource-url, which is what is sent, got another one")
+    return check_resource_url(options.resource_url, allow_insecure_http=options.allow_insecure_http)
+
+
 def _credentials(options: ConnectionOptions, *, by_device: bool, by_login: bool) -> ClientCredentials | Password:
     if options.client_secret_stdin and options.password_stdin:
         raise ConfigError("only one secret can come on standard input: use a file or a variable for the other")
@@ -212,7 +233,7 @@ def _credentials(options: ConnectionOptions, *, by_device: bool, by_login: bool)
 def _client_options(options: ConnectionOptions) -> dict[str, Any]:
     found: dict[str, Any] = {
         "audience": options.audience or None,
-        "resource": options.resource or None,
+        "resource": options.resource_url or options.resource or None,
         "client_auth": options.client_auth or None,
     }
     if options.dpop:

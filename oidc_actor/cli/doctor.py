@@ -24,7 +24,7 @@ from oidc_actor.cli.findings import Finding, skipped
 from oidc_actor.credentials.credentials import Credentials
 from oidc_actor.credentials.dpop import DPoPKey
 from oidc_actor.credentials.grants import ClientCredentials
-from oidc_actor.endpoints.other_endpoints import request_metadata
+from oidc_actor.endpoints.other_endpoints import request_metadata, request_resource_metadata
 from oidc_actor.endpoints.token_endpoint import TokenRequest, request_token
 from oidc_actor.machine.forecast import Plan
 from oidc_actor.machine.state import Rules
@@ -69,6 +69,7 @@ class Doctor:
     def examine(self) -> Iterator[Finding]:
         """Make the checks one by one; each finding comes as soon as it is known."""
         yield from self._discovery()
+        yield from self._resource()
         yield from self._tls()
         yield self._client_auth()
         yield from self._token()
@@ -106,6 +107,29 @@ class Doctor:
             *absent, found = self._recorder.responses
             yield findings.judge_discovery(found.url, answer.took_s, [(one.url, one.response.status) for one in absent])
         yield findings.judge_issuer(issuer_url, named)
+
+    def _resource(self) -> Iterator[Finding]:
+        """What the resource says of itself, where one was named."""
+        resource_url, issuer_url, auth = (
+            self._connection.resource_url,
+            self._connection.issuer_url,
+            self._connection.auth,
+        )
+        if resource_url is None or issuer_url is None:
+            return
+        before = len(self._recorder.responses)
+        try:
+            found, url = request_resource_metadata(
+                self._recorder, resource_url, timeout_s=self._connection.timeout_s, issuer_url=issuer_url
+            )
+        except OIDCActorError as error:
+            said = {} if self._recorder.last is None else read_object(self._recorder.last.response.body)
+            fix = findings.advice_for_resource(resource_url, issuer_url, {} if isinstance(said, str) else said)
+            yield Finding("resource", "fail", in_options(error), fix or advice_for(error))
+            return
+        absent = [(one.url, one.response.status) for one in self._recorder.responses[before:-1]]
+        proves = auth.dpop is not None, auth.client_certificate is not None
+        yield findings.judge_resource(found, url, absent, *proves)
 
     def _tls(self) -> Iterator[Finding]:
         urls = [self._connection.issuer_url, self._config.token_endpoint if self._config is not None else None]

@@ -117,6 +117,12 @@ def _of_status(error: ProviderError, status: int) -> str | None:
     if status == 429 or status >= 500:
         wait = f" in {error.retry_after_s:.0f} s" if error.retry_after_s else " later"
         return f"The provider is in trouble or protects itself: try again{wait}."
+    if isinstance(error, DiscoveryError) and "authorization_servers" in str(error):
+        return (
+            "The API takes the tokens of other servers: name one of them (--issuer), if you trust it with the secret."
+        )
+    if isinstance(error, DiscoveryError) and "discovery of the resource" in str(error) and status == 404:
+        return "Check the URL; an API that publishes no metadata is named by --resource in place of --resource-url."
     if isinstance(error, DiscoveryError) and "expected the issuer" in str(error):
         return "Use the issuer that the metadata name (--issuer), if that is your provider."
     if status == 404:

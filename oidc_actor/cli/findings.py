@@ -8,7 +8,9 @@ from datetime import UTC, datetime
 from typing import Any, Literal
 
 from oidc_actor.machine.forecast import Plan, always_s, forecast, most_buffer_s
+from oidc_actor.protocol.redaction import presentable
 from oidc_actor.values.clock import Skew
+from oidc_actor.values.resource_metadata import ResourceMetadata
 
 Result = Literal["pass", "warn", "fail", "skip"]
 
@@ -50,6 +52,48 @@ def judge_discovery(url: str, took_s: float, absent: Sequence[tuple[str, int]]) 
     """
     others = "".join(f"; none at {one} (HTTP {status})" for one, status in absent)
     return Finding("discovery", "pass", f"{url}, {took_s:.2f} s{others}")
+
+
+def judge_resource(
+    found: ResourceMetadata, url: str, absent: Sequence[tuple[str, int]], proves_key: bool, shows_certificate: bool
+) -> Finding:
+    """Whether the token will be of a kind that the resource takes; that it takes this issuer's is known (RFC 9728 section 2).
+
+    Args:
+        found: What it says of itself.
+        url: Where that is.
+        absent: The addresses that were asked before, and with what status they answered.
+        proves_key: Whether the token is asked for with a DPoP proof.
+        shows_certificate: Whether it is asked for with a client's certificate.
+    """
+    told = f"it takes tokens of this issuer: {url}" + "".join(f"; none at {one} (HTTP {code})" for one, code in absent)
+    if found.dpop_bound_access_tokens_required and not proves_key:
+        return Finding("resource", "warn", f"{told}; but only such as are bound to a key", "Add --dpop (dpop=True).")
+    if found.tls_client_certificate_bound_access_tokens and not shows_certificate:
+        fix = "Give the client's certificate: --client-cert FILE (client_certificate=)."
+        return Finding("resource", "warn", f"{told}; but only such as are bound to a client's certificate", fix)
+    if found.bearer_methods_supported is not None and "header" not in found.bearer_methods_supported:
+        ways = ", ".join(found.bearer_methods_supported) or "no way"
+        fix = "The adapters send a token in the Authorization header only: send it yourself, with TokenManager.source."
+        return Finding("resource", "warn", f"{told}; but not in a header, only by: {ways}", fix)
+    return Finding("resource", "pass", told)
+
+
+def advice_for_resource(resource_url: str, issuer_url: str, said: Mapping[str, Any]) -> str | None:
+    """What to do where a resource's metadata are another's, or name other issuers.
+
+    Args:
+        resource_url: The resource that was asked for.
+        issuer_url: The issuer that it should name.
+        said: What it says.
+    """
+    named, servers = said.get("resource"), said.get("authorization_servers")
+    if isinstance(named, str) and named != resource_url:
+        return f"Use --resource-url {presentable(named, ())} if that is your API; it counts as it is written there."
+    if isinstance(named, str) and isinstance(servers, list) and servers:
+        shown = presentable(", ".join(map(str, servers)), ())
+        return f"It takes tokens of {shown}, not of {issuer_url}: use --issuer with one of them if you trust it with the secret."
+    return None
 
 
 def judge_issuer(asked: str, named: object) -> Finding:

@@ -57,6 +57,10 @@ class ConnectionOptions:
 
     issuer: Annotated[str | None, _provider("OIDC_ISSUER_URL", "URL", "The issuer; discovery does the rest.")] = None
     token_endpoint: Annotated[str | None, _provider("OIDC_TOKEN_ENDPOINT", "URL", "Instead: no discovery.")] = None
+    resource_url: Annotated[
+        str | None,
+        _provider("OIDC_RESOURCE_URL", "URL", "The API, whose metadata (RFC 9728) have to name the issuer."),
+    ] = None
     ca_bundle: Annotated[Path | None, _provider("OIDC_CA_BUNDLE", "FILE", "PEM file of the CAs to trust.")] = None
     allow_insecure_http: Annotated[
         bool, _flag(PROVIDER, "--allow-insecure-http", "Accept http:// beyond this machine.")

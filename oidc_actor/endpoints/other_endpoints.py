@@ -1,21 +1,35 @@
-"""The other endpoints of a provider: its metadata (RFC 8414), the device flow (RFC 8628), revocation (RFC 7009)."""
+"""The other endpoints: metadata (RFC 8414, RFC 9728), the device flow (RFC 8628), revocation (RFC 7009)."""
 
 from __future__ import annotations
 
 import time
+from collections.abc import Callable, Iterable
+from typing import TypeVar
 
 from oidc_actor.credentials.credentials import Credentials
 from oidc_actor.endpoints.token_endpoint import perform, read_secrets
 from oidc_actor.protocol.device_authorization import DeviceAuthorization, read_device_authorization
 from oidc_actor.protocol.error_response import check_revoked
-from oidc_actor.protocol.metadata import Tried, build_metadata_request, discovery_error, discovery_urls, read_metadata
+from oidc_actor.protocol.metadata import (
+    Tried,
+    build_metadata_request,
+    discovery_error,
+    discovery_urls,
+    read_metadata,
+    read_resource_metadata,
+    resource_metadata_urls,
+)
 from oidc_actor.protocol.token_request import build_device_request, build_revocation_request, sent_in
 from oidc_actor.protocol.token_response import parse_token
-from oidc_actor.transport import Transport
+from oidc_actor.transport import Response, Transport
 from oidc_actor.values.errors import ConfigError, DiscoveryError, TokenRequestError
 from oidc_actor.values.oidc_config import OIDCConfig
+from oidc_actor.values.resource_metadata import ResourceMetadata
 from oidc_actor.values.secrets import Secret, holds_secrets
 from oidc_actor.values.tokens import TokenTypeHint
+from oidc_actor.values.urls import public_url
+
+F = TypeVar("F", OIDCConfig, ResourceMetadata)
 
 
 @holds_secrets
@@ -44,20 +58,57 @@ def request_metadata(
     Raises:
         DiscoveryError: Where the metadata cannot be had or trusted.
     """
+
+    def read(response: Response) -> OIDCConfig | str:
+        return read_metadata(response, issuer_url, allow_insecure_http=allow_insecure_http)
+
+    return _search(transport, discovery_urls(issuer_url, first), read, timeout_s)
+
+
+@holds_secrets
+def request_resource_metadata(
+    transport: Transport, resource_url: str, *, timeout_s: float, issuer_url: str | None = None
+) -> tuple[ResourceMetadata, str]:
+    """Request a protected resource's metadata (RFC 9728) on the calling thread.
+
+    Args:
+        transport: What performs the requests.
+        resource_url: The resource identifier, already checked.
+        timeout_s: Seconds for all of it, until the metadata are there.
+        issuer_url: An issuer whose tokens the resource has to take; ``None`` where it may be any.
+
+    Returns:
+        The metadata, and where they are.
+
+    Raises:
+        DiscoveryError: Where the metadata cannot be had or trusted, or do not name the issuer.
+    """
+
+    def read(response: Response) -> ResourceMetadata | str:
+        return read_resource_metadata(response, resource_url, issuer_url=issuer_url)
+
+    of = f" of the resource {public_url(resource_url)}"
+    return _search(transport, resource_metadata_urls(resource_url), read, timeout_s, of)
+
+
+def _search(
+    transport: Transport, urls: Iterable[str], read: Callable[[Response], F | str], timeout_s: float, of: str = ""
+) -> tuple[F, str]:
+    """Ask one address after the other, as long as no document is there."""
     now_wall, ends_at = time.time(), time.monotonic() + timeout_s
     tried: list[Tried] = []
-    for url in discovery_urls(issuer_url, first):
+    for url in urls:
         left_s = ends_at - time.monotonic() if tried else timeout_s
         if left_s <= 0:
             break
         response = perform(transport, build_metadata_request(url, timeout_s=left_s), (), DiscoveryError)
-        found = read_metadata(response, issuer_url, allow_insecure_http=allow_insecure_http)
-        if isinstance(found, OIDCConfig):
+        found = read(response)
+        if not isinstance(found, str):
             return found, url
         tried.append(Tried(url, response, found))
         if not tried[-1].is_absent(now_wall=now_wall):
             break
-    raise discovery_error(tried, now_wall=now_wall)
+    raise discovery_error(tried, now_wall=now_wall, of=of)
 
 
 @holds_secrets

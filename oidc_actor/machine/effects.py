@@ -24,6 +24,13 @@ class Discover:
 
 
 @dataclass(frozen=True, slots=True)
+class VerifyResource:
+    """Get the metadata of the resource that the token is for (RFC 9728): they have to name the issuer."""
+
+    config: OIDCConfig
+
+
+@dataclass(frozen=True, slots=True)
 class Redeem:
     """Redeem a refresh token (RFC 6749 section 6)."""
 
@@ -64,7 +71,7 @@ class Claim:
     adopts_only: bool = False
 
 
-Grant: TypeAlias = Discover | Redeem | FullGrant | Claim
+Grant: TypeAlias = Discover | VerifyResource | Redeem | FullGrant | Claim
 
 
 @dataclass(frozen=True, slots=True)

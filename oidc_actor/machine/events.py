@@ -11,6 +11,7 @@ from typing import Any, Literal, Protocol, TypeAlias
 from oidc_actor.values.clock import Skew
 from oidc_actor.values.errors import OIDCActorError, StoreError
 from oidc_actor.values.oidc_config import OIDCConfig
+from oidc_actor.values.resource_metadata import ResourceMetadata
 from oidc_actor.values.secrets import Secret
 from oidc_actor.values.tokens import ParsedToken, TokenResponse
 
@@ -172,12 +173,12 @@ class FetchSucceeded(OfRequest):
     """A request brought what it was sent for.
 
     Attributes:
-        result: The provider's metadata, or a token.
+        result: The provider's metadata, the resource's, or a token.
         skew: How the provider's clock goes, as its answer shows it; ``None`` where it does not.
         ahead_s: How far the wall clock was ahead of the manager's when the request was sent.
     """
 
-    result: OIDCConfig | ParsedToken
+    result: OIDCConfig | ResourceMetadata | ParsedToken
     skew: Skew | None = None
     ahead_s: float = 0.0
 

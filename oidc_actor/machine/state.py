@@ -10,7 +10,17 @@ from types import MappingProxyType
 from typing import Literal, NamedTuple, TypeAlias
 
 from oidc_actor.credentials.credentials import Credentials
-from oidc_actor.machine.effects import Claim, Discover, Effect, FullGrant, Grant, Redeem, Report, ShareToken
+from oidc_actor.machine.effects import (
+    Claim,
+    Discover,
+    Effect,
+    FullGrant,
+    Grant,
+    Redeem,
+    Report,
+    ShareToken,
+    VerifyResource,
+)
 from oidc_actor.machine.events import NEVER, ClockJumped, Haste, HeldLease, Waiter
 from oidc_actor.machine.failure_policy import RetryPolicy
 from oidc_actor.values.clock import Skew
@@ -34,6 +44,7 @@ class Rules:
         own_refresh_token: Whether the full grant itself redeems a refresh token.
         watches_files: Whether a secret is kept in a file, whose change is worth an attempt.
         revokes: Whether an orderly end revokes the token.
+        verifies_resource: Whether the metadata of the resource that the token is for have to name the issuer.
     """
 
     retry: RetryPolicy = field(default_factory=RetryPolicy)
@@ -42,6 +53,7 @@ class Rules:
     own_refresh_token: bool = False
     watches_files: bool = False
     revokes: bool = False
+    verifies_resource: bool = False
 
 
 class Phase(Flag):
@@ -58,7 +70,7 @@ class Phase(Flag):
     CLAIMING = auto()
     """The store that members share is being asked for a newer token, or for the right to ask the provider."""
     DISCOVERING = auto()
-    """The provider's metadata are being asked for."""
+    """The provider's metadata are being asked for, or those of the resource that the token is for."""
     REFRESHING = auto()
     """A refresh token is being redeemed."""
     GRANTING = auto()
@@ -70,7 +82,13 @@ class Phase(Flag):
     SAME = 0
 
 
-_PHASES = {Claim: Phase.CLAIMING, Discover: Phase.DISCOVERING, Redeem: Phase.REFRESHING, FullGrant: Phase.GRANTING}
+_PHASES = {
+    Claim: Phase.CLAIMING,
+    Discover: Phase.DISCOVERING,
+    VerifyResource: Phase.DISCOVERING,
+    Redeem: Phase.REFRESHING,
+    FullGrant: Phase.GRANTING,
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -247,6 +265,7 @@ class State(NamedTuple):
         last_error: The error of the last attempt; ``None`` after a success.
         config_at: When ``oidc_config`` was discovered.
         config_suspect: Whether the token endpoint behaves as if it had moved.
+        resource_at: When the metadata of the resource last named the issuer; `NEVER` before the first time.
         skew: How the provider's clock goes against this machine's, as last seen; ``None`` where it did not show.
         checking: Whether the secrets' files are being looked at.
         waiters: The readers that wait.
@@ -294,6 +313,7 @@ class State(NamedTuple):
     last_error: OIDCActorError | None = None
     config_at: float = NEVER
     config_suspect: bool = False
+    resource_at: float = NEVER
     skew: Skew | None = None
     checking: bool = False
     waiters: tuple[Waiter, ...] = ()

@@ -304,7 +304,7 @@ def _attempted(state: State, now: float) -> State:
 def _first_grant(state: State, now: float) -> effects.Grant:
     config = state.oidc_config
     is_known = config is not None and not (state.rules.discovers and _are_doubtful(state, now))
-    return _token_grant(state, config) if config is not None and is_known else effects.Discover(instead_of=config)
+    return _next_grant(state, config, now) if config is not None and is_known else effects.Discover(instead_of=config)
 
 
 def _are_doubtful(state: State, now: float) -> bool:
@@ -312,6 +312,16 @@ def _are_doubtful(state: State, now: float) -> bool:
     if isinstance(state.last_error, DiscoveryError):
         return False
     return state.config_suspect or now - state.config_at > METADATA_AGE_S
+
+
+def _next_grant(state: State, config: OIDCConfig, now: float) -> effects.Grant:
+    """What follows the provider's metadata: the resource's where they are missing or old, then the token."""
+    is_old = now - state.resource_at > METADATA_AGE_S
+    if not state.rules.verifies_resource or not is_old:
+        return _token_grant(state, config)
+    was_verified = state.resource_at != events.NEVER
+    is_waiting = was_verified and isinstance(state.last_error, DiscoveryError)
+    return _token_grant(state, config) if is_waiting else effects.VerifyResource(config)
 
 
 def _token_grant(state: State, config: OIDCConfig) -> effects.Grant:
@@ -335,25 +345,33 @@ def _request_started(state: State, event: events.FetchStarted, now: float, rng: 
     """A request is about to be sent; from here on the minimum interval counts."""
     assert state.attempt is not None
     attempt, at = replace(state.attempt, jump=None), max(state.attempted_at, event.at)
-    if isinstance(attempt.grant, effects.Discover):
+    if isinstance(attempt.grant, effects.Discover | effects.VerifyResource):
         return state._replace(attempt=attempt, attempted_at=at)
     return state._replace(attempt=attempt, attempted_at=at, posted_at=at, token_requests=state.token_requests + 1)
 
 
 def _metadata_came(state: State, event: events.FetchSucceeded, now: float, rng: Rng) -> State:
-    config = event.result
+    assert state.attempt is not None
+    config, grant = event.result, state.attempt.grant
+    if isinstance(grant, effects.VerifyResource):
+        return _send(state._replace(resource_at=now), _token_grant(state, grant.config))
     assert isinstance(config, OIDCConfig)
     if config != state.oidc_config:
         state = state.report("provider_discovered", token_endpoint=config.token_endpoint)
     state = state._replace(oidc_config=config, config_at=now, config_suspect=False)
-    return _send(state, _token_grant(state, config))
+    return _send(state, _next_grant(state, config, now))
 
 
 def _metadata_failed(state: State, event: events.FetchFailed, now: float, rng: Rng) -> State:
+    attempt, config, error = state.attempt, state.oidc_config, event.error
+    assert attempt is not None
     state = _with_skew(state, event.skew)
-    if state.oidc_config is None or failure_policy.retry_after_s(event.error):
-        return _end(state, event.error, event.retry_at, now, rng)
-    return _send(state.report("discovery_failed", **_fields(event.error)), _token_grant(state, state.oidc_config))
+    is_resource = isinstance(attempt.grant, effects.VerifyResource)
+    was_verified = state.resource_at != events.NEVER
+    if config is None or (is_resource and not was_verified) or failure_policy.retry_after_s(error):
+        return _end(state, error, event.retry_at, now, rng)
+    grant = _token_grant(state, config) if is_resource else _next_grant(state, config, now)
+    return _send(state.report("discovery_failed", **_fields(error)), grant)
 
 
 def _token_came(state: State, event: events.FetchSucceeded, now: float, rng: Rng) -> State:
@@ -720,17 +738,18 @@ TABLE = (
     # --- an attempt, from the question whether it may begin to its end
     # An attempt is due: the refresh point or the end of a backoff has come, or a reader wants one.
     _Row(Phase.WAITING, None, _ask, Phase.ASKING),
-    # Metadata first where they are missing or in doubt; then a refresh token if there is one; else the full grant.
+    # Metadata first where they are missing or in doubt, the provider's and those of the resource that the token is for; then a
+    # refresh token if there is one; else the full grant.
     # Where members share a store, all of that is asked of it first.
     _Row(Phase.ASKING, events.Allowed, _allowed, Phase.UNDER_WAY),
     # The circuit breaker is open, or the provider asked to wait: it waits on, as it did before.
     _Row(Phase.ASKING, events.Denied, _denied, Phase.WAITING),
     # From here on the minimum interval counts.
     _Row(Phase.REQUESTING, events.FetchStarted, _request_started, Phase.SAME),
-    # A refresh token is there, or not.
-    _Row(Phase.DISCOVERING, events.FetchSucceeded, _metadata_came, Phase.REFRESHING | Phase.GRANTING),
-    # Older metadata serve, unless the provider asks to wait: then they serve the next attempt.
-    _Row(Phase.DISCOVERING, events.FetchFailed, _metadata_failed, Phase.REFRESHING | Phase.GRANTING | Phase.BACKOFF),
+    # The resource's metadata are to follow; or a refresh token is there, or not.
+    _Row(Phase.DISCOVERING, events.FetchSucceeded, _metadata_came, Phase.REQUESTING),
+    # Older metadata serve, unless a wait is asked for: then they serve the next attempt.
+    _Row(Phase.DISCOVERING, events.FetchFailed, _metadata_failed, Phase.REQUESTING | Phase.BACKOFF),
     # The token is published and every waiter answered; one that had expired when it came is a failure.
     _Row(Phase.REFRESHING | Phase.GRANTING, events.FetchSucceeded, _token_came, Phase.IDLE | Phase.BACKOFF),
     # A refused refresh token: the full grant in the same attempt, unless the provider asks to wait; else as below.

@@ -33,6 +33,7 @@ from oidc_actor.machine.effects import (
     Revoke,
     ScheduleTick,
     ShareToken,
+    VerifyResource,
     Withhold,
 )
 from oidc_actor.machine.events import (
@@ -50,7 +51,14 @@ from oidc_actor.machine.events import (
 from oidc_actor.manager import provider_requests, shared_store
 from oidc_actor.manager.issuers import Subscriber
 from oidc_actor.manager.log import raised_at
-from oidc_actor.manager.provider_requests import Incarnation, check_secrets, fetch_metadata, fetch_token, revoke_on_stop
+from oidc_actor.manager.provider_requests import (
+    Incarnation,
+    check_secrets,
+    fetch_metadata,
+    fetch_resource,
+    fetch_token,
+    revoke_on_stop,
+)
 from oidc_actor.manager.workers import FUNCTION_WORKERS, HTTP_WORKERS, LISTENER_WORKERS
 from oidc_actor.reading.directory import tell_followers
 from oidc_actor.values.errors import DiscoveryError, StoreError, TokenRequestError
@@ -126,6 +134,8 @@ class EffectHandler:
             return None
         if isinstance(effect.grant, Discover):
             return self._discover(effect, effect.grant)
+        if isinstance(effect.grant, VerifyResource):
+            return self._verify_resource(effect)
         if isinstance(effect.grant, Claim):
             return self._claim(effect, effect.grant)
         failure = self._too_many() or self._submit(functools.partial(fetch_token, manager, effect), of_token=True)
@@ -160,8 +170,22 @@ class EffectHandler:
         if grant.instead_of is not None and issuer.circuit.spares_metadata():  # the older ones serve
             wait = DiscoveryError("the provider asked to wait before anybody asks for its metadata again", sent=False)
             return FetchFailed(effect.attempt, effect.request, now, wait)
+        return self._take_part(effect, now)
+
+    def _verify_resource(self, effect: Fetch) -> Event | None:
+        manager, now = self._manager, self._manager.options.clock()
+        resource_url = manager.options.resource_url
+        assert resource_url is not None
+        known = manager.issuer.known_resource(resource_url, now)
+        if known is not None:
+            return FetchSucceeded(effect.attempt, effect.request, now, known)
+        return self._take_part(effect, now, resource_url)
+
+    def _take_part(self, effect: Fetch, now: float, resource_url: str | None = None) -> Event | None:
+        """Wait for a discovery that all managers with the same wish share; the first of them runs it."""
+        manager, issuer = self._manager, self._manager.issuer
         subscriber = Subscriber(manager.cell, effect.attempt, effect.request)
-        discovery = issuer.subscribe(subscriber)
+        discovery = issuer.subscribe(subscriber, resource_url)
         if discovery.subscribers[0] is not subscriber:
             # Subscribed first, then this look: where the request is sent in between, a message says so, too, and does no harm.
             sent_at = discovery.sent_at
@@ -169,7 +193,8 @@ class EffectHandler:
                 return None
             self.watch(effect.attempt, effect.request)
             return FetchStarted(effect.attempt, effect.request, sent_at)
-        failure = self._submit(functools.partial(fetch_metadata, manager, effect, discovery))
+        fetch = fetch_metadata if resource_url is None else fetch_resource
+        failure = self._submit(functools.partial(fetch, manager, effect, discovery))
         if failure is not None:
             issuer.circuit.release_probe(manager.cell)
             issuer.discovery_ended(discovery, now, failure)

@@ -35,6 +35,7 @@ from oidc_actor.transport import Request, Response, Transport
 from oidc_actor.values.clock import Clock, Skew, wall_ahead_s, wall_clock
 from oidc_actor.values.errors import DiscoveryError, OIDCActorError
 from oidc_actor.values.oidc_config import OIDCConfig
+from oidc_actor.values.resource_metadata import ResourceMetadata
 from supervision.runtime.per_process import PerProcess, in_forked_child
 
 SPREAD_S = 0.01
@@ -53,13 +54,20 @@ class Subscriber:
 
 
 class Discovery:
-    """One request for the metadata, and the managers that wait for it."""
+    """One request for metadata, and the managers that wait for it.
 
-    __slots__ = ("sent_at", "subscribers")
+    Attributes:
+        resource_url: The resource whose metadata they are; ``None`` for the issuer's own.
+        subscribers: The managers.
+        sent_at: When it was sent; ``None`` while it waits for a thread.
+    """
 
-    def __init__(self) -> None:
+    __slots__ = ("resource_url", "sent_at", "subscribers")
+
+    def __init__(self, resource_url: str | None = None) -> None:
+        self.resource_url = resource_url
         self.subscribers: list[Subscriber] = []
-        self.sent_at: float | None = None  # None while it waits for a thread
+        self.sent_at: float | None = None
 
 
 class Issuer:
@@ -74,7 +82,8 @@ class Issuer:
         self._config: OIDCConfig | None = None
         self._config_at = 0.0
         self.metadata_url: str | None = None  # where the metadata were found last, and are looked for first
-        self._discovery: Discovery | None = None
+        self._resources: dict[str, tuple[ResourceMetadata, float]] = {}  # those that name it, and when they did
+        self._discoveries: dict[str | None, Discovery] = {}  # those under way, by resource
         self._first_attempt_at = NEVER  # of the manager that started last
         # Guards everything above but the first five. Never held while a request runs or a manager is told something.
         self._lock = threading.Lock()
@@ -97,13 +106,18 @@ class Issuer:
                 return None
             return self._config
 
-    def subscribe(self, subscriber: Subscriber) -> Discovery:
+    def known_resource(self, resource_url: str, now: float) -> ResourceMetadata | None:
+        """The metadata of a resource, which name this issuer, unless they are missing or too old."""
+        with self._lock:
+            known = self._resources.get(resource_url)
+            return None if known is None or now - known[1] > METADATA_AGE_S else known[0]
+
+    def subscribe(self, subscriber: Subscriber, resource_url: str | None = None) -> Discovery:
         """Take part in the discovery that is under way, or in a new one, which the first subscriber has to run."""
         with self._lock:
-            if self._discovery is None:
-                self._discovery = Discovery()
-            self._discovery.subscribers.append(subscriber)
-            return self._discovery
+            discovery = self._discoveries.setdefault(resource_url, Discovery(resource_url))
+            discovery.subscribers.append(subscriber)
+            return discovery
 
     def discovery_started(self, discovery: Discovery, at: float) -> None:
         """Its request is about to be sent: tell all subscribers of this moment. On a worker's thread.
@@ -119,14 +133,15 @@ class Issuer:
     def give_up(self, cell: Cell) -> None:
         """The discovery that a manager takes part in does not end: let the next one be another, unless it is already."""
         with self._lock:
-            if self._discovery is not None and any(one.cell is cell for one in self._discovery.subscribers):
-                self._discovery = None
+            hung = [one for one in self._discoveries.values() if any(each.cell is cell for each in one.subscribers)]
+            for one in hung:
+                del self._discoveries[one.resource_url]
 
     def discovery_ended(
         self,
         discovery: Discovery,
         at: float,
-        result: OIDCConfig | OIDCActorError,
+        result: OIDCConfig | ResourceMetadata | OIDCActorError,
         retry_at: float | None = None,
         found_at: str | None = None,
     ) -> None:
@@ -136,14 +151,18 @@ class Issuer:
         not forgotten in this one.
         """
         with self._lock:
-            if self._discovery is discovery:
-                self._discovery = None
+            if self._discoveries.get(discovery.resource_url) is discovery:
+                del self._discoveries[discovery.resource_url]
             if isinstance(result, OIDCConfig):
                 self._config, self._config_at, self.metadata_url = result, at, found_at
-        if not isinstance(result, OIDCConfig) and failure_policy.opens_circuit(result):
+            elif isinstance(result, ResourceMetadata):
+                young = [(url, one) for url, one in self._resources.items() if at - one[1] <= METADATA_AGE_S]
+                self._resources = dict(young) | {result.resource: (result, at)}
+        is_issuers = discovery.resource_url is None
+        if is_issuers and isinstance(result, OIDCActorError) and failure_policy.opens_circuit(result):
             self.circuit.tell_when_closed(one.cell for one in discovery.subscribers)
         for one in discovery.subscribers:
-            if isinstance(result, OIDCConfig):
+            if not isinstance(result, OIDCActorError):
                 one.cell.deliver(FetchSucceeded(one.attempt, one.request, at, result))
             else:
                 one.cell.deliver(FetchFailed(one.attempt, one.request, at, result, retry_at))
@@ -185,7 +204,7 @@ class Issuer:
     def fork(self) -> None:
         """In a forked child: no request is under way, and the lock may be held for ever."""
         self._lock, self._turn = threading.Lock(), threading.Lock()
-        self._discovery = None
+        self._discoveries = {}
         self.circuit.fork()
 
 

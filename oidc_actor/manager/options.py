@@ -23,7 +23,7 @@ from oidc_actor.values.clock import Clock, default_clock, is_seconds
 from oidc_actor.values.errors import ConfigError
 from oidc_actor.values.oidc_config import OIDCConfig, check_config
 from oidc_actor.values.secrets import SecretFile, SecretSource, holds_secrets
-from oidc_actor.values.urls import check_issuer_url, origin_of
+from oidc_actor.values.urls import check_issuer_url, check_resource_url, origin_of
 
 P = ParamSpec("P")
 C = TypeVar("C")
@@ -38,6 +38,7 @@ def manager_options(
     auth: Credentials | Mapping[str, Any],
     issuer_url: str | None = None,
     oidc_config: OIDCConfig | None = None,
+    resource_url: str | None = None,
     name: str | None = None,
     refresh_buffer_seconds: float = 60.0,
     ca_bundle: str | Path | None = None,
@@ -112,6 +113,7 @@ class Options:
         auth: The credentials.
         issuer_url: The issuer, whose metadata are discovered; ``None`` where they are given.
         oidc_config: The provider's metadata; ``None`` where they are discovered.
+        resource_url: The resource that the token is for, whose metadata have to name the issuer; ``None`` for any.
         name: The name the manager is registered under, or ``None``.
         refresh_buffer_seconds: Lead before expiry.
         ca_bundle: File or directory of the certificates to trust; ``None`` for the usual ones.
@@ -131,6 +133,7 @@ class Options:
     auth: Credentials
     issuer_url: str | None = None
     oidc_config: OIDCConfig | None = None
+    resource_url: str | None = None
     name: str | None = None
     refresh_buffer_seconds: float = 60.0
     ca_bundle: str | None = None
@@ -158,7 +161,7 @@ class Options:
     @property
     def identity(self) -> tuple[object, ...]:
         """What must be equal for a manager to take over from a crashed one of its name."""
-        return self.auth, self.issuer_url, self.oidc_config, self.store, self.store_key
+        return self.auth, self.issuer_url, self.oidc_config, self.resource_url, self.store, self.store_key
 
     @property
     def secret_files(self) -> tuple[SecretFile, ...]:
@@ -236,7 +239,7 @@ def check_options(given: Mapping[str, Any]) -> Options:
         if name in rest and not is_right(rest[name]):
             raise ConfigError(f"expected {expected}, got {shown(rest[name])}", (name,))
     if auth.asks_provider:
-        _check_provider(auth, rest)
+        auth = _check_provider(auth, rest)
     else:
         rest["oidc_config"] = NO_PROVIDER
     _check_sharing(auth, rest)
@@ -259,26 +262,42 @@ def _check_one_source(rest: Mapping[str, Any]) -> None:
         raise ConfigError(f"expected exactly one of issuer_url and oidc_config, got {got}", (option,), label="")
 
 
-def _check_provider(auth: Credentials, rest: Mapping[str, Any]) -> None:
+def _refuse_provider(rest: Mapping[str, Any]) -> None:
+    """Refuse what is about a provider, where none is asked."""
+    for name in ("issuer_url", "oidc_config", "resource_url"):
+        if name in rest:
+            raise ConfigError("expected none beside Custom, whose function asks for the token; drop it", (name,))
+    if rest.get("revoke_on_stop"):
+        raise ConfigError("expected False beside Custom, which knows no endpoint for it, got True", ("revoke_on_stop",))
+
+
+def _check_provider(auth: Credentials, rest: Mapping[str, Any]) -> Credentials:
+    """Check whom the credentials are sent to; those for a resource name it then."""
     insecure, revoke = (rest.get(name, False) for name in ("allow_insecure_http", "revoke_on_stop"))
     if "issuer_url" in rest:
         check_issuer_url(rest["issuer_url"], allow_insecure_http=insecure)
     elif check_config(rest["oidc_config"], allow_insecure_http=insecure).revocation_endpoint is None and revoke:
         problem = "expected an issuer_url, or an oidc_config with a revocation_endpoint, got one without"
         raise ConfigError(problem, ("revoke_on_stop",))
+    if "resource_url" in rest:
+        auth = _for_resource(auth, rest)
     if isinstance(auth, IdentityAssertion):
         config = rest.get("oidc_config")
         issuer = rest["issuer_url"] if config is None else config.issuer
         auth.check(issuer, allow_insecure_http=insecure)
+    return auth
 
 
-def _refuse_provider(rest: Mapping[str, Any]) -> None:
-    """Refuse what is about a provider, where none is asked."""
-    for name in ("issuer_url", "oidc_config"):
-        if name in rest:
-            raise ConfigError("expected none beside Custom, whose function asks for the token; drop it", (name,))
-    if rest.get("revoke_on_stop"):
-        raise ConfigError("expected False beside Custom, which knows no endpoint for it, got True", ("revoke_on_stop",))
+def _for_resource(auth: Credentials, rest: Mapping[str, Any]) -> Credentials:
+    """Have the resource named in each request (RFC 8707), so that its token is no other's; also in a store."""
+    if "issuer_url" not in rest:
+        problem = "expected an issuer_url beside it, which the resource's metadata have to name, got an oidc_config"
+        raise ConfigError(problem, ("resource_url",))
+    resource_url = check_resource_url(rest["resource_url"], allow_insecure_http=rest.get("allow_insecure_http", False))
+    if auth.resource not in (None, resource_url, (resource_url,)):
+        problem = "expected none beside resource_url, which is what is sent, got another one; drop it"
+        raise ConfigError(problem, ("auth", "resource"))
+    return replace(auth, resource=resource_url)
 
 
 def _check_sharing(auth: Credentials, rest: Mapping[str, Any]) -> None:

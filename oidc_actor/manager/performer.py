@@ -11,7 +11,7 @@ from collections.abc import Callable
 from typing import Any, Generic, TypeVar
 
 from oidc_actor.credentials.grants import IdentityAssertion, RefreshToken
-from oidc_actor.machine.effects import Claim, Discover
+from oidc_actor.machine.effects import Claim, Discover, VerifyResource
 from oidc_actor.machine.events import (
     ClaimFailed,
     Event,
@@ -143,7 +143,7 @@ class Performer(Generic[C]):
         if attempt is None:
             return
         self.cell.forget_request(manager.ref)
-        if isinstance(attempt.grant, Discover):
+        if isinstance(attempt.grant, Discover | VerifyResource):
             manager.issuer.give_up(self.cell)
         numbers, now = (message.attempt, message.request), manager.options.clock()
         if isinstance(attempt.grant, Claim):
@@ -202,6 +202,7 @@ def rules_of(options: Options) -> Rules:
         own_refresh_token=isinstance(options.auth, RefreshToken),
         watches_files=bool(options.secret_files),
         revokes=options.revoke_on_stop,
+        verifies_resource=options.resource_url is not None,
     )
 
 

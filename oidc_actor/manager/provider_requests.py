@@ -28,9 +28,9 @@ from typing import Any, TypeVar
 
 from oidc_actor.credentials.grants import IdentityAssertion
 from oidc_actor.endpoints.custom import Call, Custom, call_function
-from oidc_actor.endpoints.other_endpoints import request_metadata, request_revocation
+from oidc_actor.endpoints.other_endpoints import request_metadata, request_resource_metadata, request_revocation
 from oidc_actor.endpoints.token_endpoint import TokenRequest, request_token
-from oidc_actor.machine.effects import Claim, Discover, Fetch, FullGrant, GiveUpLease, Redeem, Revoke
+from oidc_actor.machine.effects import Claim, Discover, Fetch, FullGrant, GiveUpLease, Redeem, Revoke, VerifyResource
 from oidc_actor.machine.events import FetchFailed, FetchLost, FetchStarted, FetchSucceeded, SecretsChecked
 from oidc_actor.machine.failure_policy import code_of, status_of
 from oidc_actor.machine.invalidation import late_tokens_to_revoke
@@ -65,6 +65,7 @@ from oidc_actor.values.errors import (
     TokenRequestError,
 )
 from oidc_actor.values.oidc_config import OIDCConfig
+from oidc_actor.values.resource_metadata import ResourceMetadata
 from oidc_actor.values.secrets import Secret, SecretFile
 from oidc_actor.values.tokens import ParsedToken, TokenTypeHint
 from supervision.calls import Timer, send_after
@@ -150,7 +151,7 @@ class Incarnation:
 def fetch_token(manager: Incarnation, effect: Fetch) -> None:
     """Request a token, and put what comes into the manager's cell."""
     cell, issuer, grant = manager.cell, manager.issuer, effect.grant
-    assert not isinstance(grant, Discover | Claim)
+    assert not isinstance(grant, Discover | VerifyResource | Claim)
     if not cell.expects(effect.attempt, effect.request):
         issuer.circuit.release_probe(cell)
         _give_back(manager, effect)
@@ -370,6 +371,31 @@ def fetch_metadata(manager: Incarnation, effect: Fetch, discovery: Discovery) ->
         among = [one.cell for one in discovery.subscribers]
         retry_at = _record_failure(manager, result, early=effect.early, among=among)
     issuer.discovery_ended(discovery, sending.at, result, retry_at, found_at)
+
+
+def fetch_resource(manager: Incarnation, effect: Fetch, discovery: Discovery) -> None:
+    """Request a resource's metadata, for every manager that has subscribed to this discovery.
+
+    Nothing that a resource answers, nor that it does not answer, is held against the issuer.
+    """
+    issuer, options = manager.issuer, manager.options
+    assert discovery.resource_url is not None
+    sending = Sending(issuer, functools.partial(issuer.discovery_started, discovery))
+    result: ResourceMetadata | OIDCActorError
+    try:
+        sending.begin()
+        result, _ = request_resource_metadata(
+            issuer.transport,
+            discovery.resource_url,
+            timeout_s=options.timeout_seconds,
+            issuer_url=options.issuer_url,
+        )
+    except BaseException as error:  # noqa: BLE001 - as above
+        result = _as_value(error, DiscoveryError)
+    if isinstance(result, OIDCActorError):
+        for one in discovery.subscribers:
+            issuer.circuit.release_probe(one.cell)
+    issuer.discovery_ended(discovery, sending.at, result)
 
 
 def check_secrets(manager: Incarnation) -> None:

@@ -125,6 +125,8 @@ class TokenManager(Server, metaclass=_ListsItsFunctions):
             auth: The credentials, such as `ClientCredentials`, or their mapping form.
             issuer_url: The issuer, whose metadata are discovered. Either this or ``oidc_config`` is needed.
             oidc_config: The provider's metadata, where they are not discovered.
+            resource_url: The API that the token is for. Its own metadata (RFC 9728) have to name the issuer before a token is
+                asked for, and each request names it (RFC 8707). Beside ``issuer_url``: no resource chooses who gets a secret.
             name: What the manager is registered under; ``None`` for a manager that is known by its ref only.
             refresh_buffer_seconds: How long before its expiry a token is refreshed; at most half of its lifetime.
             ca_bundle: The file or directory of the certificates to trust; ``None`` for the usual ones.
@@ -173,6 +175,7 @@ class TokenManager(Server, metaclass=_ListsItsFunctions):
             auth: As for `start_link`.
             issuer_url: As for `start_link`.
             oidc_config: As for `start_link`.
+            resource_url: As for `start_link`.
             name: As for `start_link`; also the specification's id, which is ``"TokenManager"`` without one.
             refresh_buffer_seconds: As for `start_link`.
             ca_bundle: As for `start_link`.

@@ -1,4 +1,7 @@
-"""Discovery (OpenID Connect Discovery 1.0, RFC 8414): where an issuer's metadata may be, and what came back from there."""
+"""Discovery: where metadata may be, and what came back from there.
+
+Of an issuer (OpenID Connect Discovery 1.0, RFC 8414) and of a protected resource (RFC 9728).
+"""
 
 from __future__ import annotations
 
@@ -12,8 +15,16 @@ from oidc_actor.protocol.response_fields import Pairs, read_pairs, retry_after_s
 from oidc_actor.transport import Request, Response
 from oidc_actor.values.errors import DiscoveryError
 from oidc_actor.values.oidc_config import ENDPOINTS, MEMBERS, OIDCConfig, alias_name, metadata_problem
+from oidc_actor.values.resource_metadata import ResourceMetadata, names_issuer, read_members
 from oidc_actor.values.secrets import FrozenMapping, put
-from oidc_actor.values.urls import WELL_KNOWN, WELL_KNOWN_OAUTH, is_loopback, public_url, url_problem
+from oidc_actor.values.urls import (
+    WELL_KNOWN,
+    WELL_KNOWN_OAUTH,
+    WELL_KNOWN_RESOURCE,
+    is_loopback,
+    public_url,
+    url_problem,
+)
 
 _ABSENT = frozenset({401, 403, 404, 405, 410})
 _BUSY = frozenset({408, 425, 429})
@@ -47,6 +58,23 @@ def discovery_urls(issuer_url: str, first: str | None = None) -> list[str]:
     inserted = f"{issuer.removesuffix(path)}{WELL_KNOWN_OAUTH}{path}"
     found = list(dict.fromkeys([discovery_url(issuer_url), inserted, issuer + WELL_KNOWN_OAUTH]))
     return sorted(found, key=lambda url: url != first)
+
+
+def resource_metadata_urls(resource_url: str) -> list[str]:
+    """List where a resource's metadata may be, in the order in which they are looked for.
+
+    Args:
+        resource_url: The resource identifier.
+
+    Returns:
+        The well-known address before the resource's path (RFC 9728 section 3.1); without the slash that ends the path; and
+        without the path, where servers with one resource have it.
+    """
+    parts = urlsplit(resource_url)
+    query = f"?{parts.query}" if parts.query else ""
+    root = resource_url.removesuffix(query).removesuffix(parts.path) + WELL_KNOWN_RESOURCE
+    path = "" if parts.path == "/" else parts.path
+    return list(dict.fromkeys([f"{root}{path}{query}", f"{root}{path.removesuffix('/')}{query}", root]))
 
 
 def build_metadata_request(url: str, *, timeout_s: float) -> Request:
@@ -89,19 +117,20 @@ class Tried:
         return no_json or status in _ABSENT
 
 
-def discovery_error(tried: Sequence[Tried], *, now_wall: float) -> DiscoveryError:
+def discovery_error(tried: Sequence[Tried], *, now_wall: float, of: str = "") -> DiscoveryError:
     """Say that none of the addresses that were asked has metadata that can be used.
 
     Args:
         tried: The addresses, in their order.
         now_wall: Seconds since the epoch, for a ``Retry-After`` that is a date.
+        of: Whose metadata were looked for; empty for an issuer's.
 
     Returns:
         The error. Its status is the last answer's if that ended the search, else the first one's.
     """
     last = tried[-1]
-    told = "; ".join(f"at {one.url}: HTTP {one.response.status}: {one.problem}" for one in tried[1:])
-    first = f"discovery at {tried[0].url} failed: HTTP {tried[0].response.status}: {tried[0].problem}"
+    told = "; ".join(f"at {public_url(one.url)}: HTTP {one.response.status}: {one.problem}" for one in tried[1:])
+    first = f"discovery{of} at {public_url(tried[0].url)} failed: HTTP {tried[0].response.status}: {tried[0].problem}"
     return DiscoveryError(
         f"{first}; {told}" if told else first,
         status=tried[0].response.status if last.is_absent(now_wall=now_wall) else last.response.status,
@@ -155,6 +184,38 @@ def read_metadata(response: Response, issuer_url: str, *, allow_insecure_http: b
         got = "none" if config.issuer is None else repr(presentable(config.issuer, ()))
         return f"expected the issuer {issuer_url!r}, byte for byte (a trailing slash counts), got {got}"
     return config if config.token_endpoint is not None else "token_endpoint: expected an https URL, got none"
+
+
+def read_resource_metadata(
+    response: Response, resource_url: str, *, issuer_url: str | None = None
+) -> ResourceMetadata | str:
+    """Read a resource's metadata.
+
+    Args:
+        response: What came back.
+        resource_url: The resource identifier, which the document must repeat byte for byte (RFC 9728 section 3.3).
+        issuer_url: An issuer whose tokens the resource has to take; ``None`` where it may be any.
+
+    Returns:
+        The metadata, or what is wrong with the response.
+    """
+    if response.status != 200:
+        return status_problem(response.status, "the resource's metadata")
+    document = read_pairs(response.body)
+    if isinstance(document, str):
+        return presentable(document, ())
+    usable, _ = _judged(document, lambda name, value: None)
+    found = read_members(usable)
+    if isinstance(found, str):
+        return found
+    if found.resource != resource_url:
+        shown, got = public_url(resource_url), presentable(found.resource, ())
+        return f"expected the resource {shown!r}, byte for byte (a trailing slash counts), got {got!r}"
+    if issuer_url is not None and not names_issuer(found, issuer_url):
+        servers = found.authorization_servers
+        got = "none" if not servers else presentable(", ".join(servers), ())
+        return f"authorization_servers: expected the issuer {issuer_url!r} among them, got {got}"
+    return found
 
 
 def _read_document(document: Pairs, issuer_url: str, *, allow_insecure_http: bool) -> OIDCConfig | str:

@@ -35,6 +35,7 @@ GRANTS: dict[str, type[Credentials]] = {
 
 OPTIONS = (
     "issuer_url",
+    "resource_url",
     "refresh_buffer_seconds",
     "timeout_seconds",
     "min_interval_seconds",

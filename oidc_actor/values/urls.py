@@ -69,6 +69,27 @@ def check_issuer_url(value: object, *, allow_insecure_http: bool = False) -> str
     return issuer_url
 
 
+def check_resource_url(value: object, *, allow_insecure_http: bool = False) -> str:
+    """Check a resource identifier (RFC 8707 section 2, RFC 9728 section 1.2).
+
+    Args:
+        value: The candidate.
+        allow_insecure_http: Whether plain http is acceptable beyond loopback.
+
+    Returns:
+        The identifier, unchanged: it is compared byte for byte with what the resource says.
+
+    Raises:
+        ConfigError: Where it cannot be one.
+    """
+    resource_url = check_url(value, "resource_url", allow_insecure_http=allow_insecure_http)
+    if WELL_KNOWN_RESOURCE in resource_url:
+        shown = public_url(resource_url)
+        problem = f"expected the resource, got the address of its metadata {shown!r}; leave {WELL_KNOWN_RESOURCE!r} out"
+        raise ConfigError(problem, ("resource_url",))
+    return resource_url
+
+
 def url_problem(value: object, *, allow_insecure_http: bool = False) -> str | None:
     """Say what is wrong with an address, without showing what may be secret in it.
 

@@ -150,6 +150,87 @@ def test_each_address_that_was_asked_is_said(provider: Provider, run: Run) -> No
     assert re.findall(rf"{provider.issuer_url}(\S+?)(?: failed)?: HTTP 404", said["found"]) == paths
 
 
+def test_the_document_that_was_found_is_said(run: Run) -> None:
+    with Provider(documents=("oauth-authorization-server",), path="/tenant", token_lifetime_s=3600) as provider:
+        done = run("check", "--json", **access(provider))
+        assert results(done) == dict.fromkeys(CHECKS, "pass")
+        at = provider.listen_url
+        assert (
+            findings(done)["discovery"]["found"].split(", ")[0] == f"{at}/.well-known/oauth-authorization-server/tenant"
+        )
+        absent = f"none at {at}/tenant/.well-known/openid-configuration (HTTP 404)"
+        assert findings(done)["discovery"]["found"].endswith(absent)
+
+
+# --- the resource that the token is for
+
+
+def test_a_resource_that_names_the_issuer(provider: Provider, run: Run) -> None:
+    done = run("check", "--json", "--resource-url", provider.resource_url, **access(provider))
+    assert done.returncode == 0
+    assert list(results(done)) == [*CHECKS[:2], "resource", *CHECKS[2:]]
+    said = findings(done)
+    assert said["resource"]["result"] == "pass"
+    assert said["resource"]["found"].startswith(f"it takes tokens of this issuer: {provider.listen_url}/.well-known/")
+    assert f"aud={provider.resource_url}" in said["claims"]["found"]
+
+
+@pytest.mark.parametrize(
+    ("changes", "result", "found", "fix"),
+    [
+        (
+            {"resource": "https://api.example"},
+            "fail",
+            "expected the resource",
+            "Use --resource-url https://api.example",
+        ),
+        (
+            {"authorization_servers": ["https://x.example"]},
+            "fail",
+            "among them",
+            "It takes tokens of https://x.example",
+        ),
+        ({"dpop_bound_access_tokens_required": True}, "warn", "bound to a key", "Add --dpop"),
+        ({"tls_client_certificate_bound_access_tokens": True}, "warn", "client's certificate", "--client-cert"),
+        ({"bearer_methods_supported": ["body"]}, "warn", "only by: body", "The adapters send a token in"),
+    ],
+)
+def test_a_resource_that_does_not_fit(
+    changes: dict[str, object], result: str, found: str, fix: str, provider: Provider, run: Run
+) -> None:
+    provider.answer_next(None, changes=changes, endpoint="resource_metadata")
+    done = run("check", "--json", **access(provider, OIDC_RESOURCE_URL=provider.resource_url))
+    said = findings(done)["resource"]
+    assert (done.returncode, said["result"]) == (1 if result == "fail" else 0, result)
+    assert found in said["found"]
+    assert said["fix"].startswith(fix) or fix in said["fix"]
+
+
+def test_a_resource_without_metadata(provider: Provider, run: Run) -> None:
+    done = run("check", "--json", "--resource-url", f"{provider.issuer_url}/other", **access(provider))
+    said = findings(done)["resource"]
+    assert said["result"] == "fail"
+    assert said["found"].count("HTTP 404: expected the resource's metadata, got none") == 2
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--token-endpoint", "https://x.example/t"], "--resource-url: expected --issuer beside it"),
+        (["--issuer", "https://x.example", "--resource", "https://y.example"], "--resource: expected none beside"),
+        (
+            ["--issuer", "https://x.example", "--resource-url", "http://y.example"],
+            "--resource-url: expected https, got",
+        ),
+    ],
+)
+def test_a_resource_that_cannot_be_asked_is_status_2(options: list[str], message: str, run: Run) -> None:
+    client = ["--client-id", "id", "--client-auth", "none"]
+    done = run("check", "--resource-url", "https://api.example", *client, *options)
+    assert done.returncode == 2
+    assert message in done.stderr
+
+
 def test_metadata_of_a_stranger_fail_the_issuer(provider: Provider, run: Run) -> None:
     stranger = {"issuer": "https://stranger.example", "token_endpoint": provider.token_endpoint}
     provider.fail_next(status=200, body=json.dumps(stranger), endpoint="discovery")

@@ -14,6 +14,7 @@ import pytest
 import requests
 from typer.testing import Result
 
+from oidc_actor.protocol.response_fields import read_claims
 from oidc_actor.testing import Provider
 
 Run = Callable[..., subprocess.CompletedProcess[str]]
@@ -226,3 +227,15 @@ def test_a_page_instead_of_metadata_is_status_3(provider: Provider, run: Run) ->
     done = run("token", **access(provider))
     assert done.returncode == 3
     assert "JSON" in done.stderr
+
+
+def test_a_token_for_a_resource_is_asked_for_once_that_names_the_issuer(provider: Provider, run: Run) -> None:
+    done = run("token", "--resource-url", provider.resource_url, **access(provider))
+    assert done.returncode == 0
+    assert read_claims(done.stdout.strip())["aud"] == [provider.resource_url]
+    provider.answer_next(changes={"authorization_servers": ["https://x.example"]}, endpoint="resource_metadata")
+    done = run("token", "--resource-url", provider.resource_url, **access(provider))
+    assert (done.returncode, done.stdout) == (3, "")
+    assert "authorization_servers: expected the issuer" in done.stderr
+    assert "The API takes the tokens of other servers" in done.stderr
+    assert provider.token_requests == 1

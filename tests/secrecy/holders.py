@@ -182,6 +182,7 @@ MADE: dict[str, Callable[[World], object]] = {
         left=_lease(w),
     ),
     "machine.effects.Discover": lambda w: effects.Discover(CONFIG),
+    "machine.effects.VerifyResource": lambda w: effects.VerifyResource(CONFIG),
     "machine.effects.Fetch": lambda w: effects.Fetch(1, 1, effects.Redeem(CONFIG, w.secret)),
     "machine.effects.FullGrant": lambda w: effects.FullGrant(CONFIG, w.token),
     "machine.effects.Publish": lambda w: effects.Publish(w.token, 1.0),
@@ -363,7 +364,7 @@ HOLDS_NONE: dict[str, str] = {
         adapters.httpx_flow.AuthFlow
         adapters.httpx_flow.OneRequest values.errors.OIDCActorError values.errors.ProviderError transport.TransportError
         credentials.credentials.Credentials values.secrets.Sealed values.secrets.SecretSource""",
-    "public texts by contract": """values.errors.StoreError sharing.redis_scripts.Script
+    "public texts by contract": """values.resource_metadata.ResourceMetadata values.errors.StoreError sharing.redis_scripts.Script
         machine.events.ClaimFailed machine.events.ShareFailed machine.events.LookFailed
         values.secrets.FrozenMapping cli.findings.Finding sidecar.asgi.RequestHeaders
         sidecar.config_reader.ConfigReader""",

@@ -63,6 +63,11 @@ def test_a_good_one(read, tmp_path, monkeypatch) -> None:
         TokenManager.child_spec(name=one.name, **one.options)
 
 
+def test_a_manager_may_be_for_one_resource(read) -> None:
+    options = read(manager(*FULL, 'resource_url = "https://api.example/mcp"')).managers["m"].options
+    assert options["resource_url"] == options["auth"].resource == "https://api.example/mcp"
+
+
 def test_a_manager_can_revoke_its_token_when_it_stops(read) -> None:
     assert read(manager(*FULL, "revoke_on_stop = true")).managers["m"].options["revoke_on_stop"] is True
     (problem,) = problems(read, manager(*FULL, "revoke_on_stop = 1"))
@@ -160,6 +165,15 @@ def test_all_problems_are_named_at_once(read) -> None:
         ((*FULL[1:], 'token_endpoint = "ftp://x"'), "managers.m.token_endpoint: expected an https URL"),
         ((*FULL[1:], "token_endpoint = 1"), "managers.m.token_endpoint: expected an https URL, got int"),
         ((*FULL[1:], "issuer_url = 1"), "managers.m.issuer_url: expected an https URL, got int"),
+        ((*FULL, 'resource_url = "http://a.example"'), "managers.m.resource_url: expected https, got plain http"),
+        (
+            ('token_endpoint = "https://a.example/token"', *FULL[1:], 'resource_url = "https://api.example"'),
+            "managers.m.resource_url: expected an issuer_url beside it",
+        ),
+        (
+            (*FULL, 'resource_url = "https://api.example"', 'resource = "https://x.example"'),
+            "managers.m.resource: expected none beside resource_url",
+        ),
         ((*FULL, 'token_file = ""'), "managers.m.token_file: expected a path, got ''"),
         ((*FULL, 'token_file = "/"'), "managers.m.token_file: expected the path of a file, got the directory '/'"),
         ((*FULL, 'token_file = ".."'), "managers.m.token_file: expected the path of a file, got the directory"),

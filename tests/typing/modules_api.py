@@ -20,7 +20,7 @@ import oidc_actor.adapters.httpx
 import oidc_actor.adapters.httpx2
 import oidc_actor.adapters.redis
 import oidc_actor.adapters.requests
-from oidc_actor import ClientCredentials, OIDCConfig, SecretFile, TokenManager, TokenResponse, oidc
+from oidc_actor import ClientCredentials, OIDCConfig, ResourceMetadata, SecretFile, TokenManager, TokenResponse, oidc
 from oidc_actor.adapters.azure_core import AsyncOIDCCredential, OIDCCredential
 from oidc_actor.adapters.google_auth import OIDCCredentials, SubjectToken
 from oidc_actor.adapters.grpc_retry import aio_interceptors, interceptors
@@ -41,6 +41,9 @@ from oidc_actor.transport import MAX_BODY_BYTES, Request, Response, Transport, T
 
 config = oidc.discover("https://auth.example.com", timeout_seconds=5)
 assert_type(config, OIDCConfig)
+resource = oidc.discover_resource("https://api.example.com/mcp", timeout_seconds=5)
+assert_type(resource, ResourceMetadata)
+assert_type(resource.authorization_servers, tuple[str, ...] | None)
 auth = ClientCredentials("id", "secret", oidc.parse_scopes("a b"))
 token = oidc.get_token(config, {"type": "oidc_client_credentials", "client_id": "id", "client_secret": "secret"})
 assert_type(token, TokenResponse)

@@ -19,6 +19,7 @@ from oidc_actor.machine.effects import (
     Report,
     Revoke,
     ScheduleTick,
+    VerifyResource,
 )
 from oidc_actor.machine.events import (
     BreakerClosed,
@@ -247,6 +248,7 @@ def test_while_an_attempt_is_under_way_no_tick_is_needed() -> None:
         *with_token(300).effects,
         *Driver().start().effects,
         Discover(),
+        VerifyResource(CONFIG),
         Redeem(CONFIG, Secret("r")),
         FullGrant(CONFIG),
         Reject(TokenResponse("a")),

@@ -25,6 +25,7 @@ from oidc_actor.machine.effects import (
     Reject,
     Reply,
     ScheduleTick,
+    VerifyResource,
     Withhold,
 )
 from oidc_actor.machine.events import (
@@ -62,6 +63,7 @@ from oidc_actor.machine.schedule import (
 from oidc_actor.machine.state import Rules, State, is_out_of_reach, is_valid, is_withheld
 from oidc_actor.machine.transitions import adopt, step
 from oidc_actor.values.errors import DiscoveryError, OIDCActorError, SecretUnavailable, TokenRequestError
+from oidc_actor.values.resource_metadata import ResourceMetadata
 from oidc_actor.values.secrets import Secret
 from oidc_actor.values.tokens import ParsedToken, TokenResponse
 
@@ -90,11 +92,14 @@ class Machine(RuleBasedStateMachine):
         buffer=st.floats(0, 600),
         interval=st.sampled_from([0.0, 1.0, 5.0]),
         trades=st.booleans(),
+        verifies=st.booleans(),
     )
-    def begin(self, seed: int, discovers: bool, files: bool, buffer: float, interval: float, trades: bool) -> None:
+    def begin(
+        self, seed: int, discovers: bool, files: bool, buffer: float, interval: float, trades: bool, verifies: bool
+    ) -> None:
         self.trades = trades
         self.rng = random.Random(seed)
-        rules = Rules(RetryPolicy(), interval, discovers=discovers, watches_files=files)
+        rules = Rules(RetryPolicy(), interval, discovers=discovers, watches_files=files, verifies_resource=verifies)
         self.state = State(None if discovers else CONFIG, AUTH, None, buffer, rules=rules)
         self.now = 1000.0
         self.fetch: Fetch | None = None
@@ -196,7 +201,7 @@ class Machine(RuleBasedStateMachine):
         assert self.fetch is not None
         self.sent = True
         self.last_attempt = max(self.last_attempt, self.now)
-        if not isinstance(self.fetch.grant, Discover):
+        if not isinstance(self.fetch.grant, Discover | VerifyResource):
             self.last_post = self.last_attempt
         self.do(FetchStarted(self.fetch.attempt, self.fetch.request, self.now))
 
@@ -207,8 +212,9 @@ class Machine(RuleBasedStateMachine):
         at = self.now
         self.now += took
         self.failed_at = self.now  # if the token has expired by now
-        if isinstance(fetch.grant, Discover):
-            self.do(FetchSucceeded(fetch.attempt, fetch.request, at, CONFIG))
+        if isinstance(fetch.grant, Discover | VerifyResource):
+            found = CONFIG if isinstance(fetch.grant, Discover) else ResourceMetadata("https://api.example")
+            self.do(FetchSucceeded(fetch.attempt, fetch.request, at, found))
             return
         self.tokens += 1
         if isinstance(fetch.grant, Redeem) and rotates:
@@ -230,7 +236,9 @@ class Machine(RuleBasedStateMachine):
         lost = error.sent and error.status in {None, 200, 502} and not isinstance(error, SecretUnavailable)
         if isinstance(fetch.grant, Redeem) and lost:
             self.spent.add(fetch.grant.refresh_token.reveal())  # redeemed, and the answer was lost
-        found: OIDCActorError = DiscoveryError("no answer") if isinstance(fetch.grant, Discover) else error
+        found: OIDCActorError = error
+        if isinstance(fetch.grant, Discover | VerifyResource):
+            found = DiscoveryError("no answer")
         token = self.state.token
         if isinstance(found, TokenRequestError) and found.retry_after_s:
             refused = isinstance(fetch.grant, Redeem) and found.status == 400

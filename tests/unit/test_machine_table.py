@@ -10,7 +10,7 @@ from fakes import AUTH, Fixed
 from machine_driver import CONFIG, DOWN, INVALID_CLIENT, INVALID_GRANT, Reader
 
 from oidc_actor.machine import events, failure_policy, transitions
-from oidc_actor.machine.effects import Claim, Discover, FullGrant
+from oidc_actor.machine.effects import Claim, Discover, FullGrant, VerifyResource
 from oidc_actor.machine.events import (
     Accepted,
     Allowed,
@@ -51,10 +51,12 @@ from oidc_actor.machine.events import (
 from oidc_actor.machine.state import Phase, Rules, Sharing, State
 from oidc_actor.machine.transitions import TABLE, _Row, row_of, step
 from oidc_actor.values.errors import DiscoveryError, OIDCActorError, SecretUnavailable, StoreError, TokenRequestError
+from oidc_actor.values.resource_metadata import ResourceMetadata
 from oidc_actor.values.secrets import Secret
 from oidc_actor.values.tokens import ParsedToken, TokenResponse
 
 EVENTS = 100_000
+METADATA: dict[type[Any], Any] = {Discover: CONFIG, VerifyResource: ResourceMetadata("https://api.example")}
 UNANSWERED = StoreError("no answer")
 ERRORS: list[OIDCActorError] = [
     DOWN,
@@ -83,8 +85,12 @@ class Walk:
         self.rng = random.Random(seed)
         self.now, self.tokens, self.ahead = 1000.0, 0, 0.0
         self.shares = seed >= 8
+        verifies = seed % 5 == 2
         rules = Rules(
-            discovers=bool(seed % 2), watches_files=bool(seed % 3), own_refresh_token=self.shares and seed % 4 == 0
+            discovers=bool(seed % 2) or verifies,
+            watches_files=bool(seed % 3),
+            own_refresh_token=self.shares and seed % 4 == 0,
+            verifies_resource=verifies,
         )
         self.state = State(None if seed % 2 else CONFIG, AUTH, rules=rules, sharing=Sharing() if self.shares else None)
         self.first = self.state
@@ -107,7 +113,7 @@ class Walk:
         numbers = (attempt.number, attempt.request, self.now)
         if self.rng.random() < 0.2:
             return OfTrial(trial.number, FetchFailed(*numbers, self.rng.choice([DOWN, INVALID_CLIENT])))
-        result = CONFIG if isinstance(attempt.grant, Discover) else self.token()
+        result = METADATA.get(type(attempt.grant)) or self.token()
         return OfTrial(trial.number, FetchSucceeded(*numbers, result))
 
     def event(self) -> Event:
@@ -118,15 +124,15 @@ class Walk:
         attempt = self.state.attempt
         if attempt is not None and self.rng.random() < 0.5:
             number, request = attempt.number, attempt.request
-            discovers = isinstance(attempt.grant, Discover)
+            found = METADATA.get(type(attempt.grant))
             if isinstance(attempt.grant, Claim):
                 return self.answer_of_store(number, request)
             if self.rng.random() < 0.2:
                 return FetchStarted(number, request, self.now)
             if self.rng.random() < 0.4:
-                error = self.rng.choice(METADATA_ERRORS if discovers else ERRORS)
+                error = self.rng.choice(ERRORS if found is None else METADATA_ERRORS)
                 return FetchFailed(number, request, self.now, error)
-            return FetchSucceeded(number, request, self.now, CONFIG if discovers else self.token())
+            return FetchSucceeded(number, request, self.now, found or self.token())
         if self.shares and self.rng.random() < 0.3:
             return self.rng.choice(OF_STORE)(self)
         return self.rng.choice(ANYTHING)(self)
