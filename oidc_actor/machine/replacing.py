@@ -47,6 +47,8 @@ def begin(state: State, event: Replacing, now: float, rng: Rng) -> State:
 def _adopting(state: State, first: State, now: float, rng: Rng) -> State:
     """Go on as before with other options; where there is no token they may be what was lacking."""
     is_other = first.auth != state.auth
+    if is_other or first.rules.verifies_resource != state.rules.verifies_resource:
+        state = state._replace(resource_at=first.resource_at)
     state = state._replace(auth=first.auth, rules=first.rules, refresh_buffer_seconds=first.refresh_buffer_seconds)
     if is_other or not is_valid(state, now):
         state = state._replace(wanted=state.attempt is None)

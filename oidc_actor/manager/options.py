@@ -211,9 +211,11 @@ def how_to_replace(before: Options, options: Options) -> Literal["try", "adopt",
         return "keep"
     if options.identity == before.identity:
         return "adopt"
-    rest, login = options.identity[1:], options.auth.grant_secret
+    login = options.auth.grant_secret
     is_same_login = isinstance(options.auth, RefreshToken) and login == before.auth.grant_secret
-    return "adopt" if is_same_login and rest == before.identity[1:] else "try"
+    # Another resource is no other login.
+    rest = [one.identity[1:] for one in (replace(options, resource_url=None), replace(before, resource_url=None))]
+    return "adopt" if is_same_login and rest[0] == rest[1] else "try"
 
 
 @holds_secrets

@@ -4,11 +4,20 @@ from collections.abc import Callable
 from dataclasses import replace
 
 import pytest
-from fakes import AUTH, ISSUER, UNREACHABLE, Fixed, failing, metadata
+from fakes import AUTH, ISSUER, UNREACHABLE, Fixed, failing, form_of, metadata, minted
 from managers import Start
 from threads import eventually
 
-from oidc_actor import ClientCredentials, ConfigError, DiscoveryError, NoTokenError, OIDCConfig, Password, TokenManager
+from oidc_actor import (
+    ClientCredentials,
+    ConfigError,
+    DiscoveryError,
+    NoTokenError,
+    OIDCConfig,
+    Password,
+    RefreshToken,
+    TokenManager,
+)
 from oidc_actor.machine.state import METADATA_AGE_S
 from oidc_actor.manager.options import check_options
 from oidc_actor.manager.shared_store import record_key
@@ -204,3 +213,28 @@ def test_another_resource_is_another_identity() -> None:
     unverified = replace(one, resource_url=None)
     assert one.identity == same.identity
     assert len({one.identity, other.identity, unverified.identity}) == 3
+
+
+def test_another_resource_for_the_same_login_is_verified_and_the_login_redeemed_by_one(
+    start: Start, transport, clock
+) -> None:
+    transport.discovery = documents()
+    logins = iter(("r1", "r2", "r3"))
+
+    def rotated(request: Request) -> Response:
+        return minted(f"of-{form_of(request)['resource']}", refresh_token=next(logins))
+
+    transport.default = rotated
+    login = RefreshToken("r0", "id", "s")
+    start(name="m", auth=login, resource_url=API)
+    assert TokenManager.get_access_token("m") == f"of-{API}"
+    given = {"issuer_url": ISSUER, "transport": transport, "clock": clock, "rng": Fixed(0)}
+    clock.advance(1)
+    TokenManager.replace("m", auth=login, resource_url=OTHER, **given)
+    eventually(lambda: TokenManager.get_access_token("m") == f"of-{OTHER}")
+    assert [form["refresh_token"] for form in transport.forms] == ["r0", "r1"]
+    assert [request.url.split("/")[2] for request in transport.gets] == [
+        "auth.example.com",
+        "api.example.com",
+        "other.example.com",
+    ]
