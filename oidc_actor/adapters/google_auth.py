@@ -187,5 +187,6 @@ class SubjectToken(SubjectTokenSupplier):
         Raises:
             NoTokenError: There is none.
             ManagerNotRunning: The manager is not there.
+            ConfigError: It is bound to a key (DPoP), or no access token.
         """
         return Unprintable(self._presenter.bearer_token().access_token)
