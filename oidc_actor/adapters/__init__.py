@@ -27,14 +27,18 @@ module                            what a program writes
   caller gets the 401. An origin that goes on to reject fresh tokens has them replaced at growing intervals, and other
   origins keep the token meanwhile (`oidc_actor.machine.invalidation`).
 
+- A challenge that takes the token and wants another one for the request (``insufficient_scope``, ``insufficient_claims``, RFC
+  9470) has one asked for, within bounds (`oidc_actor.machine.step_up`), and the request sent again, once. ``step_up=False``
+  refuses that, and a function decides.
+
 A token that is bound to a key (``dpop=`` in the credentials, RFC 9449) goes out as ``Authorization: DPoP`` with a proof for
 that one request; where the provider gives a bearer token all the same, it is sent as one.
 
 - Every request, every retry and every hop of a redirect that keeps the token has a proof of its own. httpx follows redirects
   by itself: there a hop gets its proof once it has been refused without.
 - A server's ``DPoP-Nonce`` is kept, by origin. A 401 with ``use_dpop_nonce`` is answered by one more try with its nonce, under
-  the same rule for the body, and does not reject the token. A request is sent again at most once for a nonce and
-  once for a token.
+  the same rule for the body, and does not reject the token. A request is sent again at most once for a nonce, once for a
+  token, and once for a token that is allowed more.
 - `oidc_actor.adapters.headers` needs ``method=`` and ``url=`` then, and is told of nonces by its ``note_nonce``. There is no
   DPoP for gRPC: a call with such a token fails and says so, and nothing is sent.
 

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
+from dataclasses import replace
+from typing import TypeAlias
 from urllib.parse import urlsplit
 
 import pykka
 
 from oidc_actor.adapters.authorization import Authorization, authorization_of, key_of, note_nonce, present
 from oidc_actor.adapters.challenges import Remedy, Tries, Unauthorized, refuses_token
+from oidc_actor.credentials.parameters import StepUp
 from oidc_actor.http.client import environ_proxy
 from oidc_actor.machine.events import Accepted, Rejected
 from oidc_actor.manager.token_manager import TokenManager
@@ -22,6 +25,10 @@ from oidc_actor.values.urls import SCHEMES, is_loopback, origin_of, public_url
 from supervision import NoProcess
 
 _MOST_ORIGINS = 256
+_OF_ANOTHER_TOKEN = frozenset({Remedy.TOKEN, Remedy.STEP_UP})
+
+StepUpChoice: TypeAlias = bool | Callable[[str, StepUp], bool]
+"""Whether a resource server may have a token asked for that is allowed more, or a function that decides from origin and wish."""
 
 
 class Presenter:
@@ -34,7 +41,7 @@ class Presenter:
     `reject` and `successor`.
     """
 
-    __slots__ = ("_accepted", "_allow_insecure_http", "_origins", "_server", "_timeout_s")
+    __slots__ = ("_accepted", "_allow_insecure_http", "_origins", "_server", "_step_up", "_timeout_s")
 
     def __init__(
         self,
@@ -43,6 +50,7 @@ class Presenter:
         timeout: float = 5.0,
         origins: Iterable[str] | None = None,
         allow_insecure_http: bool = False,
+        step_up: StepUpChoice = True,
     ) -> None:
         """Check and keep; the manager need not be there yet.
 
@@ -51,6 +59,7 @@ class Presenter:
             timeout: Seconds to wait for a token where there is none.
             origins: The only origins that get the token; ``None`` for wherever the caller sends a request.
             allow_insecure_http: Whether plain http is acceptable beyond loopback.
+            step_up: Whether a challenge may have a token asked for that is allowed more; see `Authenticator`.
 
         Raises:
             ConfigError: One of them is wrong.
@@ -64,6 +73,7 @@ class Presenter:
         self._timeout_s = timeout
         self._origins = read_origins(origins)
         self._allow_insecure_http = allow_insecure_http
+        self._step_up = _read_step_up(step_up)
         self._accepted: dict[str, int] = {}  # by origin, the hash of what it has accepted last
 
     def __repr__(self) -> str:
@@ -188,9 +198,15 @@ class Presenter:
         if Authorization.needs_proof(value):
             with suppress(NoProcess):
                 note_nonce(self._server, url, nonce)
-        if status != 401 or (self._origins is not None and origin_of(url) not in self._origins):
+        if status not in {401, 403} or (self._origins is not None and origin_of(url) not in self._origins):
             return None
-        return Unauthorized.read(method, url, sent, challenges("WWW-Authenticate"), nonce)
+        refused = Unauthorized.read(status, method, url, sent, challenges("WWW-Authenticate"), nonce)
+        if refused.step_up is None or self._may_step_up(origin_of(url), refused.step_up):
+            return refused
+        return replace(refused, step_up=None)
+
+    def _may_step_up(self, origin: str, wanted: StepUp) -> bool:
+        return self._step_up if isinstance(self._step_up, bool) else bool(self._step_up(origin, wanted))
 
     def again(
         self, refused: Unauthorized | None, tries: Tries, can_repeat: Callable[[], bool]
@@ -209,8 +225,10 @@ class Presenter:
         remedy = self._remedy(refused, tries, can_repeat)
         if refused is None or remedy is None:
             return None
-        if remedy is Remedy.TOKEN and self.successor(origin_of(refused.url), refused.authorization) is None:
-            return None
+        if remedy in _OF_ANOTHER_TOKEN:
+            origin, step_up = origin_of(refused.url), refused.step_up
+            if self.successor(origin, refused.authorization, step_up=step_up) is None:
+                return None
         with suppress(NoTokenError, NoProcess):
             return self.fields(refused.method, refused.url, nonce=refused.nonce)
         return None
@@ -222,8 +240,10 @@ class Presenter:
         remedy = self._remedy(refused, tries, can_repeat)
         if refused is None or remedy is None:
             return None
-        if remedy is Remedy.TOKEN and await self.asuccessor(origin_of(refused.url), refused.authorization) is None:
-            return None
+        if remedy in _OF_ANOTHER_TOKEN:
+            origin, step_up = origin_of(refused.url), refused.step_up
+            if await self.asuccessor(origin, refused.authorization, step_up=step_up) is None:
+                return None
         with suppress(NoTokenError, NoProcess):
             return await self.afields(refused.method, refused.url, nonce=refused.nonce)
         return None
@@ -256,24 +276,28 @@ class Presenter:
         if token is not None:
             tell_soon(self._server, Accepted(origin, token))
 
-    def reject(self, origin: str, sent: object) -> None:
+    def reject(self, origin: str, sent: object, step_up: StepUp | None = None) -> None:
         """Report that a token was refused, so that it is replaced in its time; never waits.
 
         Args:
             origin: The server that refused it.
             sent: The value of the header that was refused; what is no token of ours is left alone.
+            step_up: What it lacks, where it is good as such; ``None`` where it is not.
         """
         token = _secret(sent)
         if token is not None:
-            tell_soon(self._server, Rejected(origin, token))
+            tell_soon(self._server, Rejected(origin, token, step_up))
 
-    def successor(self, origin: str, sent: object, timeout_s: float | None = None) -> Authorization | None:
+    def successor(
+        self, origin: str, sent: object, timeout_s: float | None = None, *, step_up: StepUp | None = None
+    ) -> Authorization | None:
         """Reject a token, and wait for what replaces it; other readers keep it where the manager says so.
 
         Args:
             origin: The server that refused it.
             sent: The value of the header that was refused.
             timeout_s: Seconds to wait; ``None`` for those of the adapter.
+            step_up: What the next token is to be allowed, or to say, besides; ``None`` where this one is refused.
 
         Returns:
             The value to try again with; ``None`` where there is none in time, so that the refusal is the caller's answer.
@@ -282,17 +306,21 @@ class Presenter:
         if token is None:
             return None
         with suppress(NoTokenError, NoProcess):
-            found = wait_for_token(self._server, self._patience(timeout_s), 0.0, Rejected(origin, token))
+            found = wait_for_token(self._server, self._patience(timeout_s), 0.0, Rejected(origin, token, step_up))
             return authorization_of(self._server, found)
         return None
 
-    async def asuccessor(self, origin: str, sent: object, timeout_s: float | None = None) -> Authorization | None:
+    async def asuccessor(
+        self, origin: str, sent: object, timeout_s: float | None = None, *, step_up: StepUp | None = None
+    ) -> Authorization | None:
         """Do what `successor` does, without blocking the event loop."""
         token = _secret(sent)
         if token is None:
             return None
         with suppress(NoTokenError, NoProcess):
-            found = await wait_for_token_async(self._server, self._patience(timeout_s), 0.0, Rejected(origin, token))
+            found = await wait_for_token_async(
+                self._server, self._patience(timeout_s), 0.0, Rejected(origin, token, step_up)
+            )
             return authorization_of(self._server, found)
         return None
 
@@ -300,8 +328,8 @@ class Presenter:
         remedy = None if refused is None else tries.remedy(refused)
         if remedy is not None and can_repeat():
             return remedy
-        if refused is not None and refused.remedy is Remedy.TOKEN:
-            self.reject(origin_of(refused.url), refused.authorization)
+        if refused is not None and refused.remedy in _OF_ANOTHER_TOKEN:
+            self.reject(origin_of(refused.url), refused.authorization, refused.step_up)
         return None
 
     def _unbound(self, token: TokenResponse) -> TokenResponse:
@@ -324,6 +352,12 @@ def _secret(sent: object) -> Secret | None:
     return None if secret_problem(value.token) is not None else Secret(value.token)
 
 
+def _read_step_up(step_up: object) -> StepUpChoice:
+    if not isinstance(step_up, bool) and not callable(step_up):
+        raise ConfigError(f"expected True, False or a function, got {type(step_up).__name__}", ("step_up",))
+    return step_up
+
+
 class Authenticator:
     """What a client library calls for each request, as far as it is the same for all: it knows the manager."""
 
@@ -334,6 +368,7 @@ class Authenticator:
         timeout: float = 5.0,
         origins: Iterable[str] | None = None,
         allow_insecure_http: bool = False,
+        step_up: StepUpChoice = True,
     ) -> None:
         """Choose the manager, which need not be there yet.
 
@@ -344,12 +379,18 @@ class Authenticator:
             origins: The only origins that get the token, such as ``["https://api.example.com"]``; ``None`` for wherever a
                 request is sent, and for aiohttp the origin of the first request.
             allow_insecure_http: Whether plain http is acceptable beyond loopback; otherwise such a request is a `ConfigError`.
+            step_up: Whether a resource server that takes the token and wants another one for a request (``insufficient_scope``,
+                ``insufficient_claims``, RFC 9470) has one asked for, with all that was asked for before. Or a function that is
+                called with its origin and what it wants, a `StepUp`, and decides; it runs on the thread, or in the task, that
+                sends the request, and what it raises is the request's error.
 
         Raises:
             ConfigError: An argument is wrong.
             TypeError: ``server`` is neither a ref nor a name.
         """
-        self._presenter = Presenter(server, timeout=timeout, origins=origins, allow_insecure_http=allow_insecure_http)
+        self._presenter = Presenter(
+            server, timeout=timeout, origins=origins, allow_insecure_http=allow_insecure_http, step_up=step_up
+        )
 
     def __repr__(self) -> str:
         return self._presenter.shown_as(type(self).__name__)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, fields
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar, Literal, Self
 
 from oidc_actor.credentials.dpop import DPoPKey, read_dpop
 from oidc_actor.credentials.keys import ClientCertificate, PrivateKey, read_certificate, read_private_key, require_jose
@@ -13,6 +13,7 @@ from oidc_actor.credentials.parameters import (
     ExtraParameters,
     Repeatable,
     RequestHeaders,
+    StepUp,
     parse_scopes,
     read_bearer_names,
     read_body,
@@ -195,6 +196,18 @@ class Credentials(Sealed):
         """
         own = [] if self.grant_field is None or secret is None else [(self.grant_field, secret.reveal())]
         return [("grant_type", self.grant_type), *own]
+
+    def stepped_up(self, step_up: StepUp) -> Self:
+        """Return the same credentials, asking for more.
+
+        Args:
+            step_up: What resource servers want of the token besides.
+        """
+        made = object.__new__(type(self))
+        put(made, **{name: getattr(self, name) for name in self._names()})
+        scopes = tuple(dict.fromkeys((*self.scopes, *step_up.scopes)))
+        put(made, scopes=scopes, extra=read_extra(step_up.parameters(self.extra or {})))
+        return made
 
     @property
     def sent_audience(self) -> Repeatable:

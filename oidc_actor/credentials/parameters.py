@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import base64
+import json
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass
 from typing import Any, Literal, NoReturn, TypeAlias, TypeVar
 
 from oidc_actor.values.errors import ConfigError
@@ -83,6 +86,95 @@ class RequestHeaders(Sealed, Mapping[str, StoredSecret]):
 
     def __repr__(self) -> str:
         return f"RequestHeaders({', '.join(sorted(self))})"
+
+
+MOST_STEP_UP = 4096
+"""Characters of a challenge that is believed: it goes into each request for a token."""
+
+
+@dataclass(frozen=True, slots=True)
+class StepUp:
+    """What a resource server wants of a token besides: the field calls it step-up authorization or authentication.
+
+    Attributes:
+        scopes: Scopes that the token needs as well (``insufficient_scope``, RFC 6750 section 3.1).
+        claims: Claims that it needs, as JSON: OpenID Connect's parameter ``claims`` (``insufficient_claims``, by which Microsoft
+            Entra ID does continuous access evaluation); ``None`` for none.
+        acr_values: How the user must have logged in, separated by spaces (RFC 9470 section 3); ``None`` to say nothing.
+        max_age: Seconds that this may be past; ``None`` to say nothing.
+    """
+
+    scopes: tuple[str, ...] = ()
+    claims: str | None = None
+    acr_values: str | None = None
+    max_age: int | None = None
+
+    def union(self, other: StepUp | None) -> StepUp:
+        """Return both together: all scopes, each once; of anything else the newer."""
+        if other is None:
+            return self
+        return StepUp(
+            tuple(dict.fromkeys((*self.scopes, *other.scopes))),
+            self.claims if other.claims is None else other.claims,
+            self.acr_values if other.acr_values is None else other.acr_values,
+            self.max_age if other.max_age is None else other.max_age,
+        )
+
+    def covers(self, other: StepUp) -> bool:
+        """Whether there is nothing in the other one that is not in this one."""
+        return self.union(other) == self
+
+    def names(self) -> str:
+        """Name what is wanted, for people: the scopes, and which of the others."""
+        others = [name for name in ("claims", "acr_values", "max_age") if getattr(self, name) is not None]
+        return " ".join((*self.scopes, *others))
+
+    def parameters(self, extra: Mapping[str, str]) -> dict[str, str]:
+        """Return the further request parameters that ask for it, all but the scopes, with those that the user chose."""
+        found = dict(extra)
+        if self.claims is not None:
+            found["claims"] = _merged(extra.get("claims"), self.claims)
+        if self.acr_values is not None:
+            found["acr_values"] = self.acr_values
+        if self.max_age is not None:
+            found["max_age"] = str(self.max_age)
+        return found
+
+
+def _merged(chosen: str | None, wanted: str) -> str:
+    """Both objects in one, as a client that names its capabilities needs them; what is wanted wins."""
+    try:
+        first, second = json.loads(chosen or "{}"), json.loads(wanted)
+    except ValueError:  # the user's own text is no JSON
+        return wanted
+    return json.dumps(_deep(first, second), separators=(",", ":"))
+
+
+def _deep(first: Any, second: Any) -> Any:
+    if not isinstance(first, dict) or not isinstance(second, dict):
+        return second
+    return {**first, **{name: _deep(first.get(name), one) for name, one in second.items()}}
+
+
+def read_claims_parameter(text: str) -> str | None:
+    """Read the claims of a challenge.
+
+    Args:
+        text: A JSON object, plain or in base64, with either alphabet, as Microsoft's services send it.
+
+    Returns:
+        It in one form; ``None`` where it cannot be read.
+    """
+    try:
+        plain = (
+            text
+            if text.lstrip().startswith("{")
+            else base64.b64decode(text.replace("-", "+").replace("_", "/") + "=" * (-len(text) % 4), validate=True)
+        )
+        found = json.loads(plain)
+    except (ValueError, RecursionError):
+        return None
+    return json.dumps(found, separators=(",", ":"), sort_keys=True) if isinstance(found, dict) and found else None
 
 
 def parse_scopes(value: Scopes) -> tuple[str, ...]:

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal, TypeAlias
 
+from oidc_actor.credentials.parameters import StepUp
 from oidc_actor.machine.events import Haste, HeldLease, Outcome, Waiters
 from oidc_actor.values.oidc_config import OIDCConfig
 from oidc_actor.values.secrets import Secret
@@ -99,6 +100,7 @@ class Fetch:
         lease: What the store has granted for it; ``None`` without a store, or where it could not be asked.
         haste: Why the attempt is made now, for a further party that has to be asked.
         probes: Whether it is a slow probe, after an error that no retry cures.
+        step_up: What to ask for besides what the credentials say; ``None`` for nothing.
     """
 
     attempt: int
@@ -108,6 +110,7 @@ class Fetch:
     lease: HeldLease | None = None
     haste: Haste = Haste.CALM
     probes: bool = False
+    step_up: StepUp | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from enum import IntEnum
 from typing import Any, Literal, Protocol, TypeAlias
 
+from oidc_actor.credentials.parameters import StepUp
 from oidc_actor.values.clock import Skew
 from oidc_actor.values.errors import OIDCActorError, StoreError
 from oidc_actor.values.oidc_config import OIDCConfig
@@ -69,10 +70,12 @@ class Rejected(Event):
     Attributes:
         origin: Which one: scheme, host and port.
         token: The token; nothing is done unless it is the current one.
+        step_up: What it lacks, where it is good as such (`oidc_actor.machine.step_up`); ``None`` where it is refused.
     """
 
     origin: str
     token: Secret
+    step_up: StepUp | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -94,7 +94,14 @@ def accepted(state: State, event: Accepted, now: float, rng: Rng) -> State:
     """An adapter hears that a token is accepted; only the present one's news is of use."""
     if not is_about(state.token, event):
         return state
-    return state._replace(origins=note_accepted(state.origins, event.origin, fingerprint(event.token.reveal())))
+    mark, key = fingerprint(event.token.reveal()), step_up_key(event.origin)
+    origins = note_accepted(state.origins, event.origin, mark)
+    return state._replace(origins=note_accepted(origins, key, mark) if key in origins else origins)
+
+
+def step_up_key(origin: str) -> str:
+    """What an origin's wishes for another token are remembered by, apart from its rejections (`oidc_actor.machine.step_up`)."""
+    return f"{origin} step-up"
 
 
 def is_about(token: TokenResponse | None, said: Rejected | Accepted | None) -> bool:

@@ -6,7 +6,8 @@ An attempt is due
   before the store that members share is to be asked again;
 - then at once, where a reader wants it (`force_refresh`, a changed secret, a reader whose ``min_validity`` falls short);
 - else when the wait after a failure is over, where the last attempt failed; it is short while readers ask in vain;
-- else at the token's refresh point, which lies in the past where there is no token, or when its rejection is to be answered;
+- else at the token's refresh point, which lies in the past where there is no token, or when its rejection, or
+  a resource server's wish for more, is to be answered;
 - and not before the end of a wait that the circuit breaker imposed, or the rate limit of first attempts;
 - but a live token's end brings an attempt forward: it waits a quarter of the token's remaining life at most after a transient
   failure, or an answer of the breaker, so that attempts come closer together as the end comes nearer;
@@ -44,7 +45,7 @@ def next_attempt_at(state: State) -> float:
     earliest = earliest_at(state)
     if state.wanted:
         return earliest
-    due = after_failure(state) if state.failures else min(state.refresh_at, state.answer_at)
+    due = after_failure(state) if state.failures else min(state.refresh_at, state.answer_at, state.step_up_at)
     return max(earliest, due, denied_until(state))
 
 

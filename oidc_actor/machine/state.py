@@ -10,6 +10,7 @@ from types import MappingProxyType
 from typing import Literal, NamedTuple, TypeAlias
 
 from oidc_actor.credentials.credentials import Credentials
+from oidc_actor.credentials.parameters import StepUp
 from oidc_actor.machine.effects import (
     Claim,
     Discover,
@@ -107,6 +108,7 @@ class Attempt:
         login: What has become, as far as is known, of the refresh token that the store handed out with the lease.
         refused: The error that refused the login, while the store is asked if another member has a newer token; or ``None``.
         haste: Why it is made now.
+        step_up: What it asks for besides what the credentials say; ``None`` for nothing.
     """
 
     number: int
@@ -120,6 +122,7 @@ class Attempt:
     login: Literal["intact", "doubtful", "refused"] = "intact"
     refused: OIDCActorError | None = None
     haste: Haste = Haste.CALM
+    step_up: StepUp | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -243,6 +246,9 @@ class State(NamedTuple):
         withheld_until: Until when ``token`` is withheld at most, after a jump of the wall clock; `NEVER` where it is not.
         origins: What resource servers have said of its tokens.
         answer_at: When a rejection of ``token`` that waits its turn is answered; ``inf`` where there is none.
+        step_up: What resource servers want of the next token besides what the credentials ask for; ``None`` for nothing.
+        stepped_up: What ``token`` was asked for besides; ``None`` for nothing.
+        step_up_at: When the next is asked for because of that; ``inf`` where it is not.
         lifetimes: What the last tokens, at most three, had left of their lives when they came, in seconds.
         refresh_token: What the next attempt redeems, or ``None`` for the full grant.
         previous: Where a function of the user's brings the token (`Credentials.asks_provider`): the last that came, also where it
@@ -292,6 +298,9 @@ class State(NamedTuple):
     withheld_until: float = NEVER
     origins: Origins = MappingProxyType({})
     answer_at: float = math.inf
+    step_up: StepUp | None = None
+    stepped_up: StepUp | None = None
+    step_up_at: float = math.inf
     lifetimes: tuple[float, ...] = ()
     refresh_token: Secret | None = None
     previous: TokenResponse | None = None

@@ -19,7 +19,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any
 
-from oidc_actor.machine import effects, events, failure_policy, invalidation, replacing, schedule, sharing
+from oidc_actor.machine import effects, events, failure_policy, invalidation, replacing, schedule, sharing, step_up
 from oidc_actor.machine.failure_policy import Rng
 from oidc_actor.machine.state import (
     METADATA_AGE_S,
@@ -157,10 +157,16 @@ def _wait(state: State, event: events.Wait, now: float, rng: Rng) -> State:
     if waiter.wants_refresh:
         return _refresh(state, events.Refresh(waiter), now, rng)
     if waiter.rejected is not None:
-        state = invalidation.rejected(state, waiter.rejected, now, rng)
+        state = _rejected(state, waiter.rejected, now, rng)
     if is_valid(state, now, waiter.min_validity_s) and not invalidation.is_about(state.token, waiter.rejected):
         return schedule.serve(state, [waiter])
     return _look_at_secrets(_with_waiter(_due_for(state, waiter.min_validity_s, now), waiter))
+
+
+def _rejected(state: State, event: events.Rejected, now: float, rng: Rng) -> State:
+    if event.step_up is not None:
+        return step_up.challenged(state, event, now)
+    return invalidation.rejected(state, event, now, rng)
 
 
 def _refresh(state: State, event: events.Refresh, now: float, rng: Rng) -> State:
@@ -288,7 +294,7 @@ def _allowed(state: State, event: events.Allowed, now: float, rng: Rng) -> State
     haste = _haste(state, now)
     grant = _first_grant(state, now) if state.sharing is None else sharing.claim_of(state, now)
     state = state._replace(is_asking=False, denial=None)
-    attempt = Attempt(number, 0, grant, early, haste=haste)
+    attempt = Attempt(number, 0, grant, early, haste=haste, step_up=state.step_up)
     return _begin(state if state.sharing is not None else _attempted(state, now), attempt)
 
 
@@ -329,6 +335,8 @@ def _token_grant(state: State, config: OIDCConfig) -> effects.Grant:
         return effects.FullGrant(config, state.previous)
     lease = None if state.attempt is None else state.attempt.lease
     refresh_token = state.refresh_token if lease is None else lease.refresh_token
+    if state.step_up is not None and step_up.needs_full_grant(state):
+        return effects.FullGrant(config)
     return effects.FullGrant(config) if refresh_token is None else effects.Redeem(config, refresh_token)
 
 
@@ -337,7 +345,8 @@ def _send(state: State, grant: effects.Grant) -> State:
     assert state.attempt is not None
     attempt = replace(state.attempt, request=state.attempt.request + 1, grant=grant)
     probes = state.blocked and attempt.haste is not events.Haste.EXPLICIT
-    fetch = effects.Fetch(attempt.number, attempt.request, grant, attempt.early, attempt.lease, attempt.haste, probes)
+    why = attempt.haste, probes, attempt.step_up
+    fetch = effects.Fetch(attempt.number, attempt.request, grant, attempt.early, attempt.lease, *why)
     return state._replace(attempt=attempt).then(fetch)
 
 
@@ -394,6 +403,11 @@ def _token_came(state: State, event: events.FetchSucceeded, now: float, rng: Rng
 def _refresh_failed(state: State, event: events.FetchFailed, now: float, rng: Rng) -> State:
     attempt = state.attempt
     assert attempt is not None
+    if attempt.step_up is not None:
+        state, is_over = step_up.failed(state, event, now)
+        if is_over or state.attempt is None:
+            return _with_less(state, event)
+        attempt = state.attempt
     assert isinstance(attempt.grant, effects.Redeem)
     error, config = event.error, attempt.grant.config
     if not refuses_refresh_token(error):
@@ -408,6 +422,23 @@ def _refresh_failed(state: State, event: events.FetchFailed, now: float, rng: Rn
     if failure_policy.retry_after_s(error):
         return _end(state, error, event.retry_at, now, rng)
     return _send(state, effects.FullGrant(config))
+
+
+def _with_less(state: State, event: events.FetchFailed) -> State:
+    """The provider has refused what was asked for besides: the attempt has ended, or goes on without that."""
+    state = _with_skew(state, event.skew)
+    if state.attempt is None or state.oidc_config is None:
+        return state
+    return _send(state, _token_grant(state, state.oidc_config))
+
+
+def _full_grant_failed(state: State, event: events.FetchFailed, now: float, rng: Rng) -> State:
+    assert state.attempt is not None
+    if state.attempt.step_up is not None:
+        state, is_over = step_up.failed(state, event, now)
+        if is_over:
+            return _with_less(state, event)
+    return _grant_failed(state, event, now, rng)
 
 
 def _grant_failed(state: State, event: events.FetchFailed, now: float, rng: Rng) -> State:
@@ -428,8 +459,11 @@ def _grant_failed(state: State, event: events.FetchFailed, now: float, rng: Rng)
 def _obtained(state: State, event: events.FetchSucceeded, came: ParsedToken, now: float, rng: Rng) -> State:
     assert state.attempt is not None
     token, grant, lease = _with_kept_refresh_token(state, came.token), state.attempt.grant, state.attempt.lease
+    asked = state.attempt.step_up
     state = state._replace(refresh_token=_next_refresh_token(state, token))
     state = _with_token(state, token, event.at, came.lifetime_s, event.ahead_s, now, rng)
+    if asked is not None or state.step_up is not None or state.stepped_up is not None:
+        state = step_up.obtained(state, asked)
     if state.sharing is not None:
         state = sharing.obtained(state, lease, came.lifetime_s, state.refresh_token, rng)
     state = _published(state, now)
@@ -479,9 +513,14 @@ def _published(state: State, now: float) -> State:
 
 
 def _answered(state: State, now: float) -> State:
-    """Serve the waiters that the new token is enough for, and refuse the others: it is the outcome for all."""
-    state = schedule.serve(state, [one for one in state.waiters if is_valid(state, now, one.min_validity_s)])
-    return schedule.refuse(state, state.waiters, now)
+    """Serve the waiters that the new token is enough for, and refuse the others: it is the outcome for all.
+
+    It is none for a waiter whose challenge came after it was asked for: another one follows.
+    """
+    stays = state.step_up is not None
+    concerned = [one for one in state.waiters if not (stays and step_up.is_awaited(state, one))]
+    state = schedule.serve(state, [one for one in concerned if is_valid(state, now, one.min_validity_s)])
+    return schedule.refuse(state, [one for one in concerned if one in state.waiters], now)
 
 
 def _end(state: State, error: OIDCActorError, issuer_at: float | None, now: float, rng: Rng) -> State:
@@ -592,6 +631,8 @@ def _token_adopted(state: State, event: events.TokenAdopted, now: float, rng: Rn
         return _not_granted(state, now)
     at = event.expires_at - came.lifetime_s
     state = _with_token(state, came.token, at, came.lifetime_s, event.ahead_s, now, rng)._replace(wanted=False)
+    if state.step_up is not None or state.stepped_up is not None:
+        state = step_up.forgotten(state)
     state = _published(sharing.adopted(state, event.gen, came.lifetime_s, event.login, rng), now)
     return state.report(
         "token_adopted",
@@ -758,10 +799,17 @@ TABLE = (
         Phase.REFRESHING,
         events.FetchFailed,
         _refresh_failed,
-        Phase.GRANTING | Phase.CLAIMING | Phase.BACKOFF | Phase.BLOCKED,
+        Phase.REFRESHING | Phase.GRANTING | Phase.CLAIMING | Phase.WAITING,
     ),
     # A retry may help; or the error is permanent: only a change, a forced refresh, or a slow probe helps.
-    _Row(Phase.GRANTING, events.FetchFailed, _grant_failed, Phase.CLAIMING | Phase.BACKOFF | Phase.BLOCKED),
+    _Row(
+        Phase.GRANTING,
+        events.FetchFailed,
+        _full_grant_failed,
+        Phase.REFRESHING | Phase.GRANTING | Phase.CLAIMING | Phase.WAITING,
+    ),
+    # In both, where more was asked for than the credentials do, and the provider refuses that: the attempt is over if the token
+    # lives, and else goes on without.
     # --- the store that members share
     # The provider may be asked, under a lease.
     _Row(Phase.CLAIMING, events.ClaimGranted, _claim_granted, Phase.REQUESTING | Phase.WAITING),
@@ -801,7 +849,8 @@ TABLE = (
     # An attempt is wanted, in a backoff and while blocked too; a token that is rejected by its text is read no more.
     _Row(Phase.ANY, events.Refresh, _refresh, Phase.SAME),
     # The same, at intervals that grow with the origin's rejections, and other readers may keep the token.
-    _Row(Phase.ANY, events.Rejected, invalidation.rejected, Phase.SAME),
+    # One that takes the token, and wants more of it: the next is asked for that.
+    _Row(Phase.ANY, events.Rejected, _rejected, Phase.SAME),
     # The origin's next rejection is answered sooner.
     _Row(Phase.ANY, events.Accepted, invalidation.accepted, Phase.SAME),
     # --- what happens around

@@ -75,6 +75,16 @@ EVENTS: dict[str, tuple[str, str, str]] = {
     ),
     "refresh_token_lost": ("error", "", "it was spent, and what came of it is lost: log in anew"),
     "token_rejected": ("warning", "fingerprint", "a resource server refused the token; it is taken from all readers"),
+    "step_up_wanted": (
+        "info",
+        "origin, asks_for, answer_in_s",
+        "an adapter's resource server takes the token, and wants one for more; when it is asked for",
+    ),
+    "step_up_refused": (
+        "warning",
+        "error, status, code",
+        "no token for more could be had: it is asked for no longer, and the present one is kept",
+    ),
     "token_refused": (
         "warning",
         "fingerprint, origin, answer_in_s",

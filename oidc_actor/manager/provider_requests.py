@@ -26,6 +26,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
+from oidc_actor.credentials.credentials import Credentials
 from oidc_actor.credentials.grants import IdentityAssertion
 from oidc_actor.endpoints.custom import Call, Custom, call_function
 from oidc_actor.endpoints.other_endpoints import request_metadata, request_resource_metadata, request_revocation
@@ -160,10 +161,12 @@ def fetch_token(manager: Incarnation, effect: Fetch) -> None:
     manager.under_way.append(effect.attempt)
     cell.versions = manager.file_versions()
     sending = Sending(issuer, functools.partial(_started, manager, effect))
-    first = _first_step(manager, effect, grant.config)
+    own = manager.options.auth
+    auth = own if effect.step_up is None else own.stepped_up(effect.step_up)
+    first = _first_step(manager, effect, auth, grant.config)
     endings = _begin_traces(manager, effect)
     try:
-        result: ParsedToken | OIDCActorError = _ask(manager, effect, grant, sending, first)
+        result: ParsedToken | OIDCActorError = _ask(manager, effect, grant, auth, sending, first)
     except BaseException as error:  # noqa: BLE001 - of a user's source or transport; a failure of this attempt only
         result = _as_value(error, TokenRequestError)
     if endings:
@@ -189,14 +192,19 @@ def fetch_token(manager: Incarnation, effect: Fetch) -> None:
 
 
 def _ask(
-    manager: Incarnation, effect: Fetch, grant: Redeem | FullGrant, sending: Sending, first: FirstStep | None
+    manager: Incarnation,
+    effect: Fetch,
+    grant: Redeem | FullGrant,
+    auth: Credentials,
+    sending: Sending,
+    first: FirstStep | None,
 ) -> ParsedToken:
     options, present = manager.options, manager.cell.snapshot.text
-    if isinstance(options.auth, Custom) and isinstance(grant, FullGrant):
+    if isinstance(auth, Custom) and isinstance(grant, FullGrant):
         transport = functools.partial(_transport_of, manager.issuer)
         return call_function(
             Call(
-                options.auth,
+                auth,
                 transport,
                 grant.previous,
                 effect.attempt,
@@ -209,7 +217,7 @@ def _ask(
         TokenRequest(
             sending,
             grant.config,
-            options.auth,
+            auth,
             refresh_token=grant.refresh_token if isinstance(grant, Redeem) else None,
             timeout_s=options.timeout_seconds,
             default_lifetime_s=options.default_lifetime_seconds,
@@ -271,8 +279,8 @@ def _lost_after(manager: Incarnation, effect: Fetch) -> Timer | None:
         return None
 
 
-def _first_step(manager: Incarnation, effect: Fetch, server: OIDCConfig) -> FirstStep | None:
-    provider, auth = manager.identity_provider, manager.options.auth
+def _first_step(manager: Incarnation, effect: Fetch, auth: Credentials, server: OIDCConfig) -> FirstStep | None:
+    provider = manager.identity_provider
     if provider is None or not isinstance(auth, IdentityAssertion):
         return None
     started, measure = (functools.partial(one, manager, effect) for one in (_started, _measure))

@@ -57,6 +57,11 @@ class Gatekeeper:
         claims = self._claims(token)
         return None if claims is not None and claims.get("cnf") == {"jkt": found} else "invalid_token"
 
+    def lacks(self, authorization: str | None, scope: str) -> bool:
+        """Whether a good token has not that scope."""
+        claims = self._claims((authorization or "").partition(" ")[2])
+        return claims is not None and scope not in str(claims.get("scope", "")).split()
+
     def _claims(self, token: str) -> dict[str, Any] | None:
         with self._lock:
             if self.refuses_all or token in self._revoked:
@@ -98,6 +103,7 @@ class Api:
         self.status = 401
         self.elsewhere = ""
         self.pages: dict[str, Any] = {}
+        self.scopes: dict[str, str] = {}  # by path, the scope that it needs; without it a good token is answered 403
         self.answers_early = (
             False  # a refusal is sent before the body is read, which happens when the next request has come
         )
@@ -177,6 +183,9 @@ class _Handler(BaseHTTPRequestHandler):
             self._answer(
                 api.status, b"refused", self._challenge(refusal, (authorization or "Bearer").partition(" ")[0])
             )
+        elif self.path in api.scopes and api.gatekeeper.lacks(authorization, api.scopes[self.path]):
+            challenge = f'Bearer realm="api", error="insufficient_scope", scope="{api.scopes[self.path]}"'
+            self._answer(403, b"more", {"WWW-Authenticate": challenge})
         elif api.hangs_up:
             self.close_connection = True
         elif self.path == "/guarded":

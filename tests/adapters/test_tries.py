@@ -16,7 +16,7 @@ BOUND = {"Authorization": "DPoP t"}
 
 
 def answer(sent: dict[str, str], challenge: str, nonce: str | None = None) -> Unauthorized:
-    return Unauthorized.read("GET", URL, sent, [challenge], nonce)
+    return Unauthorized.read(401, "GET", URL, sent, [challenge], nonce)
 
 
 @pytest.mark.parametrize(

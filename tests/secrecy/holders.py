@@ -134,7 +134,7 @@ MADE: dict[str, Callable[[World], object]] = {
     "adapters.httpx2.OIDCAuth": lambda w: httpx2.OIDCAuth(w.name),
     "adapters.presenter.Presenter": lambda w: Presenter(w.name),
     "adapters.challenges.Unauthorized": lambda w: Unauthorized(
-        "GET", ISSUER, Authorization.dpop(SECRET), Proof(SECRET), ['DPoP error="use_dpop_nonce"'], "nonce"
+        401, "GET", ISSUER, Authorization.dpop(SECRET), Proof(SECRET), ['DPoP error="use_dpop_nonce"'], "nonce"
     ),
     "adapters.redis.OIDCCredentials": lambda w: redis_adapter.OIDCCredentials(w.name),
     "adapters.requests.OIDCAuth": lambda w: requests_adapter.OIDCAuth(w.name),
@@ -365,6 +365,7 @@ HOLDS_NONE: dict[str, str] = {
         adapters.httpx_flow.OneRequest values.errors.OIDCActorError values.errors.ProviderError transport.TransportError
         credentials.credentials.Credentials values.secrets.Sealed values.secrets.SecretSource""",
     "public texts by contract": """values.resource_metadata.ResourceMetadata values.errors.StoreError sharing.redis_scripts.Script
+        credentials.parameters.StepUp
         machine.events.ClaimFailed machine.events.ShareFailed machine.events.LookFailed
         values.secrets.FrozenMapping cli.findings.Finding sidecar.asgi.RequestHeaders
         sidecar.config_reader.ConfigReader""",

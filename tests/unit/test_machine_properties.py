@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 from machine_driver import CONFIG, DOWN, INVALID_CLIENT, INVALID_GRANT, Reader
 
+from oidc_actor.credentials.parameters import StepUp
 from oidc_actor.machine.effects import (
     AskPermission,
     CancelTick,
@@ -156,16 +157,17 @@ class Machine(RuleBasedStateMachine):
         origin=st.sampled_from(["a", "b"]),
         current=st.booleans(),
         does=st.sampled_from(["accepts", "rejects", "waits"]),
+        step_up=st.sampled_from([None, None, StepUp(("a",)), StepUp(("b",), max_age=5), StepUp(claims="{}")]),
     )
-    def says(self, timeout: float, origin: str, current: bool, does: str) -> None:
+    def says(self, timeout: float, origin: str, current: bool, does: str, step_up: StepUp | None) -> None:
         token = Secret(self.state.token.access_token if current and self.state.token else "x")
         if does == "waits":
-            reader = Reader(self.now + timeout, rejected=Rejected(origin, token))
+            reader = Reader(self.now + timeout, rejected=Rejected(origin, token, step_up))
             self.readers.add(reader)
             self._asks()
             self.do(Wait(reader))
         else:
-            self.do(Rejected(origin, token) if does == "rejects" else Accepted(origin, token))
+            self.do(Rejected(origin, token, step_up) if does == "rejects" else Accepted(origin, token))
 
     @rule(by=st.floats(-10, 10_000), turn=st.floats(0, 60))
     def clock_jumps(self, by: float, turn: float) -> None:

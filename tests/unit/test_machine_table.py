@@ -9,6 +9,7 @@ import pytest
 from fakes import AUTH, Fixed
 from machine_driver import CONFIG, DOWN, INVALID_CLIENT, INVALID_GRANT, Reader
 
+from oidc_actor.credentials.parameters import StepUp
 from oidc_actor.machine import events, failure_policy, transitions
 from oidc_actor.machine.effects import Claim, Discover, FullGrant, VerifyResource
 from oidc_actor.machine.events import (
@@ -220,6 +221,8 @@ ANYTHING: list[Callable[[Walk], Event]] = [
     lambda walk: Refresh(walk.reader(wants_refresh=True)),
     lambda walk: Refresh(None, walk.text()),
     lambda walk: Rejected("https://a", walk.text()),
+    lambda walk: Rejected("https://a", walk.text(), StepUp((f"s{walk.tokens}",))),
+    lambda walk: Rejected(f"https://{walk.tokens}", walk.text(), StepUp(max_age=walk.tokens)),
     lambda walk: Accepted("https://a", walk.text()),
     lambda walk: SecretsChecked(walk.rng.random() < 0.5),
     lambda walk: SourceRenewed(),
@@ -304,4 +307,4 @@ def test_a_change_of_the_code_is_found(
 
 def test_so_is_a_function_that_ends_elsewhere(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(transitions, "_end", lambda state, *_: state)
-    assert f"not said: {Seen(8, Phase.GRANTING, Phase.GRANTING)}" in disagreements(TABLE, walked(24_000))
+    assert f"not said: {Seen(5, Phase.DISCOVERING, Phase.DISCOVERING)}" in disagreements(TABLE, walked(24_000))
