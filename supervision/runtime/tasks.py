@@ -34,12 +34,16 @@ def task_bell() -> TaskBell:
 
 
 def _library() -> str:
-    """The library whose task this is. trio brings sniffio along, which knows: one may run on top of the other."""
+    """The library whose task this is. trio brings sniffio along, which knows: one may run on top of the other.
+
+    A release of trio without it is asked itself.
+    """
     sniffio: Any = sys.modules.get("sniffio")
     if sniffio is not None:
         with contextlib.suppress(sniffio.AsyncLibraryNotFoundError):
             return str(sniffio.current_async_library())
-    return "asyncio"
+    trio: Any = sys.modules.get("trio")
+    return "trio" if trio is not None and trio.lowlevel.in_trio_task() else "asyncio"
 
 
 class _AsyncioBell:

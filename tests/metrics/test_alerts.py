@@ -35,6 +35,8 @@ def test_a_rule_speaks_of_what_there_is(rule: dict[str, Any], start: Any, sample
         labels_of_m = {"manager": "m", "issuer": "https://auth.example.com", "outcome": outcome}
         assert sample(name.removeprefix("oidc_actor_"), **labels_of_m) is not None, "there is such an outcome"
         break
+    for operator in re.findall(r"\b(?:and|or|unless)\b.{20}", rule["expr"]):
+        assert "ignoring (outcome)" in operator, "series of two outcomes never match"
     assert rule["labels"]["severity"] in {"critical", "warning"}
 
 

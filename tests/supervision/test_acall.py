@@ -54,6 +54,12 @@ def test_the_answer_is_the_handlers(loop: Loop, start: Any) -> None:
     ref.stop()
 
 
+def test_the_library_is_known_without_sniffio(loop: Loop, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "sniffio", None)
+    ref = Pooled.start_link()
+    assert loop.run(lambda: acall(ref, "hello")) == "hello"
+
+
 @every_actor
 def test_what_the_handler_raises_reaches_the_task_unchanged(loop: Loop, start: Any) -> None:
     ref, own = start(), Boom()
