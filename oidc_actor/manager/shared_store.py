@@ -38,8 +38,9 @@ from weakref import WeakKeyDictionary
 
 from oidc_actor.credentials.credentials import Credentials
 from oidc_actor.credentials.dpop import DPoPKey
-from oidc_actor.credentials.grants import RefreshToken
+from oidc_actor.credentials.grants import IdentityAssertion, RefreshToken
 from oidc_actor.endpoints.custom import Custom
+from oidc_actor.endpoints.identity_provider import name_of
 from oidc_actor.machine import sharing
 from oidc_actor.machine.effects import Claim, Fetch, GiveUpLease, RenewLease, RestoreRecord, ShareToken
 from oidc_actor.machine.events import (
@@ -553,6 +554,8 @@ def record_key(options: Options, login: Secret | None) -> str:
     ]
     if isinstance(auth, Custom):
         shape.append(["custom", auth.identity])
+    if isinstance(auth, IdentityAssertion):  # another identity provider's user of the same name is another person
+        shape.append(["identity provider", name_of(auth.identity_provider)])
     if auth.request_headers is not None:  # as ``extra``; what a source fetches changes, and is a secret
         headers = auth.request_headers.items()
         shape.append(

@@ -12,6 +12,7 @@ from oidc_actor import (
     ClientCredentials,
     ConfigError,
     DiscoveryError,
+    IdentityAssertion,
     NoTokenError,
     OIDCConfig,
     Password,
@@ -204,6 +205,17 @@ def test_a_token_is_shared_with_members_of_the_same_resource_only() -> None:
     assert len(set(told)) == len(told)
     # The token of either is for that resource: they may take turns.
     assert key(resource_url=API) == key(auth=ClientCredentials("id", "a-client-secret", resource=API))
+
+
+def test_the_users_of_two_identity_providers_share_no_token() -> None:
+    def key(provider: str | OIDCConfig) -> str:
+        auth = IdentityAssertion("a-token", "id", "s", identity_provider=provider)
+        given = {"auth": auth, "issuer_url": ISSUER, "store": MemoryStore(), "store_key": "alice"}
+        return record_key(check_options(given), None)
+
+    providers = ["https://a.example", "https://b.example", OIDCConfig(token_endpoint="https://c.example/t")]
+    assert len({key(one) for one in providers}) == 3
+    assert key(OIDCConfig(issuer="https://a.example", token_endpoint="https://a.example/t")) == key("https://a.example")
 
 
 def test_another_resource_is_another_identity() -> None:
