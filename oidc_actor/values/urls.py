@@ -102,8 +102,13 @@ def url_problem(value: object, *, allow_insecure_http: bool = False) -> str | No
     """
     if not isinstance(value, str):
         return f"expected an https URL, got {type(value).__name__}"
-    if not value.isascii() or _ILLEGAL.search(value):
-        return "expected an https URL, got one with spaces, backslashes, control or non-ASCII characters"
+    if not value.isascii():
+        return (
+            "expected an https URL, got one with non-ASCII characters; write a host's name as xn--... and the rest in percent "
+            "escapes, exactly as the server's own metadata have it"
+        )
+    if _ILLEGAL.search(value):
+        return "expected an https URL, got one with spaces, backslashes or control characters"
     return _parts_problem(value, allow_insecure_http=allow_insecure_http)
 
 
