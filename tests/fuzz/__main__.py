@@ -16,7 +16,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
 TARGET_NAMES = (
-    "token", "token_request", "revocation", "discovery", "metadata", "device", "github", "body", "lifetime", "times",
+    "token", "token_request", "revocation", "discovery", "metadata", "resource", "device", "github", "body", "lifetime", "times",
     "challenges", "nonce",
 )  # fmt: skip
 LONGEST_BYTES = 4096

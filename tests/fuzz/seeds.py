@@ -58,6 +58,17 @@ SEEDS: dict[str, list[bytes]] = {
         b"[]",
         b"null",
     ],
+    "resource": [
+        b'{"resource": "https://api.example/mcp", "authorization_servers": ["https://id.example"]}',
+        b'{"resource": "https://api.example/mcp", "authorization_servers": ["https://id.example/", "https://\\u001b[31m"]}',
+        b'{"resource": "https://evil.example/mcp", "authorization_servers": ["https://id.example"]}',
+        b'{"resource": "https://api.example/mcp", "authorization_servers": [["https://id.example"], {"a": [1]}]}',
+        b'{"resource": "https://api.example/mcp", "resource": "https://api.example/mcp"}',
+        b'{"resource": {"a": 1}, "scopes_supported": [1], "resource_name": [[]]}',
+        b"404\n\n",
+        b"302\nLocation: https://x\n\n",
+        b"503\nRetry-After: 10\n\n",
+    ],
     "device": [
         b'{"device_code": "dc-0123456789abcdef", "user_code": "AB-CD", "verification_uri": "https://x/d", "expires_in": 9}',
         b'{"device_code": "dc", "user_code": "AB", "verification_uri": "https://x/", "expires_in": "1e3", "interval": 0.5}',

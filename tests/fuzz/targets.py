@@ -19,6 +19,7 @@ from typing import Any, TypeVar
 from oidc_actor.adapters.challenges import challenges, refuses_token
 from oidc_actor.credentials.dpop import DPoPKey
 from oidc_actor.credentials.grants import JWTBearer
+from oidc_actor.endpoints.other_endpoints import request_resource_metadata
 from oidc_actor.endpoints.token_endpoint import TokenRequest, request_token
 from oidc_actor.protocol.device_authorization import DeviceAuthorization, read_device_authorization
 from oidc_actor.protocol.error_response import check_revoked
@@ -152,6 +153,30 @@ def discovery_answer(data: bytes) -> None:
     assert check_config(found) is found
 
 
+def resource_answer(data: bytes) -> None:
+    """`request_resource_metadata`, at each address alike."""
+    response, resource_url = answer_of(data), "https://api.example/mcp"
+    asked: list[str] = []
+
+    def transport(request: Request) -> Response:
+        asked.append(request.url)
+        return response
+
+    found = outcome(
+        lambda: request_resource_metadata(transport, resource_url, timeout_s=60.0, issuer_url=ISSUER), DiscoveryError
+    )
+    if isinstance(found, DiscoveryError):
+        assert found.retryable
+        assert found.status == response.status
+        fit_to_be_shown(found)
+        return
+    metadata, url = found
+    assert asked == [url]
+    assert metadata.resource == resource_url
+    assert ISSUER in {one.removesuffix("/") for one in metadata.authorization_servers or ()}
+    assert hash(metadata) == hash(metadata)
+
+
 def provider_metadata(data: bytes) -> None:
     """`OIDCConfig.from_metadata`, as a program calls it with a document of its own."""
     document, insecure = any_json(data), bool(len(data) % 2)
@@ -256,6 +281,7 @@ TARGETS: dict[str, Callable[[bytes], None]] = {
     "revocation": revocation_answer,
     "discovery": discovery_answer,
     "metadata": provider_metadata,
+    "resource": resource_answer,
     "device": device_answer,
     "github": github_answer,
     "body": body,
