@@ -10,8 +10,10 @@ from integration.node_provider import CLIENTS, USER, NodeProvider
 
 from oidc_actor import ClientCredentials, DiscoveryError, OIDCConfig, Password, RefreshToken, TokenRequestError
 from oidc_actor.credentials.credentials import Credentials
+from oidc_actor.http.client import RequestsTransport
 from oidc_actor.oidc import discover, get_token, refresh_token
 from oidc_actor.protocol.response_fields import read_claims
+from oidc_actor.transport import Request, Response
 
 OFFLINE = "openid offline_access"
 
@@ -38,6 +40,17 @@ def test_discovery(npm_provider: NodeProvider, config: OIDCConfig) -> None:
     assert config.issuer == npm_provider.issuer_url
     assert config.token_endpoint == f"{npm_provider.issuer_url}/token"
     assert "client_secret_post" in (config.token_endpoint_auth_methods_supported or ())
+
+
+def test_discovery_of_a_server_that_says_nothing_of_openid(npm_provider: NodeProvider, config: OIDCConfig) -> None:
+    http, asked = RequestsTransport(), []
+
+    def transport(request: Request) -> Response:
+        asked.append(request.url.removeprefix(npm_provider.issuer_url))
+        return Response(404) if request.url.endswith("/openid-configuration") else http(request)
+
+    assert discover(npm_provider.issuer_url, transport=transport) == config
+    assert asked == ["/.well-known/openid-configuration", "/.well-known/oauth-authorization-server"]
 
 
 def test_discovery_of_another_spelling_of_the_issuer_is_refused(npm_provider: NodeProvider) -> None:

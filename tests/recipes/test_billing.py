@@ -32,3 +32,10 @@ def test_without_the_fixture_the_next_test_finds_the_name_taken(tmp_path: Path) 
     whole = run(tmp_path, "billing_tests.py", "-x")
     assert whole.returncode == 1
     assert "AlreadyStarted" in whole.stdout
+
+
+def test_servers_tests(tmp_path: Path) -> None:
+    shutil.copy(RECIPES / "servers_tests.py", tmp_path)
+    whole = run(tmp_path, "servers_tests.py")
+    assert whole.returncode == 0, whole.stdout + whole.stderr
+    assert "5 passed" in whole.stdout
