@@ -13,6 +13,7 @@ from typing import Any, Self
 from oidc_actor.adapters.authorization import Authorization, Unprintable
 from oidc_actor.adapters.last_sent import note_sent, take_sent
 from oidc_actor.adapters.presenter import Presenter
+from oidc_actor.credentials.parameters import StepUp, read_claims_parameter
 from oidc_actor.reading.waiting_reads import ServerRef
 from oidc_actor.values.lazy_imports import not_installed
 from oidc_actor.values.secrets import fingerprint
@@ -47,9 +48,14 @@ class _Credential:
     def __repr__(self) -> str:
         return self._presenter.shown_as(type(self).__name__)
 
-    def _refused(self, options: Mapping[str, Any] | None) -> tuple[str, str] | None:
-        """What a challenge that asks for claims refuses: the token that this thread or task has sent last."""
-        return None if (options or {}).get("claims") is None else take_sent(self._presenter)
+    def _challenged(self, options: Mapping[str, Any] | None) -> tuple[str, str, StepUp | None] | None:
+        """Of a challenge that asks for claims: origin and value that this thread or task has sent last, and the wish."""
+        claims = (options or {}).get("claims")
+        sent = None if claims is None else take_sent(self._presenter)
+        if sent is None:
+            return None
+        read = read_claims_parameter(str(claims))
+        return *sent, None if read is None else StepUp(claims=read)
 
     def _refused_one(self, value: str) -> AccessTokenInfo:
         """That token again, where there is no better: the client sends it, and hands the second 401 on."""
@@ -64,8 +70,8 @@ class OIDCCredential(_Credential):
     """A `TokenCredential` whose token is a manager's; see `oidc_actor.adapters`.
 
     Clients ask for each request, so a token that was replaced is not sent again. After a 401 whose challenge asks for claims
-    (``insufficient_claims``, as a revoked session gets) the token is replaced and the client sends the request again; any
-    other 401 is the program's.
+    (``insufficient_claims``, as a revoked session gets) a token with those claims is asked for and the client sends the request
+    again; any other 401 is the program's.
     """
 
     def get_token(self, *scopes: str, claims: str | None = None, **options: Any) -> AccessToken:
@@ -73,7 +79,7 @@ class OIDCCredential(_Credential):
 
         Args:
             *scopes: Not looked at.
-            claims: What a challenge asked for: then the token is replaced first.
+            claims: What a challenge asked for: then a token with those is asked for first.
             **options: Not looked at.
 
         Raises:
@@ -96,9 +102,11 @@ class OIDCCredential(_Credential):
             ManagerNotRunning: The manager is not there.
             ConfigError: It is no bearer token.
         """
-        refused = self._refused(options)
-        if refused is not None and self._presenter.successor(*refused) is None:
-            return self._refused_one(refused[1])
+        challenged = self._challenged(options)
+        if challenged is not None:
+            origin, value, wanted = challenged
+            if self._presenter.successor(origin, value, step_up=wanted) is None:
+                return self._refused_one(value)
         return self._info(self._presenter.bearer_token(), scopes)
 
     def close(self) -> None:
@@ -119,7 +127,7 @@ class AsyncOIDCCredential(_Credential):
 
         Args:
             *scopes: Not looked at.
-            claims: What a challenge asked for: then the token is replaced first.
+            claims: What a challenge asked for: then a token with those is asked for first.
             **options: Not looked at.
 
         Raises:
@@ -142,9 +150,11 @@ class AsyncOIDCCredential(_Credential):
             ManagerNotRunning: The manager is not there.
             ConfigError: It is no bearer token.
         """
-        refused = self._refused(options)
-        if refused is not None and await self._presenter.asuccessor(*refused) is None:
-            return self._refused_one(refused[1])
+        challenged = self._challenged(options)
+        if challenged is not None:
+            origin, value, wanted = challenged
+            if await self._presenter.asuccessor(origin, value, step_up=wanted) is None:
+                return self._refused_one(value)
         return self._info(await self._presenter.abearer_token(), scopes)
 
     async def close(self) -> None:

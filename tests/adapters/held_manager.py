@@ -23,8 +23,10 @@ class Gate:
     def __init__(self) -> None:
         self._through = shared_transport()
         self._open = threading.Event()
+        self.sent: list[Request] = []
 
     def __call__(self, request: Request, /) -> Response:
+        self.sent.append(request)
         assert self._open.wait(DEADLINE_S), "a request was held back and never let go"
         return self._through(request)
 

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import traceback
 from collections.abc import Iterator
+from urllib.parse import parse_qs
 
 import pytest
 from adapters.api import Api, Gatekeeper
-from adapters.clients import CLIENTS, PAGES, Client
+from adapters.clients import CLIENTS, PAGES, AsyncAzure, Azure, Client
 from adapters.held_manager import Held
 from threads import eventually, run
 
@@ -79,3 +80,14 @@ def test_without_a_token_the_program_gets_the_reason(
         told = "".join(traceback.format_exception(error))
     assert "who is that?" in told + "".join(one.message for one in caplog.records if one.name != "oidc_actor")
     assert http.tokens == []
+
+
+@pytest.mark.parametrize("kind", [Azure, AsyncAzure], ids=lambda kind: kind.__name__)
+def test_azure_has_a_token_asked_for_with_the_claims(
+    kind: type[Client], settled: Held, http: Api, provider: Provider, gatekeeper: Gatekeeper
+) -> None:
+    made = kind(http, None, settled.name)  # type: ignore[arg-type]
+    gatekeeper.revoke(settled.token)
+    assert made.post() == 200
+    made.close()
+    assert parse_qs(settled.gate.sent[-1].body.decode())["claims"] == ['{"a":1}']
