@@ -93,13 +93,21 @@ NEEDS_FORK = [
 ]
 
 
-def in_child(check: Callable[[], None]) -> None:
-    """Run a check in a forked child; it must pass there, and the child must end, within `CHILD_S`.
+def in_child(check: Callable[[], object]) -> None:
+    """Run a check in a forked child; it must pass there, and the child must end, within `CHILD_S`."""
+    own_s = signal.alarm(0)  # of a child that has a child: its own time stands still until that has ended
+    try:
+        end_of_child(fork(check))
+    finally:
+        signal.alarm(own_s)
+
+
+def fork(check: Callable[[], object]) -> int:
+    """Begin a check in a forked child; returns its process id, for `end_of_child`.
 
     The captured stderr says what the check or a thread of the child raised, and where all threads are if it hangs. A signal
     has them shown: the thread of ``faulthandler.dump_traceback_later`` may be the parent's, and would be waited for in vain.
     """
-    own_s = signal.alarm(0)  # of a child that has a child: its own time stands still until that has ended
     process = os.fork()
     if process == 0:
         status = 1
@@ -114,8 +122,12 @@ def in_child(check: Callable[[], None]) -> None:
             sys.stderr.flush()
         finally:
             os._exit(status)
+    return process
+
+
+def end_of_child(process: int) -> None:
+    """Wait for the end of a child, which must have passed its check."""
     _, status = os.waitpid(process, 0)
-    signal.alarm(own_s)
     code = os.waitstatus_to_exitcode(status)
     assert code != -signal.SIGALRM, f"the child hung for {CHILD_S} s; its stacks are in stderr"
     assert code == 0, (

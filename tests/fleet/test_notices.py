@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 from managers import leave_nothing_behind
+from processes import end_of_child, fork
 from threads import eventually
 
 import supervision
@@ -286,23 +287,20 @@ def test_a_forked_child_hears_on_its_own(server: Server, provider: Provider, rar
     TokenManager.get_access_token("a")
     eventually(lambda: channels(server) != ["none"], "the channel")
     reads, writes = os.pipe()
-    child = os.fork()
-    if not child:
-        try:
-            heard_none = listening_threads() == 0
-            before = TokenManager.get_access_token("a")
-            eventually(lambda: listening_threads() == 1)
-            os.write(writes, b"1" if heard_none else b"0")
-            eventually(lambda: TokenManager.get_access_token("a") != before)
-            os.write(writes, b"2")
-        finally:
-            os._exit(0)
+
+    def check() -> None:
+        assert listening_threads() == 0
+        before = TokenManager.get_access_token("a")
+        eventually(lambda: listening_threads() == 1)
+        os.write(writes, b"1")
+        eventually(lambda: TokenManager.get_access_token("a") != before)
+
+    child = fork(check)
     os.close(writes)
     assert os.read(reads, 1) == b"1"
     eventually(lambda: server.say("PUBSUB", "NUMSUB", *channels(server)).endswith(":2\r\n"), "both to listen")
     TokenManager.force_refresh("a", wait=True)
-    assert os.read(reads, 1) == b"2"
-    os.waitpid(child, 0)
+    end_of_child(child)
     os.close(reads)
     supervision.stop("a")
 

@@ -330,7 +330,7 @@ def test_a_child_that_is_forked_in_a_handler_ends_with_the_turn_of_a_thread_of_i
             def on_receive(self, message):
                 pid = os.fork()
                 if pid == 0:
-                    signal.alarm(5)
+                    signal.alarm(12)
                 return pid
 
         pid = call(Forking.start_link(), "fork", timeout=None)
