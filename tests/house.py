@@ -243,6 +243,7 @@ def trips() -> list[Trip]:
 
     import supervision
     from oidc_actor import TokenManager
+    from oidc_actor.testing import MemoryStore
     from supervision import Server, Supervisor
 
     class Echo(Server):
@@ -271,6 +272,11 @@ def trips() -> list[Trip]:
     read = TokenManager.source("trip")
     read()
     found.append(play(trace, "a read while a token lives", read))
+    TokenManager.start_link(**options, name="shared", transport=ScriptedTransport(), store=MemoryStore())
+    shared = TokenManager.source("shared")
+    shared()
+    found.append(play(trace, "a read while a shared token lives", shared))
+    TokenManager.stop("shared")
     token = read()
     reject = lambda: TokenManager.force_refresh("trip", rejected=token, wait=True)  # noqa: E731
     found.append(play(trace, "a rejected token (401)", reject))

@@ -8,19 +8,22 @@ import select
 import signal
 import threading
 from collections.abc import Iterator
+from contextlib import suppress
 
 import pytest
 from threads import eventually
 
 from fleet.servers import Server, redis_server
+from oidc_actor import ClientCredentials, NoTokenError, TokenManager
 from oidc_actor.sharing import redis_connection
 from oidc_actor.sharing.redis_store import RedisStore
 from oidc_actor.sharing.sealing import new_key
 from oidc_actor.sharing.store import Claim, Granted, Occupied
+from oidc_actor.testing import Provider
 from oidc_actor.values.errors import StoreError
 
 KEY = new_key()
-FORKS = 200
+FORKS = int(os.environ.get("OIDC_ACTOR_FORKS", "200"))
 DEADLINE_S = 20.0
 
 
@@ -38,7 +41,7 @@ def connections(server: Server) -> int:
     return server.say("CLIENT", "LIST", "TYPE", "normal").count("\nid=")
 
 
-def test_a_process_forks_200_times_while_threads_use_the_store(server: Server) -> None:
+def test_a_process_forks_many_times_while_threads_use_the_store(server: Server) -> None:
     store, over, errors, calls = store_at(server.url), threading.Event(), [], [0]
 
     def use(number: int) -> None:
@@ -82,6 +85,50 @@ def test_a_process_forks_200_times_while_threads_use_the_store(server: Server) -
         thread.join(10)
     assert (hung, failed, errors) == (0, 0, [])
     assert connections(server) == 2, "the parent's, and that of this question"
+
+
+def test_a_process_forks_while_its_managers_use_the_store(server: Server) -> None:
+    """Each child reads, asks for another token by itself, and ends as a process ends; the last one's token is the parent's."""
+    with Provider(token_lifetime_s=600) as provider:
+        auth = ClientCredentials(provider.client_id, provider.client_secret)
+        given = {"issuer_url": provider.issuer_url, "auth": auth, "store": store_at(server.url)}
+        for number in range(4):
+            TokenManager.start_link(name=f"m{number}", store_key=f"{number}", **given)  # type: ignore[arg-type]
+            TokenManager.get_access_token(f"m{number}")
+        over = threading.Event()
+
+        def refresh() -> None:
+            while not over.is_set():
+                for number in range(4):
+                    with suppress(NoTokenError):
+                        TokenManager.force_refresh(f"m{number}", wait=True, timeout=5)
+
+        thread = threading.Thread(target=refresh, daemon=True)
+        thread.start()
+        hung = []
+        for number in range(FORKS // 20):
+            reads, writes = os.pipe()
+            pid = os.fork()
+            if not pid:
+                try:
+                    name = f"m{number % 4}"
+                    text = TokenManager.get_access_token(name)
+                    TokenManager.force_refresh(name, rejected=text)
+                    os.write(writes, b"1" if TokenManager.get_access_token(name, timeout=DEADLINE_S) != text else b"0")
+                finally:
+                    os._exit(0)
+            os.close(writes)
+            if not select.select([reads], [], [], DEADLINE_S)[0] or os.read(reads, 1) != b"1":
+                hung.append(number)
+                os.kill(pid, signal.SIGKILL)
+            os.close(reads)
+            os.waitpid(pid, 0)
+        over.set()
+        thread.join(30)
+        assert not hung
+        assert TokenManager.get_access_token("m0")
+        for number in range(4):
+            TokenManager.stop(f"m{number}")
 
 
 def test_a_child_leaves_its_parents_connection_alone(server: Server) -> None:

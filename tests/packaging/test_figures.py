@@ -13,6 +13,7 @@ from house import TESTS, longest_chain
 
 MOST_FILES = {
     "a read while a token lives": 1,
+    "a read while a shared token lives": 1,
     "get_token waits for the request under way": 35,
     "a rejected token (401)": 35,
     "kill, restart, adopt": 35,
