@@ -18,8 +18,8 @@ the store cannot be asked                              after half a second, and 
 
 **Alone.** Where the store cannot be asked, a manager waits for it while its token lives, and goes alone in the second half of
 the time that it has for the refresh: at a moment of its own, so that not all members ask at once. One that has no token goes
-alone when the second call has failed, half a second after the first. One whose login is a refresh token never does: another
-member may have redeemed that. It waits.
+alone when the store has not answered for two seconds. One whose login is a refresh token never does: another member may have
+redeemed that. It waits.
 """
 
 from __future__ import annotations
@@ -52,6 +52,9 @@ first read of a new login would fail.
 
 PUT_BACK_S = 2 * RENEWAL_S
 """Seconds that a login which was put back is handed out to none: by then a holder has renewed its lease, or been stored."""
+
+ALONE_S = 2.0
+"""Seconds without an answer after which a manager that has no token goes alone."""
 
 SHORTEST_POLL_S, LONGEST_POLL_S = 0.05, 0.5
 LONGEST_RETRY_S = 4.0
@@ -125,27 +128,29 @@ def failed(state: State, error: StoreError, now: float) -> State:
     known = of(state)
     retry_s = min(LONGEST_RETRY_S, 0.5 * 2.0 ** min(known.failures, 10))
     until = now + retry_s
-    if not state.rules.own_refresh_token and known.alone_at > now:
-        until = min(until, known.alone_at)
-    state = now_knows(unanswered(state, error), claim_at=until)
+    state = unanswered(state, error, now)
+    if not state.rules.own_refresh_token:
+        until = min(at for at in (until, known.alone_at, of(state).failing_since + ALONE_S) if at > now)
+    state = now_knows(state, claim_at=until)
     return state._replace(attempt=None, denial=Denial(until, asked=is_asked(state, now)))
 
 
-def unanswered(state: State, error: StoreError) -> State:
+def unanswered(state: State, error: StoreError, now: float) -> State:
     """The store could not be asked; the first such error is worth an event."""
     known = of(state)
-    state = now_knows(state, error=error, failures=known.failures + 1)
+    since = now if known.failing_since == NEVER else known.failing_since
+    state = now_knows(state, error=error, failures=known.failures + 1, failing_since=since)
     return state if known.error is not None else state.report("store_failed", error=str(error))
 
 
-def unseen(state: State, error: StoreError) -> State:
+def unseen(state: State, error: StoreError, now: float) -> State:
     """A look has shown that the store cannot be asked. No wait grows by it: nothing was wanted of the store."""
-    return state if of(state).error is not None else now_knows(unanswered(state, error), failures=0)
+    return state if of(state).error is not None else now_knows(unanswered(state, error, now), failures=0)
 
 
 def answered(state: State) -> State:
     """The store could be asked."""
-    return now_knows(readable(state), failures=0)
+    return now_knows(readable(state), failures=0, failing_since=NEVER)
 
 
 def readable(state: State) -> State:
@@ -155,7 +160,8 @@ def readable(state: State) -> State:
         return state
     # What waits to be stored goes first: a member that knows an older login may be about to put that back.
     share_at = known.share_at if known.share_at == math.inf else NEVER
-    return now_knows(state, error=None, claim_at=NEVER, share_at=share_at).report("store_back")
+    since = known.failing_since if known.failures else NEVER
+    return now_knows(state, error=None, claim_at=NEVER, share_at=share_at, failing_since=since).report("store_back")
 
 
 def looked_at(state: State, now: float) -> State:
@@ -177,8 +183,9 @@ def may_go_alone(state: State, now: float) -> bool:
     known = of(state)
     if state.rules.own_refresh_token:
         return False
-    # One call may fail on a busy machine: were that enough, members that start together would all ask the provider.
-    is_urgent = known.failures > 0 and (not is_valid(state, now) or state.wanted)
+    # A call may fail on a busy machine: were that enough, members that start together would all ask the provider.
+    has_failed = known.failing_since != NEVER and now - known.failing_since >= ALONE_S
+    is_urgent = has_failed and (not is_valid(state, now) or state.wanted)
     return is_urgent or now >= known.alone_at
 
 
@@ -255,7 +262,7 @@ def share_failed(state: State, error: StoreError, now: float) -> State:
     if unshared.expires_at <= now and unshared.refresh_token is None and not unshared.keeps:
         return now_knows(state, unshared=None, share_at=math.inf, shares=0)
     wait_s = min(LONGEST_RETRY_S, 0.25 * 2.0 ** min(known.shares, 10))
-    return now_knows(unanswered(state, error), share_at=now + wait_s, shares=known.shares + 1)
+    return now_knows(unanswered(state, error, now), share_at=now + wait_s, shares=known.shares + 1)
 
 
 def due(state: State, now: float) -> State:

@@ -138,6 +138,7 @@ class Sharing:
         shares: How often it was tried.
         error: Why the store could not be asked last; ``None`` where it could.
         failures: How often in a row it could not be asked.
+        failing_since: Since when it could not be asked; `NEVER` where it could last.
         polls: How often in a row a claim was not granted.
         claim_at: When the next claim may be made at the soonest.
         passed: The newest generation that a look has led to asking for.
@@ -157,6 +158,7 @@ class Sharing:
     shares: int = 0
     error: StoreError | None = None
     failures: int = 0
+    failing_since: float = NEVER
     polls: int = 0
     claim_at: float = NEVER
     passed: int = 0

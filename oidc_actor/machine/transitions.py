@@ -93,7 +93,7 @@ def _adopt_sharing(state: State, *, under_way: bool) -> State:
         state = sharing.now_knows(state, share_at=events.NEVER)
     if under_way or state.attempt is None:
         return state
-    return sharing.now_knows(state._replace(attempt=None), left=state.attempt.lease)
+    return sharing.now_knows(state._replace(attempt=None), left=state.attempt.lease, passed=0)
 
 
 # --- after every event ------------------------------------------------------------------------------------------------
@@ -660,11 +660,12 @@ def _claim_failed(state: State, event: events.ClaimFailed, now: float, rng: Rng)
     assert state.attempt is not None
     attempt = state.attempt
     if attempt.refused is not None:
-        return _end(sharing.unanswered(state, event.error), attempt.refused, None, now, rng)
-    only_adopts = isinstance(attempt.grant, effects.Claim) and attempt.grant.adopts_only
-    if only_adopts or not sharing.may_go_alone(state, now):
+        return _end(sharing.unanswered(state, event.error, now), attempt.refused, None, now, rng)
+    if isinstance(attempt.grant, effects.Claim) and attempt.grant.adopts_only:
+        return sharing.failed(sharing.now_knows(state, passed=0), event.error, now)  # the next look has it asked for again
+    if not sharing.may_go_alone(state, now):
         return sharing.failed(state, event.error, now)
-    state = _attempted(sharing.unanswered(state, event.error), now).report("went_alone")
+    state = _attempted(sharing.unanswered(state, event.error, now), now).report("went_alone")
     return _send(state, _first_grant(state, now))
 
 
@@ -691,7 +692,7 @@ def _record_seen(state: State, event: events.RecordSeen, now: float, rng: Rng) -
 
 
 def _look_failed(state: State, event: events.LookFailed, now: float, rng: Rng) -> State:
-    return sharing.unseen(state, event.error)
+    return sharing.unseen(state, event.error, now)
 
 
 def _token_shared(state: State, event: events.TokenShared, now: float, rng: Rng) -> State:

@@ -118,6 +118,7 @@ def test_a_share_that_is_answered_with_nonsense_is_made_again(monkeypatch: pytes
 def test_a_store_that_hangs_takes_no_more_threads_and_is_asked_again(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(effect_handler, "STORE_PATIENCE_S", 0.1)
     monkeypatch.setattr(shared_store, "HUNG_S", 0.1)
+    monkeypatch.setattr(sharing, "ALONE_S", 0.1)
     goes_on = threading.Event()
 
     def hangs(right: Callable[..., Any], *given: Any) -> Any:

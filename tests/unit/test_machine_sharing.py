@@ -11,6 +11,7 @@ from oidc_actor.machine.events import (
     ClaimOccupied,
     ClockJumped,
     HeldLease,
+    LookFailed,
     RecordNamed,
     RecordSeen,
     Refresh,
@@ -216,12 +217,35 @@ def test_a_store_that_answers_looks_only_leaves_a_member_that_has_no_token_alone
     """One that is full is such a one: that a look was answered does not make the failed claims undone."""
     member = Member(own=False)
     member.start()
-    member.do(ClaimFailed(*member.numbers, member.now, UNANSWERED))
-    member.do(RecordSeen(0))
-    member.until_it_claims()
+    for _ in range(4):
+        assert isinstance(member.claim, Claim)
+        member.do(ClaimFailed(*member.numbers, member.now, UNANSWERED))
+        member.wait(sharing.ALONE_S / 4).do(RecordSeen(0)).until_it_claims()
     member.do(ClaimFailed(*member.numbers, member.now, UNANSWERED))
     assert member.fetch is not None
     assert isinstance(member.fetch.grant, FullGrant)
+
+
+def test_a_member_whose_store_is_known_not_to_answer_goes_alone_at_once() -> None:
+    member = Member(own=False)
+    member.start()
+    member.adopts("a", 5)
+    member.do(LookFailed(UNANSWERED)).wait(sharing.ALONE_S)
+    member.do(Refresh(None, Secret("a"))).until_it_claims()
+    member.do(ClaimFailed(*member.numbers, member.now, UNANSWERED))
+    assert member.fetch is not None
+    assert isinstance(member.fetch.grant, FullGrant)
+
+
+def test_a_newer_token_that_could_not_be_asked_for_is_asked_for_after_the_next_look() -> None:
+    member = Member(own=False)
+    member.start()
+    member.adopts("a", 5)
+    for _ in range(2):
+        member.wait(2.0).do(RecordSeen(6))
+        assert member.claim.adopts_only
+        member.do(ClaimFailed(*member.numbers, member.now, UNANSWERED))
+        assert member.state.attempt is None
 
 
 def test_a_store_that_answers_looks_only_is_no_news_each_time() -> None:
