@@ -662,7 +662,9 @@ def _claim_failed(state: State, event: events.ClaimFailed, now: float, rng: Rng)
     if attempt.refused is not None:
         return _end(sharing.unanswered(state, event.error, now), attempt.refused, None, now, rng)
     if isinstance(attempt.grant, effects.Claim) and attempt.grant.adopts_only:
-        return sharing.failed(sharing.now_knows(state, passed=0), event.error, now)  # the next look has it asked for again
+        return sharing.failed(
+            sharing.now_knows(state, passed=0), event.error, now
+        )  # the next look has it asked for again
     if not sharing.may_go_alone(state, now):
         return sharing.failed(state, event.error, now)
     state = _attempted(sharing.unanswered(state, event.error, now), now).report("went_alone")
