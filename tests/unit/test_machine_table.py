@@ -307,4 +307,4 @@ def test_a_change_of_the_code_is_found(
 
 def test_so_is_a_function_that_ends_elsewhere(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(transitions, "_end", lambda state, *_: state)
-    assert f"not said: {Seen(5, Phase.DISCOVERING, Phase.DISCOVERING)}" in disagreements(TABLE, walked(24_000))
+    assert f"not said: {Seen(6, Phase.REFRESHING, Phase.REFRESHING)}" in disagreements(TABLE, walked(24_000))
