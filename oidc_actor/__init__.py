@@ -78,7 +78,10 @@ if TYPE_CHECKING:
     from oidc_actor.reading.token_source import TokenSource
     from oidc_actor.secret_sources.github_actions import GitHubActionsToken
     from oidc_actor.secret_sources.manager_token import ManagerToken
+    from oidc_actor.secret_sources.metadata_servers import AzureMetadataToken, GoogleMetadataToken
     from oidc_actor.secret_sources.signed_assertion import SignedAssertion
+    from oidc_actor.secret_sources.spiffe import SpiffeJWT
+    from oidc_actor.secret_sources.workload_identity import WorkloadIdentity
     from oidc_actor.values.errors import (
         ConfigError,
         DiscoveryError,
@@ -95,6 +98,7 @@ if TYPE_CHECKING:
     __version__: str
 
 __all__ = [
+    "AzureMetadataToken",
     "ClientCertificate",
     "ClientCredentials",
     "ConfigError",
@@ -105,6 +109,7 @@ __all__ = [
     "ForceRefresh",
     "GetToken",
     "GitHubActionsToken",
+    "GoogleMetadataToken",
     "Health",
     "IdentityAssertion",
     "IdentityProviderError",
@@ -122,11 +127,13 @@ __all__ = [
     "RetryPolicy",
     "SecretFile",
     "SignedAssertion",
+    "SpiffeJWT",
     "TokenExchange",
     "TokenManager",
     "TokenRequestError",
     "TokenResponse",
     "TokenSource",
+    "WorkloadIdentity",
     "after_restore",
 ]
 
@@ -162,6 +169,9 @@ _HOMES = {
     "reading.directory": ["ManagerNotRunning", "after_restore"],
     "values.secrets": ["SecretFile"],
     "secret_sources.signed_assertion": ["SignedAssertion"],
+    "secret_sources.metadata_servers": ["AzureMetadataToken", "GoogleMetadataToken"],
+    "secret_sources.spiffe": ["SpiffeJWT"],
+    "secret_sources.workload_identity": ["WorkloadIdentity"],
     "reading.token_source": ["TokenSource"],
     "values.tokens": ["TokenResponse"],
 }

@@ -14,6 +14,7 @@ from oidc_actor.credentials.dpop import DPoPKey
 from oidc_actor.credentials.grants import ClientCredentials, Password, RefreshToken
 from oidc_actor.credentials.keys import ClientCertificate, PrivateKey
 from oidc_actor.credentials.parameters import parse_scopes
+from oidc_actor.secret_sources.workload_identity import WorkloadIdentity
 from oidc_actor.values.errors import ConfigError, OIDCActorError, SecretUnavailable
 from oidc_actor.values.oidc_config import OIDCConfig, check_config
 from oidc_actor.values.secrets import BYTE_ORDER_MARK, Secret, SecretFile, holds_secrets, secret_problem
@@ -29,6 +30,7 @@ OPTIONS = {
     "private_key": "--private-key-file",
     "kid": "--key-id",
     "client_certificate": "--client-cert",
+    "client_assertion": "--workload-identity",
     "key_file": "--client-key",
     "client_auth": "--client-auth",
     "username": "--username",
@@ -218,7 +220,9 @@ def _credentials(options: ConnectionOptions, *, by_device: bool, by_login: bool)
         raise ConfigError("expected one of --device and --username, got both")
     if by_login and options.username:
         raise ConfigError("expected one of --refresh-token-file and --username, got both")
-    proves_otherwise = options.private_key_file or options.client_cert or options.client_auth == "none"
+    proves_otherwise = (
+        options.private_key_file or options.client_cert or options.workload_identity or options.client_auth == "none"
+    )
     if client_secret is None and not (options.username or by_device or by_login or proves_otherwise):
         raise ConfigError(
             "no client secret: set OIDC_CLIENT_SECRET, or give --client-secret-file FILE or --client-secret-stdin"
@@ -242,6 +246,8 @@ def _client_options(options: ConnectionOptions) -> dict[str, Any]:
         found["private_key"] = PrivateKey(SecretFile(options.private_key_file), kid=options.key_id or None)
     elif options.key_id:
         raise ConfigError("--key-id: expected --private-key-file beside it, got none")
+    if options.workload_identity:
+        found["client_assertion"] = WorkloadIdentity.detect(options.workload_identity)
     if options.client_cert is not None:
         found["client_certificate"] = ClientCertificate(options.client_cert, options.client_key)
     elif options.client_key is not None:

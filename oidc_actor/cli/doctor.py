@@ -30,6 +30,7 @@ from oidc_actor.machine.forecast import Plan
 from oidc_actor.machine.state import Rules
 from oidc_actor.protocol.metadata import parse_discovery
 from oidc_actor.protocol.response_fields import read_claims, read_object, read_skew
+from oidc_actor.secret_sources.workload_identity import WorkloadIdentity
 from oidc_actor.transport import Request, Response, Transport
 from oidc_actor.values.clock import Skew
 from oidc_actor.values.errors import DiscoveryError, OIDCActorError, TokenRequestError
@@ -71,6 +72,7 @@ class Doctor:
         yield from self._discovery()
         yield from self._resource()
         yield from self._tls()
+        yield from self._identity()
         yield self._client_auth()
         yield from self._token()
         yield self._clock()
@@ -146,6 +148,18 @@ class Doctor:
                 yield skipped("tls", f"no connection to {shown}")
                 continue
             yield findings.judge_tls(shown, loopback=False, **asdict(facts))
+
+    @holds_secrets
+    def _identity(self) -> list[Finding]:
+        """What gives this program its identity, where that was to be found out, and what it says."""
+        source = self._connection.auth.client_assertion
+        if not isinstance(source, WorkloadIdentity):
+            return []
+        found = source.fetch()
+        if isinstance(found, str):
+            fix = "The place gives no identity to this program now: look at its permission, its service account or its mount."
+            return [Finding("identity", "fail", f"found {found}", fix)]
+        return [findings.judge_identity(source.found, read_claims(found.reveal()))]
 
     def _client_auth(self) -> Finding:
         if self._config is None:

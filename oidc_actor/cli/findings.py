@@ -167,6 +167,22 @@ def judge_tls(
     return Finding("tls", "pass", f"{url}: {version}{until}")
 
 
+def judge_identity(found: str, claims: Mapping[str, Any]) -> Finding:
+    """Judge the identity that a place gives to a program.
+
+    Args:
+        found: Where it comes from.
+        claims: What the token says; empty where that cannot be read.
+    """
+    told = ", ".join(f"{name} {_shown_claim(claims[name])}" for name in ("iss", "sub", "aud") if name in claims)
+    return Finding("identity", "pass", f"found {found}: " + (told or "a token that is no JWT"))
+
+
+def _shown_claim(value: object) -> str:
+    text = " and ".join(map(str, value)) if isinstance(value, list) else str(value)
+    return "".join(one if one.isprintable() else " " for one in text[:200])
+
+
 def judge_client_auth(chosen: str, offered: Sequence[str] | None, signed: str | None = None) -> Finding:
     """Whether the way the client will authenticate is one that the provider offers.
 

@@ -85,6 +85,14 @@ class ConnectionOptions:
     client_key: Annotated[
         Path | None, _client("OIDC_CLIENT_KEY", "FILE", "The certificate's key, where it is not in that file.")
     ] = None
+    workload_identity: Annotated[
+        str | None,
+        _client(
+            "OIDC_WORKLOAD_IDENTITY",
+            "AUDIENCE",
+            "Instead of a secret: who this program is where it runs, for that audience.",
+        ),
+    ] = None
     client_auth: Annotated[
         str | None,
         _client(

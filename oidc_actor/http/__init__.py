@@ -33,6 +33,14 @@ def default_transport(ca_bundle: str | Path | None = None) -> Transport:
     return shared_transport(ca_bundle)
 
 
+def direct_transport() -> Transport:
+    """Give a transport that goes through no proxy and reads nothing from the environment: for what only this machine reaches."""
+    with fork_waits():
+        from oidc_actor.http.client import unproxied_transport
+
+    return unproxied_transport()
+
+
 def check_timeout(value: object, name: str = "timeout_seconds") -> float:
     """Check a duration given as an option.
 

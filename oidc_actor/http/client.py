@@ -178,6 +178,12 @@ def shared_transport(ca_bundle: str | Path | None = None) -> RequestsTransport:
 
 
 @cache
+def unproxied_transport() -> RequestsTransport:
+    """Give the transport that all share who must ask no proxy."""
+    return RequestsTransport(trust_env=False)
+
+
+@cache
 def _shared(ca_bundle: str | None) -> RequestsTransport:
     return RequestsTransport(ca_bundle)
 

@@ -19,7 +19,7 @@ from oidc_actor.protocol.redaction import is_guessable
 from oidc_actor.protocol.response_fields import read_claims, read_number
 from oidc_actor.transport import Request
 from oidc_actor.values.oidc_config import OIDCConfig, alias_name
-from oidc_actor.values.secrets import Secret
+from oidc_actor.values.secrets import Secret, SecretSource
 from oidc_actor.values.tokens import TokenTypeHint
 
 _SHORTEST_SECRET_IN_EXTRA = 8
@@ -235,7 +235,10 @@ def _client_parameters(method: str, auth: Credentials, secrets: SentSecrets) -> 
     if method == "client_secret_post" and secrets.client_secret is not None:
         client.append(("client_secret", secrets.client_secret.reveal()))
     if method in ASSERTING and secrets.client_assertion is not None:
-        client += [("client_assertion_type", ASSERTION_TYPE), ("client_assertion", secrets.client_assertion.reveal())]
+        source = auth.client_assertion
+        kind = source.assertion_type if isinstance(source, SecretSource) else "jwt-bearer"
+        client += [("client_assertion_type", f"{ASSERTION_TYPE}{kind}")]
+        client += [("client_assertion", secrets.client_assertion.reveal())]
     return client
 
 
@@ -316,8 +319,8 @@ def default_parameters(token_endpoint: str, client_id: str | None) -> dict[str, 
 
 # --- signed statements ------------------------------------------------------------------------------------------------
 
-ASSERTION_TYPE = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer"
-"""What a signed client assertion is called in a request (RFC 7523 section 2.2)."""
+ASSERTION_TYPE = "urn:ietf:params:oauth:client-assertion-type:"
+"""What the names begin with by which a signed client assertion is called in a request (RFC 7523 section 2.2)."""
 
 ASSERTION_LIFE_S = 60
 """Seconds that a client assertion lives: it is used at once, and some providers refuse any that lives longer."""

@@ -267,6 +267,11 @@ class SecretSource:
         return ()
 
     @property
+    def assertion_type(self) -> str:
+        """How it is called as ``client_assertion``: the end of a client assertion type's name (RFC 7521 section 4.2)."""
+        return "jwt-bearer"
+
+    @property
     def managers(self) -> tuple[Hashable, ...]:
         """The refs and names of the managers whose new tokens make another attempt worth while."""
         return ()

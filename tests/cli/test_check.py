@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import re
 import subprocess
@@ -342,3 +343,29 @@ def test_no_refresh_token_is_redeemed_whose_successor_cannot_be_kept(
     done = run("check", "--refresh-token-file", str(tmp_path / "missing"), *more, **variables)
     assert (done.returncode, provider.token_requests) == (2, 0)
     assert "--refresh-token-file" in done.stderr
+
+
+def test_the_identity_of_the_place_is_shown(provider: Provider, run: Run, tmp_path: Path) -> None:
+    """What the provider has to be told of it: who signs it, whom it names, and for whom."""
+    claims = (
+        base64.urlsafe_b64encode(b'{"iss":"https://eks","sub":"system:sa:billing","aud":["a","b"]}')
+        .decode()
+        .rstrip("=")
+    )
+    (tmp_path / "token").write_text(f"eyJhbGciOiJub25lIn0.{claims}.hunter2")
+    variables = access(provider, OIDC_CLIENT_SECRET="", AWS_WEB_IDENTITY_TOKEN_FILE=str(tmp_path / "token"))
+    done = run("check", "--json", "--workload-identity", "api", **variables)
+    found = findings(done)["identity"]
+    assert found["result"] == "pass"
+    place = "AWS (EKS) (AWS_WEB_IDENTITY_TOKEN_FILE)"
+    assert found["found"] == f"found {place}: iss https://eks, sub system:sa:billing, aud a and b"
+    assert "hunter2" not in done.stdout
+    (tmp_path / "token").unlink()
+    found = findings(run("check", "--json", **variables, OIDC_WORKLOAD_IDENTITY="api"))["identity"]
+    assert (found["result"], "No such file" in found["found"]) == ("fail", True)
+
+
+def test_where_there_is_no_identity_that_is_said(provider: Provider, run: Run) -> None:
+    done = run("check", "--workload-identity", "api", **access(provider, OIDC_CLIENT_SECRET=""))
+    assert done.returncode == 2
+    assert "expected a place that gives programs an identity, found none" in " ".join(done.stderr.split())

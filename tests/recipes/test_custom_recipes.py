@@ -376,3 +376,26 @@ def test_an_executable(tmp_path: Path) -> None:
 def test_an_executable_that_fails(body: str, says: str, tmp_path: Path) -> None:
     load("executable.py", command=command(tmp_path, body), time="timeout_seconds=30=>timeout_seconds=1")
     assert says in str(error_of("cluster"))
+
+
+# --- where a program runs -----------------------------------------------------------------------------------------------
+
+
+def test_where_a_program_runs(there: StandIn, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any) -> None:
+    for name in ("SPIFFE_ENDPOINT_SOCKET", "ACTIONS_ID_TOKEN_REQUEST_URL", "AZURE_FEDERATED_TOKEN_FILE"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("AWS_WEB_IDENTITY_TOKEN_FILE", str(tmp_path / "token"))
+    (tmp_path / "token").write_text("of-the-pod")
+
+    def serve(method: str, path: str, headers: Message, body: bytes) -> Answer:
+        if method == "GET":
+            return 200, {}, json.dumps({"issuer": there.url, "token_endpoint": f"{there.url}/token"}).encode()
+        asked = {name: values[0] for name, values in parse_qs(body.decode()).items()}
+        assert asked["client_assertion_type"] == "urn:ietf:params:oauth:client-assertion-type:jwt-bearer"
+        assert (asked["client_id"], asked["client_assertion"]) == ("my-service", "of-the-pod")
+        return 200, {}, b'{"access_token": "t", "expires_in": 300}'
+
+    there.serve = serve
+    load("workload_identity.py", issuer=f"https://auth.example.com=>{there.url}")
+    assert TokenManager.get_access_token("api") == "t"
+    assert capsys.readouterr().out == "WorkloadIdentity('AWS (EKS) (AWS_WEB_IDENTITY_TOKEN_FILE)')\n"

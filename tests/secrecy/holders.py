@@ -59,7 +59,10 @@ from oidc_actor.protocol.redaction import layers
 from oidc_actor.reading.cell import Candidate, Snapshot
 from oidc_actor.secret_sources.github_actions import GitHubActionsToken
 from oidc_actor.secret_sources.manager_token import ManagerToken
+from oidc_actor.secret_sources.metadata_servers import AzureMetadataToken, GoogleMetadataToken
 from oidc_actor.secret_sources.signed_assertion import SignedAssertion
+from oidc_actor.secret_sources.spiffe import SpiffeJWT
+from oidc_actor.secret_sources.workload_identity import WorkloadIdentity
 from oidc_actor.sharing import store
 from oidc_actor.sharing.file_store import FileStore
 from oidc_actor.sharing.records import Record
@@ -174,6 +177,7 @@ MADE: dict[str, Callable[[World], object]] = {
     "machine.events.HeldLease": lambda w: _lease(w),
     "machine.events.ClaimGranted": lambda w: events.ClaimGranted(1, 1, 1.0, _lease(w)),
     "machine.events.TokenAdopted": lambda w: events.TokenAdopted(1, 1, 1.0, w.parsed, 1.0, 1, w.secret),
+    "machine.events.TokenShared": lambda w: events.TokenShared(1, 1, login=w.secret),
     "machine.state.Sharing": lambda w: Sharing(
         unshared=effects.ShareToken(_lease(w), w.token, 1.0, 1.0, w.secret),
         rejected=w.secret,
@@ -275,6 +279,12 @@ MADE: dict[str, Callable[[World], object]] = {
         transport=lambda request: w.response
     ),
     "credentials.keys.Signer": lambda w: PrivateKey(KEY).signer(),
+    "secret_sources.metadata_servers.GoogleMetadataToken": lambda w: GoogleMetadataToken(
+        "a", transport=lambda _: w.response
+    ),
+    "secret_sources.metadata_servers.AzureMetadataToken": lambda w: AzureMetadataToken(transport=lambda _: w.response),
+    "secret_sources.spiffe.SpiffeJWT": lambda w: SpiffeJWT("a", socket="unix:///nowhere"),
+    "secret_sources.workload_identity.WorkloadIdentity": lambda w: WorkloadIdentity("here", SecretCall(lambda: SECRET)),
     "secret_sources.manager_token.ManagerToken": lambda w: ManagerToken(w.name),
     "credentials.keys.PrivateKey": lambda w: PrivateKey(lambda: SECRET, password=SECRET),
     "secret_sources.signed_assertion.SignedAssertion": lambda w: SignedAssertion(
@@ -356,7 +366,7 @@ HOLDS_NONE: dict[str, str] = {
         machine.events.WaitersArrived machine.events.TrialWanted machine.events.TrialOverdue
         machine.events.CheckNow machine.events.ProbeFailed
         machine.events.BreakerClosed machine.events.SourceRenewed machine.events.SecretsChecked
-        machine.events.Started machine.events.Tick machine.events.LoginLost machine.events.TokenShared
+        machine.events.Started machine.events.Tick machine.events.LoginLost
         machine.events.RecordSeen machine.events.LeaseLost machine.events.LeaseRenewed machine.events.TokenOvertaken
         machine.events.ClaimOccupied machine.events.RecordNamed
         reading.waiters.Gone sidecar.token_files.Write""",

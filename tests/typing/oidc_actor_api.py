@@ -6,6 +6,7 @@ import pykka
 
 import oidc_actor
 from oidc_actor import (
+    AzureMetadataToken,
     ClientCertificate,
     ClientCredentials,
     ConfigError,
@@ -16,6 +17,7 @@ from oidc_actor import (
     ForceRefresh,
     GetToken,
     GitHubActionsToken,
+    GoogleMetadataToken,
     Health,
     IdentityAssertion,
     IdentityProviderError,
@@ -32,11 +34,13 @@ from oidc_actor import (
     RetryPolicy,
     SecretFile,
     SignedAssertion,
+    SpiffeJWT,
     TokenExchange,
     TokenManager,
     TokenRequestError,
     TokenResponse,
     TokenSource,
+    WorkloadIdentity,
     after_restore,
 )
 from oidc_actor.transport import Request
@@ -95,6 +99,10 @@ grants = [
     ClientCredentials("id", lambda: "secret", "a b", audience="api", resource=["https://a"], extra={"tenant": "1"}),
     ClientCredentials("id", private_key=key, assertion_audience="token_endpoint", dpop=True),
     ClientCredentials("id", client_assertion=GitHubActionsToken("api"), client_auth="private_key_jwt"),
+    ClientCredentials("id", client_assertion=WorkloadIdentity.detect("api")),
+    ClientCredentials("id", client_assertion=SpiffeJWT("api", spiffe_id="spiffe://x/y", assertion_type="jwt-bearer")),
+    ClientCredentials("id", client_assertion=AzureMetadataToken(client_id="x")),
+    TokenExchange(GoogleMetadataToken("api"), "id"),
     ClientCredentials("id", client_certificate=ClientCertificate("/run/tls.crt", "/run/tls.key")),
     ClientCredentials("id", Overlap(SecretFile("/run/new"), lambda: "old")),
     ClientCredentials(
