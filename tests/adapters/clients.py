@@ -11,7 +11,7 @@ import requests
 from adapters.api import DEADLINE_S
 from adapters.drivers import AsyncDriver, Driver, TrioDriver
 from azure.core.pipeline.policies import AsyncBearerTokenCredentialPolicy, BearerTokenCredentialPolicy
-from azure.core.pipeline.transport import AioHttpTransport, RequestsTransport
+from azure.core.pipeline.transport import AioHttpTransport, RequestsTransport, TrioRequestsTransport
 from azure.core.rest import HttpRequest
 from google.auth.transport.requests import AuthorizedSession
 from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
@@ -150,11 +150,13 @@ class Azure(Client):
 
 
 class AsyncAzure(AsyncClient):
+    transport: Any = AioHttpTransport
+
     async def aopen(self, server: Any) -> None:
         self.http.challenge = 'Bearer realm="", error="insufficient_claims", claims="eyJhIjoxfQ=="'
         credential = AsyncOIDCCredential(server, timeout=self.timeout)
         policy = AsyncBearerTokenCredentialPolicy(credential, "https://example.com/.default")
-        transport = AioHttpTransport(use_env_settings=False)
+        transport = self.transport(use_env_settings=False)
         self.client: Any = azure.core.AsyncPipelineClient(self.http.url, policies=[policy], transport=transport)
 
     async def apost(self) -> int:
@@ -163,6 +165,10 @@ class AsyncAzure(AsyncClient):
 
     async def aclose(self) -> None:
         await self.client.close()
+
+
+class TrioAzure(TrioDriver, AsyncAzure):
+    transport = TrioRequestsTransport
 
 
 def span() -> ReadableSpan:
@@ -185,4 +191,4 @@ class Otlp(Client):
         self.exporter.shutdown()
 
 
-CLIENTS = [OpenAI, AsyncOpenAI, TrioOpenAI, Anthropic, AsyncAnthropic, Google, Azure, AsyncAzure, Otlp]
+CLIENTS = [OpenAI, AsyncOpenAI, TrioOpenAI, Anthropic, AsyncAnthropic, Google, Azure, AsyncAzure, TrioAzure, Otlp]
