@@ -182,7 +182,6 @@ MADE: dict[str, Callable[[World], object]] = {
         unshared=effects.ShareToken(_lease(w), w.token, 1.0, 1.0, w.secret),
         rejected=w.secret,
         login=w.secret,
-        refresh_token=w.secret,
         left=_lease(w),
     ),
     "machine.effects.Discover": lambda w: effects.Discover(CONFIG),
