@@ -277,6 +277,7 @@ def test_a_restart_by_the_supervisor_uses_the_options_in_force(
 
 def test_a_start_by_the_program_uses_the_options_that_it_gives(options: Options, provider: Clients) -> None:
     ref = TokenManager.start_link(**options("old", name="m"))
+    assert TokenManager.get_access_token("m") == "old-1"
     TokenManager.replace("m", **options("new"))
     kill(ref)
     TokenManager.start_link(**options("old", name="m"))
