@@ -323,11 +323,7 @@ def _are_doubtful(state: State, now: float) -> bool:
 def _next_grant(state: State, config: OIDCConfig, now: float) -> effects.Grant:
     """What follows the provider's metadata: the resource's where they are missing or old, then the token."""
     is_old = now - state.resource_at > METADATA_AGE_S
-    if not state.rules.verifies_resource or not is_old:
-        return _token_grant(state, config)
-    was_verified = state.resource_at != events.NEVER
-    is_waiting = was_verified and isinstance(state.last_error, DiscoveryError)
-    return _token_grant(state, config) if is_waiting else effects.VerifyResource(config)
+    return effects.VerifyResource(config) if state.rules.verifies_resource and is_old else _token_grant(state, config)
 
 
 def _token_grant(state: State, config: OIDCConfig) -> effects.Grant:
@@ -375,12 +371,20 @@ def _metadata_failed(state: State, event: events.FetchFailed, now: float, rng: R
     attempt, config, error = state.attempt, state.oidc_config, event.error
     assert attempt is not None
     state = _with_skew(state, event.skew)
-    is_resource = isinstance(attempt.grant, effects.VerifyResource)
-    was_verified = state.resource_at != events.NEVER
-    if config is None or (is_resource and not was_verified) or failure_policy.retry_after_s(error):
+    if isinstance(attempt.grant, effects.VerifyResource):
+        return _not_verified(state, attempt.grant.config, event, now, rng)
+    if config is None or failure_policy.retry_after_s(error):
         return _end(state, error, event.retry_at, now, rng)
-    grant = _token_grant(state, config) if is_resource else _next_grant(state, config, now)
-    return _send(state.report("discovery_failed", **_fields(error)), grant)
+    return _send(state.report("discovery_failed", **_fields(error)), _next_grant(state, config, now))
+
+
+def _not_verified(state: State, config: OIDCConfig, event: events.FetchFailed, now: float, rng: Rng) -> State:
+    """A resource that has named the issuer before keeps no token from being renewed; it is asked again when its wait is over."""
+    if state.resource_at == events.NEVER:
+        return _end(state, event.error, event.retry_at, now, rng)
+    old_at = now + failure_policy.retry_after_s(event.error)
+    state = state._replace(resource_at=max(state.resource_at, old_at - METADATA_AGE_S))
+    return _send(state.report("discovery_failed", **_fields(event.error)), _token_grant(state, config))
 
 
 def _token_came(state: State, event: events.FetchSucceeded, now: float, rng: Rng) -> State:

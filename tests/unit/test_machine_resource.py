@@ -61,13 +61,21 @@ def test_older_metadata_of_the_resource_serve(error: DiscoveryError) -> None:
     assert grant_of(driver.wait(2).refreshed()) == VerifyResource(CONFIG)
 
 
-def test_a_wait_that_the_resource_asks_for_is_kept_and_costs_no_token() -> None:
+def test_a_resource_that_asks_for_a_wait_gets_it_and_the_token_is_renewed_all_the_same() -> None:
     busy = DiscoveryError("busy", status=503, retry_after_s=30.0)
     driver = verified().wait(METADATA_AGE_S + 1).refreshed().ends_with(CONFIG).fails(busy)
+    assert grant_of(driver) == FullGrant(CONFIG)
+    driver.sent().succeeds(lifetime=10 * METADATA_AGE_S)
+    assert grant_of(driver.wait(29).refreshed()) == FullGrant(CONFIG)
+    driver.sent().succeeds(lifetime=10 * METADATA_AGE_S)
+    assert grant_of(driver.wait(2).refreshed()) == VerifyResource(CONFIG)
+
+
+def test_without_an_earlier_word_of_the_resource_the_manager_waits_as_it_asks() -> None:
+    busy = DiscoveryError("busy", status=503, retry_after_s=30.0)
+    driver = Driver(oidc_config=None, rules=RULES).start().ends_with(CONFIG).fails(busy)
     assert driver.state.attempt is None
     assert driver.state.floor_at == driver.now + 30.0
-    assert driver.state.token is not None
-    assert grant_of(driver.wait(30).refreshed()) == FullGrant(CONFIG)  # what was known before serves
 
 
 def test_a_provider_that_cannot_be_discovered_again_does_not_free_from_it() -> None:

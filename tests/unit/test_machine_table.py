@@ -294,7 +294,7 @@ def test_a_wrong_row_is_found(number: int, seen: set[Seen]) -> None:
     [
         (transitions, "refuses_refresh_token", lambda error: False, "row 7: never to Phase.GRANTING"),
         (transitions, "_token_grant", lambda state, config: FullGrant(config), "row 4: never to Phase.REFRESHING"),
-        (failure_policy, "retry_after_s", lambda error: 1.0, "row 5: never to Phase.REFRESHING"),
+        (failure_policy, "retry_after_s", lambda error: 1.0, "row 5: never to Phase.DISCOVERING"),
     ],
 )
 def test_a_change_of_the_code_is_found(
