@@ -40,7 +40,8 @@ def begin(state: State, event: Replacing, now: float, rng: Rng) -> State:
     state = dropped(state)._replace(not_replaced=None)
     if event.how == "try":
         return state._replace(trial=Trial(event.number, event.first, event.until)).report("replacement_tried")
-    state = state.then(TakeOver(event.number, is_adopted=True))
+    # The timers of what was in force go with it, so the tick is set anew.
+    state = state.then(TakeOver(event.number, is_adopted=True))._replace(refresh_timer=None)
     return state if event.how == "keep" else _adopting(state, event.first, now, rng)
 
 

@@ -722,3 +722,36 @@ def test_a_transport_may_be_given(start) -> None:
 
     start(fetch=fetch, transport=transport)
     assert TokenManager.get_access_token("m") == "x"
+
+
+# --- other options ------------------------------------------------------------------------------------------------------
+
+
+def test_another_function_of_the_same_identity_takes_over_and_keeps_the_token(start, vault, clock: ManualClock) -> None:
+    vault.script = [TokenResponse.new("a", expires_in=300, refresh_token="r")]
+    start(identity="app")
+    assert TokenManager.get_access_token("m") == "a"
+    other = Vault()
+    TokenManager.replace("m", auth=Custom(other, identity="app"), rng=Fixed(0))
+    assert TokenManager.get_access_token("m", timeout=0) == "a"
+    clock.advance(245)
+    eventually(lambda: TokenManager.get_access_token("m") == "t1")
+    assert (vault.calls, other.calls) == (1, 1)
+    assert other.seen[0].previous is not None
+    assert other.seen[0].previous.refresh_token == "r"
+
+
+def test_another_identity_replaces_the_token_and_gets_nothing_of_the_former(start, vault, clock: ManualClock) -> None:
+    vault.script = [TokenResponse.new("a", expires_in=300, refresh_token="r")]
+    start(identity="app")
+    assert TokenManager.get_access_token("m") == "a"
+    clock.advance(2)
+    other = Vault()
+    TokenManager.replace("m", auth=Custom(other, identity="another"))
+    assert TokenManager.get_access_token("m", timeout=0) == "t1"
+    assert other.seen[0].previous is None
+    refusing = Vault(down(retryable=False))
+    clock.advance(2)
+    with pytest.raises(NoTokenError, match="the vault is sealed"):
+        TokenManager.replace("m", auth=Custom(refusing, identity="refused"))
+    assert TokenManager.get_access_token("m", timeout=0) == "t1"

@@ -309,6 +309,17 @@ def test_options_that_ask_for_the_same_token_cost_no_request(options: Options, p
     assert provider.asked == ["old"]
 
 
+@pytest.mark.parametrize("other", [{}, {"timeout_seconds": 7.0}, {"refresh_buffer_seconds": 100.0}])
+def test_options_that_hold_at_once_leave_the_refresh_as_it_is(
+    other: dict[str, Any], options: Options, provider: Clients, clock: ManualClock
+) -> None:
+    TokenManager.start_link(**options("old", name="m"))
+    TokenManager.get_access_token("m")
+    TokenManager.replace("m", **options("old", **other))
+    clock.advance(245.0)
+    eventually(lambda: provider.asked == ["old", "old"], "the refresh")
+
+
 def test_a_login_that_rotates_goes_on_with_other_options(clock: ManualClock) -> None:
     numbers = iter(range(1, 100))
     spent: list[str] = []
