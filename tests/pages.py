@@ -14,6 +14,7 @@ PAGES = (
     "README.md",
     "oidc_actor/README.md",
     "oidc_actor/adapters/README.md",
+    "oidc_actor/adapters/MCP.md",
     "oidc_actor/credentials/README.md",
     "oidc_actor/metrics/README.md",
     "oidc_actor/sharing/README.md",

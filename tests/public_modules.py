@@ -6,5 +6,8 @@ MODULES = [
     *(f"oidc_actor.{name}" for name in ("oidc", "sharing", "streams", "transport", "testing", "metrics")),
     *(f"oidc_actor.metrics.{name}" for name in ("otel", "prometheus", "spans")),
     *(f"oidc_actor.adapters.{name}" for name in ("aiohttp", "grpc", "grpc_retry", "headers", "httpx", "httpx2")),
-    *(f"oidc_actor.adapters.{name}" for name in ("requests", "weaviate", "google_auth", "azure_core", "redis", "otlp")),
+    *(
+        f"oidc_actor.adapters.{name}"
+        for name in ("requests", "weaviate", "google_auth", "azure_core", "redis", "otlp", "mcp")
+    ),
 ]

@@ -10,6 +10,7 @@ module                            what a program writes
 `oidc_actor.adapters.grpc`        ``grpc.metadata_call_credentials(OIDCAuth("name"))``, in `grpc.composite_channel_credentials`
 `oidc_actor.adapters.grpc_retry`  ``grpc.intercept_channel(channel, *interceptors("name"))``: what call credentials cannot do
 `oidc_actor.adapters.weaviate`    ``with authenticated(weaviate.WeaviateClient(...), "name") as client:``
+`oidc_actor.adapters.mcp`         ``httpx2.AsyncClient(auth=mcp_auth("name", server_url))``, for the client of MCP's Python SDK
 `oidc_actor.adapters.google_auth` ``AuthorizedSession(OIDCCredentials("name"))``, and what else takes google-auth's credentials
 `oidc_actor.adapters.azure_core`  ``BlobServiceClient(url, credential=OIDCCredential("name"))``, and the Azure SDK's other clients
 `oidc_actor.adapters.redis`       ``redis.Redis(credential_provider=OIDCCredentials("name"))``
@@ -48,8 +49,8 @@ Each module needs its library, which an extra brings, and says which in one line
 from __future__ import annotations
 
 _MODULES = (
-    "aiohttp", "azure_core", "google_auth", "grpc", "grpc_retry", "headers", "httpx", "httpx2", "otlp", "redis", "requests",
-    "weaviate",
+    "aiohttp", "azure_core", "google_auth", "grpc", "grpc_retry", "headers", "httpx", "httpx2", "mcp", "otlp", "redis",
+    "requests", "weaviate",
 )  # fmt: skip
 
 

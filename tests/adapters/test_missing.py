@@ -21,6 +21,7 @@ def run(code: str) -> subprocess.CompletedProcess[str]:
         ("grpc", "grpc", "grpc"),
         ("grpc_retry", "grpc", "grpc"),
         ("weaviate", "weaviate", "weaviate"),
+        ("mcp", "mcp", "mcp"),
         ("google_auth", "google.auth.credentials", "google"),
         ("azure_core", "azure.core.credentials", "azure"),
         ("redis", "redis.auth.token", "redis"),
@@ -36,7 +37,7 @@ def test_one_line_says_what_to_install(module: str, library: str, extra: str) ->
 
 
 def test_the_package_itself_and_the_plain_header_need_none() -> None:
-    libraries = "httpx", "httpx2", "aiohttp", "grpc", "weaviate", "google", "azure", "redis"
+    libraries = "httpx", "httpx2", "aiohttp", "grpc", "weaviate", "google", "azure", "redis", "mcp"
     code = f"import sys; sys.modules.update(dict.fromkeys({libraries!r})); import oidc_actor.adapters.headers"
     assert run(code).returncode == 0
     code = f"import sys, oidc_actor, oidc_actor.adapters.requests; print({set(libraries)!r} & set(sys.modules))"

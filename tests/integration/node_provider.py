@@ -42,28 +42,32 @@ def unavailable(reason: str) -> NoReturn:
     pytest.skip(reason)
 
 
-def installed() -> Path:
-    """The folder with `provider.mjs` and its node_modules: made by `npm ci` the first time, then found again."""
+def installed(source: Path = HERE) -> Path:
+    """The folder with a package's node_modules: made by `npm ci` the first time, then found again.
+
+    Args:
+        source: The folder with its `package.json` and `package-lock.json`.
+    """
     if shutil.which("node") is None or shutil.which("npm") is None:
-        unavailable("Node.js with npm is not installed: the tests against the npm oidc-provider need it")
+        unavailable("Node.js with npm is not installed: the tests against what npm brings need it")
     version = subprocess.run(
         ["node", "--version"], capture_output=True, text=True, timeout=60, check=False
     ).stdout.strip()
     if int(version.lstrip("v").partition(".")[0] or 0) < OLDEST_NODE:
         unavailable(f"Node.js {OLDEST_NODE} or later is needed for the npm oidc-provider, found {version or 'none'}")
-    lock = (HERE / "package-lock.json").read_bytes()
+    lock = (source / "package-lock.json").read_bytes()
     cache = Path(os.environ.get("OIDC_ACTOR_NODE_CACHE") or REPOSITORY / ".cache" / "node")
     folder = cache / hashlib.sha256(lock).hexdigest()[:16]
     if not folder.exists():
-        _install(folder)
+        _install(folder, source)
     return folder
 
 
-def _install(folder: Path) -> None:
+def _install(folder: Path, source: Path) -> None:
     folder.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=folder.parent) as fresh:
         for name in ("package.json", "package-lock.json"):
-            shutil.copy(HERE / name, fresh)
+            shutil.copy(source / name, fresh)
         command = ["npm", "ci", "--no-audit", "--no-fund", "--ignore-scripts"]
         try:
             done = subprocess.run(

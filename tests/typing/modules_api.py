@@ -25,6 +25,7 @@ from oidc_actor.adapters.azure_core import AsyncOIDCCredential, OIDCCredential
 from oidc_actor.adapters.google_auth import OIDCCredentials, SubjectToken
 from oidc_actor.adapters.grpc_retry import aio_interceptors, interceptors
 from oidc_actor.adapters.headers import aheaders, headers, note_nonce
+from oidc_actor.adapters.mcp import mcp_auth
 from oidc_actor.adapters.otlp import channel_credentials
 from oidc_actor.adapters.otlp import session as otlp_session
 from oidc_actor.adapters.weaviate import authenticated
@@ -82,6 +83,7 @@ session = requests.Session()
 session.auth = oidc_actor.adapters.requests.OIDCAuth("m", timeout=1.0, origins=["https://api.example.com"])
 client = httpx.Client(auth=oidc_actor.adapters.httpx.OIDCAuth("m"))
 async_client = httpx.AsyncClient(auth=oidc_actor.adapters.httpx.OIDCAuth("m", allow_insecure_http=True))
+mcp_client = httpx2.AsyncClient(auth=mcp_auth("m", "https://mcp.example.com/mcp", timeout=1.0, step_up=False))
 client2 = httpx2.Client(auth=oidc_actor.adapters.httpx2.OIDCAuth("m"))
 call_credentials = grpc.metadata_call_credentials(oidc_actor.adapters.grpc.OIDCAuth("m", timeout=1.0))
 channel = grpc.intercept_channel(grpc.insecure_channel("x:1"), *interceptors("m"))
