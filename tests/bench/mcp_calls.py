@@ -2,7 +2,7 @@
 
 1. Ten MCP calls of 0.3 s at once: through the SDK's own provider of client credentials, and through `mcp_auth`.
 2. A program that calls an MCP server and a model's API for 15 s, with tokens that live 6 s. All tokens are revoked once, and the
-   provider is down for 3 s. Requests for tokens, failed calls, slowest call: with what MCP's SDK and openai's client bring
+   provider is down for 3.5 s. Requests for tokens, failed calls, slowest call: with what MCP's SDK and openai's client bring
    themselves, and with one manager for both. openai's cache asks a service of its own: a stand-in gives it the provider's tokens.
 """
 
@@ -38,6 +38,7 @@ from supervision import NoProcess
 
 NAME = "bench.mcp"
 LIFETIME_S, SECONDS = 6.0, 15.0
+MESSAGES: Any = [{"role": "user", "content": "2+2"}]
 CALL_S = 0.3
 CALLS = 10
 
@@ -108,6 +109,7 @@ class Tally:
 
     calls: int = 0
     failed: int = 0
+    sessions: int = 0  # MCP sessions that ended with an error
     slowest_s: float = 0.0
     errors: set[str] = field(default_factory=set)
 
@@ -212,23 +214,28 @@ REFUSED = b'{"error":{"message":"no","type":"invalid_request_error","code":"inva
 
 
 async def program(server: RunningServer, provider: Provider, auth: Any, model: AsyncOpenAI) -> Tally:
-    """Call both services every 50 ms, while things go wrong."""
+    """Call both services every 50 ms, while things go wrong; begin another session where one ends."""
     tally, began = Tally(), time.monotonic()
     trouble = [
         (4.0, lambda: server.checks.revoked.update(server.checks.seen)),
         (8.0, provider.down),
-        (10.0, provider.up),
+        (11.5, provider.up),
     ]
-    async with opened(server, auth) as client:
-        while (at := time.monotonic() - began) < SECONDS:
-            while trouble and trouble[0][0] <= at:
+    while time.monotonic() - began < SECONDS:
+        try:
+            async with opened(server, auth) as client:
+                while (at := time.monotonic() - began) < SECONDS:
+                    while trouble and trouble[0][0] <= at:
+                        await asyncio.to_thread(trouble.pop(0)[1])
+                    await asyncio.gather(
+                        tally.call(lambda: client.call_tool("add", {"a": 1, "b": 1})),
+                        tally.call(lambda: model.chat.completions.create(model="m", messages=MESSAGES)),
+                    )
+                    await asyncio.sleep(0.05)
+        except (Exception, BaseExceptionGroup):
+            tally.sessions += 1
+            while trouble and trouble[0][0] <= time.monotonic() - began:
                 await asyncio.to_thread(trouble.pop(0)[1])
-            await asyncio.gather(
-                tally.call(lambda: client.call_tool("add", {"a": 1, "b": 1})),
-                tally.call(
-                    lambda: model.chat.completions.create(model="m", messages=[{"role": "user", "content": "2+2"}])
-                ),
-            )
             await asyncio.sleep(0.05)
     return tally
 
@@ -280,14 +287,16 @@ def main() -> None:
     for way, make in WAYS.items():
         with running(60.0) as (provider, server):
             print(f"  {way:20} {asyncio.run(at_once(server, make(provider, server))):6.2f} s")
-    print(f"an agent's calls in {SECONDS:g} s: tokens of {LIFETIME_S:g} s, all revoked once, the provider down for 3 s")
+    print(
+        f"an agent's calls in {SECONDS:g} s: tokens of {LIFETIME_S:g} s, all revoked once, the provider down for 3.5 s"
+    )
     for way, play in PROGRAMS.items():
         with running(LIFETIME_S) as (provider, server), Model(server) as model:
             tally, requests = play(provider, server, model)
         errors = f" ({', '.join(sorted(tally.errors))})" if tally.errors else ""
         print(
-            f"  {way:20} {tally.calls:4} calls, {tally.failed:3} failed{errors}, slowest {tally.slowest_s * 1000:5.0f} ms, "
-            f"{requests} requests for a token"
+            f"  {way:20} {tally.calls:4} calls, {tally.failed:3} failed{errors}, {tally.sessions} MCP sessions lost, "
+            f"slowest {tally.slowest_s * 1000:5.0f} ms, {requests} requests for a token"
         )
 
 
