@@ -10,7 +10,7 @@ from requests.auth import AuthBase
 from requests.exceptions import UnrewindableBodyError
 from requests.utils import rewind_body
 
-from oidc_actor.adapters.challenges import Remedy, Tries, Unauthorized, refuses_proof
+from oidc_actor.adapters.challenges import Tries, Unauthorized, refuses_proof
 from oidc_actor.adapters.presenter import Authenticator
 
 __all__ = ["OIDCAuth"]
@@ -104,10 +104,14 @@ class OIDCAuth(Authenticator, AuthBase):
             first.headers.update(self._presenter.fields(hop.method, hop.url))
 
 
+MOST_PROOFS = 3
+"""Tries after which a proof that urllib3 has sent several times is no longer replaced."""
+
+
 def _was_repeated(response: requests.Response) -> bool:
     """Whether urllib3 has sent one try several times, with the same proof; after some tries it is not asked any more."""
     repeated = getattr(getattr(response.raw, "retries", None), "history", ())
-    return bool(repeated) and len(response.history) < len(Remedy)
+    return bool(repeated) and len(response.history) < MOST_PROOFS
 
 
 def _rewound(request: requests.PreparedRequest) -> bool:
