@@ -177,7 +177,8 @@ def test_a_redirect_to_another_origin_does_not_take_the_token_along(
         ("Bearer", True),
         ('Bearer realm="api"', True),
         ('Basic realm="api", Bearer error="invalid_token"', True),
-        ('Bearer error="insufficient_scope", scope="write"', False),
+        ('Bearer error="insufficient_scope", scope="write"', True),  # by a token that is allowed it
+        ('Bearer error="insufficient_scope"', False),
         ('Bearer error="invalid_request"', False),
         ('Basic realm="api"', False),
         (None, False),
