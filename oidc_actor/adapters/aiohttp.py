@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from oidc_actor.adapters.challenges import Tries, Unauthorized
 from oidc_actor.adapters.presenter import Authenticator
+from oidc_actor.values.errors import ConfigError
 from oidc_actor.values.lazy_imports import not_installed
 
 try:
@@ -34,6 +35,11 @@ class OIDCAuth(Authenticator):
             ManagerNotRunning: The manager is not there.
             SecretUnavailable: The token's DPoP key cannot be read now.
         """
+        if self._choose is not None:
+            if self._how["origins"] is None:  # each request would settle on an origin of its own, a redirect's too
+                problem = "expected the origins that get tokens, where the request chooses the manager, got none"
+                raise ConfigError(problem, ("origins",))
+            return await self._of(request)(request, handler)
         origin = self._presenter.destination(str(request.url), lambda _: request.proxy)
         if origin is None:
             return await handler(request)

@@ -14,7 +14,7 @@ from oidc_actor.adapters.authorization import Authorization, Unprintable
 from oidc_actor.adapters.last_sent import note_sent, take_sent
 from oidc_actor.adapters.presenter import Presenter
 from oidc_actor.credentials.parameters import StepUp, read_claims_parameter
-from oidc_actor.reading.waiting_reads import ServerRef
+from oidc_actor.reading.token_source import ServerOrSource
 from oidc_actor.values.lazy_imports import not_installed
 from oidc_actor.values.secrets import fingerprint
 from oidc_actor.values.tokens import TokenResponse
@@ -32,7 +32,7 @@ _ASK_AGAIN = 1
 
 
 class _Credential:
-    def __init__(self, server: ServerRef, *, timeout: float = 5.0) -> None:
+    def __init__(self, server: ServerOrSource, *, timeout: float = 5.0) -> None:
         """Choose the manager, which need not be there yet.
 
         Args:

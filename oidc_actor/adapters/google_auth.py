@@ -18,7 +18,7 @@ from typing import Any
 from oidc_actor.adapters.authorization import Unprintable
 from oidc_actor.adapters.last_sent import note_sent, take_sent
 from oidc_actor.adapters.presenter import Presenter
-from oidc_actor.reading.waiting_reads import ServerRef
+from oidc_actor.reading.token_source import ServerOrSource
 from oidc_actor.values.errors import ConfigError, NoTokenError
 from oidc_actor.values.lazy_imports import not_installed
 from oidc_actor.values.tokens import TokenResponse
@@ -46,7 +46,7 @@ class OIDCCredentials(Credentials):
 
     def __init__(
         self,
-        server: ServerRef,
+        server: ServerOrSource,
         *,
         timeout: float = 5.0,
         origins: Iterable[str] | None = None,
@@ -161,7 +161,7 @@ class OIDCCredentials(Credentials):
 class SubjectToken(SubjectTokenSupplier):
     """Gives Google's security token service a manager's token, which it trades for one of its own; asked at every trade."""
 
-    def __init__(self, server: ServerRef, *, timeout: float = 5.0) -> None:
+    def __init__(self, server: ServerOrSource, *, timeout: float = 5.0) -> None:
         """Choose the manager, which need not be there yet.
 
         Args:

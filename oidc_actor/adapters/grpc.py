@@ -21,7 +21,7 @@ import time
 
 from oidc_actor.adapters.presenter import Presenter
 from oidc_actor.manager.workers import WorkerPool
-from oidc_actor.reading.waiting_reads import ServerRef
+from oidc_actor.reading.token_source import ServerOrSource
 from oidc_actor.values.errors import NoTokenError, OIDCActorError
 from oidc_actor.values.lazy_imports import not_installed
 from supervision import SupervisionError
@@ -48,7 +48,7 @@ class OIDCAuth(grpc.AuthMetadataPlugin):
     call where the token is bound to a key (DPoP), which is of no use here.
     """
 
-    def __init__(self, server: ServerRef, *, timeout: float = 5.0) -> None:
+    def __init__(self, server: ServerOrSource, *, timeout: float = 5.0) -> None:
         """Choose the manager, which need not be there yet.
 
         Args:

@@ -30,7 +30,7 @@ from typing import Any
 
 from oidc_actor.adapters.authorization import Authorization
 from oidc_actor.adapters.presenter import Presenter
-from oidc_actor.reading.waiting_reads import ServerRef
+from oidc_actor.reading.token_source import ServerOrSource
 from oidc_actor.values.lazy_imports import not_installed
 
 try:
@@ -46,7 +46,7 @@ _channels = itertools.count(1)
 _HTTP = {"OK": 200, "UNAUTHENTICATED": 401}  # gRPC's own correspondence; other codes say nothing about the token
 
 
-def interceptors(server: ServerRef, *, timeout: float = 5.0, origin: str | None = None) -> list[Any]:
+def interceptors(server: ServerOrSource, *, timeout: float = 5.0, origin: str | None = None) -> list[Any]:
     """Make the interceptors for one channel of `grpc`.
 
     Args:
@@ -62,7 +62,7 @@ def interceptors(server: ServerRef, *, timeout: float = 5.0, origin: str | None 
     return [_Interceptor(_Channel(server, timeout, origin))]
 
 
-def aio_interceptors(server: ServerRef, *, timeout: float = 5.0, origin: str | None = None) -> list[Any]:
+def aio_interceptors(server: ServerOrSource, *, timeout: float = 5.0, origin: str | None = None) -> list[Any]:
     """Make the interceptors for one channel of `grpc.aio`.
 
     Args:
@@ -81,7 +81,7 @@ def aio_interceptors(server: ServerRef, *, timeout: float = 5.0, origin: str | N
 class _Channel:
     """A channel: the manager whose token goes there, and what its far end is called."""
 
-    def __init__(self, server: ServerRef, timeout_s: float, origin: str | None) -> None:
+    def __init__(self, server: ServerOrSource, timeout_s: float, origin: str | None) -> None:
         self.presenter = Presenter(server, timeout=timeout_s)
         self.timeout_s = timeout_s
         self.origin = origin or f"grpc channel {next(_channels)}"

@@ -8,8 +8,7 @@ from __future__ import annotations
 from urllib.parse import urlsplit
 
 from oidc_actor.adapters.authorization import Authorization, key_of, note_nonce, present
-from oidc_actor.manager.token_manager import TokenManager
-from oidc_actor.reading.waiting_reads import ServerRef
+from oidc_actor.reading.token_source import ServerOrSource, server_of, token_of, token_of_async
 from oidc_actor.values.errors import ConfigError
 from oidc_actor.values.tokens import TokenResponse
 
@@ -18,7 +17,7 @@ __dir__ = __all__.copy
 
 
 def headers(
-    server: ServerRef, *, timeout: float = 5.0, method: str | None = None, url: str | None = None
+    server: ServerOrSource, *, timeout: float = 5.0, method: str | None = None, url: str | None = None
 ) -> dict[str, str]:
     """Return the header for one request, with the token as it is now; ask again for each request.
 
@@ -41,11 +40,11 @@ def headers(
         SecretUnavailable: That key cannot be read now.
     """
     _check(method, url)
-    return _fields(server, TokenManager.get_token(server, timeout=timeout), method, url)
+    return _fields(server, token_of(server, timeout), method, url)
 
 
 async def aheaders(
-    server: ServerRef, *, timeout: float = 5.0, method: str | None = None, url: str | None = None
+    server: ServerOrSource, *, timeout: float = 5.0, method: str | None = None, url: str | None = None
 ) -> dict[str, str]:
     """Do what `headers` does, without blocking the event loop.
 
@@ -62,7 +61,7 @@ async def aheaders(
         SecretUnavailable: The key cannot be read now.
     """
     _check(method, url)
-    return _fields(server, await TokenManager.aget_token(server, timeout=timeout), method, url)
+    return _fields(server, await token_of_async(server, timeout), method, url)
 
 
 def _check(method: str | None, url: str | None) -> None:
@@ -82,7 +81,8 @@ def _is_absolute(url: str) -> bool:
     return bool(parts.scheme and parts.netloc)
 
 
-def _fields(server: ServerRef, token: TokenResponse, method: str | None, url: str | None) -> dict[str, str]:
+def _fields(given: ServerOrSource, token: TokenResponse, method: str | None, url: str | None) -> dict[str, str]:
+    server = server_of(given)
     if method is not None and url is not None:
         return present(server, token, method, url)
     if key_of(server, token) is not None:

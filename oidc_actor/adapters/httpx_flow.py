@@ -91,6 +91,9 @@ class AuthFlow(Authenticator):
             ManagerNotRunning: The manager is not there.
             SecretUnavailable: The token's DPoP key cannot be read now.
         """
+        if self._choose is not None:
+            yield from self._of(request).sync_auth_flow(request)
+            return
         if self._presenter.destination(str(request.url)) is None:
             yield request
             return
@@ -103,15 +106,17 @@ class AuthFlow(Authenticator):
 
     async def async_auth_flow(self, request: Any) -> AsyncGenerator[Any, Any]:
         """Do what `sync_auth_flow` does, in a task of asyncio or trio, without blocking its event loop."""
-        if self._presenter.destination(str(request.url)) is None:
+        serves = self._of(request)  # an async generator cannot hand over to another one
+        presenter = serves._presenter
+        if presenter.destination(str(request.url)) is None:
             yield request
             return
         tries = Tries()
-        fields: dict[str, str] | None = await self._presenter.afields(request.method, str(request.url))
+        fields: dict[str, str] | None = await presenter.afields(request.method, str(request.url))
         while fields is not None:
             response = yield self._with(request, fields)
             request = response.request
-            fields = await self._presenter.aagain(self._hear(response), tries, partial(self._can_repeat, request))
+            fields = await presenter.aagain(serves._hear(response), tries, partial(self._can_repeat, request))
 
     def _with(self, request: Any, fields: dict[str, str]) -> Any:
         request.headers["Authorization"] = fields["Authorization"]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
-from typing import TypeAlias
+from typing import Any, Self, TypeAlias
 from urllib.parse import urlsplit
 
 import pykka
@@ -16,6 +16,7 @@ from oidc_actor.credentials.parameters import StepUp
 from oidc_actor.http.client import environ_proxy
 from oidc_actor.machine.events import Accepted, Rejected
 from oidc_actor.manager.token_manager import TokenManager
+from oidc_actor.reading.token_source import ServerOrSource, TokenSource, server_of, token_of, token_of_async
 from oidc_actor.reading.waiters import Subscription
 from oidc_actor.reading.waiting_reads import ServerRef, check_wait, tell_soon, wait_for_token, wait_for_token_async
 from oidc_actor.values.errors import ConfigError, NoTokenError
@@ -41,11 +42,11 @@ class Presenter:
     `reject` and `successor`.
     """
 
-    __slots__ = ("_accepted", "_allow_insecure_http", "_origins", "_server", "_step_up", "_timeout_s")
+    __slots__ = ("_accepted", "_allow_insecure_http", "_given", "_origins", "_step_up", "_timeout_s")
 
     def __init__(
         self,
-        server: ServerRef,
+        server: ServerOrSource,
         *,
         timeout: float = 5.0,
         origins: Iterable[str] | None = None,
@@ -55,7 +56,7 @@ class Presenter:
         """Check and keep; the manager need not be there yet.
 
         Args:
-            server: The manager's ref or name.
+            server: The manager's ref or name, or a `TokenSource`.
             timeout: Seconds to wait for a token where there is none.
             origins: The only origins that get the token; ``None`` for wherever the caller sends a request.
             allow_insecure_http: Whether plain http is acceptable beyond loopback.
@@ -66,10 +67,12 @@ class Presenter:
             TypeError: ``server`` is neither a ref nor a name.
         """
         named: object = server
-        if not isinstance(named, str | pykka.ActorRef):
-            raise TypeError(f"server: expected the ref or the name of a TokenManager, got {type(named).__name__}")
+        if not isinstance(named, str | pykka.ActorRef | TokenSource):
+            raise TypeError(
+                f"server: expected the ref or the name of a TokenManager, or a TokenSource, got {type(named).__name__}"
+            )
         check_wait(timeout, 0.0)
-        self._server = server
+        self._given = server
         self._timeout_s = timeout
         self._origins = read_origins(origins)
         self._allow_insecure_http = allow_insecure_http
@@ -81,7 +84,11 @@ class Presenter:
 
     def shown_as(self, kind: str) -> str:
         """Show the manager, as that of an object of a class with that name."""
-        return f"{kind}({self._server!s})"
+        return f"{kind}({self._given!s})"
+
+    @property
+    def _server(self) -> ServerRef:
+        return server_of(self._given)
 
     def settle_on(self, origin: str) -> None:
         """Give the token to one origin only from now on, unless others were named."""
@@ -126,12 +133,12 @@ class Presenter:
             ConfigError: What it has is no access token.
             SecretUnavailable: Its DPoP key cannot be read now.
         """
-        token = TokenManager.get_token(self._server, timeout=self._timeout_s)
+        token = token_of(self._given, self._timeout_s)
         return present(self._server, token, method, url, nonce=nonce)
 
     async def afields(self, method: str, url: str, *, nonce: str | None = None) -> dict[str, str]:
         """Do what `fields` does, without blocking the event loop."""
-        token = await TokenManager.aget_token(self._server, timeout=self._timeout_s)
+        token = await token_of_async(self._given, self._timeout_s)
         return present(self._server, token, method, url, nonce=nonce)
 
     def bearer_token(self, timeout_s: float | None = None) -> TokenResponse:
@@ -145,11 +152,11 @@ class Presenter:
             ManagerNotRunning: The manager is not there.
             ConfigError: The token is bound to a key, or no access token.
         """
-        return self._unbound(TokenManager.get_token(self._server, timeout=self._patience(timeout_s)))
+        return self._unbound(token_of(self._given, self._patience(timeout_s)))
 
     async def abearer_token(self) -> TokenResponse:
         """Do what `bearer_token` does, without blocking the event loop."""
-        return self._unbound(await TokenManager.aget_token(self._server, timeout=self._timeout_s))
+        return self._unbound(await token_of_async(self._given, self._timeout_s))
 
     def bearer(self, timeout_s: float | None = None) -> Authorization:
         """Return the value of ``Authorization`` with that token; arguments and errors as for `bearer_token`."""
@@ -162,7 +169,7 @@ class Presenter:
     def present(self) -> Authorization | None:
         """Return the value of ``Authorization`` as it is now, or ``None`` where there is no token to present; never waits."""
         with suppress(NoTokenError, NoProcess, ConfigError):
-            return authorization_of(self._server, TokenManager.get_token(self._server, timeout=0.0))
+            return authorization_of(self._server, token_of(self._given, 0.0))
         return None
 
     # --- what is answered --------------------------------------------------------------------------------------------
@@ -358,12 +365,16 @@ def _read_step_up(step_up: object) -> StepUpChoice:
     return step_up
 
 
+Choice: TypeAlias = Callable[[Any], ServerOrSource]
+"""Says for which manager a request goes out."""
+
+
 class Authenticator:
     """What a client library calls for each request, as far as it is the same for all: it knows the manager."""
 
     def __init__(
         self,
-        server: ServerRef,
+        server: ServerOrSource | Choice,
         *,
         timeout: float = 5.0,
         origins: Iterable[str] | None = None,
@@ -373,7 +384,9 @@ class Authenticator:
         """Choose the manager, which need not be there yet.
 
         Args:
-            server: Its ref or name.
+            server: Its ref or name; a `TokenSource`, such as `TokenPool.source` gives; or a function from the library's request
+                to either, called for each request, for a program that calls on behalf of many. With such a function aiohttp
+                needs ``origins``.
             timeout: Seconds a request waits for a token where there is none. The library's own timeouts do not count
                 this wait, except the total timeout of aiohttp.
             origins: The only origins that get the token, such as ``["https://api.example.com"]``; ``None`` for wherever a
@@ -386,11 +399,19 @@ class Authenticator:
 
         Raises:
             ConfigError: An argument is wrong.
-            TypeError: ``server`` is neither a ref nor a name.
+            TypeError: ``server`` is none of these.
         """
-        self._presenter = Presenter(
-            server, timeout=timeout, origins=origins, allow_insecure_http=allow_insecure_http, step_up=step_up
-        )
+        chosen = server if callable(server) and not isinstance(server, TokenSource) else None
+        known = "chosen by the request" if chosen is not None else server
+        self._choose: Choice | None = chosen
+        self._how: dict[str, Any] = {
+            "timeout": timeout, "origins": origins, "allow_insecure_http": allow_insecure_http, "step_up": step_up,
+        }  # fmt: skip
+        self._presenter = Presenter(known, **self._how)  # type: ignore[arg-type]  # it refuses anything else
+
+    def _of(self, request: object) -> Self:
+        """What serves one request: this object, or one for the manager that the request is on behalf of."""
+        return self if self._choose is None else type(self)(self._choose(request), **self._how)
 
     def __repr__(self) -> str:
         return self._presenter.shown_as(type(self).__name__)

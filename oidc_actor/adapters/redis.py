@@ -15,8 +15,8 @@ from typing import Any
 
 from oidc_actor.adapters.authorization import Unprintable
 from oidc_actor.adapters.presenter import Presenter
+from oidc_actor.reading.token_source import ServerOrSource
 from oidc_actor.reading.waiters import Subscription
-from oidc_actor.reading.waiting_reads import ServerRef
 from oidc_actor.values.lazy_imports import not_installed
 from oidc_actor.values.tokens import TokenResponse
 
@@ -37,7 +37,7 @@ class OIDCCredentials(StreamingCredentialProvider):
     threads. What a server says to such an ``AUTH`` is logged as ``listener_failed``; the connection stays.
     """
 
-    def __init__(self, server: ServerRef, *, username: str = "default", timeout: float = 5.0) -> None:
+    def __init__(self, server: ServerOrSource, *, username: str = "default", timeout: float = 5.0) -> None:
         """Choose the manager, which need not be there yet.
 
         Args:

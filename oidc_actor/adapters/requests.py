@@ -45,6 +45,8 @@ class OIDCAuth(Authenticator, AuthBase):
             ManagerNotRunning: The manager is not there.
             SecretUnavailable: The token's DPoP key cannot be read now.
         """
+        if self._choose is not None:
+            return self._of(r)(r)
         if self._presenter.destination(r.url or "") is not None:
             for name, value in self._presenter.fields(r.method or "", r.url or "").items():
                 r.headers[name] = value  # several times as fast as its `update`

@@ -18,7 +18,8 @@ from typing import Any, TypeVar
 
 from oidc_actor.adapters.headers import headers
 from oidc_actor.adapters.presenter import check_destination
-from oidc_actor.reading.waiting_reads import ServerRef, check_wait
+from oidc_actor.reading.token_source import ServerOrSource
+from oidc_actor.reading.waiting_reads import check_wait
 from oidc_actor.values.errors import ConfigError
 from oidc_actor.values.lazy_imports import not_installed
 from oidc_actor.values.urls import origin_of
@@ -54,7 +55,7 @@ _KINDS = {
 
 
 def authenticated(
-    client: Client, server: ServerRef, *, timeout: float = 5.0, allow_insecure_http: bool = False
+    client: Client, server: ServerOrSource, *, timeout: float = 5.0, allow_insecure_http: bool = False
 ) -> Client:
     """Have a client send a manager's token with every REST and gRPC call, and answer a refusal of it; see `oidc_actor.adapters`.
 
@@ -83,7 +84,7 @@ def authenticated(
 class _Wiring:
     """The methods that take the place of a connection's own."""
 
-    def __init__(self, connection: Any, server: ServerRef, timeout: float, *, allow_insecure_http: bool) -> None:
+    def __init__(self, connection: Any, server: ServerOrSource, timeout: float, *, allow_insecure_http: bool) -> None:
         self._connection = connection
         self._server = server
         self._timeout_s = timeout

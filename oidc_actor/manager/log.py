@@ -119,6 +119,11 @@ EVENTS: dict[str, tuple[str, str, str]] = {
         "adopted",
         "other options are in force; `adopted`: they ask for the same token, or with the same login",
     ),
+    "factory_failed": (
+        "error",
+        "error, at",
+        "a pool's factory raised for a key; `at`: its file and line. `manager` has a fingerprint of the key",
+    ),
     "listener_failed": (
         "error",
         "error, at",

@@ -6,7 +6,7 @@ No manager is asked. A manager writes its cell meanwhile, so the fields of one r
 from __future__ import annotations
 
 import time
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
@@ -25,6 +25,10 @@ _FRESH_S = 1.0
 
 UNUSED_S = 15.0
 """Seconds for which nothing else has used an inherited manager in a forked child when a scrape makes it anew."""
+
+
+MOST_MEMBERS = 100
+"""Members of each pool, the oldest, that have series of their own."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,9 +89,19 @@ def read_managers(most: int) -> list[Reading]:
 
     Args:
         most: How many managers, the oldest, are told apart; the others are one, `OTHER`: the worst of their states, the sums
-            of their counts.
+            of their counts. A pool is one more, under its name: the worst and the sums of all its members. Of these the
+            oldest, at most `MOST_MEMBERS`, are among the managers, too.
     """
-    return bounded([read_cell(cell) for cell in all_cells(unused_s=UNUSED_S)], most)
+    alone: list[Reading] = []
+    pools: dict[str, list[Reading]] = defaultdict(list)
+    for cell in all_cells(unused_s=UNUSED_S):
+        (alone if cell.group is None else pools[cell.group]).append(read_cell(cell))
+    members = [reading for readings in pools.values() for reading in readings[:MOST_MEMBERS]]
+    return [*bounded([*alone, *members], most), *(_of_pool(name, readings) for name, readings in pools.items())]
+
+
+def _of_pool(name: str, readings: list[Reading]) -> Reading:
+    return replace(summed(readings, min), manager=name, issuer=OTHER)
 
 
 def read_cell(cell: Cell) -> Reading:

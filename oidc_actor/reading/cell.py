@@ -75,8 +75,8 @@ class Cell:
 
     __slots__ = (
         "__weakref__", "_lock", "_owner", "aside_at", "began_as", "candidate", "clock", "closed", "counts", "expected",
-        "forked", "former", "identity", "inherited", "is_down", "issuer", "name", "number", "options", "rejected", "result",
-        "revive", "snapshot", "state", "subscriptions", "summons", "supervisor", "versions", "waiting", "watches",
+        "forked", "former", "group", "identity", "inherited", "is_down", "issuer", "name", "number", "options", "rejected",
+        "result", "revive", "snapshot", "state", "subscriptions", "summons", "supervisor", "versions", "waiting", "watches",
     )  # fmt: skip
 
     def __init__(self, name: str | None, identity: object, clock: Clock) -> None:
@@ -87,6 +87,7 @@ class Cell:
         )
         self.options: Any = None  # those in force, which a successor starts with; `oidc_actor.manager.options.Options`
         self.candidate: Candidate | None = None  # options that are to replace them, from the wish for that on
+        self.group: str | None = None  # what the pool is called that it is a member of
         self.former: tuple[TokenResponse | None, object] = (
             None,
             None,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from contextlib import suppress
+from typing import TypeAlias
 
 from oidc_actor.reading.cell import Cell, Ref
 from oidc_actor.reading.directory import ManagerNotRunning, locate
@@ -31,6 +32,11 @@ class TokenSource:
         cell = locate(server)
         self._server: Ref | str = cell.name or server
         self._bind(cell)
+
+    @property
+    def server(self) -> Ref | str:
+        """The manager's name, or its ref where it has none."""
+        return self._server
 
     def access_token(self, timeout: float = 5.0) -> str:
         """Return the text of a valid access token.
@@ -117,3 +123,24 @@ class TokenSource:
         # cell that was given up is empty.
         self._clock = cell.clock
         self._cell = cell
+
+
+ServerOrSource: TypeAlias = Ref | str | TokenSource
+"""What an adapter takes: a manager's ref or name, or a source, such as that of a key of a pool."""
+
+
+def server_of(server: ServerOrSource) -> Ref | str:
+    """The ref or name of the manager behind either."""
+    return server.server if isinstance(server, TokenSource) else server
+
+
+def token_of(server: ServerOrSource, timeout: float) -> TokenResponse:
+    """A valid token of either, waiting for one if need be."""
+    return server.token(timeout) if isinstance(server, TokenSource) else wait_for_token(server, timeout, 0.0)
+
+
+async def token_of_async(server: ServerOrSource, timeout: float) -> TokenResponse:
+    """Do what `token_of` does, in a task."""
+    if isinstance(server, TokenSource):
+        return await server.atoken(timeout)
+    return await wait_for_token_async(server, timeout, 0.0)

@@ -26,7 +26,14 @@ LAYERS = (
     {"oidc_actor.endpoints", "oidc_actor.machine", "oidc_actor.sharing"},
     {"oidc_actor.oidc", "oidc_actor.reading"},
     {"oidc_actor.manager"},
-    {"oidc_actor", "oidc_actor.adapters", "oidc_actor.metrics", "oidc_actor.secret_sources", "oidc_actor.streams"},
+    {
+        "oidc_actor",
+        "oidc_actor.adapters",
+        "oidc_actor.metrics",
+        "oidc_actor.pool",
+        "oidc_actor.secret_sources",
+        "oidc_actor.streams",
+    },
     {"oidc_actor.sidecar", "oidc_actor.testing"},
     {"oidc_actor.cli"},
 )

@@ -57,6 +57,7 @@ NOT_MADE_BY_USERS = {
     "Supervisor",
     "DynamicSupervisor",
     "Endpoint",
+    "TokenPool",
     "Transport",
     "TokenStore",
 }
@@ -118,6 +119,9 @@ def test_a_signature_and_the_arguments_of_its_hover_text_agree(name: str) -> Non
 def test_no_argument_is_hidden_in_keywords(name: str) -> None:
     """A `Server`'s functions hand on what its class takes; `ready` takes any number of managers; Azure has its own form."""
     kinds = {one.kind for one in signature(CALLED[name]).parameters.values()}
-    if not name.endswith(("erver.start_link", "erver.child_spec", "OIDCCredential.get_token", ".get_token_info")):
+    of_pools = ("TokenPool.start_link", "TokenPool.child_spec", "TokenPool.put")  # which hand on what a manager takes
+    if not name.endswith(
+        (*of_pools, "erver.start_link", "erver.child_spec", "OIDCCredential.get_token", ".get_token_info")
+    ):
         assert Parameter.VAR_KEYWORD not in kinds
         assert Parameter.VAR_POSITIONAL not in kinds or name == "oidc_actor.metrics.ready"

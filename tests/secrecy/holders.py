@@ -10,6 +10,7 @@ import io
 import json
 from collections.abc import Callable
 from dataclasses import replace
+from typing import Any
 
 import grpc
 from fakes import ISSUER
@@ -52,6 +53,7 @@ from oidc_actor.manager.options import Options
 from oidc_actor.manager.shared_store import Caller, caller_of
 from oidc_actor.manager.workers import HTTP_WORKERS
 from oidc_actor.oidc import get_token
+from oidc_actor.pool import KeyStart, Member, PoolFull, TokenPool, UnknownKey, _settings
 from oidc_actor.protocol.device_authorization import DeviceAuthorization
 from oidc_actor.protocol.error_response import read_error_response
 from oidc_actor.protocol.metadata import Tried, parse_discovery
@@ -105,6 +107,23 @@ def _caller(w: World) -> Caller:
 
 def _revoke(w: World) -> effects.Revoke:
     return effects.Revoke(1, None, (("access_token", w.secret),))
+
+
+def _refused_by_a_pool(error: type[Exception]) -> None:
+    """Ask a pool of its own for a key that it has not, or has no room for."""
+    options: dict[str, Any] = {
+        "auth": ClientCredentials("id", SECRET),
+        "oidc_config": CONFIG,
+        "transport": _unreachable,
+    }
+    pool = TokenPool.start_link(None if error is UnknownKey else lambda key: {}, max_size=1, **options)
+    try:
+        if error is PoolFull:
+            TokenPool.put(pool, "a")
+            TokenManager.subscribe(TokenPool.source(pool, "a").server, lambda token: None)
+        TokenPool.get_token(pool, SECRET)
+    finally:
+        TokenPool.stop(pool)
 
 
 def _lease(w: World) -> events.HeldLease:
@@ -270,6 +289,12 @@ MADE: dict[str, Callable[[World], object]] = {
     "machine.effects.DropTrial": lambda w: effects.DropTrial(1, w.cell.state),
     "machine.state.Trial": lambda w: Trial(1, w.cell.state),
     "manager.options.Options": lambda w: w.actor._options,
+    "pool.KeyStart": lambda w: KeyStart(),
+    "pool.Member": lambda w: Member(SECRET, "pool/1", w.actor._options),
+    "pool.PoolFull": lambda w: raised(lambda: _refused_by_a_pool(PoolFull)),
+    "pool.UnknownKey": lambda w: raised(lambda: _refused_by_a_pool(UnknownKey)),
+    "pool.PoolSource": lambda w: TokenPool.source("pool", SECRET),
+    "pool.TokenPool": lambda w: TokenPool(_settings(lambda key: {}, "pool", None, None, {"auth": w.auth})),
     "manager.performer.Performer": lambda w: w.actor._own,
     "reading.cell.Candidate": lambda w: Candidate(w.cell, w.actor._options, 1.0),
     "credentials.keys.ClientCertificate": lambda w: ClientCertificate("c", password=SECRET),
@@ -362,7 +387,7 @@ HOLDS_NONE: dict[str, str] = {
     machine.events.FetchLost
         machine.events.FetchStarted
         machine.events.ForceRefresh machine.events.GetToken machine.events.Allowed machine.events.Denied
-        machine.events.WaitersArrived machine.events.TrialWanted machine.events.TrialOverdue
+        pool.Sweep machine.events.WaitersArrived machine.events.TrialWanted machine.events.TrialOverdue
         machine.events.CheckNow machine.events.ProbeFailed
         machine.events.BreakerClosed machine.events.SourceRenewed machine.events.SecretsChecked
         machine.events.Started machine.events.Tick machine.events.LoginLost

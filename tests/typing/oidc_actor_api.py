@@ -1,6 +1,6 @@
 """Checked by mypy and pyright, never run: a program that uses every public name of ``oidc_actor``."""
 
-from typing import assert_type
+from typing import Any, assert_type
 
 import pykka
 
@@ -29,6 +29,7 @@ from oidc_actor import (
     OIDCConfig,
     Overlap,
     Password,
+    PoolFull,
     PrivateKey,
     RefreshToken,
     RetryPolicy,
@@ -37,9 +38,11 @@ from oidc_actor import (
     SpiffeJWT,
     TokenExchange,
     TokenManager,
+    TokenPool,
     TokenRequestError,
     TokenResponse,
     TokenSource,
+    UnknownKey,
     WorkloadIdentity,
     after_restore,
 )
@@ -71,6 +74,19 @@ TokenManager.force_refresh("m", wait=True, timeout=1.0, rejected="text")
 TokenManager.subscribe("m", lambda token: print(token.expires_at)).cancel()
 TokenManager.replace("m", timeout=1.0, auth=ClientCredentials("id"), issuer_url="https://x")
 TokenManager.stop("m", timeout=1.0)
+
+
+def options_of(tenant: str) -> dict[str, object]:
+    return {"auth": ClientCredentials(tenant)}
+
+
+pool = TokenPool.start_link(options_of, name="tenants", max_size=10, idle_seconds=60.0, issuer_url="https://x")
+assert_type(TokenPool.get_token(pool, "a", timeout=1.0), TokenResponse)
+assert_type(TokenPool.source("tenants", ("a", 1))(), str)
+assert_type(TokenPool.health("tenants"), dict[Any, Health])
+TokenPool.put(pool, "b", auth=ClientCredentials("b"))
+TokenPool.remove(pool, "b")
+pool_errors: tuple[type[OIDCActorError], ...] = (PoolFull, UnknownKey)
 ref.tell(ForceRefresh())
 ref.ask(GetToken())
 
