@@ -15,7 +15,7 @@
     manager/         the actor: client functions, callbacks, effect handler, worker pools, issuers
     secret_sources/  secrets that are fetched or signed: a job's identity, another manager's token
     adapters/        the token in each HTTP and gRPC library
-    pool.py          managers by key, started when they are asked for
+    pool/            managers by key, started when they are asked for
     streams.py       connections that outlive a token
     metrics/         OpenTelemetry, Prometheus, readiness
     sidecar/         tokens for other processes, over HTTP and in files
@@ -75,7 +75,8 @@ if TYPE_CHECKING:
     from oidc_actor.machine.failure_policy import RetryPolicy
     from oidc_actor.machine.health import Health
     from oidc_actor.manager.token_manager import TokenManager
-    from oidc_actor.pool import PoolFull, TokenPool, UnknownKey
+    from oidc_actor.pool.members import PoolFull, UnknownKey
+    from oidc_actor.pool.token_pool import TokenPool
     from oidc_actor.reading.directory import ManagerNotRunning, after_restore
     from oidc_actor.reading.token_source import TokenSource
     from oidc_actor.secret_sources.github_actions import GitHubActionsToken
@@ -137,8 +138,8 @@ __all__ = [
     "TokenRequestError",
     "TokenResponse",
     "TokenSource",
-    "WorkloadIdentity",
     "UnknownKey",
+    "WorkloadIdentity",
     "after_restore",
 ]
 
@@ -171,7 +172,8 @@ _HOMES = {
     "machine.events": ["ForceRefresh", "GetToken"],
     "values.oidc_config": ["OIDCConfig"],
     "values.resource_metadata": ["ResourceMetadata"],
-    "pool": ["PoolFull", "TokenPool", "UnknownKey"],
+    "pool.members": ["PoolFull", "UnknownKey"],
+    "pool.token_pool": ["TokenPool"],
     "reading.directory": ["ManagerNotRunning", "after_restore"],
     "values.secrets": ["SecretFile"],
     "secret_sources.signed_assertion": ["SignedAssertion"],

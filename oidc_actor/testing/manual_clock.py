@@ -74,6 +74,7 @@ class ManualClock:
         self._now = float(start_s)
         self._wall_ahead_s = time.time() - self._now
         self._timers: list[tuple[float, int, ManualTimer]] = []
+        self._look_at = 64  # how many there are when those that were cancelled are next taken out
         self._numbers = itertools.count()
 
     def __call__(self) -> float:
@@ -116,6 +117,10 @@ class ManualClock:
         """
         timer = ManualTimer(self._lock, server, message)
         with self._lock.value:
+            if len(self._timers) >= self._look_at:  # most may have been cancelled long before they are due
+                self._timers = [one for one in self._timers if one[2].is_pending]
+                heapq.heapify(self._timers)
+                self._look_at = 2 * len(self._timers) + 64
             heapq.heappush(self._timers, (self._now + max(0.0, delay_s), next(self._numbers), timer))
         return timer
 

@@ -1,46 +1,44 @@
-from contextlib import suppress
+import sqlite3
+from contextlib import closing, suppress
+from typing import Any
 
 import requests
 
-from oidc_actor import ClientCredentials, Health, ManagerNotRunning, SecretFile, TokenManager
+from oidc_actor import ClientCredentials, Health, SecretFile, TokenPool, UnknownKey
 from oidc_actor.adapters.requests import OIDCAuth
-from supervision import DynamicSupervisor, Supervisor
+from supervision import Supervisor
 
-# A crash is restarted on its own. Many crashes in one minute, of all tenants together, end this supervisor.
-POOL = DynamicSupervisor.child_spec(id="tenants", name="tenants", max_restarts=100, max_seconds=60)
+DATABASE = "/var/lib/gateway/tenants.db"  # a table tenants(id, issuer_url, client_id)
+
+
+def options_of(tenant: str) -> dict[str, Any] | None:
+    """The factory: called once for a tenant that has no manager, however many requests ask for it at once."""
+    with closing(sqlite3.connect(DATABASE)) as database:
+        row = database.execute("SELECT issuer_url, client_id FROM tenants WHERE id = ?", [tenant]).fetchone()
+    if row is None:
+        return None  # UnknownKey for those who ask
+    secret = SecretFile(f"/var/run/secrets/tenants/{tenant}")
+    return {"issuer_url": row[0], "auth": ClientCredentials(row[1], secret)}
 
 
 def start() -> None:
-    Supervisor.start_link([POOL], name="app")
+    pool = TokenPool.child_spec(options_of, name="tenants", max_size=20_000, idle_seconds=3600.0)
+    Supervisor.start_link([pool], name="app")
 
 
-def name_of(tenant: str) -> str:
-    return f"tenants.{tenant}"
-
-
-def add(tenant: str, issuer_url: str, client_id: str) -> None:
-    """Raises AlreadyStarted where the tenant is there already; asks nothing of the network."""
-    secret = SecretFile(f"/var/run/secrets/tenants/{tenant}")
-    manager = TokenManager.child_spec(
-        name=name_of(tenant), issuer_url=issuer_url, auth=ClientCredentials(client_id, secret)
-    )
-    DynamicSupervisor.start_child("tenants", manager)
-
-
-def remove(tenant: str) -> None:
-    """Raises ChildNotFound where it is not there. On return no reader gets its token any more."""
-    DynamicSupervisor.terminate_child("tenants", name_of(tenant))
+def changed(tenant: str) -> None:
+    """Call it when a tenant's row was inserted, changed or deleted; readers notice nothing."""
+    options = options_of(tenant)
+    if options is not None:
+        TokenPool.put("tenants", tenant, **options)
+        return
+    with suppress(UnknownKey):  # where it had no manager
+        TokenPool.remove("tenants", tenant)
 
 
 def health() -> dict[str, Health]:
-    """Each tenant's manager; one that ends meanwhile is left out."""
-    found = {}
-    for child in DynamicSupervisor.which_children("tenants"):
-        name = str(child.id)
-        with suppress(ManagerNotRunning):
-            found[name.removeprefix("tenants.")] = TokenManager.health(name)
-    return found
+    return TokenPool.health("tenants")
 
 
 def call(tenant: str, url: str) -> requests.Response:
-    return requests.get(url, auth=OIDCAuth(name_of(tenant)), timeout=10)
+    return requests.get(url, auth=OIDCAuth(TokenPool.source("tenants", tenant)), timeout=10)

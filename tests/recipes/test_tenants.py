@@ -1,8 +1,10 @@
-"""500 tenants over three providers: started, listed, removed; one is hopeless, some crash, one provider is down."""
+"""500 tenants over three providers, from a database: started, listed, changed; three are hopeless, one provider is down."""
 
 from __future__ import annotations
 
 import contextlib
+import socket
+import sqlite3
 import subprocess
 import sys
 import time
@@ -14,12 +16,11 @@ from typing import Any
 import pytest
 from pages import ROOT
 from pasted import TIMEOUT_S, pasted
-from threads import DEADLINE_S, eventually
+from threads import DEADLINE_S, eventually, in_background
 
-from oidc_actor import ManagerNotRunning, NoTokenError, TokenManager
-from oidc_actor.metrics import ready
+from oidc_actor import ConfigError, NoTokenError, TokenPool, UnknownKey
 from oidc_actor.testing import Provider
-from supervision import AlreadyStarted, ChildNotFound, DynamicSupervisor, kill, whereis
+from supervision import kill, whereis
 
 pytestmark = pytest.mark.usefixtures("stop_managers")
 
@@ -33,9 +34,22 @@ def providers() -> Iterator[list[Provider]]:
 
 
 @pytest.fixture
-def program(providers: list[Provider], tmp_path: Path) -> Any:
+def database(tmp_path: Path) -> Path:
+    path = tmp_path / "tenants.db"
+    with contextlib.closing(sqlite3.connect(path)) as made, made:
+        made.execute("CREATE TABLE tenants (id TEXT PRIMARY KEY, issuer_url TEXT, client_id TEXT)")
+    return path
+
+
+@pytest.fixture
+def program(providers: list[Provider], tmp_path: Path, database: Path) -> Any:
     """The recipe, started."""
-    text = pasted("tenants.py", providers[0], secrets=f"/var/run/secrets/tenants=>{tmp_path}")
+    text = pasted(
+        "tenants.py",
+        providers[0],
+        secrets=f"/var/run/secrets/tenants=>{tmp_path}",
+        database=f"/var/lib/gateway/tenants.db=>{database}",
+    )
     names: dict[str, Any] = {}
     exec(compile(text, "tenants.py", "exec"), names)
     program = SimpleNamespace(**names)
@@ -43,99 +57,112 @@ def program(providers: list[Provider], tmp_path: Path) -> Any:
     return program
 
 
-def add(program: Any, providers: list[Provider], folder: Path, tenant: str, number: int) -> None:
-    provider = providers[number % 3]
-    provider.add_client(f"client-of-{tenant}", f"secret-of-{tenant}")
-    (folder / tenant).write_text(f"secret-of-{tenant}\n")
-    program.add(tenant, provider.issuer_url, f"client-of-{tenant}")
+def insert(database: Path, rows: list[tuple[str, str, str]]) -> None:
+    with contextlib.closing(sqlite3.connect(database)) as opened, opened:
+        opened.executemany("INSERT OR REPLACE INTO tenants VALUES (?, ?, ?)", rows)
 
 
-def test_five_hundred(program: Any, providers: list[Provider], tmp_path: Path) -> None:
-    began = time.monotonic()
-    for number in range(TENANTS):
-        add(program, providers, tmp_path, f"t{number}", number)
-    assert time.monotonic() - began < DEADLINE_S
-    providers[2].add_client("client-of-hopeless", "another secret")
-    (tmp_path / "hopeless").write_text("secret-of-hopeless")
-    program.add("hopeless", providers[2].issuer_url, "client-of-hopeless")
+def delete(database: Path, tenant: str) -> None:
+    with contextlib.closing(sqlite3.connect(database)) as opened, opened:
+        opened.execute("DELETE FROM tenants WHERE id = ?", [tenant])
 
-    names = [f"tenants.t{number}" for number in range(TENANTS)]
-    for name in names:
-        TokenManager.get_token(name, timeout=3 * DEADLINE_S)
-    assert ready(*names)
-    assert sum(provider.tokens_issued for provider in providers) == TENANTS
 
-    with pytest.raises(NoTokenError, match="invalid_client"):
-        program.call("hopeless", providers[2].resource_url)
-    health = program.health()
-    assert len(health) == TENANTS + 1
-    assert [tenant for tenant, one in health.items() if one.blocked] == ["hopeless"]
-    assert [tenant for tenant, one in health.items() if not one.ready] == ["hopeless"]
-    assert not ready()
+def register(providers: list[Provider], folder: Path, database: Path, tenants: list[str]) -> None:
+    """Tenants at the three providers in turn, in the database, and their secrets in files."""
+    rows = []
+    for number, tenant in enumerate(tenants):
+        provider = providers[number % 3]
+        provider.add_client(f"client-of-{tenant}", f"secret-of-{tenant}")
+        (folder / tenant).write_text(f"secret-of-{tenant}\n")
+        rows.append((tenant, provider.issuer_url, f"client-of-{tenant}"))
+    insert(database, rows)
 
-    program.remove("hopeless")
-    assert ready()
-    with pytest.raises(ManagerNotRunning):
-        program.call("hopeless", providers[2].resource_url)
-    with pytest.raises(ChildNotFound):
-        program.remove("hopeless")
 
-    with pytest.raises(AlreadyStarted):
-        program.add("t7", providers[0].issuer_url, "client-of-t7")
-    before = {name: TokenManager.get_access_token(name) for name in names}
-    for name in names[:20]:
-        kill(name)
-    eventually(lambda: DynamicSupervisor.count_children("tenants").active == TENANTS, "the restarts")
-    assert {
-        name: TokenManager.get_access_token(name) for name in names
-    } == before  # none was lost, none asked for again
-    for number in (0, 1, 2):
-        assert program.call(f"t{number}", providers[number].resource_url).status_code == 200
+def read(tenant: str, timeout: float = 3 * DEADLINE_S) -> str:
+    return TokenPool.get_access_token("tenants", tenant, timeout=timeout)
+
+
+def test_five_hundred_of_which_three_are_hopeless(
+    program: Any, providers: list[Provider], tmp_path: Path, database: Path
+) -> None:
+    tenants = [f"t{number}" for number in range(TENANTS - 3)]
+    register(providers, tmp_path, database, tenants)
+    with socket.create_server(("127.0.0.1", 0), backlog=200) as silent:  # it takes connections and says nothing
+        hanging = f"http://127.0.0.1:{silent.getsockname()[1]}"
+        insert(database, [("wrong", providers[0].issuer_url, "client-of-t0"), ("hangs", hanging, "id")])
+        insert(database, [("raises", "no address", "id")])
+        for tenant in ("wrong", "hangs", "raises"):
+            (tmp_path / tenant).write_text("not the secret\n")
+        began = time.monotonic()
+        readers = [in_background(lambda one=one: hopeless(one)) for one in ("wrong", "hangs", "raises")]  # type: ignore[misc]
+        tokens = {tenant: read(tenant) for tenant in tenants}
+        assert time.monotonic() - began < 3 * DEADLINE_S
+        for reader in readers:
+            reader.join(3 * DEADLINE_S)
+            assert not reader.is_alive()
+        assert len(set(tokens.values())) == sum(provider.tokens_issued for provider in providers) == TENANTS - 3
+        health = program.health()
+        assert set(health) == {*tenants, "wrong", "hangs"}
+        assert [tenant for tenant, one in health.items() if not one.ready] == ["wrong", "hangs"]
+        assert [tenant for tenant, one in health.items() if one.blocked] == ["wrong"]
+        assert {tenant: read(tenant, timeout=0) for tenant in tenants} == tokens
+        for number in (0, 1, 2):
+            assert program.call(f"t{number}", providers[number].resource_url).status_code == 200
+
+
+def hopeless(tenant: str) -> None:
+    with pytest.raises((NoTokenError, ConfigError)):
+        read(tenant, timeout=1.0)
+
+
+def test_a_tenant_changes_at_run_time(program: Any, providers: list[Provider], tmp_path: Path, database: Path) -> None:
+    register(providers, tmp_path, database, ["a", "b"])
+    first, other = read("a"), read("b")
+    providers[2].add_client("another-client", "secret-of-a")
+    insert(database, [("a", providers[2].issuer_url, "another-client")])
+    program.changed("a")
+    eventually(lambda: read("a") != first, "the token of the new provider")
+    assert providers[2].tokens_issued == 1
+    assert read("b") == other
+    delete(database, "a")
+    program.changed("a")
+    with pytest.raises(UnknownKey):
+        program.call("a", providers[2].resource_url)
+    program.changed("never seen")
+    assert set(program.health()) == {"b"}
 
 
 def test_a_provider_that_is_down_concerns_its_own_tenants(
-    program: Any, providers: list[Provider], tmp_path: Path
+    program: Any, providers: list[Provider], tmp_path: Path, database: Path
 ) -> None:
+    register(providers, tmp_path, database, [f"t{number}" for number in range(9)])
     providers[1].down()
-    for number in range(9):
-        add(program, providers, tmp_path, f"t{number}", number)
     for number in (0, 2, 3, 5, 6, 8):
         assert program.call(f"t{number}", providers[number % 3].resource_url).status_code == 200
     with pytest.raises(NoTokenError):
-        TokenManager.get_token("tenants.t1", timeout=0)
+        read("t1", timeout=0.5)
     providers[1].up()
     for number in (1, 4, 7):
-        TokenManager.get_token(f"tenants.t{number}", timeout=DEADLINE_S)
+        read(f"t{number}", timeout=DEADLINE_S)
 
 
-def test_a_pool_that_ends_comes_back_without_its_tenants(
-    program: Any, providers: list[Provider], tmp_path: Path
+def test_a_pool_that_crashes_comes_back_with_its_tenants(
+    program: Any, providers: list[Provider], tmp_path: Path, database: Path
 ) -> None:
-    add(program, providers, tmp_path, "t", 0)
-    TokenManager.get_token("tenants.t")
-    kill("tenants")
-    eventually(lambda: is_gone("tenants.t") and whereis("tenants"), "another pool")
-    assert program.health() == {}
-    add(program, providers, tmp_path, "t", 0)
-    TokenManager.get_token("tenants.t")
+    register(providers, tmp_path, database, ["t"])
+    token, first = read("t"), whereis("tenants")
+    assert first is not None
+    kill(first)
+    assert read("t") == token
+    eventually(lambda: whereis("tenants") not in (None, first), "another pool")
+    assert set(program.health()) == {"t"}
+    assert providers[0].tokens_issued == 1
 
 
 def test_the_figures_can_be_measured() -> None:
-    command = [sys.executable, str(ROOT / "tests" / "bench" / "tenants.py"), "--tenants=40", "--issuers=2"]
+    command = [sys.executable, str(ROOT / "tests" / "bench" / "tenants.py"), "--tenants=20", "--issuers=2"]
     measured = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=TIMEOUT_S, check=False)
     assert measured.returncode == 0, measured.stderr
-    assert [line.split("  ")[0] for line in measured.stdout.splitlines()][-5:] == [
-        "health of all",
-        "ready()",
-        "remove one by name",
-        "remove one by ref",
-        "stop all",
-    ]
-
-
-def is_gone(name: str) -> bool:
-    try:
-        TokenManager.health(name)
-    except ManagerNotRunning:
-        return True
-    return False
+    shown = {line[:44].strip(): line[44:].split()[0] for line in measured.stdout.splitlines() if line[0] != "-"}
+    assert (shown["names left"], int(shown["threads more than before"]) < 3) == ("0", True)
+    assert {"start 20, one after another", "health of all", "stop all"} <= set(shown)

@@ -53,7 +53,8 @@ from oidc_actor.manager.options import Options
 from oidc_actor.manager.shared_store import Caller, caller_of
 from oidc_actor.manager.workers import HTTP_WORKERS
 from oidc_actor.oidc import get_token
-from oidc_actor.pool import KeyStart, Member, PoolFull, TokenPool, UnknownKey, _settings
+from oidc_actor.pool.members import Key, KeyStart, Member, PoolFull, Settings, Table, UnknownKey, check_settings
+from oidc_actor.pool.token_pool import TokenPool
 from oidc_actor.protocol.device_authorization import DeviceAuthorization
 from oidc_actor.protocol.error_response import read_error_response
 from oidc_actor.protocol.metadata import Tried, parse_discovery
@@ -107,6 +108,10 @@ def _caller(w: World) -> Caller:
 
 def _revoke(w: World) -> effects.Revoke:
     return effects.Revoke(1, None, (("access_token", w.secret),))
+
+
+def _pool_settings(w: World) -> Settings:
+    return check_settings(lambda key: {}, "pool", None, None, {"auth": w.auth})
 
 
 def _refused_by_a_pool(error: type[Exception]) -> None:
@@ -289,12 +294,15 @@ MADE: dict[str, Callable[[World], object]] = {
     "machine.effects.DropTrial": lambda w: effects.DropTrial(1, w.cell.state),
     "machine.state.Trial": lambda w: Trial(1, w.cell.state),
     "manager.options.Options": lambda w: w.actor._options,
-    "pool.KeyStart": lambda w: KeyStart(),
-    "pool.Member": lambda w: Member(SECRET, "pool/1", w.actor._options),
-    "pool.PoolFull": lambda w: raised(lambda: _refused_by_a_pool(PoolFull)),
-    "pool.UnknownKey": lambda w: raised(lambda: _refused_by_a_pool(UnknownKey)),
-    "pool.PoolSource": lambda w: TokenPool.source("pool", SECRET),
-    "pool.TokenPool": lambda w: TokenPool(_settings(lambda key: {}, "pool", None, None, {"auth": w.auth})),
+    "pool.members.Key": lambda w: Key(SECRET),
+    "pool.members.Settings": lambda w: _pool_settings(w),
+    "pool.members.Table": lambda w: Table(_pool_settings(w), "pool"),
+    "pool.members.KeyStart": lambda w: KeyStart(),
+    "pool.members.Member": lambda w: Member(SECRET, "pool/1", w.actor._options),
+    "pool.members.PoolFull": lambda w: raised(lambda: _refused_by_a_pool(PoolFull)),
+    "pool.members.UnknownKey": lambda w: raised(lambda: _refused_by_a_pool(UnknownKey)),
+    "pool.token_pool.PoolSource": lambda w: TokenPool.source("pool", SECRET),
+    "pool.token_pool.TokenPool": lambda w: TokenPool(_pool_settings(w)),
     "manager.performer.Performer": lambda w: w.actor._own,
     "reading.cell.Candidate": lambda w: Candidate(w.cell, w.actor._options, 1.0),
     "credentials.keys.ClientCertificate": lambda w: ClientCertificate("c", password=SECRET),
@@ -387,7 +395,7 @@ HOLDS_NONE: dict[str, str] = {
     machine.events.FetchLost
         machine.events.FetchStarted
         machine.events.ForceRefresh machine.events.GetToken machine.events.Allowed machine.events.Denied
-        pool.Sweep machine.events.WaitersArrived machine.events.TrialWanted machine.events.TrialOverdue
+        pool.token_pool.Sweep machine.events.WaitersArrived machine.events.TrialWanted machine.events.TrialOverdue
         machine.events.CheckNow machine.events.ProbeFailed
         machine.events.BreakerClosed machine.events.SourceRenewed machine.events.SecretsChecked
         machine.events.Started machine.events.Tick machine.events.LoginLost

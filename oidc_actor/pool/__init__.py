@@ -1,0 +1,1 @@
+"""Managers by key: the pool, and the table that its readers look at."""
