@@ -26,6 +26,10 @@ _FIXES = {
     "BusyLoadingError": "The server is loading its data: try again in a moment.",
     "MOVED": "This is a node of a cluster: a program needs RedisStore(lambda: RedisCluster(...)); check has no other way in.",
     "unknown command": "The server has no scripts (EVAL): a proxy in front of it, or a renamed command; members need them.",
+    "protected mode": (
+        "The server has no password, and so takes connections from its own machine only: give members a user with one, or for "
+        "a trial start it with --requirepass PASSWORD."
+    ),
     "Connection refused": "Nothing listens there: check the host and the port, and that the server runs.",
     "Name or service not known": "Check the host name, and this machine's DNS.",
     "name resolution": "Check the host name, and this machine's DNS.",

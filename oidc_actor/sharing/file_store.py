@@ -70,6 +70,9 @@ _KINDS = dict.fromkeys(("gen", "fence", "expires_ms", "quarantine_ms", "keep_unt
 }
 _LEASE_KINDS = {"claimant": str, "until_ms": int, "length_ms": int}
 
+SETTLED_S = 1.0
+"""Seconds after which a file that has not changed is taken for unchanged: the clock of a file system may go by ticks."""
+
 LARGEST = 1_000_000
 """Bytes of a record; a file that has more is none."""
 
@@ -131,6 +134,7 @@ class FileStore(SteppingStore):
         self._keys = () if keys is None else read_keys(keys, "FileStore")
         self._group: int | None = None  # whose members may read and write the files, too
         self._make_directory()
+        self._seen: dict[str, tuple[tuple[int, int, int], int, int]] = {}  # by key: the file, its generation, its end
         self._has_swept = PerProcess(lambda: [False])
 
     def _make_directory(self) -> None:
@@ -276,9 +280,27 @@ class FileStore(SteppingStore):
         """
         now_ms = _now_ms()
         try:
-            return Looked(tuple(self._read(self._file(key), now_ms).gen for key in keys), now_ms)
+            return Looked(tuple(self._gen(key, now_ms) for key in keys), now_ms)
         except OSError as error:
             raise self._failed(error) from None
+
+    def _gen(self, key: str, now_ms: int) -> int:
+        """The generation of a record, which is read only where its file is another one than at the look before."""
+        path = self._file(key)
+        try:
+            found = os.stat(path)
+        except FileNotFoundError:
+            self._seen.pop(key, None)
+            return 0
+        file = (found.st_ino, found.st_mtime_ns, found.st_size)
+        known = self._seen.get(key)
+        if known is None or known[0] != file:
+            record = self._read(path, now_ms)
+            known = (file, record.gen, record.keep_until_ms)
+            if time.time() - found.st_mtime > SETTLED_S:
+                self._seen[key] = known
+        _, gen, keep_until_ms = known
+        return gen if not keep_until_ms or keep_until_ms > now_ms else 0
 
     # --- files --------------------------------------------------------------------------------------------------------
 

@@ -134,4 +134,7 @@ def test_an_error_is_shown_by_its_kind() -> None:
     text = "ResponseError: wrong number of arguments, with args: 'secret-of-the-caller'"
     assert judge.kind_of(text) == "an error"
     assert "secret-of-the-caller" not in judge.fix_of(text)
+    denied = "ResponseError: DENIED Redis is running in protected mode because protected mode is enabled"
+    assert judge.kind_of(denied) == "protected mode"
+    assert "--requirepass" in judge.fix_of(denied)
     assert judge.kind_of("ConnectionError: Error 111 connecting to h:1. Connection refused.") == "Connection refused"

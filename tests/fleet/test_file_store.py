@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -433,6 +434,25 @@ def test_two_users_of_a_group_share_with_keys(tmp_path: Path) -> None:
     assert {(shared / name).stat().st_gid for name in os.listdir(shared)} == {group}
 
 
+def test_a_look_reads_what_has_changed_and_nothing_else(store: FileStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    read: list[Path] = []
+    reads = FileStore._read
+    monkeypatch.setattr(
+        FileStore, "_read", lambda self, path, now_ms: (read.append(path), reads(self, path, now_ms))[1]
+    )
+    assert isinstance(share(store, claim(store)), Shared)
+    path = Path(store.host) / "files.k.json"
+    gens, ago = [], time.time() - 60
+    for at in (None, ago, ago, ago + 1):  # just written; an older file, twice; and another one
+        if at is not None:
+            os.utime(path, (at, at))
+        read.clear()
+        gens.append((store.look(["k"]).gens[0] > 0, len(read)))
+    assert gens == [(True, 1), (True, 1), (True, 0), (True, 1)]
+    path.unlink()
+    assert store.look(["k"]).gens == (0,)
+
+
 # --- who knows a login ------------------------------------------------------------------------------------------------
 
 LOGIN = Secret("login")
@@ -443,13 +463,19 @@ def test_a_login_is_known_while_a_process_lives_that_has_claimed_it(store: FileS
 
     def knows() -> int:
         assert isinstance(claim(store, "child", login=LOGIN), Granted)
-        return Child(lambda: "there").pid  # and a child of its has its knowledge
+        pid = os.fork()  # and a child of its has its knowledge
+        if not pid:
+            signal.alarm(60)
+            signal.pause()
+        return pid
 
     child = Child(knows)
-    assert store.is_known("k")
-    child.end(signal.SIGKILL)
-    assert store.is_known("k")
-    os.kill(int(child.said), signal.SIGKILL)
+    try:
+        assert store.is_known("k")
+        child.end(signal.SIGKILL)
+        assert store.is_known("k")
+    finally:
+        os.kill(int(child.said), signal.SIGKILL)
     eventually(lambda: not store.is_known("k"), "the end of the grandchild")
     assert "files.k.known" not in left(store)
 

@@ -116,6 +116,42 @@ def test_three_preloaded_workers_make_one_request_and_a_restart_none(oidc_provid
         assert oidc_provider.token_requests == 2
 
 
+@pytest.mark.oidc_provider(token_lifetime_s=3600)
+def test_preloaded_workers_have_a_connection_each_to_a_server(
+    oidc_provider: Provider, server: Server, key_file: Path, tmp_path: Path
+) -> None:
+    """The same program with the other store: the parent's connection is not the workers'."""
+    store = f'RedisStore.from_url({server.url!r}, namespace="prod", keys=[SecretFile({str(key_file)!r})])'
+    text = (HERE / "shared_flask_app.py").read_text().replace("import FileStore", "import RedisStore")
+    text = text.replace("NoTokenError, TokenManager", "NoTokenError, SecretFile, TokenManager")
+    (tmp_path / "on_a_server.py").write_text(
+        text.replace('FileStore(os.environ["TOKEN_FOLDER"], namespace="prod")', store)
+    )
+    port, environment = free_port(), {**environment_for(oidc_provider), "HOME": str(tmp_path)}
+    command = ["-m", "gunicorn", "--preload", "--workers", "3", "-b", f"127.0.0.1:{port}"]
+    with program(
+        [*command, "--pythonpath", str(tmp_path), "on_a_server:app"], tmp_path / "log", environment, port
+    ) as running:
+        running.wait_for("/items")
+        assert len(running.pids("/items", 3)) == 3
+        assert oidc_provider.token_requests == 1
+        reject_next(oidc_provider)
+        assert running.get("/items").json()["status"] == 200
+        has_second: set[int] = set()
+
+        def all_have_the_second() -> bool:
+            shown = running.get("/sharing").json()
+            has_second.update({shown["pid"]} if shown["refreshes"] == 2 else ())
+            return len(has_second) == 3
+
+        running.eventually(all_have_the_second, "adoption by all workers")
+        assert oidc_provider.token_requests == 2
+        links = server.say("CLIENT", "LIST", "TYPE", "normal").count(" addr=") - 1
+        assert links <= 4, "one for each worker, and the parent's"
+        assert running.terminate() == 0
+        assert_no_secret(running, oidc_provider)
+
+
 # --- Celery: many hosts, a server -------------------------------------------------------------------------------------
 
 
