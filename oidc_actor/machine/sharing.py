@@ -153,6 +153,11 @@ def answered(state: State) -> State:
     return now_knows(readable(state), failures=0, failing_since=NEVER)
 
 
+def claimed(state: State) -> State:
+    """A claim was answered that changed nothing. What waits to be stored tells whether the store takes anything."""
+    return answered(state) if of(state).unshared is None else now_knows(state, failures=0)
+
+
 def readable(state: State) -> State:
     """The store is there again."""
     known = of(state)

@@ -613,7 +613,7 @@ def _claim_granted(state: State, event: events.ClaimGranted, now: float, rng: Rn
 
 def _claim_occupied(state: State, event: events.ClaimOccupied, now: float, rng: Rng) -> State:
     assert state.attempt is not None
-    refused, state = state.attempt.refused, sharing.answered(state)
+    refused, state = state.attempt.refused, sharing.claimed(state)
     if refused is not None:
         return _end(state, refused, None, now, rng)
     if event.why == "free" and not sharing.keeps_login_back(state):
@@ -629,7 +629,7 @@ def _not_granted(state: State, now: float) -> State:
 
 
 def _token_adopted(state: State, event: events.TokenAdopted, now: float, rng: Rng) -> State:
-    state, came = sharing.now_knows(sharing.answered(state), polls=0), event.parsed
+    state, came = sharing.now_knows(sharing.claimed(state), polls=0), event.parsed
     lives_until = events.NEVER if is_withheld(state) else state.expires_at
     if event.expires_at <= max(now, lives_until):  # it displaces no token that lives longer
         return _not_granted(state, now)
@@ -648,7 +648,7 @@ def _token_adopted(state: State, event: events.TokenAdopted, now: float, rng: Rn
 
 def _login_lost(state: State, event: events.LoginLost, now: float, rng: Rng) -> State:
     assert state.attempt is not None
-    refused, state = state.attempt.refused, sharing.answered(state)
+    refused, state = state.attempt.refused, sharing.claimed(state)
     if refused is not None:
         return _end(state, refused, None, now, rng)
     lost = TokenRequestError(

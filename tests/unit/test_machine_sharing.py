@@ -257,6 +257,10 @@ def test_a_store_that_answers_looks_only_is_no_news_each_time() -> None:
         assert member.knows.error is not None
         assert not member.reports
         assert not member.do(ShareFailed(1, UNANSWERED)).reports
+    # The only login is with this member, which adopts at most.
+    member.do(Refresh(None, Secret("a"))).until_it_claims()
+    assert member.claim.adopts_only
+    assert "store_back" not in member.occupied("free").reports
     assert member.do(TokenShared(1, 7)).reports == ["store_back"]
 
 
