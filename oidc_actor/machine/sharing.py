@@ -155,7 +155,7 @@ def answered(state: State) -> State:
 
 def claimed(state: State) -> State:
     """A claim was answered that changed nothing. What waits to be stored tells whether the store takes anything."""
-    return answered(state) if of(state).unshared is None else now_knows(state, failures=0)
+    return answered(state) if of(state).unshared is None else now_knows(state, failures=0, failing_since=NEVER)
 
 
 def readable(state: State) -> State:
