@@ -118,20 +118,22 @@ class Endpoints:
             else None
         )
         if claims is None or self._realm.accounts.is_revoked(text) or (scheme.lower() == "dpop") != ("cnf" in claims):
-            return _refused("invalid_token", "DPoP" if scheme.lower() == "dpop" else "Bearer")
+            return self._refused("invalid_token", "DPoP" if scheme.lower() == "dpop" else "Bearer")
         if "cnf" in claims:
             proof, url = flask.request.headers.get("DPoP"), flask.request.base_url
             found = self._realm.proofs.check(proof, method=flask.request.method, url=url, access_token=text)
             if found != claims["cnf"]["jkt"]:
-                return _refused(found.error if isinstance(found, dpop.ProofRefused) else "invalid_token", "DPoP")
+                return self._refused(found.error if isinstance(found, dpop.ProofRefused) else "invalid_token", "DPoP")
         return flask.jsonify(claims)
 
-
-def _refused(error: str, scheme: str) -> flask.Response:
-    refused = flask.jsonify(error=error)
-    refused.status_code = 401
-    refused.headers["WWW-Authenticate"] = f'{scheme} error="{error}"'
-    return refused
+    def _refused(self, error: str, scheme: str) -> flask.Response:
+        """A 401 that says where the API's metadata are (RFC 9728 section 5.1)."""
+        root = self._realm.issuer().removesuffix(self._realm.path)
+        where = f"{root}/.well-known/{RESOURCE}{self._realm.path}{RESOURCE_PATH}"
+        refused = flask.jsonify(error=error)
+        refused.status_code = 401
+        refused.headers["WWW-Authenticate"] = f'{scheme} error="{error}", resource_metadata="{where}"'
+        return refused
 
 
 def _changed(response: flask.Response, treatment: Treatment) -> flask.Response:

@@ -292,6 +292,8 @@ def test_its_documents_are_where_it_is_told(documents: tuple[str, ...], path: st
         headers = {"Authorization": f"Bearer {token.access_token}"}
         assert requests.get(provider.resource_url, headers=headers, timeout=10).ok
         address = f"{provider.listen_url}/.well-known/oauth-protected-resource{path}/resource"
+        refused = requests.get(provider.resource_url, timeout=10)
+        assert refused.headers["WWW-Authenticate"] == f'Bearer error="invalid_token", resource_metadata="{address}"'
         resource = requests.get(address, timeout=10).json()
         assert resource["authorization_servers"] == [provider.issuer_url]
         assert resource["resource"] == provider.resource_url
