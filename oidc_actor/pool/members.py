@@ -52,7 +52,7 @@ Factory: TypeAlias = Callable[[Any], Mapping[str, Any] | None]
 FACTORY_S = 30.0
 """Seconds after which a factory that has not returned is left behind, with its thread."""
 
-START_S = 10.0
+START_S = 30.0
 """Seconds for which a start waits until the pool has started its manager."""
 
 _FINGERPRINT_KEY: Final = secrets.token_bytes(16)

@@ -1,6 +1,7 @@
 """`TokenPool`: managers by key, started when they are asked for, bounded, and never one for the cost of another."""
 
 import asyncio
+import pickle
 import threading
 import time
 from collections.abc import Iterator
@@ -25,6 +26,7 @@ from oidc_actor import (
     TokenPool,
     UnknownKey,
 )
+from oidc_actor.metrics.readings import MOST_MEMBERS, read_managers
 from oidc_actor.reading.cell import by_name
 from oidc_actor.testing import ManualClock
 from oidc_actor.transport import Request, Response
@@ -394,3 +396,25 @@ def test_on_behalf_of_never_another_users_token(clock: ManualClock) -> None:
         pass
     assert all(read_by)
     assert len(TokenPool.keys("users")) <= 5
+
+
+def test_metrics_show_a_pool_as_one_and_its_oldest_members(tenants: Tenants, common: dict[str, Any]) -> None:
+    TokenPool.start_link(tenants.factory, name="pool", **common)
+    TokenManager.start_link(auth=login("alone"), name="alone", **common)
+    TokenManager.get_token("alone")
+    for number in range(MOST_MEMBERS + 5):
+        read("pool", f"k{number}")
+    readings = read_managers(1000)
+    pool = next(one for one in readings if one.manager == "pool")
+    members = [one for one in readings if one.manager.startswith("pool/")]
+    assert pool.counts["token_obtained"] == MOST_MEMBERS + 5
+    assert len(members) == MOST_MEMBERS
+    assert len(readings) == MOST_MEMBERS + 2
+
+
+def test_errors_of_a_pool_are_made_anew_from_their_args() -> None:
+    for error in (UnknownKey(), PoolFull("all 2 managers are waited for")):
+        again = type(error)(*error.args)
+        assert (str(again), again.args) == (str(error), error.args)
+        assert isinstance(pickle.loads(pickle.dumps(error)), OIDCActorError)
+    assert issubclass(UnknownKey, KeyError)
