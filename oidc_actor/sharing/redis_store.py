@@ -13,6 +13,7 @@ key, and asks each server once for all its keys. Else it is one script.
 from __future__ import annotations
 
 import hashlib
+import importlib.util
 import re
 from collections.abc import Callable, Sequence
 from functools import cache
@@ -462,6 +463,11 @@ def _host_of(url: object) -> str:
         raise ConfigError("expected a number as the port, got another text", ("url",), label=label) from None
 
 
+def _untold() -> dict[str, None]:
+    """Have the server not told the package's version, which is read from the disk for each connection: most of what one costs."""
+    return {} if importlib.util.find_spec("redis.driver_info") is None else {"driver_info": None}
+
+
 @holds_secrets
 def _client(url: Secret, timeout_s: float) -> Any:
     try:
@@ -478,6 +484,7 @@ def _client(url: Secret, timeout_s: float) -> Any:
             retry=Retry(NoBackoff(), 0),
             max_connections=4,
             protocol=2,  # whose handshake asks the server for nothing
+            **_untold(),
         )
     except (ValueError, TypeError):
         problem = "expected an address as redis-py reads it, got another"

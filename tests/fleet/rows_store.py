@@ -245,7 +245,7 @@ def overwritten(fleet: Fleet, write: Callable[[Server, str], object], kind: str 
     """What is written in place of a record harms none, and is written over."""
     server = begin(fleet, kind)
     write(server, record_name(server))
-    fleet.live(2)
+    fleet.live(1 if fleet.processes > 16 else 2)
 
 
 @fault(6, "a text in place of the record", extra=1, life_s=8.0)
