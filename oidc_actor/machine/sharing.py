@@ -238,7 +238,7 @@ def adopted(state: State, gen: int, lifetime_s: float, login: Secret | None, rng
 
 def _alone_at(state: State, rng: Rng) -> float:
     lead_s = state.expires_at - state.refresh_at
-    return state.expires_at - lead_s * rng.uniform(0.1, 0.5)
+    return state.expires_at - lead_s * rng.uniform(0.2, 0.5)
 
 
 def shared(state: State, gen: int, login: Secret | None) -> State:

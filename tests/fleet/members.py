@@ -182,6 +182,7 @@ class Fleet:
         self.scopes = SCOPES
         self.settings |= {"token_endpoint": self.provider.token_endpoint, "resource": self.provider.resource_url}
         self.settings |= {"life_s": self.life_s}
+        self._log_in()  # the first login takes it seconds, in which it counts nothing
 
     def use_client(self) -> None:
         given = {"client_id": self.provider.client_id, "client_secret": self.provider.client_secret}
@@ -194,12 +195,14 @@ class Fleet:
 
     def use_login(self) -> None:
         """Log in once; members have the refresh token and nothing else."""
+        self.use_client()
+        self.settings["auth"] |= {"kind": "login", "refresh_token": self._log_in()}
+
+    def _log_in(self) -> str | None:
         provider = self.provider
         user = (provider.username, provider.password, provider.client_id, provider.client_secret)
         auth = Password(*user, scopes=self.scopes)
-        token = get_token(OIDCConfig(token_endpoint=provider.token_endpoint), auth)
-        self.use_client()
-        self.settings["auth"] |= {"kind": "login", "refresh_token": token.refresh_token}
+        return get_token(OIDCConfig(token_endpoint=provider.token_endpoint), auth).refresh_token
 
     # --- their life -----------------------------------------------------------------------------------------------------
 

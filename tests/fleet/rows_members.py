@@ -39,7 +39,7 @@ def nothing_password_with_rotation(fleet: Fleet, row: Row) -> None:
     row.check("refreshes by refresh token", used := refreshes(fleet), used >= 1)
 
 
-@fault(1, "one login, which is a refresh token that rotates, serves all", life_s=6.0)
+@fault(1, "one login, which is a refresh token that rotates, serves all", life_s=10.0)
 def nothing_refresh_token(fleet: Fleet, row: Row) -> None:
     fleet.use_redis()
     fleet.use_login()
@@ -86,7 +86,7 @@ def npm_holder_of_the_login_killed(fleet: Fleet, row: Row) -> None:
     fleet.live(1)
 
 
-@fault(1, "the same on a file", life_s=6.0)
+@fault(1, "the same on a file", life_s=10.0)
 def nothing_file_store(fleet: Fleet, row: Row) -> None:
     fleet.use_file()
     fleet.use_password()
