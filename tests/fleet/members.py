@@ -113,15 +113,16 @@ class Requests:
             if self.provider.wait_for_requests(known + 1, timeout_s=0.2):
                 self.at += [time.monotonic()] * (self.provider.token_requests - known)
 
-    def lives(self, life_s: float, granted: list[float]) -> int:
+    def lives(self, life_s: float, granted: list[float] | None = None) -> int:
         """How many of the requests began a life; each other one is extra.
 
         A life counts from before its request was sent, which a busy machine sends and answers late. Where each was made under a
         grant, the store says when that was.
         """
+        known = self.at if granted is None or len(granted) < len(self.at) else sorted(granted)
         shortest_s = max(EARLY * life_s - LATE_S, 0.25 * life_s)
         count, last = 0, -1e9
-        for at in sorted(granted) if len(granted) == len(self.at) else self.at:
+        for at in known:
             if at - last >= shortest_s:
                 count, last = count + 1, at
         return count
@@ -280,13 +281,13 @@ class Fleet:
     def live(self, lives: int) -> None:
         """Wait until so many more lives have begun, and all have the last one's token."""
         assert self.requests is not None
-        wanted = self.lives() + lives
+        wanted = max(1, self.lives()) + lives
         what = f"{lives} more lives"
         self.until(lambda: self.lives() >= wanted, what, 3 * lives * self.life_s + DEADLINE_S)
         self.alike()
 
     def lives(self) -> int:
-        return 0 if self.requests is None else self.requests.lives(self.life_s, self.granted_at)
+        return 0 if self.requests is None else self.requests.lives(self.life_s)
 
     def pass_time(self, seconds: float) -> None:
         """Let time pass, while the members read."""

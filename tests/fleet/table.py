@@ -128,7 +128,7 @@ def play(what: Fault, processes: int) -> Row:
 def _judge(row: Row, members: Fleet) -> None:
     requests, said = members.requests, [member.said for member in members.members.values() if member.said]
     if requests is not None:
-        row.lives = members.lives()
+        row.lives = requests.lives(members.life_s, members.granted_at)
         row.requests = len(requests.at)
     row.extra = max(0, row.requests - row.lives - row.asked)
     if row.extra > row.allowed and requests is not None:
