@@ -132,11 +132,15 @@ def _target(socket: str) -> str:
 _channels: PerProcess[dict[str, Any]] = PerProcess(dict)
 
 
+_OPTIONS = (("grpc.enable_http_proxy", 0), ("grpc.max_reconnect_backoff_ms", 1000))
+"""No proxy: the socket is of this machine. And an agent that is back is connected to soon: gRPC would take up to 2 min."""
+
+
 def _channel(target: str) -> Any:
     known = _channels.value
     if target not in known:
-        # Of two threads that make one at once both go on with the first. No proxy: the socket is of this machine.
-        made = _grpc().insecure_channel(target, options=(("grpc.enable_http_proxy", 0),))
+        # Of two threads that make one at once both go on with the first.
+        made = _grpc().insecure_channel(target, options=_OPTIONS)
         if known.setdefault(target, made) is not made:
             made.close()
     return known[target]

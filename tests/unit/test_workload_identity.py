@@ -375,6 +375,18 @@ def test_what_is_found_is_read_at_every_request(tmp_path: Path, monkeypatch: pyt
 
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")
 @NEEDS_FORK[0]
+def test_an_agent_that_is_back_is_connected_to_within_a_second_or_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    import grpc
+
+    made: list[Any] = []
+    real = grpc.insecure_channel
+    monkeypatch.setattr(
+        grpc, "insecure_channel", lambda target, options: made.append(dict(options)) or real(target, options)
+    )
+    SpiffeJWT("a", socket="unix:///nowhere/back-again.sock", timeout_seconds=1).fetch()
+    assert made[0]["grpc.max_reconnect_backoff_ms"] == 1000
+
+
 def test_a_forked_child_has_channels_of_its_own() -> None:
     spiffe._channel("unix:///nowhere")
     in_child(lambda: None if not spiffe._channels.value else pytest.fail("those of its parent"))
