@@ -89,7 +89,7 @@ class RequestHeaders(Sealed, Mapping[str, StoredSecret]):
 
 
 MOST_STEP_UP = 4096
-"""Characters of a challenge that is believed: it goes into each request for a token."""
+"""Characters of a challenge that is believed, and of all that is wanted by challenges: it goes into each request for a token."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,6 +123,11 @@ class StepUp:
     def covers(self, other: StepUp) -> bool:
         """Whether there is nothing in the other one that is not in this one."""
         return self.union(other) == self
+
+    @property
+    def length(self) -> int:
+        """Characters of all that is wanted."""
+        return len(" ".join((*self.scopes, self.claims or "", self.acr_values or "")))
 
     def names(self) -> str:
         """Name what is wanted, for people: the scopes, and which of the others."""

@@ -4,6 +4,7 @@ Such a challenge (RFC 6750 section 3.1, RFC 9470) is no rejection: the token is 
 request for a token asks for what the challenge names besides what was asked for before, and so do all after it. What keeps that
 from going on and on:
 
+- no more than `MOST_STEP_UP` characters are asked for in all: a token that grew with each challenge would fit no other server;
 - what the present token was asked for already is not asked for again: the provider has not given it;
 - a first challenge of an origin is answered at once, the next ones at the intervals of `oidc_actor.machine.invalidation`, 1 s to
   5 min; a challenge that is repeated to one token is answered once;
@@ -18,7 +19,7 @@ from __future__ import annotations
 import math
 from dataclasses import replace
 
-from oidc_actor.credentials.parameters import StepUp
+from oidc_actor.credentials.parameters import MOST_STEP_UP, StepUp
 from oidc_actor.machine.effects import GiveUpLease
 from oidc_actor.machine.events import FetchFailed, Rejected, Waiter
 from oidc_actor.machine.failure_policy import code_of, retry_after_s, status_of
@@ -37,15 +38,17 @@ def challenged(state: State, event: Rejected, now: float) -> State:
     asked = StepUp(scopes=(*state.auth.scopes, *(() if state.auth.scopes else granted))).union(state.stepped_up)
     if asked.covers(wanted) or (state.step_up is not None and state.step_up.covers(wanted)):
         return state
+    # Where the credentials name no scopes, the provider gave those that it gives by default: they are wanted on.
+    union = StepUp(scopes=() if state.auth.scopes else granted).union(state.step_up).union(wanted)
+    if union.length > MOST_STEP_UP:
+        return state
     mark = f"{fingerprint(token.access_token)} {fingerprint(repr(wanted))}"
     origins, verdict = judge(state.origins, step_up_key(event.origin), mark, now, age_s=0.0)
     state = state._replace(origins=origins)
     if not verdict.is_news:
         return state
-    # Where the credentials name no scopes, the provider gave those that it gives by default: they are wanted on.
-    base = StepUp(scopes=() if state.auth.scopes else granted)
     due_at = min(state.step_up_at, max(now, verdict.due_at))
-    state = state._replace(step_up=base.union(state.step_up).union(wanted), step_up_at=due_at)
+    state = state._replace(step_up=union, step_up_at=due_at)
     return state.report(
         "step_up_wanted", origin=event.origin, asks_for=wanted.names(), answer_in_s=round(due_at - now, 3)
     )

@@ -87,6 +87,21 @@ def test_a_challenge_after_another_is_answered_at_a_growing_pace() -> None:
     assert waits == [0.0, 1.0, 2.0, 4.0, 8.0, 16.0]
 
 
+def test_a_server_that_names_ever_new_scopes_makes_no_token_grow_without_end() -> None:
+    driver = with_token(3000).wait(10)
+    for number in range(6):
+        wants(driver, "a", StepUp((f"{number}{'s' * 1000}",)), origin=f"https://{number}.example", timeout=500.0)
+    assert driver.state.step_up is not None
+    scopes = driver.state.step_up.scopes
+    assert [scope[0] for scope in scopes] == ["0", "1", "2", "3"]
+    driver.succeeds("b", 3000).tick()
+    driver.succeeds("c", 3000, scope=" ".join(scopes)).wait(600)
+    assert is_refused(wants(driver, "c", StepUp(("s" * 1000,))))
+    assert driver.fetch is None
+    wants(driver, "c")
+    assert driver.fetch is not None
+
+
 def test_the_same_challenge_to_one_token_is_answered_once_and_other_origins_have_a_pace_of_their_own() -> None:
     driver = with_token(300).wait(10)
     wants(driver, "a")
