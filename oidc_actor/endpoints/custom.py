@@ -228,7 +228,9 @@ def call_function(call: Call) -> ParsedToken:
     except NoAnswer as error:
         raise TokenRequestError(f"no answer: {error}", sent=error.sent) from None
     except BaseException as error:  # noqa: BLE001 - a user's function: a failure of this attempt, whatever it raises
-        raise TokenRequestError(f"{call.auth.name} raised {type(error).__name__}{_place(error)}") from None
+        raise TokenRequestError(
+            f"{call.auth.name} raised {type(error).__name__}{_option(error)}{_place(error)}"
+        ) from None
     return _parsed(call, found, began_wall)
 
 
@@ -321,6 +323,12 @@ def _values_of(request: Request) -> list[str]:
         texts += [value for _, value in parse_qsl(request.body.decode("utf-8", "replace"))]
     query = request.url.partition("?")[2]
     return [*texts, *(value for _, value in parse_qsl(query))]
+
+
+def _option(error: BaseException) -> str:
+    """What a `ConfigError` of ours is about, as where a `TokenResponse` is made of a lifetime that is a text."""
+    known = [one for one in error.option if _CODE.fullmatch(str(one))] if isinstance(error, ConfigError) else []
+    return f" ({': '.join(known)})" if known else ""
 
 
 def _place(error: BaseException) -> str:

@@ -125,10 +125,11 @@ class TokenResponse(Sealed):
             extra: Further members, as JSON has them; ``None`` for none.
 
         Raises:
-            ConfigError: Where the access token is no text, the lifetime no finite number, the time naive, or the further members
+            ConfigError: Where a text is none, the lifetime no finite number, the time naive, or the further members
                 are no mapping from texts to what JSON can say.
         """
         _check(access_token, expires_in, issued_at)
+        _check_texts(token_type, refresh_token=refresh_token, id_token=id_token, scope=scope)
         put(self, access_token=access_token, token_type=token_type, expires_in=expires_in, scope=scope)
         put(self, refresh_token=refresh_token, id_token=id_token)
         put(self, issued_at=datetime.now(UTC) if issued_at is None else issued_at.astimezone(UTC))
@@ -235,6 +236,14 @@ def _check(access_token: object, expires_in: object, issued_at: object) -> None:
         raise ConfigError(f"expected a finite number of seconds or None, got {expires_in!r}", ("expires_in",))
     if issued_at is not None and (not isinstance(issued_at, datetime) or issued_at.utcoffset() is None):
         raise ConfigError(f"expected an aware datetime or None, got {issued_at!r}", ("issued_at",))
+
+
+def _check_texts(token_type: object, **others: object) -> None:
+    if not isinstance(token_type, str) or not token_type:
+        raise ConfigError(f"expected a non-empty text, got {type(token_type).__name__}", ("token_type",))
+    for name, text in others.items():
+        if text is not None and not isinstance(text, str):
+            raise ConfigError(f"expected a text or None, got {type(text).__name__}", (name,))
 
 
 def _read_extra(extra: object) -> ExtraMembers:

@@ -405,6 +405,11 @@ SAYS = {
         "expected the token_type Bearer, got another",
     ),
     "an error of the transport": (lambda: TransportError(SECRET), "raised TransportError"),
+    "a lifetime that is a text": (
+        lambda: lambda _: TokenResponse.new(SECRET, expires_in="3600"),
+        r"ConfigError \(expires_in\) in",
+    ),
+    "an option that is a secret": (lambda: ConfigError(SECRET, (SECRET,)), "raised ConfigError in"),
 }
 
 

@@ -87,6 +87,11 @@ def test_a_lifetime_beyond_the_calendar_ends_with_it(seconds):
         {"access_token": ACCESS, "expires_in": True},
         {"access_token": ACCESS, "issued_at": datetime(2025, 1, 1, tzinfo=UTC).replace(tzinfo=None)},
         {"access_token": ACCESS, "issued_at": 5},
+        {"access_token": ACCESS, "token_type": None},
+        {"access_token": ACCESS, "token_type": ""},
+        {"access_token": ACCESS, "refresh_token": b"hunter2"},
+        {"access_token": ACCESS, "id_token": {"hunter2": 1}},
+        {"access_token": ACCESS, "scope": ["read", "hunter2"]},
     ],
 )
 def test_what_makes_no_token(arguments):
