@@ -60,6 +60,9 @@ _FINGERPRINT_KEY: Final = secrets.token_bytes(16)
 FACTORY_WORKERS = PerProcess(lambda: WorkerPool("oidc-actor-pool", threads=32, per_lane=1, patience_s=FACTORY_S))
 """Run factories; a lane is the start of a key."""
 
+START_WORKERS = PerProcess(lambda: WorkerPool("oidc-actor-pool-put", threads=8, per_lane=1, patience_s=FACTORY_S))
+"""Start what was put again, which waits for no factory."""
+
 
 class UnknownKey(OIDCActorError, KeyError):
     """A pool has no manager for a key, and no factory that knows it. The key may be a secret: it is shown nowhere here."""
@@ -202,6 +205,7 @@ class Table:
 
     # --- readers ------------------------------------------------------------------------------------------------------
 
+    @holds_secrets
     def live(self, key: Any) -> Member | None:
         """The key's member, unless it has ended for good."""
         member = self.members.get(key)
@@ -283,8 +287,9 @@ class Table:
         begun = KeyStart()
         under_way = self.starts.setdefault(key.value, begun)
         if under_way is begun:
+            workers = START_WORKERS if key.value in self.given else FACTORY_WORKERS
             try:
-                FACTORY_WORKERS.value.submit(
+                workers.value.submit(
                     begun, functools.partial(self._call, key, begun), late=functools.partial(self._late, key, begun)
                 )
             except RuntimeError as error:  # the process has no thread left, or is going down
@@ -351,6 +356,10 @@ class Table:
                 return answer
             if not isinstance(answer, AlreadyStarted) or time.monotonic() >= ends_at:
                 raise answer
+            if any(one.name == member.name and one.key != member.key for one in list(self.members.values())):
+                raise ConfigError(
+                    "expected keys that differ in their hash or their repr, got two that do not", ("key",)
+                )
             end_member(answer.ref, max(0.0, ends_at - time.monotonic()))
 
     def ask(self, operation: Callable[..., Any], *args: Any) -> Any:
@@ -480,8 +489,12 @@ def table_of(pool: PoolRef) -> Table:
 
 
 def fingerprint_of(key: Any) -> str:
-    """What a key is called where it may be read: a hash under a key of this process, which no other process can make."""
-    text = f"{type(key).__name__}:{key!r}"
+    """What a key is called where it may be read: a hash under a key of this process, which no other process can make.
+
+    Neither the key's `repr` nor its hash does alone. Keys that hide a secret (pydantic's ``SecretStr``, a field with
+    ``repr=False``) all look alike, and -1 hashes as -2 does.
+    """
+    text = f"{type(key).__name__}:{hash(key)}:{key!r}"
     return blake2b(text.encode("utf-8", "surrogatepass"), key=_FINGERPRINT_KEY, digest_size=8).hexdigest()
 
 

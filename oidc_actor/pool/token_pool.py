@@ -226,7 +226,7 @@ class TokenPool(DynamicSupervisor):
         found = {}
         for key, member in list(table_of(pool).members.items()):
             state = member.cell.state
-            if state is not None:
+            if state is not None and not member.cell.closed:
                 found[key] = health_of(state, member.cell.clock())
         return found
 
@@ -515,8 +515,13 @@ class TokenPool(DynamicSupervisor):
 
     def _let_go(self, member: Member) -> None:
         """Have a member end, and do not wait for that."""
-        self._table.members.pop(member.key, None)
-        ref = member.cell.ref
+        table, cell = self._table, member.cell
+        table.members.pop(member.key, None)
+        if member.key in table.given and cell.candidate is None and cell.options is not None:
+            table.given[member.key] = (
+                cell.options
+            )  # options that were put and refused are not what it starts with again
+        ref = cell.ref
         if ref is None or not ref.is_alive():
             self._cancel_restart(member)
             member.cell.close(None)
@@ -581,7 +586,9 @@ class PoolSource(TokenSource):
     def server(self) -> str:
         """The name of the key's manager, as it is, or would be."""
         with contextlib.suppress(ManagerNotRunning):
-            return table_of(self._pool).name_of(self._key)
+            table = table_of(self._pool)
+            member = table.live(self._key)  # equal keys, such as 1 and True, may look different
+            return table.name_of(self._key) if member is None else member.name
         return f"{name_in(self._pool) or 'pool'}/{fingerprint_of(self._key)}"
 
     def access_token(self, timeout: float = 5.0) -> str:

@@ -29,8 +29,9 @@ class TokenSource:
         Raises:
             ManagerNotRunning: No manager is there.
         """
+        self._server: Ref | str = server  # first: what is raised below may be shown with this object
         cell = locate(server)
-        self._server: Ref | str = cell.name or server
+        self._server = cell.name or server
         self._bind(cell)
 
     @property

@@ -4,8 +4,10 @@ import asyncio
 import pickle
 import threading
 import time
+import traceback
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import dataclass, field
 from typing import Any
 
 import pytest
@@ -199,6 +201,78 @@ def test_the_longest_unused_goes_or_the_pool_is_full(
     assert read("pool", "z") == "z-1"
 
 
+def test_options_that_were_refused_are_not_what_an_idle_one_comes_back_with(
+    tenants: Tenants, common: dict[str, Any], clock: ManualClock
+) -> None:
+    TokenPool.start_link(name="pool", idle_seconds=60.0, **common)
+    TokenPool.put("pool", "t", auth=login("good"))
+    assert read("pool", "t") == "good-1"
+    tenants.answers["bad"] = refused("invalid_client", 401)
+    TokenPool.put("pool", "t", auth=login("bad"))
+    eventually(lambda: "invalid_client" in str(TokenPool.health("pool")["t"].last_error), "the refusal")
+    clock.advance(61.0)
+    eventually(lambda: not by_name, "the end of the idle one")
+    assert read("pool", "t") == "good-2"
+
+
+def test_a_manager_that_was_stopped_by_its_name_is_listed_nowhere(tenants: Tenants, common: dict[str, Any]) -> None:
+    TokenPool.start_link(tenants.factory, name="pool", **common)
+    assert read("pool", "a") == "a-1"
+    TokenManager.stop(TokenPool.source("pool", "a").server)
+    assert TokenPool.keys("pool") == []
+    assert TokenPool.health("pool") == {}
+    assert read("pool", "a") == "a-2"
+
+
+@dataclass(frozen=True)
+class User:
+    """A key that hides its secret, as pydantic's ``SecretStr`` does."""
+
+    token: str = field(repr=False)
+
+
+class Alike(User):
+    """Keys that cannot be told apart without a look into them."""
+
+    def __hash__(self) -> int:
+        return 1
+
+
+def test_keys_that_look_alike_are_different_ones(tenants: Tenants, common: dict[str, Any]) -> None:
+    def factory(user: User) -> dict[str, Any]:
+        return {"auth": login(user.token)}
+
+    TokenPool.start_link(factory, name="pool", **common)
+    assert [read("pool", User(who)) for who in ("a", "b", "a")] == ["a-1", "b-1", "a-1"]
+    assert [read("pool", key) for key in (-1, -2) if TokenPool.put("pool", key, auth=login(f"n{key}")) is None] == [
+        "n-1-1",
+        "n-2-1",
+    ]
+    assert len({TokenPool.source("pool", User(who)).server for who in ("a", "b")}) == 2
+    assert TokenPool.source("pool", -1.0).server == TokenPool.source("pool", -1).server
+    assert read("pool", Alike("c")) == "c-1"
+    with pytest.raises(ConfigError, match="differ"):
+        read("pool", Alike("d"))
+    assert read("pool", Alike("c")) == "c-1"
+
+
+def test_what_was_put_starts_again_beside_slow_factories(
+    tenants: Tenants, common: dict[str, Any], clock: ManualClock
+) -> None:
+    TokenPool.start_link(tenants.factory, name="pool", idle_seconds=60.0, **common)
+    TokenPool.put("pool", "t", auth=login("t"))
+    assert read("pool", "t") == "t-1"
+    clock.advance(61.0)
+    eventually(lambda: not by_name, "the end of the idle one")
+    with ExitStack() as slow:
+        for key in [f"slow-{number}" for number in range(40)]:
+            slow.enter_context(tenants.holding(tenants.slow, key))
+            with pytest.raises(NoTokenError):
+                read("pool", key, timeout=0)
+        eventually(lambda: len(tenants.made) == 32, "as many factories as may run")
+        assert read("pool", "t", timeout=DEADLINE_S) == "t-2"
+
+
 def test_idle_ones_end_and_what_was_put_comes_back(
     tenants: Tenants, common: dict[str, Any], clock: ManualClock
 ) -> None:
@@ -321,6 +395,21 @@ def test_what_is_no_pool(tenants: Tenants, common: dict[str, Any]) -> None:
     for wrong in (1, manager):
         with pytest.raises(TypeError):
             read(wrong, "a")
+
+
+def test_a_key_that_cannot_be_one_is_not_shown_either(tenants: Tenants, common: dict[str, Any]) -> None:
+    TokenPool.start_link(tenants.factory, name="pool", **common)
+
+    async def read_async(key: Any) -> None:
+        await TokenPool.aget_token("pool", key)
+
+    for get in (lambda key: read("pool", key), lambda key: asyncio.run(read_async(key))):
+        with pytest.raises(TypeError) as told:
+            get(["of-a-user"])
+        frames = traceback.TracebackException.from_exception(told.value, capture_locals=True).stack
+        ours = [frame for frame in frames if "oidc_actor/pool" in frame.filename]
+        assert ours
+        assert "of-a-user" not in str([frame.locals for frame in ours])
 
 
 @NEEDS_FORK[0]

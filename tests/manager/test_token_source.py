@@ -1,9 +1,11 @@
 """Sources: a manager's token as a callable, which follows its name."""
 
+from traceback import TracebackException
+
 import pytest
 from managers import Start
 
-from oidc_actor import NoTokenError, TokenManager, TokenSource
+from oidc_actor import ManagerNotRunning, NoTokenError, TokenManager, TokenSource
 from oidc_actor.testing import ManualClock
 from supervision import NoProcess
 
@@ -47,3 +49,11 @@ def test_a_source_shows_no_token(start: Start) -> None:
     source()
     assert isinstance(source, TokenSource)
     assert repr(source) == "TokenSource(m)"
+
+
+def test_a_source_that_could_not_be_made_can_be_shown() -> None:
+    with pytest.raises(ManagerNotRunning) as told:
+        TokenSource("nobody")
+    assert "TokenSource(nobody)" in "".join(
+        TracebackException.from_exception(told.value, capture_locals=True).format()
+    )
