@@ -54,6 +54,4 @@ def test_a_source_shows_no_token(start: Start) -> None:
 def test_a_source_that_could_not_be_made_can_be_shown() -> None:
     with pytest.raises(ManagerNotRunning) as told:
         TokenSource("nobody")
-    assert "TokenSource(nobody)" in "".join(
-        TracebackException.from_exception(told.value, capture_locals=True).format()
-    )
+    assert "TokenSource(nobody)" in "".join(TracebackException.from_exception(told.value, capture_locals=True).format())
