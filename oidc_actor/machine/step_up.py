@@ -24,9 +24,12 @@ from oidc_actor.machine.effects import GiveUpLease
 from oidc_actor.machine.events import FetchFailed, Rejected, Waiter
 from oidc_actor.machine.failure_policy import code_of, retry_after_s, status_of
 from oidc_actor.machine.invalidation import is_about, judge, step_up_key
-from oidc_actor.machine.state import State, is_valid
+from oidc_actor.machine.state import Heard, State, is_valid
 from oidc_actor.values.errors import refuses_refresh_token
 from oidc_actor.values.secrets import fingerprint
+
+CROWD_S = 2.0
+"""The interval of an origin, in seconds, up to which several wishes of it go into one request: the first three."""
 
 
 def challenged(state: State, event: Rejected, now: float) -> State:
@@ -43,6 +46,9 @@ def challenged(state: State, event: Rejected, now: float) -> State:
     if union.length > MOST_STEP_UP:
         return state
     mark = f"{fingerprint(token.access_token)} {fingerprint(repr(wanted))}"
+    heard = state.origins.get(step_up_key(event.origin), Heard())
+    if heard.interval_s > CROWD_S and heard.due_at > now and heard.refused != mark:
+        return state  # an origin's next wish is heard once the one before it is due, so that a hundred do not spoil another's
     origins, verdict = judge(state.origins, step_up_key(event.origin), mark, now, age_s=0.0)
     state = state._replace(origins=origins)
     if not verdict.is_news:

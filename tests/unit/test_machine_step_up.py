@@ -102,6 +102,17 @@ def test_a_server_that_names_ever_new_scopes_makes_no_token_grow_without_end() -
     assert driver.fetch is not None
 
 
+def test_a_crowd_of_wishes_of_one_origin_does_not_spoil_another_s() -> None:
+    driver = with_token(3000).wait(10)
+    for number in range(100):
+        wants(driver, "a", StepUp((f"s{number}",)), timeout=500.0)
+    assert driver.state.step_up == StepUp(("s0", "s1", "s2"))
+    driver.fails(INVALID_SCOPE).wait(2)
+    wants(driver, "a", StepUp(("s200",)), timeout=500.0)
+    wants(driver, "a", origin=B)
+    assert asked_for(driver) == WRITE
+
+
 def test_the_same_challenge_to_one_token_is_answered_once_and_other_origins_have_a_pace_of_their_own() -> None:
     driver = with_token(300).wait(10)
     wants(driver, "a")
