@@ -41,6 +41,7 @@ from supervision.errors import ServerDied, SupervisionError
 from supervision.exits import SHUTDOWN
 from supervision.process.registry import is_current, name_in
 from supervision.runtime.per_process import PerProcess, in_forked_child
+from supervision.runtime.timer_thread import call_later
 from supervision.supervising import ask
 
 PoolRef: TypeAlias = Ref | str
@@ -287,14 +288,22 @@ class Table:
         begun = KeyStart()
         under_way = self.starts.setdefault(key.value, begun)
         if under_way is begun:
-            workers = START_WORKERS if key.value in self.given else FACTORY_WORKERS
+            # Not on this thread: a signal handler or a finalizer that reads may have interrupted it amid the workers' lock.
             try:
-                workers.value.submit(
-                    begun, functools.partial(self._call, key, begun), late=functools.partial(self._late, key, begun)
-                )
+                call_later(0.0, functools.partial(self._submit, key, begun))
             except RuntimeError as error:  # the process has no thread left, or is going down
                 self._finish(key, begun, NoTokenError(f"no thread for the factory: {error}"))
         return under_way
+
+    def _submit(self, key: Key, begun: KeyStart) -> None:
+        """Have a worker see to a start. On the timer thread."""
+        workers = START_WORKERS if key.value in self.given else FACTORY_WORKERS
+        try:
+            workers.value.submit(
+                begun, functools.partial(self._call, key, begun), late=functools.partial(self._late, key, begun)
+            )
+        except RuntimeError as error:
+            self._finish(key, begun, NoTokenError(f"no thread for the factory: {error}"))
 
     def _call(self, key: Key, begun: KeyStart) -> None:
         """Call the factory, and start what comes of it. On a worker's thread; raises nothing."""

@@ -29,6 +29,7 @@ from oidc_actor import (
     UnknownKey,
 )
 from oidc_actor.metrics.readings import MOST_MEMBERS, read_managers
+from oidc_actor.pool.members import FACTORY_WORKERS
 from oidc_actor.reading.cell import by_name
 from oidc_actor.testing import ManualClock
 from oidc_actor.transport import Request, Response
@@ -162,6 +163,19 @@ def test_a_slow_factory_delays_only_those_that_ask_for_its_key(tenants: Tenants,
         assert not late
     reader.join(DEADLINE_S)
     assert late == ["slow-1"]
+
+
+def test_a_read_in_a_signal_handler_waits_for_no_lock_of_the_workers(tenants: Tenants, common: dict[str, Any]) -> None:
+    TokenPool.start_link(tenants.factory, name="pool", **common)
+
+    def interrupted() -> None:
+        with FACTORY_WORKERS.value._lock, pytest.raises(NoTokenError, match="being started"):
+            read("pool", "a", timeout=0.01)
+
+    in_background(interrupted).join(DEADLINE_S)
+    assert FACTORY_WORKERS.value._lock.acquire(timeout=DEADLINE_S)
+    FACTORY_WORKERS.value._lock.release()
+    assert read("pool", "a", timeout=DEADLINE_S) == "a-1"
 
 
 def test_a_factory_that_fails(tenants: Tenants, common: dict[str, Any]) -> None:
