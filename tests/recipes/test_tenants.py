@@ -103,7 +103,7 @@ def test_five_hundred_of_which_three_are_hopeless(
         assert len(set(tokens.values())) == sum(provider.tokens_issued for provider in providers) == TENANTS - 3
         health = program.health()
         assert set(health) == {*tenants, "wrong", "hangs"}
-        assert [tenant for tenant, one in health.items() if not one.ready] == ["wrong", "hangs"]
+        assert {tenant for tenant, one in health.items() if not one.ready} == {"wrong", "hangs"}  # they started at once
         assert [tenant for tenant, one in health.items() if one.blocked] == ["wrong"]
         assert {tenant: read(tenant, timeout=0) for tenant in tenants} == tokens
         for number in (0, 1, 2):
