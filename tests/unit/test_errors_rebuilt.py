@@ -15,8 +15,10 @@ from oidc_actor import (
     ManagerNotRunning,
     NoTokenError,
     OIDCActorError,
+    PoolFull,
     TokenManager,
     TokenRequestError,
+    UnknownKey,
 )
 from oidc_actor.adapters.headers import aheaders, headers
 from oidc_actor.streams import on_renewal
@@ -98,6 +100,8 @@ def specimens(ref) -> list[Exception]:
         TransportError("timed out", sent=False),
         ManagerNotRunning("a"),
         ManagerNotRunning(ref),
+        UnknownKey(),
+        PoolFull("a pool of 3 managers, and each of them is waited for"),
     ]
 
 
