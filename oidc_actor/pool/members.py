@@ -86,7 +86,7 @@ class PoolFull(OIDCActorError):
 class Settings:
     """What a pool was started with. It shows nothing: there may be secrets among the options."""
 
-    __slots__ = ("defaults", "factory", "idle_seconds", "max_size", "name")
+    __slots__ = ("defaults", "factory", "idle_seconds", "max_size", "name", "name_of")
 
     def __init__(
         self,
@@ -95,9 +95,10 @@ class Settings:
         max_size: int | None,
         idle_seconds: float | None,
         defaults: dict[str, Any],
+        name_of: Callable[[Any], str] | None,
     ) -> None:
         self.factory, self.name, self.max_size, self.idle_seconds = factory, name, max_size, idle_seconds
-        self.defaults = defaults
+        self.defaults, self.name_of = defaults, name_of
 
 
 class Member:
@@ -391,7 +392,8 @@ class Table:
 
     def name_of(self, key: Any) -> str:
         """The name of a key's manager."""
-        return f"{self.label}/{fingerprint_of(key)}"
+        name_of = self.settings.name_of
+        return f"{self.label}/{fingerprint_of(key)}" if name_of is None else name_of(key)
 
     @property
     def clock(self) -> Clock:
@@ -521,9 +523,11 @@ def check_settings(factory: Any, name: Any, max_size: Any, idle_seconds: Any, de
         raise ConfigError(f"expected a whole number of at least 1 or None, got {max_size!r}", ("max_size",))
     if idle_seconds is not None and not (is_seconds(idle_seconds) and idle_seconds > 0):
         raise ConfigError(f"expected finite seconds above 0 or None, got {idle_seconds!r}", ("idle_seconds",))
+    defaults = dict(defaults)
+    name_of = defaults.pop("_name_of", None)  # private: gives the name of a key's manager, where keys are no secrets
     if defaults:
         _check_defaults(defaults)
-    return Settings(factory, name, max_size, idle_seconds, dict(defaults))
+    return Settings(factory, name, max_size, idle_seconds, defaults, name_of)
 
 
 @holds_secrets

@@ -7,19 +7,21 @@ import json
 import math
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
 from urllib.parse import parse_qs
 
 from prometheus_client import REGISTRY, CollectorRegistry
 from prometheus_client.exposition import choose_encoder
 
-from oidc_actor.manager.token_manager import TokenManager
+from oidc_actor.pool.members import UnknownKey
 from oidc_actor.sidecar.log import log
-from oidc_actor.sidecar.routes import Routes
 from oidc_actor.values.errors import NoTokenError
 from oidc_actor.values.secrets import Sealed, put
 from oidc_actor.values.tokens import TokenResponse
 from supervision import NoProcess
+
+if TYPE_CHECKING:
+    from oidc_actor.sidecar.fleet import Fleet
 
 # --- which requests are refused before anything is looked up; pure ----------------------------------------------------
 #
@@ -142,8 +144,7 @@ class Application:
 
     def __init__(
         self,
-        routes: Routes,
-        is_alive: Callable[[], bool],
+        fleet: Fleet,
         wait_seconds: float,
         tcp_hosts: Mapping[int, frozenset[bytes]],
         registry: CollectorRegistry = REGISTRY,
@@ -151,14 +152,12 @@ class Application:
         """Prepare.
 
         Args:
-            routes: Which manager is read by which name.
-            is_alive: Whether the supervisor of the managers still runs.
+            fleet: The managers.
             wait_seconds: Longest wait for a token that is not there yet.
             tcp_hosts: What ``Host`` may say, by the port of the listener; a Unix socket has none.
             registry: What ``/metrics`` shows.
         """
-        self._routes = routes
-        self._is_alive = is_alive
+        self._fleet = fleet
         self._wait_s = wait_seconds
         self._tcp_hosts = tcp_hosts
         self._registry = registry
@@ -214,24 +213,18 @@ class Application:
         min_validity = _min_validity(query) if query else 0.0
         if min_validity is None:
             return _refused(400, "invalid_request", "expected min_validity=<seconds>, and nothing else, in the query")
-        ends_at = asyncio.get_running_loop().time() + self._wait_s
-        while True:
-            server = self._routes.server_of(name)
-            if server is None:
-                self._answers.pop(name, None)
-                return _refused(404, "not_found", "no manager has this name")
-            left_s = max(0.0, ends_at - asyncio.get_running_loop().time())
-            try:
-                token = await TokenManager.aget_token(server, timeout=left_s, min_validity=min_validity)
-            except NoTokenError as error:
-                return _no_token(str(error), error.retry_in_s)
-            except NoProcess:
-                if server == self._routes.server_of(name):
-                    return _no_token("the manager is not running", None)
-                continue  # it was replaced between the look-up and the read: look again
-            if request.accept.startswith(b"text/plain"):
-                return Answer(200, token.access_token.encode(), _TEXT)
-            return self._answer_with(name, token)
+        try:
+            token = await self._fleet.token(name, self._wait_s, min_validity)
+        except UnknownKey:
+            self._answers.pop(name, None)
+            return _refused(404, "not_found", "no manager has this name")
+        except NoTokenError as error:
+            return _no_token(str(error), error.retry_in_s)
+        except NoProcess:
+            return _no_token("the manager is not running", None)
+        if request.accept.startswith(b"text/plain"):
+            return Answer(200, token.access_token.encode(), _TEXT)
+        return self._answer_with(name, token)
 
     def _answer_with(self, name: str, token: TokenResponse) -> Answer:
         known = self._answers.get(name)
@@ -247,13 +240,15 @@ class Application:
         return known[1]
 
     def _healthz(self) -> Answer:
-        alive = self._is_alive()
+        alive = self._fleet.supervisor.is_alive()
         return Answer(200 if alive else 503, b"ok\n" if alive else b"the supervisor has ended\n", _TEXT)
 
     def _readyz(self) -> Answer:
-        waiting = self._routes.not_ready()
+        waiting = self._fleet.not_ready()
         fields: dict[str, object] = {"ready": not waiting, "not_ready": waiting}
-        sharing = self._routes.sharing()
+        refused, sharing = self._fleet.refused(), self._fleet.sharing()
+        if refused:
+            fields["refused"] = refused
         if sharing:  # without a store there is nothing to say
             fields["sharing"] = sharing
         return Answer(503 if waiting else 200, json.dumps(fields).encode())

@@ -7,21 +7,18 @@ import re
 import tomllib
 from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, field
-from functools import partial
 from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from oidc_actor.credentials.credentials import Credentials
-from oidc_actor.secret_sources.manager_token import ManagerToken
 from oidc_actor.sharing.store import TokenStore
 from oidc_actor.sidecar.config_reader import ConfigReader, meant
 from oidc_actor.sidecar.listening import ServerConfig
-from oidc_actor.sidecar.manager_tables import ManagerConfig, TokenOf, read_manager
-from oidc_actor.sidecar.routes import Routes
+from oidc_actor.sidecar.manager_tables import ManagerConfig, read_manager
 from oidc_actor.sidecar.store_table import read_store
 from oidc_actor.values.errors import ConfigError
-from oidc_actor.values.secrets import Secret, SecretFile, SecretSource, StoredSecret, holds_secrets, read_file
+from oidc_actor.values.secrets import SecretFile, SecretSource, StoredSecret, holds_secrets, read_file
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 _MAX_BYTES = 4 * 1024 * 1024
@@ -40,38 +37,13 @@ class RunConfig:
     managers: Mapping[str, ManagerConfig] = field(default_factory=dict)
 
 
-@dataclass(frozen=True, slots=True)
-class RouteToken(SecretSource):
-    """What ``{ manager = "<name>" }`` becomes: the token of the manager that serves under this name when it is read.
-
-    It compares by what the configuration says, so that replacing one manager leaves those that trade its token as they are.
-
-    Attributes:
-        routes: Where the manager is looked up; it need not exist yet.
-        name: Its name in the configuration.
-        kind: As of `ManagerToken`.
-    """
-
-    routes: Routes = field(compare=False, repr=False)
-    name: str
-    kind: Literal["access_token", "id_token"] = "access_token"
-
-    def __post_init__(self) -> None:
-        ManagerToken(self.name, self.kind)  # says what is wrong with them
-
-    def fetch(self) -> Secret | str:
-        """Return the token, or why there is none. It never waits."""
-        server = self.routes.server_of(self.name)
-        return ManagerToken(self.name if server is None else server, self.kind).fetch()
-
-
 @holds_secrets  # a secret may stand in the file by mistake
-def load(path: Path, routes: Routes | None = None) -> RunConfig:
+def load(path: Path, *, makes: bool = False) -> RunConfig:
     """Read and check a configuration. Secrets in files are not read yet; those in the environment are.
 
     Args:
         path: The TOML file; relative paths in it start at its directory.
-        routes: Where managers that trade another's token look that one up; ``None`` where no manager is started.
+        makes: Whether the directory of a store is made where it is missing; not where a configuration is only checked.
 
     Returns:
         The configuration.
@@ -79,7 +51,7 @@ def load(path: Path, routes: Routes | None = None) -> RunConfig:
     Raises:
         ConfigError: It cannot be read, is no TOML, or something in it is wrong; the text names every key that is.
     """
-    reader, config = _checked(_parse(path), path, routes)
+    reader, config = _checked(_parse(path), path, makes=makes)
     reader.raise_any(str(path))
     return config
 
@@ -118,15 +90,14 @@ def _parse(path: Path) -> dict[str, Any]:
     raise ConfigError(f"{path}: {problem}")
 
 
-def _checked(table: dict[str, Any], path: Path, routes: Routes | None = None) -> tuple[ConfigReader, RunConfig]:
+def _checked(table: dict[str, Any], path: Path, *, makes: bool = False) -> tuple[ConfigReader, RunConfig]:
     reader = ConfigReader(path.absolute().parent)
     reader.unknown("", table, ("server", "store", "managers"))
     server = _server(table.get("server", {}), reader)
-    store = read_store(table.get("store"), reader, makes=routes is not None)
+    store = read_store(table.get("store"), reader, makes=makes)
     taken = {"the configuration itself": path, "server.unix_socket": server.unix_socket}
     taken |= dict(reader.files_read)
-    token_of = partial(RouteToken, Routes() if routes is None else routes)
-    managers = _managers(table.get("managers"), reader, token_of, store)
+    managers = _managers(table.get("managers"), reader, store)
     _check_token_files(managers, taken, reader)
     return reader, RunConfig(server, managers)
 
@@ -158,9 +129,7 @@ _SERVER_KEYS: dict[str, Callable[[ConfigReader, str, object], Any]] = {
 }
 
 
-def _managers(
-    tables: object, reader: ConfigReader, token_of: TokenOf, store: TokenStore | None
-) -> dict[str, ManagerConfig]:
+def _managers(tables: object, reader: ConfigReader, store: TokenStore | None) -> dict[str, ManagerConfig]:
     if not isinstance(tables, dict) or not tables:
         reader.add("managers", "expected at least one table [managers.<name>], got none")
         return {}
@@ -172,7 +141,7 @@ def _managers(
         if not isinstance(table, dict):
             reader.add(key, f"expected a table [{key}], got {type(table).__name__}")
             continue
-        manager = read_manager(name, table, reader, token_of, store)
+        manager = read_manager(name, table, reader, store)
         if manager is not None:
             found[name] = manager
     _check_uses(tables, reader)

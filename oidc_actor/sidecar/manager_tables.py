@@ -18,6 +18,7 @@ from oidc_actor.credentials.keys import ClientCertificate, PrivateKey
 from oidc_actor.credentials.overlap import Overlap
 from oidc_actor.manager.options import Options, check_options
 from oidc_actor.secret_sources.github_actions import GitHubActionsToken
+from oidc_actor.secret_sources.manager_token import ManagerToken
 from oidc_actor.secret_sources.signed_assertion import SignedAssertion
 from oidc_actor.sharing.store import TokenStore
 from oidc_actor.sidecar.config_reader import KINDS, PRIVATE, ConfigReader, kind_of, meant, shown
@@ -84,9 +85,6 @@ _IN_PLACE_OF: dict[str, dict[str, Any]] = {
     "client_certificate": {"client_certificate": {"cert_file": _STAND_IN}},
 }
 
-TokenOf: TypeAlias = Callable[..., SecretSource]
-"""Makes the source of another manager's token: called with its name, and with ``kind`` where the configuration says one."""
-
 T = TypeVar("T")
 Reads: TypeAlias = Callable[[str, Any], Any]
 
@@ -111,7 +109,7 @@ class ManagerConfig:
 
 
 def read_manager(
-    name: str, table: Mapping[str, Any], reader: ConfigReader, token_of: TokenOf, store: TokenStore | None = None
+    name: str, table: Mapping[str, Any], reader: ConfigReader, store: TokenStore | None = None
 ) -> ManagerConfig | None:
     """Read one table.
 
@@ -119,24 +117,20 @@ def read_manager(
         name: The manager's name.
         table: The table.
         reader: Reads the values in it.
-        token_of: Makes the source of another manager's token.
         store: That of the table ``[store]``, which the manager shares unless it says ``store = false``.
 
     Returns:
         The manager, or ``None`` where something is wrong.
     """
-    return _ManagerTable(name, table, reader, token_of, store).read()
+    return _ManagerTable(name, table, reader, store).read()
 
 
 class _ManagerTable:
-    def __init__(
-        self, name: str, table: Mapping[str, Any], reader: ConfigReader, token_of: TokenOf, store: TokenStore | None
-    ) -> None:
+    def __init__(self, name: str, table: Mapping[str, Any], reader: ConfigReader, store: TokenStore | None) -> None:
         self._name = name
         self._store = store
         self._table = table
         self._reader = reader
-        self._token_of = token_of
         self._key = f"managers.{name}"
 
     def read(self) -> ManagerConfig | None:
@@ -316,7 +310,7 @@ class _ManagerTable:
         known, needed = (source, *SOURCES[source]), {source: _STAND_IN}
         if source == "key":
             return self._signed(key, value, known)
-        make: Callable[..., SecretSource] = self._token_of if source == "manager" else GitHubActionsToken
+        make: Callable[..., SecretSource] = ManagerToken if source == "manager" else GitHubActionsToken
 
         def made(**given: Any) -> SecretSource:
             return make(given.pop(source), **given)

@@ -25,7 +25,6 @@ from oidc_actor.sidecar.connections import HTTPConnection, Peers, accept, most_c
 from oidc_actor.sidecar.fleet import Fleet
 from oidc_actor.sidecar.listening import BACKLOG, ServerConfig, address_of, listening
 from oidc_actor.sidecar.log import log
-from oidc_actor.sidecar.routes import Routes
 from oidc_actor.values.errors import ConfigError
 from supervision import Down, SupervisionError, monitor
 
@@ -48,10 +47,9 @@ def run(path: Path) -> int:
     Raises:
         ConfigError: The configuration is wrong, or an address in it cannot be had; nothing was started.
     """
-    routes = Routes()
-    config = load(path, routes)
+    config = load(path, makes=True)
     with listening(config.server) as sockets:
-        return Service(path, config, routes).run(sockets)
+        return Service(path, config).run(sockets)
 
 
 class Service:
@@ -68,27 +66,24 @@ class Service:
     from a loss. A reload that is under way at that time cannot start a manager any more: it finds no supervisor.
     """
 
-    def __init__(self, path: Path, config: RunConfig, routes: Routes) -> None:
+    def __init__(self, path: Path, config: RunConfig) -> None:
         self._path = path
         self._config = config
-        self._routes = routes
-        self._fleet = Fleet(routes)
+        self._fleet = Fleet()
         self._hups: queue.SimpleQueue[None] = queue.SimpleQueue()
         self._lost = False
 
     def run(self, sockets: list[socket.socket]) -> int:
         """Serve; returns the exit status."""
         server_config = self._config.server
-        application = Application(
-            self._routes, self._fleet.supervisor.is_alive, server_config.wait_seconds, _hosts(server_config, sockets)
-        )
+        application = Application(self._fleet, server_config.wait_seconds, _hosts(server_config, sockets))
         self._server = HTTPServer(_settings(application, server_config), server_config)
         self._install_signals()
-        collector = Collector(read=self._routes.readings)
+        collector = Collector(read=self._fleet.readings)
         REGISTRY.register(collector)
         monitor(self._fleet.supervisor, self._supervisor_ended)
         self._fleet.apply(self._config.managers)
-        log("run_started", addresses=[address_of(one) for one in sockets], managers=len(self._routes.names))
+        log("run_started", addresses=[address_of(one) for one in sockets], managers=len(self._fleet.names))
         threading.Thread(target=self._reload_when_told, name="oidc-actor-reload", daemon=True).start()
         self._server.run(sockets)
         self._stop_managers()
@@ -125,7 +120,7 @@ class Service:
 
     def _reload(self) -> None:
         try:
-            config = load(self._path, self._routes)
+            config = load(self._path, makes=True)
         except ConfigError as error:
             log("config_refused", error=str(error))
             return

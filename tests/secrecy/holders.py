@@ -72,7 +72,6 @@ from oidc_actor.sharing.records import Record
 from oidc_actor.sharing.redis_store import RedisStore
 from oidc_actor.sharing.sealing import Sealer
 from oidc_actor.sidecar.asgi import Answer
-from oidc_actor.sidecar.config import RouteToken
 from oidc_actor.sidecar.token_files import TokenFile
 from oidc_actor.streams import Renewal
 from oidc_actor.testing.memory_store import MemoryStore
@@ -333,10 +332,6 @@ MADE: dict[str, Callable[[World], object]] = {
     "sidecar.asgi.Answer": lambda w: Answer(200, SECRET.encode()),
     "sidecar.asgi.Application": lambda w: w.application(),
     "sidecar.manager_tables.ManagerConfig": lambda w: w.config.managers["secrecy-run"],
-    "sidecar.routes.Route": lambda w: w.routes.by_name["secrecy-run"],
-    "sidecar.config.RouteToken": lambda w: RouteToken(w.routes, "secrecy-run"),
-    "sidecar.routes.Routes": lambda w: w.routes,
-    "sidecar.routes.Tally": lambda w: w.routes.by_name["secrecy-run"].tally,
     "sidecar.service.Service": lambda w: w.service,
     "sidecar.token_files.TokenFile": lambda w: TokenFile(w.folder / "token", 0o600, lambda: w.token),
     "manager.effect_handler.EffectHandler": lambda w: w.actor._own.effects,

@@ -24,7 +24,6 @@ from oidc_actor.reading.directory import locate
 from oidc_actor.reading.waiters import TaskWaiter, ThreadWaiter
 from oidc_actor.sidecar.asgi import Answer, Application
 from oidc_actor.sidecar.config import RunConfig, load
-from oidc_actor.sidecar.routes import Routes
 from oidc_actor.sidecar.service import Service
 from oidc_actor.transport import Response
 from oidc_actor.values.oidc_config import OIDCConfig
@@ -72,9 +71,8 @@ class World:
         eventually(lambda: TokenManager.health(self.name).last_error)
         self.loop = asyncio.new_event_loop()
         stack.callback(self.loop.close)
-        self.routes = Routes()
         self.config = self._run_config()
-        self.service = Service(self.folder / "run.toml", self.config, self.routes)
+        self.service = Service(self.folder / "run.toml", self.config)
         self.fleet = self.service._fleet
         stack.callback(self.fleet.stop, 5.0)
         self.fleet.apply(self.config.managers)
@@ -95,7 +93,7 @@ class World:
         (self.folder / "run.toml").write_text(
             table + 'client_secret = {file = "secret"}\n[server]\nunix_socket = "run.sock"\n'
         )
-        return load(self.folder / "run.toml", self.routes)
+        return load(self.folder / "run.toml")
 
     @staticmethod
     def echo() -> Response:
@@ -131,7 +129,7 @@ class World:
 
     def application(self) -> Application:
         """The sidecar's, with a token that it has shown."""
-        application = Application(self.routes, self.fleet.supervisor.is_alive, 1.0, {})
+        application = Application(self.fleet, 1.0, {})
         application._answers["m"] = (self.token, Answer(200, SECRET.encode()))
         return application
 

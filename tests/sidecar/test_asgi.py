@@ -9,37 +9,32 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 import pytest
-from fakes import AUTH, ISSUER, ScriptedTransport
-from threads import DEADLINE_S
+from fakes import AUTH, ISSUER, ScriptedTransport, refused
+from threads import DEADLINE_S, eventually
 
-from oidc_actor import TokenManager
+from oidc_actor import ClientCredentials, TokenManager
+from oidc_actor.pool.members import Table
 from oidc_actor.sidecar.asgi import Answer, Application
-
-
-class Names:
-    """Stands for the routes: says which manager to read, one answer after the other; the last one stays."""
-
-    def __init__(self, *servers: str | None) -> None:
-        self._servers = list(servers)
-
-    def server_of(self, _name: str) -> str | None:
-        return self._servers.pop(0) if len(self._servers) > 1 else self._servers[0]
+from oidc_actor.sidecar.fleet import Fleet
+from oidc_actor.sidecar.manager_tables import ManagerConfig
 
 
 @pytest.fixture
-def manager() -> Iterator[str]:
-    ref = TokenManager.start_link(auth=AUTH, issuer_url=ISSUER, transport=ScriptedTransport(), name="m")
-    yield "m"
-    TokenManager.stop(ref, timeout=DEADLINE_S)
+def fleet() -> Iterator[Fleet]:
+    running = Fleet()
+    options = {"auth": AUTH, "issuer_url": ISSUER, "transport": ScriptedTransport()}
+    running.apply({"a": ManagerConfig("a", options)})
+    yield running
+    running.stop(DEADLINE_S)
 
 
-def ask(routes: Any, server: tuple[str, int | None] | None = ("/run/s", None)) -> tuple[int, Any]:
-    status, body = asked(routes, server)
+def ask(fleet: Any, server: tuple[str, int | None] | None = ("/run/s", None)) -> tuple[int, Any]:
+    status, body = asked(fleet, server)
     return status, json.loads(body)
 
 
 def asked(
-    routes: Any,
+    fleet: Any,
     server: tuple[str, int | None] | None = ("/run/s", None),
     path: str = "/token/a",
     headers: Sequence[tuple[bytes, bytes]] = (),
@@ -50,42 +45,60 @@ def asked(
         sent.append(message)
 
     scope = {"type": "http", "method": "GET", "path": path, "query_string": b"", "headers": headers, "server": server}
-    asyncio.run(Application(routes, lambda: True, 5.0, {})(scope, None, send))
+    asyncio.run(Application(fleet, 5.0, {})(scope, None, send))
     start, body = sent
     return start["status"], body["body"]
 
 
-def test_metrics_in_a_version_that_there_is_not(manager) -> None:
+def test_metrics_in_a_version_that_there_is_not(fleet) -> None:
     accept = [(b"accept", b"application/openmetrics-text;version=abc")]
-    status, body = asked(Names(manager), path="/metrics", headers=accept)
+    status, body = asked(fleet, path="/metrics", headers=accept)
     assert (status, b"# HELP" in body) == (200, True)
 
 
-def test_a_manager_that_was_replaced_while_it_was_asked_costs_nothing(manager) -> None:
-    status, body = ask(Names("gone", manager))
-    assert (status, body["access_token"]) == (200, "t1")
+def test_a_name_that_was_removed_while_it_was_asked(fleet, monkeypatch) -> None:
+    assert ask(fleet)[1]["access_token"] == "t1"
+    wait = Table.wait_async
+
+    async def removed(self: Table, *args: Any) -> Any:
+        fleet.apply({})
+        return await wait(self, *args)
+
+    monkeypatch.setattr(Table, "wait_async", removed)
+    TokenManager.stop("a", timeout=DEADLINE_S)
+    assert ask(fleet)[0] == 404
 
 
-def test_a_manager_that_is_not_running(manager) -> None:
-    assert ask(Names("gone"))[0] == 503
+def test_a_pool_that_is_not_running(fleet) -> None:
+    fleet.stop(DEADLINE_S)
+    assert ask(fleet)[0] == 503
+    assert json.loads(asked(fleet, path="/readyz")[1]) == {"ready": False, "not_ready": ["a"]}
+    assert asked(fleet, path="/healthz")[0] == 503
 
 
-def test_a_name_that_was_removed_while_it_was_asked(manager) -> None:
-    assert ask(Names("gone", None))[0] == 404
+def test_a_table_that_the_provider_refuses_shows_and_the_one_before_serves(fleet) -> None:
+    assert ask(fleet)[1]["access_token"] == "t1"
+    auth = ClientCredentials("other", "wrong")
+    transport = ScriptedTransport(refused("invalid_client"))
+    fleet.apply({"a": ManagerConfig("a", {"auth": auth, "issuer_url": ISSUER, "transport": transport})})
+    eventually(lambda: fleet.refused())
+    status, body = asked(fleet, path="/readyz")
+    assert (status, json.loads(body)) == (200, {"ready": True, "not_ready": [], "refused": ["a"]})
+    assert ask(fleet)[1]["access_token"] == "t1"
 
 
 @pytest.mark.parametrize("server", [None, ("127.0.0.1", 8391), ("0.0.0.0", 80)])
-def test_where_a_request_came_from_must_be_known(manager, server) -> None:
-    assert ask(Names(manager), server)[0] == 403
+def test_where_a_request_came_from_must_be_known(fleet, server) -> None:
+    assert ask(fleet, server)[0] == 403
 
 
-def test_a_fault_is_an_answer_and_shows_nothing(caplog) -> None:
-    class Faulty:
-        def server_of(self, _name: str) -> str:
-            raise RuntimeError("a secret")
+def test_a_fault_is_an_answer_and_shows_nothing(fleet, caplog, monkeypatch) -> None:
+    def faulty(*_: Any, **__: Any) -> None:
+        raise RuntimeError("a secret")
 
+    monkeypatch.setattr(fleet, "token", faulty)
     with caplog.at_level(logging.ERROR, "oidc_actor.run"):
-        status, body = ask(Faulty())
+        status, body = ask(fleet)
     assert (status, body["error"]) == (500, "server_error")
     assert [record.event for record in caplog.records] == ["request_broken"]
     assert "a secret" not in caplog.text + json.dumps(body)

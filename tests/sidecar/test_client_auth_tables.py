@@ -13,14 +13,13 @@ from oidc_actor import (
     ClientCredentials,
     GitHubActionsToken,
     JWTBearer,
+    ManagerToken,
     Overlap,
     PrivateKey,
     SecretFile,
     SignedAssertion,
     TokenExchange,
 )
-from oidc_actor.sidecar.config import RouteToken
-from oidc_actor.sidecar.routes import Routes
 from oidc_actor.values.secrets import Secret
 
 # --- servers that are no OpenID providers -------------------------------------------------------------------------------
@@ -89,7 +88,7 @@ def test_token_exchange(read, tmp_path: Path, grant: str) -> None:
         "id",
         SecretFile(tmp_path / "secret"),
         subject_token_type="jwt",
-        actor_token=RouteToken(Routes(), "other", "id_token"),
+        actor_token=ManagerToken("other", "id_token"),
         actor_token_type="id_token",
         requested_token_type="access_token",
         audience=["one", "two"],
@@ -130,7 +129,7 @@ def test_jwt_bearer_signed_with_a_key_of_ones_own(read, tmp_path: Path, grant: s
     [
         ('{ file = "t" }', lambda base: SecretFile(base / "t")),
         ('{ env = "THE_TOKEN" }', lambda _: Secret("very-secret")),
-        ('{ manager = "other" }', lambda _: RouteToken(Routes(), "other")),
+        ('{ manager = "other" }', lambda _: ManagerToken("other")),
         ('{ github_actions = "api" }', lambda _: GitHubActionsToken("api")),
         ('{ github_actions = "api", timeout_seconds = 3 }', lambda _: GitHubActionsToken("api", timeout_seconds=3)),
         (

@@ -9,31 +9,33 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from fakes import AUTH, ISSUER, UNREACHABLE, Fixed, ScriptedTransport, metadata, minted, refused
+from fakes import ISSUER, UNREACHABLE, Fixed, ScriptedTransport, metadata, minted, refused
 from managers import leave_nothing_behind
 from threads import DEADLINE_S, eventually
 
-from oidc_actor import NoTokenError, RetryPolicy, TokenExchange, TokenManager
+from oidc_actor import (
+    ClientCredentials,
+    ManagerToken,
+    NoTokenError,
+    RetryPolicy,
+    TokenExchange,
+    TokenManager,
+    TokenPool,
+)
 from oidc_actor.metrics import ready
 from oidc_actor.sidecar import token_files
-from oidc_actor.sidecar.config import RouteToken
-from oidc_actor.sidecar.fleet import Changes, Fleet
+from oidc_actor.sidecar.fleet import POOL, Changes, Fleet
 from oidc_actor.sidecar.manager_tables import ManagerConfig
-from oidc_actor.sidecar.routes import Routes
 from oidc_actor.testing import ManualClock
 from oidc_actor.transport import Request, Response
+from oidc_actor.values.secrets import Secret
 from oidc_actor.values.tokens import TokenResponse
 from supervision import whereis
 
 
 @pytest.fixture
-def routes() -> Routes:
-    return Routes()
-
-
-@pytest.fixture
-def fleet(routes):
-    running = Fleet(routes)
+def fleet():
+    running = Fleet()
     yield running
     running.stop(DEADLINE_S)
     leave_nothing_behind()
@@ -49,7 +51,8 @@ def config(clock):
     no_jitter = Fixed(0)
 
     def make(name: str, transport: ScriptedTransport, token_file: Path | None = None, **more: Any) -> ManagerConfig:
-        options = {"auth": AUTH, "issuer_url": ISSUER, "transport": transport, "clock": clock, "rng": no_jitter}
+        auth = ClientCredentials("id", Secret("s"), scopes=[f"of-{id(transport)}"])  # another token than the others'
+        options = {"auth": auth, "issuer_url": ISSUER, "transport": transport, "clock": clock, "rng": no_jitter}
         return ManagerConfig(name, {**options, **more}, token_file)
 
     return make
@@ -60,9 +63,8 @@ def applied(fleet: Fleet, *configs: ManagerConfig) -> Changes:
 
 
 def text(fleet: Fleet, name: str) -> str:
-    server = fleet._routes.server_of(name)
-    assert server is not None
-    return TokenManager.get_access_token(server)
+    assert name in fleet.names
+    return TokenPool.get_access_token(POOL, name)
 
 
 def test_an_unchanged_manager_keeps_its_token(fleet, config) -> None:
@@ -78,28 +80,26 @@ def test_a_changed_manager_serves_until_its_successor_has_a_token(fleet, config)
     before, after = ScriptedTransport(minted("old")), ScriptedTransport(minted("new"))
     applied(fleet, config("a", before))
     assert text(fleet, "a") == "old"
+    ref = whereis("a")
     with after.held_back():
         assert applied(fleet, config("a", after)) == Changes(replaced=1)
         after.wait_for_requests(1)
         assert text(fleet, "a") == "old"
-        assert fleet._routes.not_ready() == []
+        assert fleet.not_ready() == []
     eventually(lambda: text(fleet, "a") == "new")
-    eventually(lambda: whereis("a") is None, "the end of the one replaced")
-    assert fleet._routes.names == ["a"]
+    assert (fleet.names, whereis("a")) == (["a"], ref)
 
 
-def test_a_token_that_came_before_anybody_listened(fleet, config, monkeypatch) -> None:
-    subscribe = TokenManager.subscribe
+def test_a_token_that_came_before_anybody_listened_is_in_the_file(fleet, config, monkeypatch, tmp_path) -> None:
+    subscribe, path = TokenManager.subscribe, tmp_path / "a.token"
 
     def subscribe_late(server: str, listener: Any) -> Any:
         eventually(lambda: ready(server))
         return subscribe(server, listener)
 
-    applied(fleet, config("a", ScriptedTransport(minted("old"))))
-    assert text(fleet, "a") == "old"
     monkeypatch.setattr(TokenManager, "subscribe", subscribe_late)
-    applied(fleet, config("a", ScriptedTransport(minted("new"))))
-    assert text(fleet, "a") == "new"
+    applied(fleet, config("a", ScriptedTransport(), path))
+    eventually(lambda: path.exists() and path.read_text() == "t1")
 
 
 def test_new_credentials_that_do_not_work_take_no_token_away(fleet, config) -> None:
@@ -122,9 +122,8 @@ def test_once_the_old_token_has_ended_readers_wait_for_the_new_one(fleet, config
         applied(fleet, config("a", after))
         after.wait_for_requests(1)
         clock.advance(301)
-        assert fleet._routes.server_of("a") == "a@2"
-        assert fleet._routes.not_ready() == ["a"]
-    eventually(lambda: fleet._routes.not_ready() == [])
+        assert fleet.not_ready() == ["a"]
+    eventually(lambda: fleet.not_ready() == [])
 
 
 def test_a_successor_that_never_came_is_overtaken_by_the_next(fleet, config) -> None:
@@ -135,15 +134,33 @@ def test_a_successor_that_never_came_is_overtaken_by_the_next(fleet, config) -> 
     applied(fleet, config("a", broken))
     assert applied(fleet, config("a", ScriptedTransport(minted("newest")))) == Changes(replaced=1)
     eventually(lambda: text(fleet, "a") == "newest")
-    eventually(lambda: whereis("a") is None and whereis("a@2") is None)
+    assert fleet.refused() == []
+
+
+def test_a_refused_table_leaves_the_one_before_in_force_and_the_next_reload_tries_it_again(
+    fleet, config, clock, caplog
+) -> None:
+    before, after = ScriptedTransport(), ScriptedTransport(refused("invalid_client"), minted("new"))
+    applied(fleet, config("a", before))
+    assert text(fleet, "a") == "t1"
+    with caplog.at_level(logging.WARNING, "oidc_actor"):
+        assert applied(fleet, config("a", after)) == Changes(replaced=1)
+        eventually(lambda: fleet.refused() == ["a"], "the refusal")
+    assert "replacement_refused" in caplog.text
+    assert "invalid_client" in str(TokenPool.health(POOL)["a"].last_error)
+    assert text(fleet, "a") == "t1"
+    clock.advance(240)
+    eventually(lambda: text(fleet, "a") == "t2", "the refresh with the table before")
+    assert applied(fleet, config("a", after)) == Changes(kept=1)
+    eventually(lambda: text(fleet, "a") == "new")
+    assert fleet.refused() == []
 
 
 def test_a_removed_manager_is_gone_and_others_are_not(fleet, config) -> None:
     transport = ScriptedTransport()
     applied(fleet, config("a", transport), config("b", transport))
     assert applied(fleet, config("b", transport)) == Changes(kept=1, stopped=1)
-    assert fleet._routes.server_of("a") is None
-    assert fleet._routes.names == ["b"]
+    assert fleet.names == ["b"]
     assert whereis("a") is None
 
 
@@ -231,13 +248,13 @@ def test_a_file_is_replaced_and_never_written_through(tmp_path) -> None:
 
 
 @pytest.fixture
-def trading(fleet, routes):
+def trading(fleet):
     """A manager that trades the token of `a`; it tries once an hour, unless it is woken."""
     at_the_end = Fixed(1)
 
     def make(transport: ScriptedTransport) -> ManagerConfig:
         options = {
-            "auth": TokenExchange(RouteToken(routes, "a")),
+            "auth": TokenExchange(ManagerToken("a")),
             "issuer_url": ISSUER,
             "transport": transport,
             "min_interval_seconds": 0.01,
@@ -256,9 +273,9 @@ def test_a_manager_is_woken_by_the_token_it_waits_for(fleet, config, trading, ca
         other.wait_for_requests(1)
         eventually(lambda: "request_failed" in caplog.text, "the attempt without a subject")
         assert "the manager a has no valid token yet" in caplog.text  # it started first, wherever it is in the file
-        assert fleet._routes.not_ready() == ["a", "trader"]
+        assert fleet.not_ready() == ["a", "trader"]
         assert not one.posts
-    eventually(lambda: fleet._routes.not_ready() == [])
+    eventually(lambda: fleet.not_ready() == [])
     assert text(fleet, "trader") == "traded"
     assert [form["subject_token"] for form in one.forms] == ["subject"]
 
@@ -266,7 +283,7 @@ def test_a_manager_is_woken_by_the_token_it_waits_for(fleet, config, trading, ca
 def test_a_manager_whose_renewal_was_refused_is_woken_and_one_in_order_is_not(fleet, config, trading) -> None:
     one, other = ScriptedTransport(), ScriptedTransport()
     applied(fleet, config("a", other, min_interval_seconds=0), trading(one))
-    eventually(lambda: fleet._routes.not_ready() == [])
+    eventually(lambda: fleet.not_ready() == [])
     eventually(lambda: (TokenManager.health("trader").next_attempt_in_s or 0) > 1, "its rest")
     had, refreshes = text(fleet, "trader"), TokenManager.health("trader").refreshes
     came = threading.Event()
@@ -287,11 +304,10 @@ def test_a_manager_whose_renewal_was_refused_is_woken_and_one_in_order_is_not(fl
 def test_a_manager_that_is_used_is_replaced_and_its_user_goes_on_with_the_successor(fleet, config, trading) -> None:
     one = ScriptedTransport()
     applied(fleet, config("a", ScriptedTransport(minted("old"))), trading(one))
-    eventually(lambda: fleet._routes.not_ready() == [])
+    eventually(lambda: fleet.not_ready() == [])
     changed = config("a", ScriptedTransport(minted("new")))
     assert applied(fleet, changed, trading(one)) == Changes(kept=1, replaced=1)
-    eventually(lambda: fleet._routes.server_of("a") == "a@2")
-    eventually(lambda: whereis("a") is None, "the end of the one replaced")
+    eventually(lambda: text(fleet, "a") == "new")
     assert text(fleet, "trader") == "t1"
     TokenManager.force_refresh("trader", wait=True, timeout=DEADLINE_S)
     assert [form["subject_token"] for form in one.forms] == ["old", "new"]
@@ -301,7 +317,7 @@ def test_a_manager_that_is_used_is_replaced_and_its_user_goes_on_with_the_succes
 
 
 def scraped(fleet: Fleet) -> dict[tuple[str, str], Any]:
-    readings = fleet._routes.readings(1000)
+    readings = fleet.readings(1000)
     found = {(one.manager, one.issuer): one for one in readings}
     assert len(found) == len(readings), "a series twice"
     return found
@@ -321,8 +337,7 @@ def test_a_replaced_manager_keeps_its_label_and_its_counters(fleet, config) -> N
         ((label, during),) = scraped(fleet).items()
         assert (label, during.counts["token_obtained"]) == (("a", ISSUER), 3)
         assert during.expires_in_s > 0  # the one that serves; its successor has none
-    eventually(lambda: whereis("a") is None, "the end of the one replaced")
-    eventually(lambda: scraped(fleet)["a", ISSUER].counts["manager_stopped"] == 1)
+    eventually(lambda: text(fleet, "a") == "new")
     ((label, since),) = scraped(fleet).items()
     assert (label, since.counts["token_obtained"], since.restarts) == (("a", ISSUER), 4, 0)
     assert since.consecutive_failures == 0
@@ -351,7 +366,7 @@ def test_no_scrape_sees_a_counter_that_falls(fleet, config) -> None:
     assert fallen == []
 
 
-def test_another_issuer_is_another_series_and_the_one_before_stays(fleet, config) -> None:
+def test_with_another_issuer_a_manager_counts_on_under_that_one(fleet, config) -> None:
     other = "https://other.example.com"
     applied(fleet, config("a", ScriptedTransport(minted("old"))))
     assert text(fleet, "a") == "old"
@@ -359,11 +374,9 @@ def test_another_issuer_is_another_series_and_the_one_before_stays(fleet, config
     transport.discovery = metadata(other)
     applied(fleet, config("a", transport, issuer_url=other))
     eventually(lambda: text(fleet, "a") == "new")
-    eventually(lambda: whereis("a") is None, "the end of the one replaced")
-    eventually(lambda: scraped(fleet)["a", ISSUER].expires_in_s == 0)
-    found = scraped(fleet)
-    assert {label: one.counts["token_obtained"] for label, one in found.items()} == {("a", ISSUER): 1, ("a", other): 1}
-    assert found["a", other].expires_in_s > 0
+    ((label, found),) = scraped(fleet).items()
+    assert (label, found.counts["token_obtained"]) == (("a", other), 2)
+    assert found.expires_in_s > 0
 
 
 def test_a_removed_manager_is_in_no_scrape(fleet, config) -> None:

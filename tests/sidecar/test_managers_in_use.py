@@ -7,7 +7,6 @@ from pathlib import Path
 from sidecar.tables import OTHER, URL, problems
 
 from oidc_actor.sidecar.config import load
-from oidc_actor.sidecar.routes import Routes
 
 
 def using(**uses: str) -> str:
@@ -38,9 +37,8 @@ def test_a_missing_one_is_named_even_where_more_is_wrong(read) -> None:
 
 
 def test_the_token_of_whoever_serves(tmp_path: Path) -> None:
-    routes = Routes()
     path = tmp_path / "config.toml"
     path.write_text(using(a="other"))
-    source = load(path, routes).managers["a"].options["auth"].subject_token
+    source = load(path).managers["a"].options["auth"].subject_token
     assert source.fetch() == "there is no manager other"
-    assert repr(source) == "RouteToken(name='other', kind='access_token')"
+    assert repr(source) == "ManagerToken('other', 'access_token')"

@@ -8,7 +8,6 @@ import threading
 from threads import DEADLINE_S, eventually
 
 from oidc_actor.sidecar.config import load
-from oidc_actor.sidecar.routes import Routes
 from oidc_actor.sidecar.service import Service
 from supervision import Supervisor, monitor
 
@@ -27,8 +26,7 @@ def service(tmp_path) -> Service:
         '[server]\nunix_socket = "s"\n[managers.m]\nissuer_url = "https://auth.example.com"\nclient_id = "id"\n'
         'client_secret = { file = "missing" }\n'
     )
-    routes = Routes()
-    made = Service(path, load(path, routes), routes)
+    made = Service(path, load(path, makes=True))
     made._server = ServerInPlace()
     return made
 

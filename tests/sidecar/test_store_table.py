@@ -12,7 +12,6 @@ from oidc_actor import SecretFile, TokenManager
 from oidc_actor.sharing import FileStore, RedisStore
 from oidc_actor.sharing.sealing import new_key
 from oidc_actor.sidecar.config import absent, load
-from oidc_actor.sidecar.routes import Routes
 
 SERVER = '[server]\nunix_socket = "s"\n'
 REDIS = ('redis = "rediss://cache.internal:6379/0"', 'namespace = "prod-eu"', 'keys = [{ file = "key" }]')
@@ -51,7 +50,7 @@ def test_in_a_directory_with_and_without_keys(read, tmp_path: Path) -> None:
 def test_a_directory_is_made_by_a_sidecar_and_not_by_a_check(read, tmp_path: Path) -> None:
     read(written(DIRECTORY))
     assert not (tmp_path / "tokens").exists()
-    load(tmp_path / "config.toml", Routes())
+    load(tmp_path / "config.toml", makes=True)
     assert stat.S_IMODE((tmp_path / "tokens").stat().st_mode) == 0o700
 
 
