@@ -17,7 +17,7 @@ from pasted import pasted
 
 import oidc_actor
 import supervision
-from oidc_actor import ClientCredentials, ConfigError, ManagerNotRunning, TokenManager, TokenSource
+from oidc_actor import ClientCredentials, ConfigError, ManagerNotRunning, TokenManager, TokenPool, TokenSource
 from oidc_actor.testing import Provider
 from oidc_actor.values import errors
 from supervision.server import ClassOrInstance
@@ -89,7 +89,8 @@ def public_calls() -> set[str]:
         for name, value in vars(TokenManager).items()
         if not name.startswith("_") and isinstance(value, kinds) and name not in {"start", "launch"}
     }
-    found |= {f"TokenSource.{name}" for name in vars(TokenSource) if not name.startswith("_")} | {"TokenSource"}
+    found |= {f"TokenPool.{n}" for n, value in vars(TokenPool).items() if n[0] != "_" and isinstance(value, kinds)}
+    found |= {f"TokenSource.{n}" for n, value in vars(TokenSource).items() if n[0] != "_" and callable(value)} | {"TokenSource"}
     found |= {f"oidc.{name}" for name in importlib.import_module("oidc_actor.oidc").__all__}
     found |= {"streams.on_renewal", "streams.renewals", "metrics.ready", "after_restore", "SecretFile.read"}
     adapters = ("headers", "grpc_retry", "weaviate")
@@ -127,10 +128,10 @@ def test_each_adapter_raises_what_its_docstrings_say() -> None:
         for adapters, made, sent in table("adapter")
         for adapter in named(adapters)
     }
-    assert set(rows) == {*SENDS, "adapters.grpc.OIDCAuth"}
+    assert set(rows) == {*SENDS, "adapters.grpc.OIDCAuth", "adapters.mcp.mcp_auth"}
     for adapter, (made, sent) in rows.items():
         kind = resolve(adapter)
-        assert made == documented(kind.__init__), adapter
+        assert made == documented(kind.__init__ if isinstance(kind, type) else kind), adapter
         if adapter in SENDS:
             assert sent == documented(getattr(kind, SENDS[adapter])), adapter
 
