@@ -273,12 +273,12 @@ def test_what_cannot_pass_is_probed_slowly_and_a_forced_refresh_wakes_it(start, 
 def test_a_wait_that_the_function_asks_for_binds_its_manager_alone(start, vault, clock: ManualClock) -> None:
     vault.script = [down(status=503, retry_after_s=30.0)]
     start()
+    eventually(lambda: TokenManager.health("m").consecutive_failures)  # its call is the first
     other = Vault()
     start(name="same", fetch=vault)
     start(name="another", fetch=other)
     assert TokenManager.get_access_token("another") == "t1"
     assert TokenManager.get_access_token("same") == "t1"
-    eventually(lambda: TokenManager.health("m").consecutive_failures)
     TokenManager.force_refresh("m")
     assert (TokenManager.health("m").next_attempt_in_s or 0) > 29
     clock.advance(29)

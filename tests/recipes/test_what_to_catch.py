@@ -90,7 +90,9 @@ def public_calls() -> set[str]:
         if not name.startswith("_") and isinstance(value, kinds) and name not in {"start", "launch"}
     }
     found |= {f"TokenPool.{n}" for n, value in vars(TokenPool).items() if n[0] != "_" and isinstance(value, kinds)}
-    found |= {f"TokenSource.{n}" for n, value in vars(TokenSource).items() if n[0] != "_" and callable(value)} | {"TokenSource"}
+    found |= {f"TokenSource.{n}" for n, value in vars(TokenSource).items() if n[0] != "_" and callable(value)} | {
+        "TokenSource"
+    }
     found |= {f"oidc.{name}" for name in importlib.import_module("oidc_actor.oidc").__all__}
     found |= {"streams.on_renewal", "streams.renewals", "metrics.ready", "after_restore", "SecretFile.read"}
     adapters = ("headers", "grpc_retry", "weaviate")
