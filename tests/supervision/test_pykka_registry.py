@@ -1,8 +1,8 @@
 """Pykka's registry, with the dictionary that stands in the place of its list; `stop_all` and trees."""
 
+import gc
 import random
 import threading
-import gc
 import time
 from collections.abc import Callable, Iterator
 from itertools import count, islice

@@ -1,8 +1,8 @@
 """An exception that goes to a caller who may never look at it is logged as Pykka does, whoever runs the actor."""
 
 import logging
-import traceback
 import threading
+import traceback
 from collections.abc import Callable
 from typing import Any
 
