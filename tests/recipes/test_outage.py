@@ -15,6 +15,7 @@ from threads import eventually
 
 from oidc_actor import ClientCredentials, NoTokenError, SecretFile, TokenManager
 from oidc_actor.metrics import ready
+from oidc_actor.reading.directory import locate
 from oidc_actor.testing import ManualClock
 
 pytestmark = pytest.mark.usefixtures("stop_managers")
@@ -64,7 +65,12 @@ class Play:
         caplog.clear()
 
     def settle(self) -> None:
-        eventually(lambda: not TokenManager.health(NAME).refreshing)
+        """Wait until the manager has heard all, and neither a request nor a look at a secret's file is under way."""
+        eventually(lambda: not self.is_refreshing() and not locate(NAME).state.checking and not self.is_refreshing())
+
+    @staticmethod
+    def is_refreshing() -> bool:
+        return TokenManager.health(NAME).refreshing
 
     def minutes(self, count: int, *, at: dict[int, Callable[[], object]] | None = None) -> list[Minute]:
         """Play that many minutes, second by second; `at` says what happens at which second."""
