@@ -27,6 +27,7 @@ def sidecar(tmp_path, manager_table) -> Iterator[Sidecar]:
     (tmp_path / "config.toml").write_text(server + manager_table("a", 'token_file = "a.token"'))
     with Sidecar(tmp_path, descriptors=DESCRIPTORS) as running:
         assert running.get("/token/a").token
+        eventually((tmp_path / "a.token").exists)  # readers have a token before its file is written
         yield running
 
 
