@@ -35,6 +35,7 @@ BENCHMARKS = (
     "network",
     "scale",
     "fleet",
+    "sidecar",
     "agents",
 )
 
