@@ -17,7 +17,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import AsyncGenerator, Callable
-from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
 from oidc_actor.manager.token_manager import TokenManager
@@ -26,6 +25,7 @@ from oidc_actor.reading.directory import ManagerNotRunning, locate
 from oidc_actor.reading.waiters import GONE, Subscription, TaskWaiter, check_listener
 from oidc_actor.reading.waiting_reads import ServerRef
 from oidc_actor.values.tokens import TokenResponse
+from supervision.frozen import dataclass
 
 __all__ = ["Renewal", "on_renewal", "renewals"]
 __dir__ = __all__.copy

@@ -2,6 +2,7 @@
 
 **Layers.** A file or folder imports only what is above it here (``tests/packaging/test_layering.py``)::
 
+    frozen.py                   the decorator of values, as `dataclasses.dataclass` is                              pure
     exits.py                    why an actor ended, and whether it is restarted then                                pure
     errors.py                   every error; the checks of arguments                                                pure
     children.py                 how a child is specified (`ChildSpec`, `Backoff`), and what has become of it        pure

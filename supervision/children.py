@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Hashable, Iterable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from typing import TYPE_CHECKING, Any, Generic, Literal, Self, TypeAlias, cast
 
 from supervision.errors import check_one_of, check_seconds
 from supervision.exits import ExceptionText, Reason, Restart, without_frames
+from supervision.frozen import dataclass
 
 if TYPE_CHECKING:
     import pykka

@@ -14,9 +14,10 @@ anything else (``KILLED``, ``Crash``)  restart    restart    no
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from traceback import TracebackException
 from typing import Any, Literal, TypeAlias
+
+from supervision.frozen import dataclass
 
 Restart: TypeAlias = Literal["permanent", "transient", "temporary"]
 

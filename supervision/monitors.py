@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any, TypeAlias, cast
 
 import pykka
 
 from supervision.errors import NoProcess
 from supervision.exits import NOPROC, Reason
+from supervision.frozen import dataclass
 from supervision.process.mailbox import Cancellable, Mailbox
 from supervision.process.registry import ServerRef, find, refuse_unmanaged
 from supervision.runtime.reports import is_interrupt, report

@@ -31,7 +31,6 @@ import atexit
 import random
 import threading
 from collections.abc import Callable, Hashable, Sequence
-from dataclasses import dataclass
 from typing import Any, ClassVar, Literal, NamedTuple, TypeVar
 
 import pykka
@@ -43,6 +42,7 @@ from supervision.child_process import ChildMonitor, ExitRequest, Link, StartAtte
 from supervision.children import Child, ChildCounts, ChildInfo
 from supervision.errors import AlreadyStarted, CallTimeout, ChildNotFound, StartError, SupervisionError
 from supervision.exits import KILLED, SHUTDOWN, ExceptionText, Exit, Reason, text_of
+from supervision.frozen import dataclass
 from supervision.monitors import Down, demonitor
 from supervision.process.process import Phase, Process
 from supervision.process.registry import (

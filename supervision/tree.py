@@ -25,13 +25,14 @@ import contextlib
 import math
 import time
 from collections.abc import Hashable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 from supervision.child_process import name_of_child
 from supervision.children import Child, ChildState, ChildType
 from supervision.errors import CallTimeout, NoProcess, ServerDied, SupervisionError
 from supervision.exits import Crash, ExceptionText, Reason, Restart, text_of
+from supervision.frozen import dataclass
 from supervision.process.process import Phase, Process
 from supervision.process.registry import ServerRef, name_of, process_of
 from supervision.runtime import timer_thread

@@ -194,10 +194,14 @@ class Trace:
             self.crossings += 1
 
 
+_MAKES_VALUES = {ROOT / "supervision" / "frozen.py"}
+"""The comparisons of values, which count as little as those of `dataclasses`."""
+
+
 @cache
 def _path_of_ours(name: str) -> Path | None:
     path = Path(name)
-    return path if any((ROOT / package) in path.parents for package in PACKAGES) else None
+    return path if any((ROOT / package) in path.parents for package in PACKAGES) and path not in _MAKES_VALUES else None
 
 
 def _of_ours(frame: FrameType) -> Path | None:

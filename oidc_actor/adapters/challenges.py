@@ -16,7 +16,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from enum import Enum
 from typing import TypeAlias
 
@@ -24,6 +23,7 @@ from oidc_actor.adapters.authorization import Authorization, Proof
 from oidc_actor.credentials.dpop import nonce_of, read_nonce
 from oidc_actor.credentials.parameters import MOST_STEP_UP, StepUp, parse_scopes, read_claims_parameter
 from oidc_actor.values.errors import ConfigError
+from supervision.frozen import dataclass
 
 Challenge: TypeAlias = tuple[str, dict[str, str]]
 """A scheme and its parameters; both names in lower case."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Collection, Mapping
-from dataclasses import dataclass, fields
+from dataclasses import fields
 from typing import Any, ClassVar, Literal, Self
 
 from oidc_actor.credentials.dpop import DPoPKey, read_dpop
@@ -27,6 +27,7 @@ from oidc_actor.values.errors import ConfigError
 from oidc_actor.values.oidc_config import OIDCConfig, check_config
 from oidc_actor.values.secrets import Sealed, Secret, StoredSecret, put, store_secret
 from oidc_actor.values.urls import check_issuer_url
+from supervision.frozen import dataclass
 
 METHODS = (
     "client_secret_basic",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, fields
+from dataclasses import fields
 from inspect import signature
 from typing import Any, ClassVar, Literal
 
@@ -15,6 +15,7 @@ from oidc_actor.credentials.parameters import TOKEN_TYPE, Scopes
 from oidc_actor.values.errors import ConfigError
 from oidc_actor.values.oidc_config import OIDCConfig
 from oidc_actor.values.secrets import GivenSecret, Secret, StoredSecret, holds_secrets
+from supervision.frozen import dataclass
 
 
 @dataclass(frozen=True, slots=True, init=False, repr=False)

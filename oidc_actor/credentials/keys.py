@@ -12,7 +12,7 @@ import re
 import string
 from codecs import BOM_UTF8
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import fields
 from functools import cache
 from hashlib import sha256
 from pathlib import Path
@@ -34,6 +34,7 @@ from oidc_actor.values.secrets import (
     resolve_secret,
     store_secret,
 )
+from supervision.frozen import dataclass
 
 ALGORITHMS = ("RS256", "PS256", "ES256", "EdDSA", "Ed25519")
 """What tokens are signed with (RFC 7518 section 3.1, RFC 8037 section 3.1); the last is RFC 9864's name for the one before it."""

@@ -6,7 +6,6 @@ import base64
 import json
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass
 from typing import Any, Literal, NoReturn, TypeAlias, TypeVar
 
 from oidc_actor.values.errors import ConfigError
@@ -19,6 +18,7 @@ from oidc_actor.values.secrets import (
     refuse_pickling,
     store_secret,
 )
+from supervision.frozen import dataclass
 
 Scopes: TypeAlias = str | Iterable[str] | None
 Repeatable: TypeAlias = str | tuple[str, ...] | None

@@ -12,7 +12,7 @@ import math
 import re
 import time
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field, fields
+from dataclasses import field, fields
 from datetime import UTC, datetime
 from typing import ClassVar
 from urllib.parse import parse_qsl
@@ -27,6 +27,7 @@ from oidc_actor.transport import NoAnswer, Request, Response, Transport
 from oidc_actor.values.errors import ConfigError, SecretUnavailable, TokenRequestError
 from oidc_actor.values.secrets import Sealed, Secret, holds_secrets, put
 from oidc_actor.values.tokens import ParsedToken, TokenResponse
+from supervision.frozen import dataclass
 
 
 class _Refusal(TokenRequestError):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from secrets import token_urlsafe
 from typing import TypeAlias
 
@@ -33,6 +33,7 @@ from oidc_actor.values.errors import ConfigError, ProviderError, SecretUnavailab
 from oidc_actor.values.oidc_config import OIDCConfig
 from oidc_actor.values.secrets import Secret, StoredSecret, holds_secrets, resolve_secret
 from oidc_actor.values.tokens import ParsedToken
+from supervision.frozen import dataclass
 
 _ABOUT_STATEMENTS = frozenset({"invalid_client", "invalid_grant", "invalid_request", "invalid_dpop_proof"})
 """OAuth error codes by which providers refuse a statement that is out of date (RFC 7521, RFC 8693, RFC 9449)."""

@@ -12,10 +12,11 @@ import http.client
 import re
 import zlib
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from typing import NoReturn, Protocol, TypeAlias
 
 from oidc_actor.values.secrets import Sealed, put, refuse_pickling
+from supervision.frozen import dataclass
 
 MAX_HEAD_BYTES = 64 * 1024
 """The longest head that is read, in bytes, and the longest trailer."""

@@ -17,10 +17,11 @@ EXPLICIT    at once, and while half-open too
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from oidc_actor.machine.events import NEVER, Allowed, Denied, Haste
 from oidc_actor.machine.failure_policy import RetryPolicy, Rng, retry_delay_s
+from supervision.frozen import dataclass
 
 
 @dataclass(frozen=True, slots=True)

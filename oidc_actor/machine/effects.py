@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Any, Literal, TypeAlias
 
 from oidc_actor.credentials.parameters import StepUp
@@ -11,6 +11,7 @@ from oidc_actor.machine.events import Haste, HeldLease, Outcome, Waiters
 from oidc_actor.values.oidc_config import OIDCConfig
 from oidc_actor.values.secrets import Secret
 from oidc_actor.values.tokens import TokenResponse, TokenTypeHint
+from supervision.frozen import dataclass
 
 
 @dataclass(frozen=True, slots=True)

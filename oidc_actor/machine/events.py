@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
 from enum import IntEnum
 from typing import Any, Literal, Protocol, TypeAlias
 
@@ -15,6 +14,7 @@ from oidc_actor.values.oidc_config import OIDCConfig
 from oidc_actor.values.resource_metadata import ResourceMetadata
 from oidc_actor.values.secrets import Secret
 from oidc_actor.values.tokens import ParsedToken, TokenResponse
+from supervision.frozen import dataclass
 
 NEVER = -math.inf
 """Stands for the time of what has not happened: before every reading of the clock."""

@@ -17,11 +17,12 @@ any other answer                                       the same refresh token, a
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
+from dataclasses import fields
 from typing import Literal, Protocol
 
 from oidc_actor.values.clock import is_seconds
 from oidc_actor.values.errors import ConfigError, OIDCActorError, ProviderError, SecretUnavailable, UnusableMetadata
+from supervision.frozen import dataclass
 
 UNREACHABLE_TRIES = 4
 """After that many unreachable attempts in a row the metadata are asked for again: the endpoint may have moved."""

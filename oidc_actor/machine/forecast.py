@@ -17,7 +17,7 @@ from __future__ import annotations
 
 import copy
 import math
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 
 from oidc_actor.credentials.credentials import Credentials
 from oidc_actor.machine import circuit_breaker, effects, events
@@ -28,6 +28,7 @@ from oidc_actor.machine.transitions import step
 from oidc_actor.values.errors import DiscoveryError, TokenRequestError
 from oidc_actor.values.oidc_config import OIDCConfig
 from oidc_actor.values.tokens import ParsedToken, TokenResponse
+from supervision.frozen import dataclass
 
 _SHARES = 16  # plays of one search
 _HALVINGS = 10  # of the distance between two of them, around the worst

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Literal
 
 from oidc_actor.machine.failure_policy import code_of, status_of
 from oidc_actor.machine.schedule import next_attempt_at
 from oidc_actor.machine.state import State, is_trying, is_valid
 from oidc_actor.values.errors import OIDCActorError
+from supervision.frozen import dataclass
 
 
 @dataclass(frozen=True, slots=True)

@@ -27,7 +27,7 @@ judged when it comes; and where that request fails, it was not the refresh that 
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import TypeAlias
 
 from oidc_actor.machine import sharing
@@ -40,6 +40,7 @@ from oidc_actor.values.clock import is_past
 from oidc_actor.values.oidc_config import OIDCConfig
 from oidc_actor.values.secrets import Secret, fingerprint
 from oidc_actor.values.tokens import TokenResponse, TokenTypeHint
+from supervision.frozen import dataclass
 
 SHORTEST_S = 1.0
 LONGEST_S = 300.0

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from enum import Flag, auto
 from types import MappingProxyType
 from typing import Literal, NamedTuple, TypeAlias
@@ -29,6 +29,7 @@ from oidc_actor.values.errors import OIDCActorError, SecretUnavailable, StoreErr
 from oidc_actor.values.oidc_config import OIDCConfig
 from oidc_actor.values.secrets import Secret, StoredSecret
 from oidc_actor.values.tokens import TokenResponse
+from supervision.frozen import dataclass
 
 METADATA_AGE_S = 24 * 3600.0
 """Seconds after which discovered metadata are asked for again."""

@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 from oidc_actor.machine import effects, events, failure_policy, invalidation, replacing, schedule, sharing, step_up
@@ -37,6 +37,7 @@ from oidc_actor.values.errors import DiscoveryError, OIDCActorError, TokenReques
 from oidc_actor.values.oidc_config import OIDCConfig
 from oidc_actor.values.secrets import Secret, fingerprint
 from oidc_actor.values.tokens import ParsedToken, TokenResponse
+from supervision.frozen import dataclass
 
 
 def step(state: State, event: events.Event, now: float, rng: Rng) -> tuple[State, list[effects.Effect]]:

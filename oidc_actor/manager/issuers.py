@@ -10,7 +10,6 @@ import threading
 import time
 import weakref
 from collections.abc import Callable, Hashable, Iterable, Iterator
-from dataclasses import dataclass
 from typing import TypeAlias
 
 from oidc_actor.http import default_transport
@@ -36,6 +35,7 @@ from oidc_actor.values.clock import Clock, Skew, wall_ahead_s, wall_clock
 from oidc_actor.values.errors import DiscoveryError, OIDCActorError
 from oidc_actor.values.oidc_config import OIDCConfig
 from oidc_actor.values.resource_metadata import ResourceMetadata
+from supervision.frozen import dataclass
 from supervision.runtime.per_process import PerProcess, in_forked_child
 
 SPREAD_S = 0.01

@@ -11,12 +11,12 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from typing import Any, Final, Literal, TypeAlias
 
 from oidc_actor.machine import failure_policy
 from oidc_actor.values.errors import OIDCActorError, ProviderError
 from oidc_actor.values.tokens import ParsedToken
+from supervision.frozen import dataclass
 from supervision.runtime.reports import report
 
 EVENTS: dict[str, tuple[str, str, str]] = {

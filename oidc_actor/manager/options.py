@@ -7,7 +7,7 @@ import functools
 import inspect
 import random
 from collections.abc import Callable, Hashable, Mapping
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import field, fields, replace
 from pathlib import Path
 from typing import Any, Concatenate, Literal, ParamSpec, TypeAlias, TypeVar, cast
 
@@ -24,6 +24,7 @@ from oidc_actor.values.errors import ConfigError
 from oidc_actor.values.oidc_config import OIDCConfig, check_config
 from oidc_actor.values.secrets import SecretFile, SecretSource, holds_secrets
 from oidc_actor.values.urls import check_issuer_url, check_resource_url, origin_of
+from supervision.frozen import dataclass
 
 P = ParamSpec("P")
 C = TypeVar("C")

@@ -23,7 +23,7 @@ import functools
 import threading
 import time
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Any, TypeVar
 
 from oidc_actor.credentials.credentials import Credentials
@@ -70,6 +70,7 @@ from oidc_actor.values.resource_metadata import ResourceMetadata
 from oidc_actor.values.secrets import Secret, SecretFile
 from oidc_actor.values.tokens import ParsedToken, TokenTypeHint
 from supervision.calls import Timer, send_after
+from supervision.frozen import dataclass
 from supervision.runtime.dispatcher import blocking
 from supervision.runtime.per_process import PerProcess
 

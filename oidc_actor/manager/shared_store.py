@@ -32,7 +32,7 @@ import secrets
 import threading
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any, TypeVar
 from weakref import WeakKeyDictionary
 
@@ -84,6 +84,7 @@ from oidc_actor.values.clock import wall_ahead_s, wall_clock
 from oidc_actor.values.errors import SecretUnavailable, StoreError
 from oidc_actor.values.secrets import Secret, holds_secrets, resolve_secret
 from oidc_actor.values.tokens import ParsedToken
+from supervision.frozen import dataclass
 from supervision.runtime.per_process import PerProcess
 from supervision.runtime.timer_thread import call_later
 

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass
 from typing import Literal, TypeAlias, get_args
 
 from oidc_actor.manager.log import FLIGHT_JOINED, RequestOutcome, StoreOutcome, count_of, store_count_of
 from oidc_actor.metrics.readings import Reading
+from supervision.frozen import dataclass
 
 Kind: TypeAlias = Literal["counter", "gauge", "histogram"]
 Values: TypeAlias = Mapping[str, float]

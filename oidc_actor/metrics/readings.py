@@ -8,7 +8,7 @@ from __future__ import annotations
 import time
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Literal
 
 from oidc_actor.machine.health import sharing_of as sharing_of_state
@@ -16,6 +16,7 @@ from oidc_actor.manager.issuers import Issuer
 from oidc_actor.reading.cell import Cell, Ref
 from oidc_actor.reading.directory import all_cells, locate
 from supervision import SupervisionError
+from supervision.frozen import dataclass
 
 OTHER = "(other)"
 """Stands for what is beyond the bound of a label."""

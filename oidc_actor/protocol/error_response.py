@@ -7,7 +7,6 @@ metadata are known to list less than a provider takes.
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 from oidc_actor.credentials.credentials import ASSERTING, METHODS, Credentials
@@ -17,6 +16,7 @@ from oidc_actor.transport import Response
 from oidc_actor.values.errors import TokenRequestError
 from oidc_actor.values.oidc_config import OIDCConfig
 from oidc_actor.values.secrets import Secret, has_space_at_an_end, holds_secrets, secret_problem
+from supervision.frozen import dataclass
 
 KNOWN_CODES = frozenset(
     {

@@ -6,7 +6,6 @@ Of an issuer (OpenID Connect Discovery 1.0, RFC 8414) and of a protected resourc
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -25,6 +24,7 @@ from oidc_actor.values.urls import (
     public_url,
     url_problem,
 )
+from supervision.frozen import dataclass
 
 _ABSENT = frozenset({401, 403, 404, 405, 410})
 _BUSY = frozenset({408, 425, 429})

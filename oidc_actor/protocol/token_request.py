@@ -9,7 +9,6 @@ from __future__ import annotations
 import base64
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any
 from urllib.parse import quote, urlencode, urlsplit
 
@@ -21,6 +20,7 @@ from oidc_actor.transport import Request
 from oidc_actor.values.oidc_config import OIDCConfig, alias_name
 from oidc_actor.values.secrets import Secret, SecretSource
 from oidc_actor.values.tokens import TokenTypeHint
+from supervision.frozen import dataclass
 
 _SHORTEST_SECRET_IN_EXTRA = 8
 

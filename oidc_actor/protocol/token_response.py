@@ -16,7 +16,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Collection, Iterable, Mapping
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
@@ -26,6 +25,7 @@ from oidc_actor.protocol.response_fields import Pairs, provider_now, read_claims
 from oidc_actor.transport import Response
 from oidc_actor.values.secrets import Secret, holds_secrets
 from oidc_actor.values.tokens import DEEPEST, NO_EXTRA, ExtraMembers, LifetimeSource, ParsedToken, TokenResponse
+from supervision.frozen import dataclass
 
 DEFAULT_LIFETIME_S = 300.0
 """Seconds a token is taken to live where nothing says."""

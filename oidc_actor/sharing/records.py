@@ -20,7 +20,7 @@ stood for a while. Where the store loses that too, the while begins anew for all
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from oidc_actor.sharing.store import (
     Claim,
@@ -38,6 +38,7 @@ from oidc_actor.sharing.store import (
 )
 from oidc_actor.values.errors import StoreError
 from oidc_actor.values.secrets import Secret
+from supervision.frozen import dataclass
 
 KEPT_MS = 10 * 60 * 1000
 LOGIN_KEPT_MS = 90 * 24 * 3600 * 1000

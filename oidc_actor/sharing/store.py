@@ -12,10 +12,10 @@ them is paused. The lease of a claim gives liveness only: when its holder dies a
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
 from typing import Literal, Protocol, TypeAlias
 
 from oidc_actor.values.secrets import Secret, StoredSecret
+from supervision.frozen import dataclass
 
 
 @dataclass(frozen=True, slots=True)

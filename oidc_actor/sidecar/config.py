@@ -6,7 +6,7 @@ import os
 import re
 import tomllib
 from collections.abc import Callable, Collection, Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 from typing import Any
@@ -19,6 +19,7 @@ from oidc_actor.sidecar.manager_tables import ManagerConfig, read_manager
 from oidc_actor.sidecar.store_table import read_store
 from oidc_actor.values.errors import ConfigError
 from oidc_actor.values.secrets import SecretFile, SecretSource, StoredSecret, holds_secrets, read_file
+from supervision.frozen import dataclass
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 _MAX_BYTES = 4 * 1024 * 1024

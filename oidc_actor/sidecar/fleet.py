@@ -16,7 +16,6 @@ import contextlib
 import functools
 import threading
 from collections.abc import Coroutine, Mapping
-from dataclasses import dataclass
 from graphlib import TopologicalSorter
 from pathlib import Path
 from typing import Any
@@ -35,6 +34,7 @@ from oidc_actor.sidecar.token_files import TokenFile, Write
 from oidc_actor.values.errors import NoTokenError, OIDCActorError
 from oidc_actor.values.tokens import TokenResponse
 from supervision import ChildNotFound, ChildSpec, NoProcess, SupervisionError, Supervisor, call
+from supervision.frozen import dataclass
 
 POOL = "sidecar/managers"
 """What the pool is registered under; the name of no manager has a slash."""

@@ -7,11 +7,11 @@ import os
 import socket
 import stat
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 
 from oidc_actor.sidecar.config_reader import PRIVATE
 from oidc_actor.values.errors import ConfigError
+from supervision.frozen import dataclass
 
 BACKLOG = 2048
 """Connections that wait in the kernel to be accepted."""

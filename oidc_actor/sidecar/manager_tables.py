@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, fields
+from dataclasses import field, fields
 from pathlib import Path
 from typing import Any, TypeAlias, TypeVar
 
@@ -24,6 +24,7 @@ from oidc_actor.sharing.store import TokenStore
 from oidc_actor.sidecar.config_reader import KINDS, PRIVATE, ConfigReader, kind_of, meant, shown
 from oidc_actor.values.oidc_config import OIDCConfig
 from oidc_actor.values.secrets import SecretFile, SecretSource, StoredSecret
+from supervision.frozen import dataclass
 
 GRANTS: dict[str, type[Credentials]] = {
     "client_credentials": ClientCredentials,

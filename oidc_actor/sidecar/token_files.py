@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +11,7 @@ from oidc_actor.sidecar.config_reader import PRIVATE
 from oidc_actor.sidecar.log import log
 from oidc_actor.values.tokens import TokenResponse
 from supervision import Server, Timer, send_after
+from supervision.frozen import dataclass
 
 RETRY_S = 2.0
 """Seconds after which a file that could not be written is tried again."""

@@ -7,8 +7,9 @@ import math
 import sys
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import TypeAlias, TypeGuard
+
+from supervision.frozen import dataclass
 
 Clock: TypeAlias = Callable[[], float]
 

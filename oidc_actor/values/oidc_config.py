@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, fields
+from dataclasses import field, fields
 from typing import Any, Self
 
 from oidc_actor.values.errors import ConfigError, UnusableMetadata
 from oidc_actor.values.secrets import FrozenMapping
 from oidc_actor.values.urls import url_problem
+from supervision.frozen import dataclass
 
 ENDPOINTS = (
     "token_endpoint",

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import fields
 from typing import Any
 from urllib.parse import urlsplit
 
 from oidc_actor.values.urls import public_url
+from supervision.frozen import dataclass
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,11 +19,12 @@ import sys
 import traceback
 import types
 from collections.abc import Callable, Hashable, Iterator, Mapping
-from dataclasses import FrozenInstanceError, dataclass
+from dataclasses import FrozenInstanceError
 from pathlib import Path
 from typing import Any, ClassVar, NoReturn, ParamSpec, Self, TypeAlias, TypeVar
 
 from oidc_actor.values.errors import ConfigError, SecretUnavailable
+from supervision.frozen import dataclass
 
 P = ParamSpec("P")
 R = TypeVar("R")

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any, Literal, TypeAlias
 
 from oidc_actor.values.errors import ConfigError
 from oidc_actor.values.secrets import Sealed, fingerprint, holds_secrets, put
+from supervision.frozen import dataclass
 
 _FIELDS = ("access_token", "token_type", "expires_in", "refresh_token", "id_token", "scope", "issued_at", "extra")
 

@@ -30,13 +30,13 @@ from __future__ import annotations
 import contextlib
 import queue
 import threading
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from pykka import ActorDeadError
 
 from supervision.errors import ServerDied
 from supervision.exits import Reason
+from supervision.frozen import dataclass
 from supervision.process.pykka_internals import Envelope, StopRequest
 from supervision.runtime.per_process import PerProcess
 from supervision.runtime.waits import Bell, Reply, Summons, check_patches

@@ -2,7 +2,8 @@
 
 ``POST /token?key=a&delay=0.2&life=60&until=100`` answers after ``delay`` seconds with a token of ``life`` seconds; beyond the
 ``until``-th request with that ``key`` the connection stays open and nothing ever comes. ``GET /requests?key=a`` answers with
-the times at which the requests with that key came, on the machine's boot-time clock; ``GET /summary`` with `Summary`.
+the times at which the requests with that key came, on the machine's boot-time clock; ``GET /summary`` with `Summary`. Its origin
+is an issuer, whose metadata name a token endpoint.
 """
 
 from __future__ import annotations
@@ -48,6 +49,7 @@ _first: Counter[int] = Counter()
 _ends: dict[str, float] = {}
 _seen = Summary()
 _never = asyncio.Event()
+_METADATA: dict[str, str] = {}
 
 
 async def _serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -61,7 +63,9 @@ async def _serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> 
                     length = int(line.split(":")[1])
             body = await reader.readexactly(length)
             method, target, _ = head.split(" ", 2)
-            members = await _answer(method, target, body)
+            members = (
+                _METADATA if target == "/.well-known/openid-configuration" else await _answer(method, target, body)
+            )
             if members is None:
                 await _never.wait()
             text = json.dumps(members).encode()
@@ -105,7 +109,10 @@ def _summary() -> dict[str, Any]:
 
 async def _main() -> None:
     server = await asyncio.start_server(_serve, "127.0.0.1", 0, backlog=1024)
-    print(server.sockets[0].getsockname()[1], flush=True)
+    port = server.sockets[0].getsockname()[1]
+    origin = f"http://127.0.0.1:{port}"
+    _METADATA.update(issuer=origin, token_endpoint=f"{origin}/token?key=discovered", jwks_uri=f"{origin}/jwks")
+    print(port, flush=True)
     await asyncio.get_running_loop().run_in_executor(None, sys.stdin.read)  # its parent has gone
 
 
@@ -113,11 +120,11 @@ class Endpoint:
     """The running provider, as its parent sees it."""
 
     def __init__(self, port: int) -> None:
-        self._origin = f"http://127.0.0.1:{port}"
+        self.origin = f"http://127.0.0.1:{port}"
 
     def token(self, key: str, **asked: float) -> str:
         """The address of a token endpoint that behaves as asked."""
-        return f"{self._origin}/token?key={key}" + "".join(f"&{name}={value}" for name, value in asked.items())
+        return f"{self.origin}/token?key={key}" + "".join(f"&{name}={value}" for name, value in asked.items())
 
     def requests(self, key: str) -> list[float]:
         """When the requests with a key came."""
@@ -129,7 +136,7 @@ class Endpoint:
         return Summary(**self._get("/summary"))
 
     def _get(self, path: str) -> Any:
-        with urllib.request.urlopen(self._origin + path, timeout=10) as answer:
+        with urllib.request.urlopen(self.origin + path, timeout=10) as answer:
             return json.load(answer)
 
 

@@ -23,6 +23,7 @@ import environment
 
 BENCHMARKS = (
     "imports",
+    "coldstart",
     "reads",
     "herd",
     "actors",

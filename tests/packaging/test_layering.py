@@ -8,6 +8,7 @@ from house import knots, modules, room
 
 LAYERS = (
     # --- supervision: OTP on Pykka; it knows nothing of tokens
+    {"supervision.frozen"},
     {"supervision.exits"},
     {"supervision.errors"},
     {"supervision.children", "supervision.runtime"},
@@ -46,6 +47,7 @@ PURE = {
     "supervision.children",
     "supervision.errors",
     "supervision.exits",
+    "supervision.frozen",
     "supervision.strategy",
 }
 """Rooms in which no module knows threads, clocks, the network, Pykka or logging."""
