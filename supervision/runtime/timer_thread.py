@@ -6,13 +6,21 @@ so it looks at the clock at least every ``HEARTBEAT_S`` seconds: a process thawe
 No caller waits for a lock (`supervision.runtime.waits` says why), because the heap belongs to the timer thread alone::
 
     a thread that sets a timer             a thread that cancels it              the timer thread
-    1. puts (due, handle) into the queue,  1. takes the callback out of the      1. moves what is in the queue into the heap
-       which also wakes the timer thread      handle: it never runs now, and     2. waits for the queue until the earliest is due
-    2. is there a timer thread? else          the heap drops the empty handle    3. takes the callback out of that handle, and
-       starts one                             in its own time                       runs it if it was still in there
+    1. adds (due, handle) to the new       1. takes the callback out of the      1. moves what is new into the heap
+       entries                                handle: it never runs now, and     2. says until when it sleeps
+    2. does the timer thread sleep for        the heap drops the empty handle    3. is something new after all? back to 1
+       longer than that? wakes it             in its own time                    4. sleeps until then, or until it is woken
+    3. is there a timer thread? else                                             5. takes the callback out of the handle that is
+       starts one                                                                   due, and runs it if it was still in there
+
+Most timers watch over something that ends long before they are due. Such a timer is set and cancelled without a change of
+threads: the timer thread sleeps for a while, and finds an empty handle among the new entries when it looks again.
+
+An entry that was added before the timer thread's 2 is seen at its 3; who adds one later reads until when it sleeps. It may have
+slept for longer, where the machine was suspended: a setter that sees that wakes it, too.
 
 The callback comes out of its handle once, for the canceller or for the timer thread: so ``cancel()`` answers true only if
-the callback never runs. Did a setter look for the timer thread first and put its entry in then, it could see a thread that
+the callback never runs. Did a setter look for the timer thread first and add its entry then, it could see a thread that
 is just leaving, and its timer would never be due.
 """
 
@@ -21,9 +29,11 @@ from __future__ import annotations
 import contextlib
 import heapq
 import itertools
+import math
 import queue
 import threading
 import time
+from collections import deque
 from collections.abc import Callable
 
 from supervision.runtime.per_process import PerProcess
@@ -33,6 +43,9 @@ HEARTBEAT_S = 15.0
 
 LEAST_SWEPT = 128
 """Entries from which on the heap is swept of cancelled ones."""
+
+MOST_NEW = 1024
+"""New entries, most of them cancelled by then, for which the thread is woken to look."""
 
 if hasattr(time, "CLOCK_BOOTTIME"):
 
@@ -78,19 +91,23 @@ class _TimerThread:
 
     def __init__(self, clock: Callable[[], float]) -> None:
         self.now = clock
-        # What is to go into the heap, by when it is due; ``None`` only wakes the thread.
-        self.queue: queue.SimpleQueue[tuple[float, TimerHandle] | None] = queue.SimpleQueue()
+        self.queue: queue.SimpleQueue[None] = queue.SimpleQueue()  # what the thread sleeps on: it wakes, and looks
+        self._new: deque[tuple[float, TimerHandle]] = deque()  # what is to go into the heap, by when it is due
+        self._sleeps_until = math.inf
         self._threads: dict[str, int] = {}  # the ident of the thread that runs: of several, the first to enter
         self._heap: list[tuple[float, int, TimerHandle]] = []  # of that thread only, as is what follows
         self._numbers = itertools.count()
         self._sweep_at = LEAST_SWEPT
 
-    def add(self, due: float, handle: TimerHandle) -> None:
-        """Put an entry into the queue, and see that the thread runs. Any thread, at any instruction.
+    def add(self, delay_s: float, handle: TimerHandle) -> None:
+        """Add an entry, and see that the thread wakes in time, and runs. Any thread, at any instruction.
 
         In that order: a handler that interrupts this in between, and sets a timer itself, starts the thread for both.
         """
-        self.queue.put((due, handle))
+        now = self.now()
+        self._new.append((now + delay_s, handle))
+        if not now <= self._sleeps_until <= now + delay_s or len(self._new) >= MOST_NEW:
+            self.queue.put(None)
         try:
             self.begin()
         except RuntimeError:
@@ -123,32 +140,38 @@ class _TimerThread:
                     report("error", "timer_callback_failed", exc_info=True)
                 del callback  # what it holds must not live on until the next one is due
         finally:
+            self._sleeps_until = math.inf
             self._threads.clear()  # another thread has injected an exception: the next to set a timer starts another thread
 
     def _next_due(self) -> Callable[[], None]:
         """Wait for the next callback; it is taken out, so that a later cancel() answers False."""
         while True:
-            while not self.queue.empty():
-                self._take_in(self.queue.get())
-            wait_s = HEARTBEAT_S
-            if self._heap:
-                wait_s = min(self._heap[0][0] - self.now(), HEARTBEAT_S)
-            if wait_s > 0:
-                with contextlib.suppress(queue.Empty):
-                    self._take_in(self.queue.get(timeout=wait_s))
+            self._take_in()
+            now = self.now()
+            wakes_at = min(self._heap[0][0], now + HEARTBEAT_S) if self._heap else now + HEARTBEAT_S
+            if wakes_at > now:
+                self._sleeps_until = wakes_at
+                if not self._new:
+                    with contextlib.suppress(queue.Empty):
+                        self.queue.get(timeout=wakes_at - now)
                 continue
             callback = heapq.heappop(self._heap)[2].take()
             if callback is not None:
                 return callback
 
-    def _take_in(self, entry: tuple[float, TimerHandle] | None) -> None:
-        if entry is None or not entry[1].is_pending:
-            return
-        heapq.heappush(self._heap, (entry[0], next(self._numbers), entry[1]))
-        if len(self._heap) >= self._sweep_at:  # twice of what was left the last time: a sweep costs each entry little
-            self._heap = [kept for kept in self._heap if kept[2].is_pending]
-            heapq.heapify(self._heap)
-            self._sweep_at = max(LEAST_SWEPT, 2 * len(self._heap))
+    def _take_in(self) -> None:
+        """Move what is new into the heap, but for what has been cancelled."""
+        while self._new:
+            due, handle = self._new.popleft()
+            if not handle.is_pending:
+                continue
+            heapq.heappush(self._heap, (due, next(self._numbers), handle))
+            if (
+                len(self._heap) >= self._sweep_at
+            ):  # twice of what was left the last time: a sweep costs each entry little
+                self._heap = [kept for kept in self._heap if kept[2].is_pending]
+                heapq.heapify(self._heap)
+                self._sweep_at = max(LEAST_SWEPT, 2 * len(self._heap))
 
 
 _timer_thread = PerProcess(lambda: _TimerThread(now))
@@ -179,8 +202,7 @@ def call_later(delay_s: float, callback: Callable[[], None]) -> TimerHandle:
         RuntimeError: there is no thread to be had for it.
     """
     handle = TimerHandle(callback)
-    thread = _timer_thread.value
-    thread.add(thread.now() + delay_s, handle)
+    _timer_thread.value.add(delay_s, handle)
     return handle
 
 

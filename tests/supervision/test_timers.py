@@ -213,6 +213,41 @@ def test_one_thread_serves_all_timers_and_cancelled_ones_take_no_room(clock: Fak
     assert len(timer_thread._timer_thread.value._heap) < 1_000
 
 
+def test_a_timer_that_is_cancelled_before_the_thread_looks_again_does_not_wake_it(
+    clock: FakeTime, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Most timers watch over what ends long before: a change of threads for each would cost more than all else of it."""
+    ref, wakes = Pooled.start_link(), []
+    fired = threading.Event()
+    send_after(1, ref, lambda _: fired.set())
+    eventually(lambda: clock.thread._sleeps_until == 101.0)
+
+    class Noting:
+        put = wakes.append
+
+    monkeypatch.setattr(clock.thread, "queue", Noting())
+    for _ in range(timer_thread.MOST_NEW - 1):
+        send_after(1, ref, "never").cancel()
+    assert wakes == []
+    send_after(1, ref, "never").cancel()  # so many that they take room
+    assert wakes == [None]
+    send_after(0.9, ref, "never")
+    assert wakes == [None, None]
+    monkeypatch.undo()
+    clock.thread.queue.put(None)
+
+
+def test_a_thread_that_has_overslept_is_woken_by_the_next_timer(clock: FakeTime) -> None:
+    """While a machine is suspended its clock goes on, and the thread's own wait does not."""
+    ref, fired = Pooled.start_link(), threading.Event()
+    send_after(10, ref, "never")
+    eventually(lambda: clock.thread._sleeps_until == 110.0)
+    clock._at += 3600.0
+    send_after(20, ref, "never")
+    send_after(0, ref, lambda _: fired.set())
+    assert fired.wait(DEADLINE_S)
+
+
 def test_a_callback_that_raises_ends_no_timer(clock: FakeTime, caplog: pytest.LogCaptureFixture) -> None:
     def raises() -> None:
         raise ValueError("a fault of ours")
