@@ -13,7 +13,7 @@ import pykka
 from oidc_actor.adapters.authorization import Authorization, authorization_of, key_of, note_nonce, present
 from oidc_actor.adapters.challenges import Remedy, Tries, Unauthorized, refuses_token
 from oidc_actor.credentials.parameters import StepUp
-from oidc_actor.http.client import environ_proxy
+from oidc_actor.http.proxies import environ_proxy
 from oidc_actor.machine.events import Accepted, Rejected
 from oidc_actor.manager.token_manager import TokenManager
 from oidc_actor.reading.token_source import ServerOrSource, TokenSource, server_of, token_of, token_of_async

@@ -189,6 +189,7 @@ class _CleanConnection(HTTPConnection):
     response_class = _Response
     _may_be_used_again = False
     _rests_since: tuple[float, float] | None = None
+    _unsent: list[Any] | None = None  # the request that is being put together
 
     @property
     def is_connected(self) -> bool:
@@ -198,8 +199,21 @@ class _CleanConnection(HTTPConnection):
         rested_s = max(now - then for now, then in zip(_clocks(), self._rests_since, strict=True))
         return rested_s < IDLE_LIMIT_S and _is_silent(self.sock)
 
+    def request(self, *args: Any, **kwargs: Any) -> None:
+        """Send a request; its head and its body go out at once, not as two packets."""
+        unsent: list[Any] = []
+        self._unsent = unsent
+        try:
+            super().request(*args, **kwargs)
+        finally:
+            self._unsent = None
+        self.send(b"".join(unsent))
+
     def send(self, data: Any) -> None:
         """Send, and note that something was sent."""
+        if self._unsent is not None:
+            self._unsent.append(data)
+            return
         self._may_be_used_again = False
         if self.sock is None:
             self.connect()

@@ -14,7 +14,7 @@ from adapters.rpc import Rpc
 
 import oidc_actor.adapters.aiohttp
 from oidc_actor import ConfigError
-from oidc_actor.http.client import environ_proxy
+from oidc_actor.http.proxies import environ_proxy
 
 
 @pytest.fixture(autouse=True)

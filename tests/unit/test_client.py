@@ -13,7 +13,7 @@ import zlib
 import pytest
 from raw_server import DEADLINE_S, SECRET, a_request, and_close, answers, failure, free_port, reply
 
-from oidc_actor.http import sockets
+from oidc_actor.http import client, sockets
 from oidc_actor.http.client import RequestsTransport, shared_transport
 from oidc_actor.transport import MAX_BODY_BYTES, Request, Response
 from oidc_actor.values import clock
@@ -30,6 +30,19 @@ def test_what_is_sent_and_what_comes_back(serve, transport):
     fields = {line.lower() for line in head.split(b"\r\n")}
     assert {b"accept-encoding: identity", b"user-agent: oidc-actor"} <= fields
     assert f"authorization: basic {SECRET}".encode() in fields
+
+
+def test_a_request_is_one_packet_and_what_requests_finds_out_of_its_address_is_kept(serve, transport, monkeypatch):
+    server, sent, found = serve(answers(reply())), [], []
+    send, find = sockets.BoundedSocket.sendall, client._Adapter.get_connection_with_tls_context
+    monkeypatch.setattr(sockets.BoundedSocket, "sendall", lambda *args: sent.append(args[1]) or send(*args))
+    monkeypatch.setattr(
+        client._Adapter, "get_connection_with_tls_context", lambda *args, **kw: found.append(args) or find(*args, **kw)
+    )
+    for _ in range(3):
+        transport(a_request(server.url))
+    assert [one.endswith(f"\r\n\r\nclient_secret={SECRET}".encode()) for one in sent] == [True] * 3
+    assert len(found) == 1
 
 
 def test_a_get_has_no_body(serve, transport):

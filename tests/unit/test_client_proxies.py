@@ -7,8 +7,9 @@ from contextlib import closing
 import pytest
 from raw_server import DEADLINE_S, SECRET, a_request, and_close, answers, failure, free_port, reply, silence
 
-from oidc_actor.http import client
-from oidc_actor.http.client import RequestsTransport, environ_proxy
+from oidc_actor.http import client, proxies
+from oidc_actor.http.client import RequestsTransport
+from oidc_actor.http.proxies import environ_proxy
 from oidc_actor.values.urls import proxy_shown
 
 
@@ -122,6 +123,36 @@ def test_ipv6_addresses_that_go_past_the_proxy(monkeypatch, no_proxy, exempt):
     monkeypatch.setenv("https_proxy", "http://proxy.example:3128")
     monkeypatch.setenv("no_proxy", no_proxy)
     assert environ_proxy("https://[::1]:8443/x") == (None if exempt else "http://proxy.example:3128")
+
+
+def test_the_environment_is_gone_through_once_for_the_values_that_it_has(monkeypatch):
+    asked = []
+
+    def find(url):
+        asked.append(url)
+        return real(url)
+
+    real = proxies.get_environ_proxies
+    monkeypatch.setattr(proxies, "get_environ_proxies", find)
+    monkeypatch.setattr(proxies, "_SYSTEM_NAMES_PROXIES", False)
+    proxies._kept.cache_clear()
+    for name in proxies._VARIABLES:
+        monkeypatch.delenv(name, raising=False)
+    assert [environ_proxy("https://once.example/a"), environ_proxy("https://user@once.example/b?c")] == [None, None]
+    monkeypatch.setenv("HTTPS_PROXY", "http://one.example")
+    assert environ_proxy("https://once.example/") == environ_proxy("wss://once.example/") == "http://one.example"
+    assert environ_proxy("http://once.example/") is None
+    monkeypatch.setenv("no_proxy", "once.example")
+    assert environ_proxy("https://once.example/") is None
+    monkeypatch.delenv("no_proxy")
+    assert environ_proxy("https://once.example/d") == "http://one.example"
+    assert len(asked) == 4
+    # Where the system's settings name proxies they may change without a variable.
+    monkeypatch.setattr(proxies, "_SYSTEM_NAMES_PROXIES", True)
+    monkeypatch.delenv("HTTPS_PROXY")
+    environ_proxy("https://once.example/")
+    environ_proxy("https://once.example/")
+    assert len(asked) == 6
 
 
 def test_the_end_of_an_address_exempts_no_other(monkeypatch):

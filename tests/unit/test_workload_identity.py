@@ -148,7 +148,7 @@ def test_a_metadata_server_is_asked_without_a_proxy(monkeypatch: pytest.MonkeyPa
 
     monkeypatch.setenv("HTTP_PROXY", "http://proxy.example:3128")
     transport: Any = direct_transport()
-    assert transport._proxies("http://metadata.google.internal/") == {}
+    assert transport._proxy("http://metadata.google.internal/") is None
     assert transport is direct_transport()
 
 
