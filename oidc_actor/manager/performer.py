@@ -160,7 +160,13 @@ class Performer(Generic[C]):
     def _result_ready(self, message: ResultReady) -> None:
         self._take_result()
 
+    def take_note(self) -> None:
+        """A token request may have been sent since the last message; before anything else is taken in that came after it."""
+        for sent in self.cell.take_sent(self.manager.ref):
+            self._apply(sent)
+
     def _take_result(self) -> None:
+        self.take_note()  # both may have come since
         result = self.cell.take_result(self.manager.ref)
         if result is not None:
             self.effects.unwatch()

@@ -7,8 +7,8 @@ that the pool runs raises anything. A token request goes through four steps, on 
    thread, and the manager be stopped or give it up meanwhile; so the worker first looks whether it is still expected.
 2. The worker notes the versions of the secrets' files, and *then* has the secrets read: a file that changes in between is
    read once more than needed. In the other order its change could be missed.
-3. Just before a request is sent the manager is told (`FetchStarted`), and sets a timer (`EffectHandler.watch`). Until then a
-   timer that the worker has set stands for it, because a secret's source may never return.
+3. Just before a request is sent that is noted in the cell (`Cell.note_sent`), where the manager finds it with the next message.
+   A timer watches over the request (`_Watch`), and another one over what comes before: a secret's source may never return.
 4. The request has ended. The worker takes it off those under way, then tells the circuit breaker, and puts the result into
    the cell last. The manager may ask again the moment that the result is there: a request that was still under way by
    then would count as one too many, and a circuit breaker that had not heard would not hold it back.
@@ -19,6 +19,7 @@ with its mailbox, and with it perhaps the only copy of a rotated refresh token. 
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import threading
 import time
@@ -158,13 +159,14 @@ def fetch_token(manager: Incarnation, effect: Fetch) -> None:
         issuer.circuit.release_probe(cell)
         _give_back(manager, effect)
         return
-    lost = _lost_after(manager, effect)
+    watch = _Watch(manager, effect)
     manager.under_way.append(effect.attempt)
     cell.versions = manager.file_versions()
-    sending = Sending(issuer, functools.partial(_started, manager, effect))
+    started = functools.partial(_started, manager, effect, watch)
+    sending = Sending(issuer, started)
     own = manager.options.auth
     auth = own if effect.step_up is None else own.stepped_up(effect.step_up)
-    first = _first_step(manager, effect, auth, grant.config)
+    first = _first_step(manager, effect, auth, grant.config, started)
     endings = _begin_traces(manager, effect)
     try:
         result: ParsedToken | OIDCActorError = _ask(manager, effect, grant, auth, sending, first)
@@ -173,8 +175,7 @@ def fetch_token(manager: Incarnation, effect: Fetch) -> None:
     if endings:
         _end_traces(manager, effect, endings, result)
     manager.under_way.pop()
-    if lost is not None:
-        lost.cancel()
+    watch.end()
     if sending.is_sent:
         _measure(manager, effect, issuer.name, outcome_of(result), issuer.clock() - sending.at)
     if isinstance(result, ParsedToken):
@@ -240,12 +241,13 @@ def patience_s(options: Options) -> float:
     return options.timeout_seconds + (GRACE_S if options.auth.asks_provider else FUNCTION_GRACE_S)
 
 
-def _started(manager: Incarnation, effect: Fetch, at: float) -> None:
+def _started(manager: Incarnation, effect: Fetch, watch: _Watch, at: float) -> None:
     if not manager.cell.expects(effect.attempt, effect.request):
         raise SecretUnavailable("reading the secrets took too long", sent=False)
     if effect.lease is not None and at >= lease_ends_at(manager.cell, effect.lease):
         raise TokenRequestError("the lease of the shared store ended before the request could be sent", sent=False)
-    manager.cell.tell(FetchStarted(effect.attempt, effect.request, at))
+    watch.begin(patience_s(manager.options))
+    manager.cell.note_sent(FetchStarted(effect.attempt, effect.request, at))
 
 
 def _token_came(manager: Incarnation, effect: Fetch, config: OIDCConfig, sending: Sending, parsed: ParsedToken) -> None:
@@ -269,22 +271,40 @@ def _give_back(manager: Incarnation, effect: Fetch) -> None:
         give_up(manager.caller, GiveUpLease(effect.lease, "intact"))
 
 
-def _lost_after(manager: Incarnation, effect: Fetch) -> Timer | None:
-    """Set the timer for a request that is never sent; once it is sent the manager's own timer stands for it."""
-    steps = 1 if manager.identity_provider is None else 3  # the metadata and the statement are had before
-    patience_s = SECRETS_S + steps * manager.options.timeout_seconds + GRACE_S
-    try:
-        lost = manager.cell.addressed(FetchLost(effect.attempt, effect.request))
-        return send_after(patience_s, manager.ref, lost)
-    except RuntimeError:  # no thread for timers can be had: it is waited for
-        return None
+class _Watch:
+    """Has the manager told (`FetchLost`) where a worker does not come to an end. In real time, as a transport is.
+
+    First it stands for a request that is never sent, then (`begin`) for one whose transport does not keep its timeout.
+    """
+
+    __slots__ = ("_lost", "_ref", "_timer")
+
+    def __init__(self, manager: Incarnation, effect: Fetch) -> None:
+        self._ref = manager.ref
+        self._timer: Timer | None = None
+        self._lost = manager.cell.addressed(FetchLost(effect.attempt, effect.request))
+        steps = 1 if manager.identity_provider is None else 3  # the metadata and the statement are had before
+        self.begin(SECRETS_S + steps * manager.options.timeout_seconds + GRACE_S)
+
+    def begin(self, delay_s: float) -> None:
+        """It is taken for lost in ``delay_s`` seconds, and not before."""
+        self.end()
+        with contextlib.suppress(RuntimeError):  # no thread for timers can be had: it is waited for
+            self._timer = send_after(delay_s, self._ref, self._lost)
+
+    def end(self) -> None:
+        """It has come to an end."""
+        if self._timer is not None:
+            self._timer.cancel()
 
 
-def _first_step(manager: Incarnation, effect: Fetch, auth: Credentials, server: OIDCConfig) -> FirstStep | None:
+def _first_step(
+    manager: Incarnation, effect: Fetch, auth: Credentials, server: OIDCConfig, started: Callable[[float], None]
+) -> FirstStep | None:
     provider = manager.identity_provider
     if provider is None or not isinstance(auth, IdentityAssertion):
         return None
-    started, measure = (functools.partial(one, manager, effect) for one in (_started, _measure))
+    measure = functools.partial(_measure, manager, effect)
     return FirstStep(provider, auth, manager.cell, effect, server, started, measure)
 
 

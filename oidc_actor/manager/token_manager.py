@@ -589,6 +589,9 @@ class TokenManager(Server, metaclass=_ListsItsFunctions):
 
     def on_receive(self, message: Any) -> Any:
         """Handle a message; every one of them also makes the machine look at the clock."""
+        self._own.take_note()
+        for trial in [*self._trials.values()]:
+            trial.take_note()
         handle = _HANDLERS.get(type(message))
         if handle is not None:
             return handle(self, message)

@@ -40,6 +40,7 @@ from oidc_actor.machine.events import (
     ClaimGranted,
     ClaimOccupied,
     FetchFailed,
+    FetchStarted,
     FetchSucceeded,
     LoginLost,
     OfTrial,
@@ -76,7 +77,8 @@ class Cell:
     __slots__ = (
         "__weakref__", "_lock", "_owner", "aside_at", "began_as", "candidate", "clock", "closed", "counts", "expected",
         "forked", "former", "group", "identity", "inherited", "is_down", "issuer", "name", "number", "options", "rejected",
-        "result", "revive", "snapshot", "state", "subscriptions", "summons", "supervisor", "versions", "waiting", "watches",
+        "result", "revive", "sent", "snapshot", "state", "subscriptions", "summons", "supervisor", "versions", "waiting",
+        "watches",
     )  # fmt: skip
 
     def __init__(self, name: str | None, identity: object, clock: Clock) -> None:
@@ -97,6 +99,7 @@ class Cell:
         self.summons = Summons()  # has the owner look for new readers among those that wait
         self.subscriptions: dict[Subscription, None] = {}
         self.expected: tuple[int, int] | None = None  # attempt and request whose result is waited for
+        self.sent: tuple[FetchStarted, ...] = ()  # that it was sent, and maybe again, until an owner takes note
         self.result: Result | None = None  # what that brought, until an owner takes it
         self.rejected: TokenResponse | None = None
         self.counts: dict[str, int] = {}  # what has happened here so far; for metrics
@@ -155,9 +158,9 @@ class Cell:
 
     def _inherit(self, heir: Candidate, *, is_adopted: bool) -> None:
         self.former = self.snapshot.token, self.identity
-        expected, result, versions = heir.hand_over()
+        expected, sent, result, versions = heir.hand_over()
         if not is_adopted:
-            self.expected, self.result, self.versions = expected, result, versions
+            self.expected, self.sent, self.result, self.versions = expected, sent, result, versions
         self.options, self.identity, self.issuer = heir.options, heir.identity, heir.issuer
         self.waiting.update(heir.waiting)
         if self.candidate is heir:
@@ -223,7 +226,7 @@ class Cell:
         with self._lock:
             if not self.is_owned_by(ref):
                 return False
-            self.expected, self.result = (attempt, request), None
+            self.expected, self.sent, self.result = (attempt, request), (), None
             return True
 
     def forget_request(self, ref: Ref) -> None:
@@ -231,6 +234,16 @@ class Cell:
         with self._lock:
             if self.is_owned_by(ref):
                 self.expected = self.result = None
+
+    def take_sent(self, ref: Ref) -> tuple[FetchStarted, ...]:
+        """That the request under way was sent, each time that it was, once."""
+        if not self.sent:
+            return ()
+        with self._lock:
+            sent: tuple[FetchStarted, ...] = ()
+            if self.is_owned_by(ref):
+                sent, self.sent = self.sent, ()
+            return sent
 
     def take_result(self, ref: Ref) -> Result | None:
         """What the request brought, once; after the cell has been closed, too, because it may have to be revoked."""
@@ -269,6 +282,12 @@ class Cell:
     def expects(self, attempt: int, request: int) -> bool:
         """Whether the result of that request is still waited for; any thread."""
         return not self.closed and self.expected == (attempt, request)
+
+    def note_sent(self, sent: FetchStarted) -> None:
+        """Note that a request is being sent; no message says so: the owner takes note before it takes in anything else."""
+        with self._lock:
+            if self.expects(sent.attempt, sent.request):
+                self.sent = (*self.sent, sent)
 
     def deliver(self, result: Result) -> bool:
         """Keep a result until an owner takes it; false where it is not waited for any longer.
@@ -430,7 +449,8 @@ class Cell:
     def fork(self) -> None:
         """No manager runs here, until the first use. On the child's only thread, before any other code of ours."""
         self._lock = threading.RLock()
-        self.waiting, self.expected, self.result, self.counts, self.candidate = {}, None, None, {}, None
+        self.waiting, self.counts, self.candidate = {}, {}, None
+        self.expected, self.sent, self.result = None, (), None
         self.summons = Summons()
         for subscription in list(self.subscriptions):
             subscription.fork()
@@ -496,6 +516,14 @@ class Candidate(Cell):
         """Whether the result of that request is still waited for; any thread."""
         return self.main.expects(attempt, request) if self.holds else super().expects(attempt, request)
 
+    def note_sent(self, sent: FetchStarted) -> None:
+        """Note that a request is being sent."""
+        with self._lock:  # as for `deliver`
+            if not self.holds:
+                super().note_sent(sent)
+                return
+        self.main.note_sent(sent)
+
     def deliver(self, result: Result) -> bool:
         """Keep a result until the manager takes it; false where it is not waited for any longer."""
         with self._lock:  # either it is in here when the manager takes all over, or it comes after that
@@ -514,11 +542,11 @@ class Candidate(Cell):
         super().remove_waiter(waiter)
         self.main.remove_waiter(waiter)
 
-    def hand_over(self) -> tuple[tuple[int, int] | None, Result | None, object]:
-        """Be the manager's own cell from now on: what is waited for here, what it brought, and the versions of the files."""
+    def hand_over(self) -> tuple[tuple[int, int] | None, tuple[FetchStarted, ...], Result | None, object]:
+        """Be the manager's own cell from now on: what is waited for here, what is known of it, and the versions of the files."""
         with self._lock:
             self.holds = True
-            return self.expected, self.result, self.versions
+            return self.expected, self.sent, self.result, self.versions
 
 
 def is_final(ref: Ref, reason: Reason) -> bool:

@@ -6,7 +6,8 @@ import asyncio
 import json
 import math
 from collections.abc import Awaitable, Callable, Iterable, Mapping
-from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, TypeAlias
 from urllib.parse import parse_qs
 
 from prometheus_client import REGISTRY, CollectorRegistry
@@ -37,7 +38,8 @@ REQUIRED_HEADER = "X-OIDC-Actor"
 _REQUIRED = REQUIRED_HEADER.lower().encode()
 
 
-class RequestHeaders(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class RequestHeaders:
     """The headers of a request that matter here.
 
     Attributes:
@@ -118,24 +120,20 @@ class Answer(Sealed):
     Attributes:
         status: HTTP status.
         body: What is sent.
-        headers: Its headers.
-        written: Headers and body, as they stand after the status line and the server's own headers.
+        content_type: Its type.
+        headers: Further headers.
     """
 
-    __slots__ = ("body", "headers", "status", "written")
+    __slots__ = ("body", "content_type", "headers", "status")
     status: int
     body: bytes
-    headers: list[tuple[bytes, bytes]]
-    written: bytes
+    content_type: bytes
+    headers: tuple[tuple[bytes, bytes], ...]
 
     def __init__(
-        self, status: int, body: bytes, content_type: bytes = _JSON, further: tuple[tuple[bytes, bytes], ...] = ()
+        self, status: int, body: bytes, content_type: bytes = _JSON, headers: tuple[tuple[bytes, bytes], ...] = ()
     ) -> None:
-        length = b"%d" % len(body)
-        own = [(b"content-type", content_type), (b"content-length", length), (b"cache-control", b"no-store")]
-        headers = [*own, *further]
-        written = b"".join([b"%b: %b\r\n" % header for header in headers]) + b"\r\n" + body
-        put(self, status=status, body=body, headers=headers, written=written)
+        put(self, status=status, body=body, content_type=content_type, headers=headers)
 
     def __repr__(self) -> str:
         return f"Answer({self.status})"
@@ -163,31 +161,7 @@ class Application:
         self._wait_s = wait_seconds
         self._tcp_hosts = tcp_hosts
         self._registry = registry
-        # By the target of a plain request: whose token it is, the token, and the answer, which does not change while that lives.
-        self._kept: dict[bytes, tuple[str, TokenResponse, Answer]] = {}
-
-    def at_once(
-        self, target: bytes, headers: Iterable[tuple[bytes, bytes]], server: tuple[str, int | None] | None
-    ) -> bytes | None:
-        """The answer to a plain GET for a token that lives, without a task: its headers and its body, of status 200.
-
-        Args:
-            target: The request's target, as it came.
-            headers: Its headers, their names in lower case.
-            server: Where it came in, as in an ASGI scope.
-
-        Returns:
-            The bytes; ``None`` where anything is otherwise. Then the application is called, which says what.
-        """
-        kept = self._kept.get(target)
-        if kept is None:
-            return None
-        request, (name, token, answer) = read_headers(headers), kept
-        if refusal(request, self._hosts(server), for_a_token=True) is not None or request.accept.startswith(
-            b"text/plain"
-        ):
-            return None
-        return answer.written if self._fleet.live_token(name) is token else None
+        self._answers: dict[str, tuple[TokenResponse, Answer]] = {}  # by name: what does not change while a token lives
 
     async def __call__(self, scope: dict[str, Any], receive: object, send: Send) -> None:
         """Answer one request."""
@@ -198,7 +172,13 @@ class Application:
         except Exception as error:  # noqa: BLE001 - a traceback in the server's log could show a token
             log("request_broken", error=type(error).__name__)
             answer = _refused(500, "server_error", "see the sidecar's log")
-        await send({"type": "http.response.start", "status": answer.status, "headers": answer.headers})
+        headers = [
+            (b"content-type", answer.content_type),
+            (b"content-length", b"%d" % len(answer.body)),
+            (b"cache-control", b"no-store"),
+            *answer.headers,
+        ]
+        await send({"type": "http.response.start", "status": answer.status, "headers": headers})
         await send({"type": "http.response.body", "body": answer.body})
 
     async def _answer(self, scope: dict[str, Any]) -> Answer:
@@ -236,7 +216,7 @@ class Application:
         try:
             token = await self._fleet.token(name, self._wait_s, min_validity)
         except UnknownKey:
-            self._kept.pop(_target_of(name), None)
+            self._answers.pop(name, None)
             return _refused(404, "not_found", "no manager has this name")
         except NoTokenError as error:
             return _no_token(str(error), error.retry_in_s)
@@ -247,9 +227,8 @@ class Application:
         return self._answer_with(name, token)
 
     def _answer_with(self, name: str, token: TokenResponse) -> Answer:
-        target = _target_of(name)
-        kept = self._kept.get(target)
-        if kept is None or kept[1] is not token:
+        known = self._answers.get(name)
+        if known is None or known[0] is not token:
             expires_at = token.expires_at
             fields = {
                 "access_token": token.access_token,
@@ -257,8 +236,8 @@ class Application:
                 "scope": token.scope,
                 "expires_at": None if expires_at is None else expires_at.isoformat(),
             }
-            kept = self._kept[target] = name, token, Answer(200, json.dumps(fields).encode())
-        return kept[2]
+            known = self._answers[name] = token, Answer(200, json.dumps(fields).encode())
+        return known[1]
 
     def _healthz(self) -> Answer:
         alive = self._fleet.supervisor.is_alive()
@@ -285,11 +264,6 @@ class Application:
         return Answer(200, body, content_type.encode())
 
 
-def _target_of(name: str) -> bytes:
-    """What a request asks for that wants this token and nothing else; a name needs no escapes (`oidc_actor.sidecar.config`)."""
-    return f"{_TOKEN_PATH}{name}".encode()
-
-
 def _min_validity(query: bytes) -> float | None:
     try:
         fields = parse_qs(query.decode("ascii"), strict_parsing=True, max_num_fields=2)
@@ -302,7 +276,7 @@ def _min_validity(query: bytes) -> float | None:
 
 def _refused(status: int, error: str, description: str, *headers: tuple[bytes, bytes]) -> Answer:
     body = json.dumps({"error": error, "error_description": description}).encode()
-    return Answer(status, body, further=headers)
+    return Answer(status, body, headers=headers)
 
 
 def _no_token(description: str, retry_in_s: float | None) -> Answer:

@@ -77,7 +77,7 @@ class Service:
         """Serve; returns the exit status."""
         server_config = self._config.server
         application = Application(self._fleet, server_config.wait_seconds, _hosts(server_config, sockets))
-        self._server = HTTPServer(application, server_config)
+        self._server = HTTPServer(_settings(application, server_config), server_config)
         self._install_signals()
         collector = Collector(read=self._fleet.readings)
         REGISTRY.register(collector)
@@ -142,9 +142,8 @@ class Service:
 class HTTPServer(uvicorn.Server):
     """Uvicorn's server with our signals and our listeners; it tells systemd when it begins and ends."""
 
-    def __init__(self, application: Application, server_config: ServerConfig) -> None:
-        super().__init__(_settings(application, server_config))
-        self._at_once = application.at_once
+    def __init__(self, settings: uvicorn.Config, server_config: ServerConfig) -> None:
+        super().__init__(settings)
         self._server_config = server_config
 
     def leave(self) -> None:
@@ -168,7 +167,7 @@ class HTTPServer(uvicorn.Server):
 
     async def _accept(self, listener: socket.socket) -> None:
         peers = Peers(most_connections())
-        await accept(listener, peers, lambda: HTTPConnection(self.config, self.server_state, peers, self._at_once))
+        await accept(listener, peers, lambda: HTTPConnection(self.config, self.server_state, peers))
 
     async def on_tick(self, counter: int) -> bool:
         """Look at the connections, once a second; uvicorn calls it ten times as often."""

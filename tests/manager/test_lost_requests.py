@@ -8,8 +8,8 @@ from managers import Start
 from threads import DEADLINE_S, eventually
 
 from oidc_actor import OIDCConfig, TokenManager
-from oidc_actor.machine.events import FetchLost, FetchStarted, ResultReady
-from oidc_actor.manager import token_manager
+from oidc_actor.machine.events import FetchLost, FetchStarted, Refresh, ResultReady
+from oidc_actor.manager import provider_requests, token_manager
 from oidc_actor.manager.issuers import Subscriber
 from oidc_actor.reading.directory import locate
 from supervision import cast
@@ -39,6 +39,29 @@ def test_news_of_a_request_that_was_given_up_leaves_the_watch_over_the_next_one_
         cast(ref, FetchStarted(0, 1, clock()))
         eventually(lambda: TokenManager.health(ref).consecutive_failures == 1)
         assert "long after the timeout" in TokenManager.health(ref).last_error
+
+
+def test_a_refresh_takes_two_messages_and_its_watches_are_cancelled(
+    start: Start, transport, clock, monkeypatch
+) -> None:
+    """What wakes it, and its outcome. That its request is sent is no message: it is found in the cell."""
+    came, watches = [], []
+    ref = start(oidc_config=CONFIG, name="m")
+    assert TokenManager.get_access_token("m") == "t1"
+    handle, send = token_manager.TokenManager.on_receive, provider_requests.send_after
+    monkeypatch.setattr(
+        token_manager.TokenManager, "on_receive", lambda *args: came.append(type(args[1]).__name__) or handle(*args)
+    )
+    monkeypatch.setattr(provider_requests, "send_after", lambda *args: watches.append(timer := send(*args)) or timer)
+    clock.advance(2)
+    with transport.held_back():
+        cast(ref, Refresh())
+        transport.wait_for_requests(2)
+        assert TokenManager.health("m").token_requests == 2
+    eventually(lambda: TokenManager.get_access_token("m") == "t2")
+    eventually(lambda: came.count("ResultReady"))
+    assert [one for one in came if one != "AskHealth"] == ["Refresh", "ResultReady"]
+    assert [one.cancel() for one in watches] == [False, False]
 
 
 def test_what_comes_at_the_last_moment_is_taken(start: Start, transport, monkeypatch) -> None:
