@@ -25,6 +25,7 @@ BENCHMARKS = (
     "imports",
     "coldstart",
     "reads",
+    "refresh",
     "herd",
     "actors",
     "messages",
@@ -36,7 +37,6 @@ BENCHMARKS = (
     "network",
     "scale",
     "fleet",
-    "sidecar",
     "agents",
 )
 
