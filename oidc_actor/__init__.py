@@ -18,6 +18,7 @@
     pool/            managers by key, started when they are asked for
     streams.py       connections that outlive a token
     metrics/         OpenTelemetry, Prometheus, readiness
+    observing.py     managers as the observer (``supervision.observer``) shows them
     sidecar/         tokens for other processes, over HTTP and in files
     testing/         what users' tests need, and ours: a provider, a clock, faults
     cli/             the command ``oidc-actor``

@@ -32,6 +32,12 @@
     tree.py                     `Supervisor.tree`: the whole system as a value
     supervisor.py               `Supervisor`: children by id, in start order, a strategy
     dynamic_supervisor.py       `DynamicSupervisor`: children by ref, each on its own
+    observer/                   a page in the browser that shows trees while they live; nothing here imports it
+    observer/figures.py         what other packages give to it; texts that are fit for a page
+    observer/timeline.py        the last hundred events
+    observer/sampling.py        rows of the trees at one moment
+    observer/pages.py           the pages that are open, and the thread that looks for them
+    observer/application.py     `Observer`: ASGI, and which requests are refused
 
 **A call.** On the caller's thread, ``calls.py`` finds the process behind the name or ref, and puts the message with a reply
 into its mailbox. Where no turn is due already, that submits the process to its dispatcher. A worker of the pool, or the

@@ -58,7 +58,7 @@ from supervision.process.registry import (
 )
 from supervision.runtime import timer_thread
 from supervision.runtime.per_process import PerProcess
-from supervision.runtime.reports import is_heard, report
+from supervision.runtime.reports import is_heard, is_told, report, tell
 from supervision.runtime.waits import check_timeout
 from supervision.server import ClassOrInstance
 from supervision.strategy import Intensity
@@ -421,6 +421,8 @@ class AnySupervisor(CallbackModule):
         assert process is not None  # `child_process.start_child` has seen to that
         adopted(process, child, predecessor)
         watch.begin()
+        if last is None and is_told():
+            tell("child_started", supervisor=self._label, child=child.spec.id, name=child_process.name_of_child(child))
         return ref
 
     def _is_started_again(self) -> bool:

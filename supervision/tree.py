@@ -110,7 +110,7 @@ class Branch:
             type=spec.type,
             restart=spec.restart,
             class_name=_class_name(spec.start, last_ref if process is None else process.ref),
-            mailbox=None if process is None else _messages(process),
+            mailbox=None if process is None else messages_in(process),
             last_failure=child.failure or (crash if isinstance(crash, ExceptionText) else None),
             waits_for=None if retry is None or state != "restarting" else _until(retry.due),
         )
@@ -217,7 +217,7 @@ def _class_name(start: Any, ref: Any) -> str | None:
     return actor_class.__name__ if isinstance(actor_class, type) else None
 
 
-def _messages(process: Process) -> int:
+def messages_in(process: Process) -> int:
     """How many messages wait in its mailbox; the questions of those who look are none."""
     # A worker is a program's own: whatever it has under such a name is not ours, and none of its code is to run here.
     looks = getattr(process.actor, "_looks", ()) if process.supervises else ()
@@ -229,7 +229,8 @@ def _until(due: float | None) -> str:
     return f"next attempt in {left_s:.1f} s" if left_s > 0 else "next attempt is due"
 
 
-def _text_of_wait(wait: Wait | None, *, is_starting: bool) -> str:
+def text_of_wait(wait: Wait | None, *, is_starting: bool) -> str:
+    """What a supervisor that gives no answer waits for, in words."""
     if wait is None:
         return "in its init" if is_starting else "busy, gives no answer"
     child_id = text_of(wait.child.spec.id)
@@ -253,7 +254,7 @@ def grow(sup: ServerRef) -> Tree:
         below, waits_for = _look(process, time.monotonic() + LOOK_S)
     except ServerDied:
         raise NoProcess(sup) from None
-    return Tree(ref, below, name_of(ref), _messages(process), waits_for)
+    return Tree(ref, below, name_of(ref), messages_in(process), waits_for)
 
 
 def _look(process: Process, ends_at: float) -> tuple[tuple[Branch, ...], str | None]:
@@ -265,7 +266,7 @@ def _look(process: Process, ends_at: float) -> tuple[tuple[Branch, ...], str | N
         supervisor = process.actor
         if supervisor is None:
             raise NoProcess(process.ref)
-        waits_for = _text_of_wait(supervisor._waits, is_starting=process.phase is Phase.STARTING)
+        waits_for = text_of_wait(supervisor._waits, is_starting=process.phase is Phase.STARTING)
         found = rows_from_outside(supervisor)
     below: list[Branch] = []
     for row, inner in found:

@@ -21,6 +21,7 @@ PAGES = (
     "oidc_actor/sidecar/README.md",
     "supervision/README.md",
     "supervision/EXISTING.md",
+    "supervision/observer/README.md",
     "tests/README.md",
     "tests/bench/README.md",
     "tests/otp/README.md",

@@ -3,6 +3,8 @@
 MODULES = [
     "oidc_actor",
     "supervision",
+    "supervision.observer",
+    "oidc_actor.observing",
     *(f"oidc_actor.{name}" for name in ("oidc", "sharing", "streams", "transport", "testing", "metrics")),
     *(f"oidc_actor.metrics.{name}" for name in ("otel", "prometheus", "spans")),
     *(f"oidc_actor.adapters.{name}" for name in ("aiohttp", "grpc", "grpc_retry", "headers", "httpx", "httpx2")),

@@ -12,21 +12,54 @@ import logging
 import sys
 import threading
 import traceback
-from collections.abc import MutableMapping
+from collections.abc import Callable, Mapping, MutableMapping
 from contextlib import AbstractContextManager
 from opcode import opmap
 from types import FrameType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 if TYPE_CHECKING:
     from supervision.exits import ExceptionText
 
+Hearer: TypeAlias = Callable[[str, str, str, Mapping[str, Any]], object]
+"""Is told of an event: the logger's name, the level, the event, its fields."""
 
 _pykka = logging.getLogger("pykka")
 _logger = logging.getLogger("supervision")
 _logger.addHandler(logging.NullHandler())
 
 _LEVELS = {"debug": logging.DEBUG, "info": logging.INFO, "warning": logging.WARNING, "error": logging.ERROR}
+
+
+_hearers: dict[object, Hearer] = {}  # each change is one operation, so that no lock is needed
+
+
+def hear(hearer: Hearer) -> Callable[[], None]:
+    """Have a function told of every event of this process, whatever becomes of it in the log.
+
+    Args:
+        hearer: called on the thread that reports, in the midst of an actor's turn or end, and perhaps in a signal handler: it
+            takes no lock, keeps nothing of the fields' values but texts and numbers, and is quick. What it raises goes where
+            logging's own errors go.
+
+    Returns:
+        A function that ends it. Idempotent.
+    """
+    key = object()
+    _hearers[key] = hearer
+    return lambda: _hearers.pop(key, None) and None
+
+
+def is_told() -> bool:
+    """Whether anyone hears."""
+    return bool(_hearers)
+
+
+def tell(event: str, **fields: Any) -> None:
+    """An event that is not logged, for those who hear; to be asked for `is_told` before its fields are made."""
+    for hearer in list(_hearers.values()):
+        with harmless:
+            hearer(_logger.name, "info", event, fields)
 
 
 def report(
@@ -52,13 +85,16 @@ def report(
     with harmless:
         if failure is not None:
             fields |= {"error": f"{failure.kind}: {failure}", "exception": failure.traceback}
+        for hearer in list(_hearers.values()) if _hearers else ():
+            with harmless:
+                hearer(logger.name, level, event, fields)
         _emit(_LEVELS[level], event, exc_info, logger, fields)
 
 
 def is_heard(level: str, logger: logging.Logger = _logger) -> bool:
     """Whether an event of that level would go anywhere: its fields may cost more than what they tell of."""
     with harmless:
-        return _is_configured(_imported_structlog()) or logger.isEnabledFor(_LEVELS[level])
+        return bool(_hearers) or _is_configured(_imported_structlog()) or logger.isEnabledFor(_LEVELS[level])
     return False
 
 

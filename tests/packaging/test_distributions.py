@@ -75,6 +75,7 @@ def test_the_wheel_holds_the_two_packages_and_nothing_else(wheel) -> None:
         ".md",
         ".service",
         ".yaml",
+        *(".html", ".css", ".js", ".svg"),
         "",
     }
     assert not [name for name in names if "__pycache__" in name]

@@ -60,8 +60,9 @@ NOT_MADE_BY_USERS = {
     "TokenPool",
     "Transport",
     "TokenStore",
+    "Part",
 }
-"""Classes whose values come from a function, a `start_link` or a user's subclass; and three that are only for annotations."""
+"""Classes whose values come from a function, a `start_link` or a user's subclass; and four that are only for annotations."""
 
 NOT_CALLED_BY_USERS = {
     "Backoff.delay", "Backoff.starts_over", "ChildCounts.of", "Instrument.series", "Monitor.deliver",
@@ -117,11 +118,13 @@ def test_a_signature_and_the_arguments_of_its_hover_text_agree(name: str) -> Non
 
 @pytest.mark.parametrize("name", CALLED)
 def test_no_argument_is_hidden_in_keywords(name: str) -> None:
-    """A `Server`'s functions hand on what its class takes; `ready` takes any number of managers; Azure has its own form."""
+    """A `Server`'s functions hand on what its class takes; `ready` takes any number of managers, `Observer` of trees;
+    Azure has its own form."""
     kinds = {one.kind for one in signature(CALLED[name]).parameters.values()}
     of_pools = ("TokenPool.start_link", "TokenPool.child_spec", "TokenPool.put")  # which hand on what a manager takes
     if not name.endswith(
         (*of_pools, "erver.start_link", "erver.child_spec", "OIDCCredential.get_token", ".get_token_info")
     ):
         assert Parameter.VAR_KEYWORD not in kinds
-        assert Parameter.VAR_POSITIONAL not in kinds or name == "oidc_actor.metrics.ready"
+        any_number = ("oidc_actor.metrics.ready", "supervision.observer.Observer")
+        assert Parameter.VAR_POSITIONAL not in kinds or name in any_number

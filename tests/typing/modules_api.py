@@ -1,5 +1,6 @@
 """Checked by mypy and pyright, never run: a program that uses the public modules of ``oidc_actor``, each name of them."""
 
+from collections.abc import Mapping
 from datetime import datetime
 from typing import assert_type
 
@@ -33,10 +34,12 @@ from oidc_actor.metrics import INSTRUMENTS, Instrument, ready
 from oidc_actor.metrics.otel import Instrumentation, instrument
 from oidc_actor.metrics.prometheus import Collector, MultiProcessWriter
 from oidc_actor.metrics.spans import Spans, record_spans
+from oidc_actor.observing import managers
 from oidc_actor.sharing import FileStore, RedisStore, StoreError, TokenStore
 from oidc_actor.streams import Renewal, on_renewal, renewals
 from oidc_actor.testing import Endpoint, FaultProxy, ManualClock, MemoryStore, Provider, check_store
 from oidc_actor.transport import MAX_BODY_BYTES, Request, Response, Transport, TransportError
+from supervision.observer import Figure, Observer, Part
 
 # --- without a manager
 
@@ -117,6 +120,32 @@ instrumentation: Instrumentation = instrument(max_managers=10)
 instrumentation.close()
 REGISTRY.register(Collector(max_issuers=10))
 MultiProcessWriter(interval_s=1.0).close()
+
+# --- the observer
+
+
+class Tills:
+    """A part."""
+
+    columns = ("till",)
+    loggers = ()
+
+    def figures(self, name: str | None, ref: object) -> dict[str, Figure] | None:
+        """Of each row."""
+        return {"till": Figure("open", ends_in_s=3.0, of_s=6.0, tone="good")} if name == "till" else None
+
+    def summary(self, name: str | None, ref: object) -> list[Figure] | None:
+        """Of each supervisor."""
+        return None
+
+    def event(self, event: str, fields: Mapping[str, object]) -> tuple[str, str] | None:
+        """Of each event."""
+        return None
+
+
+assert_type(managers(), Part)
+observer = Observer("shop", parts=[managers(), Tills()], hosts=["localhost:8000"], most_pages=4, exception_texts=True)
+observer.close()
 
 # --- stores
 
