@@ -49,6 +49,10 @@ class NoAnswer(TransportError):
     """A `TransportError` of this package's own transport: each of its words is ours, so that it is shown as it is."""
 
 
+class UnusableCertificate(NoAnswer):
+    """The client's certificate and key cannot be used together now, mostly because they are being replaced; nothing was sent."""
+
+
 class Request(Sealed):
     """An HTTP request. Its ``repr`` shows the method and the address without the query, nothing else.
 

@@ -68,7 +68,13 @@ class Authority:
         return {"cert": str(cert), "key": str(key), "ca": str(self.ca)}
 
     def client(
-        self, name: str, *, self_signed: bool = False, password: str | None = None, expired: bool = False
+        self,
+        name: str,
+        *,
+        self_signed: bool = False,
+        password: str | None = None,
+        expired: bool = False,
+        uri: str | None = None,
     ) -> tuple[Path, Path]:
         """A certificate and its key; one made anew for the same name replaces the files."""
         key = KINDS["EC"]()
@@ -78,6 +84,10 @@ class Authority:
         if name.startswith("127."):
             addresses = [x509.IPAddress(ipaddress.ip_address(name))]
             builder = builder.add_extension(x509.SubjectAlternativeName(addresses), critical=False)
+        if uri is not None:
+            builder = builder.add_extension(
+                x509.SubjectAlternativeName([x509.UniformResourceIdentifier(uri)]), critical=False
+            )
         cert_file, key_file = (self._folder / f"{name}.{what}.pem" for what in ("cert", "key"))
         cert_file.write_bytes(builder.sign(signer, hashes.SHA256()).public_bytes(Encoding.PEM))
         key_file.write_text(pem(key, password))

@@ -43,6 +43,9 @@ that one request; where the provider gives a bearer token all the same, it is se
 - `oidc_actor.adapters.headers` needs ``method=`` and ``url=`` then, and is told of nonces by its ``note_nonce``. There is no
   DPoP for gRPC: a call with such a token fails and says so, and nothing is sent.
 
+A token that is bound to the client's certificate (``client_certificate=``, RFC 8705) is good on a connection that shows it:
+`oidc_actor.adapters.certificates` has what requests, httpx and httpx2 need for that.
+
 Each module needs its library, which an extra brings, and says which in one line; importing this package needs none.
 """
 

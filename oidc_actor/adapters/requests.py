@@ -2,18 +2,25 @@
 
 from __future__ import annotations
 
+import functools
+import ssl
 from dataclasses import replace
-from typing import Any
+from typing import Any, NoReturn
 
 import requests
+from requests.adapters import HTTPAdapter
 from requests.auth import AuthBase
 from requests.exceptions import UnrewindableBodyError
-from requests.utils import rewind_body
+from requests.utils import DEFAULT_CA_BUNDLE_PATH, rewind_body
 
+from oidc_actor.adapters.certificates import ByCertificate, trusting
 from oidc_actor.adapters.challenges import Tries, Unauthorized, refuses_proof
 from oidc_actor.adapters.presenter import Authenticator
+from oidc_actor.credentials.keys import ClientCertificate
+from oidc_actor.http.sockets import check_ca_bundle
+from oidc_actor.values.secrets import refuse_pickling
 
-__all__ = ["OIDCAuth"]
+__all__ = ["CertificateAdapter", "OIDCAuth"]
 __dir__ = __all__.copy
 
 _OURS = ("Authorization", "DPoP")
@@ -126,3 +133,107 @@ def _rewound(request: requests.PreparedRequest) -> bool:
     except (UnrewindableBodyError, ValueError):  # the latter: the file is closed
         return False
     return True
+
+
+class CertificateAdapter(HTTPAdapter):
+    """Sends each request on a connection that shows the certificate which its token is bound to (RFC 8705).
+
+    ``session.mount("https://", CertificateAdapter(certificate))``; see `oidc_actor.adapters.certificates`. What is trusted
+    say the session's ``verify`` and the environment, as ever; its ``cert`` is not used. Any thread, as with requests' own.
+    """
+
+    def __init__(
+        self,
+        certificate: ClientCertificate,
+        *,
+        pool_connections: int = 10,
+        pool_maxsize: int = 10,
+        max_retries: Any = 0,
+        pool_block: bool = False,
+    ) -> None:
+        """Keep; the files are read with the first request.
+
+        Args:
+            certificate: The client's certificate: the one that the manager's credentials have as ``client_certificate``.
+            pool_connections: As of requests' own ``HTTPAdapter``, and so are the others; for each certificate.
+            pool_maxsize: Connections to one host that are kept.
+            max_retries: A number, or urllib3's ``Retry``.
+            pool_block: Whether there are never more.
+
+        Raises:
+            ConfigError: ``certificate`` is none.
+        """
+        options = {"pool_connections": pool_connections, "pool_maxsize": pool_maxsize, "pool_block": pool_block}
+        self._options: dict[str, Any] = {**options, "max_retries": max_retries}
+        super().__init__(**self._options)
+        self._certificate = certificate
+        # By what is trusted: contexts that two of these shared would trust both. Each change is one operation.
+        self._by: dict[str, ByCertificate[_ShowingAdapter]] = {DEFAULT_CA_BUNDLE_PATH: self._trusting(None)}
+
+    def send(
+        self,
+        request: requests.PreparedRequest,
+        stream: bool = False,
+        timeout: Any = None,
+        verify: Any = True,
+        cert: Any = None,
+        proxies: Any = None,
+    ) -> requests.Response:
+        """Send one; called by requests.
+
+        Args:
+            request: The request, with its token.
+            stream: As requests has it, and so are the others.
+            timeout: Seconds.
+            verify: What to trust; not ``False``.
+            cert: Not used.
+            proxies: By scheme.
+
+        Raises:
+            ConfigError: ``verify`` is ``False``, or holds no certificates.
+            SecretUnavailable: There is no certificate yet.
+        """
+        trusted = DEFAULT_CA_BUNDLE_PATH if verify is True else verify
+        by = self._by.get(trusted) if isinstance(trusted, str) else None
+        if by is None:
+            by = self._by.setdefault(str(trusted), self._trusting(check_ca_bundle(trusted, "verify")))
+        found = by.of(request.headers.get("Authorization"))
+        for one in by.left():
+            one.close()
+        response = found.send(request, stream, timeout, True, None, proxies)
+        response.connection = self  # another try may need another certificate
+        return response
+
+    def close(self) -> None:
+        """Close all connections. It stays usable."""
+        for by in list(self._by.values()):
+            for one in by.all():
+                one.close()
+        super().close()
+
+    def _trusting(self, ca_bundle: str | None) -> ByCertificate[_ShowingAdapter]:
+        make_context = functools.partial(trusting, ca_bundle or DEFAULT_CA_BUNDLE_PATH)
+        return ByCertificate(self._certificate, make_context, functools.partial(_ShowingAdapter, **self._options))
+
+    def __getstate__(self) -> NoReturn:
+        refuse_pickling(self)
+
+    def __repr__(self) -> str:
+        return f"CertificateAdapter({str(self._certificate.cert_file)!r})"
+
+
+class _ShowingAdapter(HTTPAdapter):
+    """The connections of one certificate."""
+
+    def __init__(self, context: ssl.SSLContext, **options: Any) -> None:
+        self._context = context
+        super().__init__(**options)
+
+    def init_poolmanager(self, *args: Any, **options: Any) -> None:
+        super().init_poolmanager(*args, ssl_context=self._context, **options)
+
+    def proxy_manager_for(self, proxy: str, **options: Any) -> Any:
+        return super().proxy_manager_for(proxy, ssl_context=self._context, **options)
+
+    def cert_verify(self, conn: Any, url: Any, verify: Any, cert: Any) -> None:
+        conn.cert_reqs = "CERT_REQUIRED"  # what is trusted the context knows; requests would add to it

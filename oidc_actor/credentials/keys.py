@@ -140,7 +140,7 @@ class PrivateKey(Sealed):
         """
         if self.certificate_file is None:
             return {}
-        digest = _certificate_digest(self.certificate_file)
+        digest = certificate_digest(self.certificate_file)
         if isinstance(digest, str):
             problem = f"private_key: certificate_file {str(self.certificate_file)!r}: {digest}"
             raise SecretUnavailable(problem, option="private_key", sent=False)
@@ -191,7 +191,12 @@ def _wrong(problem: str, name: str) -> ConfigError:
     return ConfigError(problem, ("private_key", name), label="private_key")
 
 
-def _certificate_digest(path: Path) -> bytes | str:
+def certificate_digest(path: Path) -> bytes | str:
+    """Return the SHA-256 of the first certificate in a PEM file, or why there is none.
+
+    Args:
+        path: The file.
+    """
     content = read_file(path, MAX_SECRET_BYTES)
     if isinstance(content, str):
         return content

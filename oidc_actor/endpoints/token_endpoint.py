@@ -28,7 +28,7 @@ from oidc_actor.protocol.token_request import (
     staleness,
 )
 from oidc_actor.protocol.token_response import DEFAULT_LIFETIME_S, parse_token
-from oidc_actor.transport import NoAnswer, Request, Response, Transport, TransportError
+from oidc_actor.transport import NoAnswer, Request, Response, Transport, TransportError, UnusableCertificate
 from oidc_actor.values.errors import ConfigError, ProviderError, SecretUnavailable, TokenRequestError
 from oidc_actor.values.oidc_config import OIDCConfig
 from oidc_actor.values.secrets import Secret, StoredSecret, holds_secrets, resolve_secret
@@ -259,6 +259,8 @@ def perform(
     """
     try:
         response: object = transport(request)
+    except UnusableCertificate as error:  # which says nothing of the provider, and is watched for
+        raise SecretUnavailable(str(error), option="client_certificate", sent=False) from None
     except NoAnswer as error:
         raise failure(f"no answer: {error}", sent=error.sent) from None
     except TransportError as error:  # of an injected transport

@@ -29,7 +29,7 @@ from oidc_actor.credentials.keys import ClientCertificate
 from oidc_actor.http.proxies import environ_proxy
 from oidc_actor.http.responses import BadResponse, decoded
 from oidc_actor.http.sockets import POOL_CLASSES, bounded, check_ca_bundle, clean_pool_class, tls_context
-from oidc_actor.transport import MAX_BODY_BYTES, NoAnswer, Request, Response
+from oidc_actor.transport import MAX_BODY_BYTES, NoAnswer, Request, Response, UnusableCertificate
 from oidc_actor.values.errors import ConfigError
 from oidc_actor.values.secrets import SecretFile, holds_secrets
 from oidc_actor.values.urls import is_loopback, proxy_shown, public_url
@@ -96,6 +96,8 @@ class RequestsTransport:
                 for one in _chain(error):
                     # urllib3's frames refer to the error: together they would stay until a garbage collection.
                     one.__traceback__ = None
+                if isinstance(error, ConfigError) and error.option == ("client_certificate",):
+                    raise UnusableCertificate(problem, sent=False) from None
                 raise NoAnswer(f"{request.method} {public_url(request.url)}: {problem}", sent=progress.sent) from None
 
     def close(self) -> None:

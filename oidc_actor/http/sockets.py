@@ -343,7 +343,7 @@ def _tls_context(ca_bundle: str, certificate: ClientCertificate | None) -> ssl.S
             raise OSError(0, refused)
         context.load_verify_locations(cafile=ca_bundle)
     context.sslsocket_class = BoundedTLSSocket
-    problem = None if certificate is None else _load(context, certificate)
+    problem = None if certificate is None else load_certificate(context, certificate)
     if problem is not None:
         raise ConfigError(
             f"expected a PEM certificate and the key that fits it, got: {problem}", ("client_certificate",)
@@ -399,7 +399,13 @@ def _is_marked(path: Path) -> bool:
     return isinstance(found, bytes) and found.startswith((BOM_UTF8, BOM_UTF16_LE, BOM_UTF16_BE))
 
 
-def _load(context: ssl.SSLContext, certificate: ClientCertificate) -> str | None:
+def load_certificate(context: ssl.SSLContext, certificate: ClientCertificate) -> str | None:
+    """Have connections show a client's certificate, or say why that cannot be done.
+
+    Args:
+        context: What they are made with.
+        certificate: The certificate, whose files are read.
+    """
     password = certificate.password
     for file in certificate.sources:
         refused = no_file(file.path, MAX_PEM_BYTES)

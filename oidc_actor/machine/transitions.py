@@ -221,17 +221,22 @@ def _with_waiter(state: State, waiter: events.Waiter) -> State:
 
 
 def _look_at_secrets(state: State) -> State:
-    """Have the secrets' files looked at where a change is waited for, unless that is under way."""
-    if not state.watching or state.checking or state.attempt is not None:
+    """Have the secrets' files looked at where a change is waited for, or would matter, unless that is under way."""
+    if not (state.watching or state.follows_certificate) or state.checking or state.attempt is not None:
         return state
     return state._replace(checking=True).then(effects.CheckSecrets())
 
 
 def _secrets_checked(state: State, event: events.SecretsChecked, now: float, rng: Rng) -> State:
     state = state._replace(checking=False)
-    if not event.changed or not state.watching or state.attempt is not None:
+    if state.attempt is not None:
         return state
-    return state._replace(wanted=True).report("secret_changed")
+    if event.changed and state.watching:
+        return state._replace(wanted=True).report("secret_changed")
+    if event.certificate_changed and state.follows_certificate and state.refresh_at > now:
+        # At the issuer's pace, as any refresh: the token is good with the former certificate, which lives on for a while.
+        return state._replace(refresh_at=now).report("certificate_renewed")
+    return state
 
 
 def _source_renewed(state: State, event: events.SourceRenewed, now: float, rng: Rng) -> State:

@@ -93,6 +93,11 @@ EVENTS: dict[str, tuple[str, str, str]] = {
     "token_revoked": ("info", "token_type", "the provider has taken a token back, as `revoke_on_stop` asks"),
     "revocation_failed": ("warning", "token_type, error, status, code", "it has not; the token lives until it expires"),
     "secret_changed": ("info", "", "a secret's file has changed; an attempt follows"),
+    "certificate_renewed": (
+        "info",
+        "",
+        "the client's certificate has changed; a token that is bound to the new one follows",
+    ),
     "clock_jumped": (
         "warning",
         "jump_s, withheld",

@@ -54,7 +54,7 @@ from oidc_actor.manager.log import (
 from oidc_actor.manager.options import Options
 from oidc_actor.manager.shared_store import Caller, give_up, lease_ends_at, share_late
 from oidc_actor.manager.workers import HTTP_WORKERS, LISTENER_WORKERS
-from oidc_actor.reading.cell import Cell, Ref
+from oidc_actor.reading.cell import Cell, FileVersions, Ref
 from oidc_actor.transport import Request, Response
 from oidc_actor.values.clock import real_delay_s
 from oidc_actor.values.errors import (
@@ -143,9 +143,11 @@ class Incarnation:
         """Whether the manager runs with these options, or tries them."""
         return not self.cell.closed and self.cell.options == self.options
 
-    def file_versions(self) -> object:
-        """The versions of the secrets' files, which are read from the disk."""
-        return tuple(file.version() for file in self.secret_files)
+    def file_versions(self) -> FileVersions:
+        """The versions of the secrets' files, and of those of the certificate among them, which are read from the disk."""
+        certificate = self.options.auth.client_certificate
+        shown = () if certificate is None else certificate.version()
+        return tuple(file.version() for file in self.secret_files), shown
 
 
 # --- a token ----------------------------------------------------------------------------------------------------------
@@ -429,7 +431,9 @@ def fetch_resource(manager: Incarnation, effect: Fetch, discovery: Discovery) ->
 
 def check_secrets(manager: Incarnation) -> None:
     """Tell the manager whether a secret's file has changed since its last attempt."""
-    manager.cell.tell(SecretsChecked(manager.file_versions() != manager.cell.versions))
+    found, known = manager.file_versions(), manager.cell.versions
+    is_renewed = known is not None and found[1] != known[1] and None not in found[1]  # one may just be replaced
+    manager.cell.tell(SecretsChecked(known is None or found[0] != known[0], is_renewed))
 
 
 # --- revocation -------------------------------------------------------------------------------------------------------

@@ -670,6 +670,9 @@ def claim(caller: Caller, effect: Fetch, wanted: Claim, release: Callable[[], No
         release()
         return
     at = cell.clock()
+    certificate = caller.options.auth.client_certificate
+    if certificate is not None:  # before it is read: the record is that of its tokens
+        cell.versions = cell.versions and cell.versions[0], certificate.version()
     try:
         event = _answer(caller, effect, wanted, at)
     except StoreError as error:

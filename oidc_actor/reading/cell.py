@@ -63,6 +63,8 @@ from supervision.runtime.waits import Summons, take_all
 Ref: TypeAlias = pykka.ActorRef[Any]
 Result: TypeAlias = FetchSucceeded | FetchFailed | ClaimGranted | ClaimOccupied | TokenAdopted | LoginLost | ClaimFailed
 AnyWaiter: TypeAlias = ThreadWaiter | TaskWaiter
+FileVersions: TypeAlias = tuple[object, tuple[object, ...]]
+"""The versions of the secrets' files, and of those of the client's certificate among them."""
 
 by_name: dict[str, Cell] = {}
 """The cells by name, for the fastest look-up. `oidc_actor.reading.directory` adds to it, and a cell that closes
@@ -103,7 +105,7 @@ class Cell:
         self.result: Result | None = None  # what that brought, until an owner takes it
         self.rejected: TokenResponse | None = None
         self.counts: dict[str, int] = {}  # what has happened here so far; for metrics
-        self.versions: object = None  # of the secrets' files, at the last attempt
+        self.versions: FileVersions | None = None  # of the secrets' files, at the last attempt
         self.supervisor: Ref | None = None
         self.watches: list[Monitor] = []  # over the supervisor, while readers wait for a restart
         self.closed = False  # for good
@@ -542,7 +544,7 @@ class Candidate(Cell):
         super().remove_waiter(waiter)
         self.main.remove_waiter(waiter)
 
-    def hand_over(self) -> tuple[tuple[int, int] | None, tuple[FetchStarted, ...], Result | None, object]:
+    def hand_over(self) -> tuple[tuple[int, int] | None, tuple[FetchStarted, ...], Result | None, FileVersions | None]:
         """Be the manager's own cell from now on: what is waited for here, what is known of it, and the versions of the files."""
         with self._lock:
             self.holds = True

@@ -19,7 +19,14 @@ T = TypeVar("T")
 JWT_BEARER = "urn:ietf:params:oauth:grant-type:jwt-bearer"
 TOKEN_EXCHANGE = "urn:ietf:params:oauth:grant-type:token-exchange"  # noqa: S105 - a name
 GRANTS = ("client_credentials", "password", "refresh_token", JWT_BEARER, TOKEN_EXCHANGE)
-AUTH_METHODS = ("client_secret_basic", "client_secret_post", "client_secret_jwt", "private_key_jwt", "none")
+AUTH_METHODS = (
+    "client_secret_basic",
+    "client_secret_post",
+    "client_secret_jwt",
+    "private_key_jwt",
+    "tls_client_auth",
+    "none",
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,17 +38,19 @@ class Client:
         client_secret: Its secret; without it and without keys it is a public client (`client_auth` "none").
         auth_methods: The ways it may authenticate, by RFC 8414's names.
         keys: What it signs assertions with, the public half; `None` for none.
+        certificate_uri: The URI in its certificate that it is known by, such as a SPIFFE ID; `None` for none.
     """
 
     client_id: str
     client_secret: str | None = field(repr=False)
     auth_methods: tuple[str, ...]
     keys: KeySet | None = field(default=None, repr=False)
+    certificate_uri: str | None = None
 
     @property
     def is_public(self) -> bool:
         """Whether it has nothing to authenticate with."""
-        return self.client_secret is None and self.keys is None
+        return self.client_secret is None and self.keys is None and self.certificate_uri is None
 
     def get_client_id(self) -> str:
         """The id that goes into a token's `client_id` and `aud`."""
@@ -128,11 +137,11 @@ class Accounts:
         with self._lock:
             return self._clients.get(client_id)
 
-    def jwt_methods(self) -> list[str]:
-        """The methods with a signed assertion that clients use here."""
+    def further_methods(self) -> list[str]:
+        """The methods that clients use here with a signed assertion, or a certificate."""
         with self._lock:
             used = {method for client in self._clients.values() for method in client.auth_methods}
-        return sorted(used & {"client_secret_jwt", "private_key_jwt"})
+        return sorted(used & {"client_secret_jwt", "private_key_jwt", "tls_client_auth"})
 
     def put_user(self, username: str, password: str) -> None:
         """Register a user, or change a user's password."""

@@ -17,6 +17,7 @@ from joserfc import jwt
 from joserfc.errors import JoseError
 from joserfc.jwk import ECKey, KeySet
 
+from oidc_actor.testing import mutual_tls
 from oidc_actor.testing.accounts import AUTH_METHODS, Accounts, Client, IssuedRefreshToken, User
 from oidc_actor.testing.dpop import ProofRefused, Proofs
 from oidc_actor.testing.script import Policy, Script
@@ -69,6 +70,7 @@ class Realm:
         keys: The signing key.
         documents: Which metadata documents there are, by their names below `/.well-known/`.
         path: The issuer's path; empty for none.
+        binds_to_certificates: Whether a token is bound to the certificate that was shown when it was asked for.
     """
 
     issuer: Callable[[], str]
@@ -84,6 +86,7 @@ class Realm:
     keys: KeySet
     documents: Sequence[str]
     path: str = ""
+    binds_to_certificates: bool = False
 
     def sign(self, claims: Mapping[str, Any], *, lifetime_s: float, typ: str = "JWT") -> str:
         """Sign a statement as this issuer.
@@ -131,7 +134,9 @@ class _Generator(JWTBearerTokenGenerator):  # type: ignore[misc] # Authlib has n
 
     def get_extra_claims(self, client: Client, grant_type: str, user: User | None, scope: str) -> dict[str, Any]:
         now = self._realm.clock()
-        bound = {"cnf": {"jkt": flask.g.jkt}} if "jkt" in flask.g else {}
+        names = {"jkt": flask.g.get("jkt"), "x5t#S256": mutual_tls.shown_thumbprint()}
+        cnf = {name: value for name, value in names.items() if value is not None}
+        bound = {"cnf": cnf} if cnf else {}
         told = flask.g.get("claims", {})
         return {"iss": self._realm.issuer(), "iat": now, "exp": now + _policy().token_lifetime_s, **bound, **told}
 
@@ -229,6 +234,7 @@ class TokenServer(AuthorizationServer):  # type: ignore[misc] # Authlib has no t
             self.register_grant(grant)
         for method in ("client_secret_jwt", "private_key_jwt"):
             self.register_client_auth_method(method, client_by_assertion(realm, method))
+        self.register_client_auth_method(mutual_tls.METHOD, mutual_tls.client_by_certificate)
         self.register_endpoint(_Revocation)
 
     def generate_token(self, *args: Any, **kwargs: Any) -> dict[str, Any]:

@@ -9,7 +9,7 @@ from typing import TypeAlias
 
 import flask
 
-from oidc_actor.testing import dpop
+from oidc_actor.testing import dpop, mutual_tls
 from oidc_actor.testing.accounts import GRANTS
 from oidc_actor.testing.authorization_server import ALGORITHM, Realm, TokenServer, read_token
 from oidc_actor.testing.listener import break_connection
@@ -74,9 +74,9 @@ class Endpoints:
 
     def _metadata(self) -> flask.Response:
         """Either document (OpenID Connect Discovery 1.0 section 3, RFC 8414 section 2), without an authorization endpoint."""
-        issuer, scopes, jwt_methods = self._realm.issuer(), self._realm.scopes, self._realm.accounts.jwt_methods()
+        issuer, scopes, further = self._realm.issuer(), self._realm.scopes, self._realm.accounts.further_methods()
         listed = {"scopes_supported": list(scopes)} if scopes is not None else {}
-        if jwt_methods:
+        if any(one.endswith("_jwt") for one in further):
             listed["token_endpoint_auth_signing_alg_values_supported"] = [*SIGNED, "HS256"]
         return flask.jsonify(
             issuer=issuer,
@@ -85,11 +85,12 @@ class Endpoints:
             revocation_endpoint=f"{issuer}{REVOCATION_PATH}",
             grant_types_supported=list(GRANTS),
             authorization_grant_profiles_supported=["urn:ietf:params:oauth:grant-profile:id-jag"],
-            token_endpoint_auth_methods_supported=list(dict.fromkeys([*self._realm.auth_methods, *jwt_methods])),
+            token_endpoint_auth_methods_supported=list(dict.fromkeys([*self._realm.auth_methods, *further])),
             response_types_supported=[],
             subject_types_supported=["public"],
             id_token_signing_alg_values_supported=[ALGORITHM],
             dpop_signing_alg_values_supported=dpop.ALGORITHMS,
+            tls_client_certificate_bound_access_tokens=self._realm.binds_to_certificates,
             **listed,
         )
 
@@ -109,7 +110,7 @@ class Endpoints:
         return answer
 
     def _resource(self) -> flask.Response:
-        """What an API does with a token (RFC 6750 section 3, RFC 9449 section 7): its claims, or a 401 that says why not."""
+        """What an API does with a token (RFC 6750 3, RFC 8705 3, RFC 9449 7): its claims, or a 401 that says why not."""
         scheme, _, text = flask.request.headers.get("Authorization", "").partition(" ")
         known = scheme.lower() in {"bearer", "dpop"}
         claims = (
@@ -117,12 +118,16 @@ class Endpoints:
             if known
             else None
         )
-        if claims is None or self._realm.accounts.is_revoked(text) or (scheme.lower() == "dpop") != ("cnf" in claims):
+        bound = {} if claims is None else claims.get("cnf", {})
+        is_good = claims is not None and not self._realm.accounts.is_revoked(text)
+        if not is_good or (scheme.lower() == "dpop") != ("jkt" in bound):
             return self._refused("invalid_token", "DPoP" if scheme.lower() == "dpop" else "Bearer")
-        if "cnf" in claims:
+        if "x5t#S256" in bound and bound["x5t#S256"] != mutual_tls.shown_thumbprint():  # RFC 8705 section 3
+            return self._refused("invalid_token", "Bearer")
+        if "jkt" in bound:
             proof, url = flask.request.headers.get("DPoP"), flask.request.base_url
             found = self._realm.proofs.check(proof, method=flask.request.method, url=url, access_token=text)
-            if found != claims["cnf"]["jkt"]:
+            if found != bound["jkt"]:
                 return self._refused(found.error if isinstance(found, dpop.ProofRefused) else "invalid_token", "DPoP")
         return flask.jsonify(claims)
 

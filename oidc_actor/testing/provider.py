@@ -16,6 +16,7 @@ from oidc_actor.testing.certificates import Certificates
 from oidc_actor.testing.dpop import Proofs
 from oidc_actor.testing.endpoints import OAUTH, OPENID, Endpoints
 from oidc_actor.testing.listener import Listener
+from oidc_actor.testing.mutual_tls import ask_for_certificates
 from oidc_actor.testing.port import HOST
 from oidc_actor.testing.script import Endpoint, Policy, Script, Treatment, error_answer
 from oidc_actor.testing.statements import GivenKey, Statements, read_keys
@@ -39,8 +40,8 @@ class Provider:
 
     Signed statements are traded for tokens: an assertion of an issuer that it trusts (`trust`, RFC 7523), and a subject's token
     (RFC 8693). For that it also gives an ID-JAG, and it takes one (draft-ietf-oauth-identity-assertion-authz-grant). Clients may
-    authenticate with `client_secret_jwt` and `private_key_jwt` (`add_client`): each assertion is taken once. A login whose scope
-    says `openid` brings an ID token.
+    authenticate with `client_secret_jwt` and `private_key_jwt` (`add_client`): each assertion is taken once. With `client_ca`
+    they may with a certificate, too (`tls_client_auth`, RFC 8705). A login whose scope says `openid` brings an ID token.
 
     All methods may be called from any thread.
 
@@ -61,6 +62,8 @@ class Provider:
         path: The path of its issuer, such as `"/tenant"`: all but the documents of RFC 8414 and RFC 9728 is below it.
         port: The port to use; 0 takes a free one.
         tls: Answer by https, with a certificate that clients accept if they trust `ca_bundle`.
+        client_ca: PEM file of the authority whose certificates clients may show (RFC 8705); with `tls` only. A token that is
+            asked for with one is bound to it, and `/resource` takes it with that one only.
         public_url: What it calls itself in its metadata and tokens: the `url` of a `FaultProxy` before it, so that
             clients go through that. `None` is where it listens. May be assigned while it runs.
         clock: Its clock, in seconds since the epoch; `ManualClock.wall` for one that a test advances.
@@ -90,6 +93,7 @@ class Provider:
         path: str = "",
         port: int = 0,
         tls: bool = False,
+        client_ca: str | Path | None = None,
         public_url: str | None = None,
         clock: Callable[[], float] = time.time,
     ) -> None:
@@ -99,6 +103,9 @@ class Provider:
             raise ValueError(f"documents must be of {OPENID!r} and {OAUTH!r}, got {sorted(unknown)!r}")
         if path and (not path.startswith("/") or path.endswith("/")):
             raise ValueError(f"path must begin with a slash and not end with one, got {path!r}")
+        if client_ca is not None and not tls:
+            raise ValueError("client_ca needs tls=True: certificates are shown in TLS")
+        self._client_ca = None if client_ca is None else Path(client_ca)
         self.token_lifetime_s = token_lifetime_s
         self.rotation = rotation
         self.reuse_detection = reuse_detection
@@ -138,6 +145,8 @@ class Provider:
         if self._listener is None:
             self._certificates = Certificates() if self._tls else None
             context = self._certificates.context if self._certificates is not None else None
+            if context is not None and self._client_ca is not None:
+                ask_for_certificates(context, self._client_ca)
             self._listener = Listener(self._clock, self._port, context)
             realm = Realm(
                 issuer=lambda: self.issuer_url,
@@ -153,6 +162,7 @@ class Provider:
                 keys=self._keys,
                 documents=self._documents,
                 path=self._path,
+                binds_to_certificates=self._client_ca is not None,
             )
             self._realm = realm
             self._endpoints = Endpoints(realm)
@@ -254,24 +264,30 @@ class Provider:
         auth_methods: Sequence[str] | None = None,
         *,
         public_key: GivenKey | None = None,
+        certificate_uri: str | None = None,
     ) -> None:
         """Register one more client.
 
         Args:
             client_id: Its identifier.
-            client_secret: Its secret; `None` makes it public (`client_auth` "none"), unless it has a key.
+            client_secret: Its secret; `None` makes it public (`client_auth` "none"), unless it has a key or a certificate.
             auth_methods: How it may authenticate, by RFC 8414's names; `None` for what fits a secret (`client_secret_basic`,
-                `client_secret_post`) or a key (`private_key_jwt`).
+                `client_secret_post`), a key (`private_key_jwt`) or a certificate (`tls_client_auth`).
             public_key: What it signs its assertions with: PEM, a JWK, or a JWK set. Of a private key the public half is used.
+            certificate_uri: The URI that its certificates name, such as `"spiffe://example.org/billing"` (RFC 8705 section 2.1.2,
+                `tls_client_auth_san_uri`); they are those of the authority `client_ca`.
 
         Raises:
             ValueError: The key cannot be read.
         """
         keys = None if public_key is None else read_keys(public_key)
         fitting = ("private_key_jwt",) if keys is not None else CONFIDENTIAL_METHODS
+        if certificate_uri is not None:
+            fitting = ("tls_client_auth",)
         methods = fitting if auth_methods is None else tuple(auth_methods)
-        is_public = client_secret is None and keys is None
-        self._accounts.put_client(Client(client_id, client_secret, ("none",) if is_public else methods, keys))
+        is_public = client_secret is None and keys is None and certificate_uri is None
+        client = Client(client_id, client_secret, ("none",) if is_public else methods, keys, certificate_uri)
+        self._accounts.put_client(client)
 
     def trust(self, issuer: Provider | str, key: GivenKey | None = None) -> None:
         """Take the signed statements of an issuer: as assertions (RFC 7523), subject tokens (RFC 8693), and ID-JAGs.

@@ -143,6 +143,8 @@ def _bad_metadata() -> object:
     return parse_discovery(Response(200, {}, json.dumps(said)), ISSUER, now_wall=0.0)
 
 
+CERTIFICATE = ClientCertificate("c", password=SECRET)
+
 MADE: dict[str, Callable[[World], object]] = {
     "protocol.metadata.Tried": lambda w: Tried(ISSUER, w.response, "expected metadata, got none"),
     "protocol.redaction.Layer": lambda w: next(layers(SECRET)),
@@ -159,6 +161,12 @@ MADE: dict[str, Callable[[World], object]] = {
     "adapters.httpx.OIDCAuth": lambda w: httpx.OIDCAuth(w.name),
     "adapters.httpx2.OIDCAuth": lambda w: httpx2.OIDCAuth(w.name),
     "adapters.presenter.Presenter": lambda w: Presenter(w.name),
+    "adapters.certificates.ByCertificate": lambda w: httpx.CertificateTransport(CERTIFICATE)._by,
+    "adapters.httpx.AsyncCertificateTransport": lambda w: httpx.AsyncCertificateTransport(CERTIFICATE),
+    "adapters.httpx.CertificateTransport": lambda w: httpx.CertificateTransport(CERTIFICATE),
+    "adapters.httpx2.AsyncCertificateTransport": lambda w: httpx2.AsyncCertificateTransport(CERTIFICATE),
+    "adapters.httpx2.CertificateTransport": lambda w: httpx2.CertificateTransport(CERTIFICATE),
+    "adapters.requests.CertificateAdapter": lambda w: requests_adapter.CertificateAdapter(CERTIFICATE),
     "adapters.challenges.Unauthorized": lambda w: Unauthorized(
         401, "GET", ISSUER, Authorization.dpop(SECRET), Proof(SECRET), ['DPoP error="use_dpop_nonce"'], "nonce"
     ),
@@ -304,7 +312,7 @@ MADE: dict[str, Callable[[World], object]] = {
     "pool.token_pool.TokenPool": lambda w: TokenPool(_pool_settings(w)),
     "manager.performer.Performer": lambda w: w.actor._own,
     "reading.cell.Candidate": lambda w: Candidate(w.cell, w.actor._options, 1.0),
-    "credentials.keys.ClientCertificate": lambda w: ClientCertificate("c", password=SECRET),
+    "credentials.keys.ClientCertificate": lambda w: CERTIFICATE,
     "credentials.dpop.DPoPKey": lambda w: DPoPKey(KEY),
     "secret_sources.github_actions.GitHubActionsToken": lambda w: GitHubActionsToken(
         transport=lambda request: w.response
@@ -346,6 +354,9 @@ MADE: dict[str, Callable[[World], object]] = {
     "transport.Request": lambda w: w.request,
     "transport.Response": lambda w: w.response,
     "transport.NoAnswer": lambda w: raised(lambda: RequestsTransport()(w.request)),
+    "transport.UnusableCertificate": lambda w: raised(
+        lambda: RequestsTransport()(Request("POST", "https://127.0.0.1:9/", {}, b"", 1.0, CERTIFICATE))
+    ),
     "values.tokens.ParsedToken": lambda w: w.parsed,
 }
 """By class, below `oidc_actor`."""
@@ -369,6 +380,7 @@ VARIANTS: dict[str, Callable[[World], object]] = {
 """Further instances, and what is not ours but made of ours."""
 
 HOLDS_NONE: dict[str, str] = {
+    "a public name, and connections": "adapters.certificates.Shown",
     "what a provider says of itself, before anything secret is sent to it": "values.errors.UnusableMetadata",
     "an answer's inner objects while it is read; none is kept": "protocol.response_fields.Pairs",
     "the first line of an answer; the phrase in it is read by nobody": "http.responses.StatusLine",
@@ -398,7 +410,7 @@ HOLDS_NONE: dict[str, str] = {
         machine.events.ClaimOccupied machine.events.RecordNamed
         reading.waiters.Gone sidecar.token_files.Write""",
     "what is made is one of its subclasses": """adapters.authorization.Unprintable adapters.presenter.Authenticator
-        adapters.httpx_flow.AuthFlow
+        adapters.httpx_flow.AuthFlow adapters.certificates.Transport adapters.certificates.AsyncTransport
         adapters.httpx_flow.OneRequest values.errors.OIDCActorError values.errors.ProviderError transport.TransportError
         credentials.credentials.Credentials values.secrets.Sealed values.secrets.SecretSource""",
     "public texts by contract": """values.resource_metadata.ResourceMetadata values.errors.StoreError sharing.redis_scripts.Script

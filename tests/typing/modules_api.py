@@ -21,7 +21,16 @@ import oidc_actor.adapters.httpx
 import oidc_actor.adapters.httpx2
 import oidc_actor.adapters.redis
 import oidc_actor.adapters.requests
-from oidc_actor import ClientCredentials, OIDCConfig, ResourceMetadata, SecretFile, TokenManager, TokenResponse, oidc
+from oidc_actor import (
+    ClientCertificate,
+    ClientCredentials,
+    OIDCConfig,
+    ResourceMetadata,
+    SecretFile,
+    TokenManager,
+    TokenResponse,
+    oidc,
+)
 from oidc_actor.adapters.azure_core import AsyncOIDCCredential, OIDCCredential
 from oidc_actor.adapters.google_auth import OIDCCredentials, SubjectToken
 from oidc_actor.adapters.grpc_retry import aio_interceptors, interceptors
@@ -88,6 +97,19 @@ client = httpx.Client(auth=oidc_actor.adapters.httpx.OIDCAuth("m"))
 async_client = httpx.AsyncClient(auth=oidc_actor.adapters.httpx.OIDCAuth("m", allow_insecure_http=True))
 mcp_client = httpx2.AsyncClient(auth=mcp_auth("m", "https://mcp.example.com/mcp", timeout=1.0, step_up=False))
 client2 = httpx2.Client(auth=oidc_actor.adapters.httpx2.OIDCAuth("m"))
+shown = ClientCertificate("/run/svid.pem", "/run/svid_key.pem")
+session.mount("https://", oidc_actor.adapters.requests.CertificateAdapter(shown, max_retries=2))
+with_certificate = httpx.Client(
+    transport=oidc_actor.adapters.httpx.CertificateTransport(shown, ca_bundle="/run/ca.pem")
+)
+limits = httpx.Limits(max_connections=5)
+with_certificates = httpx.AsyncClient(
+    transport=oidc_actor.adapters.httpx.AsyncCertificateTransport(shown, limits=limits)
+)
+with_certificate1 = httpx2.Client(transport=oidc_actor.adapters.httpx2.CertificateTransport(shown, retries=1))
+with_certificate2 = httpx2.AsyncClient(
+    transport=oidc_actor.adapters.httpx2.AsyncCertificateTransport(shown, http2=True)
+)
 call_credentials = grpc.metadata_call_credentials(oidc_actor.adapters.grpc.OIDCAuth("m", timeout=1.0))
 channel = grpc.intercept_channel(grpc.insecure_channel("x:1"), *interceptors("m"))
 aio_channel = grpc.aio.insecure_channel("x:1", interceptors=aio_interceptors("m", origin="https://x:1"))

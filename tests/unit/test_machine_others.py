@@ -2,7 +2,7 @@
 
 import pytest
 from fakes import Fixed
-from machine_driver import CONFIG, INVALID_CLIENT, Driver, refused, with_token
+from machine_driver import CONFIG, DOWN, INVALID_CLIENT, Driver, refused, with_token
 
 from oidc_actor.machine.effects import AskPermission, CheckSecrets, Discover, Report, ScheduleTick
 from oidc_actor.machine.events import (
@@ -16,7 +16,7 @@ from oidc_actor.machine.events import (
     Started,
     Tick,
 )
-from oidc_actor.machine.schedule import WATCH_S, next_attempt_at
+from oidc_actor.machine.schedule import CERTIFICATE_WATCH_S, WATCH_S, next_attempt_at
 from oidc_actor.machine.state import METADATA_AGE_S, Denial, Rules
 from oidc_actor.machine.transitions import adopt, step
 from oidc_actor.values.errors import SecretUnavailable
@@ -97,6 +97,40 @@ def test_a_missing_file_is_watched_for_too() -> None:
     assert next_attempt_at(driver.state) > driver.now
     assert driver.do(Tick()).of(CheckSecrets) == [CheckSecrets()]
     assert driver.do(SecretsChecked(True)).fetch is not None
+
+
+BOUND = Rules(discovers=False, watches_files=True, shows_certificate=True)
+
+
+def test_a_renewed_certificate_makes_the_token_due_at_the_issuers_pace() -> None:
+    driver = with_token(3600, rules=BOUND)
+    assert driver.of(ScheduleTick)[-1] == ScheduleTick(CERTIFICATE_WATCH_S)
+    driver.wait(CERTIFICATE_WATCH_S).do(Tick())
+    assert driver.of(CheckSecrets) == [CheckSecrets()]
+    assert driver.do(SecretsChecked(True)).fetch is None  # another secret's file
+    driver.denied(driver.now + 7).do(SecretsChecked(True, certificate_changed=True))
+    assert (driver.haste, driver.fetch) == (Haste.CALM, None)
+    assert driver.reports[0] == "certificate_renewed"
+    assert driver.do(SecretsChecked(True, certificate_changed=True)).reports == []  # said once
+    driver.wait(7).do(Tick())
+    assert driver.fetch is not None
+    assert driver.state.token is not None, "readers have the former one meanwhile"
+
+
+def test_a_renewed_certificate_is_tried_again_until_there_is_a_token_of_it() -> None:
+    driver = with_token(3600, rules=BOUND).wait(10).do(SecretsChecked(True, certificate_changed=True))
+    driver.fails(SecretUnavailable("half of it"))
+    assert driver.of(ScheduleTick)[-1].delay_s <= WATCH_S
+    driver.wait(1).do(SecretsChecked(True, certificate_changed=True))
+    assert driver.fetch is not None
+    assert driver.succeeds(lifetime=3600).state.refresh_at > driver.now + 3000
+
+
+def test_a_certificate_is_nothing_without_a_token_that_may_be_bound_to_it() -> None:
+    driver = with_token(3600).wait(10).do(SecretsChecked(True, certificate_changed=True))
+    assert driver.fetch is None
+    first = Driver(rules=BOUND).start().fails(DOWN)
+    assert first.do(Tick()).of(CheckSecrets) == []
 
 
 def test_during_an_attempt_the_files_are_nobodys_business() -> None:

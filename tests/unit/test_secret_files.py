@@ -14,7 +14,7 @@ from fakes import AUTH
 from threads import DEADLINE_S
 
 from oidc_actor import ConfigError, OIDCConfig, SecretFile, TokenManager
-from oidc_actor.credentials.keys import ClientCertificate, _certificate_digest
+from oidc_actor.credentials.keys import ClientCertificate, certificate_digest
 from oidc_actor.http.client import RequestsTransport
 from oidc_actor.http.sockets import tls_context
 from oidc_actor.values.errors import SecretUnavailable
@@ -149,4 +149,4 @@ def test_a_certificate_and_its_key(tmp_path, make, place: str) -> None:
 def test_a_keys_certificate(tmp_path, make) -> None:
     path = tmp_path / "odd"
     make(path)
-    assert in_time(lambda: _certificate_digest(path)) in (NOT_REGULAR, "No such device or address")
+    assert in_time(lambda: certificate_digest(path)) in (NOT_REGULAR, "No such device or address")
