@@ -40,25 +40,28 @@ class OIDCAuth(Authenticator):
                 problem = "expected the origins that get tokens, where the request chooses the manager, got none"
                 raise ConfigError(problem, ("origins",))
             return await self._of(request)(request, handler)
-        origin = self._presenter.destination(str(request.url), lambda _: request.proxy)
+        presenter, url = self._presenter, str(request.url)
+        origin = presenter.destination(url, lambda _: request.proxy)
         if origin is None:
             return await handler(request)
         # Nothing is awaited since `destination`: of requests that begin together, the first one's origin is settled on.
-        self._presenter.settle_on(origin)
+        presenter.settle_on(origin)
+        fields = await presenter.afields(request.method, url)
+        request.headers.update(fields)
+        response = await handler(request)
+        if presenter.has_accepted(origin, response.status, fields):
+            return response
         tries = Tries()
-        fields = await self._presenter.afields(request.method, str(request.url))
-        while True:
-            request.headers.update(fields)
-            response = await handler(request)
-            refused = self._hear(request, response)
-            again = await self._presenter.aagain(refused, tries, lambda: _can_repeat(request))
-            if again is None:
-                return response
-            fields = again
+        while (
+            again := await presenter.aagain(self._hear(request, response), tries, lambda: _can_repeat(request))
+        ) is not None:
             # The server may have answered before it had read the whole body: nothing may still be writing it.
             response.close()
             await request.close()
             request.headers.popall("DPoP", None)
+            request.headers.update(again)
+            response = await handler(request)
+        return response
 
     def _hear(self, request: aiohttp.ClientRequest, response: aiohttp.ClientResponse) -> Unauthorized | None:
         url, headers = str(request.url), response.headers

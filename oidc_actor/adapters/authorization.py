@@ -14,6 +14,7 @@ from typing import Any, NoReturn, Self
 
 from oidc_actor.credentials.dpop import DPoPKey
 from oidc_actor.reading.directory import locate
+from oidc_actor.reading.token_source import ServerOrSource, server_of
 from oidc_actor.reading.waiting_reads import ServerRef
 from oidc_actor.values.errors import ConfigError
 from oidc_actor.values.secrets import fingerprint
@@ -140,14 +141,14 @@ class Proof(Unprintable):
 
 
 def present(
-    server: ServerRef, token: TokenResponse, method: str, url: str, *, nonce: str | None = None
+    server: ServerOrSource, token: TokenResponse, method: str, url: str, *, nonce: str | None = None
 ) -> dict[str, str]:
     """Make the fields that one request carries. It may sign (a fraction of a millisecond), and never waits.
 
     With a proof they are of no use for a second request: a proof names its method and address, and is taken once.
 
     Args:
-        server: The manager's ref or name.
+        server: The manager's ref or name, or a source of its tokens.
         token: Its token.
         method: The request's method.
         url: Its address.
@@ -170,17 +171,17 @@ def present(
     return {"Authorization": Authorization.dpop(token.access_token), "DPoP": Proof(proof.reveal())}
 
 
-def authorization_of(server: ServerRef, token: TokenResponse) -> Authorization:
+def authorization_of(server: ServerOrSource, token: TokenResponse) -> Authorization:
     """Make the one field of those that stays the same from request to request; arguments and errors as for `present`."""
     kind = Authorization.bearer if key_of(server, token) is None else Authorization.dpop
     return kind(token.access_token)
 
 
-def key_of(server: ServerRef, token: TokenResponse) -> DPoPKey | None:
+def key_of(server: ServerOrSource, token: TokenResponse) -> DPoPKey | None:
     """Find the key that a token is bound to.
 
     Args:
-        server: The manager's ref or name.
+        server: The manager's ref or name, or a source of its tokens.
         token: Its token.
 
     Returns:
@@ -192,10 +193,10 @@ def key_of(server: ServerRef, token: TokenResponse) -> DPoPKey | None:
     """
     if token.token_type == "N_A":  # noqa: S105 - a type's name
         raise ConfigError(
-            f"expected an access token of the manager {server!s}, got a token that its provider says is none (N_A), and which "
-            "may be a refresh token: leave out requested_token_type=, or hand it to another manager by ManagerToken"
+            f"expected an access token of the manager {server_of(server)!s}, got a token that its provider says is none (N_A), "
+            "and which may be a refresh token: leave out requested_token_type=, or hand it to another manager by ManagerToken"
         )
-    return _own_key(server, token) if token.token_type == "DPoP" else None  # noqa: S105 - a scheme's name
+    return _own_key(server_of(server), token) if token.token_type == "DPoP" else None  # noqa: S105 - a scheme's name
 
 
 def note_nonce(server: ServerRef, url: str, nonce: str | None) -> bool:

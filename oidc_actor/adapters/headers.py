@@ -81,13 +81,12 @@ def _is_absolute(url: str) -> bool:
     return bool(parts.scheme and parts.netloc)
 
 
-def _fields(given: ServerOrSource, token: TokenResponse, method: str | None, url: str | None) -> dict[str, str]:
-    server = server_of(given)
+def _fields(server: ServerOrSource, token: TokenResponse, method: str | None, url: str | None) -> dict[str, str]:
     if method is not None and url is not None:
         return present(server, token, method, url)
     if key_of(server, token) is not None:
         raise ConfigError(
-            f"expected those of the request, got none: the token of {server!s} is bound to a key (DPoP), and "
+            f"expected those of the request, got none: the token of {server_of(server)!s} is bound to a key (DPoP), and "
             "goes with a proof for one request; call headers(server, method=..., url=...)",
             ("method",),
             label="method, url",

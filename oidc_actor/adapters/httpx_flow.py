@@ -94,29 +94,36 @@ class AuthFlow(Authenticator):
         if self._choose is not None:
             yield from self._of(request).sync_auth_flow(request)
             return
-        if self._presenter.destination(str(request.url)) is None:
+        presenter, url = self._presenter, str(request.url)
+        origin = presenter.destination(url)
+        if origin is None:
             yield request
             return
+        fields = presenter.fields(request.method, url)
+        response = yield self._with(request, fields)
+        if response.request is request and presenter.has_accepted(origin, response.status_code, fields):
+            return
         tries = Tries()
-        fields: dict[str, str] | None = self._presenter.fields(request.method, str(request.url))
-        while fields is not None:
-            response = yield self._with(request, fields)
-            request = response.request  # after a redirect it is another one than was sent
-            fields = self._presenter.again(self._hear(response), tries, partial(self._can_repeat, request))
+        while (again := presenter.again(self._hear(response), tries, partial(self._can_repeat, response))) is not None:
+            response = yield self._with(response.request, again)
 
     async def async_auth_flow(self, request: Any) -> AsyncGenerator[Any, Any]:
         """Do what `sync_auth_flow` does, in a task of asyncio or trio, without blocking its event loop."""
         serves = self._of(request)  # an async generator cannot hand over to another one
-        presenter = serves._presenter
-        if presenter.destination(str(request.url)) is None:
+        presenter, url = serves._presenter, str(request.url)
+        origin = presenter.destination(url)
+        if origin is None:
             yield request
             return
+        fields = await presenter.afields(request.method, url)
+        response = yield self._with(request, fields)
+        if response.request is request and presenter.has_accepted(origin, response.status_code, fields):
+            return
         tries = Tries()
-        fields: dict[str, str] | None = await presenter.afields(request.method, str(request.url))
-        while fields is not None:
-            response = yield self._with(request, fields)
-            request = response.request
-            fields = await presenter.aagain(serves._hear(response), tries, partial(self._can_repeat, request))
+        while (
+            again := await presenter.aagain(serves._hear(response), tries, partial(self._can_repeat, response))
+        ) is not None:
+            response = yield self._with(response.request, again)
 
     def _with(self, request: Any, fields: dict[str, str]) -> Any:
         request.headers["Authorization"] = fields["Authorization"]
@@ -127,11 +134,11 @@ class AuthFlow(Authenticator):
         return request
 
     def _hear(self, response: Any) -> Unauthorized | None:
-        # It may come from another origin, after a redirect: then no token was sent, and it refuses none.
+        # It may answer another request than was sent, of a redirect. At another origin no token was sent, and it refuses none.
         request, headers = response.request, response.headers
         return self._presenter.hear(
             request.method, str(request.url), request.headers, response.status_code, headers, headers.get_list
         )
 
-    def _can_repeat(self, request: Any) -> bool:
-        return isinstance(request.stream, self._in_memory)
+    def _can_repeat(self, response: Any) -> bool:
+        return isinstance(response.request.stream, self._in_memory)

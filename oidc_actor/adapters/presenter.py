@@ -22,7 +22,7 @@ from oidc_actor.reading.waiting_reads import ServerRef, check_wait, tell_soon, w
 from oidc_actor.values.errors import ConfigError, NoTokenError
 from oidc_actor.values.secrets import Secret, secret_problem
 from oidc_actor.values.tokens import TokenResponse
-from oidc_actor.values.urls import SCHEMES, is_loopback, origin_of, public_url
+from oidc_actor.values.urls import SCHEMES, Place, origin_of, place_of, public_url
 from supervision import NoProcess
 
 _MOST_ORIGINS = 256
@@ -108,11 +108,12 @@ class Presenter:
         Raises:
             ConfigError: The token could be read on the way there.
         """
-        origin = origin_of(url)
-        if self._origins is not None and origin not in self._origins:
+        place = place_of(url)
+        if self._origins is not None and place.origin not in self._origins:
             return None
-        check_destination(url, find_proxy, allow_insecure_http=self._allow_insecure_http)
-        return origin
+        if place.scheme != "https" and not self._allow_insecure_http:
+            _check_plain(place, url, find_proxy)
+        return place.origin
 
     # --- the token ----------------------------------------------------------------------------------------------------
 
@@ -134,12 +135,12 @@ class Presenter:
             SecretUnavailable: Its DPoP key cannot be read now.
         """
         token = token_of(self._given, self._timeout_s)
-        return present(self._server, token, method, url, nonce=nonce)
+        return present(self._given, token, method, url, nonce=nonce)
 
     async def afields(self, method: str, url: str, *, nonce: str | None = None) -> dict[str, str]:
         """Do what `fields` does, without blocking the event loop."""
         token = await token_of_async(self._given, self._timeout_s)
-        return present(self._server, token, method, url, nonce=nonce)
+        return present(self._given, token, method, url, nonce=nonce)
 
     def bearer_token(self, timeout_s: float | None = None) -> TokenResponse:
         """Return the token for a protocol that has no proofs, waiting for one if need be.
@@ -169,10 +170,22 @@ class Presenter:
     def present(self) -> Authorization | None:
         """Return the value of ``Authorization`` as it is now, or ``None`` where there is no token to present; never waits."""
         with suppress(NoTokenError, NoProcess, ConfigError):
-            return authorization_of(self._server, token_of(self._given, 0.0))
+            return authorization_of(self._given, token_of(self._given, 0.0))
         return None
 
     # --- what is answered --------------------------------------------------------------------------------------------
+
+    def has_accepted(self, origin: str, status: int, fields: Mapping[str, str]) -> bool:
+        """Tell whether an answer is the usual one, of which there is nothing to `hear`: the token was accepted, as before.
+
+        Args:
+            origin: Whose answer.
+            status: Its HTTP status.
+            fields: What `fields` has made for the request.
+        """
+        return (
+            200 <= status < 300 and "DPoP" not in fields and self._accepted.get(origin) == hash(fields["Authorization"])
+        )
 
     def hear(
         self,
@@ -314,7 +327,7 @@ class Presenter:
             return None
         with suppress(NoTokenError, NoProcess):
             found = wait_for_token(self._server, self._patience(timeout_s), 0.0, Rejected(origin, token, step_up))
-            return authorization_of(self._server, found)
+            return authorization_of(self._given, found)
         return None
 
     async def asuccessor(
@@ -328,7 +341,7 @@ class Presenter:
             found = await wait_for_token_async(
                 self._server, self._patience(timeout_s), 0.0, Rejected(origin, token, step_up)
             )
-            return authorization_of(self._server, found)
+            return authorization_of(self._given, found)
         return None
 
     def _remedy(self, refused: Unauthorized | None, tries: Tries, can_repeat: Callable[[], bool]) -> Remedy | None:
@@ -340,7 +353,7 @@ class Presenter:
         return None
 
     def _unbound(self, token: TokenResponse) -> TokenResponse:
-        if key_of(self._server, token) is not None:
+        if key_of(self._given, token) is not None:
             raise ConfigError(
                 f"expected a bearer token of the manager {self._server!s}, got one that is bound to a key: DPoP (RFC 9449) is "
                 "of HTTP requests, and this is none; use a manager whose credentials have no dpop="
@@ -428,24 +441,28 @@ def check_destination(
     Args:
         url: Where a request is about to go.
         find_proxy: Tells the proxy that a request to an address goes through, or ``None``. It is asked for plain http only,
-            which is good as long as it stays on this machine. The error does not show the proxy, which may have a password.
+            which is good as long as it stays on this machine, and gets scheme and authority. The error does not show the proxy,
+            which may have a password.
         allow_insecure_http: Whether plain http is acceptable beyond this machine.
 
     Raises:
         ConfigError: It is plain http, and leaves this machine.
     """
-    parts = urlsplit(url)
-    if SCHEMES.get(parts.scheme) == "https" or allow_insecure_http:
-        return
-    if not is_loopback(parts.hostname or ""):
+    place = place_of(url)
+    if place.scheme != "https" and not allow_insecure_http:
+        _check_plain(place, url, find_proxy)
+
+
+def _check_plain(place: Place, url: str, find_proxy: Callable[[str], object]) -> None:
+    if not place.is_loopback:
         raise ConfigError(
             f"expected an https address for a request with a token, got {public_url(url)!r}, where the token could be read "
             "on the network; use https, or allow_insecure_http=True in a test setup"
         )
-    if find_proxy(url) is not None:
+    if find_proxy(place.text) is not None:
         raise ConfigError(
             f"expected a direct connection for plain http with a token, got {public_url(url)!r} through a proxy, where the "
-            f"token could be read; put {parts.hostname} in the variable NO_PROXY, or use allow_insecure_http=True in a test setup"
+            f"token could be read; put {place.host} in the variable NO_PROXY, or use allow_insecure_http=True in a test setup"
         )
 
 

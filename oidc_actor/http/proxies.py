@@ -1,29 +1,26 @@
 """The proxy that the environment names for an address, by requests' rules, and for IPv6 addresses by rules of our own.
 
-Requests goes through all variables at each question. Here an answer is kept for as long as the variables that count have the
-values that they had: a program may set them while it runs.
+Requests reads all variables at each question, which takes longer than all else that an adapter does for a request. Here an
+answer holds for as long as no variable changes; a program may set them while it runs.
 """
 
 from __future__ import annotations
 
 import os
-import sys
-from collections.abc import Callable
-from functools import lru_cache
-from typing import Any, TypeAlias
+from collections.abc import Mapping
+from typing import Any
 from urllib.parse import urlsplit
-from urllib.request import getproxies
+from urllib.request import getproxies, getproxies_environment
 
 from requests.utils import get_environ_proxies, select_proxy
 
-from oidc_actor.values.urls import is_exempt_address
+from oidc_actor.values.urls import is_exempt_address, place_of
 
-_NAMES = ("http_proxy", "https_proxy", "all_proxy", "no_proxy")
-_VARIABLES = (*_NAMES, *map(str.upper, _NAMES), "REQUEST_METHOD")  # in a CGI program HTTP_PROXY is a client's header
-_SYSTEM_NAMES_PROXIES = sys.platform in ("darwin", "win32")  # where no variable does
 _MOST_KEPT = 512
+_UNKNOWN = ""
 
-_Values: TypeAlias = tuple[str | bytes | None, ...]
+_said: tuple[Mapping[Any, Any], dict[str, str | None]] = ({}, {})
+"""All variables as they were, and by scheme and authority the proxy that they named then; replaced as a whole."""
 
 
 def environ_proxy(url: str) -> str | None:
@@ -35,14 +32,26 @@ def environ_proxy(url: str) -> str | None:
     Returns:
         The proxy's address; ``None`` where there is none, or the host is exempt.
     """
-    parts, values = urlsplit(url), _values()
-    scheme = f"http{parts.scheme.removeprefix('ws')}" if parts.scheme in ("ws", "wss") else parts.scheme
-    find = _look_up if _SYSTEM_NAMES_PROXIES and not any(values) else _kept
-    return find(scheme, parts.netloc.rpartition("@")[2], values)
+    global _said  # noqa: PLW0603 - one for the process, as the environment is
+    place = place_of(url).text
+    variables = getattr(os.environ, "_data", None)  # as CPython keeps them, which takes least to compare
+    if variables is None or getproxies is not getproxies_environment:  # macOS and Windows name proxies elsewhere, too
+        return _find(place)
+    seen, found = _said
+    if variables != seen:
+        _said = seen, found = dict(variables), {}
+    proxy = found.get(place, _UNKNOWN)
+    if proxy == _UNKNOWN:
+        proxy = _find(place)
+        if len(found) >= _MOST_KEPT:
+            found.clear()
+        if variables == seen:  # else another thread has changed them meanwhile
+            found[place] = proxy
+    return proxy
 
 
-def _look_up(scheme: str, authority: str, _values: _Values) -> str | None:
-    url = f"{scheme}://{authority}"
+def _find(place: str) -> str | None:
+    url = f"http{place.removeprefix('ws')}" if place.startswith("ws") else place
     parts = urlsplit(url)
     host = parts.hostname or ""
     if ":" not in host:
@@ -52,25 +61,3 @@ def _look_up(scheme: str, authority: str, _values: _Values) -> str | None:
         proxies = {} if is_exempt_address(host, parts.port, proxies.get("no", "")) else proxies
     found: str | None = select_proxy(url, proxies)
     return found
-
-
-_kept = lru_cache(_MOST_KEPT)(_look_up)
-
-
-def _reader() -> tuple[Callable[[Any], str | bytes | None], tuple[Any, ...]]:
-    """What looks a variable up, and how each of those that count is called there.
-
-    ``os.environ.get`` raises, and catches, an error for each variable that is not set: ten of them cost more than a request's
-    whole authentication does. Where CPython's environment has the dictionary that it has always had, it is asked.
-    """
-    encode, data = getattr(os.environ, "encodekey", None), getattr(os.environ, "_data", None)
-    if encode is None or not isinstance(data, dict):
-        return os.environ.get, _VARIABLES
-    return data.get, tuple(map(encode, _VARIABLES))
-
-
-_read, _keys = _reader()
-
-
-def _values() -> _Values:
-    return tuple(map(_read, _keys))

@@ -258,6 +258,11 @@ class TokenManager(Server, metaclass=_ListsItsFunctions):
             ManagerNotRunning: The manager is not there.
             ConfigError: A time is wrong.
         """
+        cell = by_name.get(server)  # type: ignore[arg-type]  # a ref is looked up below
+        if cell is not None and not min_validity:
+            snapshot = cell.snapshot
+            if cell.clock() < snapshot.deadline and snapshot.token is not None:
+                return snapshot.token
         return await wait_for_token_async(server, timeout, min_validity)
 
     @staticmethod
@@ -274,6 +279,11 @@ class TokenManager(Server, metaclass=_ListsItsFunctions):
             ManagerNotRunning: The manager is not there.
             ConfigError: A time is wrong.
         """
+        cell = by_name.get(server)  # type: ignore[arg-type]  # a ref is looked up below
+        if cell is not None and not min_validity:
+            snapshot = cell.snapshot
+            if cell.clock() < snapshot.deadline:
+                return snapshot.text
         return (await wait_for_token_async(server, timeout, min_validity)).access_token
 
     @staticmethod

@@ -5,7 +5,7 @@ from __future__ import annotations
 from contextlib import suppress
 from typing import TypeAlias
 
-from oidc_actor.reading.cell import Cell, Ref
+from oidc_actor.reading.cell import Cell, Ref, by_name
 from oidc_actor.reading.directory import ManagerNotRunning, locate
 from oidc_actor.reading.waiting_reads import wait_for_token, wait_for_token_async
 from oidc_actor.values.tokens import TokenResponse
@@ -137,11 +137,22 @@ def server_of(server: ServerOrSource) -> Ref | str:
 
 def token_of(server: ServerOrSource, timeout: float) -> TokenResponse:
     """A valid token of either, waiting for one if need be."""
-    return server.token(timeout) if isinstance(server, TokenSource) else wait_for_token(server, timeout, 0.0)
+    if isinstance(server, TokenSource):
+        return server.token(timeout)
+    return _live_token(server) or wait_for_token(server, timeout, 0.0)
 
 
 async def token_of_async(server: ServerOrSource, timeout: float) -> TokenResponse:
     """Do what `token_of` does, in a task."""
     if isinstance(server, TokenSource):
         return await server.atoken(timeout)
-    return await wait_for_token_async(server, timeout, 0.0)
+    return _live_token(server) or await wait_for_token_async(server, timeout, 0.0)
+
+
+def _live_token(server: Ref | str) -> TokenResponse | None:
+    """The valid token of a manager with that name, where there is one."""
+    cell = by_name.get(server)  # type: ignore[arg-type]  # a ref is none, and looked up where a reader waits
+    if cell is None:
+        return None
+    snapshot = cell.snapshot
+    return snapshot.token if cell.clock() < snapshot.deadline else None

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from urllib.parse import urlsplit
+
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from oidc_actor import ConfigError
 from oidc_actor.adapters.presenter import check_destination, read_origins
-from oidc_actor.values.urls import origin_of
+from oidc_actor.values.urls import SCHEMES, is_loopback, origin_of, place_of
 
 ORIGINS = [
     ("https://api.example.com", "https://api.example.com:443"),
@@ -24,6 +28,28 @@ ORIGINS = [
 @pytest.mark.parametrize(("url", "origin"), ORIGINS)
 def test_origin(url: str, origin: str) -> None:
     assert origin_of(url) == origin
+
+
+PIECES = (
+    "http", "https", "ws", "abcdefgh", ":", "/", "//", "?", "#", "@", "[", "]", "::1", "localhost", "a.example", ":8443",
+    "\\", " ", "\t", "\n", "\x01", "%2f", "HTTPS://", "https://a.example", "http://127.0.0.1", "\u2100",
+)  # fmt: skip
+
+
+@given(st.lists(st.sampled_from(PIECES), min_size=1, max_size=8).map("".join))
+def test_a_place_is_what_the_whole_address_says(url: str) -> None:
+    """It is read from the address's beginning only, and kept."""
+    try:
+        parts = urlsplit(url)
+        host, port = parts.hostname or "", parts.port
+    except ValueError:
+        with pytest.raises(ValueError):  # noqa: PT011 - whatever it says
+            place_of(url)
+        return
+    place = place_of(url)
+    scheme = SCHEMES.get(parts.scheme, parts.scheme)
+    assert (place.scheme, place.host, place.is_loopback) == (scheme, host, is_loopback(host))
+    assert place.origin == f"{scheme}://{host}:{port or {'http': 80, 'https': 443}.get(scheme, 0)}"
 
 
 @pytest.mark.parametrize(

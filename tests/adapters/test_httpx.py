@@ -12,8 +12,9 @@ from adapters.api import DEADLINE_S, Api, Gatekeeper
 from adapters.drivers import TLS
 from adapters.held_manager import Held
 
-from oidc_actor import ConfigError
+from oidc_actor import ConfigError, TokenManager
 from oidc_actor.adapters.httpx import OIDCAuth
+from oidc_actor.adapters.presenter import Presenter
 from oidc_actor.testing import Provider
 
 
@@ -81,3 +82,31 @@ def test_only_named_origins_get_the_token(settled: Held, http: Api, other: Api, 
 def test_its_requests_do_not_show_the_token(settled: Held, http: Api) -> None:
     answer = post(http, OIDCAuth(settled.name))
     assert settled.token not in repr(answer.request.headers) + repr(answer.request)
+
+
+def test_of_answers_that_take_the_token_only_the_first_is_told(
+    settled: Held, http: Api, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    heard: list[int] = []
+
+    def hear(self: Presenter, method: str, url: str, sent: Any, status: int, *rest: Any) -> Any:
+        heard.append(status)
+        return before(self, method, url, sent, status, *rest)
+
+    async def aget(times: int) -> None:
+        async with httpx.AsyncClient(auth=auth, verify=TLS, trust_env=False) as client:
+            for _ in range(times):
+                await client.get(f"{http.url}/echo", timeout=DEADLINE_S)
+
+    before = Presenter.hear
+    monkeypatch.setattr(Presenter, "hear", hear)
+    auth = OIDCAuth(settled.name)
+    for _ in range(2):
+        assert post(http, auth).status_code == 200
+    asyncio.run(aget(2))
+    assert heard == [200]
+    TokenManager.force_refresh(settled.name, rejected=settled.token)
+    settled.wait_for_token()
+    for _ in range(2):
+        assert post(http, auth).status_code == 200
+    assert heard == [200, 200]

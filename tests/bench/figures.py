@@ -4,9 +4,14 @@ from __future__ import annotations
 
 import json
 import statistics
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
-from typing import TypedDict
+from typing import TypeAlias, TypedDict
+
+Loop: TypeAlias = Callable[[int], float]
+"""Does something so many times, and gives the nanoseconds of processor time that one of them took."""
+
+CHUNK_NS = 2_000_000
 
 
 @dataclass(frozen=True)
@@ -55,6 +60,16 @@ def percentile(values: Sequence[float], share: float) -> float:
     """The value below which that share of them lies."""
     ordered = sorted(values)
     return ordered[min(len(ordered) - 1, int(share * len(ordered)))]
+
+
+def in_turns(loops: Mapping[str, Loop], rounds: int) -> dict[str, list[float]]:
+    """Nanoseconds that each takes, loop after loop in each round, so that all share what else the machine does."""
+    often = {name: max(20, int(CHUNK_NS / loop(200))) for name, loop in loops.items()}
+    times: dict[str, list[float]] = {name: [] for name in loops}
+    for _ in range(rounds):
+        for name, loop in loops.items():
+            times[name].append(loop(often[name]))
+    return times
 
 
 def median_ratio(these: Sequence[float], those: Sequence[float]) -> float:

@@ -31,3 +31,10 @@ class Floor:
         if _clock_gettime(_BOOTTIME) < snapshot.deadline:
             return snapshot.text
         raise LookupError("expired")
+
+    async def aread(self) -> str:
+        """Do what `read` does, in a task."""
+        snapshot = self.snapshot
+        if _clock_gettime(_BOOTTIME) < snapshot.deadline:
+            return snapshot.text
+        raise LookupError("expired")

@@ -13,15 +13,13 @@ from itertools import repeat
 from typing import TypeAlias
 
 import peers
-from figures import Figure, Goal, at_least, at_most, median_ratio, percentile
+from figures import Figure, Goal, Loop, at_least, at_most, in_turns, median_ratio, percentile
 from floor import Floor
 
 from oidc_actor import ClientCredentials, OIDCConfig, TokenManager
 from oidc_actor.transport import Request, Response
 
 Read: TypeAlias = Callable[[], object]
-Loop: TypeAlias = Callable[[int], float]
-CHUNK_NS = 2_000_000
 NAME = "bench.reads"
 THREADS = (1, 8, 64)
 OURS = ("floor", "source", "name")
@@ -64,11 +62,7 @@ def _alone(reads: dict[str, Read], *, rounds: int) -> list[Figure]:
     """Nanoseconds of processor time a read takes in a plain loop on one thread, the loop included."""
     loops: dict[str, Loop] = {name: functools.partial(_loop, read) for name, read in reads.items()}
     loops["name"] = _by_name
-    often = {name: max(50, int(CHUNK_NS / loop(200))) for name, loop in loops.items()}
-    times: dict[str, list[float]] = {name: [] for name in reads}
-    for _ in range(rounds):
-        for name, loop in loops.items():
-            times[name].append(loop(often[name]))
+    times = in_turns(loops, rounds)
     figures = []
     for name, found in times.items():
         ratio = median_ratio(found, times["floor"])

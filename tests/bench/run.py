@@ -25,6 +25,7 @@ BENCHMARKS = (
     "imports",
     "coldstart",
     "reads",
+    "adapters",
     "refresh",
     "herd",
     "actors",

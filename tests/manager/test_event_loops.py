@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import sys
 import threading
-from collections.abc import Awaitable, Callable
+import time
+from collections.abc import Awaitable, Callable, Coroutine
 from functools import partial
 from typing import Any
 
@@ -75,6 +77,28 @@ def test_with_a_token_none_yields_or_needs_a_loop(start: Start) -> None:
         with pytest.raises(StopIteration) as returned:
             call().__await__().send(None)  # what yields would return here
         assert returned.value.value in ("t1", None)
+
+
+def entered_by(coroutine: Coroutine[Any, Any, object]) -> list[str]:
+    """The functions that it enters, itself included, until it returns; it must not yield."""
+    names: list[str] = []
+    sys.setprofile(lambda frame, event, _: names.append(frame.f_code.co_name) if event == "call" else None)
+    try:
+        coroutine.send(None)
+    except StopIteration:
+        return names
+    finally:
+        sys.setprofile(None)
+    raise AssertionError("it has yielded")
+
+
+def test_with_a_token_a_read_is_one_function_and_one_look_at_the_clock(start: Start) -> None:
+    start(name="m", clock=time.monotonic)
+    assert TokenManager.get_access_token("m") == "t1"
+    source = TokenManager.source("m")
+    reads = (source.atoken, source.aaccess_token, partial(TokenManager.aget_token, "m"))
+    for read in (*reads, partial(TokenManager.aget_access_token, "m")):
+        assert len(entered_by(read())) == 1
 
 
 def test_all_wait_for_one_request_while_other_tasks_run(loop: Loop, start: Start, transport: ScriptedTransport) -> None:

@@ -1,5 +1,6 @@
 """HTTP by requests: through the proxies that the environment names."""
 
+import os
 import socket
 import threading
 from contextlib import closing
@@ -125,7 +126,14 @@ def test_ipv6_addresses_that_go_past_the_proxy(monkeypatch, no_proxy, exempt):
     assert environ_proxy("https://[::1]:8443/x") == (None if exempt else "http://proxy.example:3128")
 
 
-def test_the_environment_is_gone_through_once_for_the_values_that_it_has(monkeypatch):
+def test_the_end_of_an_address_exempts_no_other(monkeypatch):
+    monkeypatch.setenv("https_proxy", "http://proxy.example:3128")
+    monkeypatch.setenv("no_proxy", "::1,fd00:1::/32")
+    assert environ_proxy("https://[fd00::1]/x") == "http://proxy.example:3128"
+    assert environ_proxy("https://[fd00:1:2::3]/x") is None
+
+
+def test_the_environment_is_read_again_when_a_variable_has_changed_and_only_then(monkeypatch):
     asked = []
 
     def find(url):
@@ -134,32 +142,42 @@ def test_the_environment_is_gone_through_once_for_the_values_that_it_has(monkeyp
 
     real = proxies.get_environ_proxies
     monkeypatch.setattr(proxies, "get_environ_proxies", find)
-    monkeypatch.setattr(proxies, "_SYSTEM_NAMES_PROXIES", False)
-    proxies._kept.cache_clear()
-    for name in proxies._VARIABLES:
-        monkeypatch.delenv(name, raising=False)
-    assert [environ_proxy("https://once.example/a"), environ_proxy("https://user@once.example/b?c")] == [None, None]
-    monkeypatch.setenv("HTTPS_PROXY", "http://one.example")
-    assert environ_proxy("https://once.example/") == environ_proxy("wss://once.example/") == "http://one.example"
-    assert environ_proxy("http://once.example/") is None
-    monkeypatch.setenv("no_proxy", "once.example")
-    assert environ_proxy("https://once.example/") is None
-    monkeypatch.delenv("no_proxy")
-    assert environ_proxy("https://once.example/d") == "http://one.example"
-    assert len(asked) == 4
-    # Where the system's settings name proxies they may change without a variable.
-    monkeypatch.setattr(proxies, "_SYSTEM_NAMES_PROXIES", True)
-    monkeypatch.delenv("HTTPS_PROXY")
-    environ_proxy("https://once.example/")
-    environ_proxy("https://once.example/")
-    assert len(asked) == 6
+    for name in [one for one in os.environ if one.lower().endswith("_proxy")]:
+        monkeypatch.delenv(name)
+    for number in range(3):
+        assert environ_proxy(f"http://localhost:8080/{number}") is None
+    assert asked == ["http://localhost:8080"]
+    monkeypatch.setenv("Http_Proxy", "http://first.example")  # urllib reads it in any letters
+    assert [environ_proxy("http://localhost:8080/x") for _ in range(2)] == ["http://first.example"] * 2
+    monkeypatch.setenv("http_proxy", "http://second.example")
+    assert environ_proxy("http://localhost:8080/x") == "http://second.example"
+    monkeypatch.setenv("no_proxy", "localhost:8080")
+    assert environ_proxy("http://localhost:8080/x") is None
+    assert (
+        environ_proxy("http://me@localhost:8081/x") == environ_proxy("http://localhost:8081") == "http://second.example"
+    )
+    assert len(asked) == 5
+    # Where the system's settings name proxies, too, they may change without a variable.
+    monkeypatch.setattr(proxies, "getproxies", dict)
+    assert environ_proxy("http://localhost:8081") == environ_proxy("http://localhost:8081")
+    assert len(asked) == 7
 
 
-def test_the_end_of_an_address_exempts_no_other(monkeypatch):
-    monkeypatch.setenv("https_proxy", "http://proxy.example:3128")
-    monkeypatch.setenv("no_proxy", "::1,fd00:1::/32")
-    assert environ_proxy("https://[fd00::1]/x") == "http://proxy.example:3128"
-    assert environ_proxy("https://[fd00:1:2::3]/x") is None
+def test_a_variable_that_changes_during_the_search_leaves_no_wrong_answer(monkeypatch):
+    def find(url):
+        os.environ["http_proxy"] = "http://late.example"
+        found = real(url)
+        os.environ["http_proxy"] = "http://now.example"
+        return found
+
+    real = proxies.get_environ_proxies
+    monkeypatch.setenv("http_proxy", "http://before.example")
+    monkeypatch.setenv("no_proxy", "")
+    with monkeypatch.context() as patch:
+        patch.setattr(proxies, "get_environ_proxies", find)
+        assert environ_proxy("http://localhost:8082/") == "http://late.example"
+    os.environ["http_proxy"] = "http://before.example"
+    assert environ_proxy("http://localhost:8082/") == "http://before.example"
 
 
 def test_a_proxy_that_refuses(serve, transport, monkeypatch):
