@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 from functools import lru_cache
 from ipaddress import IPv4Address, IPv6Address, ip_address, ip_network
 from urllib.parse import urlsplit
 
 from oidc_actor.values.errors import ConfigError
+from supervision.frozen import dataclass
 
 WELL_KNOWN = "/.well-known/openid-configuration"
 """Where an issuer's metadata are (OpenID Connect Discovery 1.0, section 4)."""

@@ -423,6 +423,7 @@ HOLDS_NONE: dict[str, str] = {
     "sockets and what they are made by; no text passes through a field": """http.sockets.BoundedPool
         sidecar.connections.HTTPConnection sidecar.connections.Peers
         http.sockets.BoundedSocket http.sockets.BoundedTLSPool http.sockets.BoundedTLSSocket sidecar.service.HTTPServer""",
+    "of an address scheme, host and port; what else it has is left out": "values.urls.Place",
     "names of files; a secret in an argument is refused": "cli.options.ConnectionOptions",
     "the demonstration: its own provider's tokens, shown by fingerprint": """cli.demo.promises.Figures cli.demo.promises.Pace
         cli.demo.promises.Promise cli.demo.story.Readers cli.demo.story.Play cli.demo.view.View""",
