@@ -235,10 +235,10 @@ def start_child(attempt: StartAttempt) -> Any:
 
 def _start(spec: ChildSpec, args: tuple[Any, ...], attempt: StartAttempt) -> Any:
     start: Any = spec.start
-    if getattr(start, "__func__", None) is pykka.Actor.start.__func__:  # type: ignore[attr-defined]
-        start = start.__self__  # `Class.start` returns before `on_start` has run: it is taken as `Class`
     if not isinstance(start, type):
-        return _await_up(start(*args, **spec.kwargs), spec, attempt)
+        if getattr(start, "__func__", None) is not pykka.Actor.start.__func__:  # type: ignore[attr-defined]
+            return _await_up(start(*args, **spec.kwargs), spec, attempt)
+        start = start.__self__  # `Class.start` returns before `on_start` has run: it is taken as `Class`
     if issubclass(start, Server):
         named: dict[str, Any] = {} if spec.name is None else {"name": spec.name}
         return start.start_link(*args, **named, **spec.kwargs)

@@ -148,7 +148,7 @@ class ChildSpec(_Of[A]):
             raise TypeError(f"ChildSpec.start: expected an actor class or a callable, got {self.start!r}")
         if not isinstance(self.args, tuple | list):
             raise TypeError(f"ChildSpec.args: expected a tuple, got {type(self.args).__name__}")
-        if not isinstance(kwargs, Mapping) or not all(isinstance(key, str) for key in kwargs):
+        if not isinstance(kwargs, Mapping) or (kwargs and not all(isinstance(key, str) for key in kwargs)):
             raise TypeError(f"ChildSpec.kwargs: expected a mapping with str keys, got {type(kwargs).__name__}")
         if name is not None and (not isinstance(name, str) or not name):
             raise TypeError(f"ChildSpec.name: expected a non-empty str or None, got {name!r}")

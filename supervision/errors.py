@@ -6,8 +6,7 @@ import inspect
 import math
 import re
 from collections.abc import Callable, Mapping
-from functools import cache
-from typing import Any, get_args
+from typing import Any
 
 from supervision.exits import text_of
 
@@ -198,11 +197,11 @@ def check_count(what: str, value: object, *, or_none: bool = False) -> None:
 
 def check_one_of(what: str, value: object, literal: Any) -> None:
     """Raise unless ``value`` is one of those of a ``Literal``; ``what`` names it in the text."""
-    if value not in _values(literal):
-        raise ValueError(f"{what}: expected one of {', '.join(_values(literal))}, got {value!r}")
-
-
-_values = cache(get_args)
+    values = (
+        literal.__args__
+    )  # `get_args` looks at what else it may be, and a cache would take the hash of each of them
+    if value not in values:
+        raise ValueError(f"{what}: expected one of {', '.join(values)}, got {value!r}")
 
 
 def check_arguments(

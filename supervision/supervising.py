@@ -69,8 +69,7 @@ T = TypeVar("T")
 # --- on the caller's thread -------------------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True, slots=True)
-class Operation:
+class Operation(NamedTuple):
     """A message that has a supervisor do something: its thread calls the function with the supervisor and the arguments."""
 
     function: Callable[..., Any]

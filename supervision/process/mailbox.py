@@ -73,6 +73,7 @@ class Cancellable:
         raise NotImplementedError
 
 
+_first = Summons.standing()  # for ever; none is marked as heard, for a mailbox lets go of what it has heard
 _quiet = Summons()  # never sent: stands for any that has been heard
 _here = PerProcess(object)
 """Stands for this process of the operating system; a forked child has another, which makes every inherited mailbox a dead one."""
@@ -93,7 +94,7 @@ class Mailbox:
         self._closed = False
         self._closing: Bell | None = None  # rung when it closes; made by the first that waits for that, as few do
         self._made_in = _here.value
-        self.summons = Summons.standing()  # no sender is to schedule before the first turn, which starts the actor
+        self.summons = _first  # no sender is to schedule before the first turn, which starts the actor
         self.process: Process = None  # type: ignore[assignment] # the process sets it when it is made
 
     @property
@@ -160,8 +161,7 @@ class Mailbox:
 
     def hear(self) -> None:
         """A turn is about to look; a sender summons anew from here on."""
-        self.summons.heard()
-        self.summons = _quiet  # which lets go of that one
+        self.summons = _quiet
 
     def take(self) -> Envelope[Any] | None:
         """The oldest envelope; the process holds it until it has been handled. ``None`` where there is none."""
@@ -241,8 +241,10 @@ class StopFlag:
 
 def answer(reply_to: Any, value: Any) -> None:
     """Answer a ``Reply`` or a Pykka future, unless it has its answer (a killed actor's callers do)."""
-    with contextlib.suppress(queue.Full):
+    try:
         reply_to.set(value)
+    except queue.Full:
+        return
 
 
 def answer_error(reply_to: Any, error: BaseException) -> None:

@@ -113,6 +113,8 @@ class Phase(IntEnum):
     ENDED = 3
 
 
+_OURS = (Cancellable, ExitSignal, StopRequest)  # messages that are not the program's own
+
 # For each message these are looked at a few times, and up to Python 3.11 an enumeration looks its members up slowly.
 STARTING, RUNNING, ENDING, ENDED = Phase
 
@@ -543,18 +545,18 @@ class Process:
     def _handle(self, envelope: Envelope[Any]) -> None:
         """Handle one envelope to its end, the answer and, where it comes to that, the actor's end included."""
         message, reply_to = envelope.message, envelope.reply_to
-        if isinstance(message, StopRequest):
-            self._terminate(NORMAL)
-            if reply_to is not None:
-                answer(reply_to, None)
-        elif isinstance(message, ExitSignal):
-            self.waited_for_by, self.ends_for_restart = message.sender, message.for_restart
-            self._terminate(message.reason)
+        if not isinstance(message, _OURS):
+            self._receive(message, reply_to)
         elif isinstance(message, Cancellable):
             if message.claim():
                 self._receive(message.message, reply_to)
+        elif isinstance(message, ExitSignal):
+            self.waited_for_by, self.ends_for_restart = message.sender, message.for_restart
+            self._terminate(message.reason)
         else:
-            self._receive(message, reply_to)
+            self._terminate(NORMAL)
+            if reply_to is not None:
+                answer(reply_to, None)
 
     def _receive(self, message: Any, reply_to: Any) -> None:
         actor = self.actor

@@ -30,7 +30,7 @@ the top of a tree first, which stops what is below in its own order and time, an
 from __future__ import annotations
 
 import logging
-import os
+import random
 import threading
 from collections.abc import Callable, Iterable, Iterator
 from operator import attrgetter
@@ -39,7 +39,7 @@ from typing import Any, TypeAlias, cast
 import pykka
 from pykka import ActorDeadError, ActorRegistry, _envelope, _introspection, messages
 
-from supervision.runtime.per_process import in_forked_child
+from supervision.runtime.per_process import PerProcess, in_forked_child
 from supervision.runtime.reports import harmless
 
 Ref: TypeAlias = "pykka.ActorRef[Any]"
@@ -124,11 +124,15 @@ def make_parts(actor: PykkaActor, inbox: Any, stopped: Any) -> Ref:
     return actor._actor_ref
 
 
+_random = PerProcess(random.Random)
+"""Not that of the module, which a program may seed: then two processes would give the same."""
+
+
 def _new_urn() -> str:
-    """A random one, as ``uuid.uuid4().urn`` is, which takes three times as long."""
-    digits = os.urandom(16).hex()
-    variant = "89ab"[int(digits[16], 16) & 3]
-    return f"urn:uuid:{digits[:8]}-{digits[8:12]}-4{digits[13:16]}-{variant}{digits[17:20]}-{digits[20:]}"
+    """A random one, as ``uuid.uuid4().urn`` is, which takes four times as long."""
+    bits = _random.value.getrandbits(128) & ~(0xF000C << 60) | 0x40008 << 60  # the version, 4, and the variant
+    digits = f"{bits:032x}"
+    return f"urn:uuid:{digits[:8]}-{digits[8:12]}-{digits[12:16]}-{digits[16:20]}-{digits[20:]}"
 
 
 # --- refs and proxies that find their actor at each use ---------------------------------------------------------------
