@@ -58,7 +58,6 @@ import threading
 import weakref
 from collections.abc import Callable, Sequence
 from typing import Any, cast
-from weakref import WeakKeyDictionary
 
 import pykka
 
@@ -471,8 +470,6 @@ def _abandon_first(left: list[ExitRequest]) -> None:
 
 # --- succession -------------------------------------------------------------------------------------------------------
 
-_callbacks: WeakKeyDictionary[Any, Callable[[Any, bool], object]] = WeakKeyDictionary()
-
 
 def ends_for_restart(ref: Any) -> bool:
     """Whether an actor's end is part of a restart: its supervisor, or the one above that, is expected to start it again.
@@ -506,7 +503,9 @@ def when_ended_for_good(ref: Any, callback: Callable[[Any, bool], object]) -> No
         callback: called on the supervisor's thread with the ref, and whether that was asked for (a stop,
             ``terminate_child``) or is in the specification. It must neither block, nor raise, nor keep the ref.
     """
-    _callbacks[ref] = callback
+    process = process_of(ref)
+    if process is not None:
+        process.when_ended_for_good = callback
 
 
 def ended_for_good(ref: Any, *, asked: bool) -> None:
@@ -516,8 +515,9 @@ def ended_for_good(ref: Any, *, asked: bool) -> None:
     process = process_of(ref)
     supervisor = None if process is None else process.starter
     # Where the supervisor itself ends, and is started again, its children are, too.
-    if process is not None and not (supervisor is not None and supervisor.is_ending and comes_back(process)):
+    if process is None:
+        return
+    if not (supervisor is not None and supervisor.is_ending and comes_back(process)):
         decided(process)
-    callback = _callbacks.get(ref)
-    if callback is not None:
-        callback(ref, asked)
+    if process.when_ended_for_good is not None:
+        process.when_ended_for_good(ref, asked)

@@ -10,6 +10,7 @@ told to the observers of that moment, and its begin and end to the tracers. `oid
 from __future__ import annotations
 
 import logging
+import sys
 from collections.abc import Callable, Sequence
 from typing import Any, Final, Literal, TypeAlias
 
@@ -300,9 +301,9 @@ def outcome_of(result: ParsedToken | OIDCActorError) -> RequestOutcome:
 
 def count_of(outcome: RequestOutcome) -> str:
     """The name under which a cell counts the requests that ended so."""
-    return f"request_{outcome}"
+    return sys.intern(f"request_{outcome}")  # each manager's cell keeps it
 
 
 def store_count_of(outcome: StoreOutcome) -> str:
     """The name under which a cell counts the calls of its store that ended so."""
-    return f"store_{outcome}"
+    return sys.intern(f"store_{outcome}")

@@ -8,6 +8,7 @@ are one value, which the manager keeps and steps; so a performer looks at its ow
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import lru_cache
 from typing import Any, Generic, TypeVar
 
 from oidc_actor.credentials.grants import IdentityAssertion, RefreshToken
@@ -77,7 +78,7 @@ class Performer(Generic[C]):
         auth, files = options.auth, options.secret_files
         provider = IdentityProvider(options, auth) if isinstance(auth, IdentityAssertion) else None
         manager = Incarnation(ref, cell, issuer, options, rules_of(options), files, caller, provider)
-        self.manager, self.effects, self.log = manager, EffectHandler(manager), manager.log
+        self.manager, self.effects = manager, EffectHandler(manager)
         cell.issuer = issuer
         for source in options.followed:
             follow(source, cell)
@@ -199,9 +200,12 @@ def first_state(options: Options, issuer: Issuer) -> State:
     return as_forked(state) if state.rules.own_refresh_token and is_parents_login(options.auth.grant_secret) else state
 
 
+_rules = lru_cache(maxsize=64)(Rules)  # most managers of a process have the same
+
+
 def rules_of(options: Options) -> Rules:
     """What the machine needs of the options."""
-    return Rules(
+    return _rules(
         retry=options.retry,
         min_interval_s=options.min_interval_seconds,
         discovers=options.issuer_url is not None,

@@ -520,6 +520,11 @@ class TokenManager(Server, metaclass=_ListsItsFunctions):
         """
         return super().start_link(options, inherited, name=options.name)
 
+    @classmethod
+    def _revive(cls, cell: Cell) -> pykka.ActorRef[Self]:
+        """In a forked child, make the manager of that cell anew, with the options in force."""
+        return cls.launch(cell.options, cell)
+
     def on_start(self) -> None:
         """Find the cell and take over what a crashed predecessor left there. Nothing here waits for the network.
 
@@ -530,27 +535,28 @@ class TokenManager(Server, metaclass=_ListsItsFunctions):
         if self._supervisor is not None or self._inherited is not None:
             self._options = in_force(given, given.name, self._predecessor, self._inherited)
         options = self._options
+        identity = options.identity
         self._cell = take_cell(
             self.actor_ref,
             name=options.name,
-            identity=options.identity,
+            identity=identity,
             clock=options.clock,
             supervisor=self._supervisor,
             inherited=self._inherited,
             options=options,
-            began_as=given.identity,
+            began_as=identity if options is given else given.identity,
         )
         self._inherited = None
         monitor(self.actor_ref, self._cell.owner_ended)
         when_ended_for_good(self.actor_ref, self._cell.not_restarted)
         issuer = issuers.join(options)
         self._state = _state_of(options, self._cell, issuer)
-        self._own = Performer(self.actor_ref, self._cell, options, issuer, state=lambda: self._state, apply=self._apply)
+        self._own = Performer(self.actor_ref, self._cell, options, issuer, state=self._known, apply=self._apply)
         self._trials: dict[int, Performer[Candidate]] = {}
         self._replaced: Callable[[], None] | None = None  # revokes what the options before had, after a step
         self._held = 0  # the number of the last trial that came into force
         self._overdue: Any = None
-        self._cell.revive = functools.partial(type(self).launch, options)
+        self._cell.revive = type(self)._revive
         self._cell.save(self.actor_ref, self._state)
         watch_clocks()
 
@@ -567,7 +573,7 @@ class TokenManager(Server, metaclass=_ListsItsFunctions):
             self._clock_jumped(ClockJumped(ahead_s))
         state = self._state
         token = state.token
-        self._own.log("manager_started", state.attempts, adopted=token is not None)
+        self._own.manager.log("manager_started", state.attempts, adopted=token is not None)
         if token is not None and self._cell.snapshot.token is not token and is_valid(state, self._options.clock()):
             self._own.effects.handle(Publish(token, state.expires_at, state.ahead_s))
         self._own.begin(state)
@@ -593,7 +599,7 @@ class TokenManager(Server, metaclass=_ListsItsFunctions):
                 tried = self._state.trial
                 if tried is not None and tried.number in self._trials:
                     self._trials[tried.number].retire(tried.state, awaits_store=True)
-        self._own.log("manager_stopped", self._state.attempts, reason=str(reason))
+        self._own.manager.log("manager_stopped", self._state.attempts, reason=str(reason))
 
     # --- messages -----------------------------------------------------------------------------------------------------
 
@@ -608,6 +614,9 @@ class TokenManager(Server, metaclass=_ListsItsFunctions):
         if isinstance(message, _ABOUT_OPTIONS):
             return self._own.receive(message)
         return super().on_receive(message)
+
+    def _known(self) -> State:
+        return self._state
 
     def _clock_jumped(self, message: ClockJumped) -> None:
         self._apply(replace(message, turn_at=self._own.manager.issuer.first_attempt_at()))
@@ -682,9 +691,8 @@ class TokenManager(Server, metaclass=_ListsItsFunctions):
         if former.manager.caller is not None or new.manager.caller is not None:
             hand_over(former.manager.caller, new.manager.caller, self._cell)
         self._own = Performer(
-            self.actor_ref, self._cell, self._options, new.manager.issuer, state=lambda: self._state, apply=self._apply
+            self.actor_ref, self._cell, self._options, new.manager.issuer, state=self._known, apply=self._apply
         )
-        self._cell.revive = functools.partial(type(self).launch, self._options)
         if (attempt := self._state.attempt) is not None:
             self._own.effects.watch(attempt.number, attempt.request)
         if not effect.is_adopted:

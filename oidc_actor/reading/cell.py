@@ -71,6 +71,7 @@ by_name: dict[str, Cell] = {}
 removes itself."""
 
 _numbers = itertools.count(1)
+_UNSENT = Summons()  # never sent: stands for any
 
 
 class Cell:
@@ -98,7 +99,7 @@ class Cell:
         )  # the last token of the options before, and their identity
         self.state: State | None = None  # what the owner knows, for its successor
         self.waiting: dict[AnyWaiter, None] = {}
-        self.summons = Summons()  # has the owner look for new readers among those that wait
+        self.summons = _UNSENT  # has the owner look for new readers among those that wait
         self.subscriptions: dict[Subscription, None] = {}
         self.expected: tuple[int, int] | None = None  # attempt and request whose result is waited for
         self.sent: tuple[FetchStarted, ...] = ()  # that it was sent, and maybe again, until an owner takes note
@@ -453,7 +454,7 @@ class Cell:
         self._lock = threading.RLock()
         self.waiting, self.counts, self.candidate = {}, {}, None
         self.expected, self.sent, self.result = None, (), None
-        self.summons = Summons()
+        self.summons = _UNSENT
         for subscription in list(self.subscriptions):
             subscription.fork()
         if self.state is not None:

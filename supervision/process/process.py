@@ -66,7 +66,7 @@ and the mark would then stay for ever: a worker that counts as lost, and a threa
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from enum import IntEnum
 from typing import TYPE_CHECKING, Any, Protocol
@@ -188,6 +188,7 @@ class Process:
         awaited_below: those that have ended under it, a supervisor, and get a successor; ``None`` before the first.
         waiters: those that wait for its successor; ``None`` before its names are awaited.
         link: what asks its children to exit when it, a supervisor, is killed (`supervision.child_process`).
+        when_ended_for_good: what is called when it turns out that it is not started again (`supervision.child_process`).
         waits_for_successors: what wakes its handler, where that waits for the successors of others; ``None`` before the first.
         waited_for_by: the process whose thread waits for this start or end.
         turn_right: held during a turn; never waited for: a thread that does not get it leaves.
@@ -216,6 +217,7 @@ class Process:
     awaited_below: dict[Process, None] | None = None
     waiters: dict[Ringable, None] | None = None
     link: Any = None
+    when_ended_for_good: Callable[[Any, bool], object] | None = None
     waits_for_successors: dict[Ringable, None] | None = None
     waited_for_by: Process | None = None
     turn_right: threading.Lock = field(default_factory=threading.Lock)
