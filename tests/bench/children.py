@@ -2,7 +2,7 @@
 
 All is processor time of the whole process, per child, on one core: between two, what a change of threads costs is luck. The
 large number and the small one are measured in turns, and so is the floor, a loop that starts bare Pykka actors. What kills a
-supervisor is measured until its last child is gone.
+supervisor is measured until its last child is gone. The full run has 100,000 children, too, for the curves.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from figures import Figure, at_most, median_ratio
 
 from supervision import ChildSpec, DynamicSupervisor, Server, Supervisor, cast, kill, monitor
 
-FEW, MANY = 1_000, 10_000
+FEW, MANY, MOST = 1_000, 10_000, 100_000
 WITHIN_S = 300.0
 LIVING = {"max_restarts": 10_000_000, "max_seconds": 3_600.0}  # nothing leaves the window while this runs
 
@@ -87,6 +87,17 @@ def run(*, quick: bool) -> list[Figure]:
         cost = f"{what}: each of {MANY:,}"
         figures.append(Figure("children", cost, median(many), "us", growth, f"of {FEW:,}", **at_most(1.3, growth)))
         figures.append(_small(what, few, floor))
+        if what in GOALS_US:
+            cost = median(many)
+            figures.append(Figure("children", f"{what}: goal", cost, "us", **at_most(GOALS_US[what], cost)))
+        if what in CURVES and not quick:
+            cost, first = measure(MOST), median(few)
+            growth = cost / first
+            figures.append(
+                Figure(
+                    "children", f"{what}: each of {MOST:,}", cost, "us", growth, f"of {FEW:,}", **at_most(1.5, growth)
+                )
+            )
     for what, measure in PLAIN.items():
         turns = [(measure(FEW), _bare(FEW)) for _ in range(rounds)]
         figures.append(_small(what, *zip(*turns, strict=True)))
@@ -229,6 +240,18 @@ WORKS: dict[str, Callable[[int], float]] = {
     "kill, DynamicSupervisor": _kill(_dynamic),
 }
 """At both numbers."""
+
+GOALS_US = {"start, Supervisor": 40.0, "start, DynamicSupervisor": 60.0}
+"""What one of the large number may cost, in microseconds."""
+
+CURVES = (
+    "start, Supervisor",
+    "start, DynamicSupervisor",
+    "restart, one_for_one, all crash",
+    "stop, Supervisor",
+    "stop, DynamicSupervisor",
+)
+"""What is measured at the largest number, too."""
 
 PLAIN: dict[str, Callable[[int], float]] = {
     "start, unmodified Pykka actors": _start(_static, actor_class=Plain),

@@ -1,4 +1,4 @@
-"""The two pictures: read latency against threads, and memory against managers."""
+"""The pictures: read latency against threads, memory against managers, one refresh, and what one of many costs."""
 
 from __future__ import annotations
 
@@ -33,6 +33,10 @@ def draw(figures: Sequence[Figure], where: Path) -> None:
         _reads(figures, where / "reads.png")
     if any(one.bench == "scale" for one in figures):
         _memory(figures, where / "memory.png")
+    if any(one.bench == "refresh" for one in figures):
+        _refreshes(figures, where / "refresh.png")
+    if any(one.bench in {"scale", "children"} for one in figures):
+        _growth(figures, where / "growth.png")
 
 
 def _reads(figures: Sequence[Figure], path: Path) -> None:
@@ -73,6 +77,56 @@ def _memory(figures: Sequence[Figure], path: Path) -> None:
     _axes(axes, "managers", sizes)
     axes.legend(fontsize=8, frameon=False)
     _save(picture, path)
+
+
+def _refreshes(figures: Sequence[Figure], path: Path) -> None:
+    from matplotlib import pyplot
+
+    bars = [(one.what, one.ratio) for one in figures if one.bench == "refresh" and one.against == "requests.post"]
+    picture, axes = pyplot.subplots(figsize=(7, 0.4 * len(bars) + 1.2))
+    names = [name for name, _ in bars]
+    ratios = [ratio or 0.0 for _, ratio in bars]
+    colours = ["#0b6e4f" if name.startswith("oidc_actor") else "#999999" for name in names]
+    axes.barh(names, ratios, color=colours)
+    axes.axvline(1.0, color="#666666", linestyle="--", linewidth=1)
+    axes.invert_yaxis()
+    axes.set_title("One refresh: processor time over that of requests.post", fontsize=10)
+    axes.tick_params(labelsize=8)
+    for row, ratio in enumerate(ratios):
+        axes.text(ratio, row, f" {ratio:.2f}", va="center", fontsize=8)
+    _save(picture, path)
+
+
+def _growth(figures: Sequence[Figure], path: Path) -> None:
+    """What one child and one manager cost, against their number: a flat line is linear growth."""
+    from matplotlib import pyplot
+
+    lines: defaultdict[tuple[str, str], list[tuple[int, float]]] = defaultdict(list)
+    for one in figures:
+        child = re.fullmatch(r"(.+): each of ([\d,]+)", one.what)
+        manager = re.fullmatch(r"([\d,]+) managers: processor time (a \w+)", one.what)
+        if one.bench == "children" and child:
+            lines["children", child[1]].append((_count(child[2]), one.value))
+        elif one.bench == "scale" and manager:
+            lines["managers", manager[2]].append((_count(manager[1]), one.value))
+    kinds = [kind for kind in ("children", "managers") if any(one == kind for one, _ in lines)]
+    picture, panels = pyplot.subplots(1, len(kinds), figsize=(5.6 * len(kinds), 4.2), squeeze=False)
+    for axes, kind in zip(panels[0], kinds, strict=True):
+        found = {what: sorted(points) for (one, what), points in lines.items() if one == kind}
+        most = max(len(points) for points in found.values())
+        shown = {what: points for what, points in found.items() if len(points) == most}
+        for what, points in shown.items():
+            axes.plot(*zip(*points, strict=True), marker="o", linewidth=1.6, label=what)
+        axes.set_title(f"What one of many {kind} costs", fontsize=10)
+        axes.set_ylabel("microseconds of processor time")
+        _axes(axes, kind, sorted({number for points in shown.values() for number, _ in points}))
+        axes.set_ylim(bottom=10, top=2_000)
+        axes.legend(fontsize=7, frameon=False, ncol=2)
+    _save(picture, path)
+
+
+def _count(text: str) -> int:
+    return int(text.replace(",", ""))
 
 
 def _axes(axes: Any, label: str, ticks: list[int]) -> None:

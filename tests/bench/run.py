@@ -76,7 +76,9 @@ def _arguments() -> argparse.Namespace:
     )
     parser.add_argument("--quick", action="store_true", help="fewer repetitions, and no 100,000 managers")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write all figures there")
-    parser.add_argument("--plots", type=Path, metavar="DIRECTORY", help="draw read latency and memory there")
+    parser.add_argument(
+        "--plots", type=Path, metavar="DIRECTORY", help="draw the pictures that the figures allow there"
+    )
     asked = parser.parse_args()
     unknown = [name for name in asked.names if name not in BENCHMARKS]
     if unknown:

@@ -3,6 +3,9 @@
 Every size runs in a process of its own, against a provider in that same process: a transport that answers without a
 network, so that what is measured is the managers (each refresh otherwise complete: request built, answer parsed, token
 published). The benchmark `network` has HTTP in it, too.
+
+Once all have a token the process does what the page of speed tells one with many managers to do: `settle`. The pauses of the
+garbage collector are in processor time, because on a busy machine a pause by the clock says more of the other programs.
 """
 
 from __future__ import annotations
@@ -109,6 +112,34 @@ class Reader(threading.Thread):
                     self.expired += 1
 
 
+class Pauses:
+    """How long the garbage collector keeps all threads waiting, by its own callbacks."""
+
+    def __init__(self) -> None:
+        self.longest_s = 0.0
+        self._began = 0.0
+        gc.callbacks.append(self._note)
+
+    def _note(self, phase: str, _info: dict[str, int]) -> None:
+        now = time.thread_time()
+        if phase == "start":
+            self._began = now
+        else:
+            self.longest_s = max(self.longest_s, now - self._began)
+
+    def take_ms(self) -> float:
+        """The longest since the last look, in milliseconds."""
+        longest_s, self.longest_s = self.longest_s, 0.0
+        return longest_s * 1e3
+
+
+def settle() -> None:
+    """Have the collector leave out all that is there now, and look at the oldest of its three generations more seldom."""
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(700, 10, 1_000)
+
+
 def resident() -> int:
     """Bytes of this process in memory."""
     gc.collect()
@@ -134,7 +165,7 @@ def measure(managers: int, issuers: int, lifetime_s: float, lifetimes: int) -> l
 
     start(managers)  # everything imported and every thread made
     TokenManager.get_access_token(f"m{managers}")
-    threads, before = threading.active_count(), resident()
+    threads, before, pauses = threading.active_count(), resident(), Pauses()
 
     began, cpu = time.perf_counter(), time.thread_time()  # of the thread that starts them
     refs = [start(number) for number in range(managers)]
@@ -144,9 +175,12 @@ def measure(managers: int, issuers: int, lifetime_s: float, lifetimes: int) -> l
         time.sleep(0.05)
     first_s = time.perf_counter() - began
     time.sleep(0.5)
+    starting_ms = pauses.take_ms()
     each = (resident() - before) / managers - TOKEN_BYTES
     extra = threading.active_count() - threads
     burst = max(provider.by_second.values())
+    settle()
+    pauses.take_ms()
 
     reader = Reader(managers)
     reader.start()
@@ -157,6 +191,7 @@ def measure(managers: int, issuers: int, lifetime_s: float, lifetimes: int) -> l
     reader.over.set()
     reader.join()
     spent, lived_s = time.process_time() - cpu, time.perf_counter() - began
+    living_ms = pauses.take_ms()
     refreshes = sum(provider.counts) - counted
     fewest = min(memoryview(provider.counts)[:managers]) - 1
     late = sum(1 for end in provider.ends if end <= time.clock_gettime(_BOOTTIME))
@@ -171,6 +206,8 @@ def measure(managers: int, issuers: int, lifetime_s: float, lifetimes: int) -> l
 
     return [
         figure("resident each", each, "B", at_most(8_000, each, "<= 8 kB beyond the token")),
+        figure("longest pause of the collector while they start", starting_ms, "ms"),
+        figure("longest pause of the collector once they run", living_ms, "ms", at_most(50, living_ms)),
         figure("extra threads", extra, "", at_most(64, extra)),
         figure("starts", starts, "/s", at_least(2_000, starts)),
         figure("processor time a start", start_cpu / managers * 1e6, "us"),
