@@ -1,1 +1,1 @@
-"""The command `oidc-actor`: `demo`, `token`, `check` and `run`. It needs the extra `cli` (typer and rich)."""
+"""The command `oidc-actor`: `demo`, `token`, `check`, `rehearse` and `run`. It needs the extra `cli` (typer and rich)."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import json
 import logging
 import sys
@@ -23,10 +22,23 @@ from oidc_actor.cli.device import log_in
 from oidc_actor.cli.doctor import Doctor
 from oidc_actor.cli.exit_status import FAILED, USAGE, errors_shown
 from oidc_actor.cli.findings import Finding
-from oidc_actor.cli.options import STORE, ConnectionOptions, no_password, with_connection
+from oidc_actor.cli.options import (
+    STORE,
+    ConnectionOptions,
+    Key,
+    Namespace,
+    RefreshBuffer,
+    RefreshTokenFile,
+    Store,
+    StoreKey,
+    with_connection,
+)
+from oidc_actor.cli.printing import printed
+from oidc_actor.cli.rehearsal.outages import KINDS, MOMENTS, parse_kinds, parse_length, parse_lengths, parse_moments
 from oidc_actor.cli.store_doctor import StoreDoctor, asked_of
 from oidc_actor.endpoints.other_endpoints import request_resource_metadata
 from oidc_actor.http.client import RequestsTransport
+from oidc_actor.machine.failure_policy import RetryPolicy
 from oidc_actor.manager.options import Options
 from oidc_actor.oidc import discover, get_token
 from oidc_actor.sharing.sealing import new_key
@@ -171,7 +183,6 @@ def _fields(token: TokenResponse) -> dict[str, object]:
 
 # --- check: the doctor ------------------------------------------------------------------------------------------------
 
-_ONE_LINE = 100_000  # columns
 STYLES = {"pass": "green", "warn": "yellow", "fail": "bold red", "skip": "dim"}
 
 
@@ -180,41 +191,12 @@ STYLES = {"pass": "green", "warn": "yellow", "fail": "bold red", "skip": "dim"}
 def check(
     options: ConnectionOptions,
     as_json: Annotated[bool, typer.Option("--json", help="The findings as JSON.")] = False,
-    refresh_token_file: Annotated[
-        Path | None,
-        typer.Option(
-            envvar="OIDC_REFRESH_TOKEN_FILE",
-            metavar="FILE",
-            help="Redeem the refresh token in this file. One that comes in its place is written there.",
-        ),
-    ] = None,
-    refresh_buffer: Annotated[
-        float, typer.Option(metavar="SECONDS", min=0, help="The manager's refresh_buffer_seconds.")
-    ] = 60.0,
-    store: Annotated[
-        str | None,
-        typer.Option(
-            envvar="OIDC_STORE",
-            metavar="URL|DIRECTORY",
-            callback=no_password,
-            rich_help_panel=STORE,
-            help="A store that processes share; with a password in it, by the variable. It may be looked at alone.",
-        ),
-    ] = None,
-    namespace: Annotated[
-        str | None,
-        typer.Option(metavar="NAME", rich_help_panel=STORE, help="The members' namespace."),
-    ] = None,
-    key: Annotated[
-        list[Path] | None,
-        typer.Option(
-            metavar="FILE", rich_help_panel=STORE, help="The file of a key; the first seals. May be repeated."
-        ),
-    ] = None,
-    store_key: Annotated[
-        str | None,
-        typer.Option(metavar="TEXT", rich_help_panel=STORE, help="The members' store_key, if they have one."),
-    ] = None,
+    refresh_token_file: RefreshTokenFile = None,
+    refresh_buffer: RefreshBuffer = 60.0,
+    store: Store = None,
+    namespace: Namespace = None,
+    key: Key = None,
+    store_key: StoreKey = None,
 ) -> None:
     """Find out what is wrong: discovery, issuer, TLS, client authentication, token, lifetime, claims, clock; a shared store.
 
@@ -250,13 +232,7 @@ def check(
     if as_json:
         sys.stdout.write(json.dumps({"ok": ok, "findings": [asdict(finding) for finding in found]}, indent=2) + "\n")
     else:
-        # Lines are broken for a terminal only: what is piped is searched and compared line by line.
-        if sys.stdout.isatty():
-            _show(Console(), found)
-        else:
-            whole = io.StringIO()
-            _show(Console(file=whole, width=_ONE_LINE, force_terminal=False, no_color=True), found)
-            sys.stdout.write("".join(f"{line.rstrip()}\n" for line in whole.getvalue().splitlines()))
+        printed(lambda console: _show(console, found))
     if not ok:
         raise typer.Exit(FAILED)
 
@@ -277,6 +253,96 @@ def _show(console: Console, found: Iterable[Finding]) -> None:
     console.print(
         "\n" + ", ".join(f"{counts[result]} {result}" for result in STYLES if counts[result]), highlight=False
     )
+
+
+# --- rehearse ---------------------------------------------------------------------------------------------------------
+
+
+_RETRY = RetryPolicy()
+
+
+@app.command()
+@with_connection
+def rehearse(
+    options: ConnectionOptions,
+    as_json: Annotated[bool, typer.Option("--json", help="What was played as JSON.")] = False,
+    lifetime: Annotated[
+        float | None, typer.Option(metavar="SECONDS", min=1, help="Ask no provider: tokens live that long.")
+    ] = None,
+    outage: Annotated[
+        list[str] | None,
+        typer.Option(metavar="LENGTH", help="How long outages last: 90s, 5m,1h. Else what is forecast, about."),
+    ] = None,
+    kind: Annotated[list[str] | None, typer.Option(metavar="KIND", help=f"Of {', '.join(KINDS)}; else all.")] = None,
+    moment: Annotated[
+        list[str] | None, typer.Option(metavar="MOMENT", help=f"When they begin: of {', '.join(MOMENTS)}; else all.")
+    ] = None,
+    survive: Annotated[
+        str | None, typer.Option(metavar="LENGTH", help="Fail where an outage of up to that is not survived.")
+    ] = None,
+    refresh_token_file: RefreshTokenFile = None,
+    refresh_buffer: RefreshBuffer = 60.0,
+    retry_initial: Annotated[
+        float, typer.Option(metavar="SECONDS", help="The manager's RetryPolicy.initial_s.")
+    ] = _RETRY.initial_s,
+    retry_maximum: Annotated[
+        float, typer.Option(metavar="SECONDS", help="The manager's RetryPolicy.maximum_s.")
+    ] = _RETRY.maximum_s,
+    min_interval: Annotated[
+        float, typer.Option(metavar="SECONDS", min=0, help="The manager's min_interval_seconds.")
+    ] = 1.0,
+    retry_after: Annotated[
+        float, typer.Option(metavar="SECONDS", min=0, help="What Retry-After says, with 429.")
+    ] = 30.0,
+    store: Store = None,
+    namespace: Namespace = None,
+    key: Key = None,
+    store_key: StoreKey = None,
+    members: Annotated[int, typer.Option(min=2, max=20, rich_help_panel=STORE, help="How many share the store.")] = 3,
+) -> None:
+    """Play outages with your options, beside the forecast of `check`: which of them would your readers notice?
+
+    The provider is asked for its metadata and for one token, to see how long it lives; with a refresh token, or with
+    --lifetime, it is asked for nothing. All else happens in this process, on a clock of its own. With --store, members
+    share a store in memory; yours is not touched.
+
+    Exit status: 0 all that had to be survived was, 1 something was not, 2 wrong options. What has to be survived: outages of up
+    to --survive; without it, those that are forecast to be.
+    """
+    try:
+        from oidc_actor.testing import Provider  # noqa: F401 - asked for here so that its absence has one clear answer
+    except ModuleNotFoundError as missing:
+        sys.stderr.write(
+            f'oidc-actor rehearse: it needs {missing.name}, which is not installed: pip install "oidc-actor[demo]"\n'
+        )
+        raise typer.Exit(FAILED) from None
+    from oidc_actor.cli.rehearsal import report
+    from oidc_actor.cli.rehearsal.set_up import Wanted, set_up
+
+    logging.getLogger().addHandler(logging.NullHandler())  # what the managers log of the outages
+    with errors_shown("rehearse"):
+        if store is None and (namespace or key or store_key):
+            raise ConfigError("--store: expected the store's address or directory beside the others, got none")
+        wanted = Wanted(
+            lifetime_s=lifetime,
+            buffer_s=refresh_buffer,
+            retry=RetryPolicy(initial_s=retry_initial, maximum_s=retry_maximum),
+            min_interval_s=min_interval,
+            retry_after_s=retry_after,
+            lengths_s=parse_lengths(outage or [], "--outage"),
+            survive_s=None if survive is None else parse_length(survive, "--survive"),
+            kinds=parse_kinds(kind or [], "--kind"),
+            moments=parse_moments(moment or [], "--moment"),
+            members=1 if store is None else members,
+        )
+        rehearsal = set_up(options, wanted, refresh_token_file)
+        played = rehearsal.play()
+    if as_json:
+        sys.stdout.write(json.dumps(report.as_json(rehearsal, played), indent=2) + "\n")
+    else:
+        printed(lambda console: report.show(console, rehearsal, played))
+    if any(one.broke_promise for one in played):
+        raise typer.Exit(FAILED)
 
 
 # --- fleet-key --------------------------------------------------------------------------------------------------------

@@ -44,6 +44,8 @@ OPTIONS = {
     "path": "--store",
     "store": "--store",
     "store_key": "--store-key",
+    "initial_s": "--retry-initial",
+    "maximum_s": "--retry-maximum",
 }
 """What the options of the library are called here."""
 

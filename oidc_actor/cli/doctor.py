@@ -206,7 +206,9 @@ class Doctor:
         kept = list(self._kept(parsed.token.refresh_token))  # at once: the one that was redeemed is of no use any more
         yield _obtained(parsed, answer)
         yield findings.judge_lifetime(parsed.lifetime_s, parsed.lifetime_source, self._buffer_s)
-        yield findings.judge_outages(self._plan(parsed, answer), parsed.lifetime_source == "default")
+        yield findings.judge_outages(
+            plan_of(self._connection, parsed, answer, self._buffer_s), parsed.lifetime_source == "default"
+        )
         yield from findings.judge_refresh_token(parsed.token.refresh_token is not None)
         yield from kept
         audience = self._connection.auth.audience
@@ -226,21 +228,6 @@ class Doctor:
         )
         if problem is not None:
             yield Finding("refresh token", "fail", problem, "The one in the file may be redeemed: log in anew.")
-
-    def _plan(self, parsed: ParsedToken, answer: TimedResponse | None) -> Plan:
-        """What the manager will be like that is made with these options, as far as they say; the rest has its defaults."""
-        return Plan(
-            self._connection.auth,
-            parsed.lifetime_s,
-            self._buffer_s,
-            timeout_s=self._connection.timeout_s,
-            took_s=min(answer.took_s, parsed.lifetime_s / 4) if answer is not None else 0.1,
-            refresh_token=parsed.token.refresh_token is not None,
-            rules=Rules(
-                discovers=self._connection.issuer_url is not None,
-                own_refresh_token=self._connection.auth.grant_type == "refresh_token",
-            ),
-        )
 
     def _advice(self, error: OIDCActorError) -> str | None:
         auth, signed = self._connection.auth, self._signed()
@@ -317,6 +304,34 @@ class Doctor:
             answered = bool(self._recorder.responses)
             return skipped("clock", "the server sent no Date" if answered else "no answer to read the time from")
         return findings.judge_clock(skew)
+
+
+def plan_of(connection: Connection, parsed: ParsedToken, answer: TimedResponse | None, buffer_s: float) -> Plan:
+    """What the manager will be like that is made with these options, as far as they say; the rest has its defaults.
+
+    Args:
+        connection: Which provider, as whom.
+        parsed: The token that it gave.
+        answer: The answer with it; `None` where it was not timed.
+        buffer_s: The manager's `refresh_buffer_seconds`.
+    """
+    return Plan(
+        connection.auth,
+        parsed.lifetime_s,
+        buffer_s,
+        timeout_s=connection.timeout_s,
+        took_s=min(answer.took_s, parsed.lifetime_s / 4) if answer is not None else 0.1,
+        refresh_token=parsed.token.refresh_token is not None,
+        rules=rules_of(connection),
+    )
+
+
+def rules_of(connection: Connection) -> Rules:
+    """What these options say of a manager that does not change."""
+    return Rules(
+        discovers=connection.issuer_url is not None,
+        own_refresh_token=connection.auth.grant_type == "refresh_token",
+    )
 
 
 _FOR_WANT_OF_A_SECRET = frozenset({"invalid_client", "invalid_request", "unauthorized_client"})

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any, Literal
 
-from oidc_actor.machine.forecast import Plan, always_s, forecast, most_buffer_s
+from oidc_actor.machine.forecast import Plan, forecast, longest_s, most_buffer_s
 from oidc_actor.protocol.redaction import presentable
 from oidc_actor.values.clock import Skew
 from oidc_actor.values.resource_metadata import ResourceMetadata
@@ -240,12 +240,12 @@ def judge_outages(plan: Plan, default_lifetime: bool = False) -> Finding:
     timeout_s = round(max(most_s / 10, 2 * plan.took_s, 0.1), 1)
     fix = None
     if plan.buffer_s < most_s * 0.9:
-        more = spoken(always_s(replace(plan, buffer_s=most_s)))
+        more = spoken(longest_s(replace(plan, buffer_s=most_s)))
         fix = (
             f"refresh_buffer_seconds={most_s:g} (half of the token's life, the most that counts) would make it {more}."
         )
     elif timeout_s < plan.timeout_s / 2 and told.always_s < most_s / 2:
-        more = spoken(always_s(replace(plan, timeout_s=timeout_s)))
+        more = spoken(longest_s(replace(plan, timeout_s=timeout_s)))
         fix = f"timeout_seconds={timeout_s:g} would make it {more}: a request that is lost takes {plan.timeout_s:g} s now."
     return Finding("outages", "pass" if told.always_s >= 1 else "warn", held, fix)
 

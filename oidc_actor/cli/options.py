@@ -51,6 +51,36 @@ def no_password(context: typer.Context, parameter: typer.CallbackParam, value: s
     return value
 
 
+RefreshTokenFile = Annotated[
+    Path | None,
+    typer.Option(
+        envvar="OIDC_REFRESH_TOKEN_FILE",
+        metavar="FILE",
+        help="Redeem the refresh token in this file. One that comes in its place is written there.",
+    ),
+]
+RefreshBuffer = Annotated[float, typer.Option(metavar="SECONDS", min=0, help="The manager's refresh_buffer_seconds.")]
+Store = Annotated[
+    str | None,
+    typer.Option(
+        envvar="OIDC_STORE",
+        metavar="URL|DIRECTORY",
+        callback=no_password,
+        rich_help_panel=STORE,
+        help="A store that processes share; with a password in it, by the variable. It may be looked at alone.",
+    ),
+]
+Namespace = Annotated[str | None, typer.Option(metavar="NAME", rich_help_panel=STORE, help="The members' namespace.")]
+Key = Annotated[
+    list[Path] | None,
+    typer.Option(metavar="FILE", rich_help_panel=STORE, help="The file of a key; the first seals. May be repeated."),
+]
+StoreKey = Annotated[
+    str | None,
+    typer.Option(metavar="TEXT", rich_help_panel=STORE, help="The members' store_key, if they have one."),
+]
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ConnectionOptions:
     """What was said on the command line and in the environment; no secret among it. Each field is one option."""

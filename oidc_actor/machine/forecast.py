@@ -7,6 +7,8 @@ the old one ends, so that no read fails. Two things decide: the moment at which 
   refresh, as late as its jitter lets it be.
 - *At best* is the same for an outage that begins at the best moment, right after a token came; the waits are still the worst.
 
+`longest_s` tells it for any moment between the two.
+
 The search plays outages without an end, each with other waits. For each request that is lost it asks: were this the last, would
 the token come in time, also after the longest wait? The first request of which that is not true is as long after the beginning as
 an outage may be. All waits of one play are the same share of their range, from 0 to 1: as the share grows, the n-th request moves
@@ -22,7 +24,7 @@ from dataclasses import field, replace
 from oidc_actor.credentials.credentials import Credentials
 from oidc_actor.machine import circuit_breaker, effects, events
 from oidc_actor.machine.circuit_breaker import CircuitBreaker, Limits
-from oidc_actor.machine.schedule import refresh_point
+from oidc_actor.machine.schedule import JITTER, refresh_point
 from oidc_actor.machine.state import Attempt, Rules, State
 from oidc_actor.machine.transitions import step
 from oidc_actor.values.errors import DiscoveryError, TokenRequestError
@@ -69,6 +71,11 @@ class Plan:
         return self.lifetime_s - refresh_point(self.buffer_s, 0.0, self.lifetime_s, interval_s, _Share(0.0))
 
     @property
+    def longest_before_s(self) -> float:
+        """How long before its refresh, where that begins at the latest, a token comes."""
+        return max(0.0, self.lifetime_s - self.lead_s - self.took_s)
+
+    @property
     def longest_loss_s(self) -> float:
         """From the beginning of a lost request to that of the next attempt, at most."""
         wait_s = max(self.rules.retry.maximum_s, self.retry_after_s)
@@ -95,23 +102,25 @@ class Forecast:
 
 def forecast(plan: Plan) -> Forecast:
     """Forecast the outages that are survived."""
-    return Forecast(always_s(plan), _at_best_s(plan))
+    return Forecast(longest_s(plan), longest_s(plan, plan.longest_before_s))
 
 
-def always_s(plan: Plan) -> float:
-    """The longest outage that is survived whenever it begins, in seconds."""
+def longest_s(plan: Plan, before_s: float = 0.0) -> float:
+    """The longest outage that is survived whatever waits are drawn, in seconds.
+
+    Args:
+        plan: What is forecast.
+        before_s: When it begins: that long before the live token's refresh, where that comes at the latest. At 0, which is the
+            worst moment, it is survived whenever it begins.
+    """
     played = shortened(plan)
-    return worst(played, at_refresh=True).after_s + plan.lead_s - played.lead_s
+    kept_s = min(before_s, played.longest_before_s)
+    return worst(played, kept_s).after_s + plan.lead_s - played.lead_s + before_s - kept_s
 
 
 def most_buffer_s(plan: Plan) -> float:
     """The largest ``refresh_buffer_seconds`` that makes a difference; a larger one is cut to it by the schedule."""
     return replace(plan, buffer_s=math.inf).lead_s
-
-
-def _at_best_s(plan: Plan) -> float:
-    played = shortened(plan)
-    return worst(played, at_refresh=False).after_s + plan.lifetime_s - played.lifetime_s
 
 
 def shortened(plan: Plan) -> Plan:
@@ -141,19 +150,19 @@ class Worst:
     share: float
 
 
-def worst(plan: Plan, *, at_refresh: bool) -> Worst:
+def worst(plan: Plan, before_s: float = 0.0) -> Worst:
     """Find the worst waits.
 
     Args:
         plan: What is played.
-        at_refresh: Whether the outage begins with the refresh; else right after a token came.
+        before_s: When the outage begins, as of `longest_s`; at most `Plan.longest_before_s`.
     """
-    plays = (_too_late((number + 1) / _SHARES, plan, at_refresh) for number in range(_SHARES))
+    plays = (_too_late((number + 1) / _SHARES, plan, before_s) for number in range(_SHARES))
     found = min((one for one in plays if one is not None), default=Worst(0.0, 0, 1.0))
     least = found.share - 1 / _SHARES  # at which the request with that number comes earlier
     for _ in range(_HALVINGS):
         middle = (least + found.share) / 2
-        earlier = _too_late(middle, plan, at_refresh)
+        earlier = _too_late(middle, plan, before_s)
         if earlier is not None and earlier < found:
             found = earlier
         else:
@@ -161,12 +170,22 @@ def worst(plan: Plan, *, at_refresh: bool) -> Worst:
     return found
 
 
-def _too_late(share: float, plan: Plan, at_refresh: bool) -> Worst | None:
+def jitter_s(plan: Plan, share: float, before_s: float) -> float:
+    """How much earlier than at the latest the refresh comes with such waits; an outage that begins before it is not left out.
+
+    Args:
+        plan: What is played.
+        share: The share of their range that the waits have.
+        before_s: When the outage begins, as of `longest_s`.
+    """
+    return min((1 - share) * JITTER * plan.lifetime_s, before_s)
+
+
+def _too_late(share: float, plan: Plan, before_s: float) -> Worst | None:
     """Play an outage without an end, up to the first request whose loss is one too many."""
-    play = _Play(plan, jitter=0.0 if at_refresh else 1 - share)
-    came_at = play.now
+    play = _Play(plan, jitter_s(plan, share, before_s) / (JITTER * plan.lifetime_s))
+    began_at, number = plan.lifetime_s - plan.lead_s - before_s, 0
     play.to_next_request()
-    began_at, number = play.now if at_refresh else came_at, 0
     while play.now < plan.lifetime_s:
         # Looked at only where the end is so near that it might be.
         is_near = play.now + plan.longest_loss_s + plan.lost_s + 2 * plan.took_s >= plan.lifetime_s

@@ -100,6 +100,12 @@ class WorkerPool:
             return bool(self._lanes)
 
     @property
+    def under_way(self) -> int:
+        """How many jobs run or wait."""
+        with self._lock:
+            return sum(lane.running + len(lane.waiting) for lane in self._lanes.values())
+
+    @property
     def threads(self) -> int:
         """How many threads there are, without those that were left behind."""
         return self._threads

@@ -16,8 +16,7 @@ from managers import Start
 from threads import DEADLINE_S, eventually
 
 from oidc_actor import NoTokenError, OIDCConfig, TokenManager
-from oidc_actor.machine.forecast import Plan, forecast, shortened, worst
-from oidc_actor.machine.schedule import JITTER
+from oidc_actor.machine.forecast import Plan, forecast, jitter_s, shortened, worst
 from oidc_actor.machine.state import METADATA_AGE_S, Rules
 from oidc_actor.testing import ManualClock
 from oidc_actor.transport import Request, Response, TransportError
@@ -84,12 +83,12 @@ class Provider:
         return minted(f"t{len(self.tokens)}", expires_in=lifetime_s, **more)
 
 
-def is_survived(start: Start, plan: Plan, draws: Draws, jitter_s: float, length_s: float, *, at_refresh: bool) -> bool:
+def is_survived(start: Start, plan: Plan, draws: Draws, early_s: float, length_s: float, *, at_refresh: bool) -> bool:
     """Play one outage of that length, by the second token of a manager."""
     clock = ManualClock()
     provider = Provider(plan, clock, draws)
     # A first token that lives so long that the metadata are a day old, and asked for again, when the second is refreshed.
-    refreshed_after_s = METADATA_AGE_S + 1 + jitter_s - (plan.lifetime_s - plan.lead_s)
+    refreshed_after_s = METADATA_AGE_S + 1 + early_s - (plan.lifetime_s - plan.lead_s)
     provider.lifetimes = [refreshed_after_s + plan.buffer_s]
     known: dict[str, Any] = {} if plan.rules.discovers else {"oidc_config": CONFIG}
     ref = start(
@@ -109,7 +108,7 @@ def is_survived(start: Start, plan: Plan, draws: Draws, jitter_s: float, length_
         settled()
 
     settled()
-    draws.jitter_s = jitter_s
+    draws.jitter_s = early_s
     while len(provider.tokens) < 2:
         to_next_tick()
     sent_at, came_at = provider.tokens[1]
@@ -132,14 +131,15 @@ def test_the_forecast_and_the_outage_agree_within_a_second(start: Start, plan: P
     told = forecast(plan)
     longest_s = told.always_s if at_refresh else told.at_best_s
     played = shortened(plan)
-    found = worst(played, at_refresh=at_refresh)
-    jitter_s = 0.0 if at_refresh else (1 - found.share) * JITTER * played.lifetime_s
+    before_s = 0.0 if at_refresh else played.longest_before_s
+    found = worst(played, before_s)
+    early_s = jitter_s(played, found.share, before_s)
 
     def the_worst(number: int) -> float:
         return found.share if number < found.number else 1.0
 
     def survives(share: Callable[[int], float], length_s: float) -> bool:
-        return is_survived(start, plan, Draws(share), jitter_s, length_s, at_refresh=at_refresh)
+        return is_survived(start, plan, Draws(share), early_s, length_s, at_refresh=at_refresh)
 
     assert not survives(the_worst, longest_s + 1)
     if longest_s > 1:
