@@ -189,7 +189,7 @@ def test_a_provider_that_refuses_is_told_as_by_the_other_commands(provider: Prov
             ("--lifetime", "300", "--moment", "noon"),
             "--moment: expected one of refreshed, mid-life, due, expiry, start",
         ),
-        (("--lifetime", "nan"), "--lifetime: expected finite seconds"),
+        (("--lifetime", "inf"), "--lifetime: expected finite seconds"),
         (("--lifetime", "300", "--retry-maximum", "0.1"), "--retry-maximum: expected at least initial_s=0.5"),
         (("--lifetime", "300", "--namespace", "prod"), "--store: expected the store's address"),
         (("--lifetime", "300", "--members", "1", "--store", "/x"), "--members"),

@@ -200,8 +200,7 @@ class _Line:
         )  # one each: managers of one transport share a circuit breaker
 
     def __call__(self, request: Request, /) -> Response:
-        play, clock = self._play, self._play.stage.clock
-        sent_at, plan = clock(), play.plan
+        play, plan = self._play, self._play.plan
         is_hole = play.is_out and play.outage.kind == "timeout"
         real_s = HOLE_S if is_hole else REAL_TIMEOUT_S
         sent = Request(request.method, request.url, request.headers, request.body, real_s)
@@ -219,7 +218,7 @@ class _Line:
             play.park(plan.took_s)
         if request.method == "POST" and response.status == 200:
             self._draws.lost, self._draws.tokens = 0, self._draws.tokens + 1
-            play.tokens.append(sent_at)
+            play.tokens += 1
         return response
 
     def close(self) -> None:
@@ -271,7 +270,7 @@ class _Play:
     def __init__(self, stage: Stage, outage: Outage, share: Callable[[int], float]) -> None:
         self.stage, self.outage = stage, outage
         self.plan = planned_for(stage.plan, outage.kind, stage.retry_after_s)
-        self.tokens: list[float] = []  # when the request of each was sent
+        self.tokens = 0  # how many came
         self.is_out = False
         self._share = share
         self._members: list[_Member] = []
@@ -357,12 +356,12 @@ class _Play:
         self._start(members)
         if not self._pass_until(clock() + 10 * (METADATA_AGE_S + plan.lifetime_s), self._has_second_token):
             raise TimeoutError("the managers did not get a second token from the provider of this process")
-        sent_at = self.tokens[1]
-        if outage.moment == "expiry":
-            begins_at = sent_at + plan.lifetime_s - just_before_s(plan)
-        else:
+        # By what the manager makes of the answer: where the token's `exp` says how long it lives, that has whole seconds.
+        health = TokenManager.health(self._members[0].ref)
+        begins_at = clock() + (health.expires_in_s or 0.0) - just_before_s(plan)
+        if outage.moment != "expiry":
             before_s = plan.longest_before_s / 2 if outage.before_s is None else outage.before_s
-            begins_at = sent_at + to_refresh_s - before_s - HAIR_S
+            begins_at = clock() + (health.refresh_in_s or 0.0) + outage.early_s - before_s - HAIR_S
         self._pass_until(begins_at)
         late_s = max(0.0, clock() - begins_at)
         return begins_at + late_s, late_s
@@ -372,7 +371,7 @@ class _Play:
         return 2 * (self.plan.longest_loss_s + self.plan.timeout_s) + 30.0
 
     def _has_second_token(self) -> bool:
-        if len(self.tokens) < 2 or not self._is_well():
+        if self.tokens < 2 or not self._is_well():
             return False
         return len({member.source.access_token(timeout=0) for member in self._members}) == 1
 
