@@ -15,7 +15,7 @@ import re
 import socket
 import ssl
 from collections.abc import Iterable, Iterator
-from functools import cache
+from functools import cache, lru_cache
 from pathlib import Path
 from typing import Any, TypeAlias
 from urllib.parse import urlsplit
@@ -119,14 +119,16 @@ class RequestsTransport:
             redirect=False,
             assert_same_host=False,
             timeout=urllib3.Timeout(total=request.timeout_s),
-            decode_content=False,
         )
-        content = decoded(received.data, received.headers.get("Content-Encoding"), limit=MAX_BODY_BYTES + 1)
-        return Response(received.status, dict(received.headers), content)
+        response = Response(received.status, received.headers, received.body)
+        codings = response.header("Content-Encoding")
+        if codings is None:
+            return response
+        return Response(response.status, response.headers, decoded(response.body, codings, limit=MAX_BODY_BYTES + 1))
 
     def _adapter(self, certificate: ClientCertificate | None) -> _Adapter:
         name, bundle = self._trusted()
-        shown, trusted = None if certificate is None else certificate.version(), SecretFile(bundle).version()
+        shown, trusted = None if certificate is None else certificate.version(), _file(bundle).version()
         key = (os.getpid(), certificate, shown, trusted)
         adapter = self._adapters.get(key)
         if adapter is None and trusted is None:  # the bundle is just being replaced: what it said still holds
@@ -158,6 +160,9 @@ class RequestsTransport:
         if not self._trust_env or is_loopback(urlsplit(url).hostname or ""):
             return None
         return environ_proxy(url)
+
+
+_file = lru_cache(maxsize=16)(SecretFile)  # of certificates, looked at before each request: a path is slow to make
 
 
 def shared_transport(ca_bundle: str | Path | None = None) -> RequestsTransport:

@@ -204,6 +204,15 @@ def read_fields(lines: Iterable[bytes]) -> tuple[Fields, bool]:
     return tuple(fields), is_clean
 
 
+def joined(fields: Fields) -> dict[str, str]:
+    """Header fields by name; the values of one that came more than once are joined (RFC 9110 section 5.3)."""
+    names: dict[str, str] = {}
+    found: dict[str, list[str]] = {}
+    for name, value in fields:
+        found.setdefault(names.setdefault(name.lower(), name), []).append(value)
+    return {name: ", ".join(values) for name, values in found.items()}
+
+
 def _status_line(stream: Incoming) -> StatusLine:
     line = stream.readline(MAX_HEAD_BYTES)
     if not line:

@@ -18,7 +18,6 @@ TLS is always verified, against the certificates that were named (`tls_context`)
 from __future__ import annotations
 
 import http.client
-import io
 import os
 import socket
 import ssl
@@ -38,7 +37,7 @@ from urllib3.exceptions import NewConnectionError
 from urllib3.util import wait_for_read, wait_for_write
 
 from oidc_actor.credentials.keys import ClientCertificate
-from oidc_actor.http.responses import Incoming, read_response, read_status_line
+from oidc_actor.http.responses import Incoming, joined, read_response, read_status_line
 from oidc_actor.transport import MAX_BODY_BYTES
 from oidc_actor.values import clock
 from oidc_actor.values.errors import ConfigError
@@ -147,7 +146,14 @@ class BoundedTLSSocket(BoundedSocket, ssl.SSLSocket):
 
 
 class _Response(http.client.HTTPResponse):
-    """A response that is there as a whole, or not at all. What follows reads its body from memory."""
+    """A response that is there as a whole, or not at all, with what urllib3's pool looks at.
+
+    What urllib3 makes of a response to be read bit by bit would be a sixth of what a request costs.
+    """
+
+    version_string, length_remaining = "HTTP/1", 0  # for urllib3's record of a request
+    # Set by urllib3, and kept by no response: a connection keeps its last one, and both would keep their pool in a circle.
+    _pool = property(lambda _: None, lambda *_: None)
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
@@ -156,16 +162,11 @@ class _Response(http.client.HTTPResponse):
     def begin(self, **_: Any) -> None:
         """Receive it; its connection is closed behind it unless it may carry another request."""
         got = read_response(self.fp, max_body_bytes=MAX_BODY_BYTES)
-        self.version = 11 if got.line.is_1_1 else 10
-        self.code = self.status = got.line.status
-        self.reason = got.line.reason
-        self.headers = self.msg = http.client.HTTPMessage()
-        for name, value in got.fields:
-            self.msg[name] = value
-        self.msg.set_payload("")  # urllib3 looks whether a head's parser has left something, and would log it
-        self.will_close, self.chunked, self.length = not got.is_clean, False, len(got.body)
+        self.status, self.body = got.line.status, got.body
+        self.headers: Any = joined(got.fields)
+        self.will_close = not got.is_clean
         self.fp.close()
-        self.fp = io.BytesIO(got.body)
+        self.fp = None
 
     def flush(self) -> None:
         """Do nothing: a response is never written to."""
@@ -222,7 +223,8 @@ class _CleanConnection(HTTPConnection):
 
     def getresponse(self) -> Any:
         """Receive the response, all of it."""
-        response = super().getresponse()
+        self.sock.settimeout(self.timeout)  # of a socket that is none of ours
+        response = http.client.HTTPConnection.getresponse(self)
         self._rests_since = _clocks()
         self._may_be_used_again = self.sock is not None  # else `_Response` had it closed
         return response

@@ -238,6 +238,7 @@ def proxy_shown(proxy: str) -> str:
     return "".join(one for one in scheme + separator + rest.rpartition("@")[2].partition("/")[0] if one.isprintable())
 
 
+@lru_cache(maxsize=512)
 def is_loopback(host: str) -> bool:
     """Tell whether a host is this machine, so that nothing sent to it can be seen on a network.
 

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from oidc_actor.http.responses import MAX_HEAD_BYTES, MAX_INTERIM, BadResponse, Incoming, read_response
+from oidc_actor.http.responses import MAX_HEAD_BYTES, MAX_INTERIM, BadResponse, Incoming, joined, read_response
 
 LIMIT = 100
 OK = b"HTTP/1.1 200 OK\r\n"
@@ -185,6 +185,11 @@ def test_as_many_interim_responses_as_are_allowed():
 def test_an_odd_interim_response_is_skipped_and_ends_the_connection(interim, behind):
     found = in_pieces(interim + behind + CLEAN[0][0])
     assert (found.line.status, found.body, found.is_clean) == (CLEAN[0][1], CLEAN[0][2], False)
+
+
+def test_the_values_of_a_field_that_comes_more_than_once_are_joined():
+    fields = (("Date", "Sun, 06 Nov 1994 08:49:37 GMT"), ("Set-Cookie", "a"), ("date", "x"), ("X", ""), ("DATE", "y"))
+    assert joined(fields) == {"Date": "Sun, 06 Nov 1994 08:49:37 GMT, x, y", "Set-Cookie": "a", "X": ""}
 
 
 def test_hundreds_of_fields_are_read():
