@@ -63,6 +63,7 @@ class Rules:
 class Phase(Flag):
     """What a manager is doing; `oidc_actor.machine.transitions.TABLE` says what leads from one phase to another."""
 
+    __hash__ = object.__hash__  # an enumeration's own, of the member's name, is not written in C
     IDLE = auto()
     """It waits until the token is to be refreshed."""
     BACKOFF = auto()

@@ -106,7 +106,7 @@ def _settle(state: State, event: events.Event, now: float, rng: Rng) -> State:
         state = invalidation.give_back(state, now)
     if state.sharing is not None:
         state = sharing.due(state, now)
-    if state.phase in DUE.phases and schedule.next_attempt_at(state) <= now:
+    if state.phase in _DUE_PHASES and schedule.next_attempt_at(state) <= now:
         state = DUE.decide(state, event, now, rng)
     if state.is_asking:  # the answer, which comes next, says when the next tick is due
         return state
@@ -116,11 +116,13 @@ def _settle(state: State, event: events.Event, now: float, rng: Rng) -> State:
     if due == state.refresh_timer:
         return state
     tick = effects.CancelTick() if due is None else effects.ScheduleTick(due - now)
-    return state._replace(refresh_timer=due).then(tick)
+    return state._replace(refresh_timer=due, effects=(*state.effects, tick))
 
 
 def _dismiss(state: State, event: events.Event, now: float) -> State:
     """Refuse the waiters that waiting cannot help. Where one has just come, nothing has changed for the others."""
+    if not state.waiters:
+        return state
     asked = (event.waiter,) if isinstance(event, events.Wait) else state.waiters
     gone = [waiter for waiter in asked if waiter in state.waiters and schedule.hopeless(state, waiter, now)]
     return schedule.refuse(state, gone, now)
@@ -276,7 +278,8 @@ def _probe_failed(state: State, event: events.ProbeFailed, now: float, rng: Rng)
 
 
 def _ask(state: State, event: events.Event, now: float, rng: Rng) -> State:
-    return state._replace(is_asking=True).then(effects.AskPermission(_haste(state, now), state.oidc_config is None))
+    question = effects.AskPermission(_haste(state, now), state.oidc_config is None)
+    return state._replace(is_asking=True, effects=(*state.effects, question))
 
 
 def _haste(state: State, now: float) -> events.Haste:
@@ -300,12 +303,12 @@ def _allowed(state: State, event: events.Allowed, now: float, rng: Rng) -> State
     haste = _haste(state, now)
     grant = _first_grant(state, now) if state.sharing is None else sharing.claim_of(state, now)
     state = state._replace(is_asking=False, denial=None)
-    attempt = Attempt(number, 0, grant, early, haste=haste, step_up=state.step_up)
+    attempt = Attempt(number, 1, grant, early, haste=haste, step_up=state.step_up)
     return _begin(state if state.sharing is not None else _attempted(state, now), attempt)
 
 
 def _begin(state: State, attempt: Attempt) -> State:
-    return _send(state._replace(attempt=attempt, attempts=attempt.number), attempt.grant)
+    return _fetch(state._replace(attempts=attempt.number), attempt)
 
 
 def _attempted(state: State, now: float) -> State:
@@ -345,17 +348,22 @@ def _token_grant(state: State, config: OIDCConfig) -> effects.Grant:
 def _send(state: State, grant: effects.Grant) -> State:
     """Go on with the next request of the attempt under way."""
     assert state.attempt is not None
-    attempt = replace(state.attempt, request=state.attempt.request + 1, grant=grant)
+    return _fetch(state, replace(state.attempt, request=state.attempt.request + 1, grant=grant))
+
+
+def _fetch(state: State, attempt: Attempt) -> State:
     probes = state.blocked and attempt.haste is not events.Haste.EXPLICIT
     why = attempt.haste, probes, attempt.step_up
-    fetch = effects.Fetch(attempt.number, attempt.request, grant, attempt.early, attempt.lease, *why)
-    return state._replace(attempt=attempt).then(fetch)
+    fetch = effects.Fetch(attempt.number, attempt.request, attempt.grant, attempt.early, attempt.lease, *why)
+    return state._replace(attempt=attempt, effects=(*state.effects, fetch))
 
 
 def _request_started(state: State, event: events.FetchStarted, now: float, rng: Rng) -> State:
     """A request is about to be sent; from here on the minimum interval counts."""
     assert state.attempt is not None
-    attempt, at = replace(state.attempt, jump=None), max(state.attempted_at, event.at)
+    attempt, at = state.attempt, max(state.attempted_at, event.at)
+    if attempt.jump is not None:
+        attempt = replace(attempt, jump=None)
     if isinstance(attempt.grant, effects.Discover | effects.VerifyResource):
         return state._replace(attempt=attempt, attempted_at=at)
     return state._replace(attempt=attempt, attempted_at=at, posted_at=at, token_requests=state.token_requests + 1)
@@ -700,7 +708,7 @@ def _record_seen(state: State, event: events.RecordSeen, now: float, rng: Rng) -
         return state
     state = sharing.now_knows(state, passed=event.gen)
     claim = sharing.claim_of(state, now, adopts_only=True)
-    return _begin(state, Attempt(state.attempts + 1, 0, claim))
+    return _begin(state, Attempt(state.attempts + 1, 1, claim))
 
 
 def _look_failed(state: State, event: events.LookFailed, now: float, rng: Rng) -> State:
@@ -890,6 +898,7 @@ TABLE = (
 )
 
 DUE = TABLE[0]
+_DUE_PHASES = frozenset(DUE.phases)
 _ROWS = {(phase, row.event): row for row in TABLE for phase in row.phases}
 
 

@@ -8,7 +8,7 @@ that the pool runs raises anything. A token request goes through four steps, on 
 2. The worker notes the versions of the secrets' files, and *then* has the secrets read: a file that changes in between is
    read once more than needed. In the other order its change could be missed.
 3. Just before a request is sent that is noted in the cell (`Cell.note_sent`), where the manager finds it with the next message.
-   A timer watches over the request (`_Watch`), and another one over what comes before: a secret's source may never return.
+   A timer watches over the request, and over what comes before (`_Watch`), because a secret's source may never return.
 4. The request has ended. The worker takes it off those under way, then tells the circuit breaker, and puts the result into
    the cell last. The manager may ask again the moment that the result is there: a request that was still under way by
    then would count as one too many, and a circuit breaker that had not heard would not hold it back.
@@ -70,8 +70,9 @@ from oidc_actor.values.oidc_config import OIDCConfig
 from oidc_actor.values.resource_metadata import ResourceMetadata
 from oidc_actor.values.secrets import Secret, SecretFile
 from oidc_actor.values.tokens import ParsedToken, TokenTypeHint
-from supervision.calls import Timer, send_after
+from supervision.calls import cast, send_after
 from supervision.frozen import dataclass
+from supervision.runtime import timer_thread
 from supervision.runtime.dispatcher import blocking
 from supervision.runtime.per_process import PerProcess
 
@@ -248,7 +249,7 @@ def _started(manager: Incarnation, effect: Fetch, watch: _Watch, at: float) -> N
         raise SecretUnavailable("reading the secrets took too long", sent=False)
     if effect.lease is not None and at >= lease_ends_at(manager.cell, effect.lease):
         raise TokenRequestError("the lease of the shared store ended before the request could be sent", sent=False)
-    watch.begin(patience_s(manager.options))
+    watch.begin()
     manager.cell.note_sent(FetchStarted(effect.attempt, effect.request, at))
 
 
@@ -276,28 +277,40 @@ def _give_back(manager: Incarnation, effect: Fetch) -> None:
 class _Watch:
     """Has the manager told (`FetchLost`) where a worker does not come to an end. In real time, as a transport is.
 
-    First it stands for a request that is never sent, then (`begin`) for one whose transport does not keep its timeout.
+    First it stands for a request that is never sent, then (`begin`) for one whose transport does not keep its timeout. One timer
+    does for both, and for each time that the request is sent once more: it looks at the moment that counts by then.
     """
 
-    __slots__ = ("_lost", "_ref", "_timer")
+    __slots__ = ("_is_over", "_lost", "_lost_at", "_patience_s", "_ref", "_timer")
 
     def __init__(self, manager: Incarnation, effect: Fetch) -> None:
-        self._ref = manager.ref
-        self._timer: Timer | None = None
-        self._lost = manager.cell.addressed(FetchLost(effect.attempt, effect.request))
+        self._ref, self._lost = manager.ref, manager.cell.addressed(FetchLost(effect.attempt, effect.request))
+        self._patience_s, self._is_over = patience_s(manager.options), False
         steps = 1 if manager.identity_provider is None else 3  # the metadata and the statement are had before
-        self.begin(SECRETS_S + steps * manager.options.timeout_seconds + GRACE_S)
-
-    def begin(self, delay_s: float) -> None:
-        """It is taken for lost in ``delay_s`` seconds, and not before."""
-        self.end()
+        at_most_s = SECRETS_S + steps * manager.options.timeout_seconds + GRACE_S
+        self._lost_at = timer_thread.now() + at_most_s
+        self._timer: timer_thread.TimerHandle | None = None
         with contextlib.suppress(RuntimeError):  # no thread for timers can be had: it is waited for
-            self._timer = send_after(delay_s, self._ref, self._lost)
+            self._timer = timer_thread.call_later(min(self._patience_s, at_most_s), self._look)
+
+    def begin(self) -> None:
+        """The request is about to be sent."""
+        self._lost_at = timer_thread.now() + self._patience_s
 
     def end(self) -> None:
-        """It has come to an end."""
+        """The worker has come to an end. A message that says otherwise may be on its way: the manager takes the result first."""
+        self._is_over = True
         if self._timer is not None:
             self._timer.cancel()
+
+    def _look(self) -> None:  # on the timer thread
+        if self._is_over:
+            return
+        left_s = self._lost_at - timer_thread.now()
+        if left_s > 0:
+            self._timer = timer_thread.call_later(left_s, self._look)
+        else:
+            cast(self._ref, self._lost)
 
 
 def _first_step(

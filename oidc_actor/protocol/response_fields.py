@@ -13,6 +13,7 @@ import re
 from collections.abc import Iterator, Mapping
 from datetime import UTC
 from email.utils import parsedate_to_datetime
+from functools import lru_cache
 from typing import Any
 from urllib.parse import parse_qsl
 
@@ -205,7 +206,14 @@ def _wait_s(value: str, now: float) -> float | None:
 
 def _provider_date(response: Response) -> float | None:
     """What ``Date`` says: the first value of several that can be read."""
-    dates = (read_date(one) for one in _members(response.header("Date") or ""))
+    value = response.header("Date")
+    return None if value is None else _first_date(value)
+
+
+@lru_cache(maxsize=32)
+def _first_date(value: str) -> float | None:
+    """Kept, because each response is asked twice, and providers change what they say once in a second."""
+    dates = (read_date(one) for one in _members(value))
     return next((date for date in dates if date is not None), None)
 
 

@@ -1,9 +1,10 @@
 """Requests that do not come to an end: they are given up, and the manager goes on."""
 
 import threading
+from types import SimpleNamespace
 
 import pytest
-from fakes import ISSUER
+from fakes import AUTH, ISSUER
 from managers import Start
 from threads import DEADLINE_S, eventually
 
@@ -13,6 +14,7 @@ from oidc_actor.manager import provider_requests, token_manager
 from oidc_actor.manager.issuers import Subscriber
 from oidc_actor.reading.directory import locate
 from supervision import cast
+from supervision.runtime import timer_thread
 
 pytestmark = [pytest.mark.P5, pytest.mark.P10]
 
@@ -41,18 +43,24 @@ def test_news_of_a_request_that_was_given_up_leaves_the_watch_over_the_next_one_
         assert "long after the timeout" in TokenManager.health(ref).last_error
 
 
-def test_a_refresh_takes_two_messages_and_its_watches_are_cancelled(
+def test_a_refresh_takes_two_messages_and_one_watch_that_is_cancelled(
     start: Start, transport, clock, monkeypatch
 ) -> None:
     """What wakes it, and its outcome. That its request is sent is no message: it is found in the cell."""
     came, watches = [], []
     ref = start(oidc_config=CONFIG, name="m")
     assert TokenManager.get_access_token("m") == "t1"
-    handle, send = token_manager.TokenManager.on_receive, provider_requests.send_after
+    handle, call_later = token_manager.TokenManager.on_receive, timer_thread.call_later
     monkeypatch.setattr(
         token_manager.TokenManager, "on_receive", lambda *args: came.append(type(args[1]).__name__) or handle(*args)
     )
-    monkeypatch.setattr(provider_requests, "send_after", lambda *args: watches.append(timer := send(*args)) or timer)
+
+    def note(delay_s, callback):
+        timer = call_later(delay_s, callback)
+        watches.extend([timer] if delay_s >= 10.0 else [])
+        return timer
+
+    monkeypatch.setattr(timer_thread, "call_later", note)
     clock.advance(2)
     with transport.held_back():
         cast(ref, Refresh())
@@ -61,7 +69,38 @@ def test_a_refresh_takes_two_messages_and_its_watches_are_cancelled(
     eventually(lambda: TokenManager.get_access_token("m") == "t2")
     eventually(lambda: came.count("ResultReady"))
     assert [one for one in came if one != "AskHealth"] == ["Refresh", "ResultReady"]
-    assert [one.cancel() for one in watches] == [False, False]
+    assert [one.is_pending for one in watches] == [False]
+
+
+def test_a_watch_looks_at_the_moment_that_counts_by_then(start: Start, transport, monkeypatch) -> None:
+    """A secret may be long in coming; from the moment that the request is sent its own patience counts."""
+    set_, now = [], [100.0]
+    monkeypatch.setattr(timer_thread, "now", lambda: now[0])
+    monkeypatch.setattr(
+        timer_thread, "call_later", lambda *args: set_.append(args) or timer_thread.TimerHandle(args[1])
+    )
+    told = []
+    monkeypatch.setattr(provider_requests, "cast", lambda _, message: told.append(message))
+    cell, options = SimpleNamespace(addressed=lambda one: one), SimpleNamespace(timeout_seconds=10.0, auth=AUTH)
+    manager = SimpleNamespace(ref=None, cell=cell, options=options, identity_provider=None)
+    watch = provider_requests._Watch(manager, SimpleNamespace(attempt=3, request=2))
+
+    def looks_at(at: float) -> list[float]:
+        now[0], before = at, len(set_)
+        set_[-1][1]()
+        return [delay_s for delay_s, _ in set_[before:]]
+
+    assert [delay_s for delay_s, _ in set_] == [15.0]
+    assert looks_at(115.0) == [30.0]  # nothing is sent yet: seconds for the secrets, and for the request behind them
+    now[0] = 140.0
+    watch.begin()
+    assert looks_at(145.0) == [10.0]
+    assert told == []
+    assert looks_at(155.0) == []
+    assert told == [FetchLost(3, 2)]
+    watch.end()
+    assert looks_at(170.0) == []
+    assert len(told) == 1
 
 
 def test_what_comes_at_the_last_moment_is_taken(start: Start, transport, monkeypatch) -> None:
