@@ -6,6 +6,7 @@ import contextlib
 import math
 import threading
 import time
+from collections.abc import Callable
 from typing import Any
 
 import pykka
@@ -186,8 +187,8 @@ def kill(server: ServerRef) -> None:
 # --- later ------------------------------------------------------------------------------------------------------------
 
 
-class Timer(Cancellable):
-    """A message on its way; it lies in the mailbox itself, and is opened only if it was not cancelled.
+class Timer(Cancellable, timer_thread.Entry):
+    """A message on its way; it lies in the heap and in the mailbox itself, and is opened only if it was not cancelled.
 
     Three threads may meet here: the timer thread, which puts it into the mailbox; the actor's, which opens it there; one
     that cancels it. The last two both take the one entry out of ``_pending``, and only the thread that finds it there goes
@@ -195,13 +196,12 @@ class Timer(Cancellable):
     answered false it has been or is being.
     """
 
-    __slots__ = ("_handle", "_pending", "_target")
+    __slots__ = ("_pending", "_target")
 
     def __init__(self, message: Any, target: Process | pykka.ActorRef[Any] | str | None) -> None:
         super().__init__(message)
         self._target = target
         self._pending = [] if target is None else [None]
-        self._handle: timer_thread.TimerHandle | None = None
 
     def __repr__(self) -> str:
         return f"<Timer {'pending' if self._pending else 'done'}>"
@@ -210,8 +210,6 @@ class Timer(Cancellable):
         """Cancel the message. Returns whether it had not been handled yet; it never will be. Any thread; takes no lock."""
         if not self.claim():
             return False
-        if self._handle is not None:
-            self._handle.cancel()
         self.message = self._target = None
         return True
 
@@ -223,10 +221,19 @@ class Timer(Cancellable):
             return False
         return True
 
+    @property
+    def is_pending(self) -> bool:
+        """Whether the message has been neither handled nor cancelled."""
+        return bool(self._pending)
+
+    def take(self) -> Callable[[], None] | None:
+        """What the timer thread is to do when it is due."""
+        return self._deliver if self._pending else None
+
     def start(self, delay_s: float) -> None:
         """Have it delivered in ``delay_s`` seconds."""
         if self._pending:
-            self._handle = timer_thread.call_later(delay_s, self._deliver)
+            timer_thread.add(delay_s, self)
 
     def _deliver(self) -> None:
         target = self._target

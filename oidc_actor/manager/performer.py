@@ -53,6 +53,8 @@ class Performer(Generic[C]):
         manager: What works for these options knows them by.
     """
 
+    __slots__ = ("_apply", "_state", "cell", "effects", "manager")
+
     def __init__(
         self,
         ref: Ref,

@@ -57,7 +57,26 @@ else:  # pragma: no cover - macOS and Windows
     now = time.monotonic
 
 
-class TimerHandle:
+class Entry:
+    """What the heap has: something that is due once, unless it is cancelled before that."""
+
+    __slots__ = ()
+
+    @property
+    def is_pending(self) -> bool:
+        """Whether it is still to come."""
+        raise NotImplementedError
+
+    def cancel(self) -> bool:
+        """Cancel it. Returns whether it was still to come; the heap forgets it in its own time."""
+        raise NotImplementedError
+
+    def take(self) -> Callable[[], None] | None:
+        """What the timer thread, which asks once, is to call; ``None`` where it was cancelled."""
+        raise NotImplementedError
+
+
+class TimerHandle(Entry):
     """A callback that is due once; cancel it with ``cancel()``."""
 
     __slots__ = ("_callbacks",)
@@ -92,14 +111,14 @@ class _TimerThread:
     def __init__(self, clock: Callable[[], float]) -> None:
         self.now = clock
         self.queue: queue.SimpleQueue[None] = queue.SimpleQueue()  # what the thread sleeps on: it wakes, and looks
-        self._new: deque[tuple[float, TimerHandle]] = deque()  # what is to go into the heap, by when it is due
+        self._new: deque[tuple[float, Entry]] = deque()  # what is to go into the heap, by when it is due
         self._sleeps_until = math.inf
         self._threads: dict[str, int] = {}  # the ident of the thread that runs: of several, the first to enter
-        self._heap: list[tuple[float, int, TimerHandle]] = []  # of that thread only, as is what follows
+        self._heap: list[tuple[float, int, Entry]] = []  # of that thread only, as is what follows
         self._numbers = itertools.count()
         self._sweep_at = LEAST_SWEPT
 
-    def add(self, delay_s: float, handle: TimerHandle) -> None:
+    def add(self, delay_s: float, handle: Entry) -> None:
         """Add an entry, and see that the thread wakes in time, and runs. Any thread, at any instruction.
 
         In that order: a handler that interrupts this in between, and sets a timer itself, starts the thread for both.
@@ -202,8 +221,13 @@ def call_later(delay_s: float, callback: Callable[[], None]) -> TimerHandle:
         RuntimeError: there is no thread to be had for it.
     """
     handle = TimerHandle(callback)
-    _timer_thread.value.add(delay_s, handle)
+    add(delay_s, handle)
     return handle
+
+
+def add(delay_s: float, entry: Entry) -> None:
+    """Have an entry be due in that many seconds; all else is as for `call_later`."""
+    _timer_thread.value.add(delay_s, entry)
 
 
 class Repeated:
