@@ -509,7 +509,9 @@ class IdentityAssertion(Credentials):
         """
         audience = self.audience or issuer
         if audience is None:
-            problem = "expected a text, got none: the authorization server's metadata have no issuer to name"
+            problem = (
+                "expected a text, got none: the authorization server's metadata have no issuer to name; give audience="
+            )
             raise ConfigError(problem, ("audience",))
         client: Credentials = self if self.identity_client is None else self.identity_client
         return TokenExchange(

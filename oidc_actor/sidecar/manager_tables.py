@@ -1,7 +1,8 @@
 """One table ``[managers.<name>]``: a manager's options, as `TokenManager` takes them, and the tables within it.
 
-Those are a private key, a certificate, and tokens that come from elsewhere or are signed here; their keys are the arguments of
-`PrivateKey`, `ClientCertificate`, `ManagerToken`, `GitHubActionsToken` and `SignedAssertion`.
+Those are a private key, a certificate, tokens that come from elsewhere or are signed here, and the client that an identity
+provider knows; their keys are the arguments of `PrivateKey`, `ClientCertificate`, `ManagerToken`, `GitHubActionsToken`,
+`SpiffeJWT`, `GoogleMetadataToken`, `AzureMetadataToken`, `SignedAssertion` and `ClientCredentials`.
 """
 
 from __future__ import annotations
@@ -13,13 +14,22 @@ from pathlib import Path
 from typing import Any, TypeAlias, TypeVar
 
 from oidc_actor.credentials.credentials import Credentials
-from oidc_actor.credentials.grants import ClientCredentials, JWTBearer, Password, RefreshToken, TokenExchange
+from oidc_actor.credentials.grants import (
+    ClientCredentials,
+    IdentityAssertion,
+    JWTBearer,
+    Password,
+    RefreshToken,
+    TokenExchange,
+)
 from oidc_actor.credentials.keys import ClientCertificate, PrivateKey
 from oidc_actor.credentials.overlap import Overlap
 from oidc_actor.manager.options import Options, check_options
 from oidc_actor.secret_sources.github_actions import GitHubActionsToken
 from oidc_actor.secret_sources.manager_token import ManagerToken
+from oidc_actor.secret_sources.metadata_servers import AzureMetadataToken, GoogleMetadataToken
 from oidc_actor.secret_sources.signed_assertion import SignedAssertion
+from oidc_actor.secret_sources.spiffe import SpiffeJWT
 from oidc_actor.sharing.store import TokenStore
 from oidc_actor.sidecar.config_reader import KINDS, PRIVATE, ConfigReader, kind_of, meant, shown
 from oidc_actor.values.oidc_config import OIDCConfig
@@ -32,6 +42,7 @@ GRANTS: dict[str, type[Credentials]] = {
     "refresh_token": RefreshToken,
     "jwt_bearer": JWTBearer,
     "token_exchange": TokenExchange,
+    "identity_assertion": IdentityAssertion,
 }
 """The values of ``grant``; where the protocol's own name is a URN, that is one too."""
 
@@ -59,13 +70,39 @@ SOURCES = {
     "env": (),
     "manager": ("kind",),
     "github_actions": ("timeout_seconds",),
+    "spiffe": ("assertion_type", "socket", "spiffe_id", "timeout_seconds"),
+    "google_metadata": ("timeout_seconds",),
+    "azure_metadata": ("client_id", "timeout_seconds"),
     "key": tuple(name for name in (*KEY, *SIGNED) if name != "key"),
 }
 """What says where a token comes from, and what may stand beside it."""
 
+_OF_AUDIENCE: dict[str, Callable[..., SecretSource]] = {
+    "github_actions": GitHubActionsToken,
+    "spiffe": SpiffeJWT,
+    "google_metadata": GoogleMetadataToken,
+    "azure_metadata": AzureMetadataToken,
+}
+"""The sources that are asked for a token which names an audience."""
+
+IDENTITY_CLIENT = (
+    "assertion_audience",
+    "body",
+    "client_assertion",
+    "client_auth",
+    "client_certificate",
+    "client_id",
+    "client_secret",
+    "extra",
+    "private_key",
+    "request_headers",
+)
+"""What says how an identity provider knows the client."""
+
 _FORMS = (
-    '{ file = "<path>" }, { env = "<variable>" }, { manager = "<another of this file>" }, { github_actions = "<audience>" } '
-    'or { key = { file = "<path>" }, issuer = "<me>", audience = "<provider>" }'
+    '{ file = "<path>" }, { env = "<variable>" }, { manager = "<another of this file>" }, { github_actions = "<audience>" }, '
+    '{ spiffe = "<audience>" }, { google_metadata = "<audience>" }, { azure_metadata = "<audience>" } or '
+    '{ key = { file = "<path>" }, issuer = "<me>", audience = "<provider>" }'
 )
 _SECRETS = ("client_secret", "password", "refresh_token")
 _TOKENS = ("assertion", "subject_token", "actor_token", "client_assertion")
@@ -79,7 +116,7 @@ _STAND_IN = "stand-in"
 _NOWHERE = SecretFile("nowhere")
 _NO_URL = "https://stand-in.invalid"
 _NEEDED = dict.fromkeys(("client_id", "username", *_SECRETS, *_TOKENS), _STAND_IN)
-_NEEDED |= {"issuer_url": _NO_URL, "token_endpoint": _NO_URL}
+_NEEDED |= {"issuer_url": _NO_URL, "token_endpoint": _NO_URL, "identity_provider": _NO_URL}
 _IN_PLACE_OF: dict[str, dict[str, Any]] = {
     **{name: {name: stand_in} for name, stand_in in _NEEDED.items()},
     "private_key": {"client_assertion": _STAND_IN},
@@ -133,6 +170,15 @@ class _ManagerTable:
         self._table = table
         self._reader = reader
         self._key = f"managers.{name}"
+        self._reads: dict[str, Reads] = {
+            **dict.fromkeys(_SECRETS, reader.secret),
+            **dict.fromkeys(_TOKENS, self._token),
+            "private_key": self._private_key,
+            "client_certificate": self._certificate,
+            "request_headers": self._headers,
+            "extra": reader.anything,
+            "identity_client": self._identity_client,
+        }
 
     def read(self) -> ManagerConfig | None:
         before = len(self._reader)
@@ -180,21 +226,15 @@ class _ManagerTable:
             self._reader.add(f"{self._key}.{key}", problem)
 
     def _value(self, key: str) -> Any:
-        path, value = f"{self._key}.{key}", self._table[key]
+        return self._read(f"{self._key}.{key}", self._table[key])
+
+    def _read(self, path: str, value: Any) -> Any:
+        """Read the value of a key, which is the path's last part: of this table, or of an identity provider's client."""
+        key = path.rpartition(".")[2]
         if key == "client_secret" and isinstance(value, list):
             return self._overlap(path, value)
-        if key in _SECRETS:
-            return self._reader.secret(path, value)
-        if key in _TOKENS:
-            return self._token(path, value)
-        if key == "private_key":
-            return self._private_key(path, value)
-        if key == "client_certificate":
-            return self._certificate(path, value)
-        if key == "request_headers":
-            return self._headers(path, value)
-        if key == "extra":
-            return self._reader.anything(path, value)
+        if key in self._reads:
+            return self._reads[key](path, value)
         found = self._reader.plain(path, value)
         if key == "ca_bundle" and isinstance(found, str) and found:
             return str(self._reader.base / found)
@@ -270,6 +310,13 @@ class _ManagerTable:
         reads = {"cert_file": self._reader.file, "key_file": self._reader.file, "password": self._reader.secret}
         return self._object(key, value, CERTIFICATE, {"cert_file": _STAND_IN}, ClientCertificate, reads)
 
+    def _identity_client(self, key: str, value: object) -> Any:
+        """Read the client as an identity provider knows it: its id alone, or with what it authenticates with."""
+        if not isinstance(value, dict):
+            return self._reader.plain(key, value)
+        reads = dict.fromkeys(IDENTITY_CLIENT, self._read)
+        return self._object(key, value, IDENTITY_CLIENT, {"client_id": _STAND_IN}, _identity_client, reads)
+
     def _overlap(self, key: str, value: list[object]) -> Overlap | None:
         """Read the two secrets of an overlap window."""
         if len(value) != 2:
@@ -307,11 +354,11 @@ class _ManagerTable:
         (source,) = sources
         if source in KINDS:
             return self._reader.secret(key, value)
-        reads: dict[str, Reads] = {"manager": self._manager_name, "github_actions": self._audience}
+        reads: dict[str, Reads] = {"manager": self._manager_name, **dict.fromkeys(_OF_AUDIENCE, self._audience)}
         known, needed = (source, *SOURCES[source]), {source: _STAND_IN}
         if source == "key":
             return self._signed(key, value, known)
-        make: Callable[..., SecretSource] = ManagerToken if source == "manager" else GitHubActionsToken
+        make = _OF_AUDIENCE.get(source, ManagerToken)
 
         def made(**given: Any) -> SecretSource:
             return make(given.pop(source), **given)
@@ -365,6 +412,10 @@ class _ManagerTable:
                 given[name] = found
         made = self._reader.build(key, table, given, needed, make)
         return made if len(self._reader) == before else None
+
+
+def _identity_client(**given: Any) -> ClientCredentials:
+    return ClientCredentials(given.pop("client_id"), **given)
 
 
 def _names(grant: str) -> set[str]:

@@ -9,7 +9,7 @@ from pages import blocks, read
 
 import oidc_actor
 import supervision
-from oidc_actor import ClientCredentials, JWTBearer, TokenExchange
+from oidc_actor import ClientCredentials, IdentityAssertion, JWTBearer, TokenExchange
 from oidc_actor.manager.log import EVENTS
 from oidc_actor.sidecar.config import load
 from oidc_actor.sidecar.log import EVENTS as RUN_EVENTS
@@ -57,7 +57,12 @@ def test_the_sidecars_configuration_is_a_good_one(tmp_path) -> None:
     alone = [one.text for one in shown if "[store]" not in one.text]
     path.write_text("\n".join(alone))
     managers = load(path).managers
-    assert {type(one.options["auth"]) for one in managers.values()} == {ClientCredentials, TokenExchange, JWTBearer}
+    assert {type(one.options["auth"]) for one in managers.values()} == {
+        ClientCredentials,
+        TokenExchange,
+        IdentityAssertion,
+        JWTBearer,
+    }
     assert managers["upstream"].uses == {"billing"}
     (sharing,) = (one.text for one in shown if "[store]" in one.text)
     path.write_text("\n".join([alone[0], sharing]))  # the first has [server], and a manager that shares

@@ -165,7 +165,8 @@ def test_without_joserfc_each_key_says_what_to_install(read, monkeypatch) -> Non
 
 _PLAIN = st.none() | st.booleans() | st.integers(-1, 2) | st.floats() | st.sampled_from(["", "x", "jwt", "m", "other"])
 _OF_CREDENTIALS = _names("token_exchange") | _names("jwt_bearer") | _names("password") | {"dpop", "text"}
-_OF_SOURCES = {*SOURCES, *KEY, *SIGNED, *CERTIFICATE, "kind", "timeout_seconds"}
+_OF_CREDENTIALS |= _names("identity_assertion")
+_OF_SOURCES = {*SOURCES, *KEY, *SIGNED, *CERTIFICATE, *(name for names in SOURCES.values() for name in names)}
 _NAMES = st.sampled_from(sorted({*OPTIONS, *OWN, *_OF_SOURCES, *_OF_CREDENTIALS}))
 _VALUES = st.recursive(
     _PLAIN | st.just("very secret"),
@@ -196,7 +197,7 @@ def test_whatever_stands_in_the_place_of_a_secret_is_not_shown(key: str, grant: 
     with contextlib.suppress(ConfigError):
         reader.raise_any("here")
     shown_anyway = re.compile(
-        r"\.(manager|kind|algorithm|kid|issuer|github_actions|timeout_seconds|lifetime_seconds)\b"
+        r"\.(manager|kind|algorithm|kid|issuer|github_actions|timeout_seconds|lifetime_seconds|assertion_type|socket)\b"
     )
     lines = [line for line in reader._problems if shown_anyway.search(line.partition(": ")[0]) is None]
     assert "very secret" not in "".join(lines)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 
 import pytest
@@ -9,17 +10,23 @@ from pki import KINDS, pem
 from sidecar.tables import CLIENT, EXCHANGE, OTHER, URL, auth_of, manager, mistakes
 
 from oidc_actor import (
+    AzureMetadataToken,
     ClientCertificate,
     ClientCredentials,
     GitHubActionsToken,
+    GoogleMetadataToken,
+    IdentityAssertion,
     JWTBearer,
     ManagerToken,
     Overlap,
     PrivateKey,
     SecretFile,
     SignedAssertion,
+    SpiffeJWT,
     TokenExchange,
+    TokenManager,
 )
+from oidc_actor.testing import Provider
 from oidc_actor.values.secrets import Secret
 
 # --- servers that are no OpenID providers -------------------------------------------------------------------------------
@@ -121,6 +128,108 @@ def test_jwt_bearer_signed_with_a_key_of_ones_own(read, tmp_path: Path, grant: s
     assert auth == JWTBearer(expected)
 
 
+TWO_STEPS = (
+    URL,
+    'grant = "identity_assertion"',
+    'client_id = "id"',
+    'subject_token = { file = "login" }',
+    'identity_provider = "https://idp.example.com"',
+)
+
+
+def test_a_login_that_is_traded_in_two_steps(read, tmp_path: Path) -> None:
+    client = """identity_client = { client_id = "idp", client_secret = [{ file = "new" }, { file = "old" }],
+        client_auth = "client_secret_post", extra = { tenant = "t" } }"""
+    overlap = Overlap(SecretFile(tmp_path / "new"), SecretFile(tmp_path / "old"))
+    assert auth_of(
+        read, *TWO_STEPS, 'resource = "https://api.example.com"', client.replace("\n", "")
+    ) == IdentityAssertion(
+        SecretFile(tmp_path / "login"),
+        "id",
+        identity_provider="https://idp.example.com",
+        identity_client=ClientCredentials("idp", overlap, client_auth="client_secret_post", extra={"tenant": "t"}),
+        resource="https://api.example.com",
+    )
+    by_name = auth_of(read, *TWO_STEPS, 'identity_client = "idp"')
+    assert by_name.identity_client == ClientCredentials("idp")
+    signed = 'identity_client = { client_id = "idp", client_assertion = { spiffe = "api" } }'
+    assert auth_of(read, *TWO_STEPS, signed).identity_client == ClientCredentials(
+        "idp", client_assertion=SpiffeJWT("api")
+    )
+    followed = 'identity_client = { client_id = "idp", client_assertion = { manager = "other" } }'
+    assert read("\n".join([manager(*TWO_STEPS, followed), OTHER])).managers["m"].uses == {"other"}
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        ("identity_client = 5", "identity_client: expected credentials with a client_id"),
+        ("identity_client = {}", "identity_client.client_id: missing"),
+        (
+            'identity_client = { client_id = "x", client_secret = "hunter2" }',
+            "identity_client.client_secret: expected { file",
+        ),
+        (
+            'identity_client = { client_id = "x", scopes = ["a"] }',
+            "identity_client.scopes: no such key; the keys here are assertion_audience, body, client_assertion",
+        ),
+        (
+            'identity_client = { client_id = "x", client_assertion = { spiffe = "a", socket = "x" } }',
+            "identity_client.client_assertion.socket: expected an address such as unix://",
+        ),
+        ('client_assertion = { azure_metadata = "a", client_id = 5 }', "client_assertion.client_id: expected a text"),
+        (
+            'client_assertion = { spiffe = "a", assertion_type = "x" }',
+            "client_assertion.assertion_type: expected 'jwt-spiffe'",
+        ),
+        ('client_assertion = { google_metadata = "" }', "client_assertion.google_metadata: expected the audience"),
+        ('subject_token_type = "\\u0007"', "subject_token_type: expected a text without control characters"),
+    ],
+)
+def test_mistakes_about_the_two_steps_and_a_machines_identity(read, line: str, message: str) -> None:
+    (mistake,) = mistakes(read, *TWO_STEPS, line)
+    assert mistake.startswith(message)
+    assert "hunter2" not in mistake
+
+
+def test_the_two_steps_need_an_identity_provider_and_whom_the_statement_names(read) -> None:
+    assert mistakes(read, *TWO_STEPS[:-1]) == ["identity_provider: missing"]
+    (mistake,) = mistakes(read, 'token_endpoint = "https://auth.example.com/token"', *TWO_STEPS[1:])
+    assert mistake.endswith("the authorization server's metadata have no issuer to name; give audience=")
+    (mistake,) = mistakes(read, *CLIENT, 'identity_client = "x"')
+    assert mistake == 'identity_client: belongs to grant = "identity_assertion", got "client_credentials"'
+
+
+def test_without_grpcio_a_table_says_what_to_install(read, monkeypatch) -> None:
+    monkeypatch.setitem(sys.modules, "grpc", None)
+    assert mistakes(read, *CLIENT, 'client_assertion = { spiffe = "a" }') == [
+        "client_assertion: SpiffeJWT needs the package grpcio: pip install 'oidc-actor[spiffe]'"
+    ]
+
+
+def test_a_manager_of_such_a_table_gets_a_token_from_real_servers(read, tmp_path: Path) -> None:
+    with Provider() as idp, Provider() as server:
+        server.trust(idp)
+        (tmp_path / "login").write_text(idp.sign({"sub": "me", "aud": idp.client_id}))
+        (tmp_path / "idp").write_text(idp.client_secret)
+        (tmp_path / "secret").write_text(server.client_secret)
+        found = read(
+            manager(
+                f'issuer_url = "{server.issuer_url}"',
+                'grant = "identity_assertion"',
+                f'client_id = "{server.client_id}"',
+                'client_secret = { file = "secret" }',
+                'subject_token = { file = "login" }',
+                f'identity_provider = "{idp.issuer_url}"',
+                f'identity_client = {{ client_id = "{idp.client_id}", client_secret = {{ file = "idp" }} }}',
+            )
+        )
+        ref = TokenManager.start_link(**found.managers["m"].options)
+        assert TokenManager.get_token(ref, timeout=10)
+        TokenManager.stop(ref)
+        assert (idp.token_requests, server.token_requests) == (1, 1)
+
+
 # --- tokens from elsewhere, and proofs of the client ------------------------------------------------------------------
 
 
@@ -132,6 +241,19 @@ def test_jwt_bearer_signed_with_a_key_of_ones_own(read, tmp_path: Path, grant: s
         ('{ manager = "other" }', lambda _: ManagerToken("other")),
         ('{ github_actions = "api" }', lambda _: GitHubActionsToken("api")),
         ('{ github_actions = "api", timeout_seconds = 3 }', lambda _: GitHubActionsToken("api", timeout_seconds=3)),
+        ('{ spiffe = "api" }', lambda _: SpiffeJWT("api")),
+        (
+            '{ spiffe = "api", spiffe_id = "spiffe://x/y", socket = "unix:///s", assertion_type = "jwt-bearer", '
+            "timeout_seconds = 3 }",
+            lambda _: SpiffeJWT(
+                "api", spiffe_id="spiffe://x/y", socket="unix:///s", assertion_type="jwt-bearer", timeout_seconds=3
+            ),
+        ),
+        ('{ google_metadata = "api" }', lambda _: GoogleMetadataToken("api")),
+        (
+            '{ azure_metadata = "api", client_id = "x", timeout_seconds = 3 }',
+            lambda _: AzureMetadataToken("api", client_id="x", timeout_seconds=3),
+        ),
         (
             '{ key = { file = "k" }, issuer = "i", audience = "a" }',
             lambda base: SignedAssertion(SecretFile(base / "k"), issuer="i", audience="a"),
