@@ -18,7 +18,7 @@ from typing import ClassVar
 from urllib.parse import parse_qsl
 
 from oidc_actor.credentials.credentials import Credentials
-from oidc_actor.credentials.parameters import read_text
+from oidc_actor.credentials.parameters import StepUp, read_text
 from oidc_actor.protocol.error_response import is_permanent, read_error_response
 from oidc_actor.protocol.redaction import is_guessable, presentable
 from oidc_actor.protocol.response_fields import LONGEST_WAIT_S, read_object
@@ -45,12 +45,15 @@ class FetchContext:
         transport: Sends a `Request` within what is left of the time, over the connections of this process, and returns the
             `Response`; raises `TransportError`. To use it is up to the function.
         attempt: Counts the attempts of this manager, from 1.
+        step_up: What resource servers want of the token besides, with ``scopes``, ``claims``, ``acr_values`` and ``max_age``, as
+            adapters have heard in challenges; ``None`` for nothing. To heed it is up to the function.
     """
 
     timeout_s: float
     previous: TokenResponse | None
     transport: Transport = field(repr=False)
     attempt: int
+    step_up: StepUp | None = None
 
     @holds_secrets
     def refusal(
@@ -192,6 +195,7 @@ class Call:
         timeout_s: Seconds that it may take.
         default_lifetime_s: Seconds a token is taken to live where nothing says.
         sending: Called just before.
+        step_up: What is wanted of the token besides.
     """
 
     auth: Custom
@@ -201,6 +205,7 @@ class Call:
     timeout_s: float
     default_lifetime_s: float
     sending: Callable[[], object] = field(repr=False)
+    step_up: StepUp | None = None
 
 
 @holds_secrets
@@ -219,7 +224,7 @@ def call_function(call: Call) -> ParsedToken:
     call.sending()
     began_wall = time.time()
     transport = _Bounded(call.transport, time.monotonic() + call.timeout_s)
-    context = FetchContext(call.timeout_s, call.previous, transport, call.attempt)
+    context = FetchContext(call.timeout_s, call.previous, transport, call.attempt, call.step_up)
     try:
         found: object = call.auth.fetch(context)
     except (_Refusal, SecretUnavailable) as error:  # each of their words is ours, or redacted

@@ -7,7 +7,8 @@ from collections.abc import Callable, Iterable
 from typing import TypeVar
 
 from oidc_actor.credentials.credentials import Credentials
-from oidc_actor.endpoints.token_endpoint import perform, read_secrets
+from oidc_actor.credentials.overlap import Overlap
+from oidc_actor.endpoints.token_endpoint import perform, read_secrets, refuses_client
 from oidc_actor.protocol.device_authorization import DeviceAuthorization, read_device_authorization
 from oidc_actor.protocol.error_response import check_revoked
 from oidc_actor.protocol.metadata import (
@@ -19,10 +20,10 @@ from oidc_actor.protocol.metadata import (
     read_resource_metadata,
     resource_metadata_urls,
 )
-from oidc_actor.protocol.token_request import build_device_request, build_revocation_request, sent_in
+from oidc_actor.protocol.token_request import SentSecrets, build_device_request, build_revocation_request, sent_in
 from oidc_actor.protocol.token_response import parse_token
-from oidc_actor.transport import Response, Transport
-from oidc_actor.values.errors import ConfigError, DiscoveryError, TokenRequestError
+from oidc_actor.transport import Request, Response, Transport
+from oidc_actor.values.errors import ConfigError, DiscoveryError, SecretUnavailable, TokenRequestError
 from oidc_actor.values.oidc_config import OIDCConfig
 from oidc_actor.values.resource_metadata import ResourceMetadata
 from oidc_actor.values.secrets import Secret, holds_secrets
@@ -136,10 +137,12 @@ def request_device_authorization(
         config.require("device_authorization_endpoint")
         raise ConfigError("this provider offers no device flow: its metadata have no device_authorization_endpoint")
     now_wall = time.time()
-    secrets = read_secrets(config, auth, refresh_token=None, now_wall=now_wall)
-    request = build_device_request(config, auth, secrets, timeout_s=timeout_s)
-    hidden = sent_in(request, secrets)
-    response = perform(transport, request, hidden, TokenRequestError)
+
+    def build(which: int | None, left_s: float) -> tuple[SentSecrets, Request]:
+        secrets = read_secrets(config, auth, refresh_token=None, now_wall=now_wall, which=which)
+        return secrets, build_device_request(config, auth, secrets, timeout_s=left_s)
+
+    response, hidden = _perform(transport, auth, build, timeout_s)
     if response.status != 200:
         parse_token(response, now_wall=now_wall, sent_secrets=hidden)
     found = read_device_authorization(response, hidden, allow_insecure_http=allow_insecure_http)
@@ -177,9 +180,49 @@ def request_revocation(
         config.require("revocation_endpoint")
         raise ConfigError("this provider revokes no tokens: its metadata have no revocation_endpoint")
     now_wall = time.time()
-    # The token takes the place of a grant's secret.
-    secrets = read_secrets(config, auth, refresh_token=token, now_wall=now_wall)
-    request = build_revocation_request(config, auth, secrets, hint, timeout_s=timeout_s)
+
+    def build(which: int | None, left_s: float) -> tuple[SentSecrets, Request]:
+        # The token takes the place of a grant's secret.
+        secrets = read_secrets(config, auth, refresh_token=token, now_wall=now_wall, which=which)
+        return secrets, build_revocation_request(config, auth, secrets, hint, timeout_s=left_s)
+
+    response, hidden = _perform(transport, auth, build, timeout_s)
+    check_revoked(response, now_wall=now_wall, sent_secrets=hidden)
+
+
+def _perform(
+    transport: Transport,
+    auth: Credentials,
+    build: Callable[[int | None, float], tuple[SentSecrets, Request]],
+    timeout_s: float,
+) -> tuple[Response, tuple[Secret, ...]]:
+    """Send a client's request; of two secrets (`Overlap`) the other one too, where the provider refuses the first.
+
+    Args:
+        transport: What performs it.
+        auth: The client's credentials.
+        build: Reads the secrets, of two the given one, and makes the request; it is given the seconds that are left.
+        timeout_s: Seconds for all of it.
+
+    Returns:
+        The response, and what no error may show.
+    """
+    ends_at = time.monotonic() + timeout_s
+    secrets, request = build(None, timeout_s)
     hidden = sent_in(request, secrets)
     response = perform(transport, request, hidden, TokenRequestError)
-    check_revoked(response, now_wall=now_wall, sent_secrets=hidden)
+    which, source = secrets.which, auth.client_secret
+    if which is None or not isinstance(source, Overlap):
+        return response, hidden
+    left_s = ends_at - time.monotonic()
+    if refuses_client(response) and left_s > 0:
+        source.ask_first(1 - which)
+        try:
+            secrets, request = build(1 - which, left_s)
+        except SecretUnavailable:  # it is not there yet, or not any more: the refusal of the first one stands
+            return response, hidden
+        hidden = (*hidden, *sent_in(request, secrets))
+        response = perform(transport, request, hidden, TokenRequestError)
+        which = 1 - which
+    source.ask_first(1 - which if refuses_client(response) else which)
+    return response, hidden

@@ -188,7 +188,7 @@ def _send(
     sent_wall, began = time.time(), time.monotonic()
     response = perform(asked.transport, request, hidden, TokenRequestError)
     took_s = time.monotonic() - began
-    if isinstance(asked.auth.client_secret, Overlap) and secrets.which is not None and _refuses_client(response):
+    if isinstance(asked.auth.client_secret, Overlap) and secrets.which is not None and refuses_client(response):
         asked.auth.client_secret.ask_first(1 - secrets.which)
     return Sent(signed_wall, sent_wall, took_s, secrets, hidden, response, _keep_nonce(asked.auth, request, response))
 
@@ -222,13 +222,13 @@ def _sign_in_time(asked: TokenRequest, sent: Sent) -> _Again | None:
 def _take_other_secret(asked: TokenRequest, sent: Sent) -> _Again | None:
     """Send the client's other secret, because the first was refused; or ``None``."""
     which = sent.secrets.which
-    if which is None or asked.tries_one or not _refuses_client(sent.response):
+    if which is None or asked.tries_one or not refuses_client(sent.response):
         return None
     return sent.signed_wall, 1 - which
 
 
-def _refuses_client(response: Response) -> bool:
-    """Some providers (Keycloak) call a client whose secret is wrong unauthorized, with status 401."""
+def refuses_client(response: Response) -> bool:
+    """Whether a response says that the client's secret is wrong; Keycloak calls such a client unauthorized, with status 401."""
     code = _code(response)
     return code == "invalid_client" or (code == "unauthorized_client" and response.status == 401)
 

@@ -10,7 +10,7 @@ from going on and on:
   5 min; a challenge that is repeated to one token is answered once;
 - what the provider refuses, or what ends in a failure of any kind, is asked for no more, and does the manager no harm: the live
   token stays, no backoff begins, and without a live token the request is sent again as it was before;
-- a function of the user's (`Custom`) is asked for nothing: it decides by itself what it brings;
+- a function of the user's (`Custom`) is told what is wanted, and decides by itself what it brings;
 - a token that another member of a store got was asked for without it: then it is forgotten.
 """
 
@@ -25,7 +25,7 @@ from oidc_actor.machine.events import FetchFailed, Rejected, Waiter
 from oidc_actor.machine.failure_policy import code_of, retry_after_s, status_of
 from oidc_actor.machine.invalidation import is_about, judge, step_up_key
 from oidc_actor.machine.state import Heard, State, is_valid
-from oidc_actor.values.errors import refuses_refresh_token
+from oidc_actor.values.errors import TokenRequestError, refuses_refresh_token
 from oidc_actor.values.secrets import fingerprint
 
 CROWD_S = 2.0
@@ -35,7 +35,7 @@ CROWD_S = 2.0
 def challenged(state: State, event: Rejected, now: float) -> State:
     """An adapter hears that a resource server wants another token for a request."""
     token, wanted = state.token, event.step_up
-    if token is None or wanted is None or not is_about(token, event) or not state.auth.asks_provider:
+    if token is None or wanted is None or not is_about(token, event):
         return state
     granted = tuple((token.scope or "").split())
     asked = StepUp(scopes=(*state.auth.scopes, *(() if state.auth.scopes else granted))).union(state.stepped_up)
@@ -109,6 +109,8 @@ def failed(state: State, event: FetchFailed, now: float) -> tuple[State, bool]:
     if attempt is None or attempt.step_up is None:
         return state, False
     is_new, is_refused = attempt.step_up != state.stepped_up, refuses_refresh_token(error)
+    if not state.auth.asks_provider and isinstance(error, TokenRequestError) and not error.retryable:
+        is_refused = True  # a function of the user's says so, with or without a status
     if not is_new and not is_refused:  # an outage, which is no reason to ask for less
         return state, False
     kept = state.stepped_up if is_new else None

@@ -168,7 +168,7 @@ def fetch_token(manager: Incarnation, effect: Fetch) -> None:
     started = functools.partial(_started, manager, effect, watch)
     sending = Sending(issuer, started)
     own = manager.options.auth
-    auth = own if effect.step_up is None else own.stepped_up(effect.step_up)
+    auth = own if effect.step_up is None or not own.asks_provider else own.stepped_up(effect.step_up)
     first = _first_step(manager, effect, auth, grant.config, started)
     endings = _begin_traces(manager, effect)
     try:
@@ -216,6 +216,7 @@ def _ask(
                 options.timeout_seconds,
                 options.default_lifetime_seconds,
                 sending.begin,
+                effect.step_up,
             )
         )
     return request_token(

@@ -16,7 +16,16 @@ from adapters.held_manager import Held
 from fakes import minted
 from threads import eventually
 
-from oidc_actor import ClientCredentials, ConfigError, OIDCConfig, TokenManager
+from oidc_actor import (
+    ClientCredentials,
+    ConfigError,
+    Custom,
+    FetchContext,
+    OIDCConfig,
+    TokenManager,
+    TokenRequestError,
+    TokenResponse,
+)
 from oidc_actor.adapters.challenges import Remedy, Unauthorized, wanted_step_up
 from oidc_actor.adapters.requests import OIDCAuth
 from oidc_actor.credentials.parameters import StepUp, read_claims_parameter
@@ -168,3 +177,32 @@ def test_the_request_asks_for_all_of_it_beside_what_the_user_chose() -> None:
     }  # fmt: skip
     assert auth.scopes == ("read",)
     assert read_claims_parameter(CLAIMS) == CLAIMS
+
+
+def test_a_function_of_the_programs_is_told_what_is_wanted_and_may_refuse(http: Api, provider: Provider) -> None:
+    """`Custom`: what it cannot bring does the manager no harm."""
+    http.scopes = {"/echo?1": "write", "/echo?2": "admin"}
+    told: list[StepUp | None] = []
+
+    def fetch(context: FetchContext) -> TokenResponse:
+        told.append(context.step_up)
+        scopes = () if context.step_up is None else context.step_up.scopes
+        if "admin" in scopes:
+            raise TokenRequestError("no admin here", retryable=False)
+        auth = ClientCredentials(provider.client_id, provider.client_secret, scopes)
+        return get_token(OIDCConfig(token_endpoint=provider.token_endpoint), auth)
+
+    TokenManager.start_link(name="function", auth=Custom(fetch), min_interval_seconds=0.0)
+    try:
+        with requests.Session() as session:
+            session.auth = OIDCAuth("function")
+            for path, status in {"/echo": 200, "/echo?1": 200, "/echo?2": 403}.items():
+                assert session.get(http.url + path, timeout=DEADLINE_S).status_code == status
+            live = TokenManager.get_access_token("function", timeout=0)
+            health = TokenManager.health("function")
+            assert (health.blocked, health.consecutive_failures) == (False, 0)
+            assert session.get(http.url + "/echo?1", timeout=DEADLINE_S).status_code == 200
+        assert TokenManager.get_access_token("function", timeout=0) == live
+        assert [one if one is None else set(one.scopes) for one in told] == [None, {"write"}, {"write", "admin"}]
+    finally:
+        TokenManager.stop("function", timeout=DEADLINE_S)

@@ -1,4 +1,4 @@
-"""``python tests/bench/mcp_calls.py``: what an agent's clients do with our tokens, beside what their vendors' own caches do.
+"""What an agent's clients do with our tokens, beside what their vendors' own caches do.
 
 1. Ten MCP calls of 0.3 s at once: through the SDK's own provider of client credentials, and through `mcp_auth`.
 2. A program that calls an MCP server and a model's API for 15 s, with tokens that live 6 s. All tokens are revoked once, and the
@@ -24,6 +24,7 @@ from typing import Any, Self
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
 import httpx2
+from figures import Figure, at_most
 from mcp import Client
 from mcp.client.auth.extensions.client_credentials import ClientCredentialsOAuthProvider
 from mcp.client.streamable_http import streamable_http_client
@@ -279,26 +280,29 @@ def running(lifetime_s: float) -> Iterator[tuple[Provider, RunningServer]]:
             TokenManager.stop(NAME)
 
 
-def main() -> None:
-    """Print the figures."""
+def run(*, quick: bool) -> list[Figure]:
+    """Measure; quick or not it takes some 40 s."""
     for name in ("mcp", "httpx2", "httpx", "openai", "uvicorn"):
         logging.getLogger(name).setLevel(logging.CRITICAL)
-    print(f"{CALLS} MCP calls of {CALL_S} s at once")
+    took: dict[str, float] = {}
     for way, make in WAYS.items():
         with running(60.0) as (provider, server):
-            print(f"  {way:20} {asyncio.run(at_once(server, make(provider, server))):6.2f} s")
-    print(
-        f"an agent's calls in {SECONDS:g} s: tokens of {LIFETIME_S:g} s, all revoked once, the provider down for 3.5 s"
-    )
+            took[way] = asyncio.run(at_once(server, make(provider, server)))
+    sdks, own = took.values()
+    what = f"{CALLS} MCP calls of {CALL_S} s at once"
+    figures = [
+        Figure("mcp_calls", f"{what}, the SDK's own", sdks, "s"),
+        Figure("mcp_calls", f"{what}, mcp_auth", own, "s", own / sdks, "the SDK's own", **at_most(0.5, own / sdks)),
+    ]
     for way, play in PROGRAMS.items():
         with running(LIFETIME_S) as (provider, server), Model(server) as model:
             tally, requests = play(provider, server, model)
-        errors = f" ({', '.join(sorted(tally.errors))})" if tally.errors else ""
-        print(
-            f"  {way:20} {tally.calls:4} calls, {tally.failed:3} failed{errors}, {tally.sessions} MCP sessions lost, "
-            f"slowest {tally.slowest_s * 1000:5.0f} ms, {requests} requests for a token"
-        )
-
-
-if __name__ == "__main__":
-    main()
+        is_ours = way == "one manager"
+        lost = at_most(0, tally.failed + tally.sessions, "none") if is_ours else {}
+        figures += [
+            Figure("mcp_calls", f"an agent, {way}: failed of {tally.calls} calls", tally.failed, "", **lost),
+            Figure("mcp_calls", f"an agent, {way}: MCP sessions lost", tally.sessions, ""),
+            Figure("mcp_calls", f"an agent, {way}: slowest call", tally.slowest_s * 1000, "ms"),
+            Figure("mcp_calls", f"an agent, {way}: token requests", requests, ""),
+        ]
+    return figures

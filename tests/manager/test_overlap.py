@@ -28,6 +28,7 @@ from oidc_actor import (
     TokenRequestError,
     oidc,
 )
+from oidc_actor.endpoints.other_endpoints import request_device_authorization
 from oidc_actor.protocol.response_fields import jwt_part
 from oidc_actor.transport import Request, Response
 from oidc_actor.values.secrets import Secret
@@ -211,3 +212,52 @@ def test_a_token_that_lives_is_served_while_both_are_refused(start: Any, clock: 
     clock.advance(240)
     eventually(lambda: TokenManager.health("m").blocked)
     assert TokenManager.get_access_token("m", timeout=0) == "t1"
+
+
+REVOKING = OIDCConfig(
+    issuer=ISSUER,
+    token_endpoint=f"{ISSUER}/token",
+    revocation_endpoint=f"{ISSUER}/revoke",
+    device_authorization_endpoint=f"{ISSUER}/device",
+)
+
+
+def revoke(auth: Any, provider: Any) -> None:
+    oidc.revoke_token(REVOKING, "the-token", auth, transport=provider)
+
+
+def begin_login(auth: Any, provider: Any) -> None:
+    answer = {"device_code": "d", "user_code": "u", "verification_uri": "https://id.example/d", "expires_in": 60}
+    provider.default = Response(200, {}, json.dumps(answer))
+    assert request_device_authorization(provider, REVOKING, auth, timeout_s=DEADLINE_S).user_code == "u"
+
+
+@pytest.mark.parametrize("ask", [revoke, begin_login])
+@pytest.mark.parametrize("refusal", [refused("invalid_client", 401), refused("unauthorized_client", 401)])
+def test_the_other_is_tried_at_the_other_endpoints_too(ask: Any, refusal: Response) -> None:
+    auth = ClientCredentials("id", Overlap(NEW, OLD))
+    provider = Provider(OLD, refusal=refusal)
+    for _ in range(2):
+        ask(auth, provider)
+    assert provider.sent == [NEW, OLD, OLD]
+
+
+@pytest.mark.parametrize("ask", [revoke, begin_login])
+def test_there_too_what_both_get_is_told_and_neither_secret_shown(ask: Any, tmp_path: Path) -> None:
+    provider = Provider(refusal=refused("invalid_client", 401, description=f"no {NEW}, no {OLD}, no the-token"))
+    with pytest.raises(TokenRequestError, match="invalid_client") as caught:
+        ask(ClientCredentials("id", Overlap(NEW, OLD)), provider)
+    assert provider.sent == [NEW, OLD]
+    assert not {NEW, OLD} & set(str(caught.value).replace(",", " ").split())
+    provider.sent.clear()
+    with pytest.raises(TokenRequestError, match="invalid_client"):  # the other one is not there
+        ask(ClientCredentials("id", Overlap(NEW, SecretFile(tmp_path / "old"))), provider)
+    assert provider.sent == [NEW]
+
+
+@pytest.mark.parametrize("ask", [revoke, begin_login])
+def test_there_too_what_is_not_about_the_secret_is_sent_once(ask: Any) -> None:
+    provider = Provider(refusal=failing())
+    with pytest.raises(TokenRequestError):
+        ask(ClientCredentials("id", Overlap(NEW, OLD)), provider)
+    assert provider.sent == [NEW]
