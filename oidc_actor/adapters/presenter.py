@@ -67,10 +67,9 @@ class Presenter:
             TypeError: ``server`` is neither a ref nor a name.
         """
         named: object = server
-        if not isinstance(named, str | pykka.ActorRef | TokenSource):
-            raise TypeError(
-                f"server: expected the ref or the name of a TokenManager, or a TokenSource, got {type(named).__name__}"
-            )
+        if not isinstance(named, str | pykka.ActorRef | TokenSource) or named == "":
+            got = "''" if named == "" else type(named).__name__
+            raise TypeError(f"server: expected the ref or the name of a TokenManager, or a TokenSource, got {got}")
         check_wait(timeout, 0.0)
         self._given = server
         self._timeout_s = timeout

@@ -15,10 +15,12 @@ from typing import Any
 
 from oidc_actor.adapters.authorization import Unprintable
 from oidc_actor.adapters.presenter import Presenter
+from oidc_actor.credentials.parameters import read_text
 from oidc_actor.reading.token_source import ServerOrSource
 from oidc_actor.reading.waiters import Subscription
 from oidc_actor.values.lazy_imports import not_installed
 from oidc_actor.values.tokens import TokenResponse
+from supervision.runtime.per_process import PerProcess
 
 try:
     from redis.auth.token import SimpleToken
@@ -46,16 +48,18 @@ class OIDCCredentials(StreamingCredentialProvider):
             timeout: Seconds a connection waits for a token where there is none, and a new token for an event loop that is busy.
 
         Raises:
-            ConfigError: The timeout is wrong.
+            ConfigError: The timeout or the username is wrong.
             TypeError: ``server`` is neither a ref nor a name.
         """
         self._presenter = Presenter(server, timeout=timeout)
-        self._username = username
+        self._username = read_text(username, "username")
         self._timeout_s = timeout
         self._callbacks: list[Callable[[Any], Any]] = []
-        self._loop: asyncio.AbstractEventLoop | None = None  # of the asynchronous clients
+        # Of the asynchronous clients. In a forked child none: the parent's loop runs nothing there.
+        self._loop: PerProcess[list[asyncio.AbstractEventLoop]] = PerProcess(list)
         self._subscription: Subscription | None = None
-        self._lock = threading.Lock()  # guards the choice of that one; never held while anything is waited for
+        # Guards the choice of that one; never held while anything is waited for. A fork may come while it is held.
+        self._lock = PerProcess(threading.Lock)
 
     def __repr__(self) -> str:
         return self._presenter.shown_as("OIDCCredentials")
@@ -79,7 +83,7 @@ class OIDCCredentials(StreamingCredentialProvider):
             ManagerNotRunning: The manager is not there.
             ConfigError: It is no bearer token.
         """
-        self._loop = asyncio.get_running_loop()
+        self._loop.value[:] = [asyncio.get_running_loop()]
         self._listen()
         return self._username, Unprintable((await self._presenter.abearer_token()).access_token)
 
@@ -104,14 +108,14 @@ class OIDCCredentials(StreamingCredentialProvider):
 
     def close(self) -> None:
         """Tell of no more tokens, once the clients are closed. Idempotent; a connection that is opened begins it anew."""
-        with self._lock:
+        with self._lock.value:
             subscription, self._subscription = self._subscription, None
         if subscription is not None:
             subscription.cancel()
 
     def _listen(self) -> None:
         """Subscribe, once, and again to the next manager of the name."""
-        with self._lock:
+        with self._lock.value:
             if self._subscription is None or self._subscription.is_over:
                 self._subscription = self._presenter.subscribe(self._tell)
 
@@ -132,5 +136,7 @@ class OIDCCredentials(StreamingCredentialProvider):
     def _call(self, callback: Callable[[Any], Any], token: SimpleToken) -> None:
         if not iscoroutinefunction(callback):
             callback(token)
-        elif self._loop is not None and not self._loop.is_closed():  # else no connection is open
-            asyncio.run_coroutine_threadsafe(callback(token), self._loop).result(self._timeout_s)
+            return
+        for loop in list(self._loop.value):
+            if not loop.is_closed():  # else no connection is open
+                asyncio.run_coroutine_threadsafe(callback(token), loop).result(self._timeout_s)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import re
 from collections.abc import Iterator
 
@@ -12,11 +13,12 @@ import redis.asyncio
 from adapters.api import DEADLINE_S
 from adapters.held_manager import Held
 from fleet.servers import Server, redis_server
+from processes import in_child
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 from threads import eventually
 
-from oidc_actor import NoTokenError, TokenManager
+from oidc_actor import ConfigError, NoTokenError, TokenManager
 from oidc_actor.adapters.redis import OIDCCredentials
 from oidc_actor.testing import Provider
 
@@ -126,3 +128,40 @@ def test_an_outage_without_a_token_says_so(server: Server, cold: Held, provider:
     with pytest.raises(NoTokenError):
         client.ping()
     client.close()
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no fork")
+@pytest.mark.filterwarnings("ignore:.*use of fork.*:DeprecationWarning")
+def test_a_fork_while_another_thread_subscribes_does_not_stop_the_child(settled: Held) -> None:
+    credentials = OIDCCredentials(settled.name, username=USER)
+    credentials._lock.value.acquire()  # as a thread that opens a connection just now
+    in_child(credentials.get_credentials)
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no fork")
+@pytest.mark.filterwarnings("ignore:.*use of fork.*:DeprecationWarning")
+def test_in_a_forked_child_the_event_loop_of_the_parent_is_not_waited_for(settled: Held) -> None:
+    credentials, told = OIDCCredentials(settled.name, username=USER, timeout=0.5), []
+
+    async def never(_: object) -> None:
+        told.append("on the loop")
+
+    credentials.on_next(never)
+    credentials.on_next(lambda _: told.append("on a thread"))
+    loop = asyncio.new_event_loop()
+    try:
+        loop.run_until_complete(credentials.get_credentials_async())
+
+        def check() -> None:
+            credentials._tell(TokenManager.get_token(settled.name))  # it raised a TimeoutError
+            assert told == ["on a thread"]
+
+        in_child(check)
+    finally:
+        loop.close()
+
+
+@pytest.mark.parametrize("username", [None, 5, "", "a\nb"])
+def test_a_username_that_is_none_is_refused_before_a_connection_is(username: object) -> None:
+    with pytest.raises(ConfigError, match="username: expected a"):
+        OIDCCredentials("m", username=username)  # type: ignore[arg-type]

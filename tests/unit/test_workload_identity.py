@@ -307,6 +307,8 @@ def test_what_is_no_spiffe_source(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(__import__("sys").modules, "grpc", None)
     with pytest.raises(ConfigError, match=r"SpiffeJWT needs the package grpcio: pip install 'oidc-actor\[spiffe\]'"):
         SpiffeJWT("a")
+    with pytest.raises(ConfigError, match=r"SpiffeJWT needs the package grpcio: pip install 'oidc-actor\[spiffe\]'"):
+        WorkloadIdentity.detect("a")  # where SPIFFE's variable is set
 
 
 def test_an_address_of_tcp_is_gRPCs_without_its_scheme() -> None:
