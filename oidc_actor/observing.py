@@ -49,7 +49,7 @@ class _Managers:
             return None
         state = cell.state
         if state is None or cell.closed:
-            return {"token": Figure("starting" if not cell.closed else "none", tone="warn")}
+            return {"token": Figure("starting" if not cell.closed else "no token", tone="warn")}
         health = health_of(state, cell.clock())
         found = {
             "token": _token(health, state),
@@ -101,7 +101,7 @@ def _cell(name: str | None, ref: Any) -> Cell | None:
 def _token(health: Health, state: State) -> Figure:
     asking = ", asking" if health.refreshing else ""
     if health.state in ("empty", "expired"):
-        return Figure(f"{'none' if health.state == 'empty' else 'expired'}{asking}", tone="bad")
+        return Figure(f"{'no token' if health.state == 'empty' else 'expired'}{asking}", tone="bad")
     lifetime_s = state.lifetimes[-1] if state.lifetimes else None
     tone = "good" if health.state == "fresh" else "warn"
     return Figure(f"{health.state}{asking}", health.expires_in_s, lifetime_s, "good" if tone == "good" else "warn")

@@ -16,6 +16,7 @@ import asyncio
 import json
 import threading
 from collections.abc import Sequence
+from time import thread_time
 from typing import Any
 
 from supervision.observer.figures import Part
@@ -150,14 +151,16 @@ class Pages:
                     return
                 pages = list(here.pages)
             here.poke.clear()
-            began = now()
+            began, used_s = now(), thread_time()
             is_due = began >= due
             wanted = [page for page in pages if page.box is None and (is_due or page.has is None)]
             with here.looking:
-                self._look(self._sampler(here), wanted, anew=is_due)
-            took_s = now() - began
+                sampler = self._sampler(here)
+                paced_s = sampler.paced_s
+                self._look(sampler, wanted, anew=is_due)
+                used_s += sampler.paced_s - paced_s
             if is_due:
-                due = began + max(EVERY_S, took_s * COST)
+                due = began + max(EVERY_S, (thread_time() - used_s) * COST)
             here.pause.wait(SOON_S)
             here.poke.wait(max(0.0, due - now()))
 

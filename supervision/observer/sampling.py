@@ -17,6 +17,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from hashlib import blake2b
+from time import thread_time
 from typing import Any, Generic, TypeVar
 from urllib.parse import parse_qsl
 
@@ -49,8 +50,8 @@ MOST_FOUND = 100
 MOST_KEYS = 64
 """Supervisors that somebody has opened or closed; the first of them count."""
 
-SHARE = 200.0
-"""What goes through all children is repeated after so many times what it took: half of a percent of a core for each."""
+SHARE = 400.0
+"""What goes through all children is repeated after so many times what it took: a quarter of a percent of a core for each."""
 
 SAME_S = 0.5
 """Two instants that are no further apart are the same."""
@@ -102,13 +103,15 @@ class _Paced(Generic[T]):
         self._due = 0.0
         self._value: tuple[T] | None = None
 
-    def __call__(self, make: Callable[[], T]) -> T:
-        began = now()
+    def __call__(self, make: Callable[[], T]) -> tuple[T, float]:
+        """The value, and the seconds of a core that it took to make it now."""
+        began, took_s = now(), 0.0
         if self._value is None or began >= self._due:
+            used_s = thread_time()
             self._value = (make(),)
-            ended = now()
-            self._due = began + min(30.0, max(0.9, (ended - began) * SHARE))
-        return self._value[0]
+            took_s = thread_time() - used_s
+            self._due = began + min(30.0, max(0.9, took_s * SHARE))
+        return self._value[0], took_s
 
 
 @dataclass(slots=True)
@@ -189,6 +192,7 @@ class Sampler:
     def __init__(self, roots: Sequence[ServerRef], parts: Sequence[Part] = (), *, with_texts: bool = False) -> None:
         self._roots, self._parts, self._with_texts = tuple(roots), tuple(parts), with_texts
         # Each by a row's key, or by a search. Those of the look before go unless the next one uses them.
+        self.paced_s = 0.0  # seconds of a core that went into what has a pace of its own
         self._rows: dict[str, tuple[Any, Row]] = {}
         self._paced: dict[str, _Paced[Any]] = {}
         self._older: tuple[dict[str, tuple[Any, Row]], dict[str, _Paced[Any]]] = ({}, {})
@@ -210,7 +214,6 @@ class Sampler:
         look.totals = {**totals.to_dict(), "actors": actors}
         look.summary = self._paced_value("summary", lambda: self._summary(None, None))
         if view.search:
-            look.rows, look.is_cut = {}, False
             self._show_found(look, view.search)
         return look
 
@@ -235,8 +238,8 @@ class Sampler:
         }
         totals.running, totals.stopped = totals.running + alive, totals.stopped + (not alive)
         if process is not None and supervises:
-            self._show_supervisor(look, view, process, key, fields, totals)
-        else:
+            self._show_supervisor(look, view, process, key, fields, totals, is_hidden=bool(view.search))
+        elif not view.search:
             self._add(look, key, fields)
 
     def _show_supervisor(
@@ -244,8 +247,7 @@ class Sampler:
     ) -> None:
         """Its row, and below it those of its children that are to be seen; all of them count in the totals."""
         supervisor = process.actor
-        if supervisor is None:
-            self._add(look, key, fields)
+        if supervisor is None:  # it has ended since
             return
         children = list(supervisor._children.values())
         tally: Tally = self._paced_value(key, lambda: Tally.of(children))
@@ -273,8 +275,9 @@ class Sampler:
                 restarts = supervisor._attempting and (
                     wait is not None and wait.child is child and wait.what == "start"
                 )
-                row = self._row(child, _key_of(key, child, by_name), key, fields["level"] + 1, restarts=restarts)
-                self._show_child(look, view, child, _key_of(key, child, by_name), row, totals)
+                own = _key_of(key, child, by_name)
+                row = self._row(child, own, key, fields["level"] + 1, restarts=restarts)
+                self._show_child(look, view, child, own, row, totals)
         for child in tally.supervisors:  # closed, or on another page: they count
             if id(child) not in shown_ones and (below_it := _process_of(child)) is not None:
                 inner_key = _key_of(key, child, by_name)
@@ -287,14 +290,15 @@ class Sampler:
         else:
             self._add(look, key, row)
 
-    def _add(self, look: Look, key: str, fields: Row) -> None:
+    def _add(self, look: Look, key: str, fields: Row, kind: str = "row") -> None:
         """Add a row: the one before, where nothing has changed, so that it is known to be the same."""
         if len(look.rows) >= MOST_ROWS:
             look.is_cut = True
             return
-        before = self._rows.get(f"{key} row") or self._older[0].get(f"{key} row")
+        kept = f"{kind} {key}"
+        before = self._rows.get(kept) or self._older[0].get(kept)
         row = fields if before is None or before[1] != fields else before[1]
-        self._rows[f"{key} row"] = (None, row)
+        self._rows[kept] = (None, row)
         look.rows[key] = row
 
     # --- one row ------------------------------------------------------------------------------------------------------
@@ -319,7 +323,7 @@ class Sampler:
         label = shown(branch.id)
         row: Row = {
             "level": level,
-            "parent": above,
+            "parent": above or None,
             "label": label,
             "name": None if branch.name in (None, branch.id) else shown(branch.name),
             "class": None if branch.class_name is None else shown(branch.class_name),
@@ -356,9 +360,10 @@ class Sampler:
         return [_as_json(one) for part in self._parts for one in part.summary(name, ref) or ()]
 
     def _paced_value(self, key: str, make: Callable[[], T]) -> T:
-        paced = self._paced.get(key) or self._older[1].get(key) or _Paced()
+        paced: _Paced[T] = self._paced.get(key) or self._older[1].get(key) or _Paced()
         self._paced[key] = paced
-        value: T = paced(make)
+        value, took_s = paced(make)
+        self.paced_s += took_s
         return value
 
     # --- a search -----------------------------------------------------------------------------------------------------
@@ -369,9 +374,8 @@ class Sampler:
         )
         look.found = found[0]
         for child, key, path in found[1]:
-            row = {**self._row(child, key, "", 1), "path": path}
-            row.pop("parent", None)
-            self._add(look, key, row)
+            row = {**self._row(child, f"found {key}", "", 1), "path": path}
+            self._add(look, key, row, "found row")
 
     def _search(self, search: str) -> tuple[int, list[tuple[Child, str, str]]]:
         found: list[tuple[Child, str, str]] = []
@@ -390,19 +394,16 @@ class Sampler:
 
 
 def _everything(process: Process, key: str, path: str) -> Iterator[tuple[Child, str, str, bool]]:
-    """Every child below a supervisor, with the key and the path of its own supervisor."""
-    waiting = [(process, key, path)]
-    while waiting:
-        process, key, path = waiting.pop()
-        supervisor = process.actor
-        if supervisor is None:
-            continue
-        by_name = isinstance(supervisor, DynamicSupervisor)
-        for child in list(supervisor._children.values()):
-            yield child, key, path, by_name
-            inner = _process_of(child)
-            if inner is not None and inner.supervises:
-                waiting.append((inner, _key_of(key, child, by_name), f"{path} / {text_of(child.spec.id)}"))
+    """Every child below a supervisor in the order of the tree, with the key and the path of its own supervisor."""
+    supervisor = process.actor
+    if supervisor is None:
+        return
+    by_name = isinstance(supervisor, DynamicSupervisor)
+    for child in list(supervisor._children.values()):
+        yield child, key, path, by_name
+        inner = _process_of(child)
+        if inner is not None and inner.supervises:
+            yield from _everything(inner, _key_of(key, child, by_name), f"{path} / {text_of(child.spec.id)}")
 
 
 def _searched(child: Child) -> str:

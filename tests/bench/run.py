@@ -40,6 +40,7 @@ BENCHMARKS = (
     "fleet",
     "agents",
     "mcp_calls",
+    "observer",
 )
 
 

@@ -266,8 +266,8 @@
     const told = [[`${count(row.children)} ${row.children === 1 ? "child" : "children"}`, "plain"]];
     if (below.restarting) told.push([`${count(below.restarting)} restarting`, "warn"]);
     if (below.stopped) told.push([`${count(below.stopped)} stopped`, "plain"]);
-    if (below.restarts) told.push([`${count(below.restarts)} restarts`, "plain"]);
-    if (below.messages) told.push([`${count(below.messages)} messages`, "plain"]);
+    if (below.restarts) told.push([below.restarts === 1 ? "1 restart" : `${count(below.restarts)} restarts`, "plain"]);
+    if (below.messages) told.push([below.messages === 1 ? "1 message" : `${count(below.messages)} messages`, "plain"]);
     for (const figure of below.parts || []) told.push([figure.text, figure.tone || "plain"]);
     const key_ = JSON.stringify(told);
     if (one.more.dataset.told !== key_) {
