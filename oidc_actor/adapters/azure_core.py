@@ -51,7 +51,7 @@ class _Credential:
     def _challenged(self, options: Mapping[str, Any] | None) -> tuple[str, str, StepUp | None] | None:
         """Of a challenge that asks for claims: origin and value that this thread or task has sent last, and the wish."""
         claims = (options or {}).get("claims")
-        sent = None if claims is None else take_sent(self._presenter)
+        sent = take_sent(self._presenter) if claims else None  # without any it is no challenge
         if sent is None:
             return None
         read = read_claims_parameter(str(claims))

@@ -190,7 +190,8 @@ class _Transports:
 
         Args:
             certificate: The client's certificate: the one that the manager's credentials have as ``client_certificate``.
-            ca_bundle: File or directory of the certificates to trust; ``None`` for those that the library trusts.
+            ca_bundle: File or directory of the certificates to trust, read with each new certificate of the client; ``None`` for
+                those that the library trusts.
             http2: As of the library's own ``HTTPTransport``, and so are the others; for each certificate.
             proxy: An address; a client that is given a transport takes none from the environment.
             retries: How often a connection is tried again.

@@ -156,6 +156,7 @@ class FirstStep:
             self.auth.token_exchange(self.server.issuer),
             timeout_s=options.timeout_seconds,
             sending=sending.begin,
+            tries_one=self.effect.probes,
         )
         try:
             statement = request_statement(asked)

@@ -12,6 +12,8 @@ from adapters.clients import CLIENTS, PAGES, AsyncAzure, Azure, Client
 from adapters.held_manager import Held
 from threads import eventually, run
 
+from oidc_actor.adapters.azure_core import OIDCCredential
+from oidc_actor.adapters.presenter import Presenter
 from oidc_actor.testing import Provider
 
 
@@ -91,3 +93,14 @@ def test_azure_has_a_token_asked_for_with_the_claims(
     assert made.post() == 200
     made.close()
     assert parse_qs(settled.gate.sent[-1].body.decode())["claims"] == ['{"a":1}']
+
+
+@pytest.mark.parametrize("claims", [None, ""])
+def test_azures_caller_that_names_no_claims_complains_of_no_token(
+    claims: str | None, settled: Held, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    complaints: list[object] = []
+    monkeypatch.setattr(Presenter, "successor", lambda *given, **_: complaints.append(given))
+    credential = OIDCCredential(settled.name)
+    assert credential.get_token("scope").token == credential.get_token("scope", claims=claims).token == settled.token
+    assert complaints == []

@@ -18,6 +18,7 @@ from oidc_actor import (
     ManagerToken,
     NoTokenError,
     OIDCConfig,
+    Overlap,
     SecretFile,
     TokenExchange,
     TokenManager,
@@ -32,6 +33,7 @@ from oidc_actor.transport import Request, Response
 IDP, SERVER, API = "https://idp.example.com", "https://auth.example.com", "https://api.example.com/mcp"
 ID_JAG = "urn:ietf:params:oauth:token-type:id-jag"
 CONFIG = OIDCConfig(issuer=SERVER, token_endpoint=f"{SERVER}/token")
+IDP_CONFIG = OIDCConfig(issuer=IDP, token_endpoint=f"{IDP}/token")
 Answers = list[Response]
 
 
@@ -174,6 +176,19 @@ def test_a_failed_first_step_says_so_and_the_second_is_not_asked(
     assert cause.status == answer.status
     assert TokenManager.health("api").blocked is blocked
     assert transport.posts(SERVER) == []
+
+
+def test_a_slow_probe_tries_one_of_two_secrets_at_the_identity_provider_too(
+    start: Start, transport: TwoParties, clock: ManualClock
+) -> None:
+    transport.down[IDP] = refused("invalid_client", 401)
+    client = ClientCredentials("idp-client", Overlap("new", "old"), client_auth="client_secret_post")
+    start(**options(auth=assertion(identity_client=client, identity_provider=IDP_CONFIG)))
+    failed()
+    for probes in (1, 2):
+        clock.advance(TokenManager.health("api").next_attempt_in_s or 0.0)
+        eventually(lambda probes=probes: TokenManager.health("api").consecutive_failures == 1 + probes)
+    assert [form["client_secret"] for form in transport.forms(IDP)] == ["new", "old", "new", "old"]
 
 
 def test_an_error_that_repeats_the_statement_shows_none_of_it(start: Start, transport: TwoParties) -> None:

@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 from fakes import ISSUER, Fixed, form_of, minted, refused
+from loops import Loop
 from processes import NEEDS_FORK, in_child
 from threads import DEADLINE_S, eventually, in_background, run
 
@@ -357,6 +358,32 @@ def test_every_form_of_reading(tenants: Tenants, common: dict[str, Any]) -> None
         TokenPool.get_token("pool", "s", min_validity=1000.0)
     TokenPool.force_refresh("pool", "nobody")
     assert tenants.made == ["s", "t"]
+
+
+@pytest.mark.parametrize("name", ["asyncio", "trio"])
+def test_tasks_of_either_loop_wait_for_a_slow_factory(name: str, tenants: Tenants, common: dict[str, Any]) -> None:
+    loop, over = Loop(name), threading.Event()
+    tenants.slow["a"] = over
+    TokenPool.start_link(tenants.factory, name="pool", **common)
+
+    async def impatient() -> object:
+        return await TokenPool.aget_token("pool", "a", timeout=0.1)
+
+    async def let_go() -> None:
+        over.set()
+
+    async def main() -> list[Any]:
+        assert await loop.together(impatient) == [NoTokenError]
+        found = await loop.together(
+            lambda: TokenPool.aget_access_token("pool", "a", timeout=DEADLINE_S),
+            lambda: TokenPool.source("pool", "a").aaccess_token(DEADLINE_S),
+            let_go,
+        )
+        await TokenPool.aforce_refresh("pool", "a", timeout=DEADLINE_S, rejected="another")
+        return found
+
+    first, second, _ = loop.run(main)
+    assert (first, second, tenants.made) == ("a-1", "a-1", ["a"])
 
 
 def test_a_key_is_never_shown(tenants: Tenants, common: dict[str, Any], caplog: pytest.LogCaptureFixture) -> None:
