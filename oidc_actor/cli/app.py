@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import logging
 import sys
@@ -20,7 +21,7 @@ from rich.text import Text
 from oidc_actor.cli.connection import Connection, Login, connect, names_provider
 from oidc_actor.cli.device import log_in
 from oidc_actor.cli.doctor import Doctor
-from oidc_actor.cli.exit_status import FAILED, USAGE, errors_shown
+from oidc_actor.cli.exit_status import FAILED, UNREACHABLE, USAGE, errors_shown
 from oidc_actor.cli.findings import Finding
 from oidc_actor.cli.options import (
     STORE,
@@ -36,6 +37,7 @@ from oidc_actor.cli.options import (
 from oidc_actor.cli.printing import printed
 from oidc_actor.cli.rehearsal.outages import KINDS, MOMENTS, parse_kinds, parse_length, parse_lengths, parse_moments
 from oidc_actor.cli.store_doctor import StoreDoctor, asked_of
+from oidc_actor.cli.top import NoAnswer, fetch, print_once, read_address, watch
 from oidc_actor.endpoints.other_endpoints import request_resource_metadata
 from oidc_actor.http.client import RequestsTransport
 from oidc_actor.machine.failure_policy import RetryPolicy
@@ -362,6 +364,38 @@ def fleet_key() -> None:
         sys.stderr.write(f"oidc-actor fleet-key: {error}\n")
         raise typer.Exit(FAILED) from None
     sys.stdout.write(f"{key}\n")
+
+
+# --- top: the observer ------------------------------------------------------------------------------------------------
+
+
+@app.command()
+def top(
+    address: Annotated[
+        str,
+        typer.Argument(metavar="ADDRESS", help="The URL of an observer or of a sidecar, or the path of its socket."),
+    ],
+    once: Annotated[bool, typer.Option("--once", help="Print one snapshot and exit; plain where it is piped.")] = False,
+    search: Annotated[
+        str, typer.Option(metavar="TEXT", help="Only rows with this in their names, ids, classes or states.")
+    ] = "",
+) -> None:
+    """Show supervision trees and tokens while they live: what the observer's page shows, in this terminal. `q` ends it.
+
+    Exit status: 0 ended, 2 the address is wrong, 4 nothing answers there, or no observer does.
+    """
+    with errors_shown("top"):
+        where = read_address(address)
+    try:
+        told = fetch(where, search)
+    except NoAnswer as error:
+        sys.stderr.write(f"oidc-actor top: {error}\n")
+        raise typer.Exit(UNREACHABLE) from None
+    if once:
+        print_once(told)
+        return
+    with contextlib.suppress(KeyboardInterrupt):
+        watch(where, told, search)
 
 
 # --- run: the sidecar -------------------------------------------------------------------------------------------------

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import math
+import re
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeAlias
@@ -22,6 +23,7 @@ from supervision import NoProcess
 
 if TYPE_CHECKING:
     from oidc_actor.sidecar.fleet import Fleet
+    from supervision.observer import Observer
 
 # --- which requests are refused before anything is looked up; pure ----------------------------------------------------
 #
@@ -36,6 +38,7 @@ REQUIRED_HEADER = "X-OIDC-Actor"
 """The header that a request for a token has to have on TCP, with any value."""
 
 _REQUIRED = REQUIRED_HEADER.lower().encode()
+_LOCAL = re.compile(rb"(localhost|127\.0\.0\.1|\[::1\])(:[0-9]+)?")
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,12 +50,14 @@ class RequestHeaders:
         from_a_page: Whether a browser sent it on behalf of a page.
         has_header: Whether the required header is there.
         accept: What ``Accept`` says; empty where there is none.
+        is_same_origin: Whether a browser says that a page of this very origin has it sent, or that a person typed the address.
     """
 
     host: bytes | None
     from_a_page: bool
     has_header: bool
     accept: bytes
+    is_same_origin: bool = False
 
 
 def read_headers(headers: Iterable[tuple[bytes, bytes]]) -> RequestHeaders:
@@ -61,7 +66,7 @@ def read_headers(headers: Iterable[tuple[bytes, bytes]]) -> RequestHeaders:
     Args:
         headers: Their names, in lower case, and values.
     """
-    hosts, from_a_page, has_header, accept = [], False, False, b""
+    hosts, from_a_page, has_header, accept, is_same_origin = [], False, False, b"", False
     for name, value in headers:
         if name == b"host":
             hosts.append(value.strip().lower())
@@ -71,7 +76,8 @@ def read_headers(headers: Iterable[tuple[bytes, bytes]]) -> RequestHeaders:
             has_header = True
         elif name in (b"origin", b"sec-fetch-site"):
             from_a_page = True
-    return RequestHeaders(hosts[0] if len(hosts) == 1 else None, from_a_page, has_header, accept)
+            is_same_origin = is_same_origin or (name != b"origin" and value.strip() in (b"same-origin", b"none"))
+    return RequestHeaders(hosts[0] if len(hosts) == 1 else None, from_a_page, has_header, accept, is_same_origin)
 
 
 def local_hosts(host: str, port: int) -> frozenset[bytes]:
@@ -105,13 +111,36 @@ def refusal(request: RequestHeaders, hosts: frozenset[bytes] | None, *, for_a_to
     return None
 
 
+def observer_refusal(request: RequestHeaders, hosts: frozenset[bytes] | None, *, is_page: bool) -> str | None:
+    """Say why a request for the observer is refused, before the observer looks for itself.
+
+    A browser cannot set the required header for a page, nor for a stream. So the page, which holds nothing of this sidecar, is
+    given without it. What the page asks for has to come from it, as the browser says and no page can forge; a program sends the
+    header instead. A page that has given its own name this machine's address has another ``Host``.
+
+    Args:
+        request: Its headers.
+        hosts: What ``Host`` may say; ``None`` on a Unix socket, where it has to be a name of this machine, with any port.
+        is_page: Whether it asks for the page or one of its files.
+    """
+    # A Unix socket may be forwarded to a port of a person's machine (ssh -L), where pages can reach it.
+    local = _LOCAL.fullmatch(request.host or b"") is not None if hosts is None else request.host in hosts
+    if not local:
+        return "the Host header names another machine"
+    if hosts is None or is_page or request.has_header or request.is_same_origin:
+        return None
+    return f"the header {REQUIRED_HEADER} is required, with any value, unless the observer's own page asks"
+
+
 # --- the application --------------------------------------------------------------------------------------------------
 
 
+Receive: TypeAlias = Callable[[], Awaitable[dict[str, Any]]]
 Send: TypeAlias = Callable[[dict[str, Any]], Awaitable[None]]
 
 _JSON, _TEXT = b"application/json", b"text/plain; charset=utf-8"
 _TOKEN_PATH = "/token/"  # noqa: S105 - a path
+_OBSERVER_PATH = "/observer"
 
 
 class Answer(Sealed):
@@ -140,7 +169,7 @@ class Answer(Sealed):
 
 
 class Application:
-    """Five routes: ``/token/<name>``, ``/healthz``, ``/readyz``, ``/metrics``, and nothing else."""
+    """The routes ``/token/<name>``, ``/healthz``, ``/readyz``, ``/metrics``, and ``/observer/`` where it is wished."""
 
     def __init__(
         self,
@@ -148,6 +177,7 @@ class Application:
         wait_seconds: float,
         tcp_hosts: Mapping[int, frozenset[bytes]],
         registry: CollectorRegistry = REGISTRY,
+        observer: Observer | None = None,
     ) -> None:
         """Prepare.
 
@@ -156,17 +186,26 @@ class Application:
             wait_seconds: Longest wait for a token that is not there yet.
             tcp_hosts: What ``Host`` may say, by the port of the listener; a Unix socket has none.
             registry: What ``/metrics`` shows.
+            observer: What ``/observer/`` shows; ``None`` for no such route.
         """
         self._fleet = fleet
         self._wait_s = wait_seconds
         self._tcp_hosts = tcp_hosts
         self._registry = registry
+        self._observer = observer
         self._answers: dict[str, tuple[TokenResponse, Answer]] = {}  # by name: what does not change while a token lives
 
-    async def __call__(self, scope: dict[str, Any], receive: object, send: Send) -> None:
+    async def __call__(self, scope: dict[str, Any], receive: Receive, send: Send) -> None:
         """Answer one request."""
         try:
-            answer = await self._answer(scope)
+            if self._observer is not None and (scope["path"] + "/").startswith(f"{_OBSERVER_PATH}/"):
+                reason = self._observer_refusal(scope)
+                if reason is None:
+                    await self._observer({**scope, "root_path": _OBSERVER_PATH}, receive, send)
+                    return
+                answer = _refused(403, "forbidden", reason)
+            else:
+                answer = await self._answer(scope)
         except asyncio.CancelledError:  # by uvicorn: the time to drain is over; its task ends with this answer
             answer = _no_token("the sidecar is stopping", None)
         except Exception as error:  # noqa: BLE001 - a traceback in the server's log could show a token
@@ -199,6 +238,10 @@ class Application:
         if path == "/metrics":
             return await self._metrics(request)
         return _refused(404, "not_found", "the paths are /token/<name>, /healthz, /readyz and /metrics")
+
+    def _observer_refusal(self, scope: dict[str, Any]) -> str | None:
+        is_page = scope["path"] not in (f"{_OBSERVER_PATH}/state", f"{_OBSERVER_PATH}/events")
+        return observer_refusal(read_headers(scope["headers"]), self._hosts(scope["server"]), is_page=is_page)
 
     def _hosts(self, server: tuple[str, int | None] | None) -> frozenset[bytes] | None:
         """What ``Host`` may say; no value does where it is not known how the request came."""

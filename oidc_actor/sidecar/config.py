@@ -127,6 +127,7 @@ _SERVER_KEYS: dict[str, Callable[[ConfigReader, str, object], Any]] = {
     "tcp": ConfigReader.address,
     "wait_seconds": ConfigReader.seconds,
     "drain_seconds": ConfigReader.seconds,
+    "observer": ConfigReader.flag,
 }
 
 

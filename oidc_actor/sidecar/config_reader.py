@@ -163,6 +163,13 @@ class ConfigReader:
         self.add(key, f"expected finite seconds of at least 0, got {shown(value)}")
         return None
 
+    def flag(self, key: str, value: object) -> bool | None:
+        """Read whether something is wished."""
+        if isinstance(value, bool):
+            return value
+        self.add(key, f"expected true or false, got {shown(value)}")
+        return None
+
     def path(self, key: str, value: object) -> Path | None:
         """Read a path."""
         if isinstance(value, str) and value and "\0" not in value:

@@ -30,6 +30,7 @@ class ServerConfig:
         drain_seconds: Longest wait for requests under way once told to stop.
         socket_mode: Mode of the Unix socket.
         socket_group: Number of the group that it belongs to, or ``None`` for the process's own.
+        observer: Whether ``/observer/`` shows the managers to people.
     """
 
     unix_socket: Path | None = None
@@ -38,6 +39,7 @@ class ServerConfig:
     drain_seconds: float = 10.0
     socket_mode: int = PRIVATE
     socket_group: int | None = None
+    observer: bool = False
 
 
 @contextlib.contextmanager

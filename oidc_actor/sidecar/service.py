@@ -19,6 +19,7 @@ import uvicorn
 from prometheus_client import REGISTRY
 
 from oidc_actor.metrics.prometheus import Collector
+from oidc_actor.observing import managers
 from oidc_actor.sidecar.asgi import Application, local_hosts
 from oidc_actor.sidecar.config import RunConfig, load
 from oidc_actor.sidecar.connections import HTTPConnection, Peers, accept, most_connections
@@ -27,6 +28,7 @@ from oidc_actor.sidecar.listening import BACKLOG, ServerConfig, address_of, list
 from oidc_actor.sidecar.log import log
 from oidc_actor.values.errors import ConfigError
 from supervision import Down, SupervisionError, monitor
+from supervision.observer import Observer
 
 KEEP_ALIVE_S = 75
 """Seconds that an idle connection is kept: longer than clients keep theirs, so that none is closed while a client writes."""
@@ -76,7 +78,9 @@ class Service:
     def run(self, sockets: list[socket.socket]) -> int:
         """Serve; returns the exit status."""
         server_config = self._config.server
-        application = Application(self._fleet, server_config.wait_seconds, _hosts(server_config, sockets))
+        hosts = _hosts(server_config, sockets)
+        observer = Observer(self._fleet.supervisor, parts=[managers()]) if server_config.observer else None
+        application = Application(self._fleet, server_config.wait_seconds, hosts, observer=observer)
         self._server = HTTPServer(_settings(application, server_config), server_config)
         self._install_signals()
         collector = Collector(read=self._fleet.readings)

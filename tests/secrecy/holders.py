@@ -425,6 +425,7 @@ HOLDS_NONE: dict[str, str] = {
         http.sockets.BoundedSocket http.sockets.BoundedTLSPool http.sockets.BoundedTLSSocket sidecar.service.HTTPServer""",
     "of an address scheme, host and port; what else it has is left out": "values.urls.Place",
     "names of files; a secret in an argument is refused": "cli.options.ConnectionOptions",
+    "the address of an observer, in which a user and a password are refused": "cli.top.Address cli.top.NoAnswer",
     "the rehearsal: its own provider's tokens, and nothing of the user's but times": """cli.rehearsal.outages.Outage
         cli.rehearsal.outages.Played cli.rehearsal.set_up.Wanted cli.rehearsal.set_up.Rehearsal cli.rehearsal.stage.Shape
         cli.rehearsal.stage.Draws cli.rehearsal.stage.Stage""",
