@@ -6,6 +6,7 @@ from oidc_actor.adapters.challenges import Tries, Unauthorized
 from oidc_actor.adapters.presenter import Authenticator
 from oidc_actor.values.errors import ConfigError
 from oidc_actor.values.lazy_imports import not_installed
+from oidc_actor.values.urls import read_place
 
 try:
     import aiohttp
@@ -40,12 +41,11 @@ class OIDCAuth(Authenticator):
                 problem = "expected the origins that get tokens, where the request chooses the manager, got none"
                 raise ConfigError(problem, ("origins",))
             return await self._of(request)(request, handler)
-        presenter, url = self._presenter, str(request.url)
-        origin = presenter.destination(url, lambda _: request.proxy)
+        presenter, url = self._presenter, request.url
+        place = read_place(f"{url.scheme}://{url.raw_authority}")  # in a third of the time of the whole address
+        origin = presenter.destination(url, lambda _: request.proxy, place=place, settles=True)
         if origin is None:
             return await handler(request)
-        # Nothing is awaited since `destination`: of requests that begin together, the first one's origin is settled on.
-        presenter.settle_on(origin)
         fields = await presenter.afields(request.method, url)
         request.headers.update(fields)
         response = await handler(request)

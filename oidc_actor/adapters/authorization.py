@@ -21,6 +21,8 @@ from oidc_actor.values.secrets import fingerprint
 from oidc_actor.values.tokens import TokenResponse
 
 _BEARER, _DPOP = "Bearer ", "DPoP "
+_NO_BEARER = frozenset({"DPoP", "N_A"})
+"""The types of tokens that are not simply sent. Providers name others in many ways, and mean bearer tokens."""
 
 
 class Unprintable(str):
@@ -141,7 +143,7 @@ class Proof(Unprintable):
 
 
 def present(
-    server: ServerOrSource, token: TokenResponse, method: str, url: str, *, nonce: str | None = None
+    server: ServerOrSource, token: TokenResponse, method: str, url: object, *, nonce: str | None = None
 ) -> dict[str, str]:
     """Make the fields that one request carries. It may sign (a fraction of a millisecond), and never waits.
 
@@ -151,7 +153,7 @@ def present(
         server: The manager's ref or name, or a source of its tokens.
         token: Its token.
         method: The request's method.
-        url: Its address.
+        url: Its address: a text, or what ``str`` makes one of.
         nonce: What the proof has to carry; ``None`` for the newest nonce of the address's origin.
 
     Returns:
@@ -162,11 +164,11 @@ def present(
         ConfigError: It is no access token.
         SecretUnavailable: Its DPoP key cannot be read now.
     """
-    key = key_of(server, token)
+    key = key_of(server, token) if token.token_type in _NO_BEARER else None
     if key is None:
-        return {"Authorization": Authorization.bearer(token.access_token)}
+        return {"Authorization": Authorization(_BEARER + token.access_token)}
     proof = key.proof(
-        method, url, now_wall=time.time(), jti=token_urlsafe(16), access_token=token.access_token, nonce=nonce
+        method, str(url), now_wall=time.time(), jti=token_urlsafe(16), access_token=token.access_token, nonce=nonce
     )
     return {"Authorization": Authorization.dpop(token.access_token), "DPoP": Proof(proof.reveal())}
 
@@ -196,7 +198,7 @@ def key_of(server: ServerOrSource, token: TokenResponse) -> DPoPKey | None:
             f"expected an access token of the manager {server_of(server)!s}, got a token that its provider says is none (N_A), "
             "and which may be a refresh token: leave out requested_token_type=, or hand it to another manager by ManagerToken"
         )
-    return _own_key(server_of(server), token) if token.token_type == "DPoP" else None  # noqa: S105 - a scheme's name
+    return _own_key(server_of(server), token) if token.token_type in _NO_BEARER else None
 
 
 def note_nonce(server: ServerRef, url: str, nonce: str | None) -> bool:

@@ -8,7 +8,7 @@ from __future__ import annotations
 from urllib.parse import urlsplit
 
 from oidc_actor.adapters.authorization import Authorization, key_of, note_nonce, present
-from oidc_actor.reading.token_source import ServerOrSource, server_of, token_of, token_of_async
+from oidc_actor.reading.token_source import ServerOrSource, live_token, server_of, token_of, token_of_async
 from oidc_actor.values.errors import ConfigError
 from oidc_actor.values.tokens import TokenResponse
 
@@ -61,7 +61,7 @@ async def aheaders(
         SecretUnavailable: The key cannot be read now.
     """
     _check(method, url)
-    return _fields(server, await token_of_async(server, timeout), method, url)
+    return _fields(server, live_token(server) or await token_of_async(server, timeout), method, url)
 
 
 def _check(method: str | None, url: str | None) -> None:

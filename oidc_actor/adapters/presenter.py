@@ -16,7 +16,7 @@ from oidc_actor.credentials.parameters import StepUp
 from oidc_actor.http.proxies import environ_proxy
 from oidc_actor.machine.events import Accepted, Rejected
 from oidc_actor.manager.token_manager import TokenManager
-from oidc_actor.reading.token_source import ServerOrSource, TokenSource, server_of, token_of, token_of_async
+from oidc_actor.reading.token_source import ServerOrSource, TokenSource, live_token, server_of, token_of, token_of_async
 from oidc_actor.reading.waiters import Subscription
 from oidc_actor.reading.waiting_reads import ServerRef, check_wait, tell_soon, wait_for_token, wait_for_token_async
 from oidc_actor.values.errors import ConfigError, NoTokenError
@@ -89,17 +89,21 @@ class Presenter:
     def _server(self) -> ServerRef:
         return server_of(self._given)
 
-    def settle_on(self, origin: str) -> None:
-        """Give the token to one origin only from now on, unless others were named."""
-        if self._origins is None:
-            self._origins = frozenset((origin,))
-
-    def destination(self, url: str, find_proxy: Callable[[str], object] = environ_proxy) -> str | None:
+    def destination(
+        self,
+        url: object,
+        find_proxy: Callable[[str], object] = environ_proxy,
+        *,
+        place: Place | None = None,
+        settles: bool = False,
+    ) -> str | None:
         """Say where a request goes.
 
         Args:
-            url: Its address.
+            url: Its address: a text, or a library's object that ``str`` makes one of.
             find_proxy: Tells the proxy that a request to an address goes through, or ``None``.
+            place: What ``url`` says of it, where the library tells that faster than the whole text; ``None`` where it does not.
+            settles: Whether this origin alone gets the token from now on, unless others were named.
 
         Returns:
             The origin; ``None`` where it is not one of those that get the token.
@@ -107,21 +111,24 @@ class Presenter:
         Raises:
             ConfigError: The token could be read on the way there.
         """
-        place = place_of(url)
+        if place is None:
+            place = place_of(str(url))
         if self._origins is not None and place.origin not in self._origins:
             return None
         if place.scheme != "https" and not self._allow_insecure_http:
             _check_plain(place, url, find_proxy)
+        if settles and self._origins is None:
+            self._origins = frozenset((place.origin,))
         return place.origin
 
     # --- the token ----------------------------------------------------------------------------------------------------
 
-    def fields(self, method: str, url: str, *, nonce: str | None = None) -> dict[str, str]:
+    def fields(self, method: str, url: object, *, nonce: str | None = None) -> dict[str, str]:
         """Make the header fields for one request, waiting for a token if need be.
 
         Args:
             method: The request's method.
-            url: Its address.
+            url: Its address, as for `destination`.
             nonce: What a proof has to carry; ``None``, or what none can carry, for the newest that the origin gave.
 
         Returns:
@@ -136,9 +143,9 @@ class Presenter:
         token = token_of(self._given, self._timeout_s)
         return present(self._given, token, method, url, nonce=nonce)
 
-    async def afields(self, method: str, url: str, *, nonce: str | None = None) -> dict[str, str]:
+    async def afields(self, method: str, url: object, *, nonce: str | None = None) -> dict[str, str]:
         """Do what `fields` does, without blocking the event loop."""
-        token = await token_of_async(self._given, self._timeout_s)
+        token = live_token(self._given) or await token_of_async(self._given, self._timeout_s)
         return present(self._given, token, method, url, nonce=nonce)
 
     def bearer_token(self, timeout_s: float | None = None) -> TokenResponse:
@@ -156,7 +163,7 @@ class Presenter:
 
     async def abearer_token(self) -> TokenResponse:
         """Do what `bearer_token` does, without blocking the event loop."""
-        return self._unbound(await token_of_async(self._given, self._timeout_s))
+        return self._unbound(live_token(self._given) or await token_of_async(self._given, self._timeout_s))
 
     def bearer(self, timeout_s: float | None = None) -> Authorization:
         """Return the value of ``Authorization`` with that token; arguments and errors as for `bearer_token`."""
@@ -452,15 +459,15 @@ def check_destination(
         _check_plain(place, url, find_proxy)
 
 
-def _check_plain(place: Place, url: str, find_proxy: Callable[[str], object]) -> None:
+def _check_plain(place: Place, url: object, find_proxy: Callable[[str], object]) -> None:
     if not place.is_loopback:
         raise ConfigError(
-            f"expected an https address for a request with a token, got {public_url(url)!r}, where the token could be read "
+            f"expected an https address for a request with a token, got {public_url(str(url))!r}, where the token could be read "
             "on the network; use https, or allow_insecure_http=True in a test setup"
         )
     if find_proxy(place.text) is not None:
         raise ConfigError(
-            f"expected a direct connection for plain http with a token, got {public_url(url)!r} through a proxy, where the "
+            f"expected a direct connection for plain http with a token, got {public_url(str(url))!r} through a proxy, where the "
             f"token could be read; put {place.host} in the variable NO_PROXY, or use allow_insecure_http=True in a test setup"
         )
 

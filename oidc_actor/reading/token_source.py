@@ -139,19 +139,19 @@ def token_of(server: ServerOrSource, timeout: float) -> TokenResponse:
     """A valid token of either, waiting for one if need be."""
     if isinstance(server, TokenSource):
         return server.token(timeout)
-    return _live_token(server) or wait_for_token(server, timeout, 0.0)
+    return live_token(server) or wait_for_token(server, timeout, 0.0)
 
 
 async def token_of_async(server: ServerOrSource, timeout: float) -> TokenResponse:
-    """Do what `token_of` does, in a task."""
+    """Do what `token_of` does, in a task; a caller in a hurry asks for a `live_token` first, which costs no coroutine."""
     if isinstance(server, TokenSource):
         return await server.atoken(timeout)
-    return _live_token(server) or await wait_for_token_async(server, timeout, 0.0)
+    return await wait_for_token_async(server, timeout, 0.0)
 
 
-def _live_token(server: Ref | str) -> TokenResponse | None:
-    """The valid token of a manager with that name, where there is one."""
-    cell = by_name.get(server)  # type: ignore[arg-type]  # a ref is none, and looked up where a reader waits
+def live_token(server: ServerOrSource) -> TokenResponse | None:
+    """The valid token of a manager with that name, where there is one; ``None`` says nothing of a ref or a source."""
+    cell = by_name.get(server)  # type: ignore[arg-type]
     if cell is None:
         return None
     snapshot = cell.snapshot

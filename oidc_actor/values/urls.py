@@ -166,12 +166,13 @@ def place_of(url: str) -> Place:
     # A "/" from here on ends the authority of all schemes that a token is sent by. Where another address was cut too early, it
     # has no host.
     cut = url.find("/", len("https://"))
-    place = _read_place(url[:cut] if cut > 0 else url)
-    return place if place.host else _read_place.__wrapped__(url)
+    place = read_place(url[:cut] if cut > 0 else url)
+    return place if place.host else read_place.__wrapped__(url)
 
 
 @lru_cache(maxsize=1024)
-def _read_place(url: str) -> Place:
+def read_place(url: str) -> Place:
+    """Do what `place_of` does for an address that is nothing but scheme and authority."""
     parts = urlsplit(url)
     scheme, host = SCHEMES.get(parts.scheme, parts.scheme), parts.hostname or ""
     origin = f"{scheme}://{host}:{parts.port or _PORTS.get(scheme, 0)}"
