@@ -563,10 +563,12 @@ class TokenManager(Server, metaclass=_ListsItsFunctions):
     def on_continue(self) -> None:
         """Begin: with the predecessor's token, its request under way and its readers, or with a first attempt.
 
-        The order matters. A jump of the wall clock is judged before the predecessor's token is shown to readers. The result
+        The order matters. That the predecessor's request was sent is noted before a jump of the wall clock is judged, which came
+        after that. The jump is judged before the predecessor's token is shown to readers. The result
         of its request is taken before an attempt may begin here, which would discard it (`Cell.expect`). The readers that wait
         come last, so that one look at each does: one that comes later announces itself (`WaitersArrived`).
         """
+        self._own.take_note()
         ahead_s = wall_ahead_s(self._options.clock)
         is_concerned = self._state.token is not None or self._state.attempt is not None
         if is_concerned and ahead_s - self._state.judged_ahead_s > JUMP_S:  # while no incarnation was here
