@@ -33,8 +33,9 @@ class DPoPKey(Sealed):
     notes in that moment may be lost, and costs its origin one request more.
     """
 
-    __slots__ = ("_key", "_nonces", "_signers")
+    __slots__ = ("_hashed", "_key", "_nonces", "_signers")
     _key: PrivateKey | None
+    _hashed: tuple[str, str]  # the token that was sent last, and its hash: most requests carry the same
     _signers: list[Signer]
     _nonces: dict[str, str]
 
@@ -54,7 +55,7 @@ class DPoPKey(Sealed):
             given = read_private_key(key)
         except ConfigError as error:
             raise error.within("dpop") from None
-        put(self, _key=given, _signers=[new_signer()] if given is None else [], _nonces={})
+        put(self, _key=given, _signers=[new_signer()] if given is None else [], _nonces={}, _hashed=("", ""))
 
     @property
     def is_made(self) -> bool:
@@ -98,12 +99,11 @@ class DPoPKey(Sealed):
         origin, path = _target(url)
         claims: dict[str, Any] = {"jti": jti, "htm": method.upper(), "htu": origin + path, "iat": int(now_wall)}
         if access_token is not None:
-            claims["ath"] = _hash(access_token)
+            claims["ath"] = self._hash(access_token)
         nonce = nonce or self._nonces.get(origin)
         if nonce is not None:
             claims["nonce"] = nonce
-        signer = self._signer(accepted)
-        signed = signer.sign(claims, {"typ": "dpop+jwt", "jwk": signer.public_jwk()})
+        signed = self._signer(accepted).sign_proof(claims)
         if isinstance(signed, str):
             raise SecretUnavailable(f"dpop: {signed}", sent=False)
         return signed
@@ -130,6 +130,14 @@ class DPoPKey(Sealed):
             self._nonces.clear()  # each costs a request more, once
         self._nonces[origin] = nonce
         return True
+
+    def _hash(self, access_token: str) -> str:
+        hashed = self._hashed
+        if hashed[0] != access_token:
+            # One value: of two threads that hash two tokens each goes on with its own.
+            hashed = (access_token, _hash(access_token))
+            put(self, _hashed=hashed)
+        return hashed[1]
 
     def _signer(self, accepted: Sequence[str] | None) -> Signer:
         if not self._signers:

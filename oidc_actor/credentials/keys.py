@@ -144,7 +144,7 @@ class PrivateKey(Sealed):
         if isinstance(digest, str):
             problem = f"private_key: certificate_file {str(self.certificate_file)!r}: {digest}"
             raise SecretUnavailable(problem, option="private_key", sent=False)
-        return {"x5t#S256": base64.urlsafe_b64encode(digest).decode().rstrip("=")}
+        return {"x5t#S256": _base64url(digest)}
 
     def __repr__(self) -> str:
         shown = ((name, getattr(self, name, None)) for name in ("key", "kid", "algorithm"))  # under construction, too
@@ -282,13 +282,14 @@ class Signer(Sealed):
         kid: The key's identifier, or ``None``.
     """
 
-    __slots__ = ("_key", "algorithm", "kid")
+    __slots__ = ("_head", "_key", "algorithm", "kid")
     _key: Any
+    _head: str
     algorithm: str
     kid: str | None
 
     def __init__(self, key: Any, algorithm: str, kid: str | None) -> None:
-        put(self, _key=key, algorithm=algorithm, kid=kid)
+        put(self, _key=key, algorithm=algorithm, kid=kid, _head="")
 
     def __repr__(self) -> str:
         return f"Signer({self.algorithm}, kid={self.kid!r})"
@@ -303,13 +304,37 @@ class Signer(Sealed):
         Returns:
             The token, or what went wrong.
         """
+        try:
+            return Secret(self._encoded(claims, header or {}))
+        except Exception as error:  # noqa: BLE001 - a warning made an error, a key that cannot do it: all end the attempt only
+            return self._failed(error)
+
+    def sign_proof(self, claims: Mapping[str, Any]) -> Secret | str:
+        """Sign a DPoP proof (RFC 9449 section 4.2). Its header, which has the public key, is the same in all, and is made once.
+
+        Args:
+            claims: Its claims.
+
+        Returns:
+            The proof, or what went wrong.
+        """
+        try:
+            if not self._head:  # joserfc checks header and key; two threads may both come here, and make the same
+                made = self._encoded({}, {"typ": "dpop+jwt", "jwk": self.public_jwk()})
+                put(self, _head=made.partition(".")[0])
+            text = f"{self._head}.{_base64url(json.dumps(claims, separators=(',', ':')).encode())}"
+            return Secret(f"{text}.{_base64url(_registry().get_alg(self.algorithm).sign(text.encode(), self._key))}")
+        except Exception as error:  # noqa: BLE001 - as above
+            return self._failed(error)
+
+    def _encoded(self, claims: Mapping[str, Any], header: Mapping[str, Any]) -> str:
         from joserfc import jwt
 
-        full = {"alg": self.algorithm, **({} if self.kid is None else {"kid": self.kid}), **(header or {})}
-        try:
-            return Secret(jwt.encode(full, dict(claims), self._key, registry=_registry()))
-        except Exception as error:  # noqa: BLE001 - a warning made an error, a key that cannot do it: all end the attempt only
-            return f"signing with {self.algorithm} failed: {type(error).__name__}"
+        full = {"alg": self.algorithm, **({} if self.kid is None else {"kid": self.kid}), **header}
+        return jwt.encode(full, dict(claims), self._key, registry=_registry())
+
+    def _failed(self, error: Exception) -> str:
+        return f"signing with {self.algorithm} failed: {type(error).__name__}"
 
     def public_jwk(self) -> dict[str, str]:
         """Return the public half, with no more than what identifies it (RFC 7638 section 3.2)."""
@@ -392,7 +417,7 @@ def secret_signer(secret: Secret) -> Signer | str:
     """
     from joserfc.jwk import OctKey
 
-    key = base64.urlsafe_b64encode(secret.reveal().encode()).decode().rstrip("=")
+    key = _base64url(secret.reveal().encode())
     try:
         return Signer(OctKey.import_key({"kty": "oct", "k": key}), "HS256", None)
     except Exception as error:  # noqa: BLE001 - as in `Signer.sign`
@@ -474,6 +499,10 @@ def _key_problem(key: Any) -> str | None:
 
 def _preferred(fitting: tuple[str, ...], accepted: Sequence[str] | None) -> str:
     return next((one for one in fitting if accepted and one in accepted), fitting[0])
+
+
+def _base64url(content: bytes) -> str:
+    return base64.urlsafe_b64encode(content).decode().rstrip("=")
 
 
 @cache

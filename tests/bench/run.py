@@ -35,6 +35,7 @@ BENCHMARKS = (
     "children",
     "timers",
     "fairness",
+    "dpop",
     "network",
     "scale",
     "fleet",

@@ -11,13 +11,14 @@ import threading
 import pytest
 from fakes import Fixed, ScriptedTransport
 from joserfc import jwt
-from joserfc.jwk import ECKey
+from joserfc.jwk import ECKey, RSAKey
 from pki import KINDS, pem
 
 from oidc_actor import TokenManager
 from oidc_actor.adapters.authorization import note_nonce, present
 from oidc_actor.credentials.dpop import LONGEST_NONCE, DPoPKey, nonce_of, read_nonce
 from oidc_actor.credentials.grants import ClientCredentials, Password, TokenExchange, parse_auth
+from oidc_actor.credentials.keys import _registry
 from oidc_actor.endpoints.token_endpoint import TokenRequest, request_token
 from oidc_actor.manager.options import check_options
 from oidc_actor.reading.directory import locate
@@ -53,6 +54,33 @@ def test_what_a_proof_says():
     public = ECKey.import_key(head["jwk"])
     assert public.thumbprint() == key.thumbprint()
     assert jwt.decode(proof, public).claims == body
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_the_header_is_made_once_and_each_proof_is_signed(kind, monkeypatch):
+    made_headers = []
+    encode = jwt.encode
+    monkeypatch.setattr(
+        jwt, "encode", lambda header, *rest, **how: made_headers.append(header) or encode(header, *rest, **how)
+    )
+    key = DPoPKey(pem(KINDS[kind]()))
+    proofs = [made(key, access_token=token, jti=jti) for token, jti in (("a", "1"), ("a", "2"), ("b", "3"), ("a", "4"))]
+    assert len(made_headers) == 1
+    heads, bodies = zip(*map(opened, proofs), strict=True)
+    assert [head == heads[0] for head in heads] == [True] * 4
+    assert [body["jti"] for body in bodies] == ["1", "2", "3", "4"]
+    hashed = {
+        name: base64.urlsafe_b64encode(hashlib.sha256(name.encode()).digest()).decode().rstrip("=") for name in "ab"
+    }
+    assert [body["ath"] for body in bodies] == [hashed[name] for name in "aaba"]
+    if heads[0]["alg"] != "EdDSA":  # whose verification joserfc warns of
+        public = {"EC": ECKey, "RSA": RSAKey}[heads[0]["jwk"]["kty"]].import_key(heads[0]["jwk"])
+        assert [jwt.decode(proof, public, registry=_registry()).claims["jti"] for proof in proofs] == [
+            "1",
+            "2",
+            "3",
+            "4",
+        ]
 
 
 @pytest.mark.parametrize(
