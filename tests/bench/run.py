@@ -36,6 +36,7 @@ BENCHMARKS = (
     "timers",
     "fairness",
     "dpop",
+    "operations",
     "network",
     "scale",
     "fleet",
