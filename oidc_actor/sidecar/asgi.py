@@ -7,8 +7,7 @@ import json
 import math
 import re
 from collections.abc import Awaitable, Callable, Iterable, Mapping
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 from urllib.parse import parse_qs
 
 from prometheus_client import REGISTRY, CollectorRegistry
@@ -41,8 +40,7 @@ _REQUIRED = REQUIRED_HEADER.lower().encode()
 _LOCAL = re.compile(rb"(localhost|127\.0\.0\.1|\[::1\])(:[0-9]+)?")
 
 
-@dataclass(frozen=True, slots=True)
-class RequestHeaders:
+class RequestHeaders(NamedTuple):
     """The headers of a request that matter here.
 
     Attributes:
@@ -149,20 +147,24 @@ class Answer(Sealed):
     Attributes:
         status: HTTP status.
         body: What is sent.
-        content_type: Its type.
-        headers: Further headers.
+        headers: Its headers.
+        written: Headers and body, as they stand after the status line and the server's own headers.
     """
 
-    __slots__ = ("body", "content_type", "headers", "status")
+    __slots__ = ("body", "headers", "status", "written")
     status: int
     body: bytes
-    content_type: bytes
-    headers: tuple[tuple[bytes, bytes], ...]
+    headers: list[tuple[bytes, bytes]]
+    written: bytes
 
     def __init__(
-        self, status: int, body: bytes, content_type: bytes = _JSON, headers: tuple[tuple[bytes, bytes], ...] = ()
+        self, status: int, body: bytes, content_type: bytes = _JSON, further: tuple[tuple[bytes, bytes], ...] = ()
     ) -> None:
-        put(self, status=status, body=body, content_type=content_type, headers=headers)
+        length = b"%d" % len(body)
+        own = [(b"content-type", content_type), (b"content-length", length), (b"cache-control", b"no-store")]
+        headers = [*own, *further]
+        written = b"".join([b"%b: %b\r\n" % header for header in headers]) + b"\r\n" + body
+        put(self, status=status, body=body, headers=headers, written=written)
 
     def __repr__(self) -> str:
         return f"Answer({self.status})"
@@ -193,7 +195,31 @@ class Application:
         self._tcp_hosts = tcp_hosts
         self._registry = registry
         self._observer = observer
-        self._answers: dict[str, tuple[TokenResponse, Answer]] = {}  # by name: what does not change while a token lives
+        # By the target of a plain request: whose token it is, the token, and the answer, which does not change while that lives.
+        self._kept: dict[bytes, tuple[str, TokenResponse, Answer]] = {}
+
+    def at_once(
+        self, target: bytes, headers: Iterable[tuple[bytes, bytes]], server: tuple[str, int | None] | None
+    ) -> bytes | None:
+        """The answer to a plain GET for a token that lives, without a task: its headers and its body, of status 200.
+
+        Args:
+            target: The request's target, as it came.
+            headers: Its headers, their names in lower case.
+            server: Where it came in, as in an ASGI scope.
+
+        Returns:
+            The bytes; ``None`` where anything is otherwise. Then the application is called, which says what.
+        """
+        kept = self._kept.get(target)
+        if kept is None:
+            return None
+        request, (name, token, answer) = read_headers(headers), kept
+        if refusal(request, self._hosts(server), for_a_token=True) is not None or request.accept.startswith(
+            b"text/plain"
+        ):
+            return None
+        return answer.written if self._fleet.live_token(name) is token else None
 
     async def __call__(self, scope: dict[str, Any], receive: Receive, send: Send) -> None:
         """Answer one request."""
@@ -211,13 +237,7 @@ class Application:
         except Exception as error:  # noqa: BLE001 - a traceback in the server's log could show a token
             log("request_broken", error=type(error).__name__)
             answer = _refused(500, "server_error", "see the sidecar's log")
-        headers = [
-            (b"content-type", answer.content_type),
-            (b"content-length", b"%d" % len(answer.body)),
-            (b"cache-control", b"no-store"),
-            *answer.headers,
-        ]
-        await send({"type": "http.response.start", "status": answer.status, "headers": headers})
+        await send({"type": "http.response.start", "status": answer.status, "headers": answer.headers})
         await send({"type": "http.response.body", "body": answer.body})
 
     async def _answer(self, scope: dict[str, Any]) -> Answer:
@@ -259,7 +279,7 @@ class Application:
         try:
             token = await self._fleet.token(name, self._wait_s, min_validity)
         except UnknownKey:
-            self._answers.pop(name, None)
+            self._kept.pop(_target_of(name), None)
             return _refused(404, "not_found", "no manager has this name")
         except NoTokenError as error:
             return _no_token(str(error), error.retry_in_s)
@@ -270,8 +290,9 @@ class Application:
         return self._answer_with(name, token)
 
     def _answer_with(self, name: str, token: TokenResponse) -> Answer:
-        known = self._answers.get(name)
-        if known is None or known[0] is not token:
+        target = _target_of(name)
+        kept = self._kept.get(target)
+        if kept is None or kept[1] is not token:
             expires_at = token.expires_at
             fields = {
                 "access_token": token.access_token,
@@ -279,8 +300,8 @@ class Application:
                 "scope": token.scope,
                 "expires_at": None if expires_at is None else expires_at.isoformat(),
             }
-            known = self._answers[name] = token, Answer(200, json.dumps(fields).encode())
-        return known[1]
+            kept = self._kept[target] = name, token, Answer(200, json.dumps(fields).encode())
+        return kept[2]
 
     def _healthz(self) -> Answer:
         alive = self._fleet.supervisor.is_alive()
@@ -307,6 +328,11 @@ class Application:
         return Answer(200, body, content_type.encode())
 
 
+def _target_of(name: str) -> bytes:
+    """What a request asks for that wants this token and nothing else; a name needs no escapes (`oidc_actor.sidecar.config`)."""
+    return f"{_TOKEN_PATH}{name}".encode()
+
+
 def _min_validity(query: bytes) -> float | None:
     try:
         fields = parse_qs(query.decode("ascii"), strict_parsing=True, max_num_fields=2)
@@ -319,7 +345,7 @@ def _min_validity(query: bytes) -> float | None:
 
 def _refused(status: int, error: str, description: str, *headers: tuple[bytes, bytes]) -> Answer:
     body = json.dumps({"error": error, "error_description": description}).encode()
-    return Answer(status, body, headers=headers)
+    return Answer(status, body, further=headers)
 
 
 def _no_token(description: str, retry_in_s: float | None) -> Answer:

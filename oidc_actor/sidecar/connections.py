@@ -10,8 +10,8 @@ else one that is kept between two requests. If all of them are being answered, n
 Everything runs on the event loop's thread, so that nothing here is interrupted; but three things come in any order: what a peer
 sends, what the application answers, and the look once a second. For one request the order is
 
-1. ``data_received``, which runs the parser, and within it ``on_message_begin`` and ``on_headers_complete``: from here on a task
-   of the application answers, so that ``is_answering`` may begin and end while
+1. ``data_received``, which runs the parser, and within it ``on_message_begin`` and ``on_headers_complete``. There a token that
+   lives is sent at once; for all else a task of the application answers, so that ``is_answering`` may begin and end while
 2. further pieces arrive: ``on_body``, then ``on_message_complete``. A peer that never sends the rest has its answer, and is
    waited for all the same: ``_waits_since`` runs from the first byte to the last, also after an early answer.
 3. ``on_response_complete``, before or after 2.
@@ -30,6 +30,7 @@ import socket
 import time
 from collections.abc import Callable
 from enum import Enum, auto
+from typing import TypeAlias
 
 import uvicorn
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
@@ -54,6 +55,9 @@ GRACE_S = 0.1
 
 PAUSE_S = 0.05
 """Seconds between two looks for room, and between two attempts to accept."""
+
+AtOnce: TypeAlias = Callable[[bytes, list[tuple[bytes, bytes]], tuple[str, int | None] | None], bytes | None]
+"""Gives the answer to a plain GET where it need not be waited for; `oidc_actor.sidecar.asgi.Application.at_once`."""
 
 
 def most_connections(descriptors: int | None = None) -> int:
@@ -138,9 +142,10 @@ class _Part(Enum):
 class HTTPConnection(HttpToolsProtocol):
     """One connection of uvicorn's, with a bound to everything that its peer does."""
 
-    def __init__(self, settings: uvicorn.Config, state: ServerState, peers: Peers) -> None:
+    def __init__(self, settings: uvicorn.Config, state: ServerState, peers: Peers, at_once: AtOnce) -> None:
         super().__init__(settings, state, {})
         self._peers = peers
+        self._at_once = at_once
         self._part = _Part.NONE
         self._piece = 0  # bytes in the piece that has just arrived
         self._first = 0  # bytes in the piece in which the present request began, at an unknown offset
@@ -201,7 +206,13 @@ class HTTPConnection(HttpToolsProtocol):
             self.give_up()
             return
         since = self._waits_since
-        if since is None or now - since < REQUEST_S or self.is_answering or self.transport.is_closing():
+        if self.is_answering or self.transport.is_closing():
+            return
+        if since is None:
+            if now - self._answered_at >= self.timeout_keep_alive:
+                self.transport.close()
+            return
+        if now - since < REQUEST_S:
             return
         if self._part is _Part.HEAD and not self._is_refused:
             self._refuse(408, b"Request Timeout", b"expected the end of the request within 5 s")
@@ -247,9 +258,35 @@ class HTTPConnection(HttpToolsProtocol):
             self._is_too_long = True
             return
         self._part = _Part.BODY
+        if self._answered_at_once():
+            return
         super().on_headers_complete()
         if self.parser.should_upgrade():
             self.cycle.keep_alive = False
+
+    def _answered_at_once(self) -> bool:
+        """Answer a plain GET for a token that lives: without a task, a cycle of uvicorn's, or a timer.
+
+        Not while an earlier request is due, whose answer goes first, nor while the peer leaves answers unread: a task waits then.
+        """
+        parser = self.parser
+        if (
+            self.is_answering
+            or self.flow.write_paused
+            or parser.get_method() != b"GET"
+            or parser.get_http_version() != "1.1"
+            or not parser.should_keep_alive()
+            or parser.should_upgrade()
+        ):
+            return False
+        written = self._at_once(self.url, self.headers, self.server)
+        if written is None:
+            return False
+        own = [b"%b: %b\r\n" % header for header in self.server_state.default_headers]  # the date
+        self.transport.write(b"".join((b"HTTP/1.1 200 OK\r\n", *own, written)))
+        self.server_state.total_requests += 1
+        self._answered_at = time.monotonic()
+        return True
 
     def on_body(self, body: bytes) -> None:
         """Throw the body away: no route wants one."""
@@ -259,14 +296,15 @@ class HTTPConnection(HttpToolsProtocol):
         if self._is_too_long:
             return
         self._part = _Part.NONE
-        super().on_message_complete()
-        # If the answer came before the end of the body, uvicorn has begun its time for idle connections, and stopped it again.
-        self._waits_since = None if self.is_answering else time.monotonic()
+        self._waits_since = None
+        if self.is_answering:
+            super().on_message_complete()
 
     def on_response_complete(self) -> None:
-        """The answer has been written."""
+        """The answer has been written. That the connection is idle from here on is seen by `look`, without a timer."""
         self._answered_at = time.monotonic()
         super().on_response_complete()
+        self._unset_keepalive_if_required()
 
     def _unsupported_upgrade_warning(self) -> None:
         """Warn of nothing: a client that offers HTTP/2 (Java's does, at every first request) is served."""

@@ -24,7 +24,7 @@ import pykka
 
 from oidc_actor.manager.token_manager import TokenManager
 from oidc_actor.metrics.readings import Reading, bounded, read_cell, ready, sharing_of
-from oidc_actor.pool.members import UnknownKey
+from oidc_actor.pool.members import UnknownKey, member_at
 from oidc_actor.pool.token_pool import TokenPool
 from oidc_actor.reading.directory import cell_of
 from oidc_actor.reading.waiters import Subscription
@@ -77,6 +77,18 @@ class Fleet:
     def token(self, name: str, timeout_s: float, min_validity_s: float) -> Coroutine[Any, Any, TokenResponse]:
         """Get a token in a task; raises what `TokenPool.aget_token` does."""
         return TokenPool.aget_token(POOL, name, timeout=timeout_s, min_validity=min_validity_s)
+
+    def live_token(self, name: str) -> TokenResponse | None:
+        """The token, while it lives; ``None`` where a task has to look further."""
+        member = member_at(POOL, name)
+        if member is None:
+            return None
+        cell = member.cell
+        snapshot, now = cell.snapshot, cell.clock()
+        if now >= snapshot.deadline:
+            return None
+        member.used_at = now
+        return snapshot.token
 
     def not_ready(self) -> list[str]:
         """The names that have no valid token."""

@@ -81,7 +81,7 @@ class Service:
         hosts = _hosts(server_config, sockets)
         observer = Observer(self._fleet.supervisor, parts=[managers()]) if server_config.observer else None
         application = Application(self._fleet, server_config.wait_seconds, hosts, observer=observer)
-        self._server = HTTPServer(_settings(application, server_config), server_config)
+        self._server = HTTPServer(application, server_config)
         self._install_signals()
         collector = Collector(read=self._fleet.readings)
         REGISTRY.register(collector)
@@ -146,8 +146,9 @@ class Service:
 class HTTPServer(uvicorn.Server):
     """Uvicorn's server with our signals and our listeners; it tells systemd when it begins and ends."""
 
-    def __init__(self, settings: uvicorn.Config, server_config: ServerConfig) -> None:
-        super().__init__(settings)
+    def __init__(self, application: Application, server_config: ServerConfig) -> None:
+        super().__init__(_settings(application, server_config))
+        self._at_once = application.at_once
         self._server_config = server_config
 
     def leave(self) -> None:
@@ -171,7 +172,7 @@ class HTTPServer(uvicorn.Server):
 
     async def _accept(self, listener: socket.socket) -> None:
         peers = Peers(most_connections())
-        await accept(listener, peers, lambda: HTTPConnection(self.config, self.server_state, peers))
+        await accept(listener, peers, lambda: HTTPConnection(self.config, self.server_state, peers, self._at_once))
 
     async def on_tick(self, counter: int) -> bool:
         """Look at the connections, once a second; uvicorn calls it ten times as often."""

@@ -40,6 +40,7 @@ BENCHMARKS = (
     "network",
     "scale",
     "fleet",
+    "sidecar",
     "agents",
     "mcp_calls",
     "observer",

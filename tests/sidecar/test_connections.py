@@ -31,6 +31,7 @@ from oidc_actor.sidecar.connections import (
 from oidc_actor.sidecar.listening import ServerConfig
 from oidc_actor.sidecar.service import KEEP_ALIVE_S, _settings
 
+KEPT = b"GET /kept HTTP/1.1\r\nHost: x\r\n\r\n"
 GET = b"GET /a HTTP/1.1\r\nHost: x\r\n\r\n"
 BIG = 8 << 20
 
@@ -40,6 +41,7 @@ class Scene:
 
     def __init__(self, path: Path, most: int = 100) -> None:
         self.asked: list[str] = []
+        self.tried: list[bytes] = []
         self.clients: list[Client] = []
         self.may_answer = asyncio.Event()
         self.may_answer.set()
@@ -51,7 +53,9 @@ class Scene:
         self.listener.bind(str(path))
         self.listener.listen(64)
         self.accepting = asyncio.create_task(
-            accept(self.listener, self.peers, lambda: HTTPConnection(self.settings, self.state, self.peers))
+            accept(
+                self.listener, self.peers, lambda: HTTPConnection(self.settings, self.state, self.peers, self.at_once)
+            )
         )
 
     async def application(self, scope: Any, _receive: object, send: Any) -> None:
@@ -61,6 +65,10 @@ class Scene:
         headers = [(b"content-length", str(len(body)).encode())]
         await send({"type": "http.response.start", "status": 200, "headers": headers})
         await send({"type": "http.response.body", "body": body})
+
+    def at_once(self, target: bytes, headers: object, server: object) -> bytes | None:
+        self.tried.append(target)
+        return b"content-length: 4\r\n\r\nkept" if target == b"/kept" else None
 
     async def client(self) -> Client:
         made = Client(*await asyncio.open_unix_connection(self.path))
@@ -302,7 +310,9 @@ def test_a_body_is_thrown_away_and_the_connection_serves_on(play) -> None:
         assert await client.answer() == 200
         client.send(b"x")
         await scene.until(lambda: connection._part.name == "NONE")
-        scene.look(REQUEST_S + 1)  # uvicorn has stopped its own time by now; without ours it would never end
+        scene.look(REQUEST_S + 1)
+        assert client.is_open
+        scene.look(KEEP_ALIVE_S + 1)  # uvicorn has stopped its own time by now; without ours it would never end
         assert await client.rest() == b""
 
     play(story)
@@ -556,7 +566,9 @@ def test_an_accept_that_fails_is_tried_again(play, monkeypatch, caplog, number: 
 
         monkeypatch.setattr("oidc_actor.sidecar.connections.asyncio.get_running_loop", Faulty)
         monkeypatch.setattr("oidc_actor.sidecar.connections.asyncio.sleep", counted)
-        making = accept(scene.listener, scene.peers, lambda: HTTPConnection(scene.settings, scene.state, scene.peers))
+        making = accept(
+            scene.listener, scene.peers, lambda: HTTPConnection(scene.settings, scene.state, scene.peers, scene.at_once)
+        )
         scene.accepting = loop.create_task(making)
         await sleep(0)
         monkeypatch.undo() if not faults else None
@@ -570,17 +582,103 @@ def test_an_accept_that_fails_is_tried_again(play, monkeypatch, caplog, number: 
     assert [record.event for record in caplog.records] == ([] if number == errno.ECONNABORTED else ["accept_failed"])
 
 
-def test_idle_connections_have_an_age(play) -> None:
-    """By uvicorn's own timer; here it is only seen to be there after every answer."""
-
+@pytest.mark.parametrize("request_text", [GET, KEPT, GET + KEPT, KEPT + GET])
+def test_idle_connections_have_an_age(play, request_text) -> None:
     async def story(scene: Scene) -> None:
         client = await scene.client()
-        for _ in range(2):
-            client.send(GET)
+        for _ in range(request_text.count(b"GET")):
+            client.send(request_text)
             assert await client.answer() == 200
-            (connection,) = await scene.connected()
-            assert connection.timeout_keep_alive_task is not None
-            assert connection.timeout_keep_alive == KEEP_ALIVE_S
-            assert connection._waits_since is None
+        (connection,) = await scene.connected()
+        await scene.until(lambda: not connection.is_answering)
+        assert (connection.timeout_keep_alive_task, connection.is_waited_for) == (None, False)
+        scene.look(KEEP_ALIVE_S - 1)
+        assert not connection.transport.is_closing()
+        scene.look(KEEP_ALIVE_S + 1)
+        assert connection.transport.is_closing()
+
+    play(story)
+
+
+def test_an_answer_at_once_needs_no_task(play) -> None:
+    async def story(scene: Scene) -> None:
+        client = await scene.client()
+        client.send(KEPT * 3)
+        for _ in range(3):
+            assert await client.answer() == 200
+        assert (scene.asked, scene.state.total_requests) == ([], 3)
+        (connection,) = await scene.connected()
+        assert connection.cycle is None
+
+    play(story)
+
+
+def test_an_answer_at_once_waits_for_that_of_an_earlier_request(play) -> None:
+    async def story(scene: Scene) -> None:
+        scene.may_answer.clear()
+        client = await scene.client()
+        client.send(GET + KEPT + KEPT)
+        await scene.until(lambda: scene.asked)
+        assert (scene.tried, scene.asked) == ([b"/a"], ["/a"])
+        scene.may_answer.set()
+        for _ in range(3):
+            assert await client.answer() == 200
+        assert scene.asked == ["/a", "/kept", "/kept"]
+
+    play(story)
+
+
+def test_a_peer_that_reads_no_answers_gets_no_more_at_once(play) -> None:
+    async def story(scene: Scene) -> None:
+        client = await scene.client()
+        (connection,) = await scene.connected()
+        client.send(KEPT)
+        assert await client.answer() == 200
+        connection.flow.pause_writing()
+        client.send(KEPT)
+        await scene.until(lambda: scene.asked)
+        assert connection.is_answering
+        connection.flow.resume_writing()
+        assert await client.answer() == 200
+
+    play(story)
+
+
+@pytest.mark.parametrize(
+    ("text", "is_kept_open"),
+    [
+        (KEPT.replace(b"GET", b"HEAD"), True),
+        (KEPT.replace(b"GET", b"POST"), True),
+        (KEPT.replace(b"1.1", b"1.0"), False),
+        (KEPT.replace(b"Host", b"Connection: close\r\nHost"), False),
+        (KEPT.replace(b"Host", b"Connection: upgrade\r\nUpgrade: h2c\r\nHost"), False),
+        (KEPT.replace(b"/kept", b"/kept?a=b"), True),
+        (KEPT.replace(b"/kept", b"/%6bept"), True),
+    ],
+)
+def test_what_is_no_plain_get_is_left_to_the_application(play, text, is_kept_open) -> None:
+    async def story(scene: Scene) -> None:
+        client = await scene.client()
+        client.send(text)
+        await scene.until(lambda: scene.asked)
+        (connection,) = await scene.connected()
+        assert connection.cycle.keep_alive is is_kept_open
+
+    play(story)
+
+
+def test_the_body_of_a_request_that_was_answered_at_once_is_waited_for(play) -> None:
+    async def story(scene: Scene) -> None:
+        client = await scene.client()
+        client.send(KEPT.replace(b"Host", b"Content-Length: 5\r\nHost"))
+        assert await client.answer() == 200
+        (connection,) = await scene.connected()
+        assert connection.is_waited_for
+        client.send(b"12345")
+        await scene.until(lambda: not connection.is_waited_for)
+        client.send(KEPT.replace(b"Host", b"Content-Length: 5\r\nHost"))
+        assert await client.answer() == 200
+        scene.look(REQUEST_S + 1)
+        assert await client.rest() == b""
 
     play(story)
