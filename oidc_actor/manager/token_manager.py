@@ -87,7 +87,7 @@ from supervision import ChildSpec, NoProcess, Server, ServerDied, monitor
 from supervision.child_process import when_ended_for_good
 from supervision.errors import check_seconds
 from supervision.exits import Reason
-from supervision.process.registry import name_in
+from supervision.process.registry import find, name_in
 from supervision.server import ClassOrInstance
 from supervision.supervising import starting_predecessor, starting_supervisor, stop_for_good
 
@@ -344,9 +344,13 @@ class TokenManager(Server, metaclass=_ListsItsFunctions):
             ManagerNotRunning: It is not running.
             CallTimeout: It has not answered within 5 seconds.
         """
-        running = _running(server, locate(server))
+        cell = locate(server)
+        running = _running(server, cell)
         if running is None:
             raise ManagerNotRunning(server)
+        known = _known_health(running, cell)
+        if known is not None:
+            return known
         try:
             answer: Health = supervision.call(running, AskHealth())
         except (NoProcess, ServerDied):
@@ -773,6 +777,21 @@ def _running(server: ServerRef, cell: Cell) -> Ref | None:
     name = name_in(server)
     ref = (None if name is None else supervision.whereis(name)) or cell.ref
     return ref if ref is not None and ref.is_alive() else None
+
+
+def _known_health(running: Ref, cell: Cell) -> Health | None:
+    """The health of a manager that would have nothing to do but say what its cell shows; ``None`` where it has to be asked.
+
+    First it is at rest: what this thread has sent it before has been handled. Then the state is read, and it is what that led to.
+    There is a live token, and the next tick is not due: asked, it would do nothing.
+    """
+    process = find(running)
+    if process is None or not process.is_at_rest or not cell.is_owned_by(running):
+        return None
+    state, now = cell.state, cell.clock()
+    if state is None or cell.sent or cell.candidate is not None or not is_valid(state, now):
+        return None
+    return health_of(state, now) if state.refresh_timer is not None and now < state.refresh_timer else None
 
 
 def _state_of(options: Options, cell: Cell, issuer: issuers.Issuer) -> State:

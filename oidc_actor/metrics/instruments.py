@@ -39,17 +39,21 @@ class Instrument:
         """Its name in Prometheus, without the ``_total`` that the text format adds to a counter."""
         return self.name.replace(".", "_") + ("_seconds" if self.unit == "s" else "")
 
-    def series(self, readings: Iterable[Reading]) -> Iterator[tuple[tuple[str, ...], float]]:
-        """The values of its labels, in their order, with the value that they have."""
+    def series(self, readings: Iterable[Reading]) -> Iterator[tuple[dict[str, str], float]]:
+        """Its labels by name, in their order, with the value that they have."""
         assert self.values is not None
-        width = len(self.labels)  # the outcome is the last of them, where it is one
+        has_outcome = "outcome" in self.labels
         for reading in readings:
+            manager, issuer = reading.manager, reading.issuer
             for outcome, value in self.values(reading).items():
-                yield (reading.manager, reading.issuer, outcome)[:width], value
+                if has_outcome:
+                    yield {"manager": manager, "issuer": issuer, "outcome": outcome}, value
+                else:
+                    yield {"manager": manager, "issuer": issuer}, value
 
 
 def _requests(reading: Reading) -> Values:
-    return {outcome: reading.counts.get(count_of(outcome), 0) for outcome in get_args(RequestOutcome)}
+    return {outcome: reading.counts.get(event, 0) for outcome, event in _REQUEST_OUTCOMES.items()}
 
 
 def _refreshes(reading: Reading) -> Values:
@@ -57,9 +61,11 @@ def _refreshes(reading: Reading) -> Values:
 
 
 def _store_calls(reading: Reading) -> Values:
-    return {outcome: reading.counts.get(store_count_of(outcome), 0) for outcome in get_args(StoreOutcome)}
+    return {outcome: reading.counts.get(event, 0) for outcome, event in _STORE_OUTCOMES.items()}
 
 
+_REQUEST_OUTCOMES = {outcome: count_of(outcome) for outcome in get_args(RequestOutcome)}
+_STORE_OUTCOMES = {outcome: store_count_of(outcome) for outcome in get_args(StoreOutcome)}
 _REFRESH_OUTCOMES = {"success": "token_obtained", "transient_error": "request_failed", "permanent_error": "blocked"}
 _MANAGER = ("manager", "issuer")
 

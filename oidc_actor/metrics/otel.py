@@ -66,8 +66,7 @@ class Instrumentation:
         def values(_options: CallbackOptions) -> Iterable[Observation]:
             if self._is_closed:
                 return []
-            series = one.series(self._look(one.name))
-            return [Observation(value, dict(zip(one.labels, labels, strict=True))) for labels, value in series]
+            return [Observation(value, labels) for labels, value in one.series(self._look(one.name))]
 
         return values
 

@@ -19,6 +19,7 @@ try:
     from prometheus_client import Counter, Gauge, Histogram, values
     from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
     from prometheus_client.registry import Collector as _Collector
+    from prometheus_client.samples import Sample
 except ModuleNotFoundError as missing:
     raise not_installed("oidc_actor.metrics.prometheus", "prometheus", missing) from None
 
@@ -84,8 +85,9 @@ class Collector(_Collector):
                 yield from self._durations.collect()
                 continue
             family = _family(instrument)
-            for labels, value in instrument.series(readings):
-                family.add_metric(labels, value)
+            name = f"{family.name}_total" if instrument.kind == "counter" else family.name
+            # As `add_metric` makes them, which costs as much as all else here.
+            family.samples = [Sample(name, labels, value) for labels, value in instrument.series(readings)]
             yield family
 
     def close(self) -> None:
@@ -153,10 +155,11 @@ class MultiProcessWriter:
             for name, (metric, instrument) in self._metrics.items():
                 for labels, value in instrument.series(readings):
                     if isinstance(metric, Gauge):
-                        metric.labels(*labels).set(value)
+                        metric.labels(**labels).set(value)
                         continue
-                    counted[name, *labels] = value
-                    metric.labels(*labels).inc(_more(self._counted.get((name, *labels), 0.0), value))
+                    key = (name, *labels.values())
+                    counted[key] = value
+                    metric.labels(**labels).inc(_more(self._counted.get(key, 0.0), value))
             self._counted = counted
 
     def close(self) -> None:

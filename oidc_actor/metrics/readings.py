@@ -6,15 +6,15 @@ No manager is asked. A manager writes its cell meanwhile, so the fields of one r
 from __future__ import annotations
 
 import time
-from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import replace
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
 from typing import Literal
 
 from oidc_actor.machine.health import sharing_of as sharing_of_state
 from oidc_actor.manager.issuers import Issuer
 from oidc_actor.reading.cell import Cell, Ref
 from oidc_actor.reading.directory import all_cells, locate
+from oidc_actor.values.clock import Clock
 from supervision import SupervisionError
 from supervision.frozen import dataclass
 
@@ -69,7 +69,7 @@ def ready(*servers: Ref | str) -> bool:
         cells = [locate(server, wait_s=0.0) for server in servers] or all_cells(unused_s=0.0)
     except SupervisionError:
         return False
-    return bool(cells) and all(expires_in_s(cell) > 0 for cell in cells)
+    return bool(cells) and expires_in_s(cells) > 0
 
 
 def sharing_of(server: Ref | str) -> Literal["off", "shared", "alone"]:
@@ -93,16 +93,12 @@ def read_managers(most: int) -> list[Reading]:
             of their counts. A pool is one more, under its name: the worst and the sums of all its members. Of these the
             oldest, at most `MOST_MEMBERS`, are among the managers, too.
     """
-    alone: list[Reading] = []
-    pools: dict[str, list[Reading]] = defaultdict(list)
+    alone: list[Cell] = []
+    pools: dict[str, list[Cell]] = defaultdict(list)
     for cell in all_cells(unused_s=UNUSED_S):
-        (alone if cell.group is None else pools[cell.group]).append(read_cell(cell))
-    members = [reading for readings in pools.values() for reading in readings[:MOST_MEMBERS]]
-    return [*bounded([*alone, *members], most), *(_of_pool(name, readings) for name, readings in pools.items())]
-
-
-def _of_pool(name: str, readings: list[Reading]) -> Reading:
-    return replace(summed(readings, min), manager=name, issuer=OTHER)
+        (alone if cell.group is None else pools[cell.group]).append(cell)
+    members = [cell for cells in pools.values() for cell in cells[:MOST_MEMBERS]]
+    return [*bounded([*alone, *members], most), *(summed(name, cells) for name, cells in pools.items())]
 
 
 def read_cell(cell: Cell) -> Reading:
@@ -111,48 +107,59 @@ def read_cell(cell: Cell) -> Reading:
     return Reading(
         manager=cell.name or ("" if ref is None else ref.actor_urn),
         issuer=issuer.name if isinstance(issuer, Issuer) else "",
-        expires_in_s=expires_in_s(cell),
+        expires_in_s=expires_in_s([cell]),
         consecutive_failures=0 if state is None else state.failures,
-        restarts=max(0, counts.get("manager_started", 0) - 1),
+        restarts=_restarts(counts),
         counts=counts,
     )
 
 
-def expires_in_s(cell: Cell) -> float:
-    """Seconds that a manager's token is still valid, 0 where none is."""
-    snapshot = cell.inherited or cell.snapshot  # in a forked child, before the first use there
-    return max(0.0, snapshot.deadline - cell.clock())
+def _restarts(counts: Mapping[str, int]) -> int:
+    return max(0, counts.get("manager_started", 0) - 1)
 
 
-def bounded(readings: Sequence[Reading], most: int) -> list[Reading]:
-    """The first of them, and all that is beyond that as one.
+def expires_in_s(cells: Sequence[Cell]) -> float:
+    """Seconds that the tokens of all these managers, one at least, are still valid; 0 where one has none."""
+    first: dict[
+        int, tuple[float, Clock]
+    ] = {}  # the first end on each clock: they share a few, and one look at each does
+    for cell in cells:
+        clock = cell.clock
+        deadline = (cell.inherited or cell.snapshot).deadline  # aside in a forked child, before the first use there
+        known = first.get(id(clock))
+        if known is None or deadline < known[0]:
+            first[id(clock)] = deadline, clock
+    return max(0.0, min(deadline - clock() for deadline, clock in first.values()))
+
+
+def bounded(cells: Sequence[Cell], most: int) -> list[Reading]:
+    """Read the first of some managers, and all that is beyond that as one.
 
     Args:
-        readings: The managers', the oldest first.
+        cells: The managers', the oldest first.
         most: How many are told apart.
     """
-    if len(readings) <= most:
-        return [*readings]
-    return [*readings[:most], replace(summed(readings[most:], min), manager=OTHER, issuer=OTHER)]
+    told = [read_cell(cell) for cell in cells[:most]]
+    return told if len(cells) <= most else [*told, summed(OTHER, cells[most:])]
 
 
-def summed(readings: Sequence[Reading], life: Callable[[Iterable[float]], float]) -> Reading:
-    """Several readings as one: the sums of their counts, the worst of their failures, the labels of the first.
+def summed(name: str, cells: Sequence[Cell]) -> Reading:
+    """Read several managers as one: the sums of their counts, the worst of their states.
 
     Args:
-        readings: One at least.
-        life: Which of their tokens' lives counts, ``min`` or ``max``.
+        name: What that one is called.
+        cells: One at least.
     """
-    counts: Counter[str] = Counter()
-    for reading in readings:
-        counts.update(reading.counts)
-    return replace(
-        readings[0],
-        expires_in_s=life(reading.expires_in_s for reading in readings),
-        consecutive_failures=max(reading.consecutive_failures for reading in readings),
-        restarts=sum(reading.restarts for reading in readings),
-        counts=counts,
-    )
+    sums: defaultdict[str, int] = defaultdict(int)
+    failures = restarts = 0
+    for cell in cells:
+        state, counts = cell.state, cell.counts.copy()
+        for what, count in counts.items():
+            sums[what] += count
+        if state is not None and state.failures > failures:
+            failures = state.failures
+        restarts += _restarts(counts)
+    return Reading(name, OTHER, expires_in_s(cells), failures, restarts, sums)
 
 
 class Look:

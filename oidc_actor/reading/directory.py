@@ -18,6 +18,7 @@ from __future__ import annotations
 
 import contextlib
 import math
+import operator
 import threading
 import time
 import weakref
@@ -56,6 +57,8 @@ COMPARE_S = 5.0
 """Seconds between two comparisons of the clocks."""
 
 _by_ref: weakref.WeakKeyDictionary[Ref, Cell] = weakref.WeakKeyDictionary()
+_nameless: weakref.WeakKeyDictionary[Ref, Cell] = weakref.WeakKeyDictionary()  # those of them that have no name
+_by_number = operator.attrgetter("number")
 _lock = PerProcess(threading.Lock)  # guards the choice of a name's cell among managers that start; readers go without
 _arrivals: PerProcess[dict[Bell, None]] = PerProcess(dict)  # rung when a manager has its cell
 _revivers: PerProcess[dict[int, None]] = PerProcess(dict)  # the threads that hold the next one, or wait for it
@@ -106,7 +109,9 @@ def take_cell(
         _by_ref[ref] = found
         if replaced is not None:
             replaced.close(None)
-        if name is not None:
+        if name is None:
+            _nameless[ref] = found
+        else:
             by_name[name] = found
     for bell in list(_arrivals.value):
         bell.ring()
@@ -168,9 +173,9 @@ def all_cells(*, unused_s: float = math.inf) -> list[Cell]:
     Args:
         unused_s: In a forked child, seconds for which nothing may have used an inherited manager before this makes it anew.
     """
-    by_ref = [_by_ref.get(ref) for ref in (known() for known in _by_ref.keyrefs()) if ref is not None]
-    found = {*list(by_name.values()), *(cell for cell in by_ref if cell is not None)}
-    cells = sorted((cell for cell in found if not cell.closed), key=lambda cell: cell.number)
+    nameless = [_nameless.get(ref) for ref in (known() for known in _nameless.keyrefs()) if ref is not None]
+    found = [*list(by_name.values()), *dict.fromkeys(nameless)]
+    cells = sorted((cell for cell in found if cell is not None and not cell.closed), key=_by_number)
     now = time.monotonic()
     for cell in cells:
         if cell.inherited is not None and now - cell.aside_at >= unused_s:

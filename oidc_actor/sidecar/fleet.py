@@ -23,7 +23,7 @@ from typing import Any
 import pykka
 
 from oidc_actor.manager.token_manager import TokenManager
-from oidc_actor.metrics.readings import Reading, bounded, read_cell, ready, sharing_of
+from oidc_actor.metrics.readings import Reading, bounded, ready, sharing_of
 from oidc_actor.pool.members import UnknownKey, member_at
 from oidc_actor.pool.token_pool import TokenPool
 from oidc_actor.reading.directory import cell_of
@@ -111,7 +111,7 @@ class Fleet:
             most: How many series are told apart.
         """
         cells = [cell_of(name) for name in self.names]
-        return bounded([read_cell(cell) for cell in cells if cell is not None], most)
+        return bounded([cell for cell in cells if cell is not None], most)
 
     def apply(self, configs: Mapping[str, ManagerConfig]) -> Changes:
         """Bring the managers in line with a configuration; waits for no provider. Any thread, one at a time."""

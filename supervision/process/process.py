@@ -249,6 +249,14 @@ class Process:
         """Whether a thread is in a turn of it; not one that was left behind by a kill."""
         return self in _turns.value.busy
 
+    @property
+    def is_at_rest(self) -> bool:
+        """Whether all that was sent to it has been handled, and no turn runs.
+
+        The order matters: what a turn takes out of the mailbox it handles before it gives its right back.
+        """
+        return self.mailbox.empty() and not self.turn_right.locked()
+
     def stack(self) -> list[str]:
         """Where the thread that is in a turn of it is now, if one is: see `stack_of`."""
         busy = _turns.value.busy.get(self)

@@ -7,8 +7,8 @@ import statistics
 import time
 from collections.abc import Callable
 
-from figures import Figure, Goal, at_most
-from prometheus_client import CollectorRegistry, generate_latest
+from figures import Figure, Goal, at_most, median_ratio
+from prometheus_client import CollectorRegistry, Metric, generate_latest
 
 from oidc_actor import ClientCredentials, OIDCConfig, TokenManager
 from oidc_actor.metrics import ready
@@ -16,6 +16,7 @@ from oidc_actor.metrics.prometheus import Collector
 from oidc_actor.transport import Request, Response
 
 MANAGERS = 10_000
+RENDERED = "the text of that scrape alone (prometheus_client)"
 
 
 def run(*, quick: bool) -> list[Figure]:
@@ -23,13 +24,13 @@ def run(*, quick: bool) -> list[Figure]:
     names = _started()
     registry = CollectorRegistry()
     registry.register(Collector())
-    everything = CollectorRegistry()
-    everything.register(Collector(max_managers=MANAGERS))
+    collected = CollectorRegistry()
+    collected.register(_Collected(registry))
     health = TokenManager.health
     jobs: dict[str, tuple[Callable[[], object], float, str, float | None]] = {
         "ready()": (ready, 1e3, "ms", 5.0),
-        "scrape": (lambda: generate_latest(registry), 1e3, "ms", 80.0),
-        "scrape with series for each": (lambda: generate_latest(everything), 1e3, "ms", None),
+        "scrape, of 1,000 of them series": (lambda: generate_latest(registry), 1e3, "ms", 80.0),
+        RENDERED: (lambda: generate_latest(collected), 1e3, "ms", None),
         "health of all, each": (lambda: [health(name) for name in names], 1e6 / MANAGERS, "us", 25.0),
     }
     times: dict[str, list[float]] = {name: [] for name in jobs}
@@ -42,8 +43,21 @@ def run(*, quick: bool) -> list[Figure]:
     for name, (_, _, unit, most) in jobs.items():
         value = statistics.median(times[name])
         goal: Goal = {} if most is None else at_most(most, value)
-        figures.append(Figure("operations", f"{MANAGERS:,} managers: {name}", value, unit, **goal))
+        ratio = median_ratio(times[name], times[RENDERED]) if name.startswith("scrape") else None
+        against = "" if ratio is None else "its text"
+        figures.append(Figure("operations", f"{MANAGERS:,} managers: {name}", value, unit, ratio, against, **goal))
     return figures
+
+
+class _Collected:
+    """What was collected once, so that only its text is made."""
+
+    def __init__(self, registry: CollectorRegistry) -> None:
+        self._metrics = list(registry.collect())
+
+    def collect(self) -> list[Metric]:
+        """Give it."""
+        return self._metrics
 
 
 def _started() -> list[str]:

@@ -70,7 +70,12 @@ def test_what_is_answered_at_once_is_the_same_answer(sidecar) -> None:
     at_once, in_a_task = sidecar.get("/token/a"), sidecar.get("/token/a?min_validity=0")
     assert (at_once.status, at_once.body) == (200, in_a_task.body)
     for reply in (at_once, in_a_task):
-        assert [name for name, _ in reply.headers.items()] == ["date", "content-type", "content-length", "cache-control"]
+        assert [name for name, _ in reply.headers.items()] == [
+            "date",
+            "content-type",
+            "content-length",
+            "cache-control",
+        ]
     assert at_once.headers.items()[1:] == in_a_task.headers.items()[1:]
 
 
