@@ -130,7 +130,7 @@ class World:
     def application(self) -> Application:
         """The sidecar's, with a token that it has shown."""
         application = Application(self.fleet, 1.0, {})
-        application._answers["m"] = (self.token, Answer(200, SECRET.encode()))
+        application._kept[b"/token/m"] = ("m", self.token, Answer(200, SECRET.encode()))
         return application
 
 
