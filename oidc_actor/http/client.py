@@ -1,4 +1,4 @@
-"""HTTP by requests, as strict as a token endpoint deserves: the one module that imports it.
+"""HTTP over urllib3, as strict as a token endpoint deserves; through a proxy by requests' rules, imported for that alone.
 
 No redirect is followed; no cookie is kept; neither ``.netrc`` nor a URL ever adds credentials; TLS is always verified;
 one deadline bounds the whole request; a body ends at `MAX_BODY_BYTES`, decompressed. From the environment come the
@@ -20,17 +20,17 @@ from pathlib import Path
 from typing import Any, TypeAlias
 from urllib.parse import urlsplit
 
-import requests
+import certifi
 import urllib3
-from requests.adapters import HTTPAdapter
-from requests.utils import DEFAULT_CA_BUNDLE_PATH
+from urllib3.util import parse_url
 
 from oidc_actor.credentials.keys import ClientCertificate
 from oidc_actor.http.proxies import environ_proxy
 from oidc_actor.http.responses import BadResponse, decoded
-from oidc_actor.http.sockets import POOL_CLASSES, bounded, check_ca_bundle, clean_pool_class, tls_context
+from oidc_actor.http.sockets import POOL_CLASSES, bounded, check_ca_bundle, tls_context
 from oidc_actor.transport import MAX_BODY_BYTES, NoAnswer, Request, Response, UnusableCertificate
 from oidc_actor.values.errors import ConfigError
+from oidc_actor.values.lazy_imports import fork_waits
 from oidc_actor.values.secrets import SecretFile, holds_secrets
 from oidc_actor.values.urls import is_loopback, proxy_shown, public_url
 
@@ -46,7 +46,7 @@ _Key: TypeAlias = tuple[int, ClientCertificate | None, object, object]
 
 
 class RequestsTransport:
-    """A `oidc_actor.transport.Transport` over requests and urllib3.
+    """A `oidc_actor.transport.Transport` over urllib3.
 
     One object serves any number of threads, and keeps connections alive between them. A forked child gets connections
     of its own.
@@ -74,6 +74,7 @@ class RequestsTransport:
         # yet. Then the thread discards the adapters whose files have changed. Another thread that is sending through one of these
         # is not disturbed: its connection is in use, and is closed when its request is over.
         self._adapters: dict[_Key, _Adapter] = {}
+        self._plain: dict[int, _Adapter] = {}  # by process, without TLS
 
     @holds_secrets
     def __call__(self, request: Request, /) -> Response:
@@ -91,7 +92,7 @@ class RequestsTransport:
         with bounded(request.timeout_s) as progress:
             try:
                 return self._send(request)
-            except Exception as error:  # noqa: BLE001 - all that requests and urllib3 raise is one thing here: no answer
+            except Exception as error:  # noqa: BLE001 - all that urllib3 and requests raise is one thing here: no answer
                 problem = _describe(error, request.timeout_s, self._proxy(request.url))
                 for one in _chain(error):
                     # urllib3's frames refer to the error: together they would stay until a garbage collection.
@@ -103,12 +104,18 @@ class RequestsTransport:
     def close(self) -> None:
         """Close idle connections. The object stays usable."""
         self._discard(key for key in list(self._adapters) if key[0] == os.getpid())
+        plain = self._plain.pop(os.getpid(), None)
+        if plain is not None:
+            plain.close()
 
     def __repr__(self) -> str:
         return f"RequestsTransport(ca_bundle={self._ca_bundle!r})"
 
     def _send(self, request: Request) -> Response:
-        pool, target = self._adapter(request.client_certificate).way_to(request.url, self._proxy(request.url))
+        proxy = self._proxy(request.url)
+        is_plain = proxy is None and urlsplit(request.url).scheme == "http"
+        adapter = self._plain_adapter() if is_plain else self._adapter(request.client_certificate)
+        pool, target = adapter.way_to(request.url, proxy)
         # Sent without a session: nothing is merged in, neither cookies nor netrc. No variable has what it sends.
         received = pool.urlopen(
             request.method,
@@ -125,6 +132,11 @@ class RequestsTransport:
         if codings is None:
             return response
         return Response(response.status, response.headers, decoded(response.body, codings, limit=MAX_BODY_BYTES + 1))
+
+    def _plain_adapter(self) -> _Adapter:
+        # To load the certificates to trust takes longer than all else of a first request: not where none is looked at.
+        adapter = self._plain.get(os.getpid())
+        return self._plain.setdefault(os.getpid(), _Adapter(None)) if adapter is None else adapter
 
     def _adapter(self, certificate: ClientCertificate | None) -> _Adapter:
         name, bundle = self._trusted()
@@ -153,7 +165,7 @@ class RequestsTransport:
         for name in _CA_VARIABLES if self._trust_env else ():
             if path := os.environ.get(name):
                 return name, path
-        return "certifi", DEFAULT_CA_BUNDLE_PATH
+        return "certifi", certifi.where()
 
     def _proxy(self, url: str) -> str | None:
         # What is sent in the clear because it stays on this machine must not leave it through a proxy.
@@ -191,41 +203,24 @@ def _shared(ca_bundle: str | None) -> RequestsTransport:
     return RequestsTransport(ca_bundle)
 
 
-class _Adapter(HTTPAdapter):
-    """Requests' adapter with bounded connections and one TLS context that trusts what it was made with, only."""
+class _Adapter:
+    """Bounded connections to all hosts, and one TLS context that trusts what it was made with, only."""
 
-    def __init__(self, context: ssl.SSLContext) -> None:
-        self._tls = context
+    def __init__(self, context: ssl.SSLContext | None) -> None:
+        self._tls = context  # `None` where all addresses are plain
+        self._direct = urllib3.PoolManager(_HOSTS, maxsize=_CONNECTIONS_PER_HOST)
+        self._direct.pool_classes_by_scheme = POOL_CLASSES
+        self._proxied: Any = None
         self._ways: dict[tuple[str, str | None], tuple[Any, str]] = {}  # each change is one operation
-        super().__init__(pool_connections=_HOSTS, pool_maxsize=_CONNECTIONS_PER_HOST, max_retries=0)
-
-    def init_poolmanager(self, *args: Any, **kwargs: Any) -> None:
-        super().init_poolmanager(*args, ssl_context=self._tls, **kwargs)
-        self.poolmanager.pool_classes_by_scheme = POOL_CLASSES
-
-    def proxy_manager_for(self, proxy: str, **kwargs: Any) -> Any:
-        if proxy.lower().startswith("socks"):
-            manager = super().proxy_manager_for(proxy, ssl_context=self._tls, **kwargs)
-            kinds = type(manager).pool_classes_by_scheme  # of the class: the manager may be one that was made before
-            manager.pool_classes_by_scheme = {scheme: clean_pool_class(kind) for scheme, kind in kinds.items()}
-            return manager
-        manager = super().proxy_manager_for(proxy, ssl_context=self._tls, proxy_ssl_context=self._tls, **kwargs)
-        manager.pool_classes_by_scheme = POOL_CLASSES
-        return manager
 
     def way_to(self, url: str, proxy: str | None) -> tuple[Any, str]:
         """Find the connections to an address, and what the request's first line calls it there.
 
-        Requests finds that out of a prepared request, in a third of the time that a request takes, so it is kept: a token
-        endpoint is asked again and again.
+        That takes as long as half a request does, so it is kept: a token endpoint is asked again and again.
         """
         found = self._ways.get((url, proxy))
         if found is None:
-            proxies = {} if proxy is None else {"all": proxy}
-            prepared = requests.Request("GET", url).prepare()
-            pool = self.get_connection_with_tls_context(prepared, verify=True, proxies=proxies)
-            self.cert_verify(pool, url, verify=True, cert=None)
-            found = pool, self.request_url(prepared, proxies)
+            found = self._direct_way(url) if proxy is None else self._way_through(url, proxy)
             if len(self._ways) >= _HOSTS:
                 self._ways.clear()
             self._ways[url, proxy] = found
@@ -234,11 +229,24 @@ class _Adapter(HTTPAdapter):
     def close(self) -> None:
         """Close all connections."""
         self._ways.clear()
-        super().close()
+        self._direct.clear()
+        if self._proxied is not None:
+            self._proxied.close()
 
-    def cert_verify(self, conn: Any, url: Any, verify: Any, cert: Any) -> None:
-        # Requests would add certifi's certificates to the context at every connection, also to a ca_bundle.
-        conn.cert_reqs = "CERT_REQUIRED"
+    def _direct_way(self, url: str) -> tuple[Any, str]:
+        parts = parse_url(url)
+        given = {} if self._tls is None else {"ssl_context": self._tls, "cert_reqs": "CERT_REQUIRED"}
+        pool = self._direct.connection_from_host(parts.host, parts.port, parts.scheme, pool_kwargs=given)
+        return pool, parts.request_uri
+
+    def _way_through(self, url: str, proxy: str) -> tuple[Any, str]:
+        if self._proxied is None:
+            assert self._tls is not None
+            with fork_waits():
+                from oidc_actor.http.proxied import ProxiedAdapter
+            self._proxied = ProxiedAdapter(self._tls, hosts=_HOSTS, connections=_CONNECTIONS_PER_HOST)
+        way: tuple[Any, str] = self._proxied.way_through(url, proxy)
+        return way
 
 
 def _context(bundle: str, name: str, certificate: ClientCertificate | None) -> ssl.SSLContext:

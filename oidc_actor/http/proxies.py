@@ -6,17 +6,18 @@ answer holds for as long as no variable changes; a program may set them while it
 
 from __future__ import annotations
 
+import importlib
 import os
+import sys
 from collections.abc import Mapping
 from typing import Any
 from urllib.parse import urlsplit
-from urllib.request import getproxies, getproxies_environment
 
-from requests.utils import get_environ_proxies, select_proxy
-
+from oidc_actor.values.lazy_imports import fork_waits
 from oidc_actor.values.urls import is_exempt_address, place_of
 
 _MOST_KEPT = 512
+_SYSTEM_NAMES_PROXIES = sys.platform in ("darwin", "win32")  # elsewhere than in the environment, too
 _UNKNOWN = ""
 
 _said: tuple[Mapping[Any, Any], dict[str, str | None]] = ({}, {})
@@ -35,7 +36,7 @@ def environ_proxy(url: str) -> str | None:
     global _said  # noqa: PLW0603 - one for the process, as the environment is
     place = place_of(url).text
     variables = getattr(os.environ, "_data", None)  # as CPython keeps them, which takes least to compare
-    if variables is None or getproxies is not getproxies_environment:  # macOS and Windows name proxies elsewhere, too
+    if variables is None or _SYSTEM_NAMES_PROXIES:
         return _find(place)
     seen, found = _said
     if variables != seen:
@@ -51,13 +52,31 @@ def environ_proxy(url: str) -> str | None:
 
 
 def _find(place: str) -> str | None:
+    if not _is_any_named():
+        return None
     url = f"http{place.removeprefix('ws')}" if place.startswith("ws") else place
     parts = urlsplit(url)
     host = parts.hostname or ""
+    rules = _rules()
     if ":" not in host:
-        proxies = get_environ_proxies(url)
+        proxies = rules.get_environ_proxies(url)
     else:  # an IPv6 address: to requests "::1" is also the end of others, and "[::1]" and networks are none
-        proxies = getproxies()
+        proxies = rules.getproxies()
         proxies = {} if is_exempt_address(host, parts.port, proxies.get("no", "")) else proxies
-    found: str | None = select_proxy(url, proxies)
+    found: str | None = rules.select_proxy(url, proxies)
     return found
+
+
+def _is_any_named() -> bool:
+    """Whether there may be a proxy, as urllib looks for one: by a variable's name in any letters."""
+    return _SYSTEM_NAMES_PROXIES or any(name.lower().endswith("_proxy") for name in os.environ)
+
+
+def _rules() -> Any:
+    """Requests' functions. Where no proxy is named nothing else of ours needs it, and its import takes a tenth of a start."""
+    with fork_waits():
+        return importlib.import_module("requests.utils")
+
+
+if _is_any_named():
+    _rules()  # now, and not on the first thread that asks

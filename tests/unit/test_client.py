@@ -32,13 +32,11 @@ def test_what_is_sent_and_what_comes_back(serve, transport):
     assert f"authorization: basic {SECRET}".encode() in fields
 
 
-def test_a_request_is_one_packet_and_what_requests_finds_out_of_its_address_is_kept(serve, transport, monkeypatch):
+def test_a_request_is_one_packet_and_the_way_to_its_address_is_kept(serve, transport, monkeypatch):
     server, sent, found = serve(answers(reply())), [], []
-    send, find = sockets.BoundedSocket.sendall, client._Adapter.get_connection_with_tls_context
+    send, find = sockets.BoundedSocket.sendall, client._Adapter._direct_way
     monkeypatch.setattr(sockets.BoundedSocket, "sendall", lambda *args: sent.append(args[1]) or send(*args))
-    monkeypatch.setattr(
-        client._Adapter, "get_connection_with_tls_context", lambda *args, **kw: found.append(args) or find(*args, **kw)
-    )
+    monkeypatch.setattr(client._Adapter, "_direct_way", lambda *args: found.append(args) or find(*args))
     for _ in range(3):
         transport(a_request(server.url))
     assert [one.endswith(f"\r\n\r\nclient_secret={SECRET}".encode()) for one in sent] == [True] * 3

@@ -50,7 +50,8 @@ def filling_a_buffer(body):
 
 def idle_sockets(transport):
     """Those of the connections that are kept, by their port."""
-    pools = [pool for adapter in transport._adapters.values() for pool in adapter.poolmanager.pools._container.values()]
+    known = [*transport._adapters.values(), *transport._plain.values()]
+    pools = [pool for adapter in known for pool in adapter._direct.pools._container.values()]
     kept = [conn.sock for pool in pools for conn in pool.pool.queue if conn is not None and conn.sock is not None]
     return {sock.getsockname()[1]: sock for sock in kept}
 

@@ -115,9 +115,7 @@ def test_it_is_copied_pickled_and_replaced(cls: type[Any], given: tuple[object, 
             setattr(value, name, 1)
         with pytest.raises(dataclasses.FrozenInstanceError, match=f"cannot delete field '{name}'"):
             delattr(value, name)
-    with pytest.raises(
-        (dataclasses.FrozenInstanceError, TypeError)
-    ):  # the standard one's of a child, up to Python 3.13
+    with pytest.raises(dataclasses.FrozenInstanceError):
         value.more = 1
 
 
