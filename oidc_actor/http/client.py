@@ -243,8 +243,8 @@ class _Adapter:
         if self._proxied is None:
             assert self._tls is not None
             with fork_waits():
-                from oidc_actor.http.proxied import ProxiedAdapter
-            self._proxied = ProxiedAdapter(self._tls, hosts=_HOSTS, connections=_CONNECTIONS_PER_HOST)
+                from oidc_actor.http.proxied import ways_through_proxies
+            self._proxied = ways_through_proxies(self._tls, hosts=_HOSTS, connections=_CONNECTIONS_PER_HOST)
         way: tuple[Any, str] = self._proxied.way_through(url, proxy)
         return way
 

@@ -11,17 +11,21 @@ from requests.adapters import HTTPAdapter
 from oidc_actor.http.sockets import POOL_CLASSES, clean_pool_class
 
 
-class ProxiedAdapter(HTTPAdapter):
+def ways_through_proxies(context: ssl.SSLContext, *, hosts: int, connections: int) -> _Adapter:
+    """Prepare; nothing is connected yet.
+
+    Args:
+        context: What connections are made with, also those to a proxy.
+        hosts: To how many hosts connections are kept.
+        connections: How many to each.
+    """
+    return _Adapter(context, hosts, connections)
+
+
+class _Adapter(HTTPAdapter):
     """Requests' adapter with bounded connections and a TLS context of ours."""
 
-    def __init__(self, context: ssl.SSLContext, *, hosts: int, connections: int) -> None:
-        """Prepare; nothing is connected yet.
-
-        Args:
-            context: What connections are made with, also those to a proxy.
-            hosts: To how many hosts connections are kept.
-            connections: How many to each.
-        """
+    def __init__(self, context: ssl.SSLContext, hosts: int, connections: int) -> None:
         self._tls = context
         super().__init__(pool_connections=hosts, pool_maxsize=connections, max_retries=0)
 
