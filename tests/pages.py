@@ -24,6 +24,7 @@ PAGES = (
     "supervision/observer/README.md",
     "tests/README.md",
     "tests/bench/README.md",
+    "tests/bench/PEERS.md",
     "tests/otp/README.md",
     "tests/pykka_suite/README.md",
 )

@@ -8,6 +8,7 @@ import logging
 import sys
 from collections import Counter
 from collections.abc import Iterable
+from contextlib import nullcontext
 from dataclasses import asdict, replace
 from importlib.metadata import version
 from pathlib import Path
@@ -338,7 +339,13 @@ def rehearse(
             members=1 if store is None else members,
         )
         rehearsal = set_up(options, wanted, refresh_token_file)
-        played = rehearsal.play()
+    try:
+        # A person sees that something goes on; it is a minute for all kinds and moments.
+        with Console(stderr=True).status("playing outages") if sys.stderr.isatty() else nullcontext():
+            played = rehearsal.play()
+    except TimeoutError as stuck:
+        sys.stderr.write(f"oidc-actor rehearse: {stuck}\n")
+        raise typer.Exit(FAILED) from None
     if as_json:
         sys.stdout.write(json.dumps(report.as_json(rehearsal, played), indent=2) + "\n")
     else:

@@ -189,6 +189,7 @@ def test_a_provider_that_refuses_is_told_as_by_the_other_commands(provider: Prov
             ("--lifetime", "300", "--moment", "noon"),
             "--moment: expected one of refreshed, mid-life, due, expiry, start",
         ),
+        (("--lifetime", "1e9"), "--lifetime: expected the seconds of a year at most"),
         (("--lifetime", "inf"), "--lifetime: expected finite seconds"),
         (("--lifetime", "300", "--retry-maximum", "0.1"), "--retry-maximum: expected at least initial_s=0.5"),
         (("--lifetime", "300", "--namespace", "prod"), "--store: expected the store's address"),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import importlib
 import inspect
 import os
 import re
@@ -10,7 +11,7 @@ from pathlib import Path
 
 import pytest
 from otp import differences
-from pages import section
+from pages import ROOT, section
 from pki import KINDS, pem
 
 from oidc_actor import (
@@ -136,3 +137,18 @@ def test_what_differs_from_otp_is_the_list_by_which_the_judge_compares() -> None
     assert [line for line in table.splitlines() if line.startswith("|")] == differences.table(), (
         "a row that is written on the page is also one in tests/otp/differences.py, which says how it is judged"
     )
+
+
+def test_the_table_of_peers_has_each_library_and_each_trouble(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(ROOT / "tests" / "bench")
+    outages = importlib.import_module("outages")
+    head, _, *rows = re.findall(r"^\|.*\|$", section("tests/bench/PEERS.md", "The table"), flags=re.MULTILINE)
+    assert [one.strip() for one in head.split("|")[2:-1]] == list(outages.SCENES)
+    assert [re.sub(r"[*]| [\d.]+", "", row.split("|")[1]).strip() for row in rows] == list(outages.PEERS)
+    troubles = re.findall(r"^\| (\w+) \| (?!what)", section("tests/bench/PEERS.md", "The troubles"), flags=re.MULTILINE)
+    assert troubles == list(outages.SCENES)
+    cells = [cell for row in rows for cell in row.split("|")[2:-1]]
+    assert all(
+        re.match(r" (unnoticed|waited|failed): \d+ of \d+, [\d.]+ s, \d+, (-|[\d.]+ s) $", cell) for cell in cells
+    )
+    assert " failed" not in rows[-1]

@@ -22,6 +22,8 @@ from oidc_actor.values.clock import is_seconds
 from oidc_actor.values.errors import ConfigError
 from oidc_actor.values.secrets import holds_secrets
 
+LONGEST_LIFE_S = 366 * 86_400.0
+
 NO_LIFETIME = (
     "--lifetime: expected the seconds that a token lives, beside --refresh-token-file, as a rehearsal redeems no refresh token; "
     "got none"
@@ -71,6 +73,8 @@ class Wanted:
         for option, given in times.items():
             if not is_seconds(given):
                 raise ConfigError(f"{option}: expected finite seconds of at least 0, got {given!r}")
+        if self.lifetime_s is not None and self.lifetime_s > LONGEST_LIFE_S:
+            raise ConfigError(f"--lifetime: expected the seconds of a year at most, got {self.lifetime_s!r}")
 
 
 @dataclass(frozen=True, slots=True)

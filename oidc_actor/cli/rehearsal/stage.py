@@ -318,7 +318,8 @@ class _Play:
             begins_at, late_s = self._to_the_moment(stage.members - waits_for_one)
         stage.fail(outage.kind)
         self.is_out, before, ends_at = True, self._requests, begins_at + outage.length_s
-        self._reads = reads = _Reads(max(READ_EVERY_S, outage.length_s / MOST_READS), begins_at)
+        every_s = max(READ_EVERY_S, (outage.length_s + self._patience_s) / MOST_READS)
+        self._reads = reads = _Reads(every_s, begins_at)
         if waits_for_one:
             self._start(1)
         self._pass_until(ends_at)
