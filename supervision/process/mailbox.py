@@ -114,7 +114,8 @@ class Mailbox:
         return self._offer(Envelope(message, reply_to))
 
     def _offer(self, envelope: Envelope[Any]) -> bool:
-        if self.closed:
+        is_closed = self._closed
+        if is_closed or self._made_in is not _here.value:  # `closed`: each message comes through here
             return False
         self._queue.put(envelope)
         process = self.process

@@ -90,6 +90,7 @@ def _refreshes(figures: Sequence[Figure], path: Path) -> None:
     axes.barh(names, ratios, color=colours)
     axes.axvline(1.0, color="#666666", linestyle="--", linewidth=1)
     axes.invert_yaxis()
+    axes.set_xlim(right=1.12 * max(ratios))
     axes.set_title("One refresh: processor time over that of requests.post", fontsize=10)
     axes.tick_params(labelsize=8)
     for row, ratio in enumerate(ratios):
