@@ -26,6 +26,8 @@ from oidc_actor.adapters.challenges import Unauthorized
 from oidc_actor.adapters.presenter import Presenter
 from oidc_actor.cli.device import Kept
 from oidc_actor.cli.doctor import Doctor
+from oidc_actor.cli.rehearsal.set_up import Rehearsal, Wanted
+from oidc_actor.cli.rehearsal.stage import Shape
 from oidc_actor.cli.store_doctor import StoreAsked, StoreDoctor, asked_of
 from oidc_actor.credentials.dpop import DPoPKey
 from oidc_actor.credentials.grants import (
@@ -174,6 +176,7 @@ MADE: dict[str, Callable[[World], object]] = {
     "adapters.requests.OIDCAuth": lambda w: requests_adapter.OIDCAuth(w.name),
     "cli.connection.Connection": lambda w: w.connection(),
     "cli.doctor.Doctor": lambda w: Doctor(w.connection(), lambda request: w.response, 60.0),
+    "cli.rehearsal.set_up.Rehearsal": lambda w: Rehearsal(Plan(w.auth, 60.0), Shape(), Wanted()),
     "cli.store_doctor.StoreAsked": lambda w: _store_asked(w),
     "cli.store_doctor.StoreDoctor": lambda w: StoreDoctor(_store_asked(w)),
     "cli.device.Kept": lambda w: Kept(w.folder / "secret"),
@@ -427,7 +430,7 @@ HOLDS_NONE: dict[str, str] = {
     "names of files; a secret in an argument is refused": "cli.options.ConnectionOptions",
     "the address of an observer, in which a user and a password are refused": "cli.top.Address cli.top.NoAnswer",
     "the rehearsal: its own provider's tokens, and nothing of the user's but times": """cli.rehearsal.outages.Outage
-        cli.rehearsal.outages.Played cli.rehearsal.set_up.Wanted cli.rehearsal.set_up.Rehearsal cli.rehearsal.stage.Shape
+        cli.rehearsal.outages.Played cli.rehearsal.set_up.Wanted cli.rehearsal.stage.Shape
         cli.rehearsal.stage.Draws cli.rehearsal.stage.Stage""",
     "the demonstration: its own provider's tokens, shown by fingerprint": """cli.demo.promises.Figures cli.demo.promises.Pace
         cli.demo.promises.Promise cli.demo.story.Readers cli.demo.story.Play cli.demo.view.View""",
