@@ -70,6 +70,8 @@ def _made(cls: type[Any], *, init: bool, repr: bool, eq: bool) -> type[Any]:  # 
     namespace = {name: value for name, value in cls.__dict__.items() if name not in own and name not in _OF_A_CLASS}
     namespace |= {"__slots__": tuple(name for name in own if name not in inherited), "__match_args__": taken}
     namespace |= {"__dataclass_fields__": fields, "__dataclass_params__": _PARAMS}
+    for name, function in _OF_ALL.items():
+        namespace.setdefault(name, function)
     for name, method in methods.items():
         if namespace.get(name) is None:
             method.__name__, method.__qualname__ = name, f"{cls.__qualname__}.{name}"
@@ -177,14 +179,25 @@ def _freezing(made: list[type[Any]], names: list[str]) -> dict[str, Callable[...
             raise dataclasses.FrozenInstanceError(f"cannot delete field {name!r}")
         super(made[0], self).__delattr__(name)
 
-    def values(self: Any) -> list[Any]:
-        return [getattr(self, name) for name in names]
+    return {"__setattr__": set_field, "__delattr__": delete_field}
 
-    def restore(self: Any, values: list[Any]) -> None:
-        for name, value in zip(names, values, strict=True):
-            object.__setattr__(self, name, value)
 
-    return {"__setattr__": set_field, "__delattr__": delete_field, "__getstate__": values, "__setstate__": restore}
+# Of all fields, also those that a subclass by another decorator adds: without slots it inherits these functions.
+def _values(self: Any) -> list[Any]:
+    return [getattr(self, one.name) for one in dataclasses.fields(self)]
+
+
+def _restore(self: Any, values: list[Any]) -> None:
+    for one, value in zip(dataclasses.fields(self), values, strict=True):
+        object.__setattr__(self, one.name, value)
+
+
+def _replace(self: Any, /, **changes: Any) -> Any:
+    return dataclasses.replace(self, **changes)
+
+
+_OF_ALL = {"__getstate__": _values, "__setstate__": _restore, "__replace__": _replace}
+"""The functions that are the same for each class; ``__replace__`` is that of `copy.replace`, which Python 3.13 has."""
 
 
 def _showing(names: list[str]) -> Callable[[Any], str]:

@@ -110,6 +110,7 @@ def test_it_is_as_the_standard_one(cls: type[Any], given: tuple[object, ...]) ->
 def test_it_is_copied_pickled_and_replaced(cls: type[Any], given: tuple[object, ...]) -> None:
     value = cls(*given)
     assert pickle.loads(pickle.dumps(value)) == value == copy.deepcopy(value) == replace(value)
+    assert value.__replace__() == value  # `copy.replace` of Python 3.13
     for name in [one.name for one in fields(cls)]:
         with pytest.raises(dataclasses.FrozenInstanceError, match=f"cannot assign to field '{name}'"):
             setattr(value, name, 1)
@@ -152,12 +153,17 @@ def test_a_missing_and_an_unknown_argument_are_named() -> None:
         One(1, b=2)  # type: ignore[call-arg]
 
 
-def test_it_has_children_of_the_standard_decorator() -> None:
-    @dataclasses.dataclass(frozen=True)
-    class Theirs(Value):
-        d: int = 4
+@dataclasses.dataclass(frozen=True)
+class Theirs(Value):
+    """What a program makes of a value."""
 
+    d: int = 4
+
+
+def test_it_has_children_of_the_standard_decorator() -> None:
+    value = Theirs(1, "x", d=5)
     assert Theirs(1, "x").d == 4
+    assert copy.copy(value) == copy.deepcopy(value) == pickle.loads(pickle.dumps(value)) == value
     with pytest.raises(TypeError, match="frozen"):
 
         @dataclasses.dataclass
