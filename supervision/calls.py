@@ -222,15 +222,15 @@ class Timer(Cancellable, timer_thread.Entry):
         return True
 
     @property
-    def is_pending(self) -> bool:
+    def _is_pending(self) -> bool:
         """Whether the message has been neither handled nor cancelled."""
         return bool(self._pending)
 
-    def take(self) -> Callable[[], None] | None:
+    def _take(self) -> Callable[[], None] | None:
         """What the timer thread is to do when it is due."""
         return self._deliver if self._pending else None
 
-    def start(self, delay_s: float) -> None:
+    def _start(self, delay_s: float) -> None:
         """Have it delivered in ``delay_s`` seconds."""
         if self._pending:
             timer_thread.add(delay_s, self)
@@ -268,7 +268,7 @@ def send_after(delay_s: float, server: ServerRef, message: Any) -> Timer:
     if not (type(delay_s) is float and 0.0 <= delay_s < math.inf):
         check_seconds("delay_s", delay_s)
     timer = Timer(message, name_in(server) or find(server) or unmanaged(server))
-    timer.start(delay_s)
+    timer._start(delay_s)
     return timer
 
 

@@ -197,9 +197,7 @@ def check_count(what: str, value: object, *, or_none: bool = False) -> None:
 
 def check_one_of(what: str, value: object, literal: Any) -> None:
     """Raise unless ``value`` is one of those of a ``Literal``; ``what`` names it in the text."""
-    values = (
-        literal.__args__
-    )  # `get_args` looks at what else it may be, and a cache would take the hash of each of them
+    values = literal.__args__  # `get_args` takes longer, and so does a cache, for the hash of a ``Literal``
     if value not in values:
         raise ValueError(f"{what}: expected one of {', '.join(values)}, got {value!r}")
 

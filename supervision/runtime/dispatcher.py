@@ -185,7 +185,7 @@ class _Pool:
         """
         if len(self._workers) - len(self._blocked) >= WORKERS:
             self._watch()
-        elif self._growth is None or not self._growth.is_pending:
+        elif self._growth is None or not self._growth._is_pending:
             with contextlib.suppress(RuntimeError):
                 self._growth = timer_thread.call_later(0.0, self._add_if_one_waits)
 
@@ -214,7 +214,7 @@ class _Pool:
 
     def _watch(self) -> None:
         """Look again in a moment whether the queue has moved."""
-        if self._lookout is not None and self._lookout.is_pending:
+        if self._lookout is not None and self._lookout._is_pending:
             return
         seen = self.taken
 

@@ -63,7 +63,7 @@ class Entry:
     __slots__ = ()
 
     @property
-    def is_pending(self) -> bool:
+    def _is_pending(self) -> bool:
         """Whether it is still to come."""
         raise NotImplementedError
 
@@ -71,7 +71,7 @@ class Entry:
         """Cancel it. Returns whether it was still to come; the heap forgets it in its own time."""
         raise NotImplementedError
 
-    def take(self) -> Callable[[], None] | None:
+    def _take(self) -> Callable[[], None] | None:
         """What the timer thread, which asks once, is to call; ``None`` where it was cancelled."""
         raise NotImplementedError
 
@@ -85,15 +85,15 @@ class TimerHandle(Entry):
         self._callbacks = [callback]  # empty once it is taken out, which one thread does
 
     @property
-    def is_pending(self) -> bool:
+    def _is_pending(self) -> bool:
         """Whether it is still to come."""
         return bool(self._callbacks)
 
     def cancel(self) -> bool:
         """Cancel it. Returns whether it was still to come; the heap forgets it in its own time."""
-        return self.take() is not None
+        return self._take() is not None
 
-    def take(self) -> Callable[[], None] | None:
+    def _take(self) -> Callable[[], None] | None:
         """The callback, for the first to ask; then ``None``."""
         try:
             return self._callbacks.pop()
@@ -174,7 +174,7 @@ class _TimerThread:
                     with contextlib.suppress(queue.Empty):
                         self.queue.get(timeout=wakes_at - now)
                 continue
-            callback = heapq.heappop(self._heap)[2].take()
+            callback = heapq.heappop(self._heap)[2]._take()
             if callback is not None:
                 return callback
 
@@ -182,13 +182,11 @@ class _TimerThread:
         """Move what is new into the heap, but for what has been cancelled."""
         while self._new:
             due, handle = self._new.popleft()
-            if not handle.is_pending:
+            if not handle._is_pending:
                 continue
             heapq.heappush(self._heap, (due, next(self._numbers), handle))
-            if (
-                len(self._heap) >= self._sweep_at
-            ):  # twice of what was left the last time: a sweep costs each entry little
-                self._heap = [kept for kept in self._heap if kept[2].is_pending]
+            if len(self._heap) >= self._sweep_at:  # twice what was left the last time: a sweep costs each entry little
+                self._heap = [kept for kept in self._heap if kept[2]._is_pending]
                 heapq.heapify(self._heap)
                 self._sweep_at = max(LEAST_SWEPT, 2 * len(self._heap))
 

@@ -69,7 +69,7 @@ def test_a_refresh_takes_two_messages_and_one_watch_that_is_cancelled(
     eventually(lambda: TokenManager.get_access_token("m") == "t2")
     eventually(lambda: came.count("ResultReady"))
     assert [one for one in came if one != "AskHealth"] == ["Refresh", "ResultReady"]
-    assert [one.is_pending for one in watches] == [False]
+    assert [one._is_pending for one in watches] == [False]
 
 
 def test_a_watch_looks_at_the_moment_that_counts_by_then(start: Start, transport, monkeypatch) -> None:

@@ -125,7 +125,7 @@ class LateTimers:
     def ring(self) -> None:
         """For whoever is being told now."""
         for timer in self._set:
-            callback = timer.take()
+            callback = timer._take()
             if callback is not None:
                 callback()
 
