@@ -33,13 +33,17 @@ EVERY_S = 1.0
 """Seconds between two snapshots."""
 
 WAIT_S = 5.0
-"""Seconds for one request, from the connection to the last byte that is waited for."""
+"""Seconds for the connection, and for each piece of an answer."""
 
 MOST_BYTES = 4 * 1024 * 1024
 
 _STYLES = {"good": "green", "warn": "yellow", "bad": "bold red", "plain": ""}
 _STATES = {"running": "green", "restarting": "yellow", "stopped": "dim"}
 _BAR = 10
+_DEEPEST = 20
+
+# What the reading of another program's answer raises.
+_UNREADABLE = (ValueError, LookupError, TypeError, AttributeError, ArithmeticError, RecursionError)
 
 
 class NoAnswer(Exception):
@@ -84,15 +88,15 @@ def read_address(text: str) -> Address:
     Raises:
         ConfigError: It is neither.
     """
-    parts = urlsplit(text) if "://" in text else None
-    if parts is None:
+    if "://" not in text:
         if os.sep not in text and not os.path.exists(text):
             raise ConfigError(f"expected a URL such as http://127.0.0.1:8391, or the path of a socket, got {text!r}")
         return Address(text, lambda: _UnixConnection(text), ("/observer/state", "/state"))
     try:
+        parts = urlsplit(text)
         host, port = parts.hostname, parts.port
     except ValueError:
-        host = port = None
+        parts, host, port = urlsplit(""), None, None
     if parts.scheme not in ("http", "https") or not host or parts.username is not None:
         raise ConfigError("expected http:// or https:// with a host and without a user, or the path of a socket")
     folder = parts.path.removesuffix("/")
@@ -131,23 +135,21 @@ def fetch(address: Address, search: str = "") -> dict[str, Any]:
 
 
 def _get(address: Address, path: str) -> tuple[int, bytes]:
-    connection = address.connect()
     try:
-        connection.request("GET", path, headers={"X-OIDC-Actor": "top", "Accept": "application/json"})
-        answer = connection.getresponse()
-        return answer.status, answer.read(MOST_BYTES)
-    except (OSError, http.client.HTTPException) as error:
+        with contextlib.closing(address.connect()) as connection:
+            connection.request("GET", path, headers={"X-OIDC-Actor": "top", "Accept": "application/json"})
+            answer = connection.getresponse()
+            return answer.status, answer.read(MOST_BYTES)
+    except (OSError, http.client.HTTPException, UnicodeError) as error:  # the last one of a name that cannot be looked up
         what = error.strerror if isinstance(error, OSError) and error.strerror else str(error) or type(error).__name__
         raise NoAnswer(f"nothing answers at {address.text}: {shown(what)}") from None
-    finally:
-        connection.close()
 
 
 def _snapshot(address: Address, body: bytes) -> dict[str, Any]:
     try:
         told = json.loads(body)
         draw(told)
-    except (ValueError, KeyError, TypeError, AttributeError):  # what answers is another program
+    except _UNREADABLE:  # what answers is another program
         told = None
     if isinstance(told, dict):
         return told
@@ -158,7 +160,7 @@ def _reason(body: bytes) -> str:
     try:
         told = json.loads(body)
         return shown(told.get("error_description") or told.get("error") or "")
-    except (ValueError, AttributeError):
+    except _UNREADABLE:
         return shown(body[:200].decode("utf-8", "replace"))
 
 
@@ -213,13 +215,13 @@ def _cells(row: dict[str, Any], now: float, columns: list[str], *, plain: bool) 
     figures = row.get("figures") or {}
     mark = "" if "children" not in row or plain else ("▾ " if row.get("open") else "▸ ")
     label = Text(
-        f"{'  ' * (row.get('level', 1) - 1)}{mark}{shown(row.get('label', ''))}",
+        f"{'  ' * (min(row.get('level', 1), _DEEPEST) - 1)}{mark}{shown(row.get('label', ''))}",
         style="bold" if "children" in row else "",
     )
     if "children" in row and not row.get("open"):
         label.append(f" ({row['children']:,})", style="dim")
     yield label
-    yield Text(row.get("state", ""), style=_STATES.get(row.get("state", ""), ""))
+    yield Text(shown(row.get("state", "")), style=_STATES.get(row.get("state", ""), ""))
     yield Text("" if row.get("since") is None else duration(now - row["since"]))
     for column in columns:
         yield _figure(figures.get(column), now, plain=plain)
@@ -237,7 +239,7 @@ def _figure(figure: dict[str, Any] | None, now: float, *, plain: bool) -> Text:
     text = Text(style=_STYLES.get(figure.get("tone", "plain"), ""))
     left_s = None if figure.get("ends") is None else max(0.0, figure["ends"] - now)
     if left_s is not None and figure.get("of") and not plain:
-        full = round(_BAR * min(1.0, left_s / figure["of"]))
+        full = round(_BAR * max(0.0, min(1.0, left_s / figure["of"])))
         text.append("█" * full + "░" * (_BAR - full) + " ")
     text.append(shown(figure.get("text", "")))
     if left_s is not None:

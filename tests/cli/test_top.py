@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import pty
 import select
@@ -17,11 +18,12 @@ import pytest
 from fakes import AUTH, ISSUER, ScriptedTransport
 from managers import leave_nothing_behind
 from observer.browser import Served, serving
+from rich.console import Console
 from typer.testing import CliRunner
 
 from oidc_actor import TokenManager
 from oidc_actor.cli.app import app
-from oidc_actor.cli.top import duration
+from oidc_actor.cli.top import draw, duration
 from oidc_actor.observing import managers
 from supervision import ChildSpec, Server, Supervisor
 from supervision.observer import Observer
@@ -82,6 +84,9 @@ def test_it_finds_the_observer_below_a_sidecars_address_and_at_a_path(served: Se
         ("ftp://localhost", 2, "expected http"),
         ("http://me:secret@localhost", 2, "expected http"),
         ("http://localhost:99999999", 2, "expected http"),
+        ("http://[::1", 2, "expected http"),
+        ("http://a..b", 4, "nothing answers"),
+        ("http://a b", 4, "nothing answers"),
         ("localhost", 2, "expected a URL"),
     ],
 )
@@ -100,6 +105,8 @@ def test_an_error_is_one_line(address: str, status: int, said: str) -> None:
         (200, b"[]", "no observer"),
         (200, b'{"rows": {"a": 3}, "totals": {}}', "no observer"),
         (200, b'{"rows": {"a": {"since": "x"}}, "totals": {"actors": "\x1b"}}', "no observer"),
+        (200, b"[" * 100_000, "no observer"),
+        (200, b'{"rows": {"a": {"level": -1e400}}, "totals": {"actors": ' + b"9" * 5000 + b"}}", "no observer"),
         (404, b"", "mount supervision.observer.Observer"),
         (403, b'{"error": "a reason\\u001b[2J"}', "answers 403: a reason"),
         (500, b"\xff\x1b[2J", "answers 500"),
@@ -125,6 +132,17 @@ def test_what_is_no_observer_is_said_in_one_line(status: int, body: bytes, said:
     assert (done.exit_code, len(done.output.splitlines())) == (4, 1)
     assert said in done.output
     assert "\x1b" not in done.output
+
+
+def test_no_text_of_another_program_moves_the_terminal_or_fills_the_memory() -> None:
+    figure = {"text": "\x1b[2J", "ends": 2.0, "of": -1e-300}
+    row = {"label": "a", "state": "\x1b]0;b\x07", "level": 10**30, "exit": "\x1b", "figures": {"c\x1b": figure, "d": figure}}
+    out = io.StringIO()
+    Console(file=out, width=60, force_terminal=False).print(
+        draw({"columns": ["c\x1b"], "totals": {}, "rows": {"1": row}, "now": 1.0})
+    )
+    assert "\x1b" not in out.getvalue()
+    assert len(out.getvalue()) < 1000
 
 
 def test_in_a_terminal_it_goes_on_until_q(served: Served) -> None:
