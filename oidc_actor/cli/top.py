@@ -140,7 +140,11 @@ def _get(address: Address, path: str) -> tuple[int, bytes]:
             connection.request("GET", path, headers={"X-OIDC-Actor": "top", "Accept": "application/json"})
             answer = connection.getresponse()
             return answer.status, answer.read(MOST_BYTES)
-    except (OSError, http.client.HTTPException, UnicodeError) as error:  # the last one of a name that cannot be looked up
+    except (
+        OSError,
+        http.client.HTTPException,
+        UnicodeError,
+    ) as error:  # the last one of a name that cannot be looked up
         what = error.strerror if isinstance(error, OSError) and error.strerror else str(error) or type(error).__name__
         raise NoAnswer(f"nothing answers at {address.text}: {shown(what)}") from None
 

@@ -136,7 +136,13 @@ def test_what_is_no_observer_is_said_in_one_line(status: int, body: bytes, said:
 
 def test_no_text_of_another_program_moves_the_terminal_or_fills_the_memory() -> None:
     figure = {"text": "\x1b[2J", "ends": 2.0, "of": -1e-300}
-    row = {"label": "a", "state": "\x1b]0;b\x07", "level": 10**30, "exit": "\x1b", "figures": {"c\x1b": figure, "d": figure}}
+    row = {
+        "label": "a",
+        "state": "\x1b]0;b\x07",
+        "level": 10**30,
+        "exit": "\x1b",
+        "figures": {"c\x1b": figure, "d": figure},
+    }
     out = io.StringIO()
     Console(file=out, width=60, force_terminal=False).print(
         draw({"columns": ["c\x1b"], "totals": {}, "rows": {"1": row}, "now": 1.0})
