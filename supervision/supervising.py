@@ -420,7 +420,7 @@ class AnySupervisor(CallbackModule):
         assert process is not None  # `child_process.start_child` has seen to that
         adopted(process, child, predecessor)
         watch.begin()
-        if last is None and is_told():
+        if not self._attempting and is_told():  # an attempt reports what it has restarted
             tell("child_started", supervisor=self._label, child=child.spec.id, name=child_process.name_of_child(child))
         return ref
 

@@ -33,11 +33,14 @@ def test_it_hears_what_nobody_logs_and_changes_nothing_of_the_log(
     caplog.set_level(logging.WARNING)
     Supervisor.start_link([ChildSpec("till", Server, name="till")], name="shop")
     kill("till")
-    Supervisor.which_children("shop")
+    Supervisor.terminate_child("shop", "till")
+    Supervisor.restart_child("shop", "till")
     assert told(kept) == [
         ("child_started", "till", "under shop"),
         ("child_ended", "till", "KILLED, starts again"),
         ("child_restarted", "till", "restart 1"),
+        ("child_ended", "till", "SHUTDOWN"),
+        ("child_started", "till", "under shop"),
     ]
     assert "child_restarted" not in caplog.text
 
