@@ -28,7 +28,7 @@ def _nothing_left_behind() -> Iterator[None]:
                 Supervisor.stop(ref, timeout=DEADLINE_S)
     ActorRegistry.stop_all(block=True, timeout=DEADLINE_S)
     assert ActorRegistry.get_all() == []
-    assert registry._names.value.table == {}
+    eventually(lambda: not registry._names.value.table, "each name is free")  # after Pykka has heard of the end
     assert registry._names.value.awaited == {}
 
 

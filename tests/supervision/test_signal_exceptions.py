@@ -158,15 +158,33 @@ def busy(block: Any) -> Any:
 
 
 async def asked_by_a_task(serve: Callable[[], Any], message: Any) -> Any:
-    """asyncio's own wait is not ended by a signal that comes just before it begins; so it is to end soon in any case."""
+    """asyncio's own wait is not ended by a signal that comes just before it begins; so it is to end soon in any case.
+
+    What a handler raises amid one of asyncio's callbacks, asyncio tells its own handler of errors, if it is an `Exception`.
+    """
+    mine, told = asyncio.current_task(), []
+
+    def hear(_: Any, context: dict[str, Any]) -> None:
+        told.append(context["exception"])
+        mine.cancel()
 
     async def tick() -> None:
         while True:
             await asyncio.sleep(0.05)
 
+    def ticked(task: asyncio.Task[None]) -> None:
+        if not task.cancelled():
+            hear(None, {"exception": task.exception()})
+
+    asyncio.get_running_loop().set_exception_handler(hear)
     ticks = asyncio.ensure_future(tick())
+    ticks.add_done_callback(ticked)
     try:
         return await acall(serve(), message, None, await_restart=True)
+    except asyncio.CancelledError:
+        if told:
+            raise told[0] from None
+        raise
     finally:
         ticks.cancel()
 
