@@ -5,6 +5,7 @@ them for a while, each with its token. So each has connections of its own, and a
 
 1. A token that names its certificate (``cnf`` ``x5t#S256``, section 3.1) goes out with that one, if it has been seen here.
 2. Any other token goes with the certificate that was in the files when the token was seen first.
+3. A request without a token (a password's, too, which may be the same for years) goes with the newest one.
 
 The files are looked at when a token is seen first, and never for one that is known.
 """
@@ -20,18 +21,21 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar, Generic, TypeVar
 
-from oidc_actor.credentials.keys import ClientCertificate, certificate_digest
+from oidc_actor.credentials.keys import ClientCertificate, digest_of
 from oidc_actor.http.sockets import check_ca_bundle, load_certificate
 from oidc_actor.protocol.response_fields import read_claims
 from oidc_actor.values.errors import ConfigError, SecretUnavailable
 from oidc_actor.values.lazy_imports import fork_waits
-from oidc_actor.values.secrets import holds_secrets
+from oidc_actor.values.secrets import MAX_SECRET_BYTES, holds_secrets, read_file
 
 MOST_CERTIFICATES = 3
 """Certificates whose connections are kept; where a fourth comes those of the oldest are closed, whose tokens have long ended."""
 
 MOST_TOKENS = 16
 """Tokens whose certificates are remembered."""
+
+_OF_TOKENS = frozenset({"bearer", "dpop"})
+"""The schemes of tokens."""
 
 C = TypeVar("C")
 
@@ -74,7 +78,8 @@ class ByCertificate(Generic[C]):
         self.certificate = certificate
         self._make_context = make_context
         self._connect = connect
-        self._shown: dict[str, Shown[C]] = {}  # by thumbprint, the oldest first
+        # By digest of the certificate's file, the oldest first: what is between it and the authority may be written after it.
+        self._shown: dict[bytes, Shown[C]] = {}
         self._of_token: dict[bytes, Shown[C]] = {}  # by digest, the oldest first
         self._newest: tuple[object, Shown[C]] | None = None
         self._left: list[C] = []
@@ -90,9 +95,10 @@ class ByCertificate(Generic[C]):
             SecretUnavailable: No certificate can be loaded, and none has been before.
         """
         text = authorization.decode("latin-1") if isinstance(authorization, bytes) else authorization
-        token = text.partition(" ")[2].strip() if isinstance(text, str) else ""
-        if not token:
+        scheme, _, token = text.strip().partition(" ") if isinstance(text, str) else ("", "", "")
+        if not token or scheme.lower() not in _OF_TOKENS:
             return self._look()[0].connections
+        token = token.strip()
         digest = hashlib.sha256(token.encode("utf-8", "surrogatepass")).digest()
         known = self._of_token.get(digest)
         if known is None:
@@ -118,7 +124,7 @@ class ByCertificate(Generic[C]):
         named = read_claims(token).get("cnf")
         thumbprint = named.get("x5t#S256") if isinstance(named, dict) else None
         if isinstance(thumbprint, str):
-            found = self._shown.get(thumbprint)
+            found = next((one for one in [*self._shown.values()][::-1] if one.thumbprint == thumbprint), None)
             if found is None:  # its certificate is not here yet, or not any more: looked for again the next time
                 return newest
         elif is_present:
@@ -146,20 +152,24 @@ class ByCertificate(Generic[C]):
     def _load(self) -> Shown[C] | str:
         """Load the certificate together with its name, which is no other's: the file was the same before and after."""
         path = self.certificate.cert_file
-        before = certificate_digest(path)
+        before = read_file(path, MAX_SECRET_BYTES)
         if isinstance(before, str):
             return f"{str(path)!r}: {before}"
-        thumbprint = urlsafe_b64encode(before).decode().rstrip("=")
-        if thumbprint in self._shown:
-            return self._shown[thumbprint]
+        digest = digest_of(before)
+        if isinstance(digest, str):
+            return f"{str(path)!r}: {digest}"
+        chain = hashlib.sha256(before).digest()
+        if (known := self._shown.get(chain)) is not None:
+            return known
         with fork_waits():  # OpenSSL may hold locks of its own
             context = self._make_context()
             problem = load_certificate(context, self.certificate)
         if problem is not None:
             return problem
-        if certificate_digest(path) != before:
+        if read_file(path, MAX_SECRET_BYTES) != before:
             return "it is being replaced"
-        shown = self._shown.setdefault(thumbprint, Shown(thumbprint, self._connect(context)))
+        thumbprint = urlsafe_b64encode(digest).decode().rstrip("=")
+        shown = self._shown.setdefault(chain, Shown(thumbprint, self._connect(context)))
         for old in list(self._shown)[:-MOST_CERTIFICATES]:
             if (gone := self._shown.pop(old, None)) is not None:
                 self._left.append(gone.connections)

@@ -10,7 +10,6 @@ import base64
 import json
 import re
 import string
-from codecs import BOM_UTF8
 from collections.abc import Mapping, Sequence
 from dataclasses import fields
 from functools import cache
@@ -198,10 +197,17 @@ def certificate_digest(path: Path) -> bytes | str:
         path: The file.
     """
     content = read_file(path, MAX_SECRET_BYTES)
-    if isinstance(content, str):
-        return content
+    return content if isinstance(content, str) else digest_of(content)
+
+
+def digest_of(content: bytes) -> bytes | str:
+    """Do what `certificate_digest` does, with what is in the file.
+
+    Args:
+        content: PEM, with any text around it, as OpenSSL reads it: a name there may be in any encoding.
+    """
+    found = _CERTIFICATE.search(content.decode("latin-1"))
     try:
-        found = _CERTIFICATE.search(content.removeprefix(BOM_UTF8).decode("ascii"))
         return "expected a certificate as PEM" if found is None else sha256(PEM_cert_to_DER_cert(found[0])).digest()
     except ValueError:
         return "expected a certificate as PEM"
