@@ -60,7 +60,7 @@ class SpiffeJWT(SecretSource):
             raise ConfigError(problem, ("assertion_type",))
         _grpc()
         self._audience = read_text(audience, "audience")
-        self._spiffe_id = None if spiffe_id is None else read_text(spiffe_id, "spiffe_id")
+        self._spiffe_id = None if spiffe_id is None else _identity(spiffe_id)
         self._socket = None if socket is None else _checked(socket)
         self._timeout_s = check_timeout(timeout_seconds)
         self._type = assertion_type
@@ -109,6 +109,13 @@ def _grpc() -> Any:
     except ImportError:
         raise ConfigError(_NO_PACKAGE) from None
     return grpc
+
+
+def _identity(spiffe_id: str) -> str:
+    if not read_text(spiffe_id, "spiffe_id").startswith("spiffe://"):
+        problem = f"expected an identity such as 'spiffe://example.org/billing', got {spiffe_id!r}"
+        raise ConfigError(problem, ("spiffe_id",))
+    return spiffe_id
 
 
 def _checked(socket: str) -> str:

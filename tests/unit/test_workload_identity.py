@@ -295,6 +295,7 @@ def test_an_agent_that_does_not_answer_is_given_up(agent: Agent) -> None:
 def test_what_is_no_spiffe_source(monkeypatch: pytest.MonkeyPatch) -> None:
     mistakes: list[tuple[Callable[[], object], str]] = [
         (lambda: SpiffeJWT(""), "audience: expected a non-empty text"),
+        (lambda: SpiffeJWT("a", spiffe_id="example.org/billing"), "spiffe_id: expected an identity such as 'spiffe://"),
         (lambda: SpiffeJWT("a", socket="/run/agent.sock"), "socket: expected an address such as unix:///run/spire"),
         (lambda: SpiffeJWT("a", assertion_type="x"), "assertion_type: expected 'jwt-spiffe' or 'jwt-bearer'"),  # type: ignore[arg-type]
     ]
