@@ -89,11 +89,13 @@ class RequestsTransport:
         Raises:
             TransportError: Where no complete response came. Its text has the method, the address and the kind of failure.
         """
+        proxy = None
         with bounded(request.timeout_s) as progress:
             try:
-                return self._send(request)
+                proxy = self._proxy(request.url)
+                return self._send(request, proxy)
             except Exception as error:  # noqa: BLE001 - all that urllib3 and requests raise is one thing here: no answer
-                problem = _describe(error, request.timeout_s, self._proxy(request.url))
+                problem = _describe(error, request.timeout_s, proxy)
                 for one in _chain(error):
                     # urllib3's frames refer to the error: together they would stay until a garbage collection.
                     one.__traceback__ = None
@@ -111,8 +113,7 @@ class RequestsTransport:
     def __repr__(self) -> str:
         return f"RequestsTransport(ca_bundle={self._ca_bundle!r})"
 
-    def _send(self, request: Request) -> Response:
-        proxy = self._proxy(request.url)
+    def _send(self, request: Request, proxy: str | None) -> Response:
         is_plain = proxy is None and urlsplit(request.url).scheme == "http"
         adapter = self._plain_adapter() if is_plain else self._adapter(request.client_certificate)
         pool, target = adapter.way_to(request.url, proxy)
@@ -149,7 +150,7 @@ class RequestsTransport:
             adapter = self._adapters.setdefault(key, _Adapter(_context(bundle, name, certificate)))
             known = list(self._adapters)
             self._discard(one for one in known if one[:2] == key[:2] and one != key)  # their files have changed
-            self._discard(known[1 : len(known) - _CERTIFICATES])
+            self._discard(known[1:-_CERTIFICATES])
         return adapter
 
     def _discard(self, keys: Iterable[_Key]) -> None:

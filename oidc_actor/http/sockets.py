@@ -200,6 +200,13 @@ class _CleanConnection(HTTPConnection):
         rested_s = max(now - then for now, then in zip(_clocks(), self._rests_since, strict=True))
         return rested_s < IDLE_LIMIT_S and _is_silent(self.sock)
 
+    def connect(self) -> None:
+        """Connect; what is sent for that goes to a proxy (CONNECT), and has nothing of the request."""
+        try:
+            super().connect()
+        finally:
+            _progress.sent = False
+
     def request(self, *args: Any, **kwargs: Any) -> None:
         """Send a request; its head and its body go out at once, not as two packets."""
         unsent: list[Any] = []

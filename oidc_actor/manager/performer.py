@@ -169,8 +169,8 @@ class Performer(Generic[C]):
             self._apply(sent)
 
     def _take_result(self) -> None:
-        self.take_note()  # both may have come since
         result = self.cell.take_result(self.manager.ref)
+        self.take_note()  # after that: it was there before the result, which may have come just now
         if result is not None:
             self.effects.unwatch()
             self._apply(result)

@@ -12,6 +12,7 @@ from oidc_actor import OIDCConfig, TokenManager
 from oidc_actor.machine.events import FetchLost, FetchStarted, Refresh, ResultReady
 from oidc_actor.manager import provider_requests, token_manager
 from oidc_actor.manager.issuers import Subscriber
+from oidc_actor.reading.cell import Cell
 from oidc_actor.reading.directory import locate
 from supervision import cast
 from supervision.runtime import timer_thread
@@ -111,6 +112,23 @@ def test_what_comes_at_the_last_moment_is_taken(start: Start, transport, monkeyp
     cast(ref, FetchLost(1, 1))
     assert TokenManager.get_access_token(ref) == "t1"
     assert len(transport.posts) == 1
+
+
+def test_a_request_that_is_sent_and_answered_while_the_manager_looks_is_counted(start: Start, monkeypatch) -> None:
+    may_go, note_sent, take_result = threading.Event(), Cell.note_sent, Cell.take_result
+
+    def take_when_it_is_there(cell, ref):
+        if cell.expected is not None:
+            may_go.set()
+            eventually(lambda: cell.result is not None)
+        return take_result(cell, ref)
+
+    monkeypatch.setattr(Cell, "note_sent", lambda *args: may_go.wait(DEADLINE_S) and note_sent(*args))
+    monkeypatch.setattr(Cell, "take_result", take_when_it_is_there)
+    ref = start(oidc_config=CONFIG)
+    cast(ref, ResultReady())  # of an earlier request, for example
+    assert TokenManager.get_access_token(ref) == "t1"
+    assert TokenManager.health(ref).token_requests == 1
 
 
 def test_whoever_takes_part_in_a_discovery_that_never_ends_gives_it_up_too(

@@ -168,6 +168,12 @@ def test_nobody_listens(transport):
     assert not error.sent
 
 
+def test_an_address_that_cannot_be_read(transport):
+    error = failure(transport, a_request("https://[::1"))
+    assert str(error) == "POST <not a URL>: failed with ValueError"
+    assert not error.sent
+
+
 def test_an_unknown_name(transport, monkeypatch):
     def unknown(*_, **__):
         raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")

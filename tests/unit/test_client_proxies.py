@@ -44,7 +44,9 @@ def test_tls_through_a_proxy_is_verified_too(serve, certificate, transport, monk
         assert trusting(a_request(server.url)).body == b'"tls"'
     assert proxy.requests[0][0].startswith(f"CONNECT 127.0.0.1:{server.port} ".encode())
     assert SECRET.encode() not in proxy.requests[0][0]
-    assert "certificate not accepted" in str(failure(transport, a_request(server.url)))
+    error = failure(transport, a_request(server.url))
+    assert "certificate not accepted" in str(error)
+    assert not error.sent
 
 
 def pipe(one, other):
@@ -187,6 +189,7 @@ def test_a_proxy_that_refuses(serve, transport, monkeypatch):
     monkeypatch.setenv("HTTPS_PROXY", proxy.url)
     error = failure(transport, a_request("https://id.example"))
     assert str(error).endswith(f"through the proxy {proxy.url}: it refused, HTTP 407")
+    assert not error.sent  # what asks a proxy for a way is no request to the provider
 
 
 def test_a_proxy_s_interim_responses_are_skipped(serve, transport, monkeypatch):
