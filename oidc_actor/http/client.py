@@ -14,7 +14,7 @@ import os
 import re
 import socket
 import ssl
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from functools import cache, lru_cache
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -35,6 +35,7 @@ from oidc_actor.values.secrets import SecretFile, holds_secrets
 from oidc_actor.values.urls import is_loopback, proxy_shown, public_url
 
 USER_AGENT = "oidc-actor"
+_OURS = {"User-Agent": USER_AGENT, "Accept-Encoding": "identity"}
 _HOSTS = 128
 _CONNECTIONS_PER_HOST = 32
 _CERTIFICATES = 64  # clients' certificates whose connections are kept
@@ -119,10 +120,10 @@ class RequestsTransport:
         pool, target = adapter.way_to(request.url, proxy)
         # Sent without a session: nothing is merged in, neither cookies nor netrc. No variable has what it sends.
         received = pool.urlopen(
-            request.method,
+            request.method.upper(),
             target,
             body=request.body or None,
-            headers={"User-Agent": USER_AGENT, "Accept-Encoding": "identity", **request.headers},
+            headers=_headers(request.headers),
             retries=_NO_RETRIES,
             redirect=False,
             assert_same_host=False,
@@ -248,6 +249,13 @@ class _Adapter:
             self._proxied = ways_through_proxies(self._tls, hosts=_HOSTS, connections=_CONNECTIONS_PER_HOST)
         way: tuple[Any, str] = self._proxied.way_through(url, proxy)
         return way
+
+
+def _headers(given: Mapping[str, str]) -> dict[str, str]:
+    """What is given wins over ours, in letters of any case; but for the length, which is that of the body."""
+    wanted = {name: value for name, value in given.items() if name.lower() != "content-length"}
+    known = {name.lower() for name in wanted}
+    return {name: value for name, value in _OURS.items() if name.lower() not in known} | wanted
 
 
 def _context(bundle: str, name: str, certificate: ClientCertificate | None) -> ssl.SSLContext:

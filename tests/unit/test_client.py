@@ -43,6 +43,17 @@ def test_a_request_is_one_packet_and_the_way_to_its_address_is_kept(serve, trans
     assert len(found) == 1
 
 
+def test_what_a_request_says_of_itself_is_sent_once_and_its_length_is_the_body_s(serve, transport):
+    server = serve(answers(reply()))
+    given = {"user-agent": "mine", "accept-encoding": "gzip", "content-length": "0"}
+    transport(Request("post", f"{server.url}/token", given, b"a=1", DEADLINE_S))
+    head, body = server.requests[0]
+    assert head.startswith(b"POST /token HTTP/1.1\r\n")
+    found = sorted(line for line in head.lower().split(b"\r\n") if line.startswith((b"user", b"accept", b"content")))
+    assert found == [b"accept-encoding: gzip", b"content-length: 3", b"user-agent: mine"]
+    assert body == b"a=1"
+
+
 def test_a_get_has_no_body(serve, transport):
     server = serve(answers(reply()))
     assert transport(Request("GET", server.url + "/x?y=z", {}, b"", DEADLINE_S)).status == 200
