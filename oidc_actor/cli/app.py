@@ -301,7 +301,9 @@ def rehearse(
     namespace: Namespace = None,
     key: Key = None,
     store_key: StoreKey = None,
-    members: Annotated[int, typer.Option(min=2, max=20, rich_help_panel=STORE, help="How many share the store.")] = 3,
+    members: Annotated[
+        int | None, typer.Option(min=2, max=20, rich_help_panel=STORE, help="How many share the store; else 3.")
+    ] = None,
 ) -> None:
     """Play outages with your options, beside the forecast of `check`: which of them would your readers notice?
 
@@ -324,7 +326,7 @@ def rehearse(
 
     logging.getLogger().addHandler(logging.NullHandler())  # what the managers log of the outages
     with errors_shown("rehearse"):
-        if store is None and (namespace or key or store_key):
+        if store is None and (namespace or key or store_key or members):
             raise ConfigError("--store: expected the store's address or directory beside the others, got none")
         wanted = Wanted(
             lifetime_s=lifetime,
@@ -336,7 +338,7 @@ def rehearse(
             survive_s=None if survive is None else parse_length(survive, "--survive"),
             kinds=parse_kinds(kind or [], "--kind"),
             moments=parse_moments(moment or [], "--moment"),
-            members=1 if store is None else members,
+            members=1 if store is None else members or 3,
         )
         rehearsal = set_up(options, wanted, refresh_token_file)
     try:

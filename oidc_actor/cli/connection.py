@@ -14,6 +14,7 @@ from oidc_actor.credentials.dpop import DPoPKey
 from oidc_actor.credentials.grants import ClientCredentials, Password, RefreshToken
 from oidc_actor.credentials.keys import ClientCertificate, PrivateKey
 from oidc_actor.credentials.parameters import parse_scopes
+from oidc_actor.http import check_timeout
 from oidc_actor.secret_sources.workload_identity import WorkloadIdentity
 from oidc_actor.values.errors import ConfigError, OIDCActorError, SecretUnavailable
 from oidc_actor.values.oidc_config import OIDCConfig, check_config
@@ -143,6 +144,7 @@ def connect(options: ConnectionOptions, *, by_device: bool = False, by_login: bo
     Raises:
         ConfigError: Something is missing, contradicts itself or is malformed; the message names the option.
     """
+    check_timeout(options.timeout, "--timeout")
     issuer_url, config = _provider(options)
     resource_url = _resource(options)
     auth = _credentials(options, by_device=by_device, by_login=by_login)

@@ -79,6 +79,12 @@ def test_what_is_played_is_within_a_second_of_the_forecast(one: Rehearsal) -> No
         assert longer.recovered_s is not None
 
 
+def test_a_retry_after_is_played_as_long_as_a_manager_obeys_it() -> None:
+    shorter, longer = rehearsal(Plan(AUTH, DAY_S, 5000), "429", ("due",), retry_after_s=2e6).play()
+    assert shorter.outage.forecast_s == pytest.approx(3600, abs=1)
+    assert (shorter.survived, longer.survived) == (True, False)
+
+
 @pytest.mark.parametrize("shape", [Shape(expires_in=False, has_exp=True), Shape(token_type="bearer")])
 def test_the_providers_shape_is_played(shape: Shape) -> None:
     (one,) = rehearsal(Plan(AUTH, 600, 60), "refused", ("due",), shape=shape, lengths_s=[30.0]).play()
@@ -194,6 +200,10 @@ def test_a_provider_that_refuses_is_told_as_by_the_other_commands(provider: Prov
         (("--lifetime", "300", "--retry-maximum", "0.1"), "--retry-maximum: expected at least initial_s=0.5"),
         (("--lifetime", "300", "--namespace", "prod"), "--store: expected the store's address"),
         (("--lifetime", "300", "--members", "1", "--store", "/x"), "--members"),
+        (("--lifetime", "300", "--members", "5"), "--store: expected the store's address"),
+        (("--lifetime", "300", "--timeout", "inf"), "--timeout: expected a positive number of seconds, 1e+09 at most"),
+        (("--issuer", "https://auth.example", "--timeout", "1e10"), "--timeout: expected a positive number"),
+        (("--lifetime", "300", "--min-interval", "301"), "--min-interval: expected no more than the 300 s"),
         (("--issuer", "https://auth.example"), "--client-id"),
     ],
 )

@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from typing import Literal, cast, get_args
 
 from oidc_actor.machine.forecast import Plan, Worst, jitter_s, longest_s, shortened, worst
+from oidc_actor.protocol.response_fields import LONGEST_WAIT_S
 from oidc_actor.values.errors import ConfigError
 
 Kind = Literal["timeout", "refused", "503", "429"]
@@ -213,6 +214,7 @@ def planned_for(plan: Plan, kind: Kind, retry_after_s: float) -> Plan:
     """
     if kind == "timeout":
         return plan
+    retry_after_s = min(retry_after_s, LONGEST_WAIT_S)  # no manager obeys a longer one
     lost_after_s = 0.0 if kind == "refused" else min(plan.took_s, plan.timeout_s)
     return replace(plan, lost_after_s=lost_after_s, retry_after_s=retry_after_s if kind == "429" else 0.0)
 

@@ -14,6 +14,7 @@ from oidc_actor.cli.rehearsal.stage import Shape, Stage
 from oidc_actor.credentials.grants import ClientCredentials, RefreshToken
 from oidc_actor.endpoints.other_endpoints import request_metadata
 from oidc_actor.endpoints.token_endpoint import TokenRequest, request_token
+from oidc_actor.http import check_timeout
 from oidc_actor.http.client import RequestsTransport
 from oidc_actor.machine.failure_policy import RetryPolicy
 from oidc_actor.machine.forecast import Plan
@@ -128,6 +129,7 @@ def set_up(options: ConnectionOptions, wanted: Wanted, refresh_token_file: Path 
         OIDCActorError: The provider gave no token.
     """
     wanted.check()
+    check_timeout(options.timeout, "--timeout")
     is_login = refresh_token_file is not None
     if is_login and wanted.lifetime_s is None:
         raise ConfigError(NO_LIFETIME)
@@ -143,6 +145,9 @@ def set_up(options: ConnectionOptions, wanted: Wanted, refresh_token_file: Path 
     # The rehearsal's own login, not the user's: no secret of his goes further than here.
     auth = RefreshToken("rehearsal", "rehearsal") if rules.own_refresh_token else _NO_LOGIN
     plan = replace(plan, auth=auth, rules=rules, refresh_token=shape.refresh_token)
+    if plan.lead_s < 0:
+        life, given = f"{plan.lifetime_s:g} s that a token lives", f"{wanted.min_interval_s:g} s"
+        raise ConfigError(f"--min-interval: expected no more than the {life}, or there is none for a while, got {given}")
     return Rehearsal(plan, shape, wanted, is_assumed)
 
 

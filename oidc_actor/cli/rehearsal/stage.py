@@ -148,7 +148,7 @@ class Stage:
         elif kind == "timeout":
             self.proxy.stall(None)
         else:
-            headers = {"Retry-After": f"{self.retry_after_s:g}"} if kind == "429" else {}
+            headers = {"Retry-After": f"{self.retry_after_s:.3f}"} if kind == "429" else {}
             self.provider.fail_next(None, status=int(kind), headers=headers)
             self.provider.fail_next(None, status=int(kind), headers=headers, endpoint="discovery")
 
