@@ -147,7 +147,9 @@ def set_up(options: ConnectionOptions, wanted: Wanted, refresh_token_file: Path 
     plan = replace(plan, auth=auth, rules=rules, refresh_token=shape.refresh_token)
     if plan.lead_s < 0:
         life, given = f"{plan.lifetime_s:g} s that a token lives", f"{wanted.min_interval_s:g} s"
-        raise ConfigError(f"--min-interval: expected no more than the {life}, or there is none for a while, got {given}")
+        raise ConfigError(
+            f"--min-interval: expected no more than the {life}, or there is none for a while, got {given}"
+        )
     return Rehearsal(plan, shape, wanted, is_assumed)
 
 
