@@ -5,6 +5,7 @@ No manager is asked. A manager writes its cell meanwhile, so the fields of one r
 
 from __future__ import annotations
 
+import math
 import time
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
@@ -14,7 +15,6 @@ from oidc_actor.machine.health import sharing_of as sharing_of_state
 from oidc_actor.manager.issuers import Issuer
 from oidc_actor.reading.cell import Cell, Ref
 from oidc_actor.reading.directory import all_cells, locate
-from oidc_actor.values.clock import Clock
 from supervision import SupervisionError
 from supervision.frozen import dataclass
 
@@ -120,16 +120,15 @@ def _restarts(counts: Mapping[str, int]) -> int:
 
 def expires_in_s(cells: Sequence[Cell]) -> float:
     """Seconds that the tokens of all these managers, one at least, are still valid; 0 where one has none."""
-    first: dict[
-        int, tuple[float, Clock]
-    ] = {}  # the first end on each clock: they share a few, and one look at each does
+    left_s, now, clock = math.inf, 0.0, None
     for cell in cells:
-        clock = cell.clock
-        deadline = (cell.inherited or cell.snapshot).deadline  # aside in a forked child, before the first use there
-        known = first.get(id(clock))
-        if known is None or deadline < known[0]:
-            first[id(clock)] = deadline, clock
-    return max(0.0, min(deadline - clock() for deadline, clock in first.values()))
+        if cell.clock is not clock:  # most share one, and one look at it does
+            clock = cell.clock
+            now = clock()
+        its_left_s = (cell.inherited or cell.snapshot).deadline - now  # aside in a forked child, before the first use there
+        if its_left_s < left_s:
+            left_s = its_left_s
+    return max(0.0, left_s)
 
 
 def bounded(cells: Sequence[Cell], most: int) -> list[Reading]:

@@ -175,7 +175,8 @@ def all_cells(*, unused_s: float = math.inf) -> list[Cell]:
     """
     nameless = [_nameless.get(ref) for ref in (known() for known in _nameless.keyrefs()) if ref is not None]
     found = [*list(by_name.values()), *dict.fromkeys(nameless)]
-    cells = sorted((cell for cell in found if cell is not None and not cell.closed), key=_by_number)
+    cells = [cell for cell in found if cell is not None and not cell.closed]
+    cells.sort(key=_by_number)
     now = time.monotonic()
     for cell in cells:
         if cell.inherited is not None and now - cell.aside_at >= unused_s:
