@@ -20,6 +20,7 @@ from supervision.process.pykka_internals import Envelope, RefByName, StopRequest
 from supervision.process.registry import (
     ServerRef,
     Succession,
+    behind,
     current,
     find,
     lookup,
@@ -105,7 +106,7 @@ def cast(server: ServerRef, message: Any) -> None:
         server: a ref or a name.
         message: what ``on_receive`` gets; what it returns is dropped.
     """
-    process = find(server)
+    process = behind(server)
     if process is not None:
         process.mailbox.offer(message)
         return

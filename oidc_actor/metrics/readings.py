@@ -125,7 +125,9 @@ def expires_in_s(cells: Sequence[Cell]) -> float:
         if cell.clock is not clock:  # most share one, and one look at it does
             clock = cell.clock
             now = clock()
-        its_left_s = (cell.inherited or cell.snapshot).deadline - now  # aside in a forked child, before the first use there
+        its_left_s = (
+            cell.inherited or cell.snapshot
+        ).deadline - now  # aside in a forked child, before the first use there
         if its_left_s < left_s:
             left_s = its_left_s
     return max(0.0, left_s)

@@ -111,12 +111,10 @@ class Mailbox:
 
     def offer(self, message: Any, reply_to: Any = None) -> bool:
         """Put a message in and see that its actor runs; false, and nothing done, once closed. Any thread, at any instruction."""
-        return self._offer(Envelope(message, reply_to))
-
-    def _offer(self, envelope: Envelope[Any]) -> bool:
         is_closed = self._closed
         if is_closed or self._made_in is not _here.value:  # `closed`: each message comes through here
             return False
+        envelope: Envelope[Any] = Envelope(message, reply_to)
         self._queue.put(envelope)
         process = self.process
         if self._closed and process.is_ended and self._take_back(envelope):
@@ -144,13 +142,14 @@ class Mailbox:
         wait for ever; it is told "stopped" at once, and the stop comes when it is its turn.
         """
         asker: Any = envelope.reply_to
+        message, reply_to = envelope.message, asker
         if asker is not None:
             if hasattr(asker, "asked"):
                 asker.asked = self.process
-            if isinstance(envelope.message, StopRequest) and self.process.must_outlive_caller():
-                envelope.reply_to = None
-        if self._offer(envelope):
-            if asker is not envelope.reply_to:
+            if isinstance(message, StopRequest) and self.process.must_outlive_caller():
+                reply_to = None
+        if self.offer(message, reply_to):
+            if asker is not reply_to:
                 asker.set(None)
             return
         error = ActorDeadError(f"{self.process.ref} is not alive")

@@ -100,15 +100,25 @@ def find(server: ServerRef) -> Process | None:
     Raises:
         TypeError: it is neither.
     """
+    process = behind(server)
+    return None if process is None or process.is_ended else process
+
+
+def behind(server: ServerRef) -> Process | None:
+    """What ``find`` gives, or a process that has ended: for one that sends to it, and is told by its mailbox.
+
+    Raises:
+        TypeError: it is no ref and no name.
+    """
     if isinstance(server, str):
-        return lookup(server)
+        return _names.value.table.get(server)
     if not isinstance(server, pykka.ActorRef):
         raise _no_server(server)
     try:
         process: Process | None = server.actor_inbox.process  # type: ignore[attr-defined]
     except AttributeError:  # as in `process_of`, which would be one more function on the way of each message
         return None
-    return None if process is None or process.is_ended else process
+    return process
 
 
 def _no_server(got: object) -> TypeError:
