@@ -128,7 +128,7 @@ class World:
 
     @property
     def recovered_s(self) -> float | None:
-        """Seconds from the trouble's end to the first call with a newer token; ``None`` where none was wanted by then."""
+        """Seconds from the trouble's end to the first call with a newer token; ``None`` where there was none by then."""
         return None if self.first_new_at is None else self.first_new_at - self._after
 
 

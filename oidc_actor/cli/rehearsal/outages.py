@@ -29,7 +29,7 @@ NEARLY_S = 1.0
 """Seconds by which a forecast may differ from what is played, and a moment from the end that it is just before."""
 
 IN_FLEET_S = 4.0
-"""The same for members that share a store: one may wait for another's lease, which is 3 seconds."""
+"""The same for members that share a store: one may wait for another's lease, which is 3 seconds; and for two answers more."""
 
 ROUNDING_S = 0.01
 

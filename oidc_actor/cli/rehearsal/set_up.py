@@ -105,7 +105,7 @@ class Rehearsal:
                 wanted.lengths_s,
                 retry_after_s=wanted.retry_after_s,
                 survive_s=wanted.survive_s,
-                nearly_s=NEARLY_S if wanted.members == 1 else IN_FLEET_S,
+                nearly_s=NEARLY_S if wanted.members == 1 else IN_FLEET_S + 2 * self.plan.took_s,
             )
         )
 
