@@ -6,7 +6,7 @@
     credentials/     who asks for a token, and for what: grants, client authentication, keys, DPoP        pure
     transport.py     the seam to HTTP: a function from a request to a response, which tests replace
     protocol/        OAuth's bytes as values, and back: metadata, token request, token response           pure
-    http/            the transport that `requests` makes: connections, deadlines, TLS, proxies
+    http/            the transport over urllib3: connections, deadlines, TLS, and proxies by `requests`
     sharing/         one token for many processes: what a store of shared tokens is asked, and does
     machine/         what to do when: ``step(state, event, now, rng) -> (state, effects)``                pure
     endpoints/       one request to one endpoint of a provider, or one call of a function that brings a token

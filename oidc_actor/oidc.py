@@ -57,7 +57,7 @@ def discover(
 
     Args:
         issuer_url: The issuer identifier, exactly as the provider writes it (a trailing slash counts).
-        transport: What performs the request; ``None`` for HTTP by requests.
+        transport: What performs the request; ``None`` for HTTP of our own.
         timeout_seconds: Seconds for all of it, until the metadata are there.
         allow_insecure_http: Whether plain http is acceptable beyond loopback.
         ca_bundle: File or directory of the certificates to trust instead of the usual ones.
@@ -93,7 +93,7 @@ def discover_resource(
 
     Args:
         resource_url: The resource identifier, exactly as the resource writes it (a trailing slash counts).
-        transport: What performs the requests; ``None`` for HTTP by requests.
+        transport: What performs the requests; ``None`` for HTTP of our own.
         timeout_seconds: Seconds for all of it, until the metadata are there.
         allow_insecure_http: Whether plain http is acceptable beyond loopback.
         ca_bundle: File or directory of the certificates to trust instead of the usual ones.
@@ -128,7 +128,7 @@ def get_token(
     Args:
         config: The provider's metadata, with a token endpoint.
         auth: Credentials, or their mapping form.
-        transport: What performs the request; ``None`` for HTTP by requests.
+        transport: What performs the request; ``None`` for HTTP of our own.
         timeout_seconds: Seconds for the whole request, until its response is there.
         allow_insecure_http: Whether plain http is acceptable beyond loopback.
         ca_bundle: File or directory of the certificates to trust instead of the usual ones.
@@ -160,7 +160,7 @@ def refresh_token(
         config: The provider's metadata, with a token endpoint.
         refresh_token: The refresh token.
         auth: Credentials, or their mapping form; a grant of their own is not used.
-        transport: What performs the request; ``None`` for HTTP by requests.
+        transport: What performs the request; ``None`` for HTTP of our own.
         timeout_seconds: Seconds for the whole request, until its response is there.
         allow_insecure_http: Whether plain http is acceptable beyond loopback.
         ca_bundle: File or directory of the certificates to trust instead of the usual ones.
@@ -195,7 +195,7 @@ def revoke_token(
         token: The access or refresh token. With a refresh token providers end the access tokens that came of it, too.
         auth: Credentials of the client it was given to, or their mapping form; a grant of their own is not used.
         token_type_hint: What it is: ``"access_token"`` or ``"refresh_token"``; ``None`` leaves it to the provider.
-        transport: What performs the request; ``None`` for HTTP by requests.
+        transport: What performs the request; ``None`` for HTTP of our own.
         timeout_seconds: Seconds for the whole request, until its response is there.
         allow_insecure_http: Whether plain http is acceptable beyond loopback.
         ca_bundle: File or directory of the certificates to trust instead of the usual ones.

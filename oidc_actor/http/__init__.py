@@ -1,4 +1,4 @@
-"""HTTP over requests and urllib3: connections, TLS, responses; the one place that imports them.
+"""HTTP over urllib3, and through a proxy over requests: connections, TLS, responses; the one place that imports them.
 
 Here are the checks of what a user says of transports and timeouts. They import neither library before a transport is made.
 """
@@ -16,13 +16,13 @@ LONGEST_TIMEOUT_S = 1e9
 
 
 def default_transport(ca_bundle: str | Path | None = None) -> Transport:
-    """Give the transport that is used where none is injected. Requests is imported here, not with the package.
+    """Give the transport that is used where none is injected. urllib3 is imported here, not with the package.
 
     Args:
         ca_bundle: File or directory of the certificates to trust instead of the usual ones.
 
     Returns:
-        HTTP by requests; the same object for the same argument, so that connections are shared.
+        HTTP over urllib3; the same object for the same argument, so that connections are shared.
 
     Raises:
         ConfigError: Where ``ca_bundle`` holds no certificates.
@@ -64,7 +64,7 @@ def check_transport(transport: object, ca_bundle: str | Path | None = None) -> T
     """Check the transport given as an option, or make the usual one.
 
     Args:
-        transport: The candidate; ``None`` for HTTP by requests.
+        transport: The candidate; ``None`` for HTTP of our own.
         ca_bundle: File or directory of the certificates to trust; only for the usual one.
 
     Returns:

@@ -32,7 +32,7 @@ class GitHubActionsToken(SecretSource):
         Args:
             audience: Whom the token is to name; ``None`` for GitHub's default.
             timeout_seconds: Seconds for the whole request and its answer.
-            transport: What performs the request; ``None`` for HTTP by requests.
+            transport: What performs the request; ``None`` for HTTP of our own.
 
         Raises:
             ConfigError: Where something does not fit.

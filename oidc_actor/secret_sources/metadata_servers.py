@@ -81,7 +81,7 @@ class GoogleMetadataToken(_MetadataToken):
         Args:
             audience: Whom the token is to name.
             timeout_seconds: Seconds for the whole request and its answer.
-            transport: What performs the request; ``None`` for HTTP by requests, without a proxy.
+            transport: What performs the request; ``None`` for HTTP of our own, without a proxy.
 
         Raises:
             ConfigError: Where something does not fit.
@@ -125,7 +125,7 @@ class AzureMetadataToken(_MetadataToken):
             audience: Whom the token is to name: what Azure calls the resource.
             client_id: Which of several identities; ``None`` for the system's, or the only one.
             timeout_seconds: Seconds for the whole request and its answer.
-            transport: What performs the request; ``None`` for HTTP by requests, without a proxy.
+            transport: What performs the request; ``None`` for HTTP of our own, without a proxy.
 
         Raises:
             ConfigError: Where something does not fit.

@@ -23,8 +23,14 @@ def ask_for_certificates(context: ssl.SSLContext, client_ca: Path) -> None:
     Args:
         context: The server's side of TLS.
         client_ca: PEM file of the authority.
+
+    Raises:
+        ValueError: It holds no certificates, or cannot be read.
     """
-    context.load_verify_locations(client_ca)
+    try:
+        context.load_verify_locations(client_ca)
+    except OSError as error:  # its text has no path
+        raise ValueError(f"client_ca must be a file of PEM certificates, got {str(client_ca)!r}: {error}") from None
     context.verify_mode = ssl.CERT_OPTIONAL
 
 

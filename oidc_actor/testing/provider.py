@@ -141,13 +141,18 @@ class Provider:
 
         Raises:
             OSError: The given `port` is taken.
+            ValueError: `client_ca` holds no certificates, or cannot be read.
         """
         if self._listener is None:
             self._certificates = Certificates() if self._tls else None
             context = self._certificates.context if self._certificates is not None else None
-            if context is not None and self._client_ca is not None:
-                ask_for_certificates(context, self._client_ca)
-            self._listener = Listener(self._clock, self._port, context)
+            try:
+                if context is not None and self._client_ca is not None:
+                    ask_for_certificates(context, self._client_ca)
+                self._listener = Listener(self._clock, self._port, context)
+            except BaseException:
+                self.stop()  # the folder with the keys goes, too
+                raise
             realm = Realm(
                 issuer=lambda: self.issuer_url,
                 policy=lambda: Policy(self.token_lifetime_s, self.rotation, self.reuse_detection),
@@ -278,8 +283,10 @@ class Provider:
                 `tls_client_auth_san_uri`); they are those of the authority `client_ca`.
 
         Raises:
-            ValueError: The key cannot be read.
+            ValueError: The key cannot be read, or a certificate is meant and this provider has no `client_ca`.
         """
+        if certificate_uri is not None and self._client_ca is None:
+            raise ValueError("certificate_uri needs Provider(client_ca=...): without it no certificate is asked for")
         keys = None if public_key is None else read_keys(public_key)
         fitting = ("private_key_jwt",) if keys is not None else CONFIDENTIAL_METHODS
         if certificate_uri is not None:

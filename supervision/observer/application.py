@@ -110,6 +110,33 @@ def refusal(asked: _Asked, hosts: Collection[bytes] | None, scheme: str, *, is_p
     return None
 
 
+# --- the checks of arguments -------------------------------------------------------------------------------------------
+
+
+def _check_parts(parts: object) -> None:
+    if not isinstance(parts, Sequence):
+        raise TypeError(f"parts: expected a list of parts, such as [managers()], got {type(parts).__name__}")
+    for part in parts:
+        if lacking := [
+            name for name in ("columns", "loggers", "figures", "summary", "event") if not hasattr(part, name)
+        ]:
+            wanted = "expected parts, which have columns, loggers, figures, summary and event"
+            hint = "; call it, and give what it returns" if callable(part) else ""
+            raise TypeError(f"parts: {wanted}, got a {type(part).__name__} without {', '.join(lacking)}{hint}")
+
+
+def _check_hosts(hosts: object) -> None:
+    if hosts is None:
+        return
+    if isinstance(hosts, str) or not isinstance(hosts, Collection):
+        raise TypeError(f"hosts: expected a collection of texts, got {hosts!r}")
+    for one in hosts:
+        if not isinstance(one, str):
+            raise TypeError(f"hosts: expected a collection of texts, got {one!r} in it")
+        if not one or set(one) & set("/@ ,"):
+            raise ValueError(f"hosts: expected what a Host header says, such as 'localhost:8000', got {one!r}")
+
+
 # --- the application --------------------------------------------------------------------------------------------------
 
 
@@ -140,14 +167,16 @@ class Observer:
 
         Raises:
             TypeError: an argument of another type.
-            ValueError: no supervisor, or a ``most_pages`` below 1.
+            ValueError: no supervisor, a host with more than a name and a port, or a ``most_pages`` below 1.
         """
         if not supervisors:
             raise ValueError("supervisors: expected one at least, got none")
         for one in supervisors:
             find(one)  # raises the TypeError
-        if isinstance(hosts, str):
-            raise TypeError(f"hosts: expected a collection of texts, got {hosts!r}")
+        _check_parts(parts)
+        _check_hosts(hosts)
+        if not isinstance(exception_texts, bool):
+            raise TypeError(f"exception_texts: expected True or False, got {exception_texts!r}")
         check_count("most_pages", most_pages)
         if most_pages < 1:
             raise ValueError(f"most_pages: expected 1 at least, got {most_pages!r}")

@@ -632,12 +632,15 @@ def _cell(row: Row) -> str:
 
 def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("names", nargs="*", choices=[*PEERS, []], help="which libraries; else all")
+    parser.add_argument("names", nargs="*", metavar="NAME", help=f"which of {', '.join(PEERS)}; else all")
     parser.add_argument("--twice", action="store_true", help="play all twice, and compare the verdicts")
     parser.add_argument("--json", type=Path, help="also write the rows there")
     parser.add_argument("--page", action="store_true", help=f"also write the table into {PAGE.name}")
     parser.add_argument("--peer", choices=list(PEERS), help=argparse.SUPPRESS)
-    return parser.parse_args()
+    asked = parser.parse_args()
+    if unknown := set(asked.names) - set(PEERS):
+        parser.error(f"expected names of {', '.join(PEERS)}, got {', '.join(sorted(unknown))}")
+    return asked
 
 
 if __name__ == "__main__":

@@ -13,6 +13,7 @@ from observer.asgi import asked, reading, scope_of
 from threads import DEADLINE_S, eventually
 
 import supervision.observer.application as application
+from oidc_actor.observing import managers
 from supervision import ChildSpec, Server, Supervisor, kill, whereis
 from supervision.observer import Observer
 
@@ -105,12 +106,25 @@ def test_two_hosts_are_none(shop: str) -> None:
 
 
 def test_bad_arguments_are_refused_before_anything_is_shown() -> None:
-    for make in (lambda: Observer(), lambda: Observer("x", most_pages=0)):
+    for arguments in ({}, {"most_pages": 0}, {"hosts": ["http://localhost:8000/"]}, {"hosts": [""]}):
         with pytest.raises(ValueError, match="expected"):
-            make()
-    for make in (lambda: Observer(3), lambda: Observer("x", hosts="localhost"), lambda: Observer("x", most_pages="1")):
+            Observer(*(["x"] if arguments else []), **arguments)
+    for server, arguments in (
+        (3, {}),
+        ("x", {"hosts": "localhost"}),
+        ("x", {"hosts": [b"localhost"]}),
+        ("x", {"most_pages": "1"}),
+        ("x", {"exception_texts": "no"}),
+        ("x", {"parts": managers()}),
+        ("x", {"parts": [object()]}),
+    ):
         with pytest.raises(TypeError, match="expected"):
-            make()
+            Observer(server, **arguments)
+
+
+def test_a_part_that_was_not_called_is_told_so() -> None:
+    with pytest.raises(TypeError, match="call it, and give what it returns"):
+        Observer("x", parts=[managers])
 
 
 # --- the stream -------------------------------------------------------------------------------------------------------
@@ -252,6 +266,9 @@ def test_a_part_that_raises_ends_the_stream_and_is_logged(shop: str, caplog: pyt
             raise RuntimeError("a part's fault")
 
         def summary(self, _name: Any, _ref: Any) -> None:
+            return None
+
+        def event(self, _event: str, _fields: Any) -> None:
             return None
 
     async def play() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import pytest
 import requests
@@ -221,3 +222,11 @@ def test_no_secret_and_no_token_in_the_logs(
     secrets += [answer[key] for answer in (token, renewed) for key in ("access_token", "refresh_token")]
     assert not [secret for secret in secrets if secret in printed]
     assert not [secret for secret in secrets if secret in repr(provider)]
+
+
+def test_what_a_certificate_needs_is_said(provider: Provider, tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=r"needs Provider\(client_ca"):
+        provider.add_client("billing", None, certificate_uri="spiffe://example.org/billing")
+    absent = tmp_path / "ca.pem"
+    with pytest.raises(ValueError, match=rf"client_ca must be .*{absent.name}.*No such file"):
+        Provider(tls=True, client_ca=absent).start()
