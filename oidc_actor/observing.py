@@ -6,7 +6,6 @@ are redacted; no token and no secret is among the figures.
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
@@ -77,9 +76,11 @@ class _Managers:
             return None
         counts = _counted(cells)
         told = [] if ref is not None else [Figure(f"{counts['all']:,} token managers")]
-        for what, tone in (("without a token", "bad"), ("failing", "warn"), ("blocked", "bad")):
-            if counts[what]:
-                told.append(Figure(f"{counts[what]:,} {what}", tone="bad" if tone == "bad" else "warn"))
+        told += [
+            Figure(f"{counts[what]:,} {what}", tone="warn" if what == "failing" else "bad")
+            for what in ("without a token", "failing", "blocked")
+            if counts[what]
+        ]
         return told
 
     def event(self, event: str, fields: Mapping[str, Any]) -> tuple[str, str] | None:
@@ -103,8 +104,8 @@ def _token(health: Health, state: State) -> Figure:
     if health.state in ("empty", "expired"):
         return Figure(f"{'no token' if health.state == 'empty' else 'expired'}{asking}", tone="bad")
     lifetime_s = state.lifetimes[-1] if state.lifetimes else None
-    tone = "good" if health.state == "fresh" else "warn"
-    return Figure(f"{health.state}{asking}", health.expires_in_s, lifetime_s, "good" if tone == "good" else "warn")
+    is_fresh = health.state == "fresh"
+    return Figure(f"{health.state}{asking}", health.expires_in_s, lifetime_s, tone="good" if is_fresh else "warn")
 
 
 def _next_attempt(health: Health) -> Figure:
@@ -117,9 +118,8 @@ def _next_attempt(health: Health) -> Figure:
     )
 
 
-def _counted(cells: Iterable[Cell]) -> Counter[str]:
+def _counted(cells: Iterable[Cell]) -> dict[str, int]:
     """How many there are, and are in trouble."""
-    counts: Counter[str] = Counter()
     readings: dict[Any, float] = {}  # each clock is read once
     everyone = without = failing = blocked = 0
     for cell in cells:
@@ -136,8 +136,7 @@ def _counted(cells: Iterable[Cell]) -> Counter[str]:
             blocked += 1
         elif state.failures:
             failing += 1
-    counts.update({"all": everyone, "without a token": without, "failing": failing, "blocked": blocked})
-    return counts
+    return {"all": everyone, "without a token": without, "failing": failing, "blocked": blocked}
 
 
 def _worded(name: str, value: Any) -> str:

@@ -211,10 +211,8 @@ class Observer:
 
     async def _serve(self, scope: Scope, receive: Receive, send: Send) -> None:
         root, path = scope.get("root_path", "").rstrip("/"), scope["path"]
-        if root and (
-            path == root or path.startswith(f"{root}/")
-        ):  # as servers do since ASGI 2.5; before, it is without
-            path = path[len(root) :]
+        if root and (path == root or path.startswith(f"{root}/")):
+            path = path[len(root) :]  # servers have it there since ASGI 2.5
         name = path[1:]
         is_page = name in _FILES
         if not is_page and name not in ("state", "events"):
@@ -266,9 +264,8 @@ class Observer:
                 body = await page.message(BEAT_S) or b"event: beat\ndata: {}\n\n"
             await asyncio.wait_for(_send_body(send, b"", more=False), UNREAD_S)
         except (
-            TimeoutError,
-            OSError,
-        ):  # it reads nothing, or has gone; the server closes a connection whose answer is not whole
+            OSError
+        ):  # it reads nothing in time, or has gone; the server closes a connection whose answer is not whole
             pass
         finally:
             self._pages.remove(page)

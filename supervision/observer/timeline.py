@@ -140,10 +140,8 @@ def _started(fields: Mapping[str, Any], _with_texts: bool) -> str:
     return f"under {shown(fields.get('supervisor', ''))}"
 
 
-_LEFT_OUT = {
-    "server_crashed",
-    "unexpected_message",
-}  # `child_ended` tells of the first; the other is no matter of the tree
+# `child_ended` tells of the first; the other is no matter of the tree.
+_LEFT_OUT = {"server_crashed", "unexpected_message"}
 
 _PLAIN = ("hook", "seconds", "messages", "leaked_threads", "auto_shutdown", "shutdown", "max_seconds", "others")
 
