@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from fnmatch import fnmatch
 from pathlib import Path
@@ -34,6 +35,14 @@ NOT_FAST = {
 """Those of them that take sockets, threads or random examples and so seconds."""
 
 PROMISE = re.compile(r"P\d+")
+
+
+def pytest_configure() -> None:
+    """Delay what other threads do, where that is asked for (`delays`)."""
+    if seed := os.environ.get("OIDC_ACTOR_DELAYS"):
+        import delays
+
+        delays.begin(int(seed))
 
 
 def is_fast(path: Path) -> bool:

@@ -10,7 +10,7 @@ from threads import DEADLINE_S, eventually
 
 from oidc_actor import TokenManager
 from oidc_actor.manager.workers import FUNCTION_WORKERS, HTTP_WORKERS
-from oidc_actor.reading.directory import all_cells
+from oidc_actor.reading.directory import all_cells, locate
 from supervision import NoProcess, Supervisor
 from supervision.supervising import is_supervisor
 
@@ -30,3 +30,18 @@ def leave_nothing_behind() -> None:
         cell.close(None)
     eventually(lambda: not HTTP_WORKERS.value.busy, "the end of every exchange")
     eventually(lambda: not FUNCTION_WORKERS.value.busy, "the end of every function")
+
+
+def settled(*servers: "pykka.ActorRef[TokenManager] | str") -> None:
+    """Wait until those have heard all that was sent to them, and neither a request nor a look at a file of theirs is under way.
+
+    Each test of a manual clock waits for that before it advances the clock: a timer that is set later counts from there.
+    """
+
+    def is_at_rest(server: "pykka.ActorRef[TokenManager] | str") -> bool:
+        # Asked twice: what a look has found may begin a request in between.
+        has_none, looks = not TokenManager.health(server).refreshing, locate(server).state.checking
+        return has_none and not looks and not TokenManager.health(server).refreshing
+
+    for server in servers:
+        eventually(lambda server=server: is_at_rest(server), "the end of what is under way")

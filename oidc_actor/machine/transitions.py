@@ -223,8 +223,9 @@ def _with_waiter(state: State, waiter: events.Waiter) -> State:
 
 
 def _look_at_secrets(state: State) -> State:
-    """Have the secrets' files looked at where a change is waited for, or would matter, unless that is under way."""
-    if not (state.watching or state.follows_certificate) or state.checking or state.attempt is not None:
+    """Have the secrets' files looked at where a change is waited for, or would matter; an attempt reads them itself."""
+    is_read_anyway = state.checking or state.wanted or state.attempt is not None
+    if is_read_anyway or not (state.watching or state.follows_certificate):
         return state
     return state._replace(checking=True).then(effects.CheckSecrets())
 

@@ -141,9 +141,13 @@ def test_a_store_that_hangs_takes_no_more_threads_and_is_asked_again(monkeypatch
     assert TokenManager.health("m0").store_error is not None
     assert "have not returned" in str(TokenManager.health("m0").store_error)
     goes_on.set()
-    for number in range(30):
-        TokenManager.force_refresh(f"m{number}")
-        eventually(lambda number=number: TokenManager.health(f"m{number}").sharing == "shared")
+    for number in range(30):  # each attempt asks the store again, which may be slow to answer on a busy machine
+
+        def shares(name: str = f"m{number}") -> bool:
+            TokenManager.force_refresh(name)
+            return TokenManager.health(name).sharing == "shared"
+
+        eventually(shares, "the store that answers again")
 
 
 def test_a_probe_that_never_returns_is_not_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -5,7 +5,7 @@ from collections.abc import Callable
 
 import pytest
 from fakes import ISSUER, Fixed, ScriptedTransport, form_of, minted, refused
-from managers import Start
+from managers import Start, settled
 from threads import eventually
 
 from oidc_actor import ClientCredentials, JWTBearer, ManagerToken, NoTokenError, OIDCConfig, TokenExchange, TokenManager
@@ -47,10 +47,6 @@ def link(number: int, trade: Trade = GRANTS["token exchange"]) -> dict[str, obje
     return {"name": f"m{number}", "auth": auth, "oidc_config": CONFIG, "rng": Fixed(1)}
 
 
-def settled(numbers: range) -> None:
-    eventually(lambda: not any(TokenManager.health(f"m{number}").refreshing for number in numbers))
-
-
 def all_ready(count: int = LENGTH) -> None:
     for number in range(count):
         eventually(lambda number=number: TokenManager.health(f"m{number}").ready, f"the token of m{number}")
@@ -83,7 +79,7 @@ def test_a_source_that_comes_late_wakes_whoever_waits_for_it(
         start(**link(number))
     for _ in range(20):
         clock.advance(30)
-        settled(range(1, LENGTH))
+        settled(*(f"m{number}" for number in range(1, LENGTH)))
     failures = [TokenManager.health(f"m{number}").consecutive_failures for number in range(1, LENGTH)]
     assert min(failures) >= 5
     start(**link(0))
@@ -100,7 +96,7 @@ def test_after_an_outage_the_source_s_token_is_all_that_it_takes(
         start(**link(number))
     for _ in range(20):
         clock.advance(3)
-        settled(range(LENGTH))
+        settled(*(f"m{number}" for number in range(LENGTH)))
     requests = len(transport.posts)
     transport.default = works
     TokenManager.force_refresh("m0", wait=True)
@@ -176,12 +172,12 @@ def test_a_caller_at_the_end_of_the_chain_hastens_its_beginning(
         start(**link(number))
     for _ in range(20):
         clock.advance(30)
-        settled(range(3))
+        settled(*(f"m{number}" for number in range(3)))
     transport.default = works
     for _ in range(12):
         with pytest.raises(NoTokenError):
             TokenManager.get_token("m2", timeout=0)
-        settled(range(3))
+        settled(*(f"m{number}" for number in range(3)))
         if TokenManager.health("m0").ready:
             break
         clock.advance(1)

@@ -12,8 +12,8 @@ from typing import Any
 
 import pytest
 from fakes import AUTH, ISSUER, metadata, minted
-from managers import Start
-from threads import DEADLINE_S, eventually
+from managers import Start, settled
+from threads import DEADLINE_S
 
 from oidc_actor import NoTokenError, OIDCConfig, TokenManager
 from oidc_actor.machine.forecast import Plan, forecast, jitter_s, shortened, worst
@@ -100,14 +100,11 @@ def is_survived(start: Start, plan: Plan, draws: Draws, early_s: float, length_s
         **known,
     )
 
-    def settled() -> None:
-        eventually(lambda: not TokenManager.health(ref).refreshing)
-
     def to_next_tick() -> None:
         clock.advance(clock.next_in_s or 0.0)
-        settled()
+        settled(ref)
 
-    settled()
+    settled(ref)
     draws.jitter_s = early_s
     while len(provider.tokens) < 2:
         to_next_tick()

@@ -2,7 +2,7 @@
 
 import pytest
 from fakes import AUTH, ISSUER, UNREACHABLE, Fixed, ScriptedTransport, failing, form_of, metadata, minted, refused
-from managers import Start
+from managers import Start, settled
 from threads import DEADLINE_S, eventually
 
 from oidc_actor import ClientCredentials, DiscoveryError, NoTokenError, OIDCConfig, Password, TokenManager
@@ -11,10 +11,6 @@ from oidc_actor.manager.workers import HTTP_WORKERS
 from oidc_actor.transport import Request, Response
 
 CONFIG = OIDCConfig(issuer=ISSUER, token_endpoint="https://auth.example.com/elsewhere")
-
-
-def settled(server) -> None:
-    eventually(lambda: not TokenManager.health(server).refreshing)
 
 
 # --- discovery --------------------------------------------------------------------------------------------------------------

@@ -2,15 +2,11 @@
 
 import pytest
 from fakes import UNREACHABLE, Fixed, ScriptedTransport, failing, form_of, metadata, minted, refused
-from managers import Start
+from managers import Start, settled
 from threads import eventually
 
 import supervision
 from oidc_actor import GetToken, NoTokenError, Password, TokenManager
-
-
-def settled(server: str = "m") -> None:
-    eventually(lambda: not TokenManager.health(server).refreshing)
 
 
 @pytest.mark.P6
@@ -20,7 +16,7 @@ def test_1_a_short_lived_token_is_not_refreshed_every_millisecond(start: Start, 
     TokenManager.get_token("m")
     for _ in range(60):
         clock.advance(1)
-        settled()
+        settled("m")
     assert len(transport.posts) == 1 + 4
 
 
@@ -31,7 +27,7 @@ def test_1_not_even_a_token_of_one_second(start: Start, transport, clock) -> Non
     TokenManager.get_token("m")
     for _ in range(100):
         clock.advance(0.1)
-        settled()
+        settled("m")
     assert len(transport.posts) <= 1 + 10
 
 
@@ -41,7 +37,7 @@ def test_2_a_failed_discovery_at_the_start_is_not_the_end(start: Start, transpor
     transport.goes_down(UNREACHABLE)
     start(name="m")
     transport.wait_for_requests(1)
-    settled()
+    settled("m")
     transport.comes_up()
     clock.advance(1)
     assert TokenManager.get_access_token("m") == "t1"
@@ -82,7 +78,7 @@ def test_6_retries_back_off(start: Start, transport, clock) -> None:
     waits = []
     for attempt in range(1, 10):
         transport.wait_for_requests(attempt)
-        settled()
+        settled("m")
         waits.append(TokenManager.health("m").next_attempt_in_s)
         clock.advance(waits[-1])
     assert waits == [1, 1, 2, 4, 8, 16, 32, 60, 60]
@@ -95,7 +91,7 @@ def test_6_invalid_client_is_not_retried_every_five_seconds(start: Start, transp
     eventually(lambda: TokenManager.health("m").blocked)
     for _ in range(60):
         clock.advance(1)
-        settled()
+        settled("m")
     assert len(transport.posts) == 1
 
 
@@ -107,16 +103,16 @@ def test_7_forced_refreshes_in_an_outage_leave_one_retry_to_come(start: Start, t
     for _ in range(10):
         clock.advance(1)
         TokenManager.force_refresh("m")
-        settled()
+        settled("m")
     posts = len(transport.posts)
     assert posts <= 11
     wait = TokenManager.health("m").next_attempt_in_s
     clock.advance(wait - 0.01)
-    settled()
+    settled("m")
     assert len(transport.posts) == posts
     clock.advance(0.01)
     transport.wait_for_posts(posts + 1)
-    settled()
+    settled("m")
     assert len(transport.posts) == posts + 1
 
 
@@ -209,7 +205,7 @@ def test_goths_loops_do_not_multiply(start: Start, transport, clock) -> None:
     posts = len(transport.posts)
     clock.advance(240)
     transport.wait_for_posts(posts + 1)
-    settled()
+    settled("m")
     clock.advance(239)
-    settled()
+    settled("m")
     assert len(transport.posts) == posts + 1

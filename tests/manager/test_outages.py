@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 from fakes import AUTH, ISSUER, LOST, UNREACHABLE, Fixed, ScriptedTransport, failing, minted, refused
-from managers import Start
+from managers import Start, settled
 from threads import eventually
 
 from oidc_actor import ClientCredentials, NoTokenError, OIDCConfig, RetryPolicy, TokenManager
@@ -33,11 +33,6 @@ def why_none(name: str, timeout: float = 0.0) -> NoTokenError:
     with pytest.raises(NoTokenError) as caught:
         TokenManager.get_token(name, timeout=timeout)
     return caught.value
-
-
-def settled(*names: str) -> None:
-    for name in names:
-        eventually(lambda name=name: not TokenManager.health(name).refreshing)
 
 
 def two_in_an_outage(start: Start, transport: ScriptedTransport, clock: ManualClock, answer: Any = UNREACHABLE) -> None:

@@ -2,6 +2,7 @@
 
 import threading
 from dataclasses import replace
+from typing import Any
 
 import pytest
 from fakes import AUTH, ISSUER
@@ -9,6 +10,7 @@ from threads import DEADLINE_S, eventually
 
 import supervision
 from oidc_actor import TokenManager
+from oidc_actor.manager import token_manager
 from oidc_actor.reading.directory import locate
 from supervision import (
     Backoff,
@@ -22,6 +24,7 @@ from supervision import (
     Supervisor,
     whereis,
 )
+from supervision.supervising import stop_for_good
 
 NEVER_AGAIN = {"max_restarts": 0, "max_seconds": 60.0}  # the first restart would end the tree
 
@@ -187,8 +190,16 @@ def test_a_timeout_that_is_none_is_refused_before_anything_happens(timeout, spec
     assert whereis("m") is not None
 
 
-def test_below_a_supervisor_that_is_stopping_it_has_ended_when_stop_returns(spec) -> None:
-    entered, gate = threading.Event(), threading.Event()
+def test_below_a_supervisor_that_is_stopping_it_has_ended_when_stop_returns(
+    spec, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    entered, gate, asked = threading.Event(), threading.Event(), threading.Event()
+
+    def found(*args: Any, **options: Any) -> None:
+        asked.set()
+        stop_for_good(*args, **options)
+
+    monkeypatch.setattr(token_manager, "stop_for_good", found)
 
     class Slow(Server):
         def on_terminate(self, reason: object) -> None:
@@ -202,6 +213,7 @@ def test_below_a_supervisor_that_is_stopping_it_has_ended_when_stop_returns(spec
     done: list[object] = []
     stops = threading.Thread(target=lambda: done.append(TokenManager.stop("m", timeout=DEADLINE_S)), daemon=True)
     stops.start()
+    assert asked.wait(DEADLINE_S)
     gate.set()
     for thread in (stopping, stops):
         thread.join(DEADLINE_S)

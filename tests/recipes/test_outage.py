@@ -11,11 +11,10 @@ from typing import Any
 import pages
 import pytest
 from fakes import Fixed, ScriptedTransport, failing, refused
-from threads import eventually
+from managers import settled
 
 from oidc_actor import ClientCredentials, NoTokenError, SecretFile, TokenManager
 from oidc_actor.metrics import ready
-from oidc_actor.reading.directory import locate
 from oidc_actor.testing import ManualClock
 
 pytestmark = pytest.mark.usefixtures("stop_managers")
@@ -64,14 +63,6 @@ class Play:
         self.clock.advance((TokenManager.health(NAME).refresh_in_s or 0.0) - 1.0)
         caplog.clear()
 
-    def settle(self) -> None:
-        """Wait until the manager has heard all, and neither a request nor a look at a secret's file is under way."""
-        eventually(lambda: not self.is_refreshing() and not locate(NAME).state.checking and not self.is_refreshing())
-
-    @staticmethod
-    def is_refreshing() -> bool:
-        return TokenManager.health(NAME).refreshing
-
     def minutes(self, count: int, *, at: dict[int, Callable[[], object]] | None = None) -> list[Minute]:
         """Play that many minutes, second by second; `at` says what happens at which second."""
         found = []
@@ -82,9 +73,9 @@ class Play:
                 whole = 60 * number + second
                 if at and whole in at:
                     at[whole]()
-                    self.settle()
+                    settled(NAME)
                 last = self.reader()
-                self.settle()  # the manager knows of that reader before the clock goes on
+                settled(NAME)  # the manager knows of that reader before the clock goes on
                 if last not in minute.readers:
                     minute.readers.append(last)
                 self.pass_second()
@@ -103,7 +94,7 @@ class Play:
             due = self.clock.next_in_s
             step = left_s if due is None else min(left_s, max(due, 0.0))
             self.clock.advance(step)
-            self.settle()
+            settled(NAME)
             left_s -= step
             if due is not None and due <= 0 and self.clock.next_in_s == due:
                 break
@@ -176,7 +167,9 @@ def mended_file(caplog: pytest.LogCaptureFixture, path: Path) -> list[Minute]:
 
     def mend() -> None:
         play.transport.comes_up()
-        path.write_text("kT9-vQ2x-81mZ-2")
+        renewed = path.with_suffix(".new")
+        renewed.write_text("kT9-vQ2x-81mZ-2")
+        renewed.replace(path)  # as an orchestrator does: at no moment is the file empty
 
     return play.minutes(4, at={130: mend})
 
