@@ -219,9 +219,9 @@ def test_a_start_that_takes_too_long_is_told_with_where_it_is(start: Any, by_sta
                 slow()
 
     spec = (
-        ChildSpec("it", lambda: Slow.start_link(name="it", start_timeout=0.05))
+        ChildSpec("it", lambda: Slow.start_link(name="it", start_timeout=0.2))
         if by_start_link
-        else ChildSpec("it", Slow, name="it", start_timeout=0.05)
+        else ChildSpec("it", Slow, name="it", start_timeout=0.2)
     )
     with slow:
         watch = Watch(start(spec))
@@ -230,7 +230,7 @@ def test_a_start_that_takes_too_long_is_told_with_where_it_is(start: Any, by_sta
     what = "on_start" if by_start_link else "on_start of Slow"
     assert {record.event for record in failures.records} == set(EVENTS)
     for record in failures.records:
-        assert record.fields["error"] == f"TimeoutError: {what} took longer than start_timeout=0.05 s"
+        assert record.fields["error"] == f"TimeoutError: {what} took longer than start_timeout=0.2 s"
         where = record.fields["exception"].partition("it was at, the innermost last:")[2]
         assert ".Slow.on_start\n" in where
         assert "Gate.__call__" in where
@@ -249,7 +249,7 @@ def test_a_constructor_that_takes_too_long_is_told_with_where_it_is(start: Any, 
                 slow()
 
     with Gate() as slow:
-        watch = Watch(start(ChildSpec("it", Slow, name="it", start_timeout=0.05)))
+        watch = Watch(start(ChildSpec("it", Slow, name="it", start_timeout=0.2)))
         kill("it")
         watch.reason()
         slow.go()
