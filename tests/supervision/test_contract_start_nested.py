@@ -70,5 +70,6 @@ def test_a_supervisor_killed_while_it_starts_starts_nothing_more(world: World) -
     starter.join(DEADLINE_S)
     go.set()
     assert isinstance(outcome[0], StartError)
+    world.wait_for("stop a")
     world.wait_for("stop b")  # the one whose start was under way is ended when it comes up
     assert sorted(world.log()) == ["start a", "start b", "stop a", "stop b"]
