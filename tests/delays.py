@@ -1,8 +1,8 @@
 """Delays what other threads do, as a busy machine does: a test that counts on their pace fails.
 
 A test that races fails once in thousands of runs, and then on somebody else's machine. With ``OIDC_ACTOR_DELAYS=<seed>`` each
-turn of an actor, each timer, each job of a worker pool, each answer of the embedded provider and each new thread comes late by
-a random time, often a little and now and then a lot; and a file that is rewritten in place is empty for a while.
+message and turn of an actor, each timer, each job of a worker pool, each answer of the embedded provider and each new thread
+comes late by a random time, often a little and now and then a lot; and a file that is rewritten in place is empty for a while.
 """
 
 from __future__ import annotations
@@ -55,6 +55,7 @@ def begin(seed: int) -> None:
     """Have everything come late, from now on."""
     from oidc_actor.manager.workers import WorkerPool
     from oidc_actor.testing import listener
+    from supervision.process.mailbox import Mailbox
     from supervision.process.process import Process
     from supervision.runtime.timer_thread import _TimerThread
 
@@ -71,6 +72,8 @@ def begin(seed: int) -> None:
 
     submit, write = WorkerPool.submit, Path.write_text
     for owner, name, function in (
+        (Mailbox, "offer", delays.before(Mailbox.offer)),
+        (Mailbox, "put", delays.before(Mailbox.put)),
         (Process, "turn", delays.before(Process.turn)),
         (_TimerThread, "_next_due", delays.after(_TimerThread._next_due)),
         (WorkerPool, "submit", submitted),
