@@ -73,7 +73,6 @@ def begin(seed: int) -> None:
     submit, write = WorkerPool.submit, Path.write_text
     for owner, name, function in (
         (Mailbox, "offer", delays.before(Mailbox.offer)),
-        (Mailbox, "put", delays.before(Mailbox.put)),
         (Process, "turn", delays.before(Process.turn)),
         (_TimerThread, "_next_due", delays.after(_TimerThread._next_due)),
         (WorkerPool, "submit", submitted),
