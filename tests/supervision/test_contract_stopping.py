@@ -186,18 +186,18 @@ def test_a_dynamic_supervisor_asks_all_at_once(world: World) -> None:
 def test_its_deadlines_run_side_by_side(world: World, gate: Gate) -> None:
     sup = DynamicSupervisor.start_link()
     watches = []
-    for number in range(8):
-        ref = DynamicSupervisor.start_child(sup, world.spec(number, ThreadProbe, shutdown=0.2))
+    for number in range(16):
+        ref = DynamicSupervisor.start_child(sup, world.spec(number, ThreadProbe, shutdown=0.3))
         watches.append(Watch(ref))
         cast(ref, gate)
     quick = Watch(DynamicSupervisor.start_child(sup, world.spec("quick")))
     gate.await_entry()
     began = time.monotonic()
     DynamicSupervisor.stop(sup)
-    assert time.monotonic() - began < 8 * 0.2 / 2  # the maximum, not the sum
+    assert time.monotonic() - began < 16 * 0.3 / 2  # the maximum, not the sum
     assert {watch.reason() for watch in watches} <= {KILLED}
     assert quick.reason() == SHUTDOWN
-    for number in range(8):
+    for number in range(16):
         world.gone(number)
 
 
