@@ -35,7 +35,7 @@ from supervision import (
 from supervision.process import registry
 from supervision.process.process import abandoned_count
 
-SOON_S = 0.2
+SOON_S = 0.3
 BOUND_S = 5.0
 
 
@@ -288,10 +288,10 @@ def test_a_supervisor_is_ended_with_what_is_up_and_what_hangs(gate: Gate, world:
 
 def test_the_shorter_of_two_timeouts_ends_the_start(gate: Gate) -> None:
     slow = ChildSpec("slow", Pooled, (Script(gate, 1, 2),), name="slow", start_timeout=60)
-    with pytest.raises(StartError, match=r"on_start of Pooled took longer than start_timeout=0\.2 s"):
+    with pytest.raises(StartError, match=r"on_start of Pooled took longer than start_timeout=0\.3 s"):
         Supervisor.start_link([Supervisor.child_spec([slow], id="inner", start_timeout=SOON_S)])
     quick = dataclasses.replace(slow, start_timeout=SOON_S)
-    with pytest.raises(StartError, match=r"on_start of Pooled took longer than start_timeout=0\.2 s"):
+    with pytest.raises(StartError, match=r"on_start of Pooled took longer than start_timeout=0\.3 s"):
         Supervisor.start_link([Supervisor.child_spec([quick], id="inner", start_timeout=60)])
     assert whereis("slow") is None
 

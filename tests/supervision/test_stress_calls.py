@@ -136,9 +136,11 @@ def test_actors_that_call_each_other_while_they_are_killed() -> None:
     for number in range(10):
         Link.start_link(name=f"link {number}")
     with run(*[lambda number=number: churn(number) for number in range(3, 10, 3)]):
-        with run(*[lambda number=number: use(number) for number in range(4)]):
-            pass
-        done.set()
+        try:
+            with run(*[lambda number=number: use(number) for number in range(4)]):
+                pass
+        finally:
+            done.set()
     assert "the end" in ends
     eventually(lambda: dispatcher._pool.value.blocked == 0)
     eventually(lambda: abandoned_count() == 0)
