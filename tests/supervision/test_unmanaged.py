@@ -146,9 +146,11 @@ def test_a_base_exception_ends_all_as_in_pykka_and_its_caller_hears(error: BaseE
 def test_a_message_that_pykka_loses_is_waited_for_no_longer_than_the_actor_lives() -> None:
     ref = Plain.start()
     put = ref.actor_inbox.put
-    ref.actor_inbox.put = lambda envelope: put(envelope) if type(envelope.message) is not str else None
+    lost = threading.Event()
+    ref.actor_inbox.put = lambda envelope: put(envelope) if type(envelope.message) is not str else lost.set()
     kinds: list[Any] = []
     with run(lambda: kinds.append(raised(lambda: call(ref, "lost", timeout=None)))):
+        assert lost.wait(DEADLINE_S)
         ref.stop(timeout=DEADLINE_S)
     assert kinds == [ServerDied]
 
