@@ -59,12 +59,12 @@ its own supervisor hears of that in the same way. Every ref of the old incarnati
 abandoned, and nothing that it does later has an effect, because its process is ended and no longer owns a name.
 """
 
-from typing import TYPE_CHECKING
+import importlib
+from typing import TYPE_CHECKING, Any
 
 from supervision.async_calls import acall
 from supervision.calls import Timer, call, cast, kill, send_after, stop
 from supervision.children import Backoff, ChildCounts, ChildInfo, ChildSpec
-from supervision.dynamic_supervisor import DynamicSupervisor
 from supervision.errors import (
     AlreadyPresent,
     AlreadyStarted,
@@ -84,7 +84,6 @@ from supervision.monitors import Down, Monitor, demonitor, monitor
 from supervision.named import named
 from supervision.process.registry import register, unregister, whereis
 from supervision.server import Server
-from supervision.supervisor import Supervisor
 
 __all__ = [
     "AlreadyPresent",
@@ -131,11 +130,22 @@ __all__ = [
     "whereis",
 ]
 
+# What starts others is imported at its first use: an actor that no supervisor has started, such as the only token manager of a
+# program, pays for no supervisor.
+_HOMES = {"DynamicSupervisor": "dynamic_supervisor", "Supervisor": "supervisor"}
+
 if TYPE_CHECKING:
+    from supervision.dynamic_supervisor import DynamicSupervisor
+    from supervision.supervisor import Supervisor
+
     __version__: str
 else:  # a type checker would take every name for one of ours
 
-    def __getattr__(name: str) -> str:
+    def __getattr__(name: str) -> Any:
+        if name in _HOMES:
+            found = getattr(importlib.import_module(f"{__name__}.{_HOMES[name]}"), name)
+            globals()[name] = found
+            return found
         if name != "__version__":
             raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
         from importlib import metadata  # reads a file: only where it is asked for

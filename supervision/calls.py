@@ -12,7 +12,7 @@ from typing import Any
 import pykka
 from pykka import ActorDeadError
 
-from supervision.errors import CallTimeout, ServerDied, SupervisionError, check_seconds
+from supervision.errors import CallTimeout, ChildNotFound, ServerDied, SupervisionError, check_seconds
 from supervision.exits import NOPROC, NORMAL, Reason
 from supervision.process.mailbox import Cancellable, ExitSignal
 from supervision.process.process import Process
@@ -26,6 +26,7 @@ from supervision.process.registry import (
     lookup,
     name_in,
     owner_now,
+    process_of,
     refuse_unmanaged,
     unmanaged,
 )
@@ -164,6 +165,33 @@ def stop_with(server: ServerRef, reason: Reason, timeout: float | None) -> None:
         process.detach(down)
     if not ended:
         raise CallTimeout(process.ref, timeout or 0.0, stopping=True)
+
+
+def stop_for_good(ref: pykka.ActorRef[Any], *, timeout: float | None = 5.0) -> None:
+    """Stop an actor: at its supervisor, which does not restart it and counts nothing, else as ``stop`` does.
+
+    Args:
+        ref: the actor; one that its supervisor is about to restart is not restarted.
+        timeout: seconds to wait, ``None`` for no limit.
+
+    Raises:
+        NoProcess: it has ended and no supervisor would start it again, or its supervisor has ended.
+        ServerDied: its supervisor ended meanwhile, and the actor with it.
+        CallTimeout: not down in time; the stop goes on.
+        SupervisionError: the calling thread is in the actor, in its supervisor, or in an actor that this one waits for.
+    """
+    check_timeout(timeout)
+    process = process_of(ref)
+    starter = None if process is None else process.starter  # a supervisor that has ended gives `NoProcess` below
+    if process is None or starter is None or not starter.supervises or process.must_outlive_caller():
+        stop(ref, timeout=timeout)  # which refuses the last of these
+        return
+    try:
+        starter.ref.actor_class._supervision_end_child(starter.ref, process.ref, timeout)
+    except ChildNotFound:  # forgotten since it ended, or started in a start callable that returned another actor
+        stop(ref, timeout=timeout)
+    except CallTimeout:
+        raise CallTimeout(ref, timeout or 0.0, stopping=True) from None
 
 
 def kill(server: ServerRef) -> None:

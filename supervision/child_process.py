@@ -56,7 +56,7 @@ from __future__ import annotations
 import math
 import threading
 import weakref
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any, cast
 
 import pykka
@@ -469,43 +469,6 @@ def _abandon_first(left: list[ExitRequest]) -> None:
 
 
 # --- succession -------------------------------------------------------------------------------------------------------
-
-
-def ends_for_restart(ref: Any) -> bool:
-    """Whether an actor's end is part of a restart: its supervisor, or the one above that, is expected to start it again.
-
-    The answer is there from the actor's end hook on. It is yes for a sibling in a group restart, and for all that is below a
-    supervisor whose own end is part of a restart, or which has exceeded ``max_restarts``, or has failed. It is no for the
-    child whose death is the cause, for one that is stopped for good, and for one that was killed, whose hooks do not run.
-    """
-    process = process_of(ref)
-    return process is not None and process.ends_for_restart
-
-
-def may_be_restarted(ref: Any, *, forked: bool = False) -> bool:
-    """Whether an actor is alive, or has ended and is started again, by its supervisor or together with that one.
-
-    Args:
-        ref: the actor.
-        forked: in a forked child, whether to answer as the parent process would have.
-    """
-    process = process_of(ref)
-    if process is None or (process.mailbox.inherited and not forked):
-        return False
-    return process.phase is not Phase.ENDED or comes_back(process)
-
-
-def when_ended_for_good(ref: Any, callback: Callable[[Any, bool], object]) -> None:
-    """Have a function called when it turns out, after an actor's end, that its supervisor does not start it again.
-
-    Args:
-        ref: the actor; one that is stopped while it runs learns of that in its own end hook, and nothing is called.
-        callback: called on the supervisor's thread with the ref, and whether that was asked for (a stop,
-            ``terminate_child``) or is in the specification. It must neither block, nor raise, nor keep the ref.
-    """
-    process = process_of(ref)
-    if process is not None:
-        process.when_ended_for_good = callback
 
 
 def ended_for_good(ref: Any, *, asked: bool) -> None:

@@ -37,18 +37,17 @@ import pykka
 
 from supervision import child_process, exits
 from supervision.callback_module import CallbackModule
-from supervision.calls import Timer, call, cast, send_after, stop, stop_with
+from supervision.calls import Timer, call, cast, send_after, stop_with
 from supervision.child_process import ChildMonitor, ExitRequest, Link, StartAttempt
 from supervision.children import Child, ChildCounts, ChildInfo
-from supervision.errors import AlreadyStarted, CallTimeout, ChildNotFound, StartError, SupervisionError
+from supervision.errors import AlreadyStarted, StartError, SupervisionError
 from supervision.exits import KILLED, SHUTDOWN, ExceptionText, Exit, Reason, text_of
 from supervision.frozen import dataclass
-from supervision.monitors import Down, demonitor
+from supervision.monitors import Down, demonitor, ends_for_restart
 from supervision.process.process import Phase, Process
 from supervision.process.registry import (
     ServerRef,
     adopted,
-    current,
     decided,
     find,
     name_of,
@@ -59,7 +58,6 @@ from supervision.process.registry import (
 from supervision.runtime import timer_thread
 from supervision.runtime.per_process import PerProcess
 from supervision.runtime.reports import is_heard, is_told, report, tell
-from supervision.runtime.waits import check_timeout
 from supervision.server import ClassOrInstance
 from supervision.strategy import Intensity
 
@@ -108,46 +106,6 @@ def find_supervisor(sup: ServerRef, kind: type[AnySupervisor]) -> pykka.ActorRef
 def is_supervisor(ref: pykka.ActorRef[Any]) -> bool:
     """Whether a ref is a supervisor's."""
     return issubclass(ref.actor_class, AnySupervisor)
-
-
-def starting_supervisor() -> pykka.ActorRef[Any] | None:
-    """The supervisor that is starting a child on the calling thread: for the child's constructor; ``None`` elsewhere."""
-    process = current()
-    return process.ref if process is not None and is_supervisor(process.ref) else None
-
-
-def starting_predecessor() -> pykka.ActorRef[Any] | None:
-    """The last incarnation of the child that is started again on the calling thread; ``None`` elsewhere, and at a first start."""
-    process = current()
-    child = None if process is None else process.starting_child
-    return None if child is None else child.last_ref
-
-
-def stop_for_good(ref: pykka.ActorRef[Any], *, timeout: float | None = 5.0) -> None:
-    """Stop an actor: at its supervisor, which does not restart it and counts nothing, else as ``stop`` does.
-
-    Args:
-        ref: the actor; one that its supervisor is about to restart is not restarted.
-        timeout: seconds to wait, ``None`` for no limit.
-
-    Raises:
-        NoProcess: it has ended and no supervisor would start it again, or its supervisor has ended.
-        ServerDied: its supervisor ended meanwhile, and the actor with it.
-        CallTimeout: not down in time; the stop goes on.
-        SupervisionError: the calling thread is in the actor, in its supervisor, or in an actor that this one waits for.
-    """
-    check_timeout(timeout)
-    process = process_of(ref)
-    starter = None if process is None else process.starter  # a supervisor that has ended gives `NoProcess` below
-    if process is None or starter is None or not is_supervisor(starter.ref) or process.must_outlive_caller():
-        stop(ref, timeout=timeout)  # which refuses the last of these
-        return
-    try:
-        ask(starter.ref, AnySupervisor, AnySupervisor._terminate_ref, process.ref, timeout=timeout)
-    except ChildNotFound:  # forgotten since it ended, or started in a start callable that returned another actor
-        stop(ref, timeout=timeout)
-    except CallTimeout:
-        raise CallTimeout(ref, timeout or 0.0, stopping=True) from None
 
 
 # --- on the supervisor's thread ---------------------------------------------------------------------------------------
@@ -248,6 +206,11 @@ class AnySupervisor(CallbackModule):
             CallTimeout: not down in time; the stop goes on.
         """
         stop_with(find_supervisor(sup, AnySupervisor), SHUTDOWN, timeout)
+
+    @classmethod
+    def _supervision_end_child(cls, sup: pykka.ActorRef[Any], ref: pykka.ActorRef[Any], timeout: float | None) -> None:
+        """What `supervision.calls.stop_for_good` has a child's supervisor do, whose class it finds by its ref."""
+        ask(sup, AnySupervisor, AnySupervisor._terminate_ref, ref, timeout=timeout)
 
     @classmethod
     def _kind(cls) -> type[AnySupervisor]:
@@ -496,7 +459,7 @@ class AnySupervisor(CallbackModule):
 
     def _children_end_for_restart(self, reason: Reason) -> bool:
         """Whether the children, which it stops because it ends, are expected to be started again together with it."""
-        for_restart = child_process.ends_for_restart(self.actor_ref)
+        for_restart = ends_for_restart(self.actor_ref)
         return exits.children_end_for_restart(reason, gave_up=self._gave_up, for_restart=for_restart)
 
     def _report(self, level: str, event: str, child: Child, **fields: Any) -> None:
@@ -524,7 +487,10 @@ def _note_exit() -> None:
 # this one come before it; concurrent.futures needs threading's own hook for the same reason. Both say the same.
 atexit.register(_note_exit)
 if hasattr(threading, "_register_atexit"):
-    threading._register_atexit(_note_exit)
+    try:
+        threading._register_atexit(_note_exit)
+    except RuntimeError:  # this is imported while the interpreter goes down
+        _note_exit()
 
 
 def _is_exiting() -> bool:

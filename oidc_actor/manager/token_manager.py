@@ -84,12 +84,12 @@ from oidc_actor.values.clock import JUMP_S, wall_ahead_s
 from oidc_actor.values.secrets import holds_secrets
 from oidc_actor.values.tokens import TokenResponse
 from supervision import ChildSpec, NoProcess, Server, ServerDied, monitor
-from supervision.child_process import when_ended_for_good
+from supervision.calls import stop_for_good
 from supervision.errors import check_seconds
 from supervision.exits import Reason
-from supervision.process.registry import find, name_in
+from supervision.monitors import when_ended_for_good
+from supervision.process.registry import find, name_in, starting_predecessor, starting_supervisor
 from supervision.server import ClassOrInstance
-from supervision.supervising import starting_predecessor, starting_supervisor, stop_for_good
 
 
 class _ListsItsFunctions(ABCMeta):

@@ -57,11 +57,10 @@ from oidc_actor.values.secrets import holds_secrets
 from oidc_actor.values.tokens import TokenResponse
 from supervision import AlreadyStarted, Backoff, CallTimeout, ChildNotFound, ChildSpec, DynamicSupervisor, NoProcess
 from supervision.calls import send_after, stop_with
-from supervision.child_process import ends_for_restart, when_ended_for_good
 from supervision.errors import ServerDied, SupervisionError
 from supervision.exits import SHUTDOWN, Reason, Restart, is_orderly
-from supervision.process.registry import name_in
-from supervision.supervising import starting_predecessor
+from supervision.monitors import ends_for_restart, when_ended_for_good
+from supervision.process.registry import name_in, starting_predecessor
 
 PUT_S = 10.0
 """Seconds, by the member's clock, after which options that were put hold although no answer has come."""

@@ -55,9 +55,8 @@ from oidc_actor.values.clock import Clock
 from oidc_actor.values.secrets import Sealed, put
 from oidc_actor.values.tokens import TokenResponse
 from supervision.calls import cast
-from supervision.child_process import ends_for_restart, may_be_restarted
 from supervision.exits import Reason, is_orderly
-from supervision.monitors import Down, Monitor, demonitor, monitor
+from supervision.monitors import Down, Monitor, demonitor, ends_for_restart, may_be_restarted, monitor
 from supervision.runtime.waits import Summons, take_all
 
 Ref: TypeAlias = pykka.ActorRef[Any]

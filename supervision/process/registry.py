@@ -61,6 +61,19 @@ def current() -> Process | None:
     return _this.process
 
 
+def starting_supervisor() -> pykka.ActorRef[Any] | None:
+    """The supervisor that is starting a child on the calling thread: for the child's constructor; ``None`` elsewhere."""
+    process = current()
+    return process.ref if process is not None and process.supervises else None
+
+
+def starting_predecessor() -> pykka.ActorRef[Any] | None:
+    """The last incarnation of the child that is started again on the calling thread; ``None`` elsewhere, and at a first start."""
+    process = current()
+    child = None if process is None else process.starting_child
+    return None if child is None else child.last_ref
+
+
 def set_current(process: Process | None) -> None:
     """The calling thread begins or ends a turn of a process."""
     _this.process = process

@@ -24,7 +24,7 @@ from supervision import (
     Supervisor,
     whereis,
 )
-from supervision.supervising import stop_for_good
+from supervision.calls import stop_for_good
 
 NEVER_AGAIN = {"max_restarts": 0, "max_seconds": 60.0}  # the first restart would end the tree
 

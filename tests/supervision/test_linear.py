@@ -17,7 +17,7 @@ from typing import Any
 import pytest
 
 from supervision import ChildSpec, DynamicSupervisor, Exit, Server, Supervisor, cast, demonitor, kill, monitor
-from supervision.supervising import stop_for_good
+from supervision.calls import stop_for_good
 
 DEADLINE_S = 60.0
 FEW, MANY = 100, 400

@@ -27,8 +27,8 @@ from supervision import (
     kill,
     monitor,
 )
-from supervision.child_process import ends_for_restart
 from supervision.exits import Shutdown, children_end_for_restart
+from supervision.monitors import ends_for_restart
 
 BOOM = Crash(Scripted("boom"))
 

@@ -8,7 +8,7 @@ import pytest
 from children import World, ref_of, states
 
 from supervision import Backoff, Supervisor, kill
-from supervision.child_process import may_be_restarted, when_ended_for_good
+from supervision.monitors import may_be_restarted, when_ended_for_good
 
 LATER = Backoff(initial=30, jitter=0)
 
