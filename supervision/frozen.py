@@ -120,9 +120,7 @@ def _init(cls: type[Any], fields: Sequence[dataclasses.Field[Any]]) -> Callable[
         has_default, is_made = one.default is not dataclasses.MISSING, one.default_factory is not dataclasses.MISSING
         known[f"_set_{number}"] = getattr(cls, one.name).__set__
         known[f"_default_{number}"] = one.default_factory if is_made else one.default
-        kinds.append(
-            f"{'made' if is_made else 'given' if has_default else 'needed'}{'' if one.init else ', no argument'}"
-        )
+        kinds.append(_kind(one, has_default=has_default, is_made=is_made))
         if one.init:
             parameters.append(one.name)
             if has_default or is_made:
@@ -144,23 +142,30 @@ def _init(cls: type[Any], fields: Sequence[dataclasses.Field[Any]]) -> Callable[
     return init
 
 
+def _kind(one: dataclasses.Field[Any], *, has_default: bool, is_made: bool) -> str:
+    """What the code has to do for a field. A default that the caller gets by not giving another is none of its business."""
+    if one.init:
+        return "made unless given" if is_made else "given"
+    return "made" if is_made else "set" if has_default else "left out"
+
+
 @functools.cache
 def _compiled(kinds: tuple[str, ...], has_more: bool) -> types.CodeType:
     """The code that sets fields of such kinds. To compile it is what takes time: all classes with the same kinds share it."""
-    lines, parameters = [], ["self"]
-    names = ["_FACTORY"]
+    lines, parameters, names = [], ["self"], []
     for number, kind in enumerate(kinds):
         given, default = f"p{number}", f"_default_{number}"
-        names += [f"_set_{number}", default]
-        if kind == "needed, no argument":
+        if kind == "left out":
             continue
-        if kind.endswith("no argument"):
-            value = f"{default}()" if kind.startswith("made") else default
-        else:
+        if "given" in kind:
             parameters.append(given)
-            value = f"{default}() if {given} is _FACTORY else {given}" if kind == "made" else given
-        lines.append(f"  _set_{number}(self, {value})")
+        if kind != "given":
+            names += [default, "_FACTORY"]
+        names.append(f"_set_{number}")
+        value = {"given": given, "set": default, "made": f"{default}()"}.get(kind)
+        lines.append(f"  _set_{number}(self, {value or f'{default}() if {given} is _FACTORY else {given}'})")
     lines.append("  self.__post_init__()" if has_more else "  return")
+    names = list(dict.fromkeys(names))
     text = [f"def made({', '.join(names)}):", f" def init({', '.join(parameters)}):", *lines, " return init"]
     made: dict[str, Any] = {}
     exec("\n".join(text), made)  # noqa: S102 - of numbers only
