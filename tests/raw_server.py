@@ -3,10 +3,12 @@
 import socket
 import ssl
 import threading
+from functools import cached_property
 from pathlib import Path
 
 import pytest
 from pki import Authority
+from urllib3.util import wait_for_read
 
 from oidc_actor.transport import Request, TransportError
 
@@ -114,6 +116,28 @@ def silence(stream, _):
     return False
 
 
+class _SharedTLSSocket(ssl.SSLSocket):
+    """One that a test may send to while its server reads: OpenSSL takes one call at a time, and nothing else sees to that."""
+
+    @cached_property
+    def _one_call(self):
+        return threading.Lock()
+
+    def do_handshake(self, *args):
+        assert self._one_call  # made before there is a second thread
+        super().do_handshake(*args)
+
+    def send(self, *args):
+        with self._one_call:
+            return super().send(*args)
+
+    def recv(self, *args):
+        if not self.pending() and not wait_for_read(self, self.gettimeout()):
+            raise TimeoutError
+        with self._one_call:
+            return super().recv(*args)
+
+
 class Certificate:
     """What a server on that address shows; ``path`` is the file of the authority that signed it."""
 
@@ -122,3 +146,4 @@ class Certificate:
         self.path = Path(files["ca"])
         self.context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         self.context.load_cert_chain(files["cert"], files["key"])
+        self.context.sslsocket_class = _SharedTLSSocket
