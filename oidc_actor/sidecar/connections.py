@@ -5,7 +5,7 @@ length of a head (RFC 6585, section 5), for the time that a request or the readi
 connections. Those bounds are here. Every connection is looked at once a second, so the times are up to a second longer.
 
 When there are as many connections as there may be, a new one replaces the oldest whose peer has to send or to read something, or
-else one that is kept between two requests. If all of them are being answered, new ones wait.
+else one that is kept between two requests, and none where one is just ending. If all of them are being answered, new ones wait.
 
 Everything runs on the event loop's thread, so that nothing here is interrupted; but three things come in any order: what a peer
 sends, what the application answers, and the look once a second. For one request the order is
@@ -89,6 +89,8 @@ class Peers:
         """Free a descriptor for one more connection if none is left; false where the new one has to wait."""
         if len(self.connections) < self.most:
             return True
+        if any(one.is_ending for one in self.connections):
+            return False  # its place is free in a moment: no other one is given up for it
         idle = [one for one in self.connections if one.is_idle]
         if not idle:
             return False
@@ -169,6 +171,11 @@ class HTTPConnection(HttpToolsProtocol):
     def is_idle(self) -> bool:
         """Whether little is lost if it is given up: no request is being answered, or its peer does not read the answers."""
         return not self.transport.is_closing() and (self._is_unread or not self.is_answering)
+
+    @property
+    def is_ending(self) -> bool:
+        """Whether it has been closed, with nothing left to send: it counts until the event loop's next turn."""
+        return self.transport.is_closing() and not self.transport.get_write_buffer_size()
 
     @property
     def is_waited_for(self) -> bool:

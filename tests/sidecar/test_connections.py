@@ -523,6 +523,25 @@ def test_a_flood_takes_nobody_the_connection_that_is_kept(play, monkeypatch) -> 
     play(story, most=4)
 
 
+def test_who_is_kept_is_not_given_up_while_others_are_just_ending(play) -> None:
+    """After a pause a look ends many at once, and whoever comes next is there before their ends are counted."""
+
+    async def story(scene: Scene) -> None:
+        reader, silent = await scene.client(), await scene.client()
+        reader.send(GET)
+        assert await reader.answer() == 200
+        await scene.connected(2)
+        scene.look(REQUEST_S)
+        assert not scene.peers.make_room()
+        assert await silent.rest() == b""
+        await scene.connected(1)
+        assert scene.peers.make_room()
+        reader.send(GET)
+        assert await reader.answer() == 200
+
+    play(story, most=2)
+
+
 def test_where_all_are_being_answered_new_ones_wait(play) -> None:
     async def story(scene: Scene) -> None:
         scene.may_answer.clear()
