@@ -19,6 +19,7 @@ from __future__ import annotations
 
 import http.client
 import os
+import queue
 import socket
 import ssl
 import sys
@@ -249,16 +250,48 @@ class _BoundedTLSConnection(_BoundedConnection, HTTPSConnection):
     pass
 
 
+class _Resting:
+    """The connections of a pool that rest; the last to come is the first to go. In place of urllib3's queue, which has a lock.
+
+    urllib3 empties all its pools at the interpreter's exit. A forked child does that with its parent's, too: it would wait for
+    ever for a lock that a thread of the parent held as it forked. Here each change is one operation of a list. Two threads that
+    come at once may put in one more than there is to be room for.
+    """
+
+    def __init__(self, maxsize: int) -> None:
+        self._most = maxsize
+        self._connections: list[Any] = []
+
+    def get(self, block: bool = False, timeout: float | None = None) -> Any:
+        """Take one out."""
+        try:
+            return self._connections.pop()
+        except IndexError:
+            raise queue.Empty from None
+
+    def put(self, connection: Any, block: bool = False) -> None:
+        """Put one in."""
+        if len(self._connections) >= self._most:
+            raise queue.Full
+        self._connections.append(connection)
+
+    def qsize(self) -> int:
+        """How many there are; urllib3 fills a pool with ``None`` at first."""
+        return len(self._connections)
+
+
 class BoundedPool(HTTPConnectionPool):
     """Plain connections to one host, for loopback and for setups that allow it."""
 
     ConnectionCls = _BoundedConnection
+    QueueCls: Any = _Resting
 
 
 class BoundedTLSPool(HTTPSConnectionPool):
     """TLS connections to one host."""
 
     ConnectionCls = _BoundedTLSConnection
+    QueueCls: Any = _Resting
 
 
 @cache
@@ -272,7 +305,7 @@ def clean_pool_class(pool_class: Any) -> Any:
         A subclass.
     """
     connection_class = type("_Connection", (_CleanConnection, pool_class.ConnectionCls), {})
-    return type("_Pool", (pool_class,), {"ConnectionCls": connection_class})
+    return type("_Pool", (pool_class,), {"ConnectionCls": connection_class, "QueueCls": _Resting})
 
 
 POOL_CLASSES = {"http": BoundedPool, "https": BoundedTLSPool}

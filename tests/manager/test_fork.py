@@ -10,7 +10,7 @@ from dataclasses import replace
 import pytest
 from fakes import AUTH, ISSUER, ScriptedTransport, minted
 from managers import Start
-from processes import NEEDS_FORK, in_child
+from processes import NEEDS_FORK, in_child, run_script
 from threads import DEADLINE_S, eventually
 
 import supervision
@@ -236,6 +236,35 @@ def test_forks_by_the_hundred_under_load_do_not_hang() -> None:
             in_child(check)
     for name in names:
         assert TokenManager.get_access_token(name, timeout=5)
+
+
+@pytest.mark.P10
+def test_a_child_ends_though_a_thread_of_the_parent_was_just_taking_a_connection() -> None:
+    """At the exit urllib3 empties all pools, the parent's too; what a thread of the parent held is held in the child for ever."""
+    done = run_script(
+        """
+        import gc, urllib3
+        from oidc_actor.http import default_transport
+        from oidc_actor.testing import Provider
+        from oidc_actor.transport import Request
+
+        with Provider() as provider:
+            address = provider.issuer_url + "/.well-known/openid-configuration"
+            assert default_transport()(Request("GET", address, {}, timeout_s=10.0)).status == 200
+        pools = [one for one in gc.get_objects() if isinstance(one, urllib3.HTTPConnectionPool)]
+        locks = [one for pool in pools for one in vars(pool.pool).values() if hasattr(one, "acquire")]
+        assert pools
+        held = [lock for lock in locks if lock.acquire(blocking=False)]
+        process = os.fork()
+        if not process:
+            signal.alarm(10)
+            sys.exit()
+        [lock.release() for lock in held]
+        assert os.waitstatus_to_exitcode(os.waitpid(process, 0)[1]) == 0
+        print("ok")
+        """
+    )
+    assert (done.returncode, done.stdout) == (0, "ok\n"), done.stderr
 
 
 @pytest.mark.parametrize("name", ["m", None])

@@ -52,7 +52,9 @@ def idle_sockets(transport):
     """Those of the connections that are kept, by their port."""
     known = [*transport._adapters.values(), *transport._plain.values()]
     pools = [pool for adapter in known for pool in adapter._direct.pools._container.values()]
-    kept = [conn.sock for pool in pools for conn in pool.pool.queue if conn is not None and conn.sock is not None]
+    kept = [
+        conn.sock for pool in pools for conn in pool.pool._connections if conn is not None and conn.sock is not None
+    ]
     return {sock.getsockname()[1]: sock for sock in kept}
 
 
