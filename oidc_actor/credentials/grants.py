@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Iterable, Mapping
 from dataclasses import fields
 from inspect import signature
@@ -595,6 +594,8 @@ def parse_auth(value: object) -> Credentials:
     known = set(signature(cls).parameters)
     unknown = sorted(str(name) for name in options if name not in known)
     if unknown:
+        import difflib  # for this message alone
+
         near = difflib.get_close_matches(unknown[0], sorted(known), n=1)
         hint = f"did you mean {near[0]!r}?" if near else f"the options are {', '.join(sorted(known))}"
         raise ConfigError(f"unknown option {', '.join(unknown)}; {hint}", ("auth", unknown[0]), label=label)

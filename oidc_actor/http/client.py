@@ -42,7 +42,7 @@ _CERTIFICATES = 64  # clients' certificates whose connections are kept
 _NOT_TLS = ("WRONG_VERSION_NUMBER", "RECORD_LAYER_FAILURE")  # OpenSSL's words for an answer that is no TLS, by release
 _CA_VARIABLES = ("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE")
 _NO_RETRIES = urllib3.Retry(0, read=False)
-_REFUSED_TUNNEL = re.compile(r"Tunnel connection failed: (\d{3})")  # http.client's words
+_REFUSED_TUNNEL = r"Tunnel connection failed: (\d{3})"  # http.client's words
 _Key: TypeAlias = tuple[int, ClientCertificate | None, object, object]
 
 
@@ -275,7 +275,7 @@ def _describe(error: BaseException, timeout_s: float, proxy: str | None) -> str:
         problem = _known(one, timeout_s)
         if problem is not None:
             return through + problem
-    refused = next((found for one in _chain(error) if (found := _REFUSED_TUNNEL.match(str(one)))), None)
+    refused = next((found for one in _chain(error) if (found := re.match(_REFUSED_TUNNEL, str(one)))), None)
     if refused is not None:
         return f"{through}it refused, HTTP {refused[1]}"
     return through + (

@@ -13,7 +13,7 @@ from __future__ import annotations
 import contextlib
 import functools
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from oidc_actor.machine.effects import (
     AskPermission,
@@ -48,7 +48,7 @@ from oidc_actor.machine.events import (
     ShareFailed,
     Tick,
 )
-from oidc_actor.manager import provider_requests, shared_store
+from oidc_actor.manager import provider_requests
 from oidc_actor.manager.issuers import Subscriber
 from oidc_actor.manager.log import raised_at
 from oidc_actor.manager.provider_requests import (
@@ -64,6 +64,9 @@ from oidc_actor.reading.directory import tell_followers
 from oidc_actor.values.errors import DiscoveryError, StoreError, TokenRequestError
 from oidc_actor.values.tokens import ParsedToken
 from supervision.calls import Timer, send_after
+
+if TYPE_CHECKING:
+    from oidc_actor.manager.shared_store import Caller
 
 STORE_PATIENCE_S = 2.0
 """Seconds after which a store that does not keep its own timeout is taken for one that does not answer."""
@@ -215,11 +218,17 @@ class EffectHandler:
     def _claim(self, effect: Fetch, claim: Claim) -> Event | None:
         manager = self._manager
         release = functools.partial(manager.issuer.circuit.release_probe, manager.cell)
-        problem = self._ask_store(shared_store.claim, effect, claim, release)
+        problem = self._ask_store(self._caller.claim, effect, claim, release)
         if problem is None:
             self.watch(effect.attempt, effect.request, STORE_PATIENCE_S)
             return None
         return ClaimFailed(effect.attempt, effect.request, manager.options.clock(), problem)
+
+    @property
+    def _caller(self) -> Caller:
+        caller = self._manager.caller
+        assert caller is not None
+        return caller
 
     def _ask_store(self, ask: Callable[..., None], *args: object) -> StoreError | None:
         """Ask the store on a worker's thread.
@@ -227,11 +236,10 @@ class EffectHandler:
         Returns:
             Why that is of no use: there is no thread to be had, or none that the store gives back.
         """
-        caller = self._manager.caller
-        assert caller is not None
+        client = self._caller.client
         try:
-            caller.client.refuse_hung()
-            HTTP_WORKERS.value.submit(caller.client, functools.partial(ask, caller, *args))
+            client.refuse_hung()
+            HTTP_WORKERS.value.submit(client, functools.partial(ask, *args))
         except StoreError as error:
             return error.with_traceback(None)
         except RuntimeError:  # the process has no thread left, or is going down
@@ -239,14 +247,14 @@ class EffectHandler:
         return None
 
     def _renew_lease(self, effect: RenewLease) -> None:
-        self._ask_store(shared_store.renew, effect)
+        self._ask_store(self._caller.renew, effect)
 
     def _share_token(self, effect: ShareToken) -> Event | None:
-        problem = self._ask_store(shared_store.share, effect)
+        problem = self._ask_store(self._caller.share, effect)
         return None if problem is None else ShareFailed(effect.lease.fence, problem)
 
     def _give_up_lease(self, effect: GiveUpLease) -> None:
-        self._ask_store(shared_store.give_up, effect)
+        self._ask_store(self._caller.give_up, effect)
 
     def end_sharing(self, lease: HeldLease | None, late: FetchSucceeded | None, *, awaits_store: bool) -> None:
         """The manager ends for good, or these options do: what came last is shared.
@@ -260,12 +268,12 @@ class EffectHandler:
         if caller is None:
             return
         if lease is not None and late is not None and isinstance(late.result, ParsedToken):
-            self._ask_store(shared_store.share_late, lease, late.result, late.at + late.result.lifetime_s)
+            self._ask_store(self._caller.share_late, lease, late.result, late.at + late.result.lifetime_s)
         if awaits_store:
-            shared_store.settle(caller)
+            caller.settle()
 
     def _restore_record(self, effect: RestoreRecord) -> None:
-        self._ask_store(shared_store.restore, effect)
+        self._ask_store(self._caller.restore, effect)
 
     def _schedule_tick(self, effect: ScheduleTick) -> None:
         self._cancel_tick(CancelTick())

@@ -2,29 +2,31 @@
 
 from __future__ import annotations
 
-import difflib
 import functools
 import inspect
 import random
 from collections.abc import Callable, Hashable, Mapping
 from dataclasses import field, fields, replace
 from pathlib import Path
-from typing import Any, Concatenate, Literal, ParamSpec, TypeAlias, TypeVar, cast
+from typing import TYPE_CHECKING, Any, Concatenate, Literal, ParamSpec, TypeAlias, TypeVar, cast
 
 from oidc_actor.credentials.credentials import Credentials
 from oidc_actor.credentials.dpop import DPoPKey
 from oidc_actor.credentials.grants import WHAT_AUTH_IS, DeviceCode, IdentityAssertion, RefreshToken, parse_auth
-from oidc_actor.endpoints.custom import Custom
 from oidc_actor.http import check_timeout, check_transport
 from oidc_actor.machine.failure_policy import RetryPolicy, Rng
-from oidc_actor.sharing.store import TokenStore, is_store
 from oidc_actor.transport import Transport
 from oidc_actor.values.clock import Clock, default_clock, is_seconds
 from oidc_actor.values.errors import ConfigError
+from oidc_actor.values.lazy_imports import fork_waits
 from oidc_actor.values.oidc_config import OIDCConfig, check_config
 from oidc_actor.values.secrets import SecretFile, SecretSource, holds_secrets
 from oidc_actor.values.urls import check_issuer_url, check_resource_url, origin_of
 from supervision.frozen import dataclass
+
+if TYPE_CHECKING:
+    from oidc_actor.endpoints.custom import Custom
+    from oidc_actor.sharing.store import TokenStore
 
 P = ParamSpec("P")
 C = TypeVar("C")
@@ -154,8 +156,8 @@ class Options:
     def issuer(self) -> str:
         """What the issuer is called in logs, and what managers of the same one have in common; unnamed, it is an origin."""
         config = self.oidc_config
-        if isinstance(self.auth, Custom):
-            return self.auth.name
+        if not self.auth.asks_provider:
+            return cast("Custom", self.auth).name
         known = self.issuer_url or (config and config.issuer)
         return known or (origin_of(config.token_endpoint) if config and config.token_endpoint else "")
 
@@ -315,7 +317,7 @@ def _check_sharing(auth: Credentials, rest: Mapping[str, Any]) -> None:
     if auth.dpop is True:
         problem = "expected a DPoPKey that all members have, got True: a key of the manager's own binds a token to it"
         raise ConfigError(problem, ("auth", "dpop"))
-    if isinstance(auth, Custom) and auth.identity is None:
+    if not auth.asks_provider and cast("Custom", auth).identity is None:
         problem = (
             "expected a text that is the same in each process, got none: a function says nothing to another process; "
             'pass Custom(..., identity="...")'
@@ -332,6 +334,8 @@ def _check_sharing(auth: Credentials, rest: Mapping[str, Any]) -> None:
 def _refuse_unknown(given: Mapping[str, Any]) -> None:
     for name in given:
         if name not in _NAMES:
+            import difflib  # for this message alone
+
             near = difflib.get_close_matches(name, _NAMES, n=1, cutoff=0.4)
             hint = f"did you mean {near[0]!r}?" if near else f"the options are {', '.join(_NAMES)}"
             raise ConfigError(f"unknown option {name!r}: {hint}", (name,), label="")
@@ -339,6 +343,12 @@ def _refuse_unknown(given: Mapping[str, Any]) -> None:
 
 def _type_name(value: object) -> str:
     return type(value).__name__
+
+
+def _is_store(value: object) -> bool:
+    with fork_waits():
+        from oidc_actor.sharing.store import is_store
+    return is_store(value)
 
 
 _Check: TypeAlias = tuple[Callable[[Any], object], str, Callable[[Any], str]]
@@ -349,7 +359,7 @@ _BUNDLE = "the path of a file or directory of certificates"
 _CHECKS: dict[str, _Check] = {
     "allow_insecure_http": _FLAG,
     "revoke_on_stop": _FLAG,
-    "store": (is_store, "a TokenStore, such as RedisStore or FileStore", _type_name),
+    "store": (_is_store, "a TokenStore, such as RedisStore or FileStore", _type_name),
     "store_key": (lambda value: isinstance(value, str) and value, "a non-empty text", repr),
     "name": (lambda value: isinstance(value, str) and value, "a non-empty text or None", repr),
     "refresh_buffer_seconds": _SECONDS,

@@ -7,9 +7,11 @@ are one value, which the manager keeps and steps; so a performer looks at its ow
 
 from __future__ import annotations
 
+import atexit
+import sys
 from collections.abc import Callable
 from functools import lru_cache
-from typing import Any, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from oidc_actor.credentials.grants import IdentityAssertion, RefreshToken
 from oidc_actor.machine.effects import Claim, Discover, VerifyResource
@@ -34,12 +36,15 @@ from oidc_actor.manager.issuers import Issuer
 from oidc_actor.manager.log import FLIGHT_JOINED
 from oidc_actor.manager.options import Options
 from oidc_actor.manager.provider_requests import Incarnation
-from oidc_actor.manager.shared_store import caller_of
 from oidc_actor.reading.cell import Cell, Ref
 from oidc_actor.reading.directory import follow, is_parents_login
 from oidc_actor.values.errors import StoreError, TokenRequestError
+from oidc_actor.values.lazy_imports import fork_waits
 from oidc_actor.values.secrets import Secret
 from oidc_actor.values.tokens import ParsedToken
+
+if TYPE_CHECKING:
+    from oidc_actor.manager.shared_store import Caller
 
 C = TypeVar("C", bound=Cell)
 
@@ -76,7 +81,7 @@ class Performer(Generic[C]):
             apply: Have the machine decide on an event that is about them.
         """
         self.cell, self._state, self._apply = cell, state, apply
-        caller = None if options.store is None else caller_of(options, cell)
+        caller = None if options.store is None else _caller_of(options, cell)
         auth, files = options.auth, options.secret_files
         provider = IdentityProvider(options, auth) if isinstance(auth, IdentityAssertion) else None
         manager = Incarnation(ref, cell, issuer, options, rules_of(options), files, caller, provider)
@@ -200,6 +205,21 @@ def first_state(options: Options, issuer: Issuer) -> State:
     if shared is not None:
         return state
     return as_forked(state) if state.rules.own_refresh_token and is_parents_login(options.auth.grant_secret) else state
+
+
+def _caller_of(options: Options, cell: Cell) -> Caller | None:
+    # Imported at the first manager that has a store, on its thread: all others need none of it.
+    with fork_waits():
+        from oidc_actor.manager.shared_store import caller_of
+    return caller_of(options, cell)
+
+
+@atexit.register
+def _settle_all() -> None:
+    """Have no login lost at the interpreter's exit. Registered with the managers: what a program registers later runs before."""
+    used = sys.modules.get("oidc_actor.manager.shared_store")
+    if used is not None:
+        used.settle_all()
 
 
 _rules = lru_cache(maxsize=64)(Rules)  # most managers of a process have the same

@@ -25,15 +25,14 @@ import threading
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import field
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from oidc_actor.credentials.credentials import Credentials
 from oidc_actor.credentials.grants import IdentityAssertion
-from oidc_actor.endpoints.custom import Call, Custom, call_function
 from oidc_actor.endpoints.other_endpoints import request_metadata, request_resource_metadata, request_revocation
 from oidc_actor.endpoints.token_endpoint import TokenRequest, request_token
 from oidc_actor.machine.effects import Claim, Discover, Fetch, FullGrant, GiveUpLease, Redeem, Revoke, VerifyResource
-from oidc_actor.machine.events import FetchFailed, FetchLost, FetchStarted, FetchSucceeded, SecretsChecked
+from oidc_actor.machine.events import FetchFailed, FetchLost, FetchStarted, FetchSucceeded, HeldLease, SecretsChecked
 from oidc_actor.machine.failure_policy import code_of, status_of
 from oidc_actor.machine.invalidation import late_tokens_to_revoke
 from oidc_actor.machine.state import Rules
@@ -52,7 +51,6 @@ from oidc_actor.manager.log import (
     tracers,
 )
 from oidc_actor.manager.options import Options
-from oidc_actor.manager.shared_store import Caller, give_up, lease_ends_at, share_late
 from oidc_actor.manager.workers import HTTP_WORKERS, LISTENER_WORKERS
 from oidc_actor.reading.cell import Cell, FileVersions, Ref
 from oidc_actor.transport import Request, Response
@@ -75,6 +73,9 @@ from supervision.frozen import dataclass
 from supervision.runtime import timer_thread
 from supervision.runtime.dispatcher import blocking
 from supervision.runtime.per_process import PerProcess
+
+if TYPE_CHECKING:
+    from oidc_actor.manager.shared_store import Caller
 
 GRACE_S = 5.0
 """Seconds beyond its timeout after which a request is taken for lost."""
@@ -205,7 +206,11 @@ def _ask(
     first: FirstStep | None,
 ) -> ParsedToken:
     options, present = manager.options, manager.cell.snapshot.text
-    if isinstance(auth, Custom) and isinstance(grant, FullGrant):
+    if not auth.asks_provider and isinstance(grant, FullGrant):
+        # It is loaded: `auth` comes from there.
+        from oidc_actor.endpoints.custom import Call, Custom, call_function
+
+        assert isinstance(auth, Custom)
         transport = functools.partial(_transport_of, manager.issuer)
         return call_function(
             Call(
@@ -248,10 +253,18 @@ def patience_s(options: Options) -> float:
 def _started(manager: Incarnation, effect: Fetch, watch: _Watch, at: float) -> None:
     if not manager.cell.expects(effect.attempt, effect.request):
         raise SecretUnavailable("reading the secrets took too long", sent=False)
-    if effect.lease is not None and at >= lease_ends_at(manager.cell, effect.lease):
+    if effect.lease is not None and at >= _lease_ends_at(manager.cell, effect.lease):
         raise TokenRequestError("the lease of the shared store ended before the request could be sent", sent=False)
     watch.begin()
     manager.cell.note_sent(FetchStarted(effect.attempt, effect.request, at))
+
+
+def _lease_ends_at(cell: Cell, lease: HeldLease) -> float:
+    """When a lease ends, as its manager knows it, which may have renewed it since."""
+    state = cell.state
+    attempt = None if state is None else state.attempt
+    held = None if attempt is None else attempt.lease
+    return held.until if held is not None and held.fence == lease.fence else lease.until
 
 
 def _token_came(manager: Incarnation, effect: Fetch, config: OIDCConfig, sending: Sending, parsed: ParsedToken) -> None:
@@ -261,7 +274,7 @@ def _token_came(manager: Incarnation, effect: Fetch, config: OIDCConfig, sending
         return
     # The manager was stopped while this was under way, or has given it up; the store refuses it where it is too late.
     if manager.caller is not None and effect.lease is not None:
-        share_late(manager.caller, effect.lease, parsed, sending.at + parsed.lifetime_s)
+        manager.caller.share_late(effect.lease, parsed, sending.at + parsed.lifetime_s)
     if manager.is_in_force:
         return
     for late in late_tokens_to_revoke(manager.rules, effect.attempt, config, parsed.token):
@@ -272,7 +285,7 @@ def _token_came(manager: Incarnation, effect: Fetch, config: OIDCConfig, sending
 def _give_back(manager: Incarnation, effect: Fetch) -> None:
     """Give a lease back under which nothing was sent, where the manager was stopped: else that is for the manager to do."""
     if manager.caller is not None and effect.lease is not None and not manager.is_in_force:
-        give_up(manager.caller, GiveUpLease(effect.lease, "intact"))
+        manager.caller.give_up(GiveUpLease(effect.lease, "intact"))
 
 
 class _Watch:

@@ -22,7 +22,6 @@ the moment before the store was asked. So the time that the call took makes both
 
 from __future__ import annotations
 
-import atexit
 import base64
 import contextlib
 import hashlib
@@ -520,9 +519,8 @@ class _Logins:
 _logins: PerProcess[_Logins] = PerProcess(_Logins)
 
 
-@atexit.register
-def _settle_all() -> None:
-    """At the interpreter's exit, on its main thread; the daemon threads that store it still run."""
+def settle_all() -> None:
+    """Wait for all logins that are to be stored; at the interpreter's exit, on its main thread: the daemon threads still run."""
     _logins.value.settle()
 
 
@@ -586,7 +584,7 @@ def _certificate(auth: Credentials) -> str | None:
 
 @dataclass(frozen=True, slots=True)
 class Caller:
-    """The manager for which the store is asked."""
+    """The manager for which the store is asked, and what it is asked; on a worker's thread, but for `settle`."""
 
     client: StoreClient
     cell: Cell
@@ -619,24 +617,122 @@ class Caller:
         """How long its record is kept after its token's end."""
         return LOGIN_KEPT_MS if self.is_login else KEPT_MS
 
+    def claim(self, effect: Fetch, wanted: Claim, release: Callable[[], None]) -> None:
+        """Claim, and put the answer into the manager's cell.
 
-def settle(caller: Caller) -> None:
-    """Wait until the login is stored that a manager has redeemed, where that is its only one; on the manager's thread."""
-    _logins.value.settle(caller.client.member(caller.cell).key)
+        Args:
+            effect: The request, whose numbers the answer repeats.
+            wanted: What is claimed.
+            release: Called where the provider is not going to be asked: another manager may probe it.
+        """
+        cell, client = self.cell, self.client
+        if not cell.expects(effect.attempt, effect.request):
+            release()
+            return
+        at = cell.clock()
+        certificate = self.options.auth.client_certificate
+        if certificate is not None:  # before it is read: the record is that of its tokens
+            cell.versions = cell.versions and cell.versions[0], certificate.version()
+        try:
+            event = _answer(self, effect, wanted, at)
+        except StoreError as error:
+            event = ClaimFailed(effect.attempt, effect.request, at, error.with_traceback(None))
+        except SecretUnavailable as error:
+            error.__cause__ = error.__context__ = None
+            event = FetchFailed(effect.attempt, effect.request, at, error.with_traceback(None))
+        except BaseException as error:  # noqa: BLE001 - of a user's source of a secret
+            unknown = StoreError(f"the claim raised {type(error).__name__}", sent=False)
+            event = ClaimFailed(effect.attempt, effect.request, at, unknown)
+        if not isinstance(event, ClaimGranted | ClaimFailed):
+            release()
+        delivered = cell.deliver(event)
+        if not delivered and isinstance(event, ClaimGranted):
+            self.give_up(GiveUpLease(event.lease, "intact"))
+        client.watch()
 
+    def renew(self, effect: RenewLease) -> None:
+        """Renew a lease, and tell the manager."""
+        lease, at = effect.lease, self.cell.clock()
+        length_ms = round(1000 * sharing.LEASE_S)
+        try:
+            held = self.ask(
+                lambda store, late: _expect(
+                    store.renew(
+                        lease.key,
+                        asked.Renewal(lease.claimant, lease.fence, late, length_ms, lease.sealed, lease.doubtful),
+                    ),
+                    bool,
+                )
+            )
+        except StoreError:  # the lease ends, or the next renewal comes in time
+            return
+        if self.is_login:
+            (_logins.value.taken if held else _logins.value.returned)(lease)
+        self.tell(LeaseRenewed(lease.fence, at + sharing.LEASE_S) if held else LeaseLost(lease.fence))
 
-def hand_over(former: Caller | None, new: Caller | None, cell: Cell) -> None:
-    """A manager goes on with other options: the record of the ones before is looked at no longer.
+    def share(self, effect: ShareToken) -> None:
+        """Share a token, and tell the manager."""
+        lease = effect.lease
+        try:
+            given = _to_share(self, effect)
+            answer = self.ask(
+                lambda store, late: _expect(
+                    store.share(lease.key, replace(given, not_after_ms=late)), Shared, Overtaken
+                )
+            )
+        except StoreError as error:
+            self.tell(ShareFailed(lease.fence, error.with_traceback(None)))
+        except SecretUnavailable as error:  # a key of the store's
+            self.tell(ShareFailed(lease.fence, StoreError(str(error), sent=False)))
+        else:
+            _logins.value.returned(lease)
+            if isinstance(answer, Overtaken):
+                self.tell(TokenOvertaken(lease.fence))
+                return
+            self.tell(TokenShared(lease.fence, answer.gen, given.refresh_token))
+            if self.is_login:
+                self.client.watch_closely(lease.key)
 
-    Args:
-        former: It, as those knew it that asked the store with the options before.
-        new: It, as those know it that ask with the new ones, whose cell was another until now.
-        cell: Its own cell.
-    """
-    if former is not None:
-        former.client.forget(cell)
-    if new is not None:
-        new.client.move(new.cell, cell)
+    def share_late(self, lease: HeldLease, parsed: ParsedToken, expires_at: float) -> None:
+        """Share a token that came after its manager had been stopped, or had given it up: it may be the only way on."""
+        text = parsed.token.refresh_token if self.options.auth.asks_provider else None
+        refresh_token = None if text is None else Secret(text)
+        keeps = refresh_token is None and (self.is_login or lease.refresh_token is not None)
+        self.share(ShareToken(lease, parsed.token, expires_at, parsed.lifetime_s, refresh_token, keeps))
+
+    def give_up(self, effect: GiveUpLease) -> None:
+        """Give a lease up; where the store does not answer, it ends by itself, and the next claim says that nothing was sent."""
+        lease, wait_ms = effect.lease, round(1000 * effect.wait_s)
+        member = self.client.member(self.cell)
+        if effect.login == "intact" and member.unheard is None:
+            member.unheard = lease.claimant
+        with contextlib.suppress(StoreError):
+            self.ask(
+                lambda store, late: store.give_up(
+                    lease.key, asked.GiveUp(lease.claimant, lease.fence, late, effect.login, wait_ms)
+                )
+            )
+            member.heard(lease.claimant)
+        _logins.value.returned(lease)
+
+    def restore(self, effect: RestoreRecord) -> None:
+        """Put a record back that the store has lost; where that fails, the next look finds it missing again."""
+        key, ends_at = effect.key, effect.expires_at
+
+        def ask(store: TokenStore, late: int) -> bool:
+            left_s = ends_at - self.cell.clock() if effect.token is not None else 0.0
+            expires_ms = late + round(1000 * (left_s - PATIENCE_S))
+            return store.restore(key, replace(given, not_after_ms=late, expires_ms=expires_ms))
+
+        try:
+            given = _to_restore(self, effect, key)
+            self.ask(ask)
+        except (StoreError, SecretUnavailable):
+            return
+
+    def settle(self) -> None:
+        """Wait until the login is stored that a manager has redeemed, where that is its only one; on the manager's thread."""
+        _logins.value.settle(self.client.member(self.cell).key)
 
 
 def caller_of(options: Options, cell: Cell) -> Caller | None:
@@ -654,41 +750,6 @@ def caller_of(options: Options, cell: Cell) -> Caller | None:
         log(event, manager=name, issuer=options.issuer, attempt=attempt, **fields)
 
     return Caller(client, cell, options, report)
-
-
-def claim(caller: Caller, effect: Fetch, wanted: Claim, release: Callable[[], None]) -> None:
-    """Claim, and put the answer into the manager's cell.
-
-    Args:
-        caller: The manager.
-        effect: The request, whose numbers the answer repeats.
-        wanted: What is claimed.
-        release: Called where the provider is not going to be asked: another manager may probe it.
-    """
-    cell, client = caller.cell, caller.client
-    if not cell.expects(effect.attempt, effect.request):
-        release()
-        return
-    at = cell.clock()
-    certificate = caller.options.auth.client_certificate
-    if certificate is not None:  # before it is read: the record is that of its tokens
-        cell.versions = cell.versions and cell.versions[0], certificate.version()
-    try:
-        event = _answer(caller, effect, wanted, at)
-    except StoreError as error:
-        event = ClaimFailed(effect.attempt, effect.request, at, error.with_traceback(None))
-    except SecretUnavailable as error:
-        error.__cause__ = error.__context__ = None
-        event = FetchFailed(effect.attempt, effect.request, at, error.with_traceback(None))
-    except BaseException as error:  # noqa: BLE001 - of a user's source of a secret
-        unknown = StoreError(f"the claim raised {type(error).__name__}", sent=False)
-        event = ClaimFailed(effect.attempt, effect.request, at, unknown)
-    if not isinstance(event, ClaimGranted | ClaimFailed):
-        release()
-    delivered = cell.deliver(event)
-    if not delivered and isinstance(event, ClaimGranted):
-        give_up(caller, GiveUpLease(event.lease, "intact"))
-    client.watch()
 
 
 @holds_secrets
@@ -805,7 +866,7 @@ def _granted(
     if granted.refresh_token is not None and not isinstance(text, str):
         caller.log("record_unreadable", numbers[0])
         if caller.is_login:  # what it holds may be the only login, and one of the keys that are missing here opens it
-            give_up(caller, GiveUpLease(lease, "intact"))
+            caller.give_up(GiveUpLease(lease, "intact"))
             raise StoreError(
                 "the record's refresh token cannot be opened with the keys that are configured", sent=False
             )
@@ -819,48 +880,6 @@ def fingerprint16(text: str) -> str:
     return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()[:16]
 
 
-def renew(caller: Caller, effect: RenewLease) -> None:
-    """Renew a lease, and tell the manager."""
-    lease, at = effect.lease, caller.cell.clock()
-    length_ms = round(1000 * sharing.LEASE_S)
-    try:
-        held = caller.ask(
-            lambda store, late: _expect(
-                store.renew(
-                    lease.key, asked.Renewal(lease.claimant, lease.fence, late, length_ms, lease.sealed, lease.doubtful)
-                ),
-                bool,
-            )
-        )
-    except StoreError:  # the lease ends, or the next renewal comes in time
-        return
-    if caller.is_login:
-        (_logins.value.taken if held else _logins.value.returned)(lease)
-    caller.tell(LeaseRenewed(lease.fence, at + sharing.LEASE_S) if held else LeaseLost(lease.fence))
-
-
-def share(caller: Caller, effect: ShareToken) -> None:
-    """Share a token, and tell the manager."""
-    lease = effect.lease
-    try:
-        given = _to_share(caller, effect)
-        answer = caller.ask(
-            lambda store, late: _expect(store.share(lease.key, replace(given, not_after_ms=late)), Shared, Overtaken)
-        )
-    except StoreError as error:
-        caller.tell(ShareFailed(lease.fence, error.with_traceback(None)))
-    except SecretUnavailable as error:  # a key of the store's
-        caller.tell(ShareFailed(lease.fence, StoreError(str(error), sent=False)))
-    else:
-        _logins.value.returned(lease)
-        if isinstance(answer, Overtaken):
-            caller.tell(TokenOvertaken(lease.fence))
-            return
-        caller.tell(TokenShared(lease.fence, answer.gen, given.refresh_token))
-        if caller.is_login:
-            caller.client.watch_closely(lease.key)
-
-
 @holds_secrets
 def _to_share(caller: Caller, effect: ShareToken) -> asked.Share:
     lease, token, sealer = effect.lease, effect.token, caller.client.sealer
@@ -871,54 +890,6 @@ def _to_share(caller: Caller, effect: ShareToken) -> asked.Share:
     expires_ms = lease.store_ms + round(1000 * (effect.expires_at - lease.at))
     named = fingerprint16(token.access_token)
     return asked.Share(lease.claimant, lease.fence, 0, sealed, expires_ms, named, offered, caller.kept_ms)
-
-
-def share_late(caller: Caller, lease: HeldLease, parsed: ParsedToken, expires_at: float) -> None:
-    """Share a token that came after its manager had been stopped, or had given it up: there may be no other way to the next."""
-    text = parsed.token.refresh_token if caller.options.auth.asks_provider else None
-    refresh_token = None if text is None else Secret(text)
-    keeps = refresh_token is None and (caller.is_login or lease.refresh_token is not None)
-    share(caller, ShareToken(lease, parsed.token, expires_at, parsed.lifetime_s, refresh_token, keeps))
-
-
-def lease_ends_at(cell: Cell, lease: HeldLease) -> float:
-    """When a lease ends, as its manager knows it, which may have renewed it since."""
-    state = cell.state
-    attempt = None if state is None else state.attempt
-    held = None if attempt is None else attempt.lease
-    return held.until if held is not None and held.fence == lease.fence else lease.until
-
-
-def give_up(caller: Caller, effect: GiveUpLease) -> None:
-    """Give a lease up; where the store does not answer, it ends by itself, and the next claim says that nothing was sent."""
-    lease, wait_ms = effect.lease, round(1000 * effect.wait_s)
-    member = caller.client.member(caller.cell)
-    if effect.login == "intact" and member.unheard is None:
-        member.unheard = lease.claimant
-    with contextlib.suppress(StoreError):
-        caller.ask(
-            lambda store, late: store.give_up(
-                lease.key, asked.GiveUp(lease.claimant, lease.fence, late, effect.login, wait_ms)
-            )
-        )
-        member.heard(lease.claimant)
-    _logins.value.returned(lease)
-
-
-def restore(caller: Caller, effect: RestoreRecord) -> None:
-    """Put a record back that the store has lost; where that fails, the next look finds it missing again."""
-    key, ends_at = effect.key, effect.expires_at
-
-    def ask(store: TokenStore, late: int) -> bool:
-        left_s = ends_at - caller.cell.clock() if effect.token is not None else 0.0
-        expires_ms = late + round(1000 * (left_s - PATIENCE_S))
-        return store.restore(key, replace(given, not_after_ms=late, expires_ms=expires_ms))
-
-    try:
-        given = _to_restore(caller, effect, key)
-        caller.ask(ask)
-    except (StoreError, SecretUnavailable):
-        return
 
 
 @holds_secrets

@@ -56,7 +56,6 @@ from oidc_actor.manager.options import (
 )
 from oidc_actor.manager.performer import Performer, first_state, rules_of
 from oidc_actor.manager.provider_requests import revoke_replaced
-from oidc_actor.manager.shared_store import hand_over
 from oidc_actor.reading.cell import Candidate, Cell, Ref, by_name, is_final
 from oidc_actor.reading.directory import (
     ManagerNotRunning,
@@ -694,8 +693,10 @@ class TokenManager(Server, metaclass=_ListsItsFunctions):
         self._held, self._options = effect.number, new.manager.options
         new.effects.cancel_timers()
         former.effects.cancel_timers()
-        if former.manager.caller is not None or new.manager.caller is not None:
-            hand_over(former.manager.caller, new.manager.caller, self._cell)
+        if former.manager.caller is not None:  # the record of the options before is looked at no longer
+            former.manager.caller.client.forget(self._cell)
+        if new.manager.caller is not None:
+            new.manager.caller.client.move(new.manager.cell, self._cell)
         self._own = Performer(
             self.actor_ref, self._cell, self._options, new.manager.issuer, state=self._known, apply=self._apply
         )

@@ -15,6 +15,7 @@ import re
 import sys
 from array import array
 from collections.abc import Callable, Collection, Iterable, Iterator
+from functools import cache
 
 from oidc_actor.values.secrets import Sealed, Secret, put
 
@@ -124,8 +125,12 @@ _HEX = "[0-9A-Fa-f]"
 
 _END = r"(?: ; | (?! [\s\\%&] ) )"  # of an entity; browsers need no semicolon, but a line may have been broken before the rest
 
-_ESCAPE = re.compile(
-    rf"""
+
+@cache
+def _escapes() -> re.Pattern[str]:
+    """What languages and formats write for a character; compiled at the first error that is shown."""
+    return re.compile(
+        rf"""
       (?: \\u+ | %u ) (?P<unit> {_HEX}{{4}} )                  # JSON, Java, JavaScript's escape()
     | \\U (?P<point> {_HEX}{{8}} )                             # Python
     | (?: \\x | % ) (?P<byte> {_HEX}{{2}} )                    # Python, URLs
@@ -139,8 +144,9 @@ _ESCAPE = re.compile(
     | (?P<utf8> [\xc2-\xdf][\x80-\xbf] | [\xe0-\xef][\x80-\xbf]{{2}} | [\xf0-\xf4][\x80-\xbf]{{3}} )
     | (?P<pair> [\ud800-\udbff][\udc00-\udfff] )
     """,
-    re.VERBOSE | re.DOTALL,
-)
+        re.VERBOSE | re.DOTALL,
+    )
+
 
 _BREAK = re.compile(r"[ \t\r\n]+")
 
@@ -198,7 +204,7 @@ def bare(text: str) -> str:
 
 
 def _unescaped(layer: Layer) -> Layer | None:
-    return _replaced(layer, _ESCAPE, _meaning)
+    return _replaced(layer, _escapes(), _meaning)
 
 
 def _joined(layer: Layer) -> Layer | None:

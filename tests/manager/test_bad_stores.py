@@ -230,7 +230,7 @@ def test_a_login_is_put_back_whose_token_was_rejected() -> None:
         SimpleNamespace(auth=own()),
         lambda *_: None,  # type: ignore[arg-type]
     )
-    shared_store.restore(caller, RestoreRecord(5, None, NEVER, 20.0, login=SECRET, key="k"))
+    caller.restore(RestoreRecord(5, None, NEVER, 20.0, login=SECRET, key="k"))
     assert store.records["k"].refresh_token == SECRET
 
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -342,3 +344,19 @@ def test_a_stop_does_not_wait_where_the_login_can_be_repeated(provider: Provider
     assert not store.may.is_set()
     assert not any(record.gen for record in store.records.values())
     store.may.set()
+
+
+AT_EXIT = """
+import atexit
+from oidc_actor import TokenManager
+atexit.register(print, "the program's own")
+from oidc_actor.manager import shared_store  # as the first manager with a store does
+shared_store.settle_all = lambda: print("settled")
+"""
+
+
+def test_an_exit_waits_for_logins_after_what_the_program_does_at_its_exit() -> None:
+    """Which may stop managers, and so redeem none that is not stored."""
+    words = [sys.executable, "-c", AT_EXIT]
+    done = subprocess.run(words, capture_output=True, text=True, timeout=60, check=True)
+    assert done.stdout.splitlines() == ["the program's own", "settled"]
