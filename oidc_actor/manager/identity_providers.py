@@ -50,6 +50,18 @@ class IdentityProvider:
         self.issuer: Issuer = join(self.options)
         self.doubtful: OIDCConfig | None = None  # metadata by which it could not be asked; read and set by workers
 
+    def first_step(
+        self,
+        auth: IdentityAssertion,
+        cell: Cell,
+        effect: Fetch,
+        server: OIDCConfig,
+        started: Callable[[float], None],
+        measure: Measure,
+    ) -> FirstStep:
+        """Prepare the first step of one token request; the arguments are as of `FirstStep`."""
+        return FirstStep(self, auth, cell, effect, server, started, measure)
+
 
 @dataclass(slots=True)
 class FirstStep:

@@ -31,7 +31,6 @@ from oidc_actor.machine.events import (
 from oidc_actor.machine.invalidation import tokens_to_revoke
 from oidc_actor.machine.state import Attempt, Denial, Rules, Sharing, State, as_forked
 from oidc_actor.manager.effect_handler import EffectHandler
-from oidc_actor.manager.identity_providers import IdentityProvider
 from oidc_actor.manager.issuers import Issuer
 from oidc_actor.manager.log import FLIGHT_JOINED
 from oidc_actor.manager.options import Options
@@ -44,6 +43,7 @@ from oidc_actor.values.secrets import Secret
 from oidc_actor.values.tokens import ParsedToken
 
 if TYPE_CHECKING:
+    from oidc_actor.manager.identity_providers import IdentityProvider
     from oidc_actor.manager.shared_store import Caller
 
 C = TypeVar("C", bound=Cell)
@@ -83,7 +83,7 @@ class Performer(Generic[C]):
         self.cell, self._state, self._apply = cell, state, apply
         caller = None if options.store is None else _caller_of(options, cell)
         auth, files = options.auth, options.secret_files
-        provider = IdentityProvider(options, auth) if isinstance(auth, IdentityAssertion) else None
+        provider = _identity_provider_of(options, auth) if isinstance(auth, IdentityAssertion) else None
         manager = Incarnation(ref, cell, issuer, options, rules_of(options), files, caller, provider)
         self.manager, self.effects = manager, EffectHandler(manager)
         cell.issuer = issuer
@@ -207,8 +207,16 @@ def first_state(options: Options, issuer: Issuer) -> State:
     return as_forked(state) if state.rules.own_refresh_token and is_parents_login(options.auth.grant_secret) else state
 
 
+# What these two need is imported at the first manager that has a store, or such credentials, on its thread.
+
+
+def _identity_provider_of(options: Options, auth: IdentityAssertion) -> IdentityProvider:
+    with fork_waits():
+        from oidc_actor.manager.identity_providers import IdentityProvider
+    return IdentityProvider(options, auth)
+
+
 def _caller_of(options: Options, cell: Cell) -> Caller | None:
-    # Imported at the first manager that has a store, on its thread: all others need none of it.
     with fork_waits():
         from oidc_actor.manager.shared_store import caller_of
     return caller_of(options, cell)

@@ -36,7 +36,6 @@ from oidc_actor.machine.events import FetchFailed, FetchLost, FetchStarted, Fetc
 from oidc_actor.machine.failure_policy import code_of, status_of
 from oidc_actor.machine.invalidation import late_tokens_to_revoke
 from oidc_actor.machine.state import Rules
-from oidc_actor.manager.identity_providers import FirstStep, IdentityProvider
 from oidc_actor.manager.issuers import Discovery, Issuer, Sending
 from oidc_actor.manager.log import (
     BegunRequest,
@@ -75,6 +74,7 @@ from supervision.runtime.dispatcher import blocking
 from supervision.runtime.per_process import PerProcess
 
 if TYPE_CHECKING:
+    from oidc_actor.manager.identity_providers import FirstStep, IdentityProvider
     from oidc_actor.manager.shared_store import Caller
 
 GRACE_S = 5.0
@@ -334,7 +334,7 @@ def _first_step(
     if provider is None or not isinstance(auth, IdentityAssertion):
         return None
     measure = functools.partial(_measure, manager, effect)
-    return FirstStep(provider, auth, manager.cell, effect, server, started, measure)
+    return provider.first_step(auth, manager.cell, effect, server, started, measure)
 
 
 def _begin_traces(manager: Incarnation, effect: Fetch) -> list[Callable[[EndedRequest], object]]:

@@ -10,13 +10,13 @@ takes back one layer of JSON's, Python's, percent, XML's and HTML's escapes.
 from __future__ import annotations
 
 import base64
-import html
 import re
 import sys
 from array import array
 from collections.abc import Callable, Collection, Iterable, Iterator
 from functools import cache
 
+from oidc_actor.values.lazy_imports import fork_waits
 from oidc_actor.values.secrets import Sealed, Secret, put
 
 MARK = "***"
@@ -234,11 +234,18 @@ def _replaced(layer: Layer, pattern: re.Pattern[str], meaning: Callable[[re.Matc
     return Layer("".join(pieces), starts + layer.starts[done:], ends + layer.ends[done:])
 
 
+def _entity(text: str) -> str:
+    # Its table takes longer to load than this module, for an error's text with a named entity alone.
+    with fork_waits():
+        import html
+    return html.unescape(text)
+
+
 def _meaning(found: re.Match[str]) -> str:
     kind, text = str(found.lastgroup), str(found[str(found.lastgroup)])
     match kind:
         case "named":
-            return html.unescape(text)
+            return _entity(text)
         case "plain":
             return " " if text in "abefnrtv" else text
         case "utf8":

@@ -41,7 +41,9 @@ OURS = {"oidc_actor", "supervision", "pykka"}
 
 OF_OTHERS = (
     "difflib",  # for the message about a mistyped option
+    "html",  # for an error's text with a named entity
     "oidc_actor.endpoints.custom",
+    "oidc_actor.manager.identity_providers",
     "oidc_actor.manager.shared_store",
     "oidc_actor.sharing.store",
     "supervision.child_process",
