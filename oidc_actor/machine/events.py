@@ -415,11 +415,14 @@ class SecretsChecked(Event):
 
     Attributes:
         changed: Whether one is not what it was at the last attempt.
-        certificate_changed: Whether that is a file of the client's certificate, and all of these are there.
     """
 
     changed: bool
-    certificate_changed: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class CertificateRenewed(Event):
+    """The files of the client's certificate are all there, and one is not what it was at the last attempt."""
 
 
 @dataclass(frozen=True, slots=True)

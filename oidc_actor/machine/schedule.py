@@ -31,9 +31,6 @@ JITTER = 0.1
 WATCH_S = 0.5
 """Seconds between two looks at a secret's file while its change is waited for."""
 
-CERTIFICATE_WATCH_S = 5.0
-"""Seconds between two looks at a client's certificate while there is a token that may be bound to it."""
-
 
 def earliest_at(state: State) -> float:
     """When an attempt may be made at the soonest, also where a reader wants one."""
@@ -91,12 +88,11 @@ def wake_at(state: State, now: float) -> float | None:
     due = next_attempt_at(state)
     if is_withheld(state):
         due = min(due, state.withheld_until)
-    if not state.watching and not state.follows_certificate:
+    if not state.watching:
         return due
     # A tick that is set stays set, also when it is due and on its way: else a stream of readers would put it off for ever.
     # The tick is never later than this, because watching starts when an attempt ends, and no tick is set during an attempt.
-    look_in_s = WATCH_S if state.watching else CERTIFICATE_WATCH_S
-    watch = now + look_in_s if state.refresh_timer is None else state.refresh_timer
+    watch = now + WATCH_S if state.refresh_timer is None else state.refresh_timer
     return min(due, watch)
 
 

@@ -45,7 +45,6 @@ class Rules:
         discovers: Whether the metadata come from an issuer's URL, so that they can be asked for again.
         own_refresh_token: Whether the full grant itself redeems a refresh token.
         watches_files: Whether a secret is kept in a file, whose change is worth an attempt.
-        shows_certificate: Whether the client shows a certificate, which its tokens may be bound to (RFC 8705 section 3).
         revokes: Whether an orderly end revokes the token.
         verifies_resource: Whether the metadata of the resource that the token is for have to name the issuer.
     """
@@ -55,7 +54,6 @@ class Rules:
     discovers: bool = True
     own_refresh_token: bool = False
     watches_files: bool = False
-    shows_certificate: bool = False
     revokes: bool = False
     verifies_resource: bool = False
 
@@ -373,11 +371,6 @@ class State(NamedTuple):
         """Whether a change of a secret's file would be worth an attempt."""
         missing = isinstance(self.last_error, SecretUnavailable)
         return self.rules.watches_files and (self.blocked or missing)
-
-    @property
-    def follows_certificate(self) -> bool:
-        """Whether a renewed certificate would make the token one of the past."""
-        return self.rules.shows_certificate and self.token is not None
 
 
 _PLACES = {name: place for place, name in enumerate(State._fields)}

@@ -223,9 +223,9 @@ def _with_waiter(state: State, waiter: events.Waiter) -> State:
 
 
 def _look_at_secrets(state: State) -> State:
-    """Have the secrets' files looked at where a change is waited for, or would matter; an attempt reads them itself."""
+    """Have the secrets' files looked at where a change is waited for; an attempt reads them itself."""
     is_read_anyway = state.checking or state.wanted or state.attempt is not None
-    if is_read_anyway or not (state.watching or state.follows_certificate):
+    if is_read_anyway or not state.watching:
         return state
     return state._replace(checking=True).then(effects.CheckSecrets())
 
@@ -236,10 +236,15 @@ def _secrets_checked(state: State, event: events.SecretsChecked, now: float, rng
         return state
     if event.changed and state.watching:
         return state._replace(wanted=True).report("secret_changed")
-    if event.certificate_changed and state.follows_certificate and state.refresh_at > now:
-        # At the issuer's pace, as any refresh: the token is good with the former certificate, which lives on for a while.
-        return state._replace(refresh_at=now).report("certificate_renewed")
     return state
+
+
+def _certificate_renewed(state: State, event: events.CertificateRenewed, now: float, rng: Rng) -> State:
+    """Have the token replaced, which may be bound to the former one (RFC 8705 section 3); told again until there is another."""
+    if state.attempt is not None or state.token is None or state.refresh_at <= now:
+        return state
+    # At the issuer's pace, as any refresh: the token is good with the former certificate, which lives on for a while.
+    return state._replace(refresh_at=now).report("certificate_renewed")
 
 
 def _source_renewed(state: State, event: events.SourceRenewed, now: float, rng: Rng) -> State:
@@ -878,6 +883,8 @@ TABLE = (
     # --- what happens around
     # An attempt is wanted where a secret has changed that is waited for.
     _Row(Phase.ANY, events.SecretsChecked, _secrets_checked, Phase.SAME),
+    # The token is due for a refresh where it may be bound to a certificate that is one of the past.
+    _Row(Phase.ANY, events.CertificateRenewed, _certificate_renewed, Phase.SAME),
     # An attempt is wanted where the last one failed for want of the token that this one trades, or was refused.
     _Row(Phase.ANY, events.SourceRenewed, _source_renewed, Phase.SAME),
     # A token past its refresh point by the wall clock is to be refreshed; one past its end by it is withheld.

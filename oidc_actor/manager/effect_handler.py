@@ -49,6 +49,7 @@ from oidc_actor.machine.events import (
     Tick,
 )
 from oidc_actor.manager import provider_requests
+from oidc_actor.manager.certificate_watch import watch_of
 from oidc_actor.manager.issuers import Subscriber
 from oidc_actor.manager.log import raised_at
 from oidc_actor.manager.provider_requests import (
@@ -84,12 +85,16 @@ MOST_LEFT_BEHIND = 64
 class EffectHandler:
     """Does what the machine wants done, for one incarnation."""
 
-    __slots__ = ("_manager", "_tick", "_watchdog")
+    __slots__ = ("_certificate_watch", "_manager", "_tick", "_watchdog")
 
     def __init__(self, manager: Incarnation) -> None:
         self._manager = manager
         self._tick: Any = None
         self._watchdog: Timer | None = None
+        certificate, clock = manager.options.auth.client_certificate, manager.options.clock
+        self._certificate_watch = None if certificate is None else watch_of(certificate, clock)
+        if self._certificate_watch is not None:
+            self._certificate_watch.join(manager)
 
     def handle(self, effect: Effect) -> Event | None:
         """Do one thing; what is known at once comes back as an event."""
@@ -113,6 +118,8 @@ class EffectHandler:
         """The manager has ended."""
         self.unwatch()
         self._cancel_tick(CancelTick())
+        if self._certificate_watch is not None:
+            self._certificate_watch.leave(self._manager)
 
     def leave_circuits(self) -> None:
         """The manager ends for good: no other waits for its attempt."""

@@ -241,7 +241,6 @@ def rules_of(options: Options) -> Rules:
         discovers=options.issuer_url is not None,
         own_refresh_token=isinstance(options.auth, RefreshToken),
         watches_files=bool(options.secret_files),
-        shows_certificate=options.auth.client_certificate is not None,
         revokes=options.revoke_on_stop,
         verifies_resource=options.resource_url is not None,
     )

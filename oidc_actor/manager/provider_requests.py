@@ -459,8 +459,7 @@ def fetch_resource(manager: Incarnation, effect: Fetch, discovery: Discovery) ->
 def check_secrets(manager: Incarnation) -> None:
     """Tell the manager whether a secret's file has changed since its last attempt."""
     found, known = manager.file_versions(), manager.cell.versions
-    is_renewed = known is not None and found[1] != known[1] and None not in found[1]  # one may just be replaced
-    manager.cell.tell(SecretsChecked(known is None or found[0] != known[0], is_renewed))
+    manager.cell.tell(SecretsChecked(known is None or found[0] != known[0]))
 
 
 # --- revocation -------------------------------------------------------------------------------------------------------

@@ -29,7 +29,7 @@ from oidc_actor.adapters import httpx as httpx_adapter
 from oidc_actor.adapters import httpx2 as httpx2_adapter
 from oidc_actor.adapters import requests as requests_adapter
 from oidc_actor.adapters.certificates import ByCertificate
-from oidc_actor.machine.schedule import CERTIFICATE_WATCH_S
+from oidc_actor.manager.certificate_watch import LOOK_S
 from oidc_actor.protocol.response_fields import read_claims
 from oidc_actor.testing import ManualClock, MemoryStore, Provider
 from oidc_actor.values.errors import SecretUnavailable
@@ -150,7 +150,7 @@ def test_a_renewed_certificate_brings_a_new_token_and_no_read_is_refused(
         assert (status, claims["cnf"]) == (200, {"x5t#S256": first})
         second = svid.renew()
         assert get(provider.resource_url)[1]["cnf"] == {"x5t#S256": first}  # the former pair, until there is another
-        clock.advance(CERTIFICATE_WATCH_S)
+        clock.advance(LOOK_S)
         eventually(lambda: bound_to(TokenManager.get_access_token(manager)) == second, "a token of the new certificate")
         assert get(provider.resource_url)[1]["cnf"] == {"x5t#S256": second}
     assert (provider.token_requests, refused(provider)) == (2, 3)
@@ -170,7 +170,7 @@ def test_tasks_show_it_too(
         async with client_of(auth=adapter.OIDCAuth(manager), transport=transport, timeout=DEADLINE_S) as client:
             assert (await client.get(provider.resource_url)).json()["cnf"] == {"x5t#S256": first}
             second = svid.renew()
-            clock.advance(CERTIFICATE_WATCH_S)
+            clock.advance(LOOK_S)
             eventually(lambda: bound_to(TokenManager.get_access_token(manager)) == second)
             assert (await client.get(provider.resource_url)).json()["cnf"] == {"x5t#S256": second}
 
@@ -185,7 +185,7 @@ def test_a_certificate_whose_key_is_not_there_yet_costs_no_read_and_holds_no_oth
     with CLIENTS["requests"](svid, provider.ca_bundle) as get:
         assert get(provider.resource_url)[0] == 200
         second = svid.renew(only_certificate=True)
-        clock.advance(CERTIFICATE_WATCH_S)
+        clock.advance(LOOK_S)
         eventually(lambda: TokenManager.health(manager).last_error, "the look at half a renewal")
         assert "client_certificate: expected a PEM certificate and the key" in str(
             TokenManager.health(manager).last_error
@@ -213,7 +213,7 @@ def test_files_that_are_only_written_again_cost_one_request_at_most(
     TokenManager.get_token(manager, timeout=DEADLINE_S)
     for requests_so_far in (1, 2):
         for _ in range(3):
-            clock.advance(CERTIFICATE_WATCH_S)
+            clock.advance(LOOK_S)
             settled(manager)
         assert provider.token_requests <= requests_so_far
         os.utime(svid.certificate.cert_file, ns=(1, 1))
@@ -231,11 +231,11 @@ def test_members_that_share_a_store_share_the_token_of_a_certificate(
         members.append(TokenManager.start_link(**options, clock=clock, store=store, name="member 2"))
         assert bound_to(TokenManager.get_access_token(members[1], timeout=DEADLINE_S)) == first
         for _ in range(2):  # what the second one got from the store is no reason for a new one
-            clock.advance(CERTIFICATE_WATCH_S)
+            clock.advance(LOOK_S)
             settled(*members)
         assert provider.token_requests == 1
         second = svid.renew()
-        clock.advance(CERTIFICATE_WATCH_S)
+        clock.advance(LOOK_S)
         for one in (
             members
         ):  # one of them asks the provider; the other may look for that token a moment too early, and again later
@@ -365,7 +365,7 @@ def test_each_read_of_many_threads_shows_the_certificate_of_its_token_whenever_t
             try:
                 for _ in range(5):
                     expected = svid.renew()
-                    clock.advance(CERTIFICATE_WATCH_S)
+                    clock.advance(LOOK_S)
                     eventually(lambda: bound_to(TokenManager.get_access_token(manager)) == expected)  # noqa: B023
                     seen = len(bank.statuses)
                     eventually(lambda: len(bank.statuses) > seen + 5, "reads with the new one")  # noqa: B023

@@ -11,7 +11,7 @@ from pki import Authority
 from threads import DEADLINE_S, eventually
 
 from oidc_actor import TokenManager
-from oidc_actor.machine.schedule import CERTIFICATE_WATCH_S
+from oidc_actor.manager.certificate_watch import LOOK_S
 from oidc_actor.protocol.response_fields import read_claims
 from oidc_actor.testing import Provider
 
@@ -40,7 +40,7 @@ def test_a_renewed_svid_brings_a_new_token(
         eventually(
             lambda: TokenManager.get_access_token("ledger.token") != first,
             "a token of the new certificate",
-            deadline_s=CERTIFICATE_WATCH_S + DEADLINE_S,
+            deadline_s=LOOK_S + DEADLINE_S,
         )
         second = TokenManager.get_access_token("ledger.token")
         assert read_claims(first)["cnf"] != read_claims(second)["cnf"]

@@ -48,6 +48,7 @@ from oidc_actor.machine import effects, events
 from oidc_actor.machine.events import Accepted, FetchFailed, FetchSucceeded, Refresh, Refusal, Rejected, Wait
 from oidc_actor.machine.forecast import Plan
 from oidc_actor.machine.state import Attempt, Sharing, Trial
+from oidc_actor.manager.certificate_watch import CertificateWatch
 from oidc_actor.manager.identity_providers import FirstStep, IdentityProvider
 from oidc_actor.manager.issuers import Discovery, Sending, Subscriber
 from oidc_actor.manager.log import EndedRequest
@@ -99,6 +100,13 @@ def _memory_store(w: World) -> MemoryStore:
     made = MemoryStore()
     made.records["key"] = Record(token=w.secret, refresh_token=w.secret, taken=w.secret)
     return made
+
+
+def _watch(world: World) -> CertificateWatch:
+    """One that a manager with secrets has joined."""
+    watch = CertificateWatch(CERTIFICATE, world.cell.clock)
+    watch.join(world.actor._own.manager)
+    return watch
 
 
 def _caller(w: World) -> Caller:
@@ -346,6 +354,7 @@ MADE: dict[str, Callable[[World], object]] = {
     "sidecar.service.Service": lambda w: w.service,
     "sidecar.token_files.TokenFile": lambda w: TokenFile(w.folder / "token", 0o600, lambda: w.token),
     "manager.effect_handler.EffectHandler": lambda w: w.actor._own.effects,
+    "manager.certificate_watch.CertificateWatch": lambda w: _watch(w),
     "manager.provider_requests.Incarnation": lambda w: w.actor._own.manager,
     "values.secrets.Secret": lambda w: w.secret,
     "values.secrets.SecretCall": lambda w: SecretCall(lambda: SECRET),
@@ -408,6 +417,7 @@ HOLDS_NONE: dict[str, str] = {
         pool.token_pool.Sweep machine.events.WaitersArrived machine.events.TrialWanted machine.events.TrialOverdue
         machine.events.CheckNow machine.events.ProbeFailed
         machine.events.BreakerClosed machine.events.SourceRenewed machine.events.SecretsChecked
+        machine.events.CertificateRenewed
         machine.events.Started machine.events.Tick machine.events.LoginLost
         machine.events.RecordSeen machine.events.LeaseLost machine.events.LeaseRenewed machine.events.TokenOvertaken
         machine.events.ClaimOccupied machine.events.RecordNamed

@@ -8,6 +8,7 @@ from oidc_actor.machine.effects import AskPermission, CheckSecrets, Discover, Re
 from oidc_actor.machine.events import (
     Allowed,
     BreakerClosed,
+    CertificateRenewed,
     CheckNow,
     Denied,
     Haste,
@@ -16,7 +17,7 @@ from oidc_actor.machine.events import (
     Started,
     Tick,
 )
-from oidc_actor.machine.schedule import CERTIFICATE_WATCH_S, WATCH_S, next_attempt_at
+from oidc_actor.machine.schedule import WATCH_S, next_attempt_at
 from oidc_actor.machine.state import METADATA_AGE_S, Denial, Rules
 from oidc_actor.machine.transitions import adopt, step
 from oidc_actor.values.errors import SecretUnavailable
@@ -99,38 +100,39 @@ def test_a_missing_file_is_watched_for_too() -> None:
     assert driver.do(SecretsChecked(True)).fetch is not None
 
 
-BOUND = Rules(discovers=False, watches_files=True, shows_certificate=True)
-
-
 def test_a_renewed_certificate_makes_the_token_due_at_the_issuers_pace() -> None:
-    driver = with_token(3600, rules=BOUND)
-    assert driver.of(ScheduleTick)[-1] == ScheduleTick(CERTIFICATE_WATCH_S)
-    driver.wait(CERTIFICATE_WATCH_S).do(Tick())
-    assert driver.of(CheckSecrets) == [CheckSecrets()]
-    assert driver.do(SecretsChecked(True)).fetch is None  # another secret's file
-    driver.denied(driver.now + 7).do(SecretsChecked(True, certificate_changed=True))
+    driver = with_token(3600).wait(5)
+    driver.denied(driver.now + 7).do(CertificateRenewed())
     assert (driver.haste, driver.fetch) == (Haste.CALM, None)
     assert driver.reports[0] == "certificate_renewed"
-    assert driver.do(SecretsChecked(True, certificate_changed=True)).reports == []  # said once
+    assert driver.do(CertificateRenewed()).reports == []  # said once
     driver.wait(7).do(Tick())
     assert driver.fetch is not None
     assert driver.state.token is not None, "readers have the former one meanwhile"
 
 
 def test_a_renewed_certificate_is_tried_again_until_there_is_a_token_of_it() -> None:
-    driver = with_token(3600, rules=BOUND).wait(10).do(SecretsChecked(True, certificate_changed=True))
+    driver = with_token(3600, rules=Rules(discovers=False, watches_files=True)).wait(10).do(CertificateRenewed())
     driver.fails(SecretUnavailable("half of it"))
     assert driver.of(ScheduleTick)[-1].delay_s <= WATCH_S
-    driver.wait(1).do(SecretsChecked(True, certificate_changed=True))
+    driver.wait(1).do(SecretsChecked(True))
     assert driver.fetch is not None
     assert driver.succeeds(lifetime=3600).state.refresh_at > driver.now + 3000
 
 
 def test_a_certificate_is_nothing_without_a_token_that_may_be_bound_to_it() -> None:
-    driver = with_token(3600).wait(10).do(SecretsChecked(True, certificate_changed=True))
-    assert driver.fetch is None
-    first = Driver(rules=BOUND).start().fails(DOWN)
-    assert first.do(Tick()).of(CheckSecrets) == []
+    driver = Driver().start().fails(DOWN)
+    due = next_attempt_at(driver.state)
+    assert driver.do(CertificateRenewed()).reports == []
+    assert (driver.fetch, next_attempt_at(driver.state)) == (None, due)
+
+
+def test_a_renewal_during_an_attempt_is_told_of_again_after_it() -> None:
+    driver = with_token(3600).wait(10).do(Refresh())
+    assert driver.fetch is not None
+    assert driver.do(CertificateRenewed()).reports == []
+    driver.succeeds(lifetime=3600).wait(5).do(CertificateRenewed())
+    assert driver.reports[0] == "certificate_renewed"
 
 
 def test_during_an_attempt_the_files_are_nobodys_business() -> None:

@@ -34,6 +34,7 @@ from oidc_actor.machine.events import (
     Accepted,
     Allowed,
     BreakerClosed,
+    CertificateRenewed,
     CheckNow,
     ClockJumped,
     Denied,
@@ -89,14 +90,14 @@ class Machine(RuleBasedStateMachine):
     @initialize(
         seed=st.integers(),
         discovers=st.booleans(),
-        files=st.sampled_from(["none", "secrets", "certificate"]),
+        has_files=st.booleans(),
         buffer=st.floats(0, 600),
         interval=st.sampled_from([0.0, 1.0, 5.0]),
         trades=st.booleans(),
         verifies=st.booleans(),
     )
     def begin(
-        self, seed: int, discovers: bool, files: str, buffer: float, interval: float, trades: bool, verifies: bool
+        self, seed: int, discovers: bool, has_files: bool, buffer: float, interval: float, trades: bool, verifies: bool
     ) -> None:
         self.trades = trades
         self.rng = random.Random(seed)
@@ -104,8 +105,7 @@ class Machine(RuleBasedStateMachine):
             RetryPolicy(),
             interval,
             discovers=discovers,
-            watches_files=files != "none",
-            shows_certificate=files == "certificate",
+            watches_files=has_files,
             verifies_resource=verifies,
         )
         self.state = State(None if discovers else CONFIG, AUTH, None, buffer, rules=rules)
@@ -195,9 +195,13 @@ class Machine(RuleBasedStateMachine):
     def probe_failed(self) -> None:
         self.do(ProbeFailed())
 
-    @rule(changed=st.booleans(), renewed=st.booleans())
-    def secrets_checked(self, changed: bool, renewed: bool) -> None:
-        self.do(SecretsChecked(changed, renewed))
+    @rule(changed=st.booleans())
+    def secrets_checked(self, changed: bool) -> None:
+        self.do(SecretsChecked(changed))
+
+    @rule()
+    def certificate_renewed(self) -> None:
+        self.do(CertificateRenewed())
 
     @precondition(lambda self: self.trades)
     @rule()
@@ -345,7 +349,7 @@ class Machine(RuleBasedStateMachine):
             return
         assert (self.state.attempt is None) == (self.fetch is None)
         assert self.state.attempt is not None or self.timer is not None  # P5
-        if self.state.attempt is None and not (self.state.watching or self.state.follows_certificate):
+        if self.state.attempt is None and not self.state.watching:
             assert self.timer == self.state.refresh_timer or abs(self.timer - self.state.refresh_timer) < 1e-6
         assert self.state.token is None or self.published is not None
 

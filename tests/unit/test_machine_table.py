@@ -16,6 +16,7 @@ from oidc_actor.machine.events import (
     Accepted,
     Allowed,
     BreakerClosed,
+    CertificateRenewed,
     CheckNow,
     ClaimFailed,
     ClaimGranted,
@@ -90,7 +91,6 @@ class Walk:
         rules = Rules(
             discovers=bool(seed % 2) or verifies,
             watches_files=bool(seed % 3),
-            shows_certificate=seed % 3 == 2,
             own_refresh_token=self.shares and seed % 4 == 0,
             verifies_resource=verifies,
         )
@@ -225,7 +225,8 @@ ANYTHING: list[Callable[[Walk], Event]] = [
     lambda walk: Rejected("https://a", walk.text(), StepUp((f"s{walk.tokens}",))),
     lambda walk: Rejected(f"https://{walk.tokens}", walk.text(), StepUp(max_age=walk.tokens)),
     lambda walk: Accepted("https://a", walk.text()),
-    lambda walk: SecretsChecked(walk.rng.random() < 0.5, walk.rng.random() < 0.5),
+    lambda walk: SecretsChecked(walk.rng.random() < 0.5),
+    lambda walk: CertificateRenewed(),
     lambda walk: SourceRenewed(),
     lambda walk: walk.jump(),
     lambda walk: BreakerClosed(walk.rng.uniform(0, 3)),
