@@ -57,18 +57,20 @@ def _made(cls: type[Any], *, init: bool, repr: bool, eq: bool) -> type[Any]:  # 
     own = _own_fields(cls)
     fields: dict[str, dataclasses.Field[Any]] = {}
     for base in reversed(cls.__mro__[1:]):
-        fields.update(getattr(base, "__dataclass_fields__", {}))
-    inherited = set(fields)
+        known = getattr(base, "__dataclass_fields__", {})
+        fields.update({name: one for name, one in known.items() if one._field_type is _KIND})
     fields.update(own)
+    inherited = {name for base in cls.__mro__[1:] for name in base.__dict__.get("__slots__", ())}
     taken = tuple(one.name for one in fields.values() if one.init)
     made: list[type[Any]] = []  # which its functions know once it is there
     methods = _freezing(made, list(fields))
     if repr:
         methods["__repr__"] = _showing([one.name for one in fields.values() if one.repr])
     if eq:
-        methods |= _comparing([one.name for one in fields.values() if one.compare])
-    namespace = {name: value for name, value in cls.__dict__.items() if name not in own and name not in _OF_A_CLASS}
-    namespace |= {"__slots__": tuple(name for name in own if name not in inherited), "__match_args__": taken}
+        hashed = [one.name for one in fields.values() if (one.compare if one.hash is None else one.hash)]
+        methods |= _comparing([one.name for one in fields.values() if one.compare], hashed)
+    namespace = {name: value for name, value in cls.__dict__.items() if name not in fields and name not in _OF_A_CLASS}
+    namespace |= {"__slots__": tuple(name for name in fields if name not in inherited), "__match_args__": taken}
     namespace |= {"__dataclass_fields__": fields, "__dataclass_params__": _PARAMS}
     for name, function in _OF_ALL.items():
         namespace.setdefault(name, function)
@@ -94,10 +96,13 @@ def _own_fields(cls: type[Any]) -> dict[str, dataclasses.Field[Any]]:
     for name, kind in inspect.get_annotations(cls).items():
         if str(kind).removeprefix("typing.").startswith("ClassVar"):
             continue
-        default = cls.__dict__.get(name, dataclasses.MISSING)
+        default: Any = getattr(cls, name, dataclasses.MISSING)
+        if isinstance(default, types.MemberDescriptorType):  # the slot of a base
+            default = dataclasses.MISSING
         one: Any = default if isinstance(default, dataclasses.Field) else dataclasses.field(default=default)
         assert one.kw_only is not True, name
-        assert one.default.__class__.__hash__, f"{name}: each value needs a default of its own"
+        if one.default.__class__.__hash__ is None:
+            raise ValueError(f"{name}: each value needs a default of its own; give a default_factory")
         one.name, one.type, one.kw_only, one._field_type = name, kind, False, _KIND
         found[name] = one
     return found
@@ -114,20 +119,24 @@ _FACTORY = _Factory()
 
 
 def _init(cls: type[Any], fields: Sequence[dataclasses.Field[Any]]) -> Callable[..., None]:
-    kinds, parameters, defaults = [], [], []
-    known: dict[str, object] = {"_FACTORY": _FACTORY}
+    kinds, parameters, defaults, names = [], [], [], []
+    known: dict[str, object] = {"_FACTORY": _FACTORY, "_cls": cls}
     for number, one in enumerate(fields):
         has_default, is_made = one.default is not dataclasses.MISSING, one.default_factory is not dataclasses.MISSING
-        known[f"_set_{number}"] = getattr(cls, one.name).__set__
+        slot: Any = getattr(cls, one.name, None)
+        is_slot = isinstance(slot, types.MemberDescriptorType)  # else a class in between has something else by its name
+        known[f"_set_{number}"] = slot.__set__ if is_slot else functools.partial(_set_one, one.name)
         known[f"_default_{number}"] = one.default_factory if is_made else one.default
         kinds.append(_kind(one, has_default=has_default, is_made=is_made))
+        if kinds[-1] != "left out":
+            names.append(one.name)
         if one.init:
             parameters.append(one.name)
             if has_default or is_made:
                 defaults.append(_FACTORY if is_made else one.default)
-            assert has_default or is_made or not defaults, (
-                f"{one.name}: expected a default, as the fields before have one"
-            )
+            elif defaults:
+                raise TypeError(f"{one.name}: expected a default, as the fields before have one")
+    known["_set_by_name"] = functools.partial(_set_by_name, names)
     code = _compiled(tuple(kinds), hasattr(cls, "__post_init__"))
     # The names of the parameters are put into the code. What it knows is in its closure. Its globals are those of the class's
     # module, in whose words its annotations are.
@@ -142,6 +151,16 @@ def _init(cls: type[Any], fields: Sequence[dataclasses.Field[Any]]) -> Callable[
     return init
 
 
+def _set_one(name: str, value: Any, content: object) -> None:
+    object.__setattr__(value, name, content)
+
+
+def _set_by_name(names: Sequence[str], value: Any, *contents: object) -> None:
+    """Set the fields of a value of a subclass, which may have something else by the name of a field: that hides the slot."""
+    for name, content in zip(names, contents, strict=True):
+        object.__setattr__(value, name, content)
+
+
 def _kind(one: dataclasses.Field[Any], *, has_default: bool, is_made: bool) -> str:
     """What the code has to do for a field. A default that the caller gets by not giving another is none of its business."""
     if one.init:
@@ -152,7 +171,7 @@ def _kind(one: dataclasses.Field[Any], *, has_default: bool, is_made: bool) -> s
 @functools.cache
 def _compiled(kinds: tuple[str, ...], has_more: bool) -> types.CodeType:
     """The code that sets fields of such kinds. To compile it is what takes time: all classes with the same kinds share it."""
-    lines, parameters, names = [], ["self"], []
+    contents, parameters, names = [], ["self"], ["_cls", "_set_by_name"]
     for number, kind in enumerate(kinds):
         given, default = f"p{number}", f"_default_{number}"
         if kind == "left out":
@@ -163,7 +182,10 @@ def _compiled(kinds: tuple[str, ...], has_more: bool) -> types.CodeType:
             names += [default, "_FACTORY"]
         names.append(f"_set_{number}")
         value = {"given": given, "set": default, "made": f"{default}()"}.get(kind)
-        lines.append(f"  _set_{number}(self, {value or f'{default}() if {given} is _FACTORY else {given}'})")
+        contents.append((number, value or f"{default}() if {given} is _FACTORY else {given}"))
+    lines = ["  if type(self) is _cls:", *(f"   _set_{number}(self, {value})" for number, value in contents)]
+    lines += ["  else:", f"   _set_by_name(self, {', '.join(value for _, value in contents)})"]
+    lines = lines if contents else []
     lines.append("  self.__post_init__()" if has_more else "  return")
     names = list(dict.fromkeys(names))
     text = [f"def made({', '.join(names)}):", f" def init({', '.join(parameters)}):", *lines, " return init"]
@@ -213,16 +235,19 @@ def _showing(names: list[str]) -> Callable[[Any], str]:
     return show
 
 
-def _comparing(names: list[str]) -> dict[str, Callable[..., Any]]:
-    # Of one name, and of none, `attrgetter` makes no tuple.
-    values: Callable[[Any], Any] = (
-        attrgetter(*names) if len(names) > 1 else lambda one: [*map(one.__getattribute__, names)]
-    )
+def _comparing(names: list[str], hashed: list[str]) -> dict[str, Callable[..., Any]]:
+    values = _getter(names)
+    hashed_values = values if hashed == names else _getter(hashed)
 
     def is_equal(self: Any, other: object) -> Any:
         return values(self) == values(other) if type(other) is type(self) else NotImplemented
 
     def hash_value(self: Any) -> int:
-        return hash(tuple(values(self)))
+        return hash(tuple(hashed_values(self)))
 
     return {"__eq__": is_equal, "__hash__": hash_value}
+
+
+def _getter(names: list[str]) -> Callable[[Any], Any]:
+    # Of one name, and of none, `attrgetter` makes no tuple.
+    return attrgetter(*names) if len(names) > 1 else lambda one: [*map(one.__getattribute__, names)]

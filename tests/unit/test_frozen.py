@@ -160,6 +160,19 @@ class Theirs(Value):
     d: int = 4
 
 
+class Shadowing(Value):
+    """A program's own, with an attribute that has the name of a field."""
+
+    b = 9.0
+
+
+def test_an_argument_counts_where_a_subclass_has_an_attribute_of_its_name() -> None:
+    value = Shadowing(1, "x", 2.5)
+    assert (value.b, repr(value)) == (2.5, "Shadowing(a=1, b=2.5, c=[])")
+    assert pickle.loads(pickle.dumps(value)) == copy.copy(value) == replace(value) == value != Shadowing(1, "x")
+    assert replace(value, b=3.5).b == 3.5
+
+
 def test_it_has_children_of_the_standard_decorator() -> None:
     value = Theirs(1, "x", d=5)
     assert Theirs(1, "x").d == 4
