@@ -16,7 +16,9 @@ from collections.abc import Callable
 import pytest
 from threads import DEADLINE_S
 
-SCRIPT_S = 20
+SCRIPT_S = 60
+"""Seconds after which a script hangs: some take two where nothing else runs, and ten times that beside much else."""
+
 CHILD_S = 3 * int(DEADLINE_S)  # longer than a wait in there, so that one which is in vain ends first, and says what for
 
 PRELUDE = f"""

@@ -7,7 +7,7 @@ import time
 from urllib.parse import quote, quote_plus
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from responses import refused
 
@@ -67,6 +67,8 @@ SECRETS = [
     "ab+cd/ef==0123", "p\u00e4ssw\u00f6rd-77", "it's\"quoted\"-9", "nbsp\u00a0secret-3", "back\\slash\\new-5", "<a&b>'c'%41-6",
     "\U0001f600\U0001f511-key-8", "\u043f\u0430\u0440\u043e\u043b\u044c-1", "100%25sure-\\u0041", "correct horse battery staple",
 ]  # fmt: skip
+LONG = 1000
+"""Characters beyond which a text is not escaped once more: each example takes milliseconds, whatever is drawn."""
 
 
 @pytest.mark.parametrize("language", ESCAPES)
@@ -89,25 +91,26 @@ def test_a_secret_is_redacted_in_any_language_within_another(outer):
     st.text("azAZ .,:;[]()<>=_-", max_size=5),
     st.text("azAZ .,:;[]()<>=_-", max_size=5),
 )
-@settings(max_examples=300, deadline=None)
 def test_whatever_the_secret_nothing_that_is_shown_can_be_read_as_it(secret, languages, before, after):
     told = secret
     for language in languages:
-        told = ESCAPES[language](told)
+        if len(told) < LONG:  # four of the longest would make a hundred thousand characters of twenty
+            told = ESCAPES[language](told)
     shown = redact(f"{before} {told} {after}", [Secret(secret)])
     assert all(layer is None or secret not in layer.text for layer in layers(shown))
     assert "***" in shown or shown == TOO_DEEP
 
 
-@given(st.text(), st.lists(st.text(min_size=1).filter(lambda text: text.isascii()), max_size=3))
+@given(st.text(max_size=200), st.lists(st.text(st.characters(max_codepoint=127), min_size=1, max_size=40), max_size=3))
 def test_a_text_of_any_kind_can_be_redacted(text, secrets):
     assert isinstance(presentable(text, [Secret(one) for one in secrets]), str)
 
 
-@given(st.text(), st.lists(st.sampled_from([*ESCAPES]), max_size=3))
+@given(st.text(max_size=40), st.lists(st.sampled_from([*ESCAPES]), max_size=3))
 def test_a_text_without_a_secret_is_shown_as_it_came(text, languages):
     for language in languages:
-        text = ESCAPES[language](text.encode(errors="replace").decode())
+        if len(text) < LONG:
+            text = ESCAPES[language](text.encode(errors="replace").decode())
     assert redact(text, [Secret("a-secret-that-is-not-in-it")]) in {text, TOO_DEEP}
 
 
