@@ -93,10 +93,13 @@ def test_five_hundred_of_which_three_are_hopeless(
         insert(database, [("raises", "no address", "id")])
         for tenant in ("wrong", "hangs", "raises"):
             (tmp_path / tenant).write_text("not the secret\n")
-        began = time.monotonic()
         readers = [in_background(lambda one=one: hopeless(one)) for one in ("wrong", "hangs", "raises")]  # type: ignore[misc]
-        tokens = {tenant: read(tenant) for tenant in tenants}
-        assert time.monotonic() - began < 3 * DEADLINE_S
+        tokens, slowest_s = {}, 0.0
+        for tenant in tenants:
+            began = time.monotonic()
+            tokens[tenant] = read(tenant)
+            slowest_s = max(slowest_s, time.monotonic() - began)
+        assert slowest_s < DEADLINE_S, "one has waited for those without hope"
         for reader in readers:
             reader.join(3 * DEADLINE_S)
             assert not reader.is_alive()
