@@ -295,8 +295,8 @@ def rehearse(
         float, typer.Option(metavar="SECONDS", min=0, help="The manager's min_interval_seconds.")
     ] = 1.0,
     retry_after: Annotated[
-        float, typer.Option(metavar="SECONDS", min=0, help="What Retry-After says, with 429.")
-    ] = 30.0,
+        float | None, typer.Option(metavar="SECONDS", min=0, help="What Retry-After says, with 429; else 30.")
+    ] = None,
     store: Store = None,
     namespace: Namespace = None,
     key: Key = None,
@@ -328,15 +328,18 @@ def rehearse(
     with errors_shown("rehearse"):
         if store is None and (namespace or key or store_key or members):
             raise ConfigError("--store: expected the store's address or directory beside the others, got none")
+        kinds = parse_kinds(kind or [], "--kind")
+        if retry_after is not None and "429" not in kinds:
+            raise ConfigError(f"--retry-after: expected --kind 429 beside it, got {', '.join(kinds)}")
         wanted = Wanted(
             lifetime_s=lifetime,
             buffer_s=refresh_buffer,
             retry=RetryPolicy(initial_s=retry_initial, maximum_s=retry_maximum),
             min_interval_s=min_interval,
-            retry_after_s=retry_after,
+            retry_after_s=30.0 if retry_after is None else retry_after,
             lengths_s=parse_lengths(outage or [], "--outage"),
             survive_s=None if survive is None else parse_length(survive, "--survive"),
-            kinds=parse_kinds(kind or [], "--kind"),
+            kinds=kinds,
             moments=parse_moments(moment or [], "--moment"),
             members=1 if store is None else members or 3,
         )

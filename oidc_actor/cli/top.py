@@ -27,6 +27,7 @@ from rich.table import Table
 from rich.text import Text
 
 from oidc_actor.values.errors import ConfigError
+from oidc_actor.values.urls import public_url
 from supervision.observer.figures import shown
 
 EVERY_S = 1.0
@@ -98,7 +99,9 @@ def read_address(text: str) -> Address:
     except ValueError:
         parts, host, port = urlsplit(""), None, None
     if parts.scheme not in ("http", "https") or not host or parts.username is not None:
-        raise ConfigError("expected http:// or https:// with a host and without a user, or the path of a socket")
+        wanted = "expected http:// or https:// with a host and without a user, or the path of a socket"
+        got = " with a user" if parts.username is not None else ""  # who may be a token, and beside it is a password
+        raise ConfigError(f"{wanted}, got {public_url(text)!r}{got}")
     folder = parts.path.removesuffix("/")
     paths = [f"{folder}/state"] if folder else ["/observer/state", "/state"]
 

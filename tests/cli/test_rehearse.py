@@ -195,6 +195,10 @@ def test_a_provider_that_refuses_is_told_as_by_the_other_commands(provider: Prov
             ("--lifetime", "300", "--moment", "noon"),
             "--moment: expected one of refreshed, mid-life, due, expiry, start",
         ),
+        (
+            ("--lifetime", "300", "--kind", "refused,503", "--retry-after", "5"),
+            "--retry-after: expected --kind 429 beside it, got refused, 503",
+        ),
         (("--lifetime", "1e9"), "--lifetime: expected the seconds of a year at most"),
         (("--lifetime", "inf"), "--lifetime: expected finite seconds"),
         (("--lifetime", "300", "--retry-maximum", "0.1"), "--retry-maximum: expected at least initial_s=0.5"),
