@@ -3,8 +3,9 @@
 **Who may read it.** All who reach it where it is mounted, as far as the program lets them: it has no login of its own. What it
 refuses by itself are requests that another site's page has a browser send. The page and its files hold nothing of the system,
 so a link may lead to them. What does is given to the page alone: ``Sec-Fetch-Site`` has to say so where a browser sends it,
-``Origin`` must be the server's own where there is one, and no other page may frame it or read it. ``hosts`` refuses names that
-lead here by DNS rebinding.
+``Origin`` must be the server's own where there is one, and no other page may frame it or read it. Names that lead here by DNS
+rebinding are refused by ``hosts``, and without it on loopback, where ``Host`` has to be a name of this machine: another one's
+page could be told that its name is 127.0.0.1.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from __future__ import annotations
 import asyncio
 import functools
 import json
+import re
 from collections.abc import Awaitable, Callable, Collection, Sequence
 from dataclasses import dataclass
 from importlib.resources import files
@@ -61,6 +63,8 @@ _GUARDS = [
 
 _JSON = b"application/json"
 
+_LOCAL = re.compile(rb"(localhost|127\.0\.0\.1|\[::1\])(:[0-9]+)?")
+
 
 @functools.cache
 def _file(name: str) -> bytes:
@@ -91,17 +95,24 @@ class _Asked:
         )
 
 
-def refusal(asked: _Asked, hosts: Collection[bytes] | None, scheme: str, *, is_page: bool) -> str | None:
+def refusal(
+    asked: _Asked, hosts: Collection[bytes] | None, scheme: str, *, is_page: bool, is_local: bool = False
+) -> str | None:
     """Why a request is refused, or ``None``.
 
     Args:
         asked: its headers.
-        hosts: what ``Host`` may say; ``None`` for anything.
+        hosts: what ``Host`` may say; ``None`` for a name of this machine where the client is on it, and else for anything.
         scheme: ``"http"`` or ``"https"``, as the server knows it.
         is_page: whether it asks for the page or one of its files, which hold nothing of the system.
+        is_local: whether the client has come over loopback.
     """
     if hosts is not None and asked.host not in hosts:
         return "the Host header names another machine"
+    if hosts is None and is_local and _LOCAL.fullmatch(asked.host or b"") is None:
+        return (
+            "the Host header names another machine; where it is a name of this server, give it: Observer(hosts=[...])"
+        )
     if asked.site not in (None, b"same-origin", b"none") and not (is_page and asked.mode == b"navigate"):
         return "requests of other pages are refused"
     own = None if asked.host is None else b"%s://%s" % (scheme.encode(), asked.host)
@@ -160,7 +171,8 @@ class Observer:
             *supervisors: the trees to show, each a ref or a name. A name is looked up at each look, and so follows a restart. A
                 server without a supervisor, such as a token manager, is a tree of one row.
             parts: what other packages add to the rows of their own actors, such as ``oidc_actor.observing.managers()``.
-            hosts: what a request's ``Host`` may say, such as ``"localhost:8000"``; ``None`` for anything.
+            hosts: what a request's ``Host`` may say, such as ``"localhost:8000"``; ``None`` for ``localhost``, ``127.0.0.1`` and
+                ``[::1]`` where the client has come over loopback, as a proxy on this machine does, and else for anything.
             most_pages: how many pages may be open at a time, and how many snapshots under way.
             exception_texts: whether the texts of exceptions are shown; without, only their types, because a text is the
                 program's own and may quote anything.
@@ -219,7 +231,9 @@ class Observer:
             await _refuse(send, 404, "the paths are ./, ./state and ./events")
             return
         asked = _Asked.of(scope["headers"])
-        reason = refusal(asked, self._hosts, scope.get("scheme", "http"), is_page=is_page)
+        client = scope.get("client")  # none on a Unix socket, which no page can reach
+        is_local = client is not None and client[0].removeprefix("::ffff:") in ("127.0.0.1", "::1")
+        reason = refusal(asked, self._hosts, scope.get("scheme", "http"), is_page=is_page, is_local=is_local)
         if reason is not None:
             await _refuse(send, 403, reason)
         elif scope["method"] not in ("GET", "HEAD"):

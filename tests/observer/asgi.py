@@ -11,7 +11,9 @@ from typing import Any
 from threads import DEADLINE_S
 
 
-def scope_of(path: str, query: str = "", *, root: str = "", method: str = "GET", **headers: str) -> dict[str, Any]:
+def scope_of(
+    path: str, query: str = "", *, root: str = "", method: str = "GET", client: str | None = None, **headers: str
+) -> dict[str, Any]:
     given = {"host": "localhost:8000", **{name.replace("_", "-"): value for name, value in headers.items()}}
     return {
         "type": "http",
@@ -20,6 +22,7 @@ def scope_of(path: str, query: str = "", *, root: str = "", method: str = "GET",
         "path": path,
         "root_path": root,
         "query_string": query.encode(),
+        "client": None if client is None else (client, 50000),
         "headers": [(name.encode(), value.encode("latin-1")) for name, value in given.items()],
     }
 

@@ -93,6 +93,30 @@ def test_what_another_page_sends_is_refused(shop: str, path: str, headers: dict[
         assert b"till" not in answer.body
 
 
+@pytest.mark.parametrize(
+    ("client", "host", "status"),
+    [
+        ("127.0.0.1", "localhost:8000", 200),
+        ("127.0.0.1", "127.0.0.1", 200),
+        ("::1", "[::1]:8000", 200),
+        ("127.0.0.1", "evil.example:8000", 403),
+        ("::1", "evil.example", 403),
+        ("::ffff:127.0.0.1", "localhost.evil.example", 403),
+        ("127.0.0.1", "", 403),
+        ("192.0.2.7", "ops.example.com", 200),
+        (None, "ops.example.com", 200),  # a Unix socket
+    ],
+)
+def test_over_loopback_a_name_that_was_rebound_is_refused(
+    shop: str, client: str | None, host: str, status: int
+) -> None:
+    answer = asked(Observer(shop), "/state", client=client, host=host)
+    assert answer.status == status
+    assert (b"Observer(hosts=[...])" in answer.body) == (status == 403)
+    if host:
+        assert asked(Observer(shop, hosts=[host]), "/state", client=client, host=host).status == 200
+
+
 def test_two_hosts_are_none(shop: str) -> None:
     scope = scope_of("/state")
     scope["headers"].append((b"host", b"evil.example"))
