@@ -12,6 +12,7 @@ import supervision
 from oidc_actor import ConfigError, ForceRefresh, NoTokenError, TokenManager, TokenRequestError
 from oidc_actor.machine.events import Refresh
 from oidc_actor.reading.cell import by_name
+from oidc_actor.reading.directory import locate
 from oidc_actor.reading.waiters import ThreadWaiter
 from oidc_actor.values.secrets import Secret
 from supervision import NoProcess
@@ -78,15 +79,11 @@ def test_many_join_the_refresh_under_way(fresh, transport) -> None:
         for _ in range(20):
             TokenManager.force_refresh("m")
         transport.wait_for_posts(2)
-        eventually(lambda: len(supervision_waiters()) == 20)
+        eventually(lambda: len(locate("m").state.waiters) == 20, "the manager to have heard of all")
         transport._open.set()
         for call in calls:
             call.result(DEADLINE_S)
     assert TokenManager.health("m").token_requests == 2
-
-
-def supervision_waiters():
-    return by_name["m"].waiting
 
 
 @pytest.mark.P6

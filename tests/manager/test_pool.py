@@ -208,7 +208,7 @@ def test_the_longest_unused_goes_or_the_pool_is_full(
     assert sorted(TokenPool.keys("pool")) == ["b", "c"]
     with tenants.holding(tenants.held, "x"), tenants.holding(tenants.held, "y"):
         readers = [in_background(lambda key=key: read("pool", key, timeout=DEADLINE_S)) for key in ("x", "y")]  # type: ignore[misc]
-        eventually(lambda: all(cell.waiting for cell in by_name.values()), "the readers")
+        eventually(lambda: [bool(cell.waiting) for cell in list(by_name.values())] == [True, True], "the readers")
         with pytest.raises(PoolFull):
             read("pool", "z")
     for reader in readers:
