@@ -30,6 +30,7 @@ class Upstream(ThreadingHTTPServer):
     """An HTTP/1.1 server that keeps connections alive and remembers the bodies it was sent."""
 
     daemon_threads = True
+    request_queue_size = 128  # with the five of the base a busy machine drops connections, which come again too late
 
     def __init__(self) -> None:
         self.asked: list[bytes] = []
