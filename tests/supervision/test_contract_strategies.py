@@ -7,7 +7,7 @@ import pytest
 from children import KINDS, PlainProbe, Probe, Scripted, ThreadProbe, World, crash, die, quiet, ref_of, states
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from threads import DEADLINE_S
+from threads import DEADLINE_S, eventually
 
 from supervision import ChildSpec, Exit, Supervisor, monitor
 from supervision.runtime.dispatcher import OwnThread
@@ -131,6 +131,8 @@ def test_a_nested_supervisor_is_restarted_as_a_whole(world: World) -> None:
     old = ref_of(sup, "inner")
     die(ref_of(old, "x"), Scripted("x"))
     assert not quiet(old)
+    eventually(lambda: ref_of(sup, "inner") != old, "the supervisor to have heard of it")
+    assert quiet(sup)
     assert states(sup) == {"a": "running", "inner": "running", "b": "running"}
     assert world.log() == ["end x", "stop y", "stop b", "start x", "start y", "start b"]
 

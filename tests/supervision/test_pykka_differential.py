@@ -129,7 +129,7 @@ class Player:
         self.answers.append((self.ref.is_alive(), ActorRegistry.get_by_urn(self.ref.actor_urn) is self.ref))
 
     def await_end(self) -> None:
-        eventually(lambda: str(self.log[-1]).startswith(("on_stop", "on_failure")), "the end hook")
+        eventually(lambda: str(self.log[-1:]).startswith(("['on_stop", "['on_failure")), "the end hook")
 
     # Each step; a number makes it another one.
 
