@@ -6,8 +6,9 @@ handshake of several, and Sentinel and a cluster ask several servers. A call tha
 its sockets are closed, so that its thread ends soon, and the next call has a new client and a new thread. Only where the
 client is just being made it is waited for by later calls, too: one of a cluster first asks what there is.
 
-Calls come one after the other. After any error the client is closed and a new one is made, which finds the server that is the
-master by then. The thread and the connection end after a while in which nothing was asked.
+Calls come one after the other, in the order in which they were asked for. After any error the client is closed and a new
+one is made, which finds the server that is the master by then. The thread and the connection end after a while in which
+nothing was asked.
 
 **Fork.** A child has neither thread nor client until its first use. It keeps what it inherited for ever, and never touches it:
 to close it there could wait for a lock that a thread of the parent held.
@@ -21,6 +22,7 @@ import queue
 import re
 import threading
 import time
+from collections import deque
 from collections.abc import Callable
 from typing import Any, TypeVar
 
@@ -67,8 +69,8 @@ class Connection:
             host: Says where the server is, for errors.
         """
         self._make, self._timeout_s, self._host = make, timeout_s, host
-        # Held by the caller whose call is under way, and by none for longer than the timeout. Guards what follows.
-        self._turn = threading.Lock()
+        # Of the caller whose call is under way, and of none for longer than the timeout. Guards what follows.
+        self._turn = _Turn()
         self._line: _Line | None = None
         self._lost: list[_Line] = []
 
@@ -113,6 +115,51 @@ class Connection:
             raise StoreError(f"{self._host()}: no thread can be started", sent=False) from None
         line.takes(call)
         return line
+
+
+class _Turn:
+    """One thread's after the other's, in the order in which they ask for it.
+
+    A plain lock is often taken again by the thread that has just let it go, while those that wait for it are still waking up. On
+    a busy machine they wait for longer than a call may take.
+    """
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()  # guards what follows, and is held for a few instructions
+        self._is_taken = False
+        self._waiting: deque[threading.Lock] = deque()  # each is released when the turn is its thread's
+
+    def acquire(self, timeout: float) -> bool:
+        """Wait for the turn, for seconds; whether it is this thread's now."""
+        with self._lock:
+            if not self._is_taken:
+                self._is_taken = True
+                return True
+            mine = threading.Lock()
+            mine.acquire()
+            self._waiting.append(mine)
+        is_mine = False
+        try:
+            is_mine = mine.acquire(timeout=timeout)
+        finally:  # a signal's handler may raise
+            if not is_mine:
+                self._leave(mine)
+        return is_mine
+
+    def release(self) -> None:
+        """Hand the turn over to the thread that has waited longest."""
+        with self._lock:
+            if self._waiting:
+                self._waiting.popleft().release()
+            else:
+                self._is_taken = False
+
+    def _leave(self, mine: threading.Lock) -> None:
+        with self._lock:
+            if mine in self._waiting:
+                self._waiting.remove(mine)
+                return
+        self.release()  # it was handed over just now
 
 
 class _Call:

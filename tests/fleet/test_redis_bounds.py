@@ -278,3 +278,48 @@ def test_what_no_member_has_written_counts_as_absent(server: Server) -> None:
     for key in ("text", "odd", "list"):
         assert store.look([key]).gens == (0,)
         assert isinstance(claim(store, key), Granted), key
+
+
+def test_calls_are_made_in_the_order_in_which_they_were_asked_for() -> None:
+    """A thread that asks again at once waits for those that have waited longer: none of them runs out of its time."""
+    connection = redis_connection.Connection(object, 20.0, lambda: "nowhere")
+    made: list[str] = []
+    goes_on = threading.Event()
+
+    def first(_: object) -> None:
+        made.append("first")
+        assert goes_on.wait(20.0)
+
+    def again_and_again() -> None:
+        for _ in range(20):
+            connection.call(first)
+
+    threads = [threading.Thread(target=again_and_again, daemon=True)]
+    threads[0].start()
+    eventually(lambda: made)
+    for number, name in enumerate("abc", 1):
+        threads.append(
+            threading.Thread(target=connection.call, args=(lambda _, name=name: made.append(name),), daemon=True)
+        )
+        threads[-1].start()
+        eventually(lambda number=number: len(connection._turn._waiting) == number)
+    goes_on.set()
+    for thread in threads:
+        thread.join(20.0)
+        assert not thread.is_alive()
+    assert made == ["first", "a", "b", "c", *["first"] * 19]
+
+
+def test_a_caller_whose_time_is_over_takes_no_turn() -> None:
+    turn = redis_connection._Turn()
+    assert turn.acquire(timeout=1.0)
+    assert not turn.acquire(timeout=0.0)
+    turn.release()
+    assert turn.acquire(timeout=0.0)
+    late = threading.Lock()  # of a thread whose time ends as the turn is handed over to it
+    late.acquire()
+    turn._waiting.append(late)
+    turn.release()
+    assert not turn.acquire(timeout=0.0)
+    turn._leave(late)
+    assert turn.acquire(timeout=0.0)
