@@ -482,5 +482,5 @@ def ended_for_good(ref: Any, *, asked: bool) -> None:
         return
     if not (supervisor is not None and supervisor.is_ending and comes_back(process)):
         decided(process)
-    if process.when_ended_for_good is not None:
-        process.when_ended_for_good(ref, asked)
+    if process.kept is not None:
+        process.kept.not_restarted(ref, asked)

@@ -11,7 +11,7 @@ from supervision.errors import NoProcess
 from supervision.exits import NOPROC, Reason
 from supervision.frozen import dataclass
 from supervision.process.mailbox import Cancellable, Mailbox
-from supervision.process.process import Phase
+from supervision.process.process import Kept, Phase
 from supervision.process.registry import ServerRef, comes_back, find, process_of, refuse_unmanaged
 from supervision.runtime.reports import is_interrupt, report
 
@@ -158,14 +158,13 @@ def may_be_restarted(ref: Any, *, forked: bool = False) -> bool:
     return process.phase is not Phase.ENDED or comes_back(process)
 
 
-def when_ended_for_good(ref: Any, callback: Callable[[Any, bool], object]) -> None:
-    """Have a function called when it turns out, after an actor's end, that its supervisor does not start it again.
+def keep_for_successor(ref: Any, kept: Kept) -> None:
+    """Have what is kept for an actor's successor told of its end, and when it turns out then that no successor comes.
 
     Args:
-        ref: the actor; one that is stopped while it runs learns of that in its own end hook, and nothing is called.
-        callback: called on the supervisor's thread with the ref, and whether that was asked for (a stop,
-            ``terminate_child``) or is in the specification. It must neither block, nor raise, nor keep the ref.
+        ref: the actor; where it has ended by now, a kill, the other is told at once.
+        kept: what is told; nothing else need be made for that.
     """
     process = process_of(ref)
-    if process is not None:
-        process.when_ended_for_good = callback
+    if process is not None and not process.keep(kept):
+        kept.owner_ended(ref, process.reason)

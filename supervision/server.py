@@ -15,7 +15,7 @@ from supervision.children import Backoff, ChildSpec, ShutdownSetting
 from supervision.errors import AlreadyStarted, StartError, SupervisionError, check_arguments, check_count, check_seconds
 from supervision.exits import Reason, Restart, is_orderly
 from supervision.process import pykka_internals
-from supervision.process.mailbox import Mailbox, StopFlag
+from supervision.process.mailbox import Mailbox
 from supervision.process.process import Process
 from supervision.process.registry import check_name, current, whereis
 from supervision.process.watch import HANDLER_WARNING_S, MAILBOX_WARNING
@@ -156,7 +156,7 @@ class Server(pykka_internals.PykkaActor):
 
     def __init__(self, *_args: Any, **_kwargs: Any) -> None:
         mailbox = Mailbox()
-        ref = pykka_internals.make_parts(self, mailbox, StopFlag(mailbox))
+        ref = pykka_internals.make_parts(self, mailbox)
         Process(self, ref, mailbox, POOL if self.runtime == "pool" else OwnThread(type(self).__name__), _HOOKS)
 
     @classmethod

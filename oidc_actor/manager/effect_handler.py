@@ -82,6 +82,9 @@ MOST_LEFT_BEHIND = 64
 """Functions of `Custom` that have not returned in their time, in this process, beyond which no other is called."""
 
 
+_TICK = Tick()  # it says nothing else, and lies with the timer until that is due
+
+
 class EffectHandler:
     """Does what the machine wants done, for one incarnation."""
 
@@ -284,7 +287,7 @@ class EffectHandler:
 
     def _schedule_tick(self, effect: ScheduleTick) -> None:
         self._cancel_tick(CancelTick())
-        self._tick = self._manager.later(effect.delay_s, self._manager.cell.addressed(Tick()))
+        self._tick = self._manager.later(effect.delay_s, self._manager.cell.addressed(_TICK))
 
     def _cancel_tick(self, effect: CancelTick) -> None:
         if self._tick is not None:

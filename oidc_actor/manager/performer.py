@@ -2,7 +2,7 @@
 
 All of it runs on the manager's thread. What arrives here is about one cell: the manager's own, or that of a trial
 (`oidc_actor.reading.cell.Candidate`). Both have an issuer, an effect handler and timers of their own. The machine's two states
-are one value, which the manager keeps and steps; so a performer looks at its own through a function, and hands its events on.
+are one value, which the manager keeps and steps; so a performer looks at its own, and hands its events on, through a `Machine`.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import atexit
 import sys
 from collections.abc import Callable
 from functools import lru_cache
-from typing import TYPE_CHECKING, Any, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
 
 from oidc_actor.credentials.grants import IdentityAssertion, RefreshToken
 from oidc_actor.machine.effects import Claim, Discover, VerifyResource
@@ -49,6 +49,16 @@ if TYPE_CHECKING:
 C = TypeVar("C", bound=Cell)
 
 
+class Machine(Protocol):
+    """What decides on the events that are about one set of options: the manager, or one for its trial."""
+
+    def _known(self) -> State:
+        """What is known with these options."""
+
+    def _apply(self, event: Event) -> None:
+        """Decide, and have done what is wanted."""
+
+
 class Performer(Generic[C]):
     """Takes in what happens to one set of options, and has done what the machine wants done with them.
 
@@ -58,7 +68,7 @@ class Performer(Generic[C]):
         manager: What works for these options knows them by.
     """
 
-    __slots__ = ("_apply", "_state", "cell", "effects", "manager")
+    __slots__ = ("_machine", "cell", "effects", "manager")
 
     def __init__(
         self,
@@ -66,9 +76,7 @@ class Performer(Generic[C]):
         cell: C,
         options: Options,
         issuer: Issuer,
-        *,
-        state: Callable[[], State],
-        apply: Callable[[Event], None],
+        machine: Machine,
     ) -> None:
         """Begin; nothing is asked yet.
 
@@ -77,10 +85,9 @@ class Performer(Generic[C]):
             cell: What its readers, or those that wait for the trial, know it by.
             options: The options.
             issuer: What managers of that issuer share.
-            state: What is known with these options.
-            apply: Have the machine decide on an event that is about them.
+            machine: What decides on the events that are about them.
         """
-        self.cell, self._state, self._apply = cell, state, apply
+        self.cell, self._machine = cell, machine
         caller = None if options.store is None else _caller_of(options, cell)
         auth, files = options.auth, options.secret_files
         provider = _identity_provider_of(options, auth) if isinstance(auth, IdentityAssertion) else None
@@ -96,7 +103,7 @@ class Performer(Generic[C]):
             self.effects.watch(state.attempt.number, state.attempt.request)
         self._take_result()  # the predecessor's; that of a request which begins here would come before `FetchStarted`
         if self.manager.options.followed:  # there may have been a new one while nothing was here to be told
-            self._apply(SourceRenewed())
+            self._machine._apply(SourceRenewed())
 
     def receive(self, message: Any) -> None:
         """Take in a message that is no question."""
@@ -104,7 +111,7 @@ class Performer(Generic[C]):
         if handle is not None:
             handle(self, message)
         elif isinstance(message, Event):
-            self._apply(message)
+            self._machine._apply(message)
 
     def retire(self, state: State, *, awaits_store: bool = False) -> None:
         """These options are of no use any more: revoke what came of them, where they say so. The cell has been closed.
@@ -128,9 +135,9 @@ class Performer(Generic[C]):
 
     def _waiters_arrived(self, message: WaitersArrived) -> None:
         # A refresh has a message of its own. A reader that rejected the token may have been interrupted before it sent that.
-        token = self._state().token
+        token = self._machine._known().token
         if token is not None and self.cell.rejected is token:
-            self._apply(Refresh(None, Secret(token.access_token)))
+            self._machine._apply(Refresh(None, Secret(token.access_token)))
         for waiter in self.cell.new_waiters(self.manager.ref, refreshes=False):
             self._share(Wait(waiter))
 
@@ -143,7 +150,7 @@ class Performer(Generic[C]):
     def _fetch_started(self, message: FetchStarted) -> None:
         if self._attempt_of(message) is not None:  # else it is of an earlier request: the present one keeps its timer
             self.effects.watch(message.attempt, message.request)
-        self._apply(message)
+        self._machine._apply(message)
 
     def _fetch_lost(self, message: FetchLost) -> None:
         self._take_result()  # it may have come at the last moment
@@ -155,7 +162,7 @@ class Performer(Generic[C]):
             manager.issuer.give_up(self.cell)
         numbers, now = (message.attempt, message.request), manager.options.clock()
         if isinstance(attempt.grant, Claim):
-            self._apply(ClaimFailed(*numbers, now, StoreError("no answer long after the timeout")))
+            self._machine._apply(ClaimFailed(*numbers, now, StoreError("no answer long after the timeout")))
             return
         late = TokenRequestError(
             "no answer long after the timeout: the source of a secret does not return, or the transport does not keep "
@@ -163,7 +170,7 @@ class Performer(Generic[C]):
             if manager.options.auth.asks_provider
             else f"{manager.issuer.name} has not returned in {manager.options.timeout_seconds:g} s (timeout_seconds)"
         )
-        self._apply(FetchFailed(*numbers, now, late))
+        self._machine._apply(FetchFailed(*numbers, now, late))
 
     def _result_ready(self, message: ResultReady) -> None:
         self._take_result()
@@ -171,26 +178,26 @@ class Performer(Generic[C]):
     def take_note(self) -> None:
         """A token request may have been sent since the last message; before anything else is taken in that came after it."""
         for sent in self.cell.take_sent(self.manager.ref):
-            self._apply(sent)
+            self._machine._apply(sent)
 
     def _take_result(self) -> None:
         result = self.cell.take_result(self.manager.ref)
         self.take_note()  # after that: it was there before the result, which may have come just now
         if result is not None:
             self.effects.unwatch()
-            self._apply(result)
+            self._machine._apply(result)
 
     # --- what they need -----------------------------------------------------------------------------------------------
 
     def _share(self, event: Wait | Refresh) -> None:
-        under_way = self._state().attempt is not None
-        self._apply(event)
-        if under_way and event.waiter in self._state().waiters[-1:]:
+        under_way = self._machine._known().attempt is not None
+        self._machine._apply(event)
+        if under_way and event.waiter in self._machine._known().waiters[-1:]:
             self.cell.count(FLIGHT_JOINED)
 
     def _attempt_of(self, message: FetchStarted | FetchLost) -> Attempt | None:
         """The attempt under way, if the message is about its present request."""
-        attempt = self._state().attempt
+        attempt = self._machine._known().attempt
         same = attempt is not None and (attempt.number, attempt.request) == (message.attempt, message.request)
         return attempt if same else None
 

@@ -13,8 +13,9 @@ import functools
 import time
 from abc import ABCMeta
 from collections import deque
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Mapping
 from dataclasses import replace
+from types import MappingProxyType
 from typing import Any, ClassVar, NoReturn, Self
 
 import pykka
@@ -82,11 +83,11 @@ from oidc_actor.reading.waiting_reads import (
 from oidc_actor.values.clock import JUMP_S, wall_ahead_s
 from oidc_actor.values.secrets import holds_secrets
 from oidc_actor.values.tokens import TokenResponse
-from supervision import ChildSpec, NoProcess, Server, ServerDied, monitor
+from supervision import ChildSpec, NoProcess, Server, ServerDied
 from supervision.calls import stop_for_good
 from supervision.errors import check_seconds
 from supervision.exits import Reason
-from supervision.monitors import when_ended_for_good
+from supervision.monitors import keep_for_successor
 from supervision.process.registry import find, name_in, starting_predecessor, starting_supervisor
 from supervision.server import ClassOrInstance
 
@@ -114,6 +115,12 @@ class TokenManager(Server, metaclass=_ListsItsFunctions):
 
     crash_on_call_error: ClassVar[bool] = False  # `NoTokenError` is an answer, not a crash
     has_cell: ClassVar[bool] = True  # from its start on, as `oidc_actor.reading.directory` knows it
+
+    # Of other options that are tried; most managers never have any, and share these.
+    _trials: Mapping[int, Performer[Candidate]] = MappingProxyType({})  # another one for each change
+    _replaced: Callable[[], None] | None = None  # revokes what the options before had, after a step
+    _held: int = 0  # the number of the last trial that came into force
+    _overdue: Any = None
 
     @classmethod
     @signed_as(manager_options)
@@ -523,11 +530,6 @@ class TokenManager(Server, metaclass=_ListsItsFunctions):
         """
         return super().start_link(options, inherited, name=options.name)
 
-    @classmethod
-    def _revive(cls, cell: Cell) -> pykka.ActorRef[Self]:
-        """In a forked child, make the manager of that cell anew, with the options in force."""
-        return cls.launch(cell.options, cell)
-
     def on_start(self) -> None:
         """Find the cell and take over what a crashed predecessor left there. Nothing here waits for the network.
 
@@ -550,16 +552,11 @@ class TokenManager(Server, metaclass=_ListsItsFunctions):
             began_as=identity if options is given else given.identity,
         )
         self._inherited = None
-        monitor(self.actor_ref, self._cell.owner_ended)
-        when_ended_for_good(self.actor_ref, self._cell.not_restarted)
+        keep_for_successor(self.actor_ref, self._cell)
         issuer = issuers.join(options)
         self._state = _state_of(options, self._cell, issuer)
-        self._own = Performer(self.actor_ref, self._cell, options, issuer, state=self._known, apply=self._apply)
-        self._trials: dict[int, Performer[Candidate]] = {}
-        self._replaced: Callable[[], None] | None = None  # revokes what the options before had, after a step
-        self._held = 0  # the number of the last trial that came into force
-        self._overdue: Any = None
-        self._cell.revive = type(self)._revive
+        self._own = Performer(self.actor_ref, self._cell, options, issuer, self)
+        self._cell.kind = type(self)
         self._cell.save(self.actor_ref, self._state)
         watch_clocks()
 
@@ -621,6 +618,7 @@ class TokenManager(Server, metaclass=_ListsItsFunctions):
         return super().on_receive(message)
 
     def _known(self) -> State:
+        """What is known with the options in force; on the manager's thread, as is what follows."""
         return self._state
 
     def _clock_jumped(self, message: ClockJumped) -> None:
@@ -650,14 +648,8 @@ class TokenManager(Server, metaclass=_ListsItsFunctions):
         options, trial = candidate.options, self._state.trial
         is_begun = trial is not None and trial.number == candidate.number
         issuer = issuers.join(options)
-        self._trials[candidate.number] = performer = Performer(
-            self.actor_ref,
-            candidate,
-            options,
-            issuer,
-            state=functools.partial(self._tried, candidate),
-            apply=functools.partial(self._apply_to_trial, candidate.number),
-        )
+        performer = Performer(self.actor_ref, candidate, options, issuer, _TrialMachine(self, candidate))
+        self._trials = {**self._trials, candidate.number: performer}
         if not is_begun:
             first, how = first_state(options, issuer), how_to_replace(self._options, options)
             self._apply(Replacing(candidate.number, first, candidate.until, how))
@@ -688,7 +680,7 @@ class TokenManager(Server, metaclass=_ListsItsFunctions):
 
     def _take_over(self, effect: TakeOver) -> None:
         """The options that were tried are in force, and the cell says so already: go on with them in all that is done here."""
-        former, new = self._own, self._trials.pop(effect.number)
+        former, new = self._own, self._take_trial(effect.number)
         self._forget_deadline()
         self._held, self._options = effect.number, new.manager.options
         new.effects.cancel_timers()
@@ -697,9 +689,7 @@ class TokenManager(Server, metaclass=_ListsItsFunctions):
             former.manager.caller.client.forget(self._cell)
         if new.manager.caller is not None:
             new.manager.caller.client.move(new.manager.cell, self._cell)
-        self._own = Performer(
-            self.actor_ref, self._cell, self._options, new.manager.issuer, state=self._known, apply=self._apply
-        )
+        self._own = Performer(self.actor_ref, self._cell, self._options, new.manager.issuer, self)
         if (attempt := self._state.attempt) is not None:
             self._own.effects.watch(attempt.number, attempt.request)
         if not effect.is_adopted:
@@ -708,10 +698,16 @@ class TokenManager(Server, metaclass=_ListsItsFunctions):
             self._replaced = functools.partial(revoke_replaced, former.manager, effect.revoke)
 
     def _drop(self, effect: DropTrial) -> None:
-        performer = self._trials.pop(effect.number)
+        performer = self._take_trial(effect.number)
         self._forget_deadline()
         self._cell.drop_candidate(performer.cell)
         performer.retire(effect.state)
+
+    def _take_trial(self, number: int) -> Performer[Candidate]:
+        left = {**self._trials}
+        taken = left.pop(number)
+        self._trials = left
+        return taken
 
     def _forget_deadline(self) -> None:
         if self._overdue is not None:
@@ -721,6 +717,7 @@ class TokenManager(Server, metaclass=_ListsItsFunctions):
     # --- steps --------------------------------------------------------------------------------------------------------
 
     def _apply(self, event: Event) -> None:
+        """Have the machine decide on an event that is about the options in force, and do what it wants done."""
         events = deque([event])
         while events:
             self._state, effects = step(self._state, events.popleft(), self._options.clock(), self._options.rng)
@@ -750,6 +747,23 @@ class TokenManager(Server, metaclass=_ListsItsFunctions):
         else:
             return self._own.effects.handle(effect)
         return None
+
+
+class _TrialMachine:
+    """What decides on the events of a trial: the manager's machine, which they come to marked as that trial's."""
+
+    __slots__ = ("_candidate", "_manager")
+
+    def __init__(self, manager: TokenManager, candidate: Candidate) -> None:
+        self._manager, self._candidate = manager, candidate
+
+    def _known(self) -> State:
+        """What is known with those options, or with those in force where they have come to that."""
+        return self._manager._tried(self._candidate)
+
+    def _apply(self, event: Event) -> None:
+        """Decide, and have done what is wanted."""
+        self._manager._apply_to_trial(self._candidate.number, event)
 
 
 @holds_secrets

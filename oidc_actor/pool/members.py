@@ -38,7 +38,7 @@ from oidc_actor.values.tokens import TokenResponse
 from supervision import AlreadyStarted, DynamicSupervisor, NoProcess
 from supervision.calls import stop_with
 from supervision.errors import ServerDied, SupervisionError
-from supervision.exits import SHUTDOWN
+from supervision.exits import SHUTDOWN, Reason
 from supervision.process.registry import is_current, name_in
 from supervision.runtime.per_process import PerProcess, in_forked_child
 from supervision.runtime.timer_thread import call_later
@@ -432,7 +432,10 @@ class Table:
 
     # --- ends ---------------------------------------------------------------------------------------------------------
 
-    def ended(self, ref: Ref, asked: bool) -> None:
+    def owner_ended(self, ref: Ref, reason: Reason) -> None:
+        """The pool has ended: one that has for good has said so in its end hook, and after a crash a successor may come."""
+
+    def not_restarted(self, ref: Ref, asked: bool) -> None:
         """The pool has ended and is not restarted."""
         self.close(ref)
 

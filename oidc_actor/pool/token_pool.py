@@ -59,7 +59,7 @@ from supervision import AlreadyStarted, Backoff, CallTimeout, ChildNotFound, Chi
 from supervision.calls import send_after, stop_with
 from supervision.errors import ServerDied, SupervisionError
 from supervision.exits import SHUTDOWN, Reason, Restart, is_orderly
-from supervision.monitors import ends_for_restart, when_ended_for_good
+from supervision.monitors import ends_for_restart, keep_for_successor
 from supervision.process.registry import name_in, starting_predecessor
 
 PUT_S = 10.0
@@ -421,7 +421,7 @@ class TokenPool(DynamicSupervisor):
         """Take over the table that a predecessor of the same name left."""
         self._table = table = take_table(self.actor_ref, self._settings, self._predecessor)
         table.add, table.launch = TokenPool._add, TokenPool._launch
-        when_ended_for_good(self.actor_ref, table.ended)
+        keep_for_successor(self.actor_ref, table)
 
     def on_continue(self) -> None:
         """Start the members again that the predecessor had; in a forked child each is made anew at its first use."""

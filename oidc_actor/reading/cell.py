@@ -29,7 +29,6 @@ import math
 import threading
 import time
 import weakref
-from collections.abc import Callable
 from typing import Any, TypeAlias
 
 import pykka
@@ -56,7 +55,7 @@ from oidc_actor.values.secrets import Sealed, put
 from oidc_actor.values.tokens import TokenResponse
 from supervision.calls import cast
 from supervision.exits import Reason, is_orderly
-from supervision.monitors import Down, Monitor, demonitor, ends_for_restart, may_be_restarted, monitor
+from supervision.monitors import Monitor, demonitor, ends_for_restart, may_be_restarted, monitor
 from supervision.runtime.waits import Summons, take_all
 
 Ref: TypeAlias = pykka.ActorRef[Any]
@@ -78,8 +77,8 @@ class Cell:
 
     __slots__ = (
         "__weakref__", "_lock", "_owner", "aside_at", "began_as", "candidate", "clock", "closed", "counts", "expected",
-        "forked", "former", "group", "identity", "inherited", "is_down", "issuer", "name", "number", "options", "rejected",
-        "result", "revive", "sent", "snapshot", "state", "subscriptions", "summons", "supervisor", "versions", "waiting",
+        "forked", "former", "group", "identity", "inherited", "is_down", "issuer", "kind", "name", "number", "options",
+        "rejected", "result", "sent", "snapshot", "state", "subscriptions", "summons", "supervisor", "versions", "waiting",
         "watches",
     )  # fmt: skip
 
@@ -113,8 +112,8 @@ class Cell:
         self.forked = False  # it was inherited in a forked child, where a use makes its manager anew, after a crash too
         self.inherited: Snapshot | None = None  # put aside until that use, so that it takes the slow path
         self.aside_at = NEVER  # `time.monotonic()` then
-        self.revive: Callable[[Cell], object] | None = None  # starts a manager on this cell in a forked child
-        self.issuer: object = None  # kept for the successor, as `revive` is
+        self.kind: Any = None  # the manager's class, which makes it anew in a forked child
+        self.issuer: object = None  # kept for the successor, as `kind` is
         self._owner: weakref.ref[Ref] | None = None
         # Guards what the owner, its successor and the request's thread write. Readers never take it, not even to wait or to
         # subscribe. Never held while a user callback runs. Reentrant: a finalizer that stops a manager may run here.
@@ -384,13 +383,13 @@ class Cell:
 
     # --- ends ---------------------------------------------------------------------------------------------------------
 
-    def owner_ended(self, down: Down) -> None:
+    def owner_ended(self, ref: Ref, reason: Reason) -> None:
         """An incarnation has ended; on the thread that ended it, perhaps after its successor has the cell already."""
-        if is_final(down.ref, down.reason):
-            self.close(down.ref)
+        if is_final(ref, reason):
+            self.close(ref)
             return
         with self._lock:
-            if not self.is_owned_by(down.ref):
+            if not self.is_owned_by(ref):
                 return
             self.is_down = True
             if self.forked:
@@ -417,7 +416,7 @@ class Cell:
             self.closed, self.snapshot, self.forked = True, EMPTY, False
             candidate, self.candidate = self.candidate, None
             self.subscriptions.clear()
-            self.inherited = self.state = self.issuer = self.revive = self.supervisor = None
+            self.inherited = self.state = self.issuer = self.kind = self.supervisor = None
         if self.name is not None and by_name.get(self.name) is self:
             by_name.pop(self.name, None)
         if candidate is not None:
@@ -576,7 +575,7 @@ class Snapshot(Sealed):
     """
 
     __slots__ = ("_unclaimed", "ahead_s", "deadline", "text", "token")
-    _unclaimed: list[None]
+    _unclaimed: None  # there until the first rejection takes it out, in one operation; an empty snapshot has none
     text: str
     deadline: float
     token: TokenResponse | None
@@ -584,7 +583,8 @@ class Snapshot(Sealed):
 
     def __init__(self, token: TokenResponse | None, deadline: float, ahead_s: float = 0.0) -> None:
         put(self, text="" if token is None else token.access_token, deadline=deadline, token=token, ahead_s=ahead_s)
-        put(self, _unclaimed=[] if token is None else [None])
+        if token is not None:
+            put(self, _unclaimed=None)
 
     def reject(self) -> bool:
         """Let no reader have the token any more; true for the first call only.
@@ -593,8 +593,8 @@ class Snapshot(Sealed):
         """
         put(self, deadline=-math.inf)  # first: a second caller of this must not read it any more either
         try:
-            self._unclaimed.pop()
-        except IndexError:
+            object.__delattr__(self, "_unclaimed")
+        except AttributeError:
             return False
         return True
 

@@ -255,8 +255,9 @@ def _make_anew(cell: Cell) -> None:
     _revivers.value[me] = None
     try:
         with _reviving.value:
-            if cell.inherited is not None and cell.revive is not None:  # another thread may have been first
-                cell.revive(cell)
+            kind = cell.kind
+            if cell.inherited is not None and kind is not None:  # another thread may have been first
+                kind.launch(cell.options, cell)
     finally:
         _revivers.value.pop(me, None)
 

@@ -80,7 +80,7 @@ _here = PerProcess(object)
 
 
 class Mailbox:
-    """An actor's inbox (Pykka's ``ActorInbox`` protocol), and the way from a ref to its actor's process."""
+    """An actor's inbox and stop flag (Pykka's ``ActorInbox`` protocol, and its ``actor_stopped``), and the way to its process."""
 
     __slots__ = ("_closed", "_closing", "_made_in", "_queue", "lock", "process", "summons")
 
@@ -197,16 +197,6 @@ class Mailbox:
         if self._closing is not None:
             self._closing.ring()
 
-    def await_close(self, timeout: float | None) -> bool:
-        """Wait until nothing gets in any more, at most ``timeout`` seconds; returns whether that is so."""
-        if not self.closed:
-            with self.lock:  # so that two that wait do not make two bells
-                bell = self._closing = self._closing or Bell()
-            # First the bell is there, then this looks; ``close`` marks first and looks for the bell then.
-            if not self._closed:
-                bell.wait(timeout)
-        return self.closed
-
     def drain(self) -> list[Envelope[Any]]:
         """Take out what is left, oldest first; the mailbox is closed, and the process has ended."""
         left: list[Envelope[Any]] = []
@@ -216,24 +206,24 @@ class Mailbox:
             except queue.Empty:
                 return left
 
-
-class StopFlag:
-    """Set once nothing gets into the mailbox any more; so it is in a forked child for an inherited actor."""
-
-    __slots__ = ("_mailbox",)
-
-    def __init__(self, mailbox: Mailbox) -> None:
-        self._mailbox = mailbox
+    # --- Pykka's ``actor_stopped``, an event; in a forked child it is set for an inherited actor -----------------------
 
     def is_set(self) -> bool:
-        return self._mailbox.closed
+        """Whether nothing gets in any more."""
+        return self.closed
 
     def set(self) -> None:
         """Pykka sets it where we close the mailbox."""
 
     def wait(self, timeout: float | None = None) -> bool:
-        """Wait until it is set; returns whether it is. ``timeout`` is in seconds."""
-        return self._mailbox.await_close(timeout)
+        """Wait until nothing gets in any more, at most ``timeout`` seconds; returns whether that is so."""
+        if not self.closed:
+            with self.lock:  # so that two that wait do not make two bells
+                bell = self._closing = self._closing or Bell()
+            # First the bell is there, then this looks; ``close`` marks first and looks for the bell then.
+            if not self._closed:
+                bell.wait(timeout)
+        return self.closed
 
 
 # --- answers ----------------------------------------------------------------------------------------------------------

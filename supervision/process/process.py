@@ -66,7 +66,7 @@ and the mark would then stay for ever: a worker that counts as lost, and a threa
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from enum import IntEnum
 from typing import TYPE_CHECKING, Any, Protocol
@@ -90,7 +90,7 @@ from supervision.process.registry import current, current_attempt, set_current
 from supervision.process.watch import Turns, stack_of
 from supervision.runtime.dispatcher import POOL, Dispatcher, is_worker
 from supervision.runtime.per_process import PerProcess
-from supervision.runtime.reports import interrupt_behind, report, returned_to_caller
+from supervision.runtime.reports import interrupt_behind, is_interrupt, report, returned_to_caller
 from supervision.runtime.waits import Reply
 
 if TYPE_CHECKING:
@@ -146,6 +146,39 @@ class ExitObserver(Protocol):
         """Called once, on the thread that ended the process; a user callback maybe on one of the pool."""
 
 
+class Kept(Protocol):
+    """What outlives an actor and is kept for its successor. It keeps no ref of that actor."""
+
+    def owner_ended(self, ref: ActorRef[Any], reason: Reason) -> None:
+        """The actor has ended. Called once, on the thread on which monitors' callables run, before those."""
+
+    def not_restarted(self, ref: ActorRef[Any], asked: bool) -> None:
+        """Its supervisor does not start it again; on that one's thread. It must neither block nor raise.
+
+        ``asked``: whether that was asked for (a stop, ``terminate_child``), or is in the specification. Not called for an actor
+        that is stopped while it runs: it learns of that in its own end hook.
+        """
+
+
+class _KeptIsTold:
+    """What is kept for a successor, as one of those that are told of an end; made at that end, and not before."""
+
+    __slots__ = ("_kept", "_ref")
+
+    is_user_callback = True
+
+    def __init__(self, kept: Kept, ref: ActorRef[Any]) -> None:
+        self._kept, self._ref = kept, ref
+
+    def deliver(self, reason: Reason) -> None:
+        try:
+            self._kept.owner_ended(self._ref, reason)
+        except BaseException as error:  # as in `supervision.monitors.Monitor.deliver`
+            if is_interrupt(error):
+                raise
+            report("error", "watcher_failed", actor=str(self._ref), exc_info=error)
+
+
 _abandoned: PerProcess[dict[object, None]] = PerProcess(dict)
 
 
@@ -188,7 +221,7 @@ class Process:
         awaited_below: those that have ended under it, a supervisor, and get a successor; ``None`` before the first.
         waiters: those that wait for its successor; ``None`` before its names are awaited.
         link: what asks its children to exit when it, a supervisor, is killed (`supervision.child_process`).
-        when_ended_for_good: what is called when it turns out that it is not started again (`supervision.child_process`).
+        kept: what outlives it, for its successor (`supervision.monitors.keep_for_successor`); ``None`` where nothing does.
         waits_for_successors: what wakes its handler, where that waits for the successors of others; ``None`` before the first.
         waited_for_by: the process whose thread waits for this start or end.
         turn_right: held during a turn; never waited for: a thread that does not get it leaves.
@@ -217,7 +250,7 @@ class Process:
     awaited_below: dict[Process, None] | None = None
     waiters: dict[Ringable, None] | None = None
     link: Any = None
-    when_ended_for_good: Callable[[Any, bool], object] | None = None
+    kept: Kept | None = None
     waits_for_successors: dict[Ringable, None] | None = None
     waited_for_by: Process | None = None
     turn_right: threading.Lock = field(default_factory=threading.Lock)
@@ -299,6 +332,16 @@ class Process:
         except KeyError:
             return False
         return True
+
+    def keep(self, kept: Kept) -> bool:
+        """Have what is kept for a successor told of the end; false once ended."""
+        if self.is_ended:
+            return False
+        with self.mailbox.lock:  # the end takes it under that lock, too
+            if self.phase is ENDED:
+                return False
+            self.kept = kept
+            return True
 
     # --- deadlocks ------------------------------------------------------------------------------------------------
 
@@ -672,13 +715,18 @@ class Process:
         return self.mailbox.drain(), self._take_observers()
 
     def _take_observers(self) -> list[ExitObserver]:
-        """Those that are to be told, in the order in which they were attached; each is taken out here or by ``detach``, once."""
+        """Those that are to be told: what is kept, then the others in the order in which they were attached.
+
+        Each of them is taken out here or by ``detach``, once.
+        """
         found: list[ExitObserver] = []
         while self.observers:
             try:
                 found.append(self.observers.popitem()[0])
             except KeyError:  # another thread has detached the last
                 break
+        if self.kept is not None:
+            found.append(_KeptIsTold(self.kept, self.ref))
         found.reverse()
         return found
 

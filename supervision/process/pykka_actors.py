@@ -17,7 +17,7 @@ from typing import Any, cast
 import pykka
 
 from supervision.exits import Exit, Reason, is_orderly
-from supervision.process.mailbox import Mailbox, StopFlag
+from supervision.process.mailbox import Mailbox
 from supervision.process.process import Process, supervisors_of_caller
 from supervision.process.pykka_internals import actor_of, leave, log_crash, replace_start, when_pykka_enters
 from supervision.process.registry import current, process_of
@@ -62,7 +62,7 @@ def _make_ours(actor: Any, ref: pykka.ActorRef[Any]) -> Process:
     process = Process(actor, ref, mailbox, OwnThread(type(actor).__name__), PykkaHooks())
     _forward(actor.actor_inbox, mailbox)  # the actor's __init__ may have sent itself messages
     actor.actor_inbox = ref.actor_inbox = mailbox
-    actor.actor_stopped = ref.actor_stopped = cast(threading.Event, StopFlag(mailbox))
+    actor.actor_stopped = ref.actor_stopped = cast(threading.Event, mailbox)
     return process
 
 

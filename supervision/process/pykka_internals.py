@@ -115,11 +115,10 @@ class _ShownRef(pykka.ActorRef[Any]):
         return f"<ActorRef for {self.actor_class.__name__}{shown} ({self.actor_urn}){'' if self.is_alive() else ', ended'}>"
 
 
-def make_parts(actor: PykkaActor, inbox: Any, stopped: Any) -> Ref:
-    """Give an actor what Pykka's constructor would have; returns its ref."""
+def make_parts(actor: PykkaActor, mailbox: Any) -> Ref:
+    """Give an actor what Pykka's constructor would have, the mailbox as its inbox and as its stop flag; returns its ref."""
     actor.actor_urn = _new_urn()
-    actor.actor_inbox = inbox
-    actor.actor_stopped = stopped
+    actor.actor_inbox = actor.actor_stopped = mailbox
     actor._actor_ref = _ShownRef(actor)
     return actor._actor_ref
 

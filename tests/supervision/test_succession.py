@@ -1,4 +1,4 @@
-"""What is kept for a child's successor can go when there will be none: a callback tells."""
+"""What is kept for a child's successor is told of the child's end, and can go when there will be none."""
 
 from __future__ import annotations
 
@@ -6,26 +6,31 @@ from typing import Any
 
 import pytest
 from children import World, ref_of, states
+from threads import eventually
 
-from supervision import Backoff, Supervisor, kill
-from supervision.monitors import may_be_restarted, when_ended_for_good
+from supervision import KILLED, NORMAL, Backoff, Server, Supervisor, kill, monitor, stop
+from supervision.monitors import keep_for_successor, may_be_restarted
 
 LATER = Backoff(initial=30, jitter=0)
 
 
 class Notes:
-    """What the callback was told: for each call, whether the end was asked for."""
+    """What is kept: the reasons of the ends that it was told of, and for each that is final whether it was asked for."""
 
     def __init__(self) -> None:
+        self.ends: list[Any] = []
         self.told: list[bool] = []
 
-    def __call__(self, ref: Any, asked: bool) -> None:
+    def owner_ended(self, ref: Any, reason: Any) -> None:
+        self.ends.append((ref, reason))
+
+    def not_restarted(self, ref: Any, asked: bool) -> None:
         self.told.append(asked)
 
 
 def killed(sup: Any, child_id: str) -> tuple[Any, Notes]:
     ref, notes = ref_of(sup, child_id), Notes()
-    when_ended_for_good(ref, notes)
+    keep_for_successor(ref, notes)
     kill(ref)
     Supervisor.count_children(sup)  # it has heard of the death
     return ref, notes
@@ -61,7 +66,7 @@ def test_a_child_whose_specification_is_deleted_has(world: World) -> None:
     specs = [world.spec("a", backoff=LATER), world.spec("b")]
     sup = Supervisor.start_link(specs, strategy="rest_for_one")
     ref, notes = ref_of(sup, "b"), Notes()
-    when_ended_for_good(ref, notes)
+    keep_for_successor(ref, notes)
     killed(sup, "a")
     assert states(sup) == {"a": "restarting", "b": "stopped"}
     assert may_be_restarted(ref)
@@ -73,7 +78,7 @@ def test_a_child_whose_specification_is_deleted_has(world: World) -> None:
 def test_a_child_that_is_stopped_while_it_runs_learns_of_that_in_its_end_hook(world: World) -> None:
     sup = Supervisor.start_link([world.spec("a")])
     notes = Notes()
-    when_ended_for_good(ref_of(sup, "a"), notes)
+    keep_for_successor(ref_of(sup, "a"), notes)
     Supervisor.stop(sup)
     assert notes.told == []
 
@@ -86,3 +91,36 @@ def test_a_child_may_be_restarted_with_its_supervisor_or_not_at_all(world: World
     assert may_be_restarted(ref)
     kill(outer)
     assert not may_be_restarted(ref)
+
+
+@pytest.mark.parametrize(("end", "reason"), [(kill, KILLED), (stop, NORMAL)])
+def test_what_is_kept_is_told_of_each_end_once_and_before_monitors(end: Any, reason: Any) -> None:
+    told_before: list[Any] = []
+    ref, notes = Server.start_link(), Notes()
+    monitor(ref, lambda _: told_before.append(list(notes.ends)))
+    keep_for_successor(ref, notes)
+    end(ref)
+    eventually(lambda: told_before)
+    assert told_before == [[(ref, reason)]]
+    assert notes.ends == [(ref, reason)]
+
+
+def test_what_comes_after_the_end_is_told_at_once() -> None:
+    ref, notes = Server.start_link(), Notes()
+    kill(ref)
+    keep_for_successor(ref, notes)
+    assert notes.ends == [(ref, KILLED)]
+
+
+def test_what_it_raises_is_logged_and_keeps_no_monitor_from_hearing(caplog: pytest.LogCaptureFixture) -> None:
+    class Fails(Notes):
+        def owner_ended(self, ref: Any, reason: Any) -> None:
+            raise ValueError("of what is kept")
+
+    told: list[Any] = []
+    ref = Server.start_link()
+    monitor(ref, told.append)
+    keep_for_successor(ref, Fails())
+    kill(ref)
+    assert [down.reason for down in told] == [KILLED]
+    assert "watcher_failed" in caplog.text

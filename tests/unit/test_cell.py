@@ -16,7 +16,7 @@ from oidc_actor.machine.state import State
 from oidc_actor.reading.cell import EMPTY, Cell, Snapshot, by_name
 from oidc_actor.reading.directory import locate, take_cell
 from oidc_actor.reading.waiters import GONE, Subscription, ThreadWaiter
-from supervision import Crash, Down, NoProcess, Server
+from supervision import Crash, NoProcess, Server
 
 TOKEN = TokenResponse("the-token", expires_in=300)
 CRASH = Crash(RuntimeError())
@@ -49,10 +49,6 @@ def cell(owner):
 
 def waiter() -> ThreadWaiter:
     return ThreadWaiter(2000.0, 0.0, wants_refresh=False)
-
-
-def down(ref, reason=CRASH) -> Down:
-    return Down(None, ref, reason)
 
 
 @pytest.mark.P2
@@ -97,7 +93,7 @@ def test_the_writes_of_one_that_was_replaced_do_not_count(cell: Cell, owner, suc
     assert not cell.expect(owner, 1, 1)
     cell.close(owner)
     assert not cell.closed
-    cell.owner_ended(down(owner))
+    cell.owner_ended(owner, CRASH)
     assert cell.is_served
 
 
@@ -170,7 +166,7 @@ def test_a_waiter_that_was_dismissed_is_none_of_the_one_made_anew(cell: Cell, ow
     reader = waiter()
     cell.add_waiter(reader)
     cell.forked = True
-    cell.owner_ended(down(owner))
+    cell.owner_ended(owner, CRASH)
     cell.set_owner(successor, None, anew=True)
     assert cell.new_waiters(successor) == []
     assert reader.wait(0) is GONE
@@ -229,7 +225,7 @@ def test_closing_empties_it_and_dismisses_who_waits(cell: Cell, owner) -> None:
 
 @pytest.mark.parametrize("reason", [supervision.NORMAL, supervision.SHUTDOWN, supervision.Shutdown("x")])
 def test_an_orderly_end_closes_it(reason, cell: Cell, owner) -> None:
-    cell.owner_ended(down(owner, reason))
+    cell.owner_ended(owner, reason)
     assert cell.closed
 
 
@@ -239,7 +235,7 @@ def test_a_crash_leaves_the_token_but_nobody_to_wait_for(reason, cell: Cell, own
     cell.publish(owner, TOKEN, 1300.0)
     reader = waiter()
     cell.add_waiter(reader)
-    cell.owner_ended(down(owner, reason))
+    cell.owner_ended(owner, reason)
     assert reader.wait(0) is GONE
     late = waiter()
     cell.add_waiter(late)
