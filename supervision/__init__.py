@@ -9,6 +9,7 @@
     strategy.py                 what a restart takes along, how many are too many, what ends the supervisor         pure
     runtime/                    threads, and nothing of actors
     runtime/per_process.py      what a forked child needs anew
+    runtime/lazy_imports.py     what is imported at its first use, while no other thread forks
     runtime/reports.py          log events
     runtime/timer_thread.py     one thread and one heap for every delay
     runtime/dispatcher.py       the pool that actors take turns on, or a thread of an actor's own
@@ -83,6 +84,7 @@ from supervision.exits import KILLED, NOPROC, NORMAL, SHUTDOWN, Crash, Exit, Ign
 from supervision.monitors import Down, Monitor, demonitor, monitor
 from supervision.named import named
 from supervision.process.registry import register, unregister, whereis
+from supervision.runtime.lazy_imports import fork_waits
 from supervision.server import Server
 
 __all__ = [
@@ -143,7 +145,8 @@ else:  # a type checker would take every name for one of ours
 
     def __getattr__(name: str) -> Any:
         if name in _HOMES:
-            found = getattr(importlib.import_module(f"{__name__}.{_HOMES[name]}"), name)
+            with fork_waits():
+                found = getattr(importlib.import_module(f"{__name__}.{_HOMES[name]}"), name)
             globals()[name] = found
             return found
         if name != "__version__":

@@ -25,8 +25,8 @@ from oidc_actor.credentials.keys import ClientCertificate, digest_of
 from oidc_actor.http.sockets import check_ca_bundle, load_certificate
 from oidc_actor.protocol.response_fields import read_claims
 from oidc_actor.values.errors import ConfigError, SecretUnavailable
-from oidc_actor.values.lazy_imports import fork_waits
 from oidc_actor.values.secrets import MAX_SECRET_BYTES, holds_secrets, read_file
+from supervision.runtime.lazy_imports import fork_waits
 
 MOST_CERTIFICATES = 3
 """Certificates whose connections are kept; where a fourth comes those of the oldest are closed, whose tokens have long ended."""

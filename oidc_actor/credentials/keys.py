@@ -365,7 +365,7 @@ def require_jose(what: str, option: tuple[str, ...] = (), *, label: str = "") ->
     """
     try:
         # All that is needed later on other threads, so that no import is left for them to make (see
-        # `oidc_actor.values.lazy_imports`).
+        # `supervision.runtime.lazy_imports`).
         import joserfc.errors
         import joserfc.jwk
         import joserfc.jws

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from oidc_actor.transport import Transport
 from oidc_actor.values.errors import ConfigError
-from oidc_actor.values.lazy_imports import fork_waits
+from supervision.runtime.lazy_imports import fork_waits
 
 LONGEST_TIMEOUT_S = 1e9
 """The longest timeout in seconds, some 30 years: what every socket and lock of Python can still wait for."""

@@ -8,7 +8,7 @@ proxies (``HTTPS_PROXY``, ``NO_PROXY``), never for loopback, and the certificate
 
 from __future__ import annotations
 
-import encodings.idna  # noqa: F401 - else the first look-up of a host imports it, on a thread (see `oidc_actor.values.lazy_imports`)
+import encodings.idna  # noqa: F401 - else the first look-up of a host imports it, on a thread (see `supervision.runtime.lazy_imports`)
 import http.client
 import os
 import re
@@ -30,9 +30,9 @@ from oidc_actor.http.responses import BadResponse, decoded
 from oidc_actor.http.sockets import POOL_CLASSES, bounded, check_ca_bundle, tls_context
 from oidc_actor.transport import MAX_BODY_BYTES, NoAnswer, Request, Response, UnusableCertificate
 from oidc_actor.values.errors import ConfigError
-from oidc_actor.values.lazy_imports import fork_waits
 from oidc_actor.values.secrets import SecretFile, holds_secrets
 from oidc_actor.values.urls import is_loopback, proxy_shown, public_url
+from supervision.runtime.lazy_imports import fork_waits
 
 USER_AGENT = "oidc-actor"
 _OURS = {"User-Agent": USER_AGENT, "Accept-Encoding": "identity"}

@@ -13,8 +13,8 @@ from collections.abc import Mapping
 from typing import Any
 from urllib.parse import urlsplit
 
-from oidc_actor.values.lazy_imports import fork_waits
 from oidc_actor.values.urls import is_exempt_address, place_of
+from supervision.runtime.lazy_imports import fork_waits
 
 _MOST_KEPT = 512
 _SYSTEM_NAMES_PROXIES = sys.platform in ("darwin", "win32")  # elsewhere than in the environment, too

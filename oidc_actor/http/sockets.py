@@ -42,8 +42,8 @@ from oidc_actor.http.responses import Incoming, joined, read_response, read_stat
 from oidc_actor.transport import MAX_BODY_BYTES
 from oidc_actor.values import clock
 from oidc_actor.values.errors import ConfigError
-from oidc_actor.values.lazy_imports import fork_waits
 from oidc_actor.values.secrets import no_file, read_file, resolve_secret
+from supervision.runtime.lazy_imports import fork_waits
 
 IDLE_LIMIT_S = 15.0
 """Seconds after which an unused connection is closed instead of used again."""

@@ -18,11 +18,11 @@ from oidc_actor.machine.failure_policy import RetryPolicy, Rng
 from oidc_actor.transport import Transport
 from oidc_actor.values.clock import Clock, default_clock, is_seconds
 from oidc_actor.values.errors import ConfigError
-from oidc_actor.values.lazy_imports import fork_waits
 from oidc_actor.values.oidc_config import OIDCConfig, check_config
 from oidc_actor.values.secrets import SecretFile, SecretSource, holds_secrets
 from oidc_actor.values.urls import check_issuer_url, check_resource_url, origin_of
 from supervision.frozen import dataclass
+from supervision.runtime.lazy_imports import fork_waits
 
 if TYPE_CHECKING:
     from oidc_actor.endpoints.custom import Custom

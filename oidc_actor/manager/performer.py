@@ -38,9 +38,9 @@ from oidc_actor.manager.provider_requests import Incarnation
 from oidc_actor.reading.cell import Cell, Ref
 from oidc_actor.reading.directory import follow, is_parents_login
 from oidc_actor.values.errors import StoreError, TokenRequestError
-from oidc_actor.values.lazy_imports import fork_waits
 from oidc_actor.values.secrets import Secret
 from oidc_actor.values.tokens import ParsedToken
+from supervision.runtime.lazy_imports import fork_waits
 
 if TYPE_CHECKING:
     from oidc_actor.manager.identity_providers import IdentityProvider

@@ -16,8 +16,8 @@ from array import array
 from collections.abc import Callable, Collection, Iterable, Iterator
 from functools import cache
 
-from oidc_actor.values.lazy_imports import fork_waits
 from oidc_actor.values.secrets import Sealed, Secret, put
+from supervision.runtime.lazy_imports import fork_waits
 
 MARK = "***"
 

@@ -58,7 +58,7 @@ def read_pairs(body: bytes) -> Pairs | str:
         return f"expected at most {MAX_BODY_BYTES} bytes, got more"
     try:
         # 3.11's parser recurses: deep nesting ends in RecursionError.
-        # Not "utf-8-sig": its codec would be imported here, on a thread (see `oidc_actor.values.lazy_imports`).
+        # Not "utf-8-sig": its codec would be imported here, on a thread (see `supervision.runtime.lazy_imports`).
         found = json.loads(
             body.removeprefix(codecs.BOM_UTF8).decode(), object_pairs_hook=Pairs, parse_int=_whole_number
         )

@@ -16,8 +16,8 @@ from threads import DEADLINE_S
 
 from oidc_actor.http import sockets
 from oidc_actor.testing import Provider
-from oidc_actor.values import lazy_imports as imports
-from oidc_actor.values.lazy_imports import fork_waits
+from supervision.runtime import lazy_imports as imports
+from supervision.runtime.lazy_imports import fork_waits
 
 pytestmark = [
     pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no fork"),
@@ -27,7 +27,7 @@ pytestmark = [
 order: list[str] = []
 about_to_fork = threading.Event()
 # The hooks before a fork run in the reverse order of their registration: this one before that of
-# `oidc_actor.values.lazy_imports`.
+# `supervision.runtime.lazy_imports`.
 os.register_at_fork(before=about_to_fork.set)
 
 
@@ -168,10 +168,10 @@ def test_a_fork_that_has_not_waited_long_enough_takes_nothing_from_one_that_has(
 ) -> None:
     monkeypatch.setattr(imports, "LONGEST_IMPORT_S", 0.01)
     imports._before_fork()
-    other = threading.Thread(target=lambda: (imports._before_fork(), imports._after_in_parent()))
+    other = threading.Thread(target=lambda: (imports._before_fork(), imports._after_fork()))
     other.start()
     other.join(DEADLINE_S)
-    imports._after_in_parent()
+    imports._after_fork()
     free = threading.Event()
 
     def use() -> None:

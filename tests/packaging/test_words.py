@@ -86,7 +86,7 @@ OLD = [
     # --- supervision
     Old(r"life|lives|offspring", "process", only_names=True, within="supervision/"),
     Old(r"depart\w*", "leave; terminate_child"),
-    Old(r"parents?", "supervisor", only_names=True, within="supervision/"),
+    Old(r"(?<!after in )parents?", "supervisor", only_names=True, within="supervision/"),  # but `os.register_at_fork`
     Old(r"tether\w*", "one-way link"),
     Old(r"alarms?", "timer"),
     Old(r"rosters?", "Pykka's registry"),

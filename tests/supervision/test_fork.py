@@ -1,6 +1,8 @@
 """After a fork: in the child whatever is inherited is dead, at once and for every function, and new actors work."""
 
 import os
+import subprocess
+import sys
 
 import pytest
 from processes import run_script
@@ -340,3 +342,41 @@ def test_a_child_that_is_forked_in_a_handler_ends_with_the_turn_of_a_thread_of_i
         print("ok")
         """
     )
+
+
+FIRST_USE = """
+import importlib.abc, os, signal, sys, threading
+import supervision
+
+begun, about_to_fork = threading.Event(), threading.Event()
+
+class Finder(importlib.abc.MetaPathFinder):
+    def find_spec(self, name, path, target=None):
+        if name == "supervision.supervising" and not about_to_fork.is_set():
+            begun.set()
+            about_to_fork.wait(20)
+
+sys.meta_path.insert(0, Finder())
+os.register_at_fork(before=about_to_fork.set)  # registered last, so it runs first
+thread = threading.Thread(target=lambda: supervision.Supervisor.start_link([]))
+thread.start()
+assert begun.wait(20)
+process = os.fork()
+if not process:
+    signal.alarm(20)
+    supervision.Supervisor.start_link([])
+    supervision.DynamicSupervisor.start_link()
+    os._exit(0)
+assert os.waitstatus_to_exitcode(os.waitpid(process, 0)[1]) == 0
+thread.join(20)
+print("ok", flush=True)
+os._exit(0)
+"""
+
+
+def test_a_fork_waits_for_the_first_use_of_a_supervisor() -> None:
+    """It imports what starts others; a child forked meanwhile would wait for that import for ever."""
+    done = subprocess.run(
+        [sys.executable, "-W", "ignore", "-c", FIRST_USE], capture_output=True, text=True, timeout=60, check=False
+    )
+    assert (done.returncode, done.stdout) == (0, "ok\n"), done.stderr
