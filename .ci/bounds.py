@@ -1,7 +1,8 @@
 """Compare each lower bound that pyproject.toml declares with what a resolver can install at the lowest.
 
 A bound below that is a promise that no test keeps: the release was withdrawn, or another package asks for a newer one.
-Needs ``uv`` beside the interpreter that runs it.
+Needs ``uv`` beside the interpreter that runs it. With ``--raised`` it prints what is to be installed over the lowest versions
+of the extra ``test``, for the bounds of other extras that the tests' packages raise there.
 """
 
 from __future__ import annotations
@@ -10,7 +11,9 @@ import re
 import subprocess
 import sys
 import tomllib
+from itertools import chain
 from pathlib import Path
+from typing import Any
 
 ROOT = Path(__file__).parent.parent
 UV = Path(sys.executable).parent / "uv"
@@ -19,6 +22,9 @@ UV = Path(sys.executable).parent / "uv"
 def main() -> int:
     """Print each bound that is not what the resolver takes; the number of them is the exit status."""
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    if sys.argv[1:] == ["--raised"]:
+        print(*raised(project))
+        return 0
     wrong = 0
     for extra, asked in [("", project["dependencies"]), *project["optional-dependencies"].items()]:
         lowest = resolve(extra)
@@ -29,6 +35,20 @@ def main() -> int:
                 print(f"[{extra or 'core'}] {name}>={bound}: expected the lowest that installs, which is {found}")
     print(f"{wrong} lower bounds are not what installs at the lowest")
     return wrong
+
+
+def raised(project: dict[str, Any]) -> list[str]:
+    """The bounds of the core and of its extras that the extra ``test`` does not play, as requirements."""
+    together = resolve("test")
+    asked = [*project["dependencies"], *chain(*project["optional-dependencies"].values())]
+    lowest: dict[str, str] = {}
+    for name, bound in filter(None, map(read_bound, asked)):
+        lowest[name] = min(bound, lowest.get(name, bound), key=version)
+    return [
+        f"{name}=={bound}"
+        for name, bound in lowest.items()
+        if name in together and version(bound) != version(together[name])
+    ]
 
 
 def resolve(extra: str) -> dict[str, str]:
