@@ -231,8 +231,10 @@ class Observer:
             await _refuse(send, 404, "the paths are ./, ./state and ./events")
             return
         asked = _Asked.of(scope["headers"])
-        client = scope.get("client")  # none on a Unix socket, which no page can reach
-        is_local = client is not None and client[0].removeprefix("::ffff:") in ("127.0.0.1", "::1")
+        # A Unix socket has neither, and no page can reach it. The client may be one that a page has named: uvicorn takes it from
+        # `X-Forwarded-For` where the connection has come over loopback.
+        ends = {end[0].removeprefix("::ffff:") for end in (scope.get("client"), scope.get("server")) if end is not None}
+        is_local = not ends.isdisjoint(("127.0.0.1", "::1"))
         reason = refusal(asked, self._hosts, scope.get("scheme", "http"), is_page=is_page, is_local=is_local)
         if reason is not None:
             await _refuse(send, 403, reason)

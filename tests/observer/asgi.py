@@ -12,7 +12,14 @@ from threads import DEADLINE_S
 
 
 def scope_of(
-    path: str, query: str = "", *, root: str = "", method: str = "GET", client: str | None = None, **headers: str
+    path: str,
+    query: str = "",
+    *,
+    root: str = "",
+    method: str = "GET",
+    client: str | None = None,
+    server: str | None = None,
+    **headers: str,
 ) -> dict[str, Any]:
     given = {"host": "localhost:8000", **{name.replace("_", "-"): value for name, value in headers.items()}}
     return {
@@ -23,6 +30,7 @@ def scope_of(
         "root_path": root,
         "query_string": query.encode(),
         "client": None if client is None else (client, 50000),
+        "server": None if server is None else (server, 8000),
         "headers": [(name.encode(), value.encode("latin-1")) for name, value in given.items()],
     }
 

@@ -117,6 +117,18 @@ def test_over_loopback_a_name_that_was_rebound_is_refused(
         assert asked(Observer(shop, hosts=[host]), "/state", client=client, host=host).status == 200
 
 
+@pytest.mark.parametrize("server", ["127.0.0.1", "::1", "::ffff:127.0.0.1"])
+def test_over_loopback_a_client_that_a_header_names_changes_nothing(shop: str, server: str) -> None:
+    options = {
+        "client": "192.0.2.7",
+        "server": server,
+        "x_forwarded_for": "192.0.2.7",
+    }  # as uvicorn's proxy headers make it
+    assert asked(Observer(shop), "/state", host="evil.example:8000", **options).status == 403
+    assert asked(Observer(shop), "/state", host="localhost:8000", **options).status == 200
+    assert asked(Observer(shop, hosts=["ops.example.com"]), "/state", host="ops.example.com", **options).status == 200
+
+
 def test_two_hosts_are_none(shop: str) -> None:
     scope = scope_of("/state")
     scope["headers"].append((b"host", b"evil.example"))
