@@ -126,22 +126,22 @@ class _Turn:
 
     def __init__(self) -> None:
         self._lock = threading.Lock()  # guards what follows, and is held for a few instructions
-        self._is_taken = False
+        self._taken_by: threading.Lock | None = None
         self._waiting: deque[threading.Lock] = deque()  # each is released when the turn is its thread's
 
     def acquire(self, timeout: float) -> bool:
         """Wait for the turn, for seconds; whether it is this thread's now."""
-        with self._lock:
-            if not self._is_taken:
-                self._is_taken = True
-                return True
-            mine = threading.Lock()
-            mine.acquire()
-            self._waiting.append(mine)
-        is_mine = False
+        mine, is_mine = threading.Lock(), False
+        mine.acquire()
         try:
-            is_mine = mine.acquire(timeout=timeout)
-        finally:  # a signal's handler may raise
+            with self._lock:
+                is_free = self._taken_by is None
+                if is_free:
+                    self._taken_by = mine
+                else:
+                    self._waiting.append(mine)
+            is_mine = is_free or mine.acquire(timeout=timeout)
+        finally:  # a signal's handler may raise, anywhere in there
             if not is_mine:
                 self._leave(mine)
         return is_mine
@@ -149,17 +149,19 @@ class _Turn:
     def release(self) -> None:
         """Hand the turn over to the thread that has waited longest."""
         with self._lock:
-            if self._waiting:
-                self._waiting.popleft().release()
-            else:
-                self._is_taken = False
+            self._hand_over()
+
+    def _hand_over(self) -> None:
+        self._taken_by = self._waiting.popleft() if self._waiting else None
+        if self._taken_by is not None:
+            self._taken_by.release()
 
     def _leave(self, mine: threading.Lock) -> None:
         with self._lock:
             if mine in self._waiting:
                 self._waiting.remove(mine)
-                return
-        self.release()  # it was handed over just now
+            elif self._taken_by is mine:  # it was handed over just now
+                self._hand_over()
 
 
 class _Call:

@@ -323,3 +323,36 @@ def test_a_caller_whose_time_is_over_takes_no_turn() -> None:
     assert not turn.acquire(timeout=0.0)
     turn._leave(late)
     assert turn.acquire(timeout=0.0)
+
+
+class _Interrupted(Exception):
+    """What a signal's handler raises."""
+
+
+class _Interrupting:
+    """A lock behind which a signal's handler runs, once."""
+
+    def __init__(self, lock: threading.Lock) -> None:
+        self._lock, self._is_due = lock, True
+
+    def __enter__(self) -> None:
+        self._lock.acquire()
+
+    def __exit__(self, *_: object) -> None:
+        self._lock.release()
+        if self._is_due:
+            self._is_due = False
+            raise _Interrupted
+
+
+@pytest.mark.parametrize("is_taken", [False, True])
+def test_a_handler_that_raises_just_before_the_wait_leaves_no_turn_taken(is_taken: bool) -> None:
+    turn = redis_connection._Turn()
+    if is_taken:
+        assert turn.acquire(timeout=0.0)
+    turn._lock = _Interrupting(turn._lock)  # type: ignore[assignment]
+    with pytest.raises(_Interrupted):
+        turn.acquire(timeout=1.0)
+    if is_taken:
+        turn.release()
+    assert turn.acquire(timeout=0.0)
