@@ -269,6 +269,7 @@ def public_url(url: str) -> str:
     """
     try:
         parts = urlsplit(url)
+        parts.port  # noqa: B018 - what stands in its place may be the beginning of a password that has a slash
     except ValueError:
         return "<not a URL>"
     host = parts.netloc.rpartition("@")[2]

@@ -77,6 +77,7 @@ def test_a_transport_error_belongs_to_the_family():
         ("https://user:pw@id.example:8443/a", "https://id.example:8443/a"),
         ("nonsense", "<not a URL>"),
         ("https://[broken", "<not a URL>"),
+        ("https://user:pass/word@id.example.com/", "<not a URL>"),  # the slash has to be escaped
         ("", "<not a URL>"),
     ],
 )
