@@ -61,7 +61,9 @@ def test_a_caller_gets_a_token_within_five_seconds(
     transport.comes_up()
     with background(lambda: TokenManager.get_access_token(name, timeout=5)) as reader:
         eventually(lambda: by_name[name].state.waiters)
-        settled("b", "a", "b")  # the first says whom the other is to ask sooner, and its timer is set after it has been seen
+        settled(
+            "b", "a", "b"
+        )  # the first says whom the other is to ask sooner, and its timer is set after it has been seen
         clock.advance(5)
         assert reader.result().startswith("t")
 
