@@ -78,11 +78,15 @@ _quiet = Summons()  # never sent: stands for any that has been heard
 _here = PerProcess(object)
 """Stands for this process of the operating system; a forked child has another, which makes every inherited mailbox a dead one."""
 
+_closings: PerProcess[dict[Mailbox, Bell]] = PerProcess(dict)
+"""What rings when a mailbox closes; made by the first that waits for that, as few do. Without a lock: who waits may be a signal
+handler that has interrupted another wait, and what it waits for may end on a thread that would need the lock."""
+
 
 class Mailbox:
     """An actor's inbox and stop flag (Pykka's ``ActorInbox`` protocol, and its ``actor_stopped``), and the way to its process."""
 
-    __slots__ = ("_closed", "_closing", "_made_in", "_queue", "lock", "process", "summons")
+    __slots__ = ("_closed", "_made_in", "_queue", "lock", "process", "summons")
 
     def __init__(self) -> None:
         check_patches()  # before there is an actor: a mailbox is the first that each of ours gets
@@ -92,7 +96,6 @@ class Mailbox:
         self.lock = threading.RLock()
         self._queue: queue.SimpleQueue[Envelope[Any]] = queue.SimpleQueue()
         self._closed = False
-        self._closing: Bell | None = None  # rung when it closes; made by the first that waits for that, as few do
         self._made_in = _here.value
         self.summons = _first  # no sender is to schedule before the first turn, which starts the actor
         self.process: Process = None  # type: ignore[assignment] # the process sets it when it is made
@@ -194,8 +197,9 @@ class Mailbox:
     def close(self) -> None:
         """Let nothing more in; what is inside stays for the end."""
         self._closed = True
-        if self._closing is not None:
-            self._closing.ring()
+        closing = _closings.value.pop(self, None)
+        if closing is not None:
+            closing.ring()
 
     def drain(self) -> list[Envelope[Any]]:
         """Take out what is left, oldest first; the mailbox is closed, and the process has ended."""
@@ -218,11 +222,12 @@ class Mailbox:
     def wait(self, timeout: float | None = None) -> bool:
         """Wait until nothing gets in any more, at most ``timeout`` seconds; returns whether that is so."""
         if not self.closed:
-            with self.lock:  # so that two that wait do not make two bells
-                bell = self._closing = self._closing or Bell()
+            bell = _closings.value.setdefault(self, Bell())  # all that wait have the same
             # First the bell is there, then this looks; ``close`` marks first and looks for the bell then.
             if not self._closed:
                 bell.wait(timeout)
+            else:
+                _closings.value.pop(self, None)
         return self.closed
 
 

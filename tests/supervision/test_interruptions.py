@@ -6,10 +6,11 @@ from typing import Any
 
 import pytest
 from actors import Pooled, Threaded
-from interruptions import interrupted_everywhere
+from interruptions import interrupted_at, interrupted_everywhere
 from threads import DEADLINE_S, eventually
 
-from supervision import Server, SupervisionError, call, cast, demonitor, monitor, send_after
+from supervision import Server, SupervisionError, call, cast, demonitor, monitor, send_after, stop
+from supervision.process import mailbox
 from supervision.runtime import dispatcher
 
 KINDS = [Pooled, Threaded]
@@ -91,6 +92,26 @@ def test_an_actor_is_served_while_it_is_being_watched_or_stopped_by_what_is_inte
         ref.stop(timeout=DEADLINE_S)
 
     assert interrupted_everywhere(work, lambda: called(other)) > 10
+
+
+@pytest.mark.parametrize("pool", ["warm"], indirect=True)
+def test_what_is_interrupted_in_its_wait_for_an_end_may_be_so_by_one_that_brings_it_about() -> None:
+    """As the handler of SIGTERM that stops what the program waits for, and waits, too."""
+    refs: list[Any] = []
+
+    def work() -> None:
+        refs[-1].actor_stopped.wait(0)
+
+    def handler() -> None:
+        refs[-1].stop(block=False)
+        assert refs[-1].actor_stopped.wait(DEADLINE_S)
+
+    refs.append(Pooled.start_link())
+    while interrupted_at(len(refs), work, handler):
+        refs.append(Pooled.start_link())
+    stop(refs[-1])
+    assert not mailbox._closings.value
+    assert len(refs) > 10
 
 
 def test_an_ask_to_oneself_is_refused_like_a_call_instead_of_waiting_for_ever() -> None:
