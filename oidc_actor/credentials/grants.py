@@ -15,6 +15,7 @@ from oidc_actor.values.errors import ConfigError
 from oidc_actor.values.oidc_config import OIDCConfig
 from oidc_actor.values.secrets import GivenSecret, Secret, StoredSecret, holds_secrets
 from supervision.frozen import dataclass
+from supervision.runtime.lazy_imports import fork_waits
 
 
 @dataclass(frozen=True, slots=True, init=False, repr=False)
@@ -594,8 +595,8 @@ def parse_auth(value: object) -> Credentials:
     known = set(signature(cls).parameters)
     unknown = sorted(str(name) for name in options if name not in known)
     if unknown:
-        import difflib  # for this message alone
-
+        with fork_waits():
+            import difflib  # for this message alone
         near = difflib.get_close_matches(unknown[0], sorted(known), n=1)
         hint = f"did you mean {near[0]!r}?" if near else f"the options are {', '.join(sorted(known))}"
         raise ConfigError(f"unknown option {', '.join(unknown)}; {hint}", ("auth", unknown[0]), label=label)

@@ -334,8 +334,8 @@ def _check_sharing(auth: Credentials, rest: Mapping[str, Any]) -> None:
 def _refuse_unknown(given: Mapping[str, Any]) -> None:
     for name in given:
         if name not in _NAMES:
-            import difflib  # for this message alone
-
+            with fork_waits():
+                import difflib  # for this message alone
             near = difflib.get_close_matches(name, _NAMES, n=1, cutoff=0.4)
             hint = f"did you mean {near[0]!r}?" if near else f"the options are {', '.join(_NAMES)}"
             raise ConfigError(f"unknown option {name!r}: {hint}", (name,), label="")

@@ -7,6 +7,7 @@ import ssl
 import subprocess
 import sys
 import threading
+from collections.abc import Callable
 from urllib.parse import urlsplit
 
 import certifi
@@ -14,6 +15,8 @@ import pytest
 from manager.test_fork import in_child
 from threads import DEADLINE_S
 
+from oidc_actor import ConfigError, TokenManager
+from oidc_actor.credentials.grants import parse_auth
 from oidc_actor.http import sockets
 from oidc_actor.testing import Provider
 from supervision.runtime import lazy_imports as imports
@@ -54,6 +57,46 @@ def test_a_fork_waits_for_the_import_under_way() -> None:
     assert not thread.is_alive()
     with fork_waits():
         pass
+
+
+MISTYPED: list[Callable[[], object]] = [
+    lambda: TokenManager.start_link(isuer_url="https://id.example.com"),
+    lambda: parse_auth({"type": "oidc_client_credentials", "client_idd": "c"}),
+]
+
+
+@pytest.mark.parametrize("mistype", MISTYPED, ids=["option", "auth"])
+def test_a_fork_waits_for_what_a_hint_needs(mistype: Callable[[], object], monkeypatch: pytest.MonkeyPatch) -> None:
+    order.clear()
+    about_to_fork.clear()
+    begun = threading.Event()
+
+    class Slow:
+        """Finds nothing, and takes its time."""
+
+        @staticmethod
+        def find_spec(name: str, path: object = None, target: object = None) -> None:
+            if name == "difflib":
+                begun.set()
+                assert about_to_fork.wait(DEADLINE_S)
+                order.append("imported")
+
+    def misspell() -> None:
+        with pytest.raises(ConfigError, match="did you mean"):
+            mistype()
+
+    def check() -> None:
+        assert order == ["imported"]
+        misspell()
+
+    monkeypatch.delitem(sys.modules, "difflib", raising=False)
+    monkeypatch.setattr(sys, "meta_path", [Slow, *sys.meta_path])
+    thread = threading.Thread(target=misspell)
+    thread.start()
+    assert begun.wait(DEADLINE_S)
+    in_child(check)
+    thread.join(DEADLINE_S)
+    assert not thread.is_alive()
 
 
 def test_a_fork_waits_for_the_tls_context_under_way(monkeypatch: pytest.MonkeyPatch) -> None:
