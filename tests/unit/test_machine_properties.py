@@ -84,6 +84,23 @@ ERRORS = [
 times = st.one_of(st.floats(0, 3), st.floats(0, 400), st.floats(0, 10_000))
 
 
+# Preconditions by name: old releases of Hypothesis parse this file at each look at a lambda, which took most of the time.
+def has_timer(machine: "Machine") -> bool:
+    return machine.timer is not None
+
+
+def is_trading(machine: "Machine") -> bool:
+    return machine.trades
+
+
+def is_fetching(machine: "Machine") -> bool:
+    return machine.fetch is not None
+
+
+def has_not_sent(machine: "Machine") -> bool:
+    return machine.fetch is not None and not machine.sent
+
+
 class Machine(RuleBasedStateMachine):
     """The machine against a random provider, random readers and a random clock."""
 
@@ -130,7 +147,7 @@ class Machine(RuleBasedStateMachine):
     def time_passes(self, seconds: float) -> None:
         self.now += seconds
 
-    @precondition(lambda self: self.timer is not None)
+    @precondition(has_timer)
     @rule(late=st.floats(0, 2))
     def tick(self, late: float) -> None:
         assert self.timer is not None
@@ -203,12 +220,12 @@ class Machine(RuleBasedStateMachine):
     def certificate_renewed(self) -> None:
         self.do(CertificateRenewed())
 
-    @precondition(lambda self: self.trades)
+    @precondition(is_trading)
     @rule()
     def source_renewed(self) -> None:
         self.do(SourceRenewed())
 
-    @precondition(lambda self: self.fetch is not None and not self.sent)
+    @precondition(has_not_sent)
     @rule()
     def sends(self) -> None:
         assert self.fetch is not None
@@ -218,7 +235,7 @@ class Machine(RuleBasedStateMachine):
             self.last_post = self.last_attempt
         self.do(FetchStarted(self.fetch.attempt, self.fetch.request, self.now))
 
-    @precondition(lambda self: self.fetch is not None)
+    @precondition(is_fetching)
     @rule(lifetime=st.floats(0.01, 4000), rotates=st.booleans(), took=st.floats(0, 5))
     def succeeds(self, lifetime: float, rotates: bool, took: float) -> None:
         fetch = self._ended()
@@ -241,7 +258,7 @@ class Machine(RuleBasedStateMachine):
             )
         )
 
-    @precondition(lambda self: self.fetch is not None)
+    @precondition(is_fetching)
     @rule(error=st.sampled_from(ERRORS), took=st.floats(0, 15), again=st.none() | times)
     def fails(self, error: TokenRequestError, took: float, again: float | None) -> None:
         fetch = self._ended()
