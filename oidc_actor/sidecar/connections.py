@@ -170,7 +170,7 @@ class HTTPConnection(HttpToolsProtocol):
     @property
     def is_idle(self) -> bool:
         """Whether little is lost if it is given up: no request is being answered, or its peer does not read the answers."""
-        return not self.transport.is_closing() and (self._is_unread or not self.is_answering)
+        return self._is_unread or not (self.transport.is_closing() or self.is_answering)
 
     @property
     def is_ending(self) -> bool:

@@ -504,6 +504,23 @@ def test_who_does_not_take_the_answers_makes_room_before_who_is_kept(play) -> No
     play(story, most=2)
 
 
+def test_who_does_not_take_a_last_answer_makes_room_too(play) -> None:
+    async def story(scene: Scene) -> None:
+        deaf = [await scene.client() for _ in range(2)]
+        for client in deaf:
+            client.writer.transport.pause_reading()
+            client.send(b"GET /big HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
+        both = await scene.connected(2)
+        await scene.until(lambda: all(one.transport.is_closing() for one in both))
+        scene.look(-1.0)
+        one = await scene.client()
+        one.send(GET)
+        assert await one.answer() == 200
+        await scene.until(lambda: len(scene.peers.connections) == 2)
+
+    play(story, most=2)
+
+
 def test_a_flood_takes_nobody_the_connection_that_is_kept(play, monkeypatch) -> None:
     """One that has asked stays; new ones have a moment to ask, and wait for each other's."""
     monkeypatch.setattr(connections, "GRACE_S", 1000.0)
