@@ -116,9 +116,9 @@ def test_workers_that_are_too_many_leave_when_idle(pool: dispatcher._Pool, monke
     refs = [Pooled.start_link() for _ in range(5 * dispatcher.WORKERS)]
 
     def chain(rest: list[Any]) -> Any:
-        return (lambda _: call(rest[0], chain(rest[1:]))) if rest else (lambda _: pool.workers)
+        return (lambda _: call(rest[0], chain(rest[1:]), timeout=6 * DEADLINE_S)) if rest else (lambda _: pool.workers)
 
-    assert call(refs[0], chain(refs[1:])) > dispatcher.WORKERS
+    assert call(refs[0], chain(refs[1:]), timeout=6 * DEADLINE_S) > dispatcher.WORKERS
     eventually(lambda: pool.workers <= dispatcher.WORKERS, f"{pool.workers} workers")
     eventually(lambda: pool.workers == dispatcher.WORKERS == pool.idle)
     assert sum(call(ref, 1) for ref in refs) == len(refs)
@@ -129,9 +129,9 @@ def test_of_many_spares_most_leave_without_a_pause(pool: dispatcher._Pool, monke
     refs = [Pooled.start_link() for _ in range(100)]
 
     def chain(rest: list[Any]) -> Any:
-        return (lambda _: call(rest[0], chain(rest[1:]))) if rest else (lambda _: pool.workers)
+        return (lambda _: call(rest[0], chain(rest[1:]), timeout=6 * DEADLINE_S)) if rest else (lambda _: pool.workers)
 
-    assert call(refs[0], chain(refs[1:])) >= 100
+    assert call(refs[0], chain(refs[1:]), timeout=6 * DEADLINE_S) >= 100
     eventually(lambda: pool.workers <= dispatcher.SPARES + 1, f"{pool.workers} workers")
     assert sum(call(ref, 1) for ref in refs) == len(refs)
 

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 from actors import Pooled
-from threads import eventually
+from threads import DEADLINE_S, eventually
 
 from supervision import (
     call,
@@ -89,5 +89,9 @@ def test_a_finalizer_that_casts_registers_and_cancels_does_not_deadlock() -> Non
             monitor(ref, lambda _: None)
     finally:
         gc.set_threshold(*before)
-    gc.collect()
-    eventually(lambda: handled.count("message") == 300 and handled.count("last words") == 600)
+
+    def are_handled() -> bool:
+        gc.collect()  # again: it does nothing while another thread is in a collection
+        return handled.count("message") == 300 and handled.count("last words") == 600
+
+    eventually(are_handled, deadline_s=6 * DEADLINE_S)
