@@ -60,7 +60,8 @@ def _made(cls: type[Any], *, init: bool, repr: bool, eq: bool) -> type[Any]:  # 
         known = getattr(base, "__dataclass_fields__", {})
         fields.update({name: one for name, one in known.items() if one._field_type is _KIND})
     fields.update(own)
-    inherited = {name for base in cls.__mro__[1:] for name in base.__dict__.get("__slots__", ())}
+    slots = [base.__dict__.get("__slots__", ()) for base in cls.__mro__[1:]]
+    inherited = {name for names in slots for name in ([names] if isinstance(names, str) else names)}
     taken = tuple(one.name for one in fields.values() if one.init)
     made: list[type[Any]] = []  # which its functions know once it is there
     methods = _freezing(made, list(fields))
@@ -75,7 +76,7 @@ def _made(cls: type[Any], *, init: bool, repr: bool, eq: bool) -> type[Any]:  # 
     for name, function in _OF_ALL.items():
         namespace.setdefault(name, function)
     for name, method in methods.items():
-        if namespace.get(name) is None:
+        if name not in namespace or (namespace[name] is None and "__eq__" in cls.__dict__):  # who has that has no hash
             method.__name__, method.__qualname__ = name, f"{cls.__qualname__}.{name}"
             namespace[name] = method
     kind: Any = type(cls)
@@ -94,13 +95,15 @@ def _own_fields(cls: type[Any]) -> dict[str, dataclasses.Field[Any]]:
     """The fields that a class adds to those of its bases."""
     found = {}
     for name, kind in inspect.get_annotations(cls).items():
-        if str(kind).removeprefix("typing.").startswith("ClassVar"):
+        text = str(kind)
+        if text.removeprefix("typing.").startswith("ClassVar"):
             continue
         default: Any = getattr(cls, name, dataclasses.MISSING)
         if isinstance(default, types.MemberDescriptorType):  # the slot of a base
             default = dataclasses.MISSING
         one: Any = default if isinstance(default, dataclasses.Field) else dataclasses.field(default=default)
-        assert one.kw_only is not True, name
+        if one.kw_only is True or "KW_ONLY" in text or "InitVar" in text:
+            raise TypeError(f"{name}: expected no kw_only and no InitVar; `dataclasses.dataclass` has them")
         if one.default.__class__.__hash__ is None:
             raise ValueError(f"{name}: each value needs a default of its own; give a default_factory")
         one.name, one.type, one.kw_only, one._field_type = name, kind, False, _KIND

@@ -188,3 +188,41 @@ def test_a_value_within_itself_is_shown() -> None:
     value = Value(1, "x", 2.5, [])
     value.c.append(value)  # type: ignore[arg-type]
     assert repr(value) == "Value(a=1, b=2.5, c=[...])"
+
+
+def test_what_it_cannot_make_is_refused() -> None:
+    for kind in (
+        "InitVar[int]",
+        dataclasses.InitVar[int],
+        dataclasses.InitVar,
+        "dataclasses.KW_ONLY",
+        dataclasses.KW_ONLY,
+    ):
+        with pytest.raises(TypeError, match="a: expected no kw_only and no InitVar"):
+            dataclass(frozen=True, slots=True)(type("_Wrong", (), {"__annotations__": {"a": kind}}))
+    space = {"__annotations__": {"a": "int"}, "a": field(kw_only=True)}
+    with pytest.raises(TypeError, match="a: expected no kw_only and no InitVar"):
+        dataclass(frozen=True, slots=True)(type("_Wrong", (), space))
+
+
+def test_a_class_that_says_it_has_no_hash_has_none() -> None:
+    @dataclass(frozen=True, slots=True)
+    class Unhashable:
+        a: int
+        __hash__ = None  # type: ignore[assignment]
+
+    with pytest.raises(TypeError, match="unhashable"):
+        hash(Unhashable(1))
+
+
+def test_the_one_slot_of_a_base_may_be_a_text() -> None:
+    class Base:
+        __slots__ = "ab"
+
+    @dataclass(frozen=True, slots=True)
+    class Sub(Base):
+        a: int
+        ab: int = 2
+
+    assert Sub.__slots__ == ("a",)  # type: ignore[comparison-overlap]
+    assert repr(Sub(1)).endswith("Sub(a=1, ab=2)")
