@@ -197,9 +197,7 @@ class Mailbox:
     def close(self) -> None:
         """Let nothing more in; what is inside stays for the end."""
         self._closed = True
-        closing = _closings.value.pop(self, None)
-        if closing is not None:
-            closing.ring()
+        self._ring()
 
     def drain(self) -> list[Envelope[Any]]:
         """Take out what is left, oldest first; the mailbox is closed, and the process has ended."""
@@ -226,9 +224,14 @@ class Mailbox:
             # First the bell is there, then this looks; ``close`` marks first and looks for the bell then.
             if not self._closed:
                 bell.wait(timeout)
-            else:
-                _closings.value.pop(self, None)
+            else:  # ``close`` may find nothing in its place any more, and others may wait for that bell
+                self._ring()
         return self.closed
+
+    def _ring(self) -> None:
+        closing = _closings.value.pop(self, None)
+        if closing is not None:
+            closing.ring()
 
 
 # --- answers ----------------------------------------------------------------------------------------------------------

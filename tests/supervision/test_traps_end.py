@@ -22,6 +22,8 @@ from supervision import (
     call,
     stop,
 )
+from supervision.process import mailbox
+from supervision.runtime.waits import Bell
 
 # --- P11, P12: a stop waits for its turn, and may come late -----------------------------------------------------------
 
@@ -130,6 +132,22 @@ def test_p13_a_pykka_actors_own_helper_thread_sees_the_flag_before_on_stop_is_do
     ref.tell(lambda self: self.stop())
     watch.reason()
     assert joined == [True]
+
+
+def test_p13_who_waits_for_the_flag_just_as_it_is_set_takes_it_from_nobody(monkeypatch: pytest.MonkeyPatch) -> None:
+    flag = mailbox.Mailbox()
+
+    def late() -> Bell:
+        flag._closed = True  # as the first line of its `close` does, after this thread has looked
+        return Bell()
+
+    heard: list[bool] = []
+    with run(lambda: heard.append(flag.wait(6 * DEADLINE_S))):
+        eventually(lambda: flag in mailbox._closings.value, "the one that waits")
+        monkeypatch.setattr(mailbox, "Bell", late)
+        assert flag.wait(0) is True
+        flag.close()
+    assert heard == [True]
 
 
 def test_p13_waiting_for_the_flag_leaves_nothing_behind() -> None:
